@@ -1,0 +1,1 @@
+//! Distributes trust anchors to every namespace of a Kubernetes cluster.

@@ -1,0 +1,2 @@
+//! The `rootcast` program.
+fn main() {}
