@@ -1,0 +1,37 @@
+//! `Bundle` as YAML has it: the wire types, the schema and rules the API server enforces, and the names other programs know us by.
+//!
+//! Everything here is trust-manager's API `trust.cert-manager.io/v1alpha1`, unchanged, so that either program reads what the other wrote.
+//! Nothing here judges a Bundle: the types accept what any API server once stored, and the room `bundle` says what it means.
+//! The rules in [`crd()`] are that same judgement, made earlier, by the API server.
+
+mod bundle;
+mod crd;
+mod rules;
+mod schema;
+
+pub use bundle::{
+    AdditionalFormats, Bundle, BundleSource, BundleSpec, BundleStatus, BundleTarget, Jks, KeyTarget, Password, Pkcs12,
+    Pkcs12Profile, SourceObject, TargetMetadata,
+};
+pub use crd::{crd, crd_yaml};
+
+/// Label on every target: the name of the Bundle that wrote it.
+pub const BUNDLE_LABEL: &str = "trust.cert-manager.io/bundle";
+
+/// Annotation on every target: the digest of what was written.
+pub const HASH_ANNOTATION: &str = "trust.cert-manager.io/hash";
+
+/// The server-side apply manager of every write; trust-manager's own name, so that fields change hands without a rewrite.
+pub const FIELD_MANAGER: &str = "trust-manager";
+
+/// Condition type: whether every target holds what the Bundle says.
+pub const SYNCED: &str = "Synced";
+
+/// Condition type: whether everything in the sources could be used, and will be for a while yet.
+pub const SOURCES_COMPLETE: &str = "SourcesComplete";
+
+/// Condition type: `True` while a rollout runs, in the sense of kstatus.
+pub const RECONCILING: &str = "Reconciling";
+
+/// The longest name a Bundle may have, in bytes: it becomes the value of [`BUNDLE_LABEL`], and a label value holds no more.
+pub const MAX_NAME: usize = 63;
