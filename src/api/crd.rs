@@ -23,7 +23,7 @@ pub fn crd() -> CustomResourceDefinition {
         plain(root);
         type_meta(root);
         for rules::Placed { at, rule } in rules::rules() {
-            place(root, at).x_kubernetes_validations.get_or_insert_default().push(rule);
+            place(root, &at).x_kubernetes_validations.get_or_insert_default().push(rule);
         }
     }
     crd

@@ -1,19 +1,146 @@
 //! The rules of a Bundle that a schema's limits cannot express, in CEL, so that the API server itself refuses with our words.
 //!
-//! Rules below the root are forgiven by the server (ratcheting, Kubernetes 1.30) where an update leaves the value they judge unchanged.
-//! A rule at the root sees a changed object on every update, and so has to forgive for itself: an object stored under an
-//! older schema must still take status patches, labels and its own deletion.
+//! An object stored under an older schema must still take status patches, labels and its own deletion. Below the root the
+//! server sees to that: it forgives (ratchets) a rule whose value an update leaves as it was. At the root every update
+//! changes something, so a rule there looks at the old object itself and speaks up only where the spec changes.
+//! Both need Kubernetes 1.30.
 //! <https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/#validation-rules>
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::ValidationRule;
 
-/// A rule and its place in the schema, written like a field path (`spec.sources[].secret`; the root is empty).
+use super::MAX_NAME;
+
+/// A rule and its place in the schema, written like a field path (`spec.sources[].secret`; empty for the root).
 pub(super) struct Placed {
-    pub(super) at: &'static str,
+    pub(super) at: String,
     pub(super) rule: ValidationRule,
 }
 
-/// All rules, in the order in which they stand in the schema.
+/// Every rule. Rules of one place keep their order.
 pub(super) fn rules() -> Vec<Placed> {
-    vec![]
+    let mut rules = vec![name_fits_a_label()];
+    rules.extend(SOURCE_KINDS.map(source_is_not_target));
+    rules.extend(sources());
+    rules.extend(SOURCE_KINDS.into_iter().flat_map(source_object));
+    rules.extend(target());
+    rules.extend(SOURCE_KINDS.into_iter().flat_map(target_metadata));
+    rules
+}
+
+/// The fields that stand for an object's kind, in a source as in a target.
+const SOURCE_KINDS: [&str; 2] = ["configMap", "secret"];
+
+fn name_fits_a_label() -> Placed {
+    invalid("", format!("oldSelf.hasValue() || self.metadata.name.size() <= {MAX_NAME}"))
+        .says(format!("name must be no more than {MAX_NAME} characters: it becomes the value of a label on every target"))
+        .reported_at(".metadata")
+        .sees_creation()
+}
+
+/// Written with `has` alone: optionals have no size limit that the server could see, and the rule's estimated cost then exceeds its budget.
+fn source_is_not_target(kind: &str) -> Placed {
+    let untouched = "oldSelf.hasValue() && oldSelf.value().spec == self.spec";
+    let no_target = format!("!has(self.spec.target) || !has(self.spec.target.{kind})");
+    let same = [
+        format!("has(s.{kind}) && has(s.{kind}.name) && has(s.{kind}.key)"),
+        format!("s.{kind}.name == self.metadata.name && s.{kind}.key == self.spec.target.{kind}.key"),
+    ];
+    forbidden("", format!("{untouched} || {no_target} || !self.spec.sources.exists(s, {})", same.join(" && ")))
+        .says("cannot define the same source as target")
+        .reported_at(".spec.sources")
+        .sees_creation()
+}
+
+fn sources() -> [Placed; 3] {
+    let some = "has(s.configMap) || has(s.secret) || has(s.inLine) || s.?useDefaultCAs.orValue(false)";
+    let defaults = "self.filter(s, has(s.useDefaultCAs)).size()";
+    [
+        forbidden("spec.sources", format!("self.exists(s, {some})")).says("must define at least one source"),
+        forbidden("spec.sources", format!("{defaults} <= 1")).says_cel(format!(
+            "'must request default CAs either once or not at all but got %d requests'.format([{defaults}])"
+        )),
+        choice("spec.sources[]", "exactly", "==", &["configMap", "secret", "inLine", "useDefaultCAs"]),
+    ]
+}
+
+fn source_object(kind: &str) -> [Placed; 3] {
+    let at = format!("spec.sources[].{kind}");
+    let all = "self.?includeAllKeys.orValue(false)";
+    [
+        choice(&at, "exactly", "==", &["name", "selector"]),
+        invalid(&at, format!("{all} || has(self.key)"))
+            .says(format!("source {kind} key must be defined when includeAllKeys is false")),
+        invalid(&at, format!("!({all} && has(self.key))"))
+            .says(format!("source {kind} key cannot be defined when includeAllKeys is true")),
+    ]
+}
+
+fn target() -> [Placed; 4] {
+    let unique = |format: &str, others: &str| {
+        let formats = "self.?additionalFormats";
+        invalid("spec.target", format!("!{formats}.?{format}.hasValue() || !({formats}.?{format}.?key in [{others}])"))
+            .says("key must be unique across all target output keys")
+            .reported_at(&format!(".additionalFormats.{format}.key"))
+    };
+    [
+        choice("spec.target", "at least", ">=", &SOURCE_KINDS),
+        unique("jks", "self.?configMap.?key, self.?secret.?key"),
+        unique("pkcs12", "self.?configMap.?key, self.?secret.?key, self.?additionalFormats.?jks.?key"),
+        choice("spec.target.additionalFormats", "at least", ">=", &["jks", "pkcs12"]),
+    ]
+}
+
+fn target_metadata(kind: &str) -> Vec<Placed> {
+    let mut rules = Vec::new();
+    for field in ["annotations", "labels"] {
+        for reserved in ["trust.cert-manager.io/", "trust-manager.io/"] {
+            let at = format!("spec.target.{kind}.metadata.{field}");
+            rules.push(
+                invalid(&at, format!("self.all(key, !key.startsWith('{reserved}'))"))
+                    .says(format!("{reserved}* {field} are not allowed")),
+            );
+        }
+    }
+    rules
+}
+
+/// How many of an object's fields are set; `trust-manager`'s own rule and words, character for character.
+fn choice(at: &str, bound: &str, compare: &str, fields: &[&str]) -> Placed {
+    let set: Vec<_> = fields.iter().map(|field| format!("has(self.{field})")).collect();
+    let rule = format!("[{}].filter(x,x==true).size() {compare} 1", set.join(","));
+    invalid(at, rule).says(format!("{bound} one of the fields in [{}] must be set", fields.join(" ")))
+}
+
+fn invalid(at: &str, rule: String) -> Placed {
+    Placed { at: at.to_owned(), rule: ValidationRule { rule, ..ValidationRule::default() } }
+}
+
+fn forbidden(at: &str, rule: String) -> Placed {
+    let mut placed = invalid(at, rule);
+    placed.rule.reason = Some("FieldValueForbidden".to_owned());
+    placed
+}
+
+impl Placed {
+    fn says(mut self, message: impl Into<String>) -> Self {
+        self.rule.message = Some(message.into());
+        self
+    }
+
+    fn says_cel(mut self, expression: String) -> Self {
+        self.rule.message_expression = Some(expression);
+        self
+    }
+
+    /// The field to blame, relative to the rule's place.
+    fn reported_at(mut self, field: &str) -> Self {
+        self.rule.field_path = Some(field.to_owned());
+        self
+    }
+
+    /// Runs the rule on creation too, although it names `oldSelf`, which is then an optional.
+    fn sees_creation(mut self) -> Self {
+        self.rule.optional_old_self = Some(true);
+        self
+    }
 }
