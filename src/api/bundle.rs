@@ -21,36 +21,16 @@ use super::schema;
     status = "BundleStatus",
     derive = "PartialEq",
     doc = "A Bundle gathers CA certificates and keeps a copy of them in every selected namespace.",
-    printcolumn(
-        name = "ConfigMap Target",
-        type_ = "string",
-        json_path = ".spec.target.configMap.key",
-        description = "Key of the target ConfigMap that holds the PEM bundle"
-    ),
-    printcolumn(
-        name = "Secret Target",
-        type_ = "string",
-        json_path = ".spec.target.secret.key",
-        description = "Key of the target Secret that holds the PEM bundle"
-    ),
-    printcolumn(
-        name = "Synced",
-        type_ = "string",
-        json_path = r#".status.conditions[?(@.type == "Synced")].status"#,
-        description = "Whether every target holds the bundle"
-    ),
-    printcolumn(
-        name = "Reason",
-        type_ = "string",
-        json_path = r#".status.conditions[?(@.type == "Synced")].reason"#,
-        description = "Why the targets are, or are not, in sync"
-    ),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp",
-        description = "When the Bundle was created"
-    )
+    printcolumn = r#"{"name": "ConfigMap Target", "type": "string", "jsonPath": ".spec.target.configMap.key",
+        "description": "Key of the target ConfigMap that holds the PEM bundle"}"#,
+    printcolumn = r#"{"name": "Secret Target", "type": "string", "jsonPath": ".spec.target.secret.key",
+        "description": "Key of the target Secret that holds the PEM bundle"}"#,
+    printcolumn = r#"{"name": "Synced", "type": "string", "jsonPath": ".status.conditions[?(@.type == \"Synced\")].status",
+        "description": "Whether every target holds the bundle"}"#,
+    printcolumn = r#"{"name": "Reason", "type": "string", "jsonPath": ".status.conditions[?(@.type == \"Synced\")].reason",
+        "description": "Why the targets are, or are not, in sync"}"#,
+    printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp",
+        "description": "When the Bundle was created"}"#
 )]
 #[serde(rename_all = "camelCase")]
 pub struct BundleSpec {
@@ -67,10 +47,10 @@ pub struct BundleSpec {
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 pub struct BundleSource {
-    /// A ConfigMap, or all ConfigMaps with certain labels, in the trust namespace.
+    /// A `ConfigMap`, or every `ConfigMap` with certain labels, in the trust namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_map: Option<SourceObject>,
-    /// A Secret, or all Secrets with certain labels, in the trust namespace.
+    /// A `Secret`, or every `Secret` with certain labels, in the trust namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<SourceObject>,
     /// PEM certificates, written out here.
@@ -104,14 +84,14 @@ pub struct SourceObject {
     pub include_all_keys: Option<bool>,
 }
 
-/// What is written into each selected namespace: an object with the Bundle's name, as ConfigMap, as Secret or both.
+/// What is written into each selected namespace: an object with the Bundle's name, as `ConfigMap`, as `Secret` or both.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BundleTarget {
-    /// Write a ConfigMap.
+    /// Write a `ConfigMap`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_map: Option<KeyTarget>,
-    /// Write a Secret. The controller must have been started with Secret targets enabled.
+    /// Write a `Secret`. The controller must have been started with Secret targets enabled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<KeyTarget>,
     /// Trust stores to write beside the PEM bundle, into further keys of the same objects.
@@ -247,4 +227,41 @@ pub struct BundleStatus {
     #[serde(default, rename = "defaultCAVersion", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub default_ca_version: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_profile_of_another_version_is_kept_and_written_back() {
+        for word in ["LegacyRC2", "LegacyDES", "Modern2023", "Modern2031", ""] {
+            let read: Pkcs12 = serde_json::from_value(serde_json::json!({"key": "k", "profile": word})).unwrap();
+            assert_eq!(serde_json::to_value(&read).unwrap()["profile"], word);
+            assert_eq!(matches!(read.profile, Some(Pkcs12Profile::Unknown(_))), !word.contains("Legacy") && word != "Modern2023");
+        }
+    }
+
+    #[test]
+    fn a_password_never_shows_itself() {
+        let jks = Jks { key: "k".into(), password: Some("hunter2".into()) };
+        assert_eq!(format!("{jks:?}"), r#"Jks { key: "k", password: Some(Password(..)) }"#);
+        assert_eq!(serde_json::to_value(&jks).unwrap()["password"], "hunter2");
+    }
+
+    #[test]
+    fn reading_and_writing_changes_nothing_and_unknown_fields_are_no_obstacle() {
+        let mut spec = serde_json::json!({
+            "sources": [{"useDefaultCAs": true}, {"inLine": "pem"}, {"secret": {"name": "n", "includeAllKeys": true}}],
+            "target": {
+                "configMap": {"key": "ca.crt", "metadata": {"labels": {"a": "b"}}},
+                "additionalFormats": {"jks": {"key": "j"}, "pkcs12": {"key": "p", "password": "", "profile": "LegacyDES"}},
+                "namespaceSelector": {"matchExpressions": [{"key": "team", "operator": "Exists"}]}
+            }
+        });
+        let read: BundleSpec = serde_json::from_value(spec.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&read).unwrap(), spec);
+        spec["target"]["future"] = true.into();
+        assert_eq!(serde_json::from_value::<BundleSpec>(spec).unwrap(), read);
+    }
 }

@@ -1,0 +1,173 @@
+//! The definition of Bundle: the committed file is the generated one, and its shape is trust-manager's.
+
+use std::fmt::Write as _;
+
+use rootcast::api::{crd, crd_yaml};
+use serde_json::{Map, Value};
+
+#[test]
+fn the_committed_definition_is_the_generated_one() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/crds/trust.cert-manager.io_bundles.yaml");
+    let committed = std::fs::read_to_string(path).unwrap();
+    assert!(committed == crd_yaml(), "crds/trust.cert-manager.io_bundles.yaml is out of date: run `make crds`");
+}
+
+#[test]
+fn the_yaml_form_says_what_the_definition_says() {
+    let read: Value = serde_saphyr::from_str(&crd_yaml()).unwrap();
+    assert_eq!(read, serde_json::to_value(crd()).unwrap());
+}
+
+/// Either definition can replace the other on a cluster: an object that one of them stored means the same under the other.
+#[test]
+fn every_property_limit_and_default_is_trust_managers() {
+    let crd = serde_json::to_value(crd()).unwrap();
+    let mut outline = String::new();
+    draw(&crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"], "Bundle", 0, &mut outline);
+    for (ours, theirs) in outline.lines().zip(TRUST_MANAGER.lines()) {
+        assert_eq!(ours, theirs);
+    }
+    assert_eq!(outline, TRUST_MANAGER);
+}
+
+#[test]
+fn names_scope_and_printed_columns_are_trust_managers() {
+    let crd = serde_json::to_value(crd()).unwrap();
+    let spec = &crd["spec"];
+    let names = serde_json::json!({"kind": "Bundle", "listKind": "BundleList", "plural": "bundles", "singular": "bundle"});
+    assert_eq!(crd["metadata"]["name"], "bundles.trust.cert-manager.io");
+    assert_eq!((&spec["group"], &spec["scope"], &spec["names"]), (&"trust.cert-manager.io".into(), &"Cluster".into(), &names));
+    let version = &spec["versions"][0];
+    assert_eq!(spec["versions"].as_array().unwrap().len(), 1);
+    assert_eq!((&version["name"], &version["served"], &version["storage"]), (&"v1alpha1".into(), &true.into(), &true.into()));
+    assert_eq!(version["subresources"], serde_json::json!({"status": {}}));
+    let columns = version["additionalPrinterColumns"].as_array().unwrap().iter();
+    let columns: Vec<_> = columns.map(|c| ["name", "type", "jsonPath"].map(|field| c[field].as_str().unwrap())).collect();
+    assert_eq!(
+        columns,
+        [
+            ["ConfigMap Target", "string", ".spec.target.configMap.key"],
+            ["Secret Target", "string", ".spec.target.secret.key"],
+            ["Synced", "string", r#".status.conditions[?(@.type == "Synced")].status"#],
+            ["Reason", "string", r#".status.conditions[?(@.type == "Synced")].reason"#],
+            ["Age", "date", ".metadata.creationTimestamp"],
+        ]
+    );
+}
+
+#[test]
+fn every_field_is_explained() {
+    fn look(schema: &Value, path: &str) {
+        for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+            assert!(path.is_empty() || property["description"].is_string(), "{path}.{name} has no description");
+            look(property, &format!("{path}.{name}"));
+        }
+    }
+    let crd = serde_json::to_value(crd()).unwrap();
+    look(&crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"], "");
+}
+
+/// Draws a schema as an indented outline: name (`!` when required), type, and every keyword but prose and rules.
+fn draw(schema: &Value, name: &str, depth: usize, outline: &mut String) {
+    let mut rest: Map<String, Value> = schema.as_object().unwrap().clone();
+    for prose in ["description", "x-kubernetes-validations"] {
+        rest.remove(prose);
+    }
+    let mut take = |keyword| rest.remove(keyword).unwrap_or_default();
+    let (kind, properties, required) = (take("type"), take("properties"), take("required"));
+    let (items, values) = (take("items"), take("additionalProperties"));
+    write!(outline, "{}{name} {}", "  ".repeat(depth), kind.as_str().unwrap()).unwrap();
+    for (keyword, value) in rest {
+        write!(outline, " {}={value}", keyword.trim_start_matches("x-kubernetes-")).unwrap();
+    }
+    outline.push('\n');
+    for (name, property) in properties.as_object().into_iter().flatten() {
+        let required = required.as_array().is_some_and(|names| names.contains(&name.as_str().into()));
+        draw(property, &format!("{name}{}", if required { "!" } else { "" }), depth + 1, outline);
+    }
+    for (name, below) in [("[]", items), ("{}", values)] {
+        if below.is_object() {
+            draw(&below, name, depth + 1, outline);
+        }
+    }
+}
+
+/// The outline of trust-manager's definition.
+const TRUST_MANAGER: &str = r#"Bundle object
+  apiVersion string
+  kind string
+  metadata object
+  spec! object
+    sources! array maxItems=100 minItems=1 list-type="atomic"
+      [] object map-type="atomic"
+        configMap object map-type="atomic"
+          includeAllKeys boolean
+          key string maxLength=253 minLength=1
+          name string maxLength=253 minLength=1
+          selector object map-type="atomic"
+            matchExpressions array list-type="atomic"
+              [] object
+                key! string
+                operator! string
+                values array list-type="atomic"
+                  [] string
+            matchLabels object
+              {} string
+        inLine string maxLength=1048576 minLength=1
+        secret object map-type="atomic"
+          includeAllKeys boolean
+          key string maxLength=253 minLength=1
+          name string maxLength=253 minLength=1
+          selector object map-type="atomic"
+            matchExpressions array list-type="atomic"
+              [] object
+                key! string
+                operator! string
+                values array list-type="atomic"
+                  [] string
+            matchLabels object
+              {} string
+        useDefaultCAs boolean
+    target object
+      additionalFormats object
+        jks object minProperties=1 map-type="atomic"
+          key! string maxLength=253 minLength=1
+          password string default="changeit" maxLength=128 minLength=1
+        pkcs12 object minProperties=1 map-type="atomic"
+          key! string maxLength=253 minLength=1
+          password string default="" maxLength=128 minLength=0
+          profile string enum=["LegacyRC2","LegacyDES","Modern2023"]
+      configMap object
+        key! string maxLength=253 minLength=1
+        metadata object minProperties=1
+          annotations object minProperties=1
+            {} string
+          labels object minProperties=1
+            {} string
+      namespaceSelector object map-type="atomic"
+        matchExpressions array list-type="atomic"
+          [] object
+            key! string
+            operator! string
+            values array list-type="atomic"
+              [] string
+        matchLabels object
+          {} string
+      secret object
+        key! string maxLength=253 minLength=1
+        metadata object minProperties=1
+          annotations object minProperties=1
+            {} string
+          labels object minProperties=1
+            {} string
+  status object minProperties=1
+    conditions array maxItems=10 minItems=0 list-map-keys=["type"] list-type="map"
+      [] object
+        lastTransitionTime! string format="date-time"
+        message! string maxLength=32768
+        observedGeneration integer format="int64" minimum=0.0
+        reason! string maxLength=1024 minLength=1 pattern="^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$"
+        status! string enum=["True","False","Unknown"]
+        type! string maxLength=316 pattern="^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])$"
+    defaultCAVersion string maxLength=253 minLength=1
+"#;
