@@ -1,0 +1,78 @@
+//! The set of anchors that a bundle hands out, in the one order that everything is written in.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::Anchor;
+
+/// Trust anchors: at least one, each once, ascending by [`Fingerprint`](super::Fingerprint).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Anchors(Vec<Anchor>);
+
+impl Anchors {
+    /// Sorts and deduplicates; `None` when there is nothing to hand out.
+    pub fn collect(anchors: impl IntoIterator<Item = Anchor>) -> Option<Anchors> {
+        let mut anchors: Vec<Anchor> = anchors.into_iter().collect();
+        anchors.sort_unstable_by_key(Anchor::fingerprint);
+        anchors.dedup();
+        (!anchors.is_empty()).then_some(Anchors(anchors))
+    }
+
+    /// The anchors, ascending by fingerprint.
+    pub fn iter(&self) -> std::slice::Iter<'_, Anchor> {
+        self.0.iter()
+    }
+
+    /// How many there are; at least one.
+    #[expect(clippy::len_without_is_empty, reason = "never empty")]
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// PEM (RFC 7468): 64 columns, blocks adjacent, no comments, and no newline after the last line.
+    #[must_use]
+    pub fn to_pem(&self) -> String {
+        const DER_PER_LINE: usize = 48;
+        let der: usize = self.iter().map(|anchor| anchor.der().len()).sum();
+        let mut pem = String::with_capacity(der / 3 * 4 + der / 36 + self.len() * 64);
+        for anchor in self {
+            if !pem.is_empty() {
+                pem.push('\n');
+            }
+            pem.push_str("-----BEGIN CERTIFICATE-----\n");
+            for line in anchor.der().chunks(DER_PER_LINE) {
+                STANDARD.encode_string(line, &mut pem);
+                pem.push('\n');
+            }
+            pem.push_str("-----END CERTIFICATE-----");
+        }
+        pem
+    }
+
+    /// Each anchor with a name of its own for keystores: the first 8 digits of the fingerprint, `|` and the subject.
+    /// Two roots of one subject differ in the digits; should even those be equal, both get all 64.
+    pub(super) fn aliased(&self) -> impl Iterator<Item = (String, &Anchor)> {
+        let short = |anchor: &Anchor| anchor.fingerprint().short();
+        self.iter().enumerate().map(move |(at, anchor)| {
+            let digits = short(anchor);
+            let twin_before = at > 0 && short(&self.0[at - 1]) == digits;
+            let twin_after = self.0.get(at + 1).is_some_and(|next| short(next) == digits);
+            let digits = if twin_before || twin_after {
+                anchor.fingerprint().to_string()
+            } else {
+                digits
+            };
+            (format!("{digits}|{}", anchor.subject()), anchor)
+        })
+    }
+}
+
+impl<'a> IntoIterator for &'a Anchors {
+    type Item = &'a Anchor;
+    type IntoIter = std::slice::Iter<'a, Anchor>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}

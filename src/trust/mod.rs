@@ -1,0 +1,24 @@
+//! Certificates: read, check, put in order, write.
+//!
+//! ```text
+//! PEM text --pem::read--> blocks --collect--> Anchors --to_pem, jks::encode, pkcs12::encode--> bytes
+//! ```
+//!
+//! This room knows nothing of Kubernetes, and it has no clock, no randomness and no input or output: the same input
+//! gives the same bytes, in the same order, always.
+
+mod anchor;
+mod anchors;
+mod der;
+pub mod jks;
+mod password;
+pub mod pem;
+pub mod pkcs12;
+mod x509;
+
+pub use anchor::{Anchor, Fingerprint, Malformed};
+pub use anchors::Anchors;
+pub use password::Password;
+pub use pem::{Block, PemError, Rejected};
+pub use pkcs12::Profile;
+pub use x509::Flaw;

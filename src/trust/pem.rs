@@ -1,0 +1,260 @@
+//! PEM (RFC 7468), read so that no certificate gets lost.
+//!
+//! Text between blocks is ignored. But a block that begins must be readable to its end: other readers skip what they
+//! cannot read, and a truncated file silently loses a root. So every begin and end marker has to be at its place, except
+//! in comments, that is, lines outside of blocks whose first visible character is `#`.
+
+use base64::Engine;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+
+use super::{Anchor, Fingerprint, Flaw, Malformed};
+
+const BEGIN: &[u8] = b"-----BEGIN";
+const END: &[u8] = b"-----END";
+const LABEL: &str = "CERTIFICATE";
+
+/// SHA-256 of "EC-ACC", a root of 2003 with a negative serial number. It was in Mozilla's list and so still is in bundles
+/// of many systems: it is left out, and the bundle stays valid.
+const EC_ACC: &str = "88497f01602f3154246ae28c4d5aef10f1d87ebb76626f4ae0b7f95ba7968799";
+
+/// Stray bits at the end pass, as in Go.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(DecodePaddingMode::RequireCanonical),
+);
+
+/// One `CERTIFICATE` block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Block {
+    /// The line of its begin marker, from 1.
+    pub line: usize,
+    /// The certificate, or why it is left out.
+    pub certificate: Result<Anchor, Rejected>,
+}
+
+/// A certificate that is left out of a bundle without making the bundle invalid.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub struct Rejected {
+    /// SHA-256 of the certificate.
+    pub fingerprint: Fingerprint,
+    /// Its subject, as [`Anchor::subject`] has it.
+    pub subject: String,
+    /// Why it cannot be used.
+    pub why: Flaw,
+}
+
+/// Text that begins a PEM block which cannot be used. Never holds any of the block's content.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("invalid PEM block in bundle{cause} (block {block}, line {line}{})", self.identity())]
+pub struct PemError {
+    /// The line at fault, from 1; that of the begin marker where the block as a whole is at fault.
+    pub line: usize,
+    /// The block being read, or about to begin; from 1.
+    pub block: usize,
+    /// What is wrong.
+    pub cause: PemCause,
+}
+
+impl PemError {
+    fn identity(&self) -> String {
+        match &self.cause {
+            PemCause::Certificate(Malformed {
+                fingerprint,
+                subject: Some(subject),
+                ..
+            }) => {
+                format!(", subject {subject:?}, SHA-256 {fingerprint}")
+            }
+            PemCause::Certificate(Malformed { fingerprint, .. }) => {
+                format!(", SHA-256 {fingerprint}")
+            }
+            _ => String::new(),
+        }
+    }
+}
+
+/// What is wrong with a PEM block.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PemCause {
+    /// Something else than a certificate, perhaps a private key: it must not be handed out.
+    #[error(": only CERTIFICATE blocks are permitted but found '{0}'")]
+    Label(String),
+    /// Headers (RFC 1421) may hold anything.
+    #[error("; blocks are not permitted to have PEM headers")]
+    Headers,
+    /// Bytes that are no usable certificate.
+    #[error("; invalid PEM certificate: {0}")]
+    Certificate(Malformed),
+    /// Half a marker, or one that shares its line.
+    #[error("; a BEGIN or END marker must be whole and alone on its line, with nothing before it")]
+    Marker,
+    /// The text, or the next block, begins before the end marker.
+    #[error("; it has no END line")]
+    Unterminated,
+    /// An end marker without a begin marker, or of another label.
+    #[error("; an END line has no matching BEGIN line")]
+    Unopened,
+    /// The lines between the markers.
+    #[error("; its content is not base64")]
+    Base64,
+}
+
+/// Reads every block, in order. Text without any marker has none.
+///
+/// # Errors
+///
+/// [`PemError`] for the first block that is not a readable certificate; see [`PemCause`].
+pub fn read(text: &[u8]) -> Result<Vec<Block>, PemError> {
+    let mut blocks = Vec::new();
+    let mut open: Option<Open> = None;
+    for (at, line) in text.split(|octet| *octet == b'\n').enumerate() {
+        let (number, line) = (at + 1, trim_end(line));
+        let error = |line, cause| PemError {
+            line,
+            block: blocks.len() + 1,
+            cause,
+        };
+        open = match (open, Line::read(line)) {
+            (None, Line::Text) => None,
+            (None, Line::Begin) => Some(Open {
+                line: number,
+                base64: Vec::new(),
+            }),
+            (None, Line::End) => return Err(error(number, PemCause::Unopened)),
+            (None, Line::Bad(_)) if is_comment(line) => None,
+            (_, Line::Bad(cause)) => return Err(error(number, cause)),
+            (Some(begun), Line::Begin) => return Err(error(begun.line, PemCause::Unterminated)),
+            (Some(mut begun), Line::Text) => {
+                begun
+                    .push(line, number)
+                    .map_err(|cause| error(number, cause))?;
+                Some(begun)
+            }
+            (Some(begun), Line::End) => {
+                let certificate = begun.close().map_err(|cause| error(begun.line, cause))?;
+                blocks.push(Block {
+                    line: begun.line,
+                    certificate,
+                });
+                None
+            }
+        };
+    }
+    match open {
+        Some(begun) => Err(PemError {
+            line: begun.line,
+            block: blocks.len() + 1,
+            cause: PemCause::Unterminated,
+        }),
+        None => Ok(blocks),
+    }
+}
+
+/// A block whose end is still to come.
+struct Open {
+    line: usize,
+    base64: Vec<u8>,
+}
+
+impl Open {
+    fn push(&mut self, line: &[u8], number: usize) -> Result<(), PemCause> {
+        if number == self.line + 1 && line.contains(&b':') {
+            return Err(PemCause::Headers);
+        }
+        let visible = line
+            .iter()
+            .filter(|octet| !matches!(octet, b' ' | b'\t' | b'\r'));
+        let before = self.base64.len();
+        self.base64.extend(visible);
+        let is_base64 =
+            |octet: &u8| octet.is_ascii_alphanumeric() || matches!(octet, b'+' | b'/' | b'=');
+        if self.base64[before..].iter().all(is_base64) {
+            Ok(())
+        } else {
+            Err(PemCause::Base64)
+        }
+    }
+
+    fn close(&self) -> Result<Result<Anchor, Rejected>, PemCause> {
+        let der = BASE64.decode(&self.base64).map_err(|_| PemCause::Base64)?;
+        match Anchor::from_der(der) {
+            Ok(anchor) => Ok(Ok(anchor)),
+            Err(Malformed {
+                flaw: why @ Flaw::NegativeSerial,
+                fingerprint,
+                subject: Some(subject),
+            }) if fingerprint.to_string() == EC_ACC => Ok(Err(Rejected {
+                fingerprint,
+                subject,
+                why,
+            })),
+            Err(malformed) => Err(PemCause::Certificate(malformed)),
+        }
+    }
+}
+
+/// A line, by the marker on it.
+enum Line {
+    Begin,
+    End,
+    Bad(PemCause),
+    Text,
+}
+
+impl Line {
+    fn read(line: &[u8]) -> Line {
+        if !line.contains(&b'-') {
+            return Line::Text;
+        }
+        let has = |marker: &[u8]| line.windows(marker.len()).any(|window| window == marker);
+        if let Some(label) = label(line, BEGIN) {
+            if label == LABEL {
+                Line::Begin
+            } else {
+                Line::Bad(PemCause::Label(label.to_owned()))
+            }
+        } else if let Some(label) = label(line, END) {
+            if label == LABEL {
+                Line::End
+            } else {
+                Line::Bad(PemCause::Unopened)
+            }
+        } else if has(BEGIN) || has(END) {
+            Line::Bad(PemCause::Marker)
+        } else {
+            Line::Text
+        }
+    }
+}
+
+/// The label of a marker that has its line for itself.
+fn label<'a>(line: &'a [u8], marker: &[u8]) -> Option<&'a str> {
+    const LONGEST: usize = 64;
+    let label = line
+        .strip_prefix(marker)?
+        .strip_prefix(b" ")?
+        .strip_suffix(b"-----")?;
+    let plain = |octet: &u8| octet.is_ascii_graphic() || *octet == b' ';
+    let label = str::from_utf8(label)
+        .ok()
+        .filter(|label| label.bytes().all(|octet| plain(&octet)))?;
+    (label.len() <= LONGEST && !label.contains("-----")).then_some(label)
+}
+
+fn is_comment(line: &[u8]) -> bool {
+    line.trim_ascii_start().starts_with(b"#")
+}
+
+/// Without the carriage return of the line's end, and the blanks before it.
+fn trim_end(line: &[u8]) -> &[u8] {
+    let mut line = line.strip_suffix(b"\r").unwrap_or(line);
+    while let [rest @ .., b' ' | b'\t'] = line {
+        line = rest;
+    }
+    line
+}

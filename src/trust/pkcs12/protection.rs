@@ -1,0 +1,248 @@
+//! Encryption and MAC of a keystore: PBES1 of RFC 7292, appendix C, and PBES2 of RFC 8018.
+
+use cbc::cipher::block_padding::Pkcs7;
+use cbc::cipher::{BlockCipherEncrypt, BlockModeEncrypt, InnerIvInit};
+use hmac::{Hmac, KeyInit, Mac};
+use sha1::Sha1;
+use sha2::digest::block_api::BlockSizeUser;
+use sha2::{Digest, Sha256};
+
+use super::{Profile, bmp, content_info, element, small_integer, tag};
+use crate::trust::{Anchors, Password};
+
+/// Rounds of every key derivation but the legacy MAC's, which has one.
+const ITERATIONS: u16 = 2048;
+
+pub(super) struct Protection<'a> {
+    profile: Profile,
+    password: &'a Password,
+    /// The password as section B.1 wants it: UTF-16, terminated.
+    bmp: Vec<u8>,
+}
+
+impl Protection<'_> {
+    pub(super) fn new(profile: Profile, password: &Password) -> Protection<'_> {
+        let bmp = [bmp(password.reveal()), vec![0, 0]].concat();
+        Protection {
+            profile,
+            password,
+            bmp,
+        }
+    }
+
+    /// A `ContentInfo` of type `encryptedData` (RFC 5652, section 8).
+    pub(super) fn encrypt(&self, plain: &[u8], salts: &Salts) -> Vec<u8> {
+        let (algorithm, cipher) = match self.profile {
+            Profile::LegacyRc2 => {
+                let (algorithm, [key, iv]) = self.pbes1(oid::RC2_40, salts, [5, 8]);
+                (
+                    algorithm,
+                    cbc(rc2::Rc2::new_with_eff_key_len(&key, 40), &iv, plain),
+                )
+            }
+            Profile::LegacyDes => {
+                let (algorithm, [key, iv]) = self.pbes1(oid::TRIPLE_DES, salts, [24, 8]);
+                (
+                    algorithm,
+                    cbc(
+                        des::TdesEde3::new_from_slice(&key).expect("24 octets"),
+                        &iv,
+                        plain,
+                    ),
+                )
+            }
+            Profile::Modern2023 => {
+                let salt = salts.draw::<16>("encryption salt");
+                let iv = salts.draw::<16>("initialisation vector");
+                let password = self.password.reveal().as_bytes();
+                let key =
+                    pbkdf2::pbkdf2_hmac_array::<Sha256, 32>(password, &salt, ITERATIONS.into());
+                (
+                    pbes2(&salt, &iv),
+                    cbc(aes::Aes256::new(&key.into()), &iv, plain),
+                )
+            }
+        };
+        let kind = element(tag::OID, &[super::oid::DATA]);
+        let info = element(
+            tag::SEQUENCE,
+            &[&kind, &algorithm, &element(tag::context(0), &[&cipher])],
+        );
+        content_info(
+            oid::ENCRYPTED_DATA,
+            &element(tag::SEQUENCE, &[&small_integer(0), &info]),
+        )
+    }
+
+    /// The algorithm, and key and initialisation vector of the given lengths in octets.
+    fn pbes1(
+        &self,
+        algorithm: &[u8],
+        salts: &Salts,
+        [key, iv]: [usize; 2],
+    ) -> (Vec<u8>, [Vec<u8>; 2]) {
+        let salt = salts.draw::<8>("encryption salt");
+        let derive =
+            |purpose, length| derive::<Sha1>(purpose, &self.bmp, &salt, ITERATIONS, length);
+        let parameters = element(tag::SEQUENCE, &[&octets(&salt), &small_integer(ITERATIONS)]);
+        (
+            identifier(algorithm, &parameters),
+            [derive(Purpose::Key, key), derive(Purpose::Iv, iv)],
+        )
+    }
+
+    /// `MacData` (RFC 7292, section 4) over the authenticated safe.
+    pub(super) fn mac(&self, safe: &[u8], salts: &Salts) -> Vec<u8> {
+        let (digest, algorithm, salt, iterations) = match self.profile {
+            Profile::LegacyRc2 | Profile::LegacyDes => {
+                let salt = salts.draw::<8>("mac salt");
+                let key = derive::<Sha1>(Purpose::Mac, &self.bmp, &salt, 1, 20);
+                // One iteration is the default and therefore not written.
+                (
+                    hmac::<Hmac<Sha1>>(&key, safe),
+                    oid::SHA1,
+                    salt.to_vec(),
+                    vec![],
+                )
+            }
+            Profile::Modern2023 => {
+                let salt = salts.draw::<16>("mac salt");
+                let key = derive::<Sha256>(Purpose::Mac, &self.bmp, &salt, ITERATIONS, 32);
+                (
+                    hmac::<Hmac<Sha256>>(&key, safe),
+                    oid::SHA256,
+                    salt.to_vec(),
+                    small_integer(ITERATIONS),
+                )
+            }
+        };
+        let digest = element(
+            tag::SEQUENCE,
+            &[&identifier(algorithm, &[]), &octets(&digest)],
+        );
+        element(tag::SEQUENCE, &[&digest, &octets(&salt), &iterations])
+    }
+}
+
+/// Salts and initialisation vectors: HMAC-SHA256 over the certificates' fingerprints, one label each.
+pub(super) struct Salts(Hmac<Sha256>);
+
+impl Salts {
+    pub(super) fn new(anchors: &Anchors) -> Salts {
+        let mut mac =
+            Hmac::new_from_slice(b"rootcast pkcs12").expect("HMAC takes keys of any length");
+        for anchor in anchors {
+            mac.update(anchor.fingerprint().as_bytes());
+        }
+        Salts(mac)
+    }
+
+    fn draw<const N: usize>(&self, label: &str) -> [u8; N] {
+        let digest = self.0.clone().chain_update(label).finalize().into_bytes();
+        *digest
+            .first_chunk()
+            .expect("at most 32 octets are asked for")
+    }
+}
+
+/// What a derived key is for: the `ID` of RFC 7292, section B.3.
+#[derive(Clone, Copy)]
+enum Purpose {
+    Key = 1,
+    Iv = 2,
+    Mac = 3,
+}
+
+/// The key derivation of RFC 7292, section B.2; `length` in octets.
+fn derive<D: Digest + BlockSizeUser>(
+    purpose: Purpose,
+    password: &[u8],
+    salt: &[u8],
+    iterations: u16,
+    length: usize,
+) -> Vec<u8> {
+    let block = D::block_size();
+    let fill = |octets: &[u8]| -> Vec<u8> {
+        octets
+            .iter()
+            .copied()
+            .cycle()
+            .take(octets.len().next_multiple_of(block))
+            .collect()
+    };
+    let diversifier = vec![purpose as u8; block];
+    let mut input = [fill(salt), fill(password)].concat();
+    let mut out = Vec::with_capacity(length + block);
+    loop {
+        let mut digest = D::new()
+            .chain_update(&diversifier)
+            .chain_update(&input)
+            .finalize();
+        for _ in 1..iterations {
+            digest = D::digest(&digest);
+        }
+        out.extend_from_slice(&digest);
+        if out.len() >= length {
+            out.truncate(length);
+            return out;
+        }
+        let addend: Vec<u8> = digest.iter().copied().cycle().take(block).collect();
+        for number in input.chunks_exact_mut(block) {
+            add(number, &addend);
+        }
+    }
+}
+
+/// Adds `addend` and one to a big-endian number of the same length, without its last carry.
+fn add(number: &mut [u8], addend: &[u8]) {
+    let mut carry = 1;
+    for (octet, addend) in number.iter_mut().zip(addend).rev() {
+        let [high, low] = (u16::from(*octet) + u16::from(*addend) + carry).to_be_bytes();
+        *octet = low;
+        carry = high.into();
+    }
+}
+
+fn hmac<M: Mac + KeyInit>(key: &[u8], content: &[u8]) -> Vec<u8> {
+    let mac = <M as KeyInit>::new_from_slice(key).expect("HMAC takes keys of any length");
+    mac.chain_update(content).finalize().into_bytes().to_vec()
+}
+
+fn cbc<C: BlockCipherEncrypt>(cipher: C, iv: &[u8], plain: &[u8]) -> Vec<u8> {
+    let mode = cbc::Encryptor::inner_iv_slice_init(cipher, iv).expect("one block");
+    mode.encrypt_padded_vec::<Pkcs7>(plain)
+}
+
+/// `PBES2-params` (RFC 8018, section A.4) with PBKDF2 under HMAC-SHA256 and AES-256-CBC.
+fn pbes2(salt: &[u8], iv: &[u8]) -> Vec<u8> {
+    let pseudo_random = identifier(oid::HMAC_SHA256, &[]);
+    let kdf = element(
+        tag::SEQUENCE,
+        &[&octets(salt), &small_integer(ITERATIONS), &pseudo_random],
+    );
+    let (kdf, scheme) = (
+        identifier(oid::PBKDF2, &kdf),
+        identifier(oid::AES256_CBC, &octets(iv)),
+    );
+    identifier(oid::PBES2, &element(tag::SEQUENCE, &[&kdf, &scheme]))
+}
+
+fn identifier(oid: &[u8], parameters: &[u8]) -> Vec<u8> {
+    element(tag::SEQUENCE, &[&element(tag::OID, &[oid]), parameters])
+}
+
+fn octets(content: &[u8]) -> Vec<u8> {
+    element(tag::OCTET_STRING, &[content])
+}
+
+mod oid {
+    pub(super) const ENCRYPTED_DATA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 6];
+    pub(super) const RC2_40: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 12, 1, 6];
+    pub(super) const TRIPLE_DES: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 12, 1, 3];
+    pub(super) const PBES2: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 5, 13];
+    pub(super) const PBKDF2: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 5, 12];
+    pub(super) const HMAC_SHA256: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 2, 9];
+    pub(super) const AES256_CBC: &[u8] = &[0x60, 0x86, 0x48, 1, 0x65, 3, 4, 1, 42];
+    pub(super) const SHA1: &[u8] = &[0x2b, 0x0e, 3, 2, 0x1a];
+    pub(super) const SHA256: &[u8] = &[0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, 1];
+}

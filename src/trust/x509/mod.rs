@@ -1,0 +1,195 @@
+//! X.509 (RFC 5280), read as strictly and as generously as Go's `crypto/x509` reads it.
+//!
+//! The verdict matters more than the data: consumers of a bundle are Go and Java programs, and one certificate that they
+//! cannot parse can cost them the whole trust store. Signatures are not verified: a trust anchor is trusted as it is.
+
+mod constraint;
+mod extension;
+mod key;
+mod name;
+mod time;
+mod uri;
+
+use super::der::{Reader, tag};
+
+/// What the product wants to know of a certificate.
+pub(super) struct Facts {
+    pub(super) subject: String,
+    pub(super) not_before: i64,
+    pub(super) not_after: i64,
+    pub(super) is_ca: bool,
+}
+
+/// Why bytes are no usable certificate.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Flaw {
+    /// The named part is missing, not DER, or not what RFC 5280 wants there.
+    #[error("malformed {0}")]
+    Malformed(&'static str),
+    /// Bytes follow the certificate.
+    #[error("trailing data")]
+    TrailingData,
+    /// A version that does not exist.
+    #[error("invalid version")]
+    Version,
+    /// RFC 5280, section 4.1.2.2 wants serial numbers to be positive.
+    #[error("negative serial number")]
+    NegativeSerial,
+    /// The signed and the unsigned statement of the signature algorithm differ.
+    #[error("inner and outer signature algorithm identifiers don't match")]
+    SignatureAlgorithms,
+    /// A name holds a string type that Go and others cannot read, for instance 28, `UniversalString`.
+    #[error("unsupported string type {0} in a name")]
+    StringType(u8),
+    /// A string with octets that its type does not have.
+    #[error("invalid {0} in a name")]
+    String(&'static str),
+    /// The curve is spelled out instead of named.
+    #[error("explicit or invalid elliptic curve parameters")]
+    CurveParameters,
+    /// A named curve other than P-224, P-256, P-384 and P-521.
+    #[error("unsupported elliptic curve")]
+    Curve,
+    /// A public key that cannot be one.
+    #[error("invalid {0} public key")]
+    PublicKey(&'static str),
+    /// One extension twice.
+    #[error("duplicate extension {0}")]
+    DuplicateExtension(String),
+    /// An extension that must not be critical, and is.
+    #[error("{0} incorrectly marked critical")]
+    Critical(&'static str),
+}
+
+/// Parses exactly one certificate.
+pub(super) fn parse(der: &[u8]) -> Result<Facts, Flaw> {
+    let mut input = Reader::new(der);
+    let mut certificate = input
+        .enter(tag::SEQUENCE)
+        .ok_or(Flaw::Malformed("certificate"))?;
+    let mut tbs = certificate
+        .enter(tag::SEQUENCE)
+        .ok_or(Flaw::Malformed("tbs certificate"))?;
+
+    let version = version(&mut tbs)?;
+    let serial = tbs.integer().ok_or(Flaw::Malformed("serial number"))?;
+    if serial[0] & 0x80 != 0 {
+        return Err(Flaw::NegativeSerial);
+    }
+    let algorithm = tbs
+        .enter(tag::SEQUENCE)
+        .ok_or(Flaw::Malformed("signature algorithm identifier"))?;
+    let outer_algorithm = certificate
+        .enter(tag::SEQUENCE)
+        .ok_or(Flaw::Malformed("algorithm identifier"))?;
+    if algorithm.rest() != outer_algorithm.rest() {
+        return Err(Flaw::SignatureAlgorithms);
+    }
+    Algorithm::read(algorithm)?;
+    name::parse(&mut tbs, "issuer")?;
+    let (not_before, not_after) = validity(&mut tbs)?;
+    let subject = name::parse(&mut tbs, "subject")?;
+    public_key(&mut tbs)?;
+    let is_ca = match version {
+        Version::V1 => false,
+        Version::V2 => {
+            unique_identifiers(&mut tbs)?;
+            false
+        }
+        Version::V3 => {
+            unique_identifiers(&mut tbs)?;
+            extension::check(&mut tbs)?
+        }
+    };
+    certificate.bits().ok_or(Flaw::Malformed("signature"))?;
+    if !input.is_empty() {
+        return Err(Flaw::TrailingData);
+    }
+    Ok(Facts {
+        subject: subject.to_string(),
+        not_before,
+        not_after,
+        is_ca,
+    })
+}
+
+/// The subject of what may be a flawed certificate, if the way to it is well-formed.
+pub(super) fn subject_of(der: &[u8]) -> Option<String> {
+    let mut tbs = Reader::new(der)
+        .enter(tag::SEQUENCE)?
+        .enter(tag::SEQUENCE)?;
+    tbs.enter_if(tag::explicit(0))?;
+    let [_serial, _algorithm, _issuer, _validity] =
+        [tbs.any()?, tbs.any()?, tbs.any()?, tbs.any()?];
+    name::parse(&mut tbs, "subject")
+        .ok()
+        .map(|name| name.to_string())
+}
+
+enum Version {
+    V1,
+    V2,
+    V3,
+}
+
+fn version(tbs: &mut Reader<'_>) -> Result<Version, Flaw> {
+    let malformed = Flaw::Malformed("version");
+    if !tbs.next_is(tag::explicit(0)) {
+        return Ok(Version::V1);
+    }
+    let mut explicit = tbs.enter(tag::explicit(0)).ok_or(malformed.clone())?;
+    let number = explicit.integer().ok_or(malformed.clone())?;
+    match number {
+        _ if !explicit.is_empty() => Err(malformed),
+        [0] => Ok(Version::V1),
+        [1] => Ok(Version::V2),
+        [2] => Ok(Version::V3),
+        _ => Err(Flaw::Version),
+    }
+}
+
+fn validity(tbs: &mut Reader<'_>) -> Result<(i64, i64), Flaw> {
+    let mut validity = tbs
+        .enter(tag::SEQUENCE)
+        .ok_or(Flaw::Malformed("validity"))?;
+    Ok((time::parse(&mut validity)?, time::parse(&mut validity)?))
+}
+
+fn public_key(tbs: &mut Reader<'_>) -> Result<(), Flaw> {
+    let mut info = tbs.enter(tag::SEQUENCE).ok_or(Flaw::Malformed("spki"))?;
+    let algorithm = info
+        .enter(tag::SEQUENCE)
+        .ok_or(Flaw::Malformed("public key algorithm identifier"))?;
+    let algorithm = Algorithm::read(algorithm)?;
+    let bits = info.bits().ok_or(Flaw::Malformed("subjectPublicKey"))?;
+    key::check(&algorithm, bits)
+}
+
+fn unique_identifiers(tbs: &mut Reader<'_>) -> Result<(), Flaw> {
+    tbs.enter_if(tag::context(1))
+        .ok_or(Flaw::Malformed("issuerUniqueID"))?;
+    tbs.enter_if(tag::context(2))
+        .ok_or(Flaw::Malformed("subjectUniqueID"))?;
+    Ok(())
+}
+
+/// An `AlgorithmIdentifier` (RFC 5280, section 4.1.1.2).
+struct Algorithm<'a> {
+    /// Content of the object identifier.
+    oid: &'a [u8],
+    /// The parameters as one element, empty when absent.
+    parameters: &'a [u8],
+}
+
+impl<'a> Algorithm<'a> {
+    fn read(mut content: Reader<'a>) -> Result<Algorithm<'a>, Flaw> {
+        let oid = content.oid().ok_or(Flaw::Malformed("OID"))?;
+        let parameters = if content.is_empty() {
+            &[][..]
+        } else {
+            content.any_whole().ok_or(Flaw::Malformed("parameters"))?
+        };
+        Ok(Algorithm { oid, parameters })
+    }
+}

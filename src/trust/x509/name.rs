@@ -1,0 +1,244 @@
+//! Distinguished names: the check of RFC 5280, section 4.1.2.4, and the text that Go's `pkix.Name.String()` makes of one.
+
+use std::fmt;
+
+use super::Flaw;
+use crate::trust::der::{self, Reader, tag};
+
+/// A parsed name.
+pub(super) struct Name<'a>(Vec<Attribute<'a>>);
+
+struct Attribute<'a> {
+    /// Content of the type's object identifier.
+    oid: &'a [u8],
+    value: String,
+}
+
+/// The attribute types that have a name, in printing order. Of a common name or serial number given several times the
+/// last one counts; of the others each counts.
+const KNOWN: [(&[u8], &str, Repeat); 9] = [
+    (&[0x55, 4, 5], "SERIALNUMBER", Repeat::Last),
+    (&[0x55, 4, 3], "CN", Repeat::Last),
+    (&[0x55, 4, 11], "OU", Repeat::All),
+    (&[0x55, 4, 10], "O", Repeat::All),
+    (&[0x55, 4, 17], "POSTALCODE", Repeat::All),
+    (&[0x55, 4, 9], "STREET", Repeat::All),
+    (&[0x55, 4, 7], "L", Repeat::All),
+    (&[0x55, 4, 8], "ST", Repeat::All),
+    (&[0x55, 4, 6], "C", Repeat::All),
+];
+
+#[derive(PartialEq)]
+enum Repeat {
+    Last,
+    All,
+}
+
+/// Reads the next element as a name; `what` it is goes into the flaw.
+pub(super) fn parse<'a>(input: &mut Reader<'a>, what: &'static str) -> Result<Name<'a>, Flaw> {
+    let malformed = Flaw::Malformed(what);
+    let mut sequence = input.enter(tag::SEQUENCE).ok_or(malformed.clone())?;
+    let mut attributes = Vec::new();
+    while !sequence.is_empty() {
+        let mut set = sequence.enter(tag::SET).ok_or(malformed.clone())?;
+        while !set.is_empty() {
+            let mut attribute = set.enter(tag::SEQUENCE).ok_or(malformed.clone())?;
+            let oid = attribute.oid().ok_or(malformed.clone())?;
+            let (string, content) = attribute.any().ok_or(malformed.clone())?;
+            attributes.push(Attribute {
+                oid,
+                value: text(string, content)?,
+            });
+        }
+    }
+    Ok(Name(attributes))
+}
+
+/// The text of one of the string types that names may use.
+fn text(string: u8, content: &[u8]) -> Result<String, Flaw> {
+    let ascii = |allowed: fn(u8) -> bool, name| match str::from_utf8(content) {
+        Ok(text) if content.iter().copied().all(allowed) => Ok(text.to_owned()),
+        _ => Err(Flaw::String(name)),
+    };
+    match string {
+        tag::UTF8_STRING => ascii(|_| true, "UTF8String"),
+        // '*' and '&' are no printable characters (X.680, section 41.4), but real certificates have them.
+        tag::PRINTABLE_STRING => ascii(
+            |octet| is_printable(octet) || octet == b'*' || octet == b'&',
+            "PrintableString",
+        ),
+        tag::IA5_STRING => ascii(|octet| octet.is_ascii(), "IA5String"),
+        tag::NUMERIC_STRING => ascii(
+            |octet| octet.is_ascii_digit() || octet == b' ',
+            "NumericString",
+        ),
+        // Read as Latin-1, which is what those who write T.61 strings mean by them.
+        tag::T61_STRING => Ok(content.iter().copied().map(char::from).collect()),
+        tag::BMP_STRING => bmp(content).ok_or(Flaw::String("BMPString")),
+        other => Err(Flaw::StringType(other)),
+    }
+}
+
+/// UCS-2 without surrogates and noncharacters, perhaps with a terminator.
+fn bmp(content: &[u8]) -> Option<String> {
+    let (units, []) = content.as_chunks() else {
+        return None;
+    };
+    let units = units.strip_suffix(&[[0, 0]]).unwrap_or(units);
+    let character = |unit: &[u8; 2]| match u16::from_be_bytes(*unit) {
+        0xfffe | 0xffff | 0xfdd0..=0xfdef => None,
+        unit => char::from_u32(unit.into()),
+    };
+    units.iter().map(character).collect()
+}
+
+fn is_printable(octet: u8) -> bool {
+    octet.is_ascii_alphanumeric() || b" '()+,-./:=?".contains(&octet)
+}
+
+impl fmt::Display for Name<'_> {
+    /// The known types come first, in the order of [`KNOWN`], values of one type joined by `+`; then the others, last
+    /// one first, as number and hexadecimal DER.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut comma = "";
+        for (oid, label, repeat) in KNOWN {
+            let mut values: Vec<&str> = self
+                .0
+                .iter()
+                .filter(|found| found.oid == oid)
+                .map(|found| &*found.value)
+                .collect();
+            if repeat == Repeat::Last {
+                values.drain(..values.len().saturating_sub(1));
+                values.retain(|value| !value.is_empty());
+            }
+            let mut separator = comma;
+            for value in values {
+                write!(f, "{separator}{label}=")?;
+                write_escaped(f, value)?;
+                (separator, comma) = ("+", ",");
+            }
+        }
+        for attribute in self
+            .0
+            .iter()
+            .rev()
+            .filter(|found| KNOWN.iter().all(|(oid, ..)| *oid != found.oid))
+        {
+            f.write_str(comma)?;
+            comma = ",";
+            let arcs = der::oid_arcs(attribute.oid).expect("checked when it was read");
+            for (at, arc) in arcs.iter().enumerate() {
+                write!(f, "{}{arc}", if at == 0 { "" } else { "." })?;
+            }
+            f.write_str("=#")?;
+            let string = if attribute.value.bytes().all(is_printable) {
+                tag::PRINTABLE_STRING
+            } else {
+                tag::UTF8_STRING
+            };
+            for octet in der::element(string, &[attribute.value.as_bytes()]) {
+                write!(f, "{octet:02x}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// RFC 2253, section 2.4.
+fn write_escaped(f: &mut fmt::Formatter<'_>, value: &str) -> fmt::Result {
+    use fmt::Write;
+    for (at, character) in value.char_indices() {
+        let special = match character {
+            ',' | '+' | '"' | '\\' | '<' | '>' | ';' => true,
+            ' ' => at == 0 || at == value.len() - 1,
+            '#' => at == 0,
+            _ => false,
+        };
+        if special {
+            f.write_char('\\')?;
+        }
+        f.write_char(character)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Given<'a> = &'a [(&'a [u8], u8, &'a [u8])];
+
+    /// A name with one attribute in each of its sets.
+    fn name(attributes: Given<'_>) -> Vec<u8> {
+        let sets: Vec<Vec<u8>> = attributes
+            .iter()
+            .map(|(oid, string, content)| {
+                let pair = [
+                    der::element(tag::OID, &[oid]),
+                    der::element(*string, &[content]),
+                ]
+                .concat();
+                der::element(tag::SET, &[&der::element(tag::SEQUENCE, &[&pair])])
+            })
+            .collect();
+        der::element(tag::SEQUENCE, &[&sets.concat()])
+    }
+
+    const CN: &[u8] = &[0x55, 4, 3];
+    const O: &[u8] = &[0x55, 4, 10];
+    const OU: &[u8] = &[0x55, 4, 11];
+    const TITLE: &[u8] = &[0x55, 4, 12];
+
+    #[test]
+    fn names_print_as_go_prints_them() {
+        let table: [(Given<'_>, &str); 9] = [
+            (&[], ""),
+            (&[(O, 12, b"Acme"), (CN, 12, b"Root")], "CN=Root,O=Acme"),
+            (&[(CN, 12, b"Root"), (O, 12, b"Acme")], "CN=Root,O=Acme"),
+            (
+                &[(OU, 12, b"a"), (CN, 12, b"x"), (OU, 12, b"b")],
+                "CN=x,OU=a+OU=b",
+            ),
+            (&[(CN, 12, b"first"), (CN, 12, b"last")], "CN=last"),
+            (&[(CN, 12, b""), (O, 12, b"")], "O="),
+            (&[(CN, 12, b" #,+\"\\<>; ")], r#"CN=\ #\,\+\"\\\<\>\;\ "#),
+            (
+                &[(TITLE, 12, b"Dr"), (CN, 12, b"x"), (TITLE, 12, b"*")],
+                "CN=x,2.5.4.12=#0c012a,2.5.4.12=#13024472",
+            ),
+            (
+                &[(CN, 20, b"\xe9\xff"), (O, 30, &[0x01, 0x0c, 0, 0])],
+                "CN=éÿ,O=Č",
+            ),
+        ];
+        for (attributes, text) in table {
+            let der = name(attributes);
+            assert_eq!(
+                parse(&mut Reader::new(&der), "name")
+                    .ok()
+                    .unwrap()
+                    .to_string(),
+                text
+            );
+        }
+    }
+
+    #[test]
+    fn strings_that_go_cannot_read_are_refused() {
+        let table: [(u8, &[u8], Flaw); 8] = [
+            (28, &[0, 0, 0, 65], Flaw::StringType(28)),
+            (12, &[0xff], Flaw::String("UTF8String")),
+            (19, b"a@b", Flaw::String("PrintableString")),
+            (22, &[0x80], Flaw::String("IA5String")),
+            (18, b"1a", Flaw::String("NumericString")),
+            (30, &[0], Flaw::String("BMPString")),
+            (30, &[0xd8, 0], Flaw::String("BMPString")),
+            (30, &[0xff, 0xff], Flaw::String("BMPString")),
+        ];
+        for (string, content, flaw) in table {
+            let der = name(&[(CN, string, content)]);
+            assert_eq!(parse(&mut Reader::new(&der), "name").err(), Some(flaw));
+        }
+    }
+}
