@@ -1,1 +1,25 @@
-//! Distributes trust anchors to every namespace of a Kubernetes cluster.
+//! Distributes trust anchors (CA certificates) to every namespace of a Kubernetes cluster.
+//!
+//! ```text
+//! any watch event -> Change -> touch -> bundle names -> queue -> for each name:
+//!
+//!   api::Bundle --parse--> Intent --.                .--> Plan --apply--> Outcome --.
+//!                                    >--- decide ---<                                >-- report -> Report -> publish
+//!   stores -------state--> World ---'                '--> Refusal ------------------'
+//!
+//!   decide = resolve (Anchors), encode (Payload), plan (Plan)
+//! ```
+//!
+//! Data flows one way, and so do imports: `trust` and `api` stand alone, `bundle` decides, `cluster` and `cli` act.
+
+pub mod api;
+pub mod trust;
+
+pub mod bundle;
+
+pub mod default_cas;
+
+pub mod cluster;
+
+pub mod admin;
+pub mod cli;

@@ -1,2 +1,7 @@
 //! The `rootcast` program.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    rootcast::cli::run()
+}

@@ -1,0 +1,535 @@
+//! What a Bundle means: parsed once from the wire form, and then free of contradictions.
+
+use std::collections::BTreeSet;
+
+use crate::api;
+use crate::trust::{Password, Profile};
+
+use super::problem::Problem;
+use super::selector::{Labels, Selector};
+use super::syntax;
+
+/// A Bundle whose every rule holds.
+#[derive(Clone, Debug)]
+pub struct Intent {
+    /// Name of the Bundle, and so of its targets.
+    pub name: String,
+    /// Uid of the Bundle; empty where the input has none (offline rendering).
+    pub uid: String,
+    /// The namespace that sources are read from.
+    pub trust_namespace: String,
+    /// Where certificates come from, in the order of `spec.sources`.
+    pub sources: Vec<Source>,
+    /// The namespaces that receive targets.
+    pub namespaces: Selector,
+    /// What is written into each of them; nothing if the Bundle names no target.
+    pub output: Output,
+}
+
+/// One item of `spec.sources`.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// The default CAs of this process.
+    DefaultCas,
+    /// PEM text in the Bundle itself.
+    Inline(String),
+    /// Keys of ConfigMaps or Secrets in the trust namespace.
+    Object(ObjectSource),
+}
+
+/// A source that lives in objects of the trust namespace.
+#[derive(Clone, Debug)]
+pub struct ObjectSource {
+    /// ConfigMaps or Secrets.
+    pub kind: ObjectKind,
+    /// Which of them.
+    pub select: Select,
+    /// Which of their keys.
+    pub keys: Keys,
+}
+
+/// How a source selects its objects.
+#[derive(Clone, Debug)]
+pub enum Select {
+    /// The one of this name.
+    Named(String),
+    /// All whose labels match.
+    Labelled(Selector),
+}
+
+/// Which keys of an object are read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Keys {
+    /// This one.
+    One(String),
+    /// Every one.
+    All,
+}
+
+/// The kinds that sources and targets may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ObjectKind {
+    /// `v1` ConfigMap.
+    ConfigMap,
+    /// `v1` Secret.
+    Secret,
+}
+
+/// What one target holds: at most one object of each kind, and the formats that all of them carry.
+#[derive(Clone, Debug, Default)]
+pub struct Output {
+    /// Objects to write, at most one of each kind, sorted by kind.
+    pub objects: Vec<ObjectOutput>,
+    /// A Java keystore beside the PEM.
+    pub jks: Option<JksOutput>,
+    /// A PKCS#12 trust store beside the PEM.
+    pub pkcs12: Option<Pkcs12Output>,
+}
+
+/// One object that is written into each namespace.
+#[derive(Clone, Debug)]
+pub struct ObjectOutput {
+    /// Its kind.
+    pub kind: ObjectKind,
+    /// The key that holds the PEM.
+    pub pem_key: String,
+    /// Labels from the Bundle's template.
+    pub labels: Labels,
+    /// Annotations from the Bundle's template.
+    pub annotations: Labels,
+}
+
+/// A Java keystore in the target.
+#[derive(Clone, Debug)]
+pub struct JksOutput {
+    /// The key that holds it.
+    pub key: String,
+    /// Its integrity password.
+    pub password: Password,
+}
+
+/// A PKCS#12 trust store in the target.
+#[derive(Clone, Debug)]
+pub struct Pkcs12Output {
+    /// The key that holds it.
+    pub key: String,
+    /// Its password; empty means no encryption and no MAC.
+    pub password: Password,
+    /// The profile as the Bundle names it; `None` means the default, [`Profile::LegacyRc2`].
+    pub profile: Option<Profile>,
+}
+
+impl ObjectKind {
+    /// Both kinds, sorted.
+    pub const ALL: [Self; 2] = [Self::ConfigMap, Self::Secret];
+
+    /// The kind as manifests spell it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ConfigMap => "ConfigMap",
+            Self::Secret => "Secret",
+        }
+    }
+
+    /// The field that holds an item of this kind in a Bundle's source or target.
+    fn field(self) -> &'static str {
+        match self {
+            Self::ConfigMap => "configMap",
+            Self::Secret => "secret",
+        }
+    }
+}
+
+impl Keys {
+    /// Whether this key is read.
+    #[must_use]
+    pub fn include(&self, key: &str) -> bool {
+        match self {
+            Self::One(one) => one == key,
+            Self::All => true,
+        }
+    }
+}
+
+impl Intent {
+    /// Reads the wire form.
+    ///
+    /// # Errors
+    /// Every problem of the Bundle, each with its field path, in the order of the fields.
+    pub fn parse(bundle: &api::Bundle, trust_namespace: &str) -> Result<Self, Vec<Problem>> {
+        let api::Bundle {
+            metadata,
+            spec,
+            status: _,
+        } = bundle;
+        let api::BundleSpec { sources, target } = spec;
+        let name = metadata.name.clone().unwrap_or_default();
+        let mut problems = Vec::new();
+        check_name(&name, &mut problems);
+        let sources = parse_sources(sources, &mut problems);
+        let (output, namespaces) = target
+            .as_ref()
+            .map(|target| parse_target(target, &mut problems))
+            .unwrap_or_default();
+        check_apart(&name, &sources, &output, &mut problems);
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        Ok(Self {
+            name,
+            uid: metadata.uid.clone().unwrap_or_default(),
+            trust_namespace: trust_namespace.to_owned(),
+            sources,
+            namespaces,
+            output,
+        })
+    }
+
+    /// The object sources among the sources.
+    pub fn object_sources(&self) -> impl Iterator<Item = &ObjectSource> {
+        self.sources.iter().filter_map(|source| match source {
+            Source::Object(object) => Some(object),
+            Source::DefaultCas | Source::Inline(_) => None,
+        })
+    }
+}
+
+impl ObjectSource {
+    /// Whether this source reads the object of that kind, name and labels.
+    #[must_use]
+    pub fn reads(&self, kind: ObjectKind, name: &str, labels: &Labels) -> bool {
+        self.kind == kind
+            && match &self.select {
+                Select::Named(named) => named == name,
+                Select::Labelled(selector) => {
+                    selector.matches(labels) && !labels.contains_key(api::BUNDLE_LABEL)
+                }
+            }
+    }
+}
+
+fn check_name(name: &str, problems: &mut Vec<Problem>) {
+    if name.len() > syntax::LABEL_VALUE_MAX {
+        problems.push(Problem::invalid(
+            "metadata.name",
+            name,
+            format!(
+                "must be no more than {} characters: it becomes a label value of every target",
+                syntax::LABEL_VALUE_MAX
+            ),
+        ));
+    } else if !syntax::is_dns_subdomain(name) {
+        problems.push(Problem::invalid(
+            "metadata.name",
+            name,
+            "must be a lowercase RFC 1123 subdomain",
+        ));
+    }
+}
+
+fn parse_sources(wire: &[api::BundleSource], problems: &mut Vec<Problem>) -> Vec<Source> {
+    let mut sources = Vec::new();
+    let mut default_requests = 0;
+    let mut counted = 0;
+    for (index, item) in wire.iter().enumerate() {
+        let api::BundleSource {
+            config_map,
+            secret,
+            in_line,
+            use_default_cas,
+        } = item;
+        let at = format!("spec.sources[{index}]");
+        let mut types = 0;
+        for (kind, object) in [
+            (ObjectKind::ConfigMap, config_map),
+            (ObjectKind::Secret, secret),
+        ] {
+            if let Some(object) = object {
+                types += 1;
+                counted += 1;
+                sources.extend(parse_object(
+                    kind,
+                    object,
+                    &format!("{at}.{}", kind.field()),
+                    problems,
+                ));
+            }
+        }
+        if let Some(text) = in_line.as_ref().filter(|text| !text.is_empty()) {
+            types += 1;
+            counted += 1;
+            sources.push(Source::Inline(text.clone()));
+        }
+        if let Some(wanted) = use_default_cas {
+            types += 1;
+            default_requests += 1;
+            if *wanted {
+                counted += 1;
+                sources.push(Source::DefaultCas);
+            }
+        }
+        if types != 1 {
+            problems.push(Problem::forbidden(
+                at,
+                format!("must define exactly one source type for each item but found {types} defined types"),
+            ));
+        }
+    }
+    if counted == 0 {
+        problems.push(Problem::forbidden(
+            "spec.sources",
+            "must define at least one source",
+        ));
+    }
+    if default_requests > 1 {
+        problems.push(Problem::forbidden(
+            "spec.sources",
+            format!("must request default CAs either once or not at all but got {default_requests} requests"),
+        ));
+    }
+    sources
+}
+
+fn parse_object(
+    kind: ObjectKind,
+    wire: &api::SourceObject,
+    at: &str,
+    problems: &mut Vec<Problem>,
+) -> Option<Source> {
+    let api::SourceObject {
+        name,
+        selector,
+        key,
+        include_all_keys,
+    } = wire;
+    let set = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    let one_of = "must validate one and only one schema (oneOf): [name, selector].";
+    let select = match (set(name), selector) {
+        (Some(name), None) => Some(Select::Named(name)),
+        (None, Some(selector)) => Some(Select::Labelled(Selector::parse(
+            selector,
+            &format!("{at}.selector"),
+            problems,
+        ))),
+        (None, None) => {
+            problems.push(Problem::invalid(
+                at,
+                "name: ' ', selector: nil",
+                format!("{one_of} Found none valid"),
+            ));
+            None
+        }
+        (Some(name), Some(_)) => {
+            problems.push(Problem::invalid(
+                at,
+                format!("name: {name}, selector: {{}}"),
+                format!("{one_of} Found both set"),
+            ));
+            None
+        }
+    };
+    let field = kind.field();
+    let keys = match (set(key), include_all_keys.unwrap_or(false)) {
+        (Some(key), false) => Some(Keys::One(key)),
+        (None, true) => Some(Keys::All),
+        (None, false) => {
+            problems.push(Problem::invalid(
+                at,
+                "key: ' ', includeAllKeys: false",
+                format!("source {field} key must be defined when includeAllKeys is false"),
+            ));
+            None
+        }
+        (Some(key), true) => {
+            problems.push(Problem::invalid(
+                at,
+                format!("key: {key}, includeAllKeys: true"),
+                format!("source {field} key cannot be defined when includeAllKeys is true"),
+            ));
+            None
+        }
+    };
+    Some(Source::Object(ObjectSource {
+        kind,
+        select: select?,
+        keys: keys?,
+    }))
+}
+
+fn parse_target(wire: &api::BundleTarget, problems: &mut Vec<Problem>) -> (Output, Selector) {
+    let api::BundleTarget {
+        config_map,
+        secret,
+        additional_formats,
+        namespace_selector,
+    } = wire;
+    let at = "spec.target";
+    let mut objects = Vec::new();
+    for (kind, target) in [
+        (ObjectKind::ConfigMap, config_map),
+        (ObjectKind::Secret, secret),
+    ] {
+        if let Some(target) = target {
+            objects.push(parse_object_output(
+                kind,
+                target,
+                &format!("{at}.{}", kind.field()),
+                problems,
+            ));
+        }
+    }
+    if objects.is_empty() {
+        problems.push(Problem::invalid(
+            at,
+            "object",
+            "any of the fields in [configMap secret] must be set",
+        ));
+    }
+    let (jks, pkcs12) = additional_formats
+        .as_ref()
+        .map(|formats| parse_formats(formats, &objects, problems))
+        .unwrap_or_default();
+    let namespaces = namespace_selector
+        .as_ref()
+        .map(|selector| Selector::parse(selector, &format!("{at}.namespaceSelector"), problems))
+        .unwrap_or_default();
+    (
+        Output {
+            objects,
+            jks,
+            pkcs12,
+        },
+        namespaces,
+    )
+}
+
+fn parse_object_output(
+    kind: ObjectKind,
+    wire: &api::KeyTarget,
+    at: &str,
+    problems: &mut Vec<Problem>,
+) -> ObjectOutput {
+    let api::KeyTarget { key, metadata } = wire;
+    syntax::data_key(key, &format!("{at}.key"), problems);
+    let (annotations, labels) = match metadata {
+        Some(api::TargetMetadata {
+            annotations,
+            labels,
+        }) => (
+            annotations.clone().unwrap_or_default(),
+            labels.clone().unwrap_or_default(),
+        ),
+        None => (Labels::new(), Labels::new()),
+    };
+    for (field, pairs) in [("annotations", &annotations), ("labels", &labels)] {
+        let at = format!("{at}.metadata.{field}");
+        for key in pairs.keys() {
+            for domain in ["trust.cert-manager.io", "trust-manager.io"] {
+                if key
+                    .strip_prefix(domain)
+                    .is_some_and(|rest| rest.starts_with('/'))
+                {
+                    problems.push(Problem::invalid(
+                        at.as_str(),
+                        key.as_str(),
+                        format!("{domain}/* {field} are not allowed"),
+                    ));
+                }
+            }
+        }
+    }
+    let at = format!("{at}.metadata");
+    syntax::annotations(annotations.iter(), &format!("{at}.annotations"), problems);
+    for (key, value) in &labels {
+        syntax::label_key(key, &format!("{at}.labels"), problems);
+        syntax::label_value(value, &format!("{at}.labels"), problems);
+    }
+    ObjectOutput {
+        kind,
+        pem_key: key.clone(),
+        labels,
+        annotations,
+    }
+}
+
+fn parse_formats(
+    wire: &api::AdditionalFormats,
+    objects: &[ObjectOutput],
+    problems: &mut Vec<Problem>,
+) -> (Option<JksOutput>, Option<Pkcs12Output>) {
+    let api::AdditionalFormats { jks, pkcs12 } = wire;
+    let mut taken: BTreeSet<&str> = objects
+        .iter()
+        .map(|object| object.pem_key.as_str())
+        .collect();
+    let at = "spec.target.additionalFormats";
+    let mut claim = |format: &str, key| {
+        let at = format!("{at}.{format}.key");
+        syntax::data_key(key, &at, problems);
+        if !taken.insert(key) {
+            problems.push(Problem::invalid(
+                at,
+                key,
+                "key must be unique across all target output keys",
+            ));
+        }
+    };
+    let jks = jks.as_ref().map(|api::Jks { key, password }| {
+        claim("jks", key);
+        let password = password.as_ref().map_or("changeit", api::Password::reveal);
+        JksOutput {
+            key: key.clone(),
+            password: Password::new(password),
+        }
+    });
+    let pkcs12 = pkcs12.as_ref().map(
+        |api::Pkcs12 {
+             key,
+             password,
+             profile,
+         }| {
+            claim("pkcs12", key);
+            let password = password.as_ref().map_or("", api::Password::reveal);
+            (key.clone(), Password::new(password), profile.as_ref())
+        },
+    );
+    let pkcs12 = pkcs12.map(|(key, password, profile)| Pkcs12Output {
+        key,
+        password,
+        profile: profile.and_then(|profile| parse_profile(profile, problems)),
+    });
+    (jks, pkcs12)
+}
+
+fn parse_profile(wire: &api::Pkcs12Profile, problems: &mut Vec<Problem>) -> Option<Profile> {
+    match wire {
+        api::Pkcs12Profile::LegacyRC2 => Some(Profile::LegacyRc2),
+        api::Pkcs12Profile::LegacyDES => Some(Profile::LegacyDes),
+        api::Pkcs12Profile::Modern2023 => Some(Profile::Modern2023),
+        api::Pkcs12Profile::Unknown(other) => {
+            problems.push(Problem::invalid(
+                "spec.target.additionalFormats.pkcs12.profile",
+                other.as_str(),
+                "supported values: \"LegacyRC2\", \"LegacyDES\", \"Modern2023\"",
+            ));
+            None
+        }
+    }
+}
+
+/// A Bundle may not read the very key that it writes.
+fn check_apart(name: &str, sources: &[Source], output: &Output, problems: &mut Vec<Problem>) {
+    let reads_own_target = |object: &ObjectOutput| {
+        sources.iter().any(|source| {
+            matches!(source, Source::Object(ObjectSource { kind, select: Select::Named(named), keys: Keys::One(key) })
+                if *kind == object.kind && named == name && *key == object.pem_key)
+        })
+    };
+    if output.objects.iter().any(reads_own_target) {
+        problems.push(Problem::forbidden(
+            "spec.sources",
+            "cannot define the same source as target",
+        ));
+    }
+}

@@ -1,0 +1,197 @@
+//! From trust anchors to the content of a target.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::ByteString;
+use serde_json::{Value as Json, json};
+use sha2::{Digest, Sha256};
+
+use crate::api;
+use crate::trust::{self, Anchors, Profile};
+
+use super::intent::{Intent, ObjectKind, ObjectOutput, Output};
+use super::report::{Reason, Refusal};
+use super::selector::Labels;
+
+/// The most bytes that the values of a ConfigMap or Secret may have together
+/// (<https://kubernetes.io/docs/concepts/configuration/configmap/>).
+pub const SIZE_MAX: usize = 1024 * 1024;
+
+/// What one object of a Bundle holds, the same in every namespace.
+#[derive(Clone, Debug)]
+pub struct Payload {
+    /// The object's kind.
+    pub kind: ObjectKind,
+    /// Its keys.
+    pub values: BTreeMap<String, Value>,
+    /// Labels of the template, without the Bundle label.
+    pub labels: Labels,
+    /// Annotations of the template, without the hash.
+    pub annotations: Labels,
+    /// The value of the hash annotation.
+    pub hash: String,
+}
+
+/// The content of one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// PEM.
+    Text(Arc<str>),
+    /// A keystore.
+    Binary(Arc<[u8]>),
+}
+
+/// Encodes the certificates into every format of the output, once, for each of its objects.
+///
+/// # Errors
+/// A [`Refusal`] if the values are larger than Kubernetes takes.
+pub fn encode(output: &Output, anchors: &Anchors) -> Result<Vec<Payload>, Refusal> {
+    let Output {
+        objects,
+        jks,
+        pkcs12,
+    } = output;
+    if objects.is_empty() {
+        return Ok(Vec::new());
+    }
+    let pem: Arc<str> = anchors.to_pem().into();
+    let mut formats = BTreeMap::new();
+    if let Some(jks) = jks {
+        let store = trust::jks::encode(anchors, &jks.password);
+        formats.insert(jks.key.clone(), Value::Binary(store.into()));
+    }
+    if let Some(pkcs12) = pkcs12 {
+        let profile = pkcs12.profile.unwrap_or(Profile::LegacyRc2);
+        let store = trust::pkcs12::encode(anchors, &pkcs12.password, profile);
+        formats.insert(pkcs12.key.clone(), Value::Binary(store.into()));
+    }
+    objects
+        .iter()
+        .map(|object| {
+            let ObjectOutput {
+                kind,
+                pem_key,
+                labels,
+                annotations,
+            } = object;
+            let mut values = formats.clone();
+            values.insert(pem_key.clone(), Value::Text(pem.clone()));
+            check_size(*kind, &values)?;
+            Ok(Payload {
+                kind: *kind,
+                values,
+                labels: labels.clone(),
+                annotations: annotations.clone(),
+                hash: hash(&pem, output, object),
+            })
+        })
+        .collect()
+}
+
+impl Value {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Text(text) => text.as_bytes(),
+            Self::Binary(bytes) => bytes,
+        }
+    }
+}
+
+impl Payload {
+    /// The manifest to apply: complete but for the namespace, which the request or the caller names.
+    ///
+    /// Without a uid of the Bundle (offline) it has no owner.
+    #[must_use]
+    pub fn manifest(&self, intent: &Intent) -> Json {
+        let Self {
+            kind,
+            values,
+            labels,
+            annotations,
+            hash,
+        } = self;
+        let mut labels = labels.clone();
+        labels.insert(api::BUNDLE_LABEL.to_owned(), intent.name.clone());
+        let mut annotations = annotations.clone();
+        annotations.insert(api::HASH_ANNOTATION.to_owned(), hash.clone());
+        let mut manifest = json!({
+            "apiVersion": "v1",
+            "kind": kind.as_str(),
+            "metadata": { "name": intent.name, "labels": labels, "annotations": annotations },
+        });
+        if !intent.uid.is_empty() {
+            manifest["metadata"]["ownerReferences"] = json!([{
+                "apiVersion": api::API_VERSION, "kind": api::KIND, "name": intent.name, "uid": intent.uid,
+                "controller": true, "blockOwnerDeletion": true,
+            }]);
+        }
+        for (key, value) in values {
+            let (field, value) = match (kind, value) {
+                (ObjectKind::ConfigMap, Value::Text(text)) => ("data", json!(**text)),
+                (ObjectKind::ConfigMap, Value::Binary(bytes)) => {
+                    ("binaryData", json!(ByteString(bytes.to_vec())))
+                }
+                (ObjectKind::Secret, value) => ("data", json!(ByteString(value.bytes().to_vec()))),
+            };
+            manifest[field][key] = value;
+        }
+        manifest
+    }
+}
+
+fn check_size(kind: ObjectKind, values: &BTreeMap<String, Value>) -> Result<(), Refusal> {
+    let total: usize = values.values().map(|value| value.bytes().len()).sum();
+    if total <= SIZE_MAX {
+        return Ok(());
+    }
+    let parts: Vec<_> = values
+        .iter()
+        .map(|(key, value)| format!("{key} {}", value.bytes().len()))
+        .collect();
+    Err(Refusal::new(
+        Reason::TargetTooLarge,
+        format!(
+            "Bundle does not fit into a {}: {total} bytes ({}) are over the limit of {SIZE_MAX}; drop an additional format or split the sources over several Bundles",
+            kind.as_str(),
+            parts.join(", ")
+        ),
+    ))
+}
+
+/// The profile as a Bundle spells it.
+fn wire_name(profile: Profile) -> &'static str {
+    match profile {
+        Profile::LegacyRc2 => "LegacyRC2",
+        Profile::LegacyDes => "LegacyDES",
+        Profile::Modern2023 => "Modern2023",
+    }
+}
+
+/// The value of the hash annotation: lower-case hex SHA-256 over PEM, passwords, profile and template metadata, plainly
+/// concatenated. Fixed by compatibility: another value would rewrite every target of a cluster that switches over.
+fn hash(pem: &str, output: &Output, object: &ObjectOutput) -> String {
+    let Output {
+        objects: _,
+        jks,
+        pkcs12,
+    } = output;
+    let mut digest = Sha256::new();
+    digest.update(pem);
+    if let Some(jks) = jks {
+        digest.update(jks.password.reveal());
+    }
+    if let Some(pkcs12) = pkcs12 {
+        digest.update(pkcs12.password.reveal());
+        digest.update(pkcs12.profile.map_or("", wire_name));
+    }
+    for (key, value) in object.annotations.iter().chain(&object.labels) {
+        digest.update(key);
+        digest.update(value);
+    }
+    digest
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}

@@ -1,0 +1,419 @@
+//! From sources to trust anchors.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::trust::{self, Anchor, Anchors};
+
+use super::chain;
+use super::intent::{Intent, Keys, ObjectKind, ObjectSource, Select, Source};
+use super::report::{Reason, Refusal};
+use super::world::{Content, SourceObject, World};
+
+/// How long before its end a certificate counts as expiring soon.
+pub const SOON: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+/// What the sources of a Bundle amount to.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    /// The certificates to publish.
+    pub anchors: Anchors,
+    /// What the admin should know about the sources.
+    pub findings: Vec<Finding>,
+    /// Version of the default CAs, if the Bundle asks for them.
+    pub default_ca_version: Option<String>,
+    /// When time alone changes this result.
+    pub look_again: Option<Timestamp>,
+}
+
+/// Something in a source that is not simply a valid certificate.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Finding {
+    /// Where: the source, its key and the line.
+    pub place: String,
+    /// What.
+    pub what: Observation,
+}
+
+/// What was found. Certificates are named by subject and short fingerprint.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Observation {
+    /// Published although its time is over.
+    Expired(String, Timestamp),
+    /// Left out because its time is over.
+    LeftOutExpired(String, Timestamp),
+    /// Left out because it is no CA certificate.
+    LeftOutNonCa(String),
+    /// Left out because it is known to break programs.
+    LeftOutRejected(String),
+    /// Its time will be over soon.
+    ExpiresSoon(String, Timestamp),
+    /// The key holds no PEM at all.
+    NoPem,
+    /// The object is the output of a Bundle, which a selector does not read.
+    OwnOutput,
+}
+
+/// Gathers the certificates of all sources.
+///
+/// # Errors
+/// A [`Refusal`] that names every source that is missing, unreadable or malformed.
+pub fn resolve(intent: &Intent, world: &World, now: Timestamp) -> Result<Resolved, Refusal> {
+    let mut gathering = Gathering {
+        world,
+        now,
+        found: Vec::new(),
+        findings: Vec::new(),
+        look_again: None,
+    };
+    let mut faults = Vec::new();
+    let mut default_ca_version = None;
+    if let Some(cycle) = chain::cycle(intent, world) {
+        faults.push(Fault::Cycle(cycle));
+    }
+    for source in &intent.sources {
+        let result = match source {
+            Source::DefaultCas => gathering
+                .default_cas()
+                .map(|version| default_ca_version = Some(version)),
+            Source::Inline(text) => gathering
+                .text("inline source", text.as_bytes())
+                .map_err(Fault::InlinePem),
+            Source::Object(object) => gathering.objects(&intent.trust_namespace, object),
+        };
+        faults.extend(result.err());
+    }
+    let Gathering {
+        found,
+        mut findings,
+        look_again,
+        ..
+    } = gathering;
+    findings.sort();
+    findings.dedup();
+    if !faults.is_empty() {
+        return Err(refuse(&faults));
+    }
+    let Some(anchors) = Anchors::collect(found) else {
+        return Err(Refusal {
+            findings: Some(findings),
+            look_again,
+            ..refuse(&[Fault::Nothing])
+        });
+    };
+    Ok(Resolved {
+        anchors,
+        findings,
+        default_ca_version,
+        look_again,
+    })
+}
+
+/// Why a source cannot be used.
+enum Fault {
+    NoDefaultCas,
+    InlinePem(trust::PemError),
+    NoObject {
+        kind: ObjectKind,
+        namespace: String,
+        name: String,
+    },
+    Unreadable {
+        kind: ObjectKind,
+        namespace: String,
+        name: String,
+        cause: String,
+    },
+    NoKey {
+        kind: ObjectKind,
+        namespace: String,
+        name: String,
+        key: String,
+    },
+    ObjectPem {
+        kind: ObjectKind,
+        namespace: String,
+        name: String,
+        key: String,
+        error: trust::PemError,
+    },
+    AllKeysOfTls {
+        namespace: String,
+        name: String,
+    },
+    Cycle(Vec<String>),
+    Nothing,
+}
+
+impl Fault {
+    fn reason(&self) -> Reason {
+        match self {
+            Self::NoDefaultCas | Self::NoObject { .. } | Self::NoKey { .. } | Self::Nothing => {
+                Reason::SourceNotFound
+            }
+            Self::InlinePem(_)
+            | Self::Unreadable { .. }
+            | Self::ObjectPem { .. }
+            | Self::AllKeysOfTls { .. }
+            | Self::Cycle(_) => Reason::SourceBuildError,
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoDefaultCas => f.write_str(
+                "no default package was specified when rootcast was started; default CAs not available",
+            ),
+            Self::InlinePem(error) => write!(f, "inline source contains invalid PEM data: {error}"),
+            Self::NoObject { kind, namespace, name } => {
+                let kind = kind.as_str();
+                write!(f, "failed to get {kind} {namespace}/{name}: {kind} {name:?} not found")
+            }
+            Self::Unreadable { kind, namespace, name, cause } => {
+                write!(f, "failed to get {} {namespace}/{name}: {cause}", kind.as_str())
+            }
+            Self::NoKey { kind, namespace, name, key } => {
+                write!(f, "no data found in {} {namespace}/{name} at key {key:?}", kind.as_str())
+            }
+            Self::ObjectPem { kind, namespace, name, key, error } => {
+                write!(f, "invalid PEM data in {} {namespace}/{name} at key {key:?}: {error}", kind.as_str())
+            }
+            Self::AllKeysOfTls { namespace, name } => {
+                write!(f, "includeAllKeys is not supported for TLS Secrets such as {namespace}/{name}")
+            }
+            Self::Cycle(names) => write!(
+                f,
+                "Bundles read each other's targets in a cycle: {}; take the source out of one of them",
+                names.join(" -> ")
+            ),
+            Self::Nothing => f.write_str("couldn't find any valid certificates in bundle"),
+        }
+    }
+}
+
+/// The first fault gives the reason; the others follow in the message, so that one look shows all there is to mend.
+fn refuse(faults: &[Fault]) -> Refusal {
+    let first = faults.first().expect("a refusal has a fault");
+    let reason = first.reason();
+    let opening = match reason {
+        Reason::SourceNotFound => "Bundle source was not found",
+        _ => "Failed to build bundle sources",
+    };
+    let causes: Vec<_> = faults.iter().map(ToString::to_string).collect();
+    let retry = faults
+        .iter()
+        .any(|fault| matches!(fault, Fault::Unreadable { .. }));
+    Refusal {
+        retry,
+        ..Refusal::new(reason, format!("{opening}: {}", causes.join("; also: ")))
+    }
+}
+
+struct Gathering<'a> {
+    world: &'a World,
+    now: Timestamp,
+    found: Vec<Anchor>,
+    findings: Vec<Finding>,
+    look_again: Option<Timestamp>,
+}
+
+impl Gathering<'_> {
+    /// Default CAs are somebody else's choice: what time or filters do to them is no finding.
+    fn default_cas(&mut self) -> Result<String, Fault> {
+        let cas = self.world.default_cas.as_ref().ok_or(Fault::NoDefaultCas)?;
+        for anchor in &cas.anchors {
+            if self.left_out(anchor).is_none() {
+                self.found.push(anchor.clone());
+            }
+            if self.world.settings.filter_expired {
+                self.at(end(anchor));
+            }
+        }
+        Ok(cas.version.clone())
+    }
+
+    fn objects(&mut self, namespace: &str, source: &ObjectSource) -> Result<(), Fault> {
+        let ObjectSource { kind, select, keys } = source;
+        let world = self.world;
+        match select {
+            Select::Named(name) => {
+                let object =
+                    world
+                        .sources
+                        .get(&(*kind, name.clone()))
+                        .ok_or_else(|| Fault::NoObject {
+                            kind: *kind,
+                            namespace: namespace.to_owned(),
+                            name: name.clone(),
+                        })?;
+                self.object(*kind, namespace, name, object, keys)
+            }
+            Select::Labelled(selector) => {
+                let selected = world
+                    .sources
+                    .iter()
+                    .filter(|((of, _), object)| of == kind && selector.matches(&object.labels));
+                for ((_, name), object) in selected {
+                    if source.reads(*kind, name, &object.labels) {
+                        self.object(*kind, namespace, name, object, keys)?;
+                    } else {
+                        let place = format!("{} {namespace}/{name}", kind.as_str());
+                        self.findings.push(Finding {
+                            place,
+                            what: Observation::OwnOutput,
+                        });
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn object(
+        &mut self,
+        kind: ObjectKind,
+        namespace: &str,
+        name: &str,
+        object: &SourceObject,
+        wanted: &Keys,
+    ) -> Result<(), Fault> {
+        let (namespace, name) = (namespace.to_owned(), name.to_owned());
+        let none = BTreeMap::new();
+        let (values, all): (&BTreeMap<_, _>, _) = match (&object.content, wanted) {
+            (Content::Unreadable(cause), _) => {
+                return Err(Fault::Unreadable {
+                    kind,
+                    namespace,
+                    name,
+                    cause: cause.clone(),
+                });
+            }
+            (Content::TlsKeys(_), Keys::All) => {
+                return Err(Fault::AllKeysOfTls { namespace, name });
+            }
+            (Content::Keys(values), Keys::All) => (values, values),
+            (Content::Keys(values) | Content::TlsKeys(values), Keys::One(_)) => (values, &none),
+        };
+        let one = match wanted {
+            Keys::All => None,
+            Keys::One(key) => Some(values.get_key_value(key).ok_or_else(|| Fault::NoKey {
+                kind,
+                namespace: namespace.clone(),
+                name: name.clone(),
+                key: key.clone(),
+            })?),
+        };
+        for (key, value) in one.into_iter().chain(all) {
+            let place = format!("{} {namespace}/{name} key {key:?}", kind.as_str());
+            self.text(&place, value).map_err(|error| Fault::ObjectPem {
+                kind,
+                namespace: namespace.clone(),
+                name: name.clone(),
+                key: key.clone(),
+                error,
+            })?;
+        }
+        Ok(())
+    }
+
+    fn text(&mut self, place: &str, text: &[u8]) -> Result<(), trust::PemError> {
+        let blocks = trust::pem::read(text)?;
+        if blocks.is_empty() {
+            self.findings.push(Finding {
+                place: place.to_owned(),
+                what: Observation::NoPem,
+            });
+        }
+        for trust::Block { line, certificate } in blocks {
+            let what = match certificate {
+                Ok(anchor) => self.certificate(anchor),
+                Err(rejected) => Some(Observation::LeftOutRejected(rejected.to_string())),
+            };
+            let place = format!("{place} line {line}");
+            self.findings
+                .extend(what.map(|what| Finding { place, what }));
+        }
+        Ok(())
+    }
+
+    fn certificate(&mut self, anchor: Anchor) -> Option<Observation> {
+        if let Some(what) = self.left_out(&anchor) {
+            return Some(what);
+        }
+        let end = end(&anchor);
+        let soon = end - SOON;
+        let title = title(&anchor);
+        self.at(end);
+        self.at(soon);
+        self.found.push(anchor);
+        if end < self.now {
+            Some(Observation::Expired(title, end))
+        } else {
+            (soon <= self.now).then_some(Observation::ExpiresSoon(title, end))
+        }
+    }
+
+    fn left_out(&self, anchor: &Anchor) -> Option<Observation> {
+        let settings = &self.world.settings;
+        if settings.filter_expired && end(anchor) < self.now {
+            Some(Observation::LeftOutExpired(title(anchor), end(anchor)))
+        } else if settings.filter_non_ca && !anchor.is_ca() {
+            Some(Observation::LeftOutNonCa(title(anchor)))
+        } else {
+            None
+        }
+    }
+
+    /// Remembers the first moment from now on at which the result may differ: one second later, since an end counts
+    /// as passed only after its own second.
+    fn at(&mut self, moment: Timestamp) {
+        let next = moment
+            .saturating_add(SignedDuration::from_secs(1))
+            .expect("a second can be added up to the limit");
+        if next > self.now {
+            self.look_again = Some(self.look_again.map_or(next, |sooner| sooner.min(next)));
+        }
+    }
+}
+
+/// The last moment of the certificate's time; what lies beyond the calendar counts as its end.
+fn end(anchor: &Anchor) -> Timestamp {
+    Timestamp::from_second(anchor.not_after()).unwrap_or(Timestamp::MAX)
+}
+
+fn title(anchor: &Anchor) -> String {
+    format!("{} ({})", anchor.subject(), anchor.fingerprint().short())
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { place, what } = self;
+        let date = |at: &Timestamp| at.strftime("%Y-%m-%d").to_string();
+        match what {
+            Observation::Expired(title, at) => {
+                write!(f, "{place}: {title} expired on {}", date(at))
+            }
+            Observation::LeftOutExpired(title, at) => {
+                write!(f, "{place}: {title} left out: expired on {}", date(at))
+            }
+            Observation::LeftOutNonCa(title) => {
+                write!(f, "{place}: {title} left out: not a CA certificate")
+            }
+            Observation::LeftOutRejected(why) => write!(f, "{place}: left out: {why}"),
+            Observation::ExpiresSoon(title, at) => {
+                write!(f, "{place}: {title} expires on {}", date(at))
+            }
+            Observation::NoPem => write!(f, "{place}: holds no PEM certificate"),
+            Observation::OwnOutput => {
+                write!(
+                    f,
+                    "{place}: not read: it carries the Bundle label, so it is the output of a Bundle"
+                )
+            }
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! What a decision sees of the cluster: plain sorted maps that can be filled from watches or from files.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use crate::api;
+use crate::trust::Anchor;
+
+use super::intent::{Intent, ObjectKind};
+use super::selector::Labels;
+
+/// Everything that a decision may depend on beside the Bundle and the time.
+#[derive(Debug, Default)]
+pub struct World {
+    /// Switches of this process.
+    pub settings: Settings,
+    /// The default CAs, if there are any.
+    pub default_cas: Option<DefaultCas>,
+    /// Objects of the trust namespace.
+    pub sources: BTreeMap<(ObjectKind, String), SourceObject>,
+    /// All namespaces by name.
+    pub namespaces: BTreeMap<String, Namespace>,
+    /// All objects that carry the Bundle label.
+    pub targets: BTreeMap<Target, Observed>,
+    /// All valid Bundles by name: they may read each other's targets.
+    pub intents: BTreeMap<String, Intent>,
+}
+
+/// Switches that hold for every Bundle of a process.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Whether Secrets may be written.
+    pub secret_targets: bool,
+    /// Whether expired certificates are left out.
+    pub filter_expired: bool,
+    /// Whether certificates that are not CAs are left out.
+    pub filter_non_ca: bool,
+    /// The only namespaces that may receive targets; `None` means every namespace.
+    pub target_namespaces: Option<BTreeSet<String>>,
+}
+
+/// The default CAs of this process.
+#[derive(Clone, Debug)]
+pub struct DefaultCas {
+    /// Identifies the content; shown as `status.defaultCAVersion`.
+    pub version: String,
+    /// The certificates.
+    pub anchors: Vec<Anchor>,
+}
+
+/// A ConfigMap or Secret that certificates may come from.
+#[derive(Clone, Debug)]
+pub struct SourceObject {
+    /// Its labels.
+    pub labels: Labels,
+    /// What it holds.
+    pub content: Content,
+}
+
+/// What a source object holds, as far as it could be read.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// Its keys: `data`, and `binaryData` where `data` has no such key.
+    Keys(BTreeMap<String, Vec<u8>>),
+    /// The keys of a Secret of type `kubernetes.io/tls`, which holds a private key beside certificates.
+    TlsKeys(BTreeMap<String, Vec<u8>>),
+    /// It exists but could not be read, for this cause.
+    Unreadable(String),
+}
+
+/// A namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Namespace {
+    /// Its labels.
+    pub labels: Labels,
+    /// Whether it is on its way out and accepts nothing new.
+    pub terminating: bool,
+}
+
+/// The place of one target.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Target {
+    /// Its kind.
+    pub kind: ObjectKind,
+    /// Its name, which is its Bundle's.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+}
+
+/// What is known of a target, from its metadata alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observed {
+    /// Its uid.
+    pub uid: String,
+    /// Its resource version.
+    pub resource_version: String,
+    /// Its labels.
+    pub labels: Labels,
+    /// Its annotations.
+    pub annotations: Labels,
+    /// Its controlling owner, if it has one.
+    pub controller: Option<Controller>,
+    /// The data keys that our field manager owns.
+    pub own_keys: BTreeSet<String>,
+    /// Whether somebody else owns data keys, too. An object without managed fields counts as such.
+    pub foreign_keys: bool,
+}
+
+/// The controlling owner of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Controller {
+    /// `apiVersion`, kind and name of the owner.
+    pub identity: (String, String, String),
+    /// Uid of the owner.
+    pub uid: String,
+}
+
+impl Settings {
+    /// Whether targets may be written into the namespace.
+    #[must_use]
+    pub fn allows(&self, namespace: &str) -> bool {
+        self.target_namespaces
+            .as_ref()
+            .is_none_or(|allowed| allowed.contains(namespace))
+    }
+}
+
+impl World {
+    /// The observed targets of one Bundle, sorted by kind and namespace.
+    pub fn targets_of<'a>(
+        &'a self,
+        name: &'a str,
+    ) -> impl Iterator<Item = (&'a Target, &'a Observed)> {
+        ObjectKind::ALL.into_iter().flat_map(move |kind| {
+            let first = Target {
+                kind,
+                name: name.to_owned(),
+                namespace: String::new(),
+            };
+            self.targets
+                .range(first..)
+                .take_while(move |(target, _)| target.kind == kind && target.name == name)
+        })
+    }
+}
+
+impl Observed {
+    /// Reads what matters out of an object's metadata.
+    #[must_use]
+    pub fn read(metadata: &ObjectMeta) -> Self {
+        let (own_keys, foreign_keys) = data_keys(metadata);
+        Self {
+            uid: metadata.uid.clone().unwrap_or_default(),
+            resource_version: metadata.resource_version.clone().unwrap_or_default(),
+            labels: metadata.labels.clone().unwrap_or_default(),
+            annotations: metadata.annotations.clone().unwrap_or_default(),
+            controller: metadata
+                .owner_references
+                .iter()
+                .flatten()
+                .find(|owner| owner.controller == Some(true))
+                .map(|owner| Controller {
+                    identity: (
+                        owner.api_version.clone(),
+                        owner.kind.clone(),
+                        owner.name.clone(),
+                    ),
+                    uid: owner.uid.clone(),
+                }),
+            own_keys,
+            foreign_keys,
+        }
+    }
+}
+
+/// The keys below `data` and `binaryData` that we own, and whether anybody else owns any
+/// (<https://kubernetes.io/docs/reference/using-api/server-side-apply/#field-management>).
+fn data_keys(metadata: &ObjectMeta) -> (BTreeSet<String>, bool) {
+    let mut own = BTreeSet::new();
+    let mut foreign = metadata.managed_fields.is_none();
+    for entry in metadata.managed_fields.iter().flatten() {
+        let fields = entry.fields_v1.as_ref().map(|fields| &fields.0);
+        let keys = ["f:data", "f:binaryData"]
+            .into_iter()
+            .filter_map(|field| fields?.get(field)?.as_object())
+            .flat_map(|keys| keys.keys())
+            .filter_map(|key| key.strip_prefix("f:"));
+        if entry.manager.as_deref() == Some(api::FIELD_MANAGER) {
+            own.extend(keys.map(str::to_owned));
+        } else {
+            foreign |= keys.count() > 0;
+        }
+    }
+    (own, foreign)
+}

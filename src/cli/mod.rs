@@ -1,0 +1,66 @@
+//! The command line: arguments in, exit code out.
+
+mod args;
+mod controller;
+mod render;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::api;
+use crate::bundle::Settings;
+use crate::default_cas::{self, Origin};
+
+use args::{Arguments, Command, DecisionArguments, DefaultCasChoice};
+
+/// Exit code when the input was understood and something in it was refused.
+const REFUSED: u8 = 1;
+
+/// Exit code for bad usage or input that cannot be read.
+const BAD_USAGE: u8 = 2;
+
+/// Runs the program with the process's arguments.
+#[must_use]
+pub fn run() -> ExitCode {
+    let result = match Arguments::parse().into_command() {
+        Command::Controller(arguments) => controller::run(*arguments).map(|()| ExitCode::SUCCESS),
+        Command::Render(arguments) => render::run(&arguments),
+        Command::Crds => print(&api::crd_yaml()).map(|()| ExitCode::SUCCESS),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("rootcast: {error:#}");
+        ExitCode::from(BAD_USAGE)
+    })
+}
+
+/// Prints to standard output; a reader that has gone away is no error.
+fn print(text: &str) -> anyhow::Result<()> {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        result => Ok(result?),
+    }
+}
+
+impl DecisionArguments {
+    fn settings(&self) -> Settings {
+        Settings {
+            secret_targets: self.secret_targets_enabled,
+            filter_expired: self.filter_expired_certificates,
+            filter_non_ca: self.filter_non_ca_certs,
+            target_namespaces: (!self.target_namespaces.is_empty())
+                .then(|| self.target_namespaces.iter().cloned().collect()),
+        }
+    }
+
+    fn load_default_cas(&self) -> Result<default_cas::Loaded, default_cas::Error> {
+        let origin = match (&self.default_package_location, self.default_cas) {
+            (Some(path), _) => Origin::Package(path.clone()),
+            (None, DefaultCasChoice::Mozilla) => Origin::Mozilla,
+            (None, DefaultCasChoice::System) => Origin::System,
+            (None, DefaultCasChoice::None) => Origin::None,
+        };
+        default_cas::load(&origin)
+    }
+}

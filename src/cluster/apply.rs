@@ -1,0 +1,226 @@
+//! Writes to targets: each plan is carried out to its end, whatever fails on the way.
+
+use std::time::Duration;
+
+use futures::stream::{self, StreamExt};
+use http::{Method, Request, header};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::core::PartialObjectMeta;
+use kube::{Client, Error};
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::json;
+use std::collections::BTreeMap;
+use tracing::debug;
+
+use crate::api;
+use crate::bundle::{Intent, ObjectKind, Observed, Outcome, Plan, Release, Steps, Target};
+
+/// How many namespaces of one Bundle are written at the same time.
+const CONCURRENCY: usize = 16;
+
+/// How long one write may take before it counts as failed.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Asks for an answer without content: 1 KB comes back instead of the object.
+const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+
+/// What became of a plan, and what each written object looks like now (`None`: it is gone).
+pub(super) struct Applied {
+    /// For the report.
+    pub(super) outcome: Outcome,
+    /// For the index of targets.
+    pub(super) now: Vec<(Target, Option<Observed>)>,
+}
+
+/// Carries out a plan. Namespaces are independent; within one, releases wait for the writes.
+pub(super) async fn apply(client: &Client, intent: &Intent, plan: &Plan) -> Applied {
+    let bodies: BTreeMap<ObjectKind, Vec<u8>> = plan
+        .payloads
+        .iter()
+        .map(|(kind, payload)| (*kind, serialize(&payload.manifest(intent))))
+        .collect();
+    let mut work = Vec::new();
+    for (namespace, steps) in &plan.steps {
+        work.push(carry_out(client, &intent.name, namespace, steps, &bodies));
+    }
+    let mut results: Vec<_> = stream::iter(work)
+        .buffer_unordered(CONCURRENCY)
+        .concat()
+        .await;
+    results.sort_by(|(a, _), (b, _)| (&a.namespace, a.kind).cmp(&(&b.namespace, b.kind)));
+    let mut applied = Applied {
+        outcome: Outcome::default(),
+        now: Vec::new(),
+    };
+    for (target, result) in results {
+        match result {
+            Ok(now) => {
+                applied.outcome.written += 1;
+                applied.now.push((target, now));
+            }
+            Err(Failure::NamespaceGone) => {}
+            Err(Failure::Other(cause)) => applied.outcome.failures.push((target, cause)),
+        }
+    }
+    applied
+}
+
+enum Failure {
+    /// The namespace is on its way out: what belongs into it no longer matters.
+    NamespaceGone,
+    Other(String),
+}
+
+type Written = (Target, Result<Option<Observed>, Failure>);
+
+async fn carry_out(
+    client: &Client,
+    name: &str,
+    namespace: &str,
+    steps: &Steps,
+    bodies: &BTreeMap<ObjectKind, Vec<u8>>,
+) -> Vec<Written> {
+    let Steps { writes, releases } = steps;
+    let target = |kind| Target {
+        kind,
+        name: name.to_owned(),
+        namespace: namespace.to_owned(),
+    };
+    let mut done = Vec::new();
+    for (kind, why) in writes {
+        let target = target(*kind);
+        debug!(?target, ?why, "write");
+        let result = patch(client, &target, bodies[kind].clone()).await.map(Some);
+        done.push((target, result));
+    }
+    if done.iter().all(|(_, result)| result.is_ok()) {
+        for (kind, how) in releases {
+            let target = target(*kind);
+            debug!(?target, ?how, "release");
+            let result = release(client, &target, how).await.map(|()| None);
+            done.push((target, result));
+        }
+    }
+    done
+}
+
+/// Server-side apply: creates the object, or takes over exactly the fields of the body, in one request
+/// (<https://kubernetes.io/docs/reference/using-api/server-side-apply/>). Field validation is left out: the body is our
+/// own, and checking it doubles the server's work.
+async fn patch(client: &Client, target: &Target, body: Vec<u8>) -> Result<Observed, Failure> {
+    let query = format!(
+        "?fieldManager={}&force=true&fieldValidation=Ignore",
+        api::FIELD_MANAGER
+    );
+    let answer: PartialObjectMeta<ConfigMap> = send(
+        client,
+        Method::PATCH,
+        target,
+        &query,
+        "application/apply-patch+yaml",
+        body,
+    )
+    .await
+    .map_err(|error| explain("patch", target, error))?;
+    Ok(Observed::read(&answer.metadata))
+}
+
+async fn release(client: &Client, target: &Target, how: &Release) -> Result<(), Failure> {
+    match how {
+        Release::HandOver => {
+            let nothing = json!({ "apiVersion": "v1", "kind": target.kind.as_str(), "metadata": { "name": target.name } });
+            patch(client, target, serialize(&nothing)).await.map(|_| ())
+        }
+        Release::Delete {
+            uid,
+            resource_version,
+        } => {
+            let preconditions = json!({
+                "apiVersion": "v1", "kind": "DeleteOptions",
+                "preconditions": { "uid": uid, "resourceVersion": resource_version },
+            });
+            let body = serialize(&preconditions);
+            match send::<IgnoredAny>(client, Method::DELETE, target, "", "application/json", body)
+                .await
+            {
+                Ok(_) => Ok(()),
+                Err(Attempt::Refused(Error::Api(status))) if status.is_not_found() => Ok(()),
+                Err(error) => Err(explain("delete", target, error)),
+            }
+        }
+    }
+}
+
+enum Attempt {
+    Refused(Error),
+    TimedOut,
+}
+
+async fn send<T: DeserializeOwned>(
+    client: &Client,
+    method: Method,
+    target: &Target,
+    query: &str,
+    content_type: &str,
+    body: Vec<u8>,
+) -> Result<T, Attempt> {
+    let Target {
+        kind,
+        name,
+        namespace,
+    } = target;
+    let plural = match kind {
+        ObjectKind::ConfigMap => "configmaps",
+        ObjectKind::Secret => "secrets",
+    };
+    let request = Request::builder()
+        .method(method)
+        .uri(format!(
+            "/api/v1/namespaces/{namespace}/{plural}/{name}{query}"
+        ))
+        .header(header::CONTENT_TYPE, content_type)
+        .header(header::ACCEPT, METADATA_ONLY)
+        .body(body)
+        .expect("names are checked when a Bundle is parsed");
+    match tokio::time::timeout(TIMEOUT, client.request(request)).await {
+        Ok(answer) => answer.map_err(Attempt::Refused),
+        Err(_) => Err(Attempt::TimedOut),
+    }
+}
+
+fn explain(verb: &str, target: &Target, error: Attempt) -> Failure {
+    let cause = match error {
+        Attempt::TimedOut => format!("no answer within {} s", TIMEOUT.as_secs()),
+        Attempt::Refused(Error::Api(status)) => {
+            let terminating = |details: &kube::core::response::StatusDetails| {
+                details
+                    .causes
+                    .iter()
+                    .any(|cause| cause.reason == "NamespaceTerminating")
+            };
+            let absent =
+                |details: &kube::core::response::StatusDetails| details.kind == "namespaces";
+            let details = status.details.as_ref();
+            if details.is_some_and(terminating)
+                || (status.is_not_found() && details.is_some_and(absent))
+            {
+                return Failure::NamespaceGone;
+            }
+            status.message.clone()
+        }
+        Attempt::Refused(error) => error.to_string(),
+    };
+    let Target {
+        kind,
+        name,
+        namespace,
+    } = target;
+    Failure::Other(format!(
+        "failed to {verb} {} {namespace}/{name}: {cause}",
+        kind.as_str()
+    ))
+}
+
+fn serialize(manifest: &serde_json::Value) -> Vec<u8> {
+    serde_json::to_vec(manifest).expect("a manifest has string keys only")
+}

@@ -1,0 +1,370 @@
+//! The controller: one loop that owns the state, hears the watches and hands out the work.
+//!
+//! A Bundle is worked on by at most one task at a time, different Bundles side by side. What happens to a Bundle during
+//! its work puts it back into the queue, so that the last state of the world always wins.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures::StreamExt;
+use jiff::Timestamp;
+use kube::Client;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tracing::{debug, error, info, warn};
+
+use crate::api::BundleStatus;
+use crate::bundle::{self, Decision, Intent, Outcome, Report, World, decide};
+
+use super::apply::{Applied, apply};
+use super::publish::Publisher;
+use super::source;
+use super::state::{Read, SourceKey, State, Touched};
+use super::watch::{self, News};
+
+/// The longest wait before a Bundle that failed is tried again, and before a date is looked at again.
+const RETRY_MAX: Duration = Duration::from_secs(60);
+const LOOK_AGAIN_MAX: Duration = Duration::from_secs(3600);
+
+/// The controller.
+pub struct Controller {
+    client: Client,
+    trust_namespace: String,
+    state: State,
+    publisher: Publisher,
+    ready: Arc<AtomicBool>,
+    queue: Touched,
+    timers: BTreeMap<String, Instant>,
+    failed: BTreeMap<String, u32>,
+    busy: BTreeSet<String>,
+    tasks: JoinSet<(String, Done)>,
+}
+
+/// What a task came back with.
+enum Done {
+    Read(String, Vec<(SourceKey, Read)>),
+    Applied(Box<Finished>),
+    Published(Result<(), String>),
+}
+
+struct Finished {
+    intent: Arc<Intent>,
+    decision: Decision,
+    applied: Applied,
+    cause: String,
+}
+
+impl Controller {
+    /// A controller for the world's settings. `ready` becomes true once all watches have delivered their lists.
+    #[must_use]
+    pub fn new(
+        client: Client,
+        trust_namespace: &str,
+        world: World,
+        ready: Arc<AtomicBool>,
+    ) -> Self {
+        let watches = watch::needed(&world.settings);
+        Self {
+            publisher: Publisher::new(client.clone()),
+            client,
+            trust_namespace: trust_namespace.to_owned(),
+            state: State::new(world, trust_namespace, &watches),
+            ready,
+            queue: Touched::new(),
+            timers: BTreeMap::new(),
+            failed: BTreeMap::new(),
+            busy: BTreeSet::new(),
+            tasks: JoinSet::new(),
+        }
+    }
+
+    /// Runs until `stop` resolves; writes in flight are finished, nothing new is begun.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) {
+        let watches = watch::needed(&self.state.world.settings);
+        let mut news = watch::all(&self.client, &self.trust_namespace, &watches);
+        tokio::pin!(stop);
+        loop {
+            let timer = self.timers.values().min().copied();
+            tokio::select! {
+                biased;
+                () = &mut stop => break,
+                Some(heard) = news.next() => self.hear(heard),
+                Some(done) = self.tasks.join_next() => {
+                    let (name, done) = done.expect("work on a Bundle does not panic");
+                    self.finish(name, done);
+                }
+                () = sleep_until(timer) => self.wake(Instant::now()),
+            }
+            self.dispatch();
+        }
+        while self.tasks.join_next().await.is_some() {}
+    }
+
+    fn hear(&mut self, (watch, event): News) {
+        match event {
+            Ok(event) => {
+                let touched = self.state.hear(&watch, event);
+                self.enqueue(touched);
+                if self.state.is_ready() && !self.ready.swap(true, Ordering::Relaxed) {
+                    let World {
+                        intents,
+                        namespaces,
+                        targets,
+                        ..
+                    } = &self.state.world;
+                    info!(
+                        bundles = intents.len(),
+                        namespaces = namespaces.len(),
+                        targets = targets.len(),
+                        "ready"
+                    );
+                }
+            }
+            Err(error) => warn!(?watch, "watch interrupted: {error}"),
+        }
+    }
+
+    fn enqueue(&mut self, touched: Touched) {
+        for (name, cause) in touched {
+            self.queue.entry(name).or_insert(cause);
+        }
+    }
+
+    fn wake(&mut self, now: Instant) {
+        let due: Vec<_> = self
+            .timers
+            .extract_if(.., |_, at| *at <= now)
+            .map(|(name, _)| name)
+            .collect();
+        for name in due {
+            if self.failed.contains_key(&name) {
+                self.state.forget_unreadable();
+            }
+            self.queue
+                .entry(name)
+                .or_insert_with(|| "time passed".to_owned());
+        }
+    }
+
+    /// Begins the work on every Bundle that waits and is not being worked on.
+    fn dispatch(&mut self) {
+        if !self.state.is_ready() {
+            return;
+        }
+        let waiting: Vec<_> = self
+            .queue
+            .extract_if(.., |name, _| !self.busy.contains(name))
+            .collect();
+        for (name, cause) in waiting {
+            self.begin(name, cause);
+        }
+    }
+
+    fn begin(&mut self, name: String, cause: String) {
+        self.timers.remove(&name);
+        let Some(known) = self.state.bundle(&name) else {
+            self.failed.remove(&name);
+            info!(
+                bundle = name,
+                cause, "its targets are left to garbage collection"
+            );
+            return;
+        };
+        if let Some(refusal) = known.invalid.clone() {
+            let report = bundle::refused(&refusal, &known.seen, Timestamp::now());
+            return self.publish(name, report, &cause);
+        }
+        let intent = self.state.world.intents[&name].clone();
+        let unread = self.state.unread(&intent);
+        if !unread.is_empty() {
+            return self.read(name, cause, unread);
+        }
+        let now = Timestamp::now();
+        match decide(&intent, &self.state.world, now) {
+            Err(refusal) => {
+                let report = bundle::refused(&refusal, &known.seen, now);
+                if refusal.retry {
+                    self.retry(&name);
+                } else {
+                    self.failed.remove(&name);
+                    self.look_again(&name, refusal.look_again, now);
+                }
+                self.publish(name, report, &cause);
+            }
+            Ok(decision) if decision.plan.is_empty() => {
+                let applied = Applied {
+                    outcome: Outcome::default(),
+                    now: Vec::new(),
+                };
+                self.conclude(
+                    name,
+                    Finished {
+                        intent: Arc::new(intent),
+                        decision,
+                        applied,
+                        cause,
+                    },
+                );
+            }
+            Ok(decision) => {
+                let client = self.client.clone();
+                self.spawn(name, async move {
+                    let applied = apply(&client, &intent, &decision.plan).await;
+                    Done::Applied(Box::new(Finished {
+                        intent: Arc::new(intent),
+                        decision,
+                        applied,
+                        cause,
+                    }))
+                });
+            }
+        }
+    }
+
+    fn read(
+        &mut self,
+        name: String,
+        cause: String,
+        unread: Vec<(SourceKey, super::state::Wanted)>,
+    ) {
+        let (client, namespace) = (self.client.clone(), self.trust_namespace.clone());
+        self.spawn(name, async move {
+            let mut reads = Vec::new();
+            for (key, wanted) in unread {
+                let read = source::read(&client, &namespace, &key, wanted).await;
+                reads.push((key, read));
+            }
+            Done::Read(cause, reads)
+        });
+    }
+
+    fn spawn(&mut self, name: String, work: impl Future<Output = Done> + Send + 'static) {
+        self.busy.insert(name.clone());
+        self.tasks.spawn(async move { (name, work.await) });
+    }
+
+    fn finish(&mut self, name: String, done: Done) {
+        self.busy.remove(&name);
+        match done {
+            Done::Read(cause, reads) => {
+                for (key, read) in reads {
+                    let touched = self.state.read(&key, read);
+                    self.enqueue(touched);
+                }
+                self.queue.insert(name, cause);
+            }
+            Done::Applied(mut finished) => {
+                for (target, now) in finished.applied.now.drain(..) {
+                    self.state.wrote(target, now);
+                }
+                self.conclude(name, *finished);
+            }
+            Done::Published(Ok(())) => {}
+            Done::Published(Err(cause)) => {
+                error!(bundle = name, "status not published: {cause}");
+                self.state.published(&name, BundleStatus::default());
+                self.retry(&name);
+            }
+        }
+    }
+
+    /// Reports what became of a plan.
+    fn conclude(&mut self, name: String, finished: Finished) {
+        let Finished {
+            intent,
+            decision,
+            applied,
+            cause,
+        } = finished;
+        let now = Timestamp::now();
+        let Outcome { written, failures } = &applied.outcome;
+        if *written > 0 {
+            info!(
+                bundle = name,
+                namespaces = decision.plan.namespaces,
+                written,
+                failed = failures.len(),
+                cause,
+                "targets written"
+            );
+        }
+        if failures.is_empty() {
+            self.failed.remove(&name);
+            self.look_again(&name, decision.look_again, now);
+        } else {
+            self.retry(&name);
+        }
+        let Some(known) = self
+            .state
+            .bundle(&name)
+            .filter(|known| known.uid == intent.uid)
+        else {
+            return;
+        };
+        let report = bundle::carried_out(
+            &intent,
+            &self.state.world,
+            &decision,
+            &applied.outcome,
+            &known.seen,
+            now,
+        );
+        self.publish(name, report, &cause);
+    }
+
+    fn publish(&mut self, name: String, report: Report, cause: &str) {
+        let known = self
+            .state
+            .bundle(&name)
+            .expect("only known Bundles are reported on");
+        let news = known.seen.status != report.status;
+        if !news && report.event.is_none() {
+            debug!(bundle = name, cause, "nothing to do");
+            return;
+        }
+        match &report.event {
+            Some(event) if event.warning => {
+                warn!(bundle = name, reason = %event.reason, cause, "{}", event.note)
+            }
+            Some(event) if news => {
+                info!(bundle = name, reason = %event.reason, cause, "{}", event.note)
+            }
+            _ => {}
+        }
+        let (publisher, uid) = (self.publisher.clone(), known.uid.clone());
+        self.state.published(&name, report.status.clone());
+        self.spawn(name.clone(), async move {
+            let result = publisher.publish(&name, &uid, &report, news).await;
+            Done::Published(result.map_err(|error| error.to_string()))
+        });
+    }
+
+    /// After a failure: soon, and then less and less often, but for ever.
+    fn retry(&mut self, name: &str) {
+        let attempts = self.failed.entry(name.to_owned()).or_default();
+        let delay = Duration::from_millis(500)
+            .saturating_mul(1 << (*attempts).min(10))
+            .min(RETRY_MAX);
+        *attempts = attempts.saturating_add(1);
+        self.timers.insert(name.to_owned(), Instant::now() + delay);
+    }
+
+    /// At a date, but never too far ahead: clocks are set, machines sleep.
+    fn look_again(&mut self, name: &str, at: Option<Timestamp>, now: Timestamp) {
+        if let Some(at) = at {
+            let delay = Duration::try_from(at.duration_since(now))
+                .unwrap_or_default()
+                .min(LOOK_AGAIN_MAX);
+            self.timers.insert(name.to_owned(), Instant::now() + delay);
+        }
+    }
+}
+
+async fn sleep_until(timer: Option<Instant>) {
+    match timer {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

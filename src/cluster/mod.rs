@@ -1,0 +1,11 @@
+//! The world: the only room that talks to an API server.
+
+mod apply;
+mod controller;
+mod publish;
+mod source;
+mod state;
+mod watch;
+
+pub use controller::Controller;
+pub use source::TLS_SECRET;

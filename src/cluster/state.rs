@@ -1,0 +1,577 @@
+//! What the controller knows of the cluster: one owner, fed by watches, by reads of sources and by our own writes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::runtime::watcher;
+
+use crate::api;
+use crate::bundle::{
+    Change, Content, Intent, Keys, Namespace, ObjectKind, Observed, Refusal, Seen, SourceObject,
+    Target, World, touch,
+};
+
+use super::watch::{Object, Unreadable, Watch};
+
+/// The known cluster.
+pub(super) struct State {
+    /// What decisions see.
+    pub(super) world: World,
+    trust_namespace: String,
+    bundles: BTreeMap<String, Known>,
+    sources: BTreeMap<SourceKey, Held>,
+    watches: BTreeMap<Watch, Listing>,
+}
+
+/// Kind and name of an object in the trust namespace.
+pub(super) type SourceKey = (ObjectKind, String);
+
+/// A Bundle beside its [`Intent`], which the world holds.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    /// Its uid.
+    pub(super) uid: String,
+    /// What it said of itself when last seen, or what we last published.
+    pub(super) seen: Seen,
+    /// Why it has no [`Intent`].
+    pub(super) invalid: Option<Refusal>,
+}
+
+/// Which version of a source object is there, and what of it is in memory.
+struct Held {
+    version: Version,
+    content: Option<(Version, Wanted)>,
+}
+
+/// The keys of a source object that any Bundle reads: no other is kept in memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Wanted {
+    all: bool,
+    keys: BTreeSet<String>,
+}
+
+/// What a read of a source object brought.
+#[derive(Clone, Debug)]
+pub(super) enum Read {
+    /// Its content, cut down to what was wanted.
+    Content {
+        /// Its resource version.
+        version: Version,
+        /// What was kept.
+        wanted: Wanted,
+        /// The kept content.
+        content: Content,
+    },
+    /// It is gone.
+    Gone,
+}
+
+/// A resource version. Newer ones are greater
+/// (<https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions>).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Version(u64);
+
+enum Listing {
+    Never,
+    Under(BTreeSet<Key>, bool),
+    Done,
+}
+
+/// What identifies an object over time.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    Bundle(String),
+    Namespace(String),
+    Source(SourceKey),
+    Target(Target),
+}
+
+/// Bundles to look at again, each with the cause in words.
+pub(super) type Touched = BTreeMap<String, String>;
+
+impl Version {
+    /// Newer than any that a server gives.
+    pub(super) const NEWEST: Self = Self(u64::MAX);
+
+    /// Reads a `resourceVersion`; what is no number counts as the oldest.
+    pub(super) fn of(metadata: &ObjectMeta) -> Self {
+        Self::parse(metadata.resource_version.as_deref().unwrap_or_default())
+    }
+
+    fn parse(text: &str) -> Self {
+        Self(text.parse().unwrap_or_default())
+    }
+}
+
+impl Wanted {
+    fn covers(&self, other: &Self) -> bool {
+        self.all || (!other.all && other.keys.is_subset(&self.keys))
+    }
+
+    /// Whether the key is read by any Bundle; of a TLS Secret only keys that a Bundle names.
+    pub(super) fn includes(&self, key: &str, tls: bool) -> bool {
+        (self.all && !tls) || self.keys.contains(key)
+    }
+}
+
+impl State {
+    /// An empty world that waits for these watches.
+    pub(super) fn new(world: World, trust_namespace: &str, watches: &[Watch]) -> Self {
+        Self {
+            world,
+            trust_namespace: trust_namespace.to_owned(),
+            bundles: BTreeMap::new(),
+            sources: BTreeMap::new(),
+            watches: watches
+                .iter()
+                .map(|watch| (watch.clone(), Listing::Never))
+                .collect(),
+        }
+    }
+
+    /// Whether every watch has delivered its first list: before that, "not there" means nothing.
+    pub(super) fn is_ready(&self) -> bool {
+        self.watches
+            .values()
+            .all(|listing| matches!(listing, Listing::Done | Listing::Under(_, true)))
+    }
+
+    /// What is known of a Bundle.
+    pub(super) fn bundle(&self, name: &str) -> Option<&Known> {
+        self.bundles.get(name)
+    }
+
+    /// Takes in what a watch tells; returns the Bundles that it may matter to.
+    pub(super) fn hear(&mut self, watch: &Watch, event: watcher::Event<Object>) -> Touched {
+        use watcher::Event::{Apply, Delete, Init, InitApply, InitDone};
+        match event {
+            Apply(object) => self.upsert(key(watch, object.metadata()), object),
+            Delete(object) => {
+                let key = key(watch, object.metadata());
+                if self.version(&key) > Version::of(object.metadata()) {
+                    return Touched::new();
+                }
+                self.remove(&key)
+            }
+            Init => {
+                let again = !matches!(
+                    self.watches.get(watch),
+                    Some(Listing::Never | Listing::Under(_, false))
+                );
+                self.watches
+                    .insert(watch.clone(), Listing::Under(BTreeSet::new(), again));
+                Touched::new()
+            }
+            InitApply(object) => {
+                let key = key(watch, object.metadata());
+                if let Some(Listing::Under(seen, _)) = self.watches.get_mut(watch) {
+                    seen.insert(key.clone());
+                }
+                self.upsert(key, object)
+            }
+            InitDone => self.end_of_list(watch),
+        }
+    }
+
+    /// Takes in the answer to a write of ours, ahead of the watch.
+    pub(super) fn wrote(&mut self, target: Target, now: Option<Observed>) {
+        for (watch, listing) in &mut self.watches {
+            if let Listing::Under(seen, _) = listing
+                && matches!(watch, Watch::Targets(kind, _) if *kind == target.kind)
+            {
+                seen.insert(Key::Target(target.clone()));
+            }
+        }
+        match now {
+            None => {
+                self.world.targets.remove(&target);
+            }
+            Some(now) => {
+                let newer = |old: &Observed| {
+                    Version::parse(&old.resource_version) <= Version::parse(&now.resource_version)
+                };
+                if self.world.targets.get(&target).is_none_or(newer) {
+                    self.world.targets.insert(target, now);
+                }
+            }
+        }
+    }
+
+    /// Remembers a status that was published, so that its echo is no news.
+    pub(super) fn published(&mut self, name: &str, status: api::BundleStatus) {
+        if let Some(known) = self.bundles.get_mut(name) {
+            known.seen.status = status;
+        }
+    }
+
+    /// The source objects that a Bundle reads and that are not in memory as they are now.
+    pub(super) fn unread(&self, intent: &Intent) -> Vec<(SourceKey, Wanted)> {
+        self.world
+            .sources
+            .iter()
+            .filter(|((kind, name), object)| {
+                intent
+                    .object_sources()
+                    .any(|source| source.reads(*kind, name, &object.labels))
+            })
+            .filter_map(|(key, object)| {
+                let wanted = self.wanted(key, object);
+                let fresh = self.sources.get(key).is_some_and(|held| {
+                    held.content.as_ref().is_some_and(|(version, kept)| {
+                        *version >= held.version && kept.covers(&wanted)
+                    })
+                });
+                (!fresh).then(|| (key.clone(), wanted))
+            })
+            .collect()
+    }
+
+    /// Takes in what a read brought; returns the Bundles that it matters to.
+    pub(super) fn read(&mut self, key: &SourceKey, read: Read) -> Touched {
+        match read {
+            Read::Gone => self.remove(&Key::Source(key.clone())),
+            Read::Content {
+                version,
+                wanted,
+                content,
+            } => {
+                if let (Some(held), Some(object)) =
+                    (self.sources.get_mut(key), self.world.sources.get_mut(key))
+                {
+                    held.content = Some((version, wanted));
+                    object.content = content;
+                }
+                Touched::new()
+            }
+        }
+    }
+
+    /// Forgets reads that failed, so that they are tried again.
+    pub(super) fn forget_unreadable(&mut self) {
+        for (key, object) in &self.world.sources {
+            if matches!(object.content, Content::Unreadable(_))
+                && let Some(held) = self.sources.get_mut(key)
+            {
+                held.content = None;
+            }
+        }
+    }
+
+    fn wanted(&self, (kind, name): &SourceKey, object: &SourceObject) -> Wanted {
+        let mut wanted = Wanted::default();
+        let readers = self.world.intents.values().flat_map(Intent::object_sources);
+        for source in readers.filter(|source| source.reads(*kind, name, &object.labels)) {
+            match &source.keys {
+                Keys::All => wanted.all = true,
+                Keys::One(key) => {
+                    wanted.keys.insert(key.clone());
+                }
+            }
+        }
+        wanted
+    }
+
+    fn end_of_list(&mut self, watch: &Watch) -> Touched {
+        let Some(Listing::Under(seen, _)) = self.watches.insert(watch.clone(), Listing::Done)
+        else {
+            return Touched::new();
+        };
+        let gone: Vec<_> = self
+            .keys(watch)
+            .into_iter()
+            .filter(|key| !seen.contains(key))
+            .collect();
+        gone.iter().flat_map(|key| self.remove(key)).collect()
+    }
+
+    fn keys(&self, watch: &Watch) -> Vec<Key> {
+        match watch {
+            Watch::Bundles => self.bundles.keys().cloned().map(Key::Bundle).collect(),
+            Watch::Namespaces => self
+                .world
+                .namespaces
+                .keys()
+                .cloned()
+                .map(Key::Namespace)
+                .collect(),
+            Watch::Sources(kind) => self
+                .sources
+                .keys()
+                .filter(|key| key.0 == *kind)
+                .cloned()
+                .map(Key::Source)
+                .collect(),
+            Watch::Targets(kind, namespace) => self
+                .world
+                .targets
+                .keys()
+                .filter(|target| {
+                    target.kind == *kind
+                        && namespace
+                            .as_ref()
+                            .is_none_or(|only| *only == target.namespace)
+                })
+                .cloned()
+                .map(Key::Target)
+                .collect(),
+        }
+    }
+
+    fn version(&self, key: &Key) -> Version {
+        match key {
+            Key::Bundle(_) | Key::Namespace(_) => Version::default(),
+            Key::Source(source) => self
+                .sources
+                .get(source)
+                .map(|held| held.version)
+                .unwrap_or_default(),
+            Key::Target(target) => self
+                .world
+                .targets
+                .get(target)
+                .map(|found| Version::parse(&found.resource_version))
+                .unwrap_or_default(),
+        }
+    }
+
+    fn upsert(&mut self, key: Key, object: Object) -> Touched {
+        match (key, object) {
+            (Key::Bundle(name), Object::Bundle(bundle)) => self.upsert_bundle(name, *bundle),
+            (Key::Namespace(name), object) => {
+                let metadata = object.metadata();
+                let after = Namespace {
+                    labels: metadata.labels.clone().unwrap_or_default(),
+                    terminating: metadata.deletion_timestamp.is_some(),
+                };
+                self.change_namespace(name, Some(after))
+            }
+            (Key::Source(key), object) => self.upsert_source(key, object.metadata()),
+            (Key::Target(target), object) => {
+                let now = Observed::read(object.metadata());
+                let old = self.world.targets.get(&target);
+                if old.is_some_and(|old| {
+                    *old == now
+                        || Version::parse(&old.resource_version) >= Version::of(object.metadata())
+                }) {
+                    return Touched::new();
+                }
+                self.world.targets.insert(target.clone(), now);
+                self.target_changed(&target, "changed")
+            }
+            (Key::Bundle(_), Object::Metadata(_)) => unreachable!("Bundles are watched whole"),
+        }
+    }
+
+    fn remove(&mut self, key: &Key) -> Touched {
+        match key {
+            Key::Bundle(name) => {
+                let touched = touch(&self.world, &Change::Bundle(name.clone()));
+                self.bundles.remove(name);
+                self.world.intents.remove(name);
+                because(touched, &format!("Bundle {name} deleted"))
+            }
+            Key::Namespace(name) => self.change_namespace(name.clone(), None),
+            Key::Source(key) => {
+                self.sources.remove(key);
+                let before = self.world.sources.remove(key).map(|object| object.labels);
+                self.source_changed(key, before, None, "deleted")
+            }
+            Key::Target(target) => {
+                self.world.targets.remove(target);
+                self.target_changed(target, "deleted")
+            }
+        }
+    }
+
+    fn upsert_bundle(&mut self, name: String, bundle: Result<api::Bundle, Unreadable>) -> Touched {
+        let (uid, seen, intent) = match bundle {
+            Ok(bundle) => {
+                let status = ours(bundle.status.clone().unwrap_or_default());
+                let seen = Seen {
+                    generation: bundle.metadata.generation,
+                    status,
+                };
+                let intent = Intent::parse(&bundle, &self.trust_namespace)
+                    .map_err(|problems| Refusal::invalid_spec(&problems));
+                (bundle.metadata.uid.unwrap_or_default(), seen, intent)
+            }
+            Err(Unreadable { metadata, cause }) => {
+                let status = self
+                    .bundles
+                    .get(&name)
+                    .map(|known| known.seen.status.clone())
+                    .unwrap_or_default();
+                let seen = Seen {
+                    generation: metadata.generation,
+                    status,
+                };
+                (
+                    metadata.uid.unwrap_or_default(),
+                    seen,
+                    Err(Refusal::unreadable(&cause)),
+                )
+            }
+        };
+        let old = self.bundles.get(&name);
+        let same_spec =
+            old.is_some_and(|old| old.uid == uid && old.seen.generation == seen.generation);
+        if same_spec && old.is_some_and(|old| old.seen.status == seen.status) {
+            return Touched::new();
+        }
+        let cause = match (old.is_some(), same_spec) {
+            (false, _) => format!("Bundle {name} seen"),
+            (true, true) => format!("status of Bundle {name} changed"),
+            (true, false) => format!("Bundle {name} changed"),
+        };
+        let change = Change::Bundle(name.clone());
+        let mut touched = touch(&self.world, &change);
+        let invalid = match intent {
+            Ok(intent) => {
+                self.world.intents.insert(name.clone(), intent);
+                None
+            }
+            Err(refusal) => {
+                self.world.intents.remove(&name);
+                Some(refusal)
+            }
+        };
+        self.bundles.insert(name, Known { uid, seen, invalid });
+        touched.extend(touch(&self.world, &change));
+        because(touched, &cause)
+    }
+
+    fn upsert_source(&mut self, key: SourceKey, metadata: &ObjectMeta) -> Touched {
+        let version = Version::of(metadata);
+        let known = self.sources.get(&key).is_some();
+        if self
+            .sources
+            .get(&key)
+            .is_some_and(|held| held.version >= version)
+        {
+            return Touched::new();
+        }
+        let labels = metadata.labels.clone().unwrap_or_default();
+        self.sources
+            .entry(key.clone())
+            .or_insert(Held {
+                version,
+                content: None,
+            })
+            .version = version;
+        let object = self
+            .world
+            .sources
+            .entry(key.clone())
+            .or_insert_with(|| SourceObject {
+                labels: labels.clone(),
+                content: Content::Unreadable("it was not read yet".to_owned()),
+            });
+        let before = std::mem::replace(&mut object.labels, labels.clone());
+        self.source_changed(
+            &key,
+            known.then_some(before),
+            Some(labels),
+            if known { "changed" } else { "created" },
+        )
+    }
+
+    fn change_namespace(&mut self, name: String, after: Option<Namespace>) -> Touched {
+        let before = self.world.namespaces.get(&name).cloned();
+        if before == after {
+            return Touched::new();
+        }
+        let verb = match (&before, &after) {
+            (None, _) => "created",
+            (_, None) => "deleted",
+            (_, Some(after)) if after.terminating => "terminating",
+            _ => "relabelled",
+        };
+        let change = Change::Namespace {
+            name: name.clone(),
+            before: before.map(|namespace| namespace.labels),
+            after: after.as_ref().map(|namespace| namespace.labels.clone()),
+        };
+        match after {
+            Some(after) => self.world.namespaces.insert(name.clone(), after),
+            None => self.world.namespaces.remove(&name),
+        };
+        because(
+            touch(&self.world, &change),
+            &format!("namespace {name} {verb}"),
+        )
+    }
+
+    fn source_changed(
+        &self,
+        (kind, name): &SourceKey,
+        before: Option<crate::bundle::Labels>,
+        after: Option<crate::bundle::Labels>,
+        verb: &str,
+    ) -> Touched {
+        let cause = format!(
+            "source {} {}/{name} {verb}",
+            kind.as_str(),
+            self.trust_namespace
+        );
+        because(
+            touch(
+                &self.world,
+                &Change::Source {
+                    kind: *kind,
+                    name: name.clone(),
+                    before,
+                    after,
+                },
+            ),
+            &cause,
+        )
+    }
+
+    fn target_changed(&self, target: &Target, verb: &str) -> Touched {
+        let cause = format!(
+            "target {} {}/{} {verb}",
+            target.kind.as_str(),
+            target.namespace,
+            target.name
+        );
+        because(touch(&self.world, &Change::Target(target.clone())), &cause)
+    }
+}
+
+fn because(names: BTreeSet<String>, cause: &str) -> Touched {
+    names
+        .into_iter()
+        .map(|name| (name, cause.to_owned()))
+        .collect()
+}
+
+fn key(watch: &Watch, metadata: &ObjectMeta) -> Key {
+    let name = metadata.name.clone().unwrap_or_default();
+    match watch {
+        Watch::Bundles => Key::Bundle(name),
+        Watch::Namespaces => Key::Namespace(name),
+        Watch::Sources(kind) => Key::Source((*kind, name)),
+        Watch::Targets(kind, _) => Key::Target(Target {
+            kind: *kind,
+            name,
+            namespace: metadata.namespace.clone().unwrap_or_default(),
+        }),
+    }
+}
+
+/// The part of a status that we write, in the order in which we write it.
+fn ours(status: api::BundleStatus) -> api::BundleStatus {
+    let api::BundleStatus {
+        conditions,
+        default_ca_version,
+    } = status;
+    let mut conditions = conditions.unwrap_or_default();
+    conditions.retain(|condition| {
+        [api::SYNCED, api::SOURCES_COMPLETE].contains(&condition.type_.as_str())
+    });
+    conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
+    api::BundleStatus {
+        conditions: Some(conditions),
+        default_ca_version,
+    }
+}
