@@ -15,6 +15,12 @@ pub use bundle::{
 };
 pub use crd::{crd, crd_yaml};
 
+/// `apiVersion` of a Bundle.
+pub const API_VERSION: &str = "trust.cert-manager.io/v1alpha1";
+
+/// `kind` of a Bundle.
+pub const KIND: &str = "Bundle";
+
 /// Label on every target: the name of the Bundle that wrote it.
 pub const BUNDLE_LABEL: &str = "trust.cert-manager.io/bundle";
 
