@@ -1,1 +1,33 @@
-//! A real control plane for tests and the demo.
+//! A real Kubernetes control plane for tests and the demo: etcd, the API server
+//! and the controller manager as child processes of the caller, and the product
+//! as its own release binary under the permissions it is shipped with.
+//!
+//! ```text
+//! ControlPlane::start ──▶ client, client_as, kubectl, kubeconfig_for
+//!        │                audit: who wrote what, who was denied what
+//!        ├──▶ install     CRD and permissions, as config/ ships them
+//!        └──▶ Controller  the product, started, stopped, killed, read
+//! ```
+//!
+//! Nothing outlives the process that started it, however that process ends: see
+//! [`mod@supervised`] for the programs and [`mod@scratch`] for the files.
+
+mod access;
+mod audit;
+mod control_plane;
+mod controller;
+mod eventually;
+mod install;
+mod pki;
+mod probe;
+mod programs;
+mod scratch;
+mod supervised;
+
+pub use audit::{Audit, Entry, Mark};
+pub use control_plane::{ControlPlane, Options};
+pub use controller::{Controller, IDENTITY};
+pub use eventually::eventually;
+pub use install::{Install, TargetScope};
+pub use probe::{Answer, http_get};
+pub use supervised::Exit;

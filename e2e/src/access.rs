@@ -1,0 +1,148 @@
+//! Ways into a running API server: clients, kubeconfigs, kubectl.
+
+use std::{
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use kube::{Client, Config, config::AuthInfo};
+use serde_json::json;
+
+use crate::{pki::Identity, programs::Program};
+
+/// What it takes to reach one API server as its administrator.
+#[derive(Debug)]
+pub(crate) struct Access {
+    /// The API server's port on the loopback address.
+    pub(crate) port: u16,
+    /// The CA that signed the API server's certificate, as a PEM file.
+    pub(crate) authority_file: PathBuf,
+    /// The same certificate in DER.
+    pub(crate) authority_der: Vec<u8>,
+    /// The administrator's client certificate.
+    pub(crate) admin: Identity,
+    /// Where kubeconfigs are written.
+    pub(crate) folder: PathBuf,
+    /// How many kubeconfigs there are, for their names.
+    pub(crate) written: AtomicUsize,
+}
+
+/// As whom to come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Caller<'a> {
+    /// A member of `system:masters`.
+    Admin,
+    /// A user and groups, impersonated by the administrator.
+    User(&'a str, &'a [&'a str]),
+    /// The owner of a bearer token.
+    Token(&'a str),
+}
+
+impl Access {
+    /// The API server's address.
+    pub(crate) fn url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.port)
+    }
+
+    /// A new client, at home in the current runtime. It sends each request
+    /// once, so that a test sees what the server said.
+    pub(crate) fn client(&self, caller: Caller<'_>) -> Client {
+        let url = self.url().parse().expect("a loopback address is a URL");
+        let mut config = Config::new(url);
+        config.root_cert = Some(vec![self.authority_der.clone()]);
+        config.auth_info = self.auth_info(caller);
+        config.default_retry = false;
+        Client::try_from(config).expect("the control plane's own certificates are readable")
+    }
+
+    /// Writes a kubeconfig with one context and returns its path.
+    pub(crate) fn kubeconfig(&self, caller: Caller<'_>) -> Result<PathBuf> {
+        let number = self.written.fetch_add(1, Ordering::Relaxed);
+        let file = self.folder.join(format!("kubeconfig-{number}.yaml"));
+        let kubeconfig = json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "rootcast",
+            "clusters": [{"name": "rootcast", "cluster": {
+                "server": self.url(),
+                "certificate-authority": self.authority_file,
+            }}],
+            "users": [{"name": "rootcast", "user": self.auth_info(caller)}],
+            "contexts": [{"name": "rootcast", "context": {"cluster": "rootcast", "user": "rootcast"}}],
+        });
+        let text = serde_json::to_vec_pretty(&kubeconfig).context("writing a kubeconfig")?;
+        fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
+        Ok(file)
+    }
+
+    fn auth_info(&self, caller: Caller<'_>) -> AuthInfo {
+        let text = |file: &Path| Some(file.display().to_string());
+        let admin = AuthInfo {
+            client_certificate: text(&self.admin.certificate),
+            client_key: text(&self.admin.key),
+            ..AuthInfo::default()
+        };
+        match caller {
+            Caller::Admin => admin,
+            Caller::User(user, groups) => AuthInfo {
+                impersonate: Some(user.to_owned()),
+                impersonate_groups: Some(groups.iter().map(ToString::to_string).collect()),
+                ..admin
+            },
+            Caller::Token(token) => AuthInfo {
+                token: Some(token.to_owned().into()),
+                ..AuthInfo::default()
+            },
+        }
+    }
+}
+
+/// Runs kubectl in the workspace's folder and waits for its end; `stdin` is
+/// what it reads.
+pub(crate) fn kubectl(kubeconfig: &Path, args: &[&str], stdin: &[u8]) -> Result<Output> {
+    let folder = kubeconfig.parent().context("a kubeconfig is in a folder")?;
+    let mut child = Command::new(Program::Kubectl.path()?)
+        .arg("--kubeconfig")
+        .arg(kubeconfig)
+        .arg("--cache-dir")
+        .arg(folder.join("kubectl-cache"))
+        .args(args)
+        .current_dir(workspace())
+        .env_remove("KUBECONFIG")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("starting kubectl")?;
+    let mut pipe = child.stdin.take().expect("kubectl's input is piped");
+    std::thread::scope(|scope| {
+        // kubectl may end without reading all: its answer says why.
+        scope.spawn(move || pipe.write_all(stdin));
+        child.wait_with_output()
+    })
+    .context("waiting for kubectl")
+}
+
+/// [`kubectl`], where anything but success is an error that quotes it.
+pub(crate) fn kubectl_ok(kubeconfig: &Path, args: &[&str], stdin: &[u8]) -> Result<String> {
+    let output = kubectl(kubeconfig, args, stdin)?;
+    ensure!(
+        output.status.success(),
+        "kubectl {}: {}{}",
+        args.join(" "),
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The folder of the workspace's Cargo.toml.
+pub(crate) fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("this crate is a member of a workspace")
+}

@@ -1,0 +1,266 @@
+//! The API server's audit log: who wrote what, who was denied what.
+
+use std::{
+    fs::File,
+    io::{Read as _, Seek as _, SeekFrom},
+    path::PathBuf,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use crate::{ControlPlane, scratch::Scratch};
+
+/// Every request once, when it is answered, without bodies; not what the API
+/// server asks itself.
+pub(crate) const POLICY: &str = r#"
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived, ResponseStarted]
+rules:
+  - level: None
+    users: ["system:apiserver"]
+  - level: Metadata
+"#;
+
+/// Where the log is.
+pub(crate) fn file(scratch: &Scratch) -> PathBuf {
+    scratch.logs().join("audit.log")
+}
+
+/// A place in the log, to ask for what came after it. The default is its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mark(u64);
+
+/// One answered request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// As whom the request was judged: the impersonated user, where there is one.
+    pub user: String,
+    /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, …
+    pub verb: String,
+    /// The plural, such as `configmaps`; empty for a path that is no resource.
+    pub resource: String,
+    /// Such as `status`; empty for none.
+    pub subresource: String,
+    /// Empty for what is cluster-wide.
+    pub namespace: String,
+    /// Empty for a collection.
+    pub name: String,
+    /// The path and query that was asked for.
+    pub uri: String,
+    /// The HTTP status.
+    pub code: u16,
+    /// What the API server said with an error.
+    pub message: String,
+    /// When the request came.
+    pub time: Timestamp,
+}
+
+impl Entry {
+    /// Whether it asked for a change, granted or not.
+    #[must_use]
+    pub fn is_write(&self) -> bool {
+        matches!(
+            self.verb.as_str(),
+            "create" | "update" | "patch" | "delete" | "deletecollection"
+        )
+    }
+
+    /// Whether permissions stood in the way. That a namespace is terminating is
+    /// a 403 as well: a race that nobody can win, and no matter of permissions.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        self.code == 403 && !self.message.contains("because it is being terminated")
+    }
+}
+
+/// The audit log of one control plane, in the order of answers.
+pub struct Audit<'a> {
+    control_plane: &'a ControlPlane,
+}
+
+impl<'a> Audit<'a> {
+    pub(crate) fn new(control_plane: &'a ControlPlane) -> Self {
+        Self { control_plane }
+    }
+
+    /// The end of the log: after every request that was answered before.
+    pub async fn mark(&self) -> Result<Mark> {
+        self.settle().await?;
+        Ok(Mark(self.open()?.metadata()?.len()))
+    }
+
+    /// All requests that were answered since `mark`, by whomever.
+    pub async fn since(&self, mark: Mark) -> Result<Vec<Entry>> {
+        self.settle().await?;
+        self.read(mark)
+    }
+
+    /// The writes of one identity since `mark`, granted or not; a write without
+    /// effect counts.
+    pub async fn writes_by(&self, identity: &str, mark: Mark) -> Result<Vec<Entry>> {
+        let mut entries = self.since(mark).await?;
+        entries.retain(|entry| entry.user == identity && entry.is_write());
+        Ok(entries)
+    }
+
+    /// What one identity was denied since `mark`.
+    pub async fn denied(&self, identity: &str, mark: Mark) -> Result<Vec<Entry>> {
+        self.settle().await?;
+        self.denied_so_far(identity, mark)
+    }
+
+    /// [`Audit::denied`] without waiting for the log to catch up.
+    pub(crate) fn denied_so_far(&self, identity: &str, mark: Mark) -> Result<Vec<Entry>> {
+        let mut entries = self.read(mark)?;
+        entries.retain(|entry| entry.user == identity && entry.is_denied());
+        Ok(entries)
+    }
+
+    /// A request is logged just after it is answered. This asks for a path that
+    /// nobody else asks for and waits until the log has it.
+    async fn settle(&self) -> Result<()> {
+        static FENCES: AtomicU64 = AtomicU64::new(0);
+        let fence = format!("/rootcast-fence-{}", FENCES.fetch_add(1, Ordering::Relaxed));
+        let mark = Mark(self.open()?.metadata()?.len());
+        let request = http::Request::get(&fence).body(Vec::new())?;
+        // Answered with 404, as it should be.
+        drop(self.control_plane.client().request_text(request).await);
+        let logged = async {
+            while !self.read(mark)?.iter().any(|entry| entry.uri == fence) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            Ok(())
+        };
+        tokio::time::timeout(Duration::from_secs(30), logged)
+            .await
+            .context("the audit log stands still")?
+    }
+
+    fn open(&self) -> Result<File> {
+        File::open(file(&self.control_plane.scratch)).context("opening the audit log")
+    }
+
+    fn read(&self, mark: Mark) -> Result<Vec<Entry>> {
+        let mut log = self.open()?;
+        log.seek(SeekFrom::Start(mark.0))?;
+        let mut text = String::new();
+        log.read_to_string(&mut text).context("reading the audit log")?;
+        entries(&text)
+    }
+}
+
+/// Reads whole lines; a last line that is still being written is left for later.
+fn entries(log: &str) -> Result<Vec<Entry>> {
+    let whole = log.rfind('\n').map_or("", |end| &log[..end]);
+    whole
+        .lines()
+        .map(|line| {
+            let event: Event = serde_json::from_str(line).context("reading an audit event")?;
+            ensure!(event.stage == "ResponseComplete" || event.stage == "Panic", "unexpected stage");
+            Ok(event.into())
+        })
+        .collect()
+}
+
+/// `audit.k8s.io/v1` Event, as far as it is of use here.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Event {
+    stage: String,
+    #[serde(rename = "requestURI")]
+    request_uri: String,
+    verb: String,
+    user: User,
+    impersonated_user: Option<User>,
+    #[serde(default)]
+    object_ref: ObjectRef,
+    #[serde(default)]
+    response_status: Status,
+    request_received_timestamp: Timestamp,
+}
+
+#[derive(Deserialize)]
+struct User {
+    #[serde(default)]
+    username: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ObjectRef {
+    resource: String,
+    subresource: String,
+    namespace: String,
+    name: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Status {
+    code: u16,
+    message: String,
+}
+
+impl From<Event> for Entry {
+    fn from(event: Event) -> Self {
+        let Event {
+            stage: _,
+            request_uri,
+            verb,
+            user,
+            impersonated_user,
+            object_ref,
+            response_status,
+            request_received_timestamp,
+        } = event;
+        let ObjectRef {
+            resource,
+            subresource,
+            namespace,
+            name,
+        } = object_ref;
+        let Status { code, message } = response_status;
+        Self {
+            user: impersonated_user.unwrap_or(user).username,
+            verb,
+            resource,
+            subresource,
+            namespace,
+            name,
+            uri: request_uri,
+            code,
+            message,
+            time: request_received_timestamp,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DENIED: &str = r#"{"kind":"Event","stage":"ResponseComplete","requestURI":"/api/v1/namespaces/a/configmaps","verb":"create","user":{"username":"admin"},"impersonatedUser":{"username":"ann"},"objectRef":{"resource":"configmaps","namespace":"a","name":"x","apiVersion":"v1"},"responseStatus":{"metadata":{},"status":"Failure","message":"no","reason":"Forbidden","code":403},"requestReceivedTimestamp":"2026-01-02T03:04:05.678901Z","stageTimestamp":"2026-01-02T03:04:05.679901Z"}"#;
+
+    #[test]
+    fn an_impersonated_user_is_the_one_who_wrote() {
+        let entries = entries(&format!("{DENIED}\n")).unwrap();
+        assert_eq!(entries[0].user, "ann");
+        assert!(entries[0].is_write() && entries[0].is_denied());
+    }
+
+    #[test]
+    fn a_terminating_namespace_is_no_lack_of_permission() {
+        let line = DENIED.replace("\"no\"", "\"it is forbidden: unable to create new content in namespace a because it is being terminated\"");
+        assert!(!entries(&format!("{line}\n")).unwrap()[0].is_denied());
+    }
+
+    #[test]
+    fn a_line_that_is_still_being_written_is_left_for_later() {
+        assert_eq!(entries(&format!("{DENIED}\n{}", &DENIED[..90])).unwrap().len(), 1);
+    }
+}

@@ -1,0 +1,94 @@
+//! Where the control plane's programs are: in the folder that
+//! `KUBEBUILDER_ASSETS` names, else in the user's cache folder, where
+//! `e2e/control-plane/build` puts them.
+
+use std::{env, path::PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+/// A program of the control plane.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Program {
+    /// The store behind the API server.
+    Etcd,
+    /// The API server.
+    ApiServer,
+    /// Garbage collection and the end of namespaces.
+    ControllerManager,
+    /// The command line client, with kustomize built in.
+    Kubectl,
+}
+
+impl Program {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Etcd => "etcd",
+            Self::ApiServer => "kube-apiserver",
+            Self::ControllerManager => "kube-controller-manager",
+            Self::Kubectl => "kubectl",
+        }
+    }
+
+    /// The program's file. Fails, naming the cure, when it was never built.
+    pub(crate) fn path(self) -> Result<PathBuf> {
+        let folders = [
+            env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from),
+            Some(cache_folder()?),
+        ];
+        for folder in folders.iter().flatten() {
+            let file = folder.join(self.name());
+            if file.is_file() {
+                return Ok(file);
+            }
+        }
+        bail!(
+            "{} is neither in the folder that KUBEBUILDER_ASSETS names nor in {}: run `make control-plane` first (once per machine, about 8 minutes)",
+            self.name(),
+            cache_folder()?.display()
+        )
+    }
+}
+
+/// The folder that `e2e/control-plane/build` fills, by the versions that it
+/// builds: both read them from the same go.mod files.
+fn cache_folder() -> Result<PathBuf> {
+    let cache = env::var_os("XDG_CACHE_HOME")
+        .filter(|folder| !folder.is_empty())
+        .map(PathBuf::from)
+        .or_else(|| env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))
+        .context("neither XDG_CACHE_HOME nor HOME is set")?;
+    let kubernetes = required(include_str!("../control-plane/kubernetes/go.mod"), "k8s.io/kubernetes");
+    let etcd = required(include_str!("../control-plane/etcd/go.mod"), "go.etcd.io/etcd/server/v3");
+    let architecture = match env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    let os = match env::consts::OS {
+        "macos" => "darwin",
+        other => other,
+    };
+    Ok(cache
+        .join("rootcast/control-plane")
+        .join(format!("{kubernetes}-{etcd}-{os}-{architecture}")))
+}
+
+/// The version, without its `v`, at which a go.mod file requires a module.
+fn required<'a>(go_mod: &'a str, module: &str) -> &'a str {
+    go_mod
+        .lines()
+        .find_map(|line| line.trim().strip_prefix(module)?.trim_start().strip_prefix('v'))
+        .and_then(|rest| rest.split_whitespace().next())
+        .expect("go.mod requires the module that it builds")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_read_from_the_line_that_requires_the_module() {
+        let go_mod = "module x\n\ntool a/b\n\nrequire (\n\ta/b/c v0.1.0 // indirect\n\ta/b v1.36.3 // indirect\n)\n";
+        assert_eq!(required(go_mod, "a/b"), "1.36.3");
+    }
+}

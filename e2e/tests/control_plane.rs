@@ -1,0 +1,178 @@
+//! The harness itself: what it starts is a real control plane, and nothing of
+//! it is left behind.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ServiceAccount};
+use kube::{
+    Api, Client, ResourceExt as _,
+    api::{DeleteParams, PostParams},
+};
+use rootcast_e2e::{ControlPlane, Mark, eventually};
+use serde_json::{Value, from_value, json};
+
+const SOON: Duration = Duration::from_secs(60);
+
+#[tokio::test]
+async fn the_server_answers_with_the_version_that_was_built() -> Result<()> {
+    let control_plane = ControlPlane::shared().await;
+    let version = control_plane.client().apiserver_version().await?;
+    assert_eq!(version.git_version, "v1.36.3");
+    let kubectl = control_plane.kubectl_ok(&["version", "--output=json"], "")?;
+    let kubectl: Value = serde_json::from_str(&kubectl)?;
+    assert_eq!(kubectl["clientVersion"]["gitVersion"], "v1.36.3");
+    assert_eq!(kubectl["serverVersion"]["gitVersion"], "v1.36.3");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_user_without_a_role_may_read_nothing_and_that_is_on_record() -> Result<()> {
+    let control_plane = ControlPlane::shared().await;
+    let stranger = Api::<ConfigMap>::default_namespaced(control_plane.client_as("stranger", &["nobodies"]));
+    let error = stranger.get("x").await.unwrap_err();
+    assert!(matches!(error, kube::Error::Api(status) if status.code == 403));
+    let denied = control_plane.audit().denied("stranger", Mark::default()).await?;
+    assert_eq!(denied.len(), 1);
+    assert_eq!(denied[0].verb, "get");
+
+    let kubeconfig = control_plane.kubeconfig_for("stranger", &[])?;
+    let output = control_plane.kubectl(&["--kubeconfig", text(&kubeconfig)?, "get", "configmaps"], "")?;
+    assert!(String::from_utf8(output.stderr)?.contains("Forbidden"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_deleted_namespace_goes_with_what_is_in_it() -> Result<()> {
+    let control_plane = ControlPlane::shared().await;
+    let client = control_plane.client();
+    control_plane.namespace("doomed", &[("team", "a")]).await?;
+    config_map(&client, "doomed", json!({"metadata": {"name": "inside"}})).await?;
+    let namespaces = Api::<Namespace>::all(client);
+    namespaces.delete("doomed", &DeleteParams::default()).await?;
+    eventually("the namespace goes", SOON, async || {
+        ensure!(namespaces.get_opt("doomed").await?.is_none(), "it is still there");
+        Ok(())
+    })
+    .await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_object_goes_with_its_owner() -> Result<()> {
+    let control_plane = ControlPlane::shared().await;
+    let client = control_plane.client();
+    let owner = config_map(&client, "default", json!({"metadata": {"name": "owner"}})).await?;
+    config_map(
+        &client,
+        "default",
+        json!({"metadata": {"name": "owned", "ownerReferences": [{
+            "apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": owner.uid(),
+        }]}}),
+    )
+    .await?;
+    let config_maps = Api::<ConfigMap>::default_namespaced(client);
+    config_maps.delete("owner", &DeleteParams::default()).await?;
+    eventually("the owned object goes", SOON, async || {
+        ensure!(config_maps.get_opt("owned").await?.is_none(), "it is still there");
+        Ok(())
+    })
+    .await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn every_namespace_gets_its_service_account_and_ca() -> Result<()> {
+    let control_plane = ControlPlane::shared().await;
+    let client = control_plane.client();
+    control_plane.namespace("furnished", &[]).await?;
+    eventually("the ServiceAccount and the CA come", SOON, async || {
+        Api::<ServiceAccount>::namespaced(client.clone(), "furnished").get("default").await?;
+        Api::<ConfigMap>::namespaced(client.clone(), "furnished").get("kube-root-ca.crt").await?;
+        Ok(())
+    })
+    .await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_audit_log_has_a_write_as_soon_as_it_is_answered() -> Result<()> {
+    let control_plane = ControlPlane::shared().await;
+    let audit = control_plane.audit();
+    let scribe = control_plane.client_as("scribe", &["system:masters"]);
+    let before = audit.mark().await?;
+    for number in 0..20 {
+        config_map(&scribe, "default", json!({"metadata": {"name": format!("written-{number}")}})).await?;
+    }
+    let after = audit.mark().await?;
+    let writes = audit.writes_by("scribe", before).await?;
+    assert_eq!(writes.len(), 20);
+    assert_eq!(writes[19].name, "written-19");
+    assert_eq!((writes[0].verb.as_str(), writes[0].code), ("create", 201));
+    assert_eq!(audit.writes_by("scribe", after).await?, []);
+    Ok(())
+}
+
+#[tokio::test]
+async fn two_control_planes_in_one_process_know_nothing_of_each_other() -> Result<()> {
+    let (one, other) = tokio::try_join!(ControlPlane::start(), ControlPlane::start())?;
+    config_map(&one.client(), "default", json!({"metadata": {"name": "only-here"}})).await?;
+    let elsewhere = Api::<ConfigMap>::default_namespaced(other.client());
+    assert!(elsewhere.get_opt("only-here").await?.is_none());
+    one.finish().await?;
+    other.finish().await
+}
+
+#[tokio::test]
+async fn nothing_is_left_after_drop() -> Result<()> {
+    let control_plane = ControlPlane::start().await?;
+    let root = control_plane.logs().parent().context("logs are in a folder")?.to_owned();
+    assert_eq!(programs_of(&root)?.len(), 3, "etcd, the API server, the controller manager");
+    drop(control_plane);
+    assert!(!root.exists());
+    assert_eq!(programs_of(&root)?, [] as [String; 0]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_shipped_manifests_build_and_the_server_accepts_them() -> Result<()> {
+    let control_plane = ControlPlane::start().await?;
+    control_plane.install().await?;
+    for folder in ["config/secret-targets", "config/manager", "config/default"] {
+        control_plane.kubectl_ok(&["apply", "--server-side", "-k", folder], "")?;
+    }
+    for namespace in ["team-a", "team-b"] {
+        control_plane.namespace(namespace, &[]).await?;
+    }
+    control_plane.kubectl_ok(&["apply", "--server-side", "-k", "config/target-namespaces"], "")?;
+    control_plane.finish().await
+}
+
+/// The programs, but for shells, with this folder on their command line.
+fn programs_of(folder: &Path) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let process: PathBuf = entry?.path();
+        // A process that has ended meanwhile cannot be read.
+        let Ok(command) = fs::read_to_string(process.join("cmdline")) else {
+            continue;
+        };
+        if command.contains(text(folder)?) && !command.starts_with("sh\0") {
+            found.push(command.replace('\0', " "));
+        }
+    }
+    Ok(found)
+}
+
+async fn config_map(client: &Client, namespace: &str, object: Value) -> Result<ConfigMap> {
+    let config_maps = Api::<ConfigMap>::namespaced(client.clone(), namespace);
+    Ok(config_maps.create(&PostParams::default(), &from_value(object)?).await?)
+}
+
+fn text(path: &Path) -> Result<&str> {
+    path.to_str().context("the path is text")
+}
