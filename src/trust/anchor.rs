@@ -146,7 +146,7 @@ impl fmt::Debug for Anchor {
 
 /// Bytes that are no certificate, or one that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{flaw}")]
+#[error("{flaw}{}, SHA-256 {fingerprint}", subject.as_ref().map(|name| format!(", subject {name:?}")).unwrap_or_default())]
 pub struct Malformed {
     /// What is wrong.
     pub flaw: Flaw,

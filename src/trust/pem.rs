@@ -37,7 +37,7 @@ pub struct Block {
 
 /// A certificate that is left out of a bundle without making the bundle invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{why}")]
+#[error("{why}, subject {subject:?}, SHA-256 {fingerprint}")]
 pub struct Rejected {
     /// SHA-256 of the certificate.
     pub fingerprint: Fingerprint,
@@ -49,7 +49,7 @@ pub struct Rejected {
 
 /// Text that begins a PEM block which cannot be used. Never holds any of the block's content.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("invalid PEM block in bundle{cause} (block {block}, line {line}{})", self.identity())]
+#[error("invalid PEM block in bundle{cause} (block {block}, line {line})")]
 pub struct PemError {
     /// The line at fault, from 1; that of the begin marker where the block as a whole is at fault.
     pub line: usize,
@@ -57,24 +57,6 @@ pub struct PemError {
     pub block: usize,
     /// What is wrong.
     pub cause: PemCause,
-}
-
-impl PemError {
-    fn identity(&self) -> String {
-        match &self.cause {
-            PemCause::Certificate(Malformed {
-                fingerprint,
-                subject: Some(subject),
-                ..
-            }) => {
-                format!(", subject {subject:?}, SHA-256 {fingerprint}")
-            }
-            PemCause::Certificate(Malformed { fingerprint, .. }) => {
-                format!(", SHA-256 {fingerprint}")
-            }
-            _ => String::new(),
-        }
-    }
 }
 
 /// What is wrong with a PEM block.

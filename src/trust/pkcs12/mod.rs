@@ -25,14 +25,17 @@ pub enum Profile {
 /// the profile.
 #[must_use]
 pub fn encode(anchors: &Anchors, password: &Password, profile: Profile) -> Vec<u8> {
+    encode_with(&Salts::derive(anchors), anchors, password, profile)
+}
+
+fn encode_with(salts: &Salts, anchors: &Anchors, password: &Password, profile: Profile) -> Vec<u8> {
     let bags = safe_contents(anchors);
     if password.reveal().is_empty() {
         return pfx(&authenticated_safe(&data(&bags)), &[]);
     }
-    let salts = Salts::new(anchors);
     let protection = Protection::new(profile, password);
-    let safe = authenticated_safe(&protection.encrypt(&bags, &salts));
-    let mac = protection.mac(&safe, &salts);
+    let safe = authenticated_safe(&protection.encrypt(&bags, salts));
+    let mac = protection.mac(&safe, salts);
     pfx(&safe, &mac)
 }
 
@@ -123,4 +126,83 @@ mod oid {
     ];
     /// `anyExtendedKeyUsage` (RFC 5280).
     pub(super) const ANY_EXTENDED_KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x25, 0];
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trust::der::Reader;
+    use crate::trust::pem;
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+
+    const CASES: [(&str, &str, Profile); 4] = [
+        (include_str!("../../../tests/cases/p12-default-profile/result.yaml"), "pw", Profile::LegacyRc2),
+        (include_str!("../../../tests/cases/p12-legacyrc2/result.yaml"), "changeit", Profile::LegacyRc2),
+        (include_str!("../../../tests/cases/p12-legacydes/result.yaml"), "changeit", Profile::LegacyDes),
+        (include_str!("../../../tests/cases/p12-modern2023/result.yaml"), "changeit", Profile::Modern2023),
+    ];
+
+    #[test]
+    fn with_the_salts_that_trust_manager_drew_every_byte_is_its() {
+        for (recorded, password, profile) in CASES {
+            let (pem, keystore) = recording(recorded);
+            let blocks = pem::read(pem.as_bytes()).unwrap();
+            let anchors = Anchors::collect(blocks.into_iter().map(|block| block.certificate.unwrap())).unwrap();
+            let salts = salts(&keystore).unwrap();
+            assert!(encode_with(&salts, &anchors, &Password::new(password), profile) == keystore, "{profile:?}");
+        }
+    }
+
+    /// The PEM and the PKCS#12 output of a recorded `ConfigMap`.
+    fn recording(yaml: &str) -> (String, Vec<u8>) {
+        #[derive(serde::Deserialize)]
+        struct Recording {
+            configmap: ConfigMap,
+        }
+        #[derive(serde::Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct ConfigMap {
+            data: std::collections::BTreeMap<String, String>,
+            binary_data: std::collections::BTreeMap<String, String>,
+        }
+        let Recording { configmap } = serde_saphyr::from_str(yaml).unwrap();
+        let pem = configmap.data.into_values().next().unwrap();
+        let keystore = configmap.binary_data.into_values().next().unwrap();
+        (pem, STANDARD.decode(keystore).unwrap())
+    }
+
+    /// The salts in a keystore, as far as its profile has them.
+    fn salts(keystore: &[u8]) -> Option<Salts> {
+        let mut salts = Salts { encryption: [0; 16], iv: [0; 16], mac: [0; 16] };
+        let fill = |salt: &mut [u8; 16], found: &[u8]| salt[..found.len()].copy_from_slice(found);
+        let mut pfx = Reader::new(keystore).enter(tag::SEQUENCE)?;
+        pfx.integer()?;
+        let mut content = pfx.enter(tag::SEQUENCE)?;
+        let mut mac = pfx.enter(tag::SEQUENCE)?;
+        mac.enter(tag::SEQUENCE)?;
+        fill(&mut salts.mac, mac.content(tag::OCTET_STRING)?);
+
+        content.oid()?;
+        let mut safe = content.enter(tag::explicit(0))?.enter(tag::OCTET_STRING)?.enter(tag::SEQUENCE)?;
+        let mut encrypted = safe.enter(tag::SEQUENCE)?;
+        encrypted.oid()?;
+        let mut encrypted = encrypted.enter(tag::explicit(0))?.enter(tag::SEQUENCE)?;
+        encrypted.integer()?;
+        let mut info = encrypted.enter(tag::SEQUENCE)?;
+        info.oid()?;
+        let mut algorithm = info.enter(tag::SEQUENCE)?;
+        algorithm.oid()?;
+        let mut parameters = algorithm.enter(tag::SEQUENCE)?;
+        if parameters.next_is(tag::OCTET_STRING) {
+            fill(&mut salts.encryption, parameters.content(tag::OCTET_STRING)?);
+        } else {
+            let (mut kdf, mut scheme) = (parameters.enter(tag::SEQUENCE)?, parameters.enter(tag::SEQUENCE)?);
+            kdf.oid()?;
+            fill(&mut salts.encryption, kdf.enter(tag::SEQUENCE)?.content(tag::OCTET_STRING)?);
+            scheme.oid()?;
+            fill(&mut salts.iv, scheme.content(tag::OCTET_STRING)?);
+        }
+        Some(salts)
+    }
 }

@@ -52,14 +52,13 @@ impl Protection<'_> {
                 )
             }
             Profile::Modern2023 => {
-                let salt = salts.draw::<16>("encryption salt");
-                let iv = salts.draw::<16>("initialisation vector");
+                let Salts { encryption: salt, iv, mac: _ } = salts;
                 let password = self.password.reveal().as_bytes();
                 let key =
-                    pbkdf2::pbkdf2_hmac_array::<Sha256, 32>(password, &salt, ITERATIONS.into());
+                    pbkdf2::pbkdf2_hmac_array::<Sha256, 32>(password, salt, ITERATIONS.into());
                 (
-                    pbes2(&salt, &iv),
-                    cbc(aes::Aes256::new(&key.into()), &iv, plain),
+                    pbes2(salt, iv),
+                    cbc(aes::Aes256::new(&key.into()), iv, plain),
                 )
             }
         };
@@ -81,10 +80,10 @@ impl Protection<'_> {
         salts: &Salts,
         [key, iv]: [usize; 2],
     ) -> (Vec<u8>, [Vec<u8>; 2]) {
-        let salt = salts.draw::<8>("encryption salt");
+        let salt = legacy(&salts.encryption);
         let derive =
-            |purpose, length| derive::<Sha1>(purpose, &self.bmp, &salt, ITERATIONS, length);
-        let parameters = element(tag::SEQUENCE, &[&octets(&salt), &small_integer(ITERATIONS)]);
+            |purpose, length| derive::<Sha1>(purpose, &self.bmp, salt, ITERATIONS, length);
+        let parameters = element(tag::SEQUENCE, &[&octets(salt), &small_integer(ITERATIONS)]);
         (
             identifier(algorithm, &parameters),
             [derive(Purpose::Key, key), derive(Purpose::Iv, iv)],
@@ -95,23 +94,23 @@ impl Protection<'_> {
     pub(super) fn mac(&self, safe: &[u8], salts: &Salts) -> Vec<u8> {
         let (digest, algorithm, salt, iterations) = match self.profile {
             Profile::LegacyRc2 | Profile::LegacyDes => {
-                let salt = salts.draw::<8>("mac salt");
-                let key = derive::<Sha1>(Purpose::Mac, &self.bmp, &salt, 1, 20);
+                let salt = legacy(&salts.mac);
+                let key = derive::<Sha1>(Purpose::Mac, &self.bmp, salt, 1, 20);
                 // One iteration is the default and therefore not written.
                 (
                     hmac::<Hmac<Sha1>>(&key, safe),
                     oid::SHA1,
-                    salt.to_vec(),
+                    salt,
                     vec![],
                 )
             }
             Profile::Modern2023 => {
-                let salt = salts.draw::<16>("mac salt");
-                let key = derive::<Sha256>(Purpose::Mac, &self.bmp, &salt, ITERATIONS, 32);
+                let salt = &salts.mac[..];
+                let key = derive::<Sha256>(Purpose::Mac, &self.bmp, salt, ITERATIONS, 32);
                 (
                     hmac::<Hmac<Sha256>>(&key, safe),
                     oid::SHA256,
-                    salt.to_vec(),
+                    salt,
                     small_integer(ITERATIONS),
                 )
             }
@@ -120,29 +119,33 @@ impl Protection<'_> {
             tag::SEQUENCE,
             &[&identifier(algorithm, &[]), &octets(&digest)],
         );
-        element(tag::SEQUENCE, &[&digest, &octets(&salt), &iterations])
+        element(tag::SEQUENCE, &[&digest, &octets(salt), &iterations])
     }
 }
 
-/// Salts and initialisation vectors: HMAC-SHA256 over the certificates' fingerprints, one label each.
-pub(super) struct Salts(Hmac<Sha256>);
+/// Salts and initialisation vector. The legacy profiles use the first eight octets of the salts.
+pub(super) struct Salts {
+    pub(super) encryption: [u8; 16],
+    pub(super) iv: [u8; 16],
+    pub(super) mac: [u8; 16],
+}
 
 impl Salts {
-    pub(super) fn new(anchors: &Anchors) -> Salts {
-        let mut mac =
-            Hmac::new_from_slice(b"rootcast pkcs12").expect("HMAC takes keys of any length");
-        for anchor in anchors {
-            mac.update(anchor.fingerprint().as_bytes());
-        }
-        Salts(mac)
+    /// HMAC-SHA256 over the fingerprints, under one label each.
+    pub(super) fn derive(anchors: &Anchors) -> Salts {
+        let draw = |label: &str| {
+            let mut mac = Hmac::<Sha256>::new_from_slice(label.as_bytes()).expect("HMAC takes keys of any length");
+            for anchor in anchors {
+                mac.update(anchor.fingerprint().as_bytes());
+            }
+            *mac.finalize().into_bytes().first_chunk().expect("of 32 octets")
+        };
+        Salts { encryption: draw("pkcs12 encryption salt"), iv: draw("pkcs12 initialisation vector"), mac: draw("pkcs12 mac salt") }
     }
+}
 
-    fn draw<const N: usize>(&self, label: &str) -> [u8; N] {
-        let digest = self.0.clone().chain_update(label).finalize().into_bytes();
-        *digest
-            .first_chunk()
-            .expect("at most 32 octets are asked for")
-    }
+fn legacy(salt: &[u8; 16]) -> &[u8] {
+    &salt[..8]
 }
 
 /// What a derived key is for: the `ID` of RFC 7292, section B.3.
