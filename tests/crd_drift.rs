@@ -34,15 +34,23 @@ fn every_property_limit_and_default_is_trust_managers() {
 fn names_scope_and_printed_columns_are_trust_managers() {
     let crd = serde_json::to_value(crd()).unwrap();
     let spec = &crd["spec"];
-    let names = serde_json::json!({"kind": "Bundle", "listKind": "BundleList", "plural": "bundles", "singular": "bundle"});
+    let names =
+        serde_json::json!({"kind": "Bundle", "listKind": "BundleList", "plural": "bundles", "singular": "bundle"});
     assert_eq!(crd["metadata"]["name"], "bundles.trust.cert-manager.io");
-    assert_eq!((&spec["group"], &spec["scope"], &spec["names"]), (&"trust.cert-manager.io".into(), &"Cluster".into(), &names));
+    assert_eq!(
+        (&spec["group"], &spec["scope"], &spec["names"]),
+        (&"trust.cert-manager.io".into(), &"Cluster".into(), &names)
+    );
     let version = &spec["versions"][0];
     assert_eq!(spec["versions"].as_array().unwrap().len(), 1);
-    assert_eq!((&version["name"], &version["served"], &version["storage"]), (&"v1alpha1".into(), &true.into(), &true.into()));
+    assert_eq!(
+        (&version["name"], &version["served"], &version["storage"]),
+        (&"v1alpha1".into(), &true.into(), &true.into())
+    );
     assert_eq!(version["subresources"], serde_json::json!({"status": {}}));
     let columns = version["additionalPrinterColumns"].as_array().unwrap().iter();
-    let columns: Vec<_> = columns.map(|c| ["name", "type", "jsonPath"].map(|field| c[field].as_str().unwrap())).collect();
+    let columns: Vec<_> =
+        columns.map(|c| ["name", "type", "jsonPath"].map(|field| c[field].as_str().unwrap())).collect();
     assert_eq!(
         columns,
         [

@@ -182,8 +182,14 @@ const VIOLATIONS: &[Violation] = &[
 const VALID: &[(&str, &str)] = &[
     ("without-target", "{sources: [{inLine: x}]}"),
     ("configmap-by-name", "{sources: [{configMap: {name: a, key: k}}], target: {configMap: {key: ca.crt}}}"),
-    ("configmap-by-name-all-keys", "{sources: [{configMap: {name: a, includeAllKeys: true}}], target: {secret: {key: ca.crt}}}"),
-    ("configmap-by-labels", "{sources: [{configMap: {selector: {matchLabels: {a: b}}, key: k, includeAllKeys: false}}]}"),
+    (
+        "configmap-by-name-all-keys",
+        "{sources: [{configMap: {name: a, includeAllKeys: true}}], target: {secret: {key: ca.crt}}}",
+    ),
+    (
+        "configmap-by-labels",
+        "{sources: [{configMap: {selector: {matchLabels: {a: b}}, key: k, includeAllKeys: false}}]}",
+    ),
     ("secret-by-name", "{sources: [{secret: {name: a, key: k}}]}"),
     (
         "secret-by-expressions",
@@ -233,7 +239,11 @@ async fn every_rule_is_kept_on_creation_and_on_update() -> Result<()> {
         create(&bundles, name, yaml("{sources: [{inLine: x}]}")).await?;
         assert_refused(name, says, replace_spec(&bundles, name, yaml(spec)).await);
         let applied = bundle(name, yaml(spec));
-        assert_refused(name, says, bundles.patch(name, &PatchParams::apply("test").force(), &Patch::Apply(applied)).await);
+        assert_refused(
+            name,
+            says,
+            bundles.patch(name, &PatchParams::apply("test").force(), &Patch::Apply(applied)).await,
+        );
     }
     Ok(())
 }
@@ -282,7 +292,11 @@ async fn limits_hold_at_their_edges() -> Result<()> {
         ("spec.sources", sources(1), sources(0)),
         ("spec.sources", sources(100), sources(101)),
         ("spec.sources[0].inLine", source(json!({"inLine": "x"})), source(json!({"inLine": ""}))),
-        ("spec.sources[0].inLine", source(json!({"inLine": text(1 << 20)})), source(json!({"inLine": text((1 << 20) + 1)}))),
+        (
+            "spec.sources[0].inLine",
+            source(json!({"inLine": text(1 << 20)})),
+            source(json!({"inLine": text((1 << 20) + 1)})),
+        ),
         (
             "spec.sources[0].configMap.name",
             source(json!({"configMap": {"name": text(253), "key": text(253)}})),
@@ -432,9 +446,15 @@ async fn a_stored_bundle_that_is_its_own_source_must_be_repaired_with_the_next_e
 async fn kubectl_prints_the_targets_the_condition_and_its_reason() -> Result<()> {
     let control_plane = installed().await;
     let bundles = bundles(&control_plane.client());
-    create(&bundles, "printed", yaml("{sources: [{inLine: x}], target: {configMap: {key: ca.crt}, secret: {key: ca.pem}}}")).await?;
+    create(
+        &bundles,
+        "printed",
+        yaml("{sources: [{inLine: x}], target: {configMap: {key: ca.crt}, secret: {key: ca.pem}}}"),
+    )
+    .await?;
     let columns = |table: &str| -> Vec<Vec<String>> {
-        let cells = |line: &str| line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).map(str::to_owned).collect();
+        let cells =
+            |line: &str| line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).map(str::to_owned).collect();
         table.lines().map(cells).collect()
     };
     let header = ["NAME", "CONFIGMAP TARGET", "SECRET TARGET", "SYNCED", "REASON", "AGE"];
@@ -509,8 +529,10 @@ async fn touch(bundles: &Api<DynamicObject>, name: &str) -> Result<DynamicObject
     ensure!(told.data["status"]["conditions"] == json!([condition]), "the status is {}", told.data["status"]);
 
     let count = told.labels().get("touched").map_or(0, |count| count.parse().expect("a count"));
-    let label = json!({"metadata": {"labels": {"touched": (count + 1).to_string()}, "finalizers": ["example.com/kept"]}});
-    let labelled = bundles.patch(name, &PatchParams::default(), &Patch::Merge(label)).await.context("setting a label")?;
+    let label =
+        json!({"metadata": {"labels": {"touched": (count + 1).to_string()}, "finalizers": ["example.com/kept"]}});
+    let labelled =
+        bundles.patch(name, &PatchParams::default(), &Patch::Merge(label)).await.context("setting a label")?;
     ensure!(labelled.metadata.generation == generation, "the spec changed");
     Ok(labelled)
 }

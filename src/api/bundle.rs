@@ -238,7 +238,10 @@ mod tests {
         for word in ["LegacyRC2", "LegacyDES", "Modern2023", "Modern2031", ""] {
             let read: Pkcs12 = serde_json::from_value(serde_json::json!({"key": "k", "profile": word})).unwrap();
             assert_eq!(serde_json::to_value(&read).unwrap()["profile"], word);
-            assert_eq!(matches!(read.profile, Some(Pkcs12Profile::Unknown(_))), !word.contains("Legacy") && word != "Modern2023");
+            assert_eq!(
+                matches!(read.profile, Some(Pkcs12Profile::Unknown(_))),
+                !word.contains("Legacy") && word != "Modern2023"
+            );
         }
     }
 

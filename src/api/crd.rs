@@ -60,7 +60,10 @@ fn type_meta(root: &mut JSONSchemaProps) {
         ..JSONSchemaProps::default()
     };
     root.properties.get_or_insert_default().extend([
-        ("apiVersion".to_owned(), field("string", Some("Version of this object's schema: trust.cert-manager.io/v1alpha1."))),
+        (
+            "apiVersion".to_owned(),
+            field("string", Some("Version of this object's schema: trust.cert-manager.io/v1alpha1.")),
+        ),
         ("kind".to_owned(), field("string", Some("Kind of this object: Bundle."))),
         ("metadata".to_owned(), field("object", None)),
     ]);

@@ -19,20 +19,22 @@ pub(super) struct Placed {
 /// Every rule. Rules of one place keep their order.
 pub(super) fn rules() -> Vec<Placed> {
     let mut rules = vec![name_fits_a_label()];
-    rules.extend(SOURCE_KINDS.map(source_is_not_target));
+    rules.extend(KINDS.map(source_is_not_target));
     rules.extend(sources());
-    rules.extend(SOURCE_KINDS.into_iter().flat_map(source_object));
+    rules.extend(KINDS.into_iter().flat_map(source_object));
     rules.extend(target());
-    rules.extend(SOURCE_KINDS.into_iter().flat_map(target_metadata));
+    rules.extend(KINDS.into_iter().flat_map(target_metadata));
     rules
 }
 
 /// The fields that stand for an object's kind, in a source as in a target.
-const SOURCE_KINDS: [&str; 2] = ["configMap", "secret"];
+const KINDS: [&str; 2] = ["configMap", "secret"];
 
 fn name_fits_a_label() -> Placed {
     invalid("", format!("oldSelf.hasValue() || self.metadata.name.size() <= {MAX_NAME}"))
-        .says(format!("name must be no more than {MAX_NAME} characters: it becomes the value of a label on every target"))
+        .says(format!(
+            "name must be no more than {MAX_NAME} characters: it becomes the value of a label on every target"
+        ))
         .reported_at(".metadata")
         .sees_creation()
 }
@@ -83,7 +85,7 @@ fn target() -> [Placed; 4] {
             .reported_at(&format!(".additionalFormats.{format}.key"))
     };
     [
-        choice("spec.target", "at least", ">=", &SOURCE_KINDS),
+        choice("spec.target", "at least", ">=", &KINDS),
         unique("jks", "self.?configMap.?key, self.?secret.?key"),
         unique("pkcs12", "self.?configMap.?key, self.?secret.?key, self.?additionalFormats.?jks.?key"),
         choice("spec.target.additionalFormats", "at least", ">=", &["jks", "pkcs12"]),
