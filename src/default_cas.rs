@@ -3,10 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
 
 use crate::bundle::DefaultCas;
-use crate::trust::{Anchor, Anchors, PemError, pem};
+use crate::trust::{Anchor, Anchors, Fingerprint, PemError, pem};
 
 /// Where default CAs come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +59,7 @@ pub fn load(origin: &Origin) -> Result<Loaded, Error> {
         Origin::Package(path) => package(path),
         Origin::Mozilla => {
             let roots = webpki_root_certs::TLS_SERVER_ROOT_CERTS;
-            from_store("mozilla", roots.iter().map(|root| root.as_ref()))
+            from_store("mozilla", roots.iter().map(AsRef::as_ref))
         }
         Origin::System => {
             let found = rustls_native_certs::load_native_certs();
@@ -68,8 +67,7 @@ pub fn load(origin: &Origin) -> Result<Loaded, Error> {
                 let causes: Vec<_> = found.errors.iter().map(ToString::to_string).collect();
                 return Err(Error::System(causes.join("; ")));
             }
-            let (cas, mut notes) =
-                from_store("system", found.certs.iter().map(|root| root.as_ref()))?;
+            let (cas, mut notes) = from_store("system", found.certs.iter().map(AsRef::as_ref))?;
             notes.extend(found.errors.iter().map(ToString::to_string));
             Ok((cas, notes))
         }
@@ -148,9 +146,7 @@ fn from_store<'a>(
 
 /// The first eight bytes of the SHA-256 of the text, as 16 hex digits.
 fn digest(text: &str) -> String {
-    Sha256::digest(text)
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    let mut hex = Fingerprint::of(text.as_bytes()).to_string();
+    hex.truncate(16);
+    hex
 }

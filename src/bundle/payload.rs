@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use k8s_openapi::ByteString;
 use serde_json::{Value as Json, json};
-use sha2::{Digest, Sha256};
 
 use crate::api;
-use crate::trust::{self, Anchors, Profile};
+use crate::trust::{self, Anchors, Fingerprint, Profile};
 
 use super::intent::{Intent, ObjectKind, ObjectOutput, Output};
 use super::report::{Reason, Refusal};
@@ -176,22 +175,17 @@ fn hash(pem: &str, output: &Output, object: &ObjectOutput) -> String {
         jks,
         pkcs12,
     } = output;
-    let mut digest = Sha256::new();
-    digest.update(pem);
+    let mut text = pem.to_owned();
     if let Some(jks) = jks {
-        digest.update(jks.password.reveal());
+        text += jks.password.reveal();
     }
     if let Some(pkcs12) = pkcs12 {
-        digest.update(pkcs12.password.reveal());
-        digest.update(pkcs12.profile.map_or("", wire_name));
+        text += pkcs12.password.reveal();
+        text += pkcs12.profile.map_or("", wire_name);
     }
     for (key, value) in object.annotations.iter().chain(&object.labels) {
-        digest.update(key);
-        digest.update(value);
+        text += key;
+        text += value;
     }
-    digest
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    Fingerprint::of(text.as_bytes()).to_string()
 }

@@ -114,7 +114,7 @@ pub fn resolve(intent: &Intent, world: &World, now: Timestamp) -> Result<Resolve
 /// Why a source cannot be used.
 enum Fault {
     NoDefaultCas,
-    InlinePem(trust::PemError),
+    InlinePem(Box<trust::PemError>),
     NoObject {
         kind: ObjectKind,
         namespace: String,
@@ -137,7 +137,7 @@ enum Fault {
         namespace: String,
         name: String,
         key: String,
-        error: trust::PemError,
+        error: Box<trust::PemError>,
     },
     AllKeysOfTls {
         namespace: String,
@@ -320,7 +320,7 @@ impl Gathering<'_> {
         Ok(())
     }
 
-    fn text(&mut self, place: &str, text: &[u8]) -> Result<(), trust::PemError> {
+    fn text(&mut self, place: &str, text: &[u8]) -> Result<(), Box<trust::PemError>> {
         let blocks = trust::pem::read(text)?;
         if blocks.is_empty() {
             self.findings.push(Finding {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::api;
@@ -115,6 +116,53 @@ pub struct Controller {
     pub identity: (String, String, String),
     /// Uid of the owner.
     pub uid: String,
+}
+
+/// The type of Secrets that hold a certificate and its private key
+/// (<https://kubernetes.io/docs/concepts/configuration/secret/#tls-secrets>).
+const TLS_SECRET: &str = "kubernetes.io/tls";
+
+impl Content {
+    /// The content of a ConfigMap, cut down to the wanted keys.
+    #[must_use]
+    pub fn of_config_map(object: ConfigMap, wanted: impl Fn(&str) -> bool) -> Self {
+        let binary = object
+            .binary_data
+            .into_iter()
+            .flatten()
+            .map(|(key, value)| (key, value.0));
+        let text = object
+            .data
+            .into_iter()
+            .flatten()
+            .map(|(key, value)| (key, value.into_bytes()));
+        Self::Keys(binary.chain(text).filter(|(key, _)| wanted(key)).collect())
+    }
+
+    /// The content of a Secret, cut down to the wanted keys; `wanted` hears whether it is a TLS Secret.
+    #[must_use]
+    pub fn of_secret(object: Secret, wanted: impl Fn(&str, bool) -> bool) -> Self {
+        let tls = object.type_.as_deref() == Some(TLS_SECRET);
+        let data = object
+            .data
+            .into_iter()
+            .flatten()
+            .map(|(key, value)| (key, value.0));
+        let text = object
+            .string_data
+            .into_iter()
+            .flatten()
+            .map(|(key, value)| (key, value.into_bytes()));
+        let values = data
+            .chain(text)
+            .filter(|(key, _)| wanted(key, tls))
+            .collect();
+        if tls {
+            Self::TlsKeys(values)
+        } else {
+            Self::Keys(values)
+        }
+    }
 }
 
 impl Settings {

@@ -13,28 +13,28 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
     args_conflicts_with_subcommands = true,
     max_term_width = 110
 )]
-pub struct Arguments {
+pub(super) struct Arguments {
     /// Without a command: `controller`.
     #[command(subcommand)]
-    pub command: Option<Command>,
+    pub(super) command: Option<Command>,
     #[command(flatten)]
     controller: ControllerArguments,
 }
 
 /// What to do.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// Keep every Bundle's targets in sync (the default command).
     Controller(Box<ControllerArguments>),
     /// Print the targets that the controller would write, from files, without a cluster.
     Render(RenderArguments),
-    /// Print the CustomResourceDefinition of Bundle.
+    /// Print the CRD of Bundle.
     Crds,
 }
 
 /// Where default CAs come from, unless a package file is named.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum DefaultCasChoice {
+pub(super) enum DefaultCasChoice {
     /// Mozilla's roots, built into this program.
     Mozilla,
     /// The certificate store of the machine or image.
@@ -45,35 +45,35 @@ pub enum DefaultCasChoice {
 
 /// What shapes a decision, for the controller and for `render` alike.
 #[derive(Args, Clone, Debug)]
-pub struct DecisionArguments {
+pub(super) struct DecisionArguments {
     /// Namespace that sources are read from.
     #[arg(long, default_value = "cert-manager", value_name = "NAMESPACE")]
-    pub trust_namespace: String,
+    pub(super) trust_namespace: String,
     /// Default CA package, a JSON file; wins over --default-cas.
     #[arg(long, value_name = "FILE")]
-    pub default_package_location: Option<PathBuf>,
+    pub(super) default_package_location: Option<PathBuf>,
     /// Default CAs when no package is named.
     #[arg(long, value_enum, default_value = "mozilla", value_name = "SOURCE")]
-    pub default_cas: DefaultCasChoice,
+    pub(super) default_cas: DefaultCasChoice,
     /// Write Secret targets, too.
     #[arg(long, value_parser = BoolishValueParser::new(), num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_name = "BOOL")]
-    pub secret_targets_enabled: bool,
+    pub(super) secret_targets_enabled: bool,
     /// Leave out certificates whose time is over.
     #[arg(long, value_parser = BoolishValueParser::new(), num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_name = "BOOL")]
-    pub filter_expired_certificates: bool,
+    pub(super) filter_expired_certificates: bool,
     /// Leave out certificates that are not CAs.
     #[arg(long, value_parser = BoolishValueParser::new(), num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_name = "BOOL")]
-    pub filter_non_ca_certs: bool,
+    pub(super) filter_non_ca_certs: bool,
     /// Only these namespaces may receive targets (comma-separated); default: all.
     #[arg(long, value_delimiter = ',', value_name = "NAMESPACES")]
-    pub target_namespaces: Vec<String>,
+    pub(super) target_namespaces: Vec<String>,
 }
 
 /// The controller's flags.
 #[derive(Args, Clone, Debug)]
-pub struct ControllerArguments {
+pub(super) struct ControllerArguments {
     #[command(flatten)]
-    pub decision: DecisionArguments,
+    pub(super) decision: DecisionArguments,
 
     /// Port of the readiness and health probes.
     #[arg(
@@ -82,7 +82,7 @@ pub struct ControllerArguments {
         value_name = "PORT",
         help_heading = "Serving"
     )]
-    pub readiness_probe_port: u16,
+    pub(super) readiness_probe_port: u16,
     /// Path of the readiness probe; health is always at /healthz.
     #[arg(
         long,
@@ -90,7 +90,7 @@ pub struct ControllerArguments {
         value_name = "PATH",
         help_heading = "Serving"
     )]
-    pub readiness_probe_path: String,
+    pub(super) readiness_probe_path: String,
     /// Port of the metrics (plain HTTP, /metrics); 0 serves none.
     #[arg(
         long,
@@ -98,7 +98,7 @@ pub struct ControllerArguments {
         value_name = "PORT",
         help_heading = "Serving"
     )]
-    pub metrics_port: u16,
+    pub(super) metrics_port: u16,
 
     /// Format of the log.
     #[arg(
@@ -108,30 +108,30 @@ pub struct ControllerArguments {
         value_name = "FORMAT",
         help_heading = "Logging"
     )]
-    pub log_format: LogFormat,
+    pub(super) log_format: LogFormat,
     /// How much to log: 1 and 2 what changes, 3 and 4 every step, 5 everything.
     #[arg(long, short = 'v', default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=5), value_name = "LEVEL", help_heading = "Logging")]
-    pub log_level: u8,
+    pub(super) log_level: u8,
 
     /// Kubeconfig file; default: KUBECONFIG, ~/.kube/config, then the pod's service account.
     #[arg(long, value_name = "FILE", help_heading = "Cluster")]
-    pub kubeconfig: Option<PathBuf>,
+    pub(super) kubeconfig: Option<PathBuf>,
     /// Context of the kubeconfig.
     #[arg(long, value_name = "CONTEXT", help_heading = "Cluster")]
-    pub context: Option<String>,
+    pub(super) context: Option<String>,
     /// User to impersonate.
     #[arg(long = "as", value_name = "USER", help_heading = "Cluster")]
-    pub impersonate: Option<String>,
+    pub(super) impersonate: Option<String>,
 
     /// Leader election: only `false` is possible in this version, so run one replica.
     #[arg(long, value_parser = BoolishValueParser::new(), num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_name = "BOOL", help_heading = "Not in this version")]
-    pub leader_elect: bool,
+    pub(super) leader_elect: bool,
     /// Has no effect without leader election.
     #[arg(long, value_name = "DURATION", help_heading = "Not in this version")]
-    pub leader_election_lease_duration: Option<String>,
+    pub(super) leader_election_lease_duration: Option<String>,
     /// Has no effect without leader election.
     #[arg(long, value_name = "DURATION", help_heading = "Not in this version")]
-    pub leader_election_renew_deadline: Option<String>,
+    pub(super) leader_election_renew_deadline: Option<String>,
     /// Validating webhook: only 0, none, is possible in this version; the rules are in the CRD.
     #[arg(
         long,
@@ -139,24 +139,24 @@ pub struct ControllerArguments {
         value_name = "PORT",
         help_heading = "Not in this version"
     )]
-    pub webhook_port: u16,
+    pub(super) webhook_port: u16,
     /// Refused: there is no webhook to serve.
     #[arg(long, value_name = "HOST", help_heading = "Not in this version")]
-    pub webhook_host: Option<String>,
+    pub(super) webhook_host: Option<String>,
     /// Refused: there is no webhook to serve.
     #[arg(long, value_name = "DIR", help_heading = "Not in this version")]
-    pub webhook_certificate_dir: Option<PathBuf>,
+    pub(super) webhook_certificate_dir: Option<PathBuf>,
     /// Refused: nothing is served over TLS.
     #[arg(long, value_name = "VERSION", help_heading = "Not in this version")]
-    pub tls_min_version: Option<String>,
+    pub(super) tls_min_version: Option<String>,
     /// Refused: nothing is served over TLS.
     #[arg(long, value_name = "SUITES", help_heading = "Not in this version")]
-    pub tls_cipher_suites: Option<String>,
+    pub(super) tls_cipher_suites: Option<String>,
 }
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum LogFormat {
+pub(super) enum LogFormat {
     /// For people.
     Text,
     /// One JSON object a line.
@@ -165,9 +165,9 @@ pub enum LogFormat {
 
 /// The flags of `render`.
 #[derive(Args, Debug)]
-pub struct RenderArguments {
+pub(super) struct RenderArguments {
     #[command(flatten)]
-    pub decision: DecisionArguments,
+    pub(super) decision: DecisionArguments,
     /// YAML or JSON with Bundles, ConfigMaps, Secrets and Namespaces: a file, a directory (its .yaml, .yml and .json files), or - for standard input.
     #[arg(
         long = "filename",
@@ -175,7 +175,7 @@ pub struct RenderArguments {
         value_name = "FILE|DIR|-",
         default_value = "-"
     )]
-    pub filenames: Vec<PathBuf>,
+    pub(super) filenames: Vec<PathBuf>,
     /// Namespace to render for when the input holds no matching Namespace; repeatable.
     #[arg(
         long = "namespace",
@@ -183,15 +183,15 @@ pub struct RenderArguments {
         value_name = "NAMESPACE",
         default_value = "default"
     )]
-    pub namespaces: Vec<String>,
+    pub(super) namespaces: Vec<String>,
     /// Form of the output.
     #[arg(long, short, value_enum, default_value = "yaml", value_name = "FORM")]
-    pub output: Form,
+    pub(super) output: Form,
 }
 
 /// How objects are printed.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum Form {
+pub(super) enum Form {
     /// YAML documents.
     Yaml,
     /// One JSON List.
@@ -201,7 +201,7 @@ pub enum Form {
 impl Arguments {
     /// The command: what was named, or the controller.
     #[must_use]
-    pub fn into_command(self) -> Command {
+    pub(super) fn into_command(self) -> Command {
         let Self {
             command,
             controller,

@@ -2,6 +2,7 @@
 
 mod args;
 mod controller;
+mod input;
 mod render;
 
 use std::io::Write;

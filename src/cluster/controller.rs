@@ -19,14 +19,15 @@ use crate::api::BundleStatus;
 use crate::bundle::{self, Decision, Intent, Outcome, Report, World, decide};
 
 use super::apply::{Applied, apply};
+use super::contents::{Read, SourceKey, Wanted};
 use super::publish::Publisher;
 use super::source;
-use super::state::{Read, SourceKey, State, Touched};
+use super::state::{State, Touched};
 use super::watch::{self, News};
 
 /// The longest wait before a Bundle that failed is tried again, and before a date is looked at again.
-const RETRY_MAX: Duration = Duration::from_secs(60);
-const LOOK_AGAIN_MAX: Duration = Duration::from_secs(3600);
+const RETRY_MAX: Duration = Duration::from_mins(1);
+const LOOK_AGAIN_MAX: Duration = Duration::from_hours(1);
 
 /// The controller.
 pub struct Controller {
@@ -81,6 +82,9 @@ impl Controller {
     }
 
     /// Runs until `stop` resolves; writes in flight are finished, nothing new is begun.
+    ///
+    /// # Panics
+    /// When the work on a Bundle panics: a bug here, and no state to go on with.
     pub async fn run(mut self, stop: impl Future<Output = ()>) {
         let watches = watch::needed(&self.state.world.settings);
         let mut news = watch::all(&self.client, &self.trust_namespace, &watches);
@@ -223,12 +227,7 @@ impl Controller {
         }
     }
 
-    fn read(
-        &mut self,
-        name: String,
-        cause: String,
-        unread: Vec<(SourceKey, super::state::Wanted)>,
-    ) {
+    fn read(&mut self, name: String, cause: String, unread: Vec<(SourceKey, Wanted)>) {
         let (client, namespace) = (self.client.clone(), self.trust_namespace.clone());
         self.spawn(name, async move {
             let mut reads = Vec::new();
@@ -326,10 +325,10 @@ impl Controller {
         }
         match &report.event {
             Some(event) if event.warning => {
-                warn!(bundle = name, reason = %event.reason, cause, "{}", event.note)
+                warn!(bundle = name, reason = %event.reason, cause, "{}", event.note);
             }
             Some(event) if news => {
-                info!(bundle = name, reason = %event.reason, cause, "{}", event.note)
+                info!(bundle = name, reason = %event.reason, cause, "{}", event.note);
             }
             _ => {}
         }

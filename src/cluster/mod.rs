@@ -1,6 +1,7 @@
 //! The world: the only room that talks to an API server.
 
 mod apply;
+mod contents;
 mod controller;
 mod publish;
 mod source;
@@ -8,4 +9,3 @@ mod state;
 mod watch;
 
 pub use controller::Controller;
-pub use source::TLS_SECRET;

@@ -1,17 +1,11 @@
 //! Reads of source objects: only those that a Bundle reads, and of them only the keys that it reads.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::{Api, Client, Error};
 
 use crate::bundle::{Content, ObjectKind};
 
-use super::state::{Read, SourceKey, Version, Wanted};
-
-/// The type of Secrets that hold a certificate and its private key
-/// (<https://kubernetes.io/docs/concepts/configuration/secret/#tls-secrets>).
-pub const TLS_SECRET: &str = "kubernetes.io/tls";
+use super::contents::{Read, SourceKey, Version, Wanted};
 
 /// Reads one object of the trust namespace.
 pub(super) async fn read(
@@ -20,20 +14,31 @@ pub(super) async fn read(
     (kind, name): &SourceKey,
     wanted: Wanted,
 ) -> Read {
+    let client = client.clone();
     let read = match kind {
-        ObjectKind::ConfigMap => Api::namespaced(client.clone(), namespace)
+        ObjectKind::ConfigMap => Api::<ConfigMap>::namespaced(client, namespace)
             .get_opt(name)
             .await
             .map(|found| {
-                found.map(|found: ConfigMap| {
-                    (Version::of(&found.metadata), of_config_map(found, &wanted))
+                found.map(|found| {
+                    let version = Version::of(&found.metadata);
+                    (
+                        version,
+                        Content::of_config_map(found, |key| wanted.includes(key, false)),
+                    )
                 })
             }),
-        ObjectKind::Secret => Api::namespaced(client.clone(), namespace)
+        ObjectKind::Secret => Api::<Secret>::namespaced(client, namespace)
             .get_opt(name)
             .await
             .map(|found| {
-                found.map(|found: Secret| (Version::of(&found.metadata), of_secret(found, &wanted)))
+                found.map(|found| {
+                    let version = Version::of(&found.metadata);
+                    (
+                        version,
+                        Content::of_secret(found, |key, tls| wanted.includes(key, tls)),
+                    )
+                })
             }),
     };
     match read {
@@ -54,40 +59,5 @@ pub(super) async fn read(
                 content: Content::Unreadable(cause),
             }
         }
-    }
-}
-
-fn of_config_map(found: ConfigMap, wanted: &Wanted) -> Content {
-    let binary = found
-        .binary_data
-        .into_iter()
-        .flatten()
-        .map(|(key, value)| (key, value.0));
-    let text = found
-        .data
-        .into_iter()
-        .flatten()
-        .map(|(key, value)| (key, value.into_bytes()));
-    Content::Keys(
-        binary
-            .chain(text)
-            .filter(|(key, _)| wanted.includes(key, false))
-            .collect(),
-    )
-}
-
-fn of_secret(found: Secret, wanted: &Wanted) -> Content {
-    let tls = found.type_.as_deref() == Some(TLS_SECRET);
-    let values: BTreeMap<_, _> = found
-        .data
-        .into_iter()
-        .flatten()
-        .filter(|(key, _)| wanted.includes(key, tls))
-        .map(|(key, value)| (key, value.0))
-        .collect();
-    if tls {
-        Content::TlsKeys(values)
-    } else {
-        Content::Keys(values)
     }
 }

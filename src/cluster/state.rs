@@ -7,10 +7,11 @@ use kube::runtime::watcher;
 
 use crate::api;
 use crate::bundle::{
-    Change, Content, Intent, Keys, Namespace, ObjectKind, Observed, Refusal, Seen, SourceObject,
-    Target, World, touch,
+    Change, Content, Intent, Labels, Namespace, Observed, Refusal, Seen, SourceObject, Target,
+    World, touch,
 };
 
+use super::contents::{Contents, Read, SourceKey, Version, Wanted};
 use super::watch::{Object, Unreadable, Watch};
 
 /// The known cluster.
@@ -19,12 +20,9 @@ pub(super) struct State {
     pub(super) world: World,
     trust_namespace: String,
     bundles: BTreeMap<String, Known>,
-    sources: BTreeMap<SourceKey, Held>,
+    sources: Contents,
     watches: BTreeMap<Watch, Listing>,
 }
-
-/// Kind and name of an object in the trust namespace.
-pub(super) type SourceKey = (ObjectKind, String);
 
 /// A Bundle beside its [`Intent`], which the world holds.
 #[derive(Clone, Debug)]
@@ -36,40 +34,6 @@ pub(super) struct Known {
     /// Why it has no [`Intent`].
     pub(super) invalid: Option<Refusal>,
 }
-
-/// Which version of a source object is there, and what of it is in memory.
-struct Held {
-    version: Version,
-    content: Option<(Version, Wanted)>,
-}
-
-/// The keys of a source object that any Bundle reads: no other is kept in memory.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Wanted {
-    all: bool,
-    keys: BTreeSet<String>,
-}
-
-/// What a read of a source object brought.
-#[derive(Clone, Debug)]
-pub(super) enum Read {
-    /// Its content, cut down to what was wanted.
-    Content {
-        /// Its resource version.
-        version: Version,
-        /// What was kept.
-        wanted: Wanted,
-        /// The kept content.
-        content: Content,
-    },
-    /// It is gone.
-    Gone,
-}
-
-/// A resource version. Newer ones are greater
-/// (<https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions>).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Version(u64);
 
 enum Listing {
     Never,
@@ -89,31 +53,6 @@ enum Key {
 /// Bundles to look at again, each with the cause in words.
 pub(super) type Touched = BTreeMap<String, String>;
 
-impl Version {
-    /// Newer than any that a server gives.
-    pub(super) const NEWEST: Self = Self(u64::MAX);
-
-    /// Reads a `resourceVersion`; what is no number counts as the oldest.
-    pub(super) fn of(metadata: &ObjectMeta) -> Self {
-        Self::parse(metadata.resource_version.as_deref().unwrap_or_default())
-    }
-
-    fn parse(text: &str) -> Self {
-        Self(text.parse().unwrap_or_default())
-    }
-}
-
-impl Wanted {
-    fn covers(&self, other: &Self) -> bool {
-        self.all || (!other.all && other.keys.is_subset(&self.keys))
-    }
-
-    /// Whether the key is read by any Bundle; of a TLS Secret only keys that a Bundle names.
-    pub(super) fn includes(&self, key: &str, tls: bool) -> bool {
-        (self.all && !tls) || self.keys.contains(key)
-    }
-}
-
 impl State {
     /// An empty world that waits for these watches.
     pub(super) fn new(world: World, trust_namespace: &str, watches: &[Watch]) -> Self {
@@ -121,7 +60,7 @@ impl State {
             world,
             trust_namespace: trust_namespace.to_owned(),
             bundles: BTreeMap::new(),
-            sources: BTreeMap::new(),
+            sources: Contents::default(),
             watches: watches
                 .iter()
                 .map(|watch| (watch.clone(), Listing::Never))
@@ -206,69 +145,30 @@ impl State {
 
     /// The source objects that a Bundle reads and that are not in memory as they are now.
     pub(super) fn unread(&self, intent: &Intent) -> Vec<(SourceKey, Wanted)> {
-        self.world
-            .sources
-            .iter()
-            .filter(|((kind, name), object)| {
-                intent
-                    .object_sources()
-                    .any(|source| source.reads(*kind, name, &object.labels))
-            })
-            .filter_map(|(key, object)| {
-                let wanted = self.wanted(key, object);
-                let fresh = self.sources.get(key).is_some_and(|held| {
-                    held.content.as_ref().is_some_and(|(version, kept)| {
-                        *version >= held.version && kept.covers(&wanted)
-                    })
-                });
-                (!fresh).then(|| (key.clone(), wanted))
-            })
-            .collect()
+        self.sources.unread(intent, &self.world)
     }
 
     /// Takes in what a read brought; returns the Bundles that it matters to.
     pub(super) fn read(&mut self, key: &SourceKey, read: Read) -> Touched {
         match read {
-            Read::Gone => self.remove(&Key::Source(key.clone())),
+            Read::Gone => return self.remove(&Key::Source(key.clone())),
             Read::Content {
                 version,
                 wanted,
                 content,
             } => {
-                if let (Some(held), Some(object)) =
-                    (self.sources.get_mut(key), self.world.sources.get_mut(key))
-                {
-                    held.content = Some((version, wanted));
+                if let Some(object) = self.world.sources.get_mut(key) {
                     object.content = content;
+                    self.sources.keep(key, version, wanted);
                 }
-                Touched::new()
             }
         }
+        Touched::new()
     }
 
     /// Forgets reads that failed, so that they are tried again.
     pub(super) fn forget_unreadable(&mut self) {
-        for (key, object) in &self.world.sources {
-            if matches!(object.content, Content::Unreadable(_))
-                && let Some(held) = self.sources.get_mut(key)
-            {
-                held.content = None;
-            }
-        }
-    }
-
-    fn wanted(&self, (kind, name): &SourceKey, object: &SourceObject) -> Wanted {
-        let mut wanted = Wanted::default();
-        let readers = self.world.intents.values().flat_map(Intent::object_sources);
-        for source in readers.filter(|source| source.reads(*kind, name, &object.labels)) {
-            match &source.keys {
-                Keys::All => wanted.all = true,
-                Keys::One(key) => {
-                    wanted.keys.insert(key.clone());
-                }
-            }
-        }
-        wanted
+        self.sources.forget_unreadable(&self.world);
     }
 
     fn end_of_list(&mut self, watch: &Watch) -> Touched {
@@ -296,8 +196,7 @@ impl State {
                 .collect(),
             Watch::Sources(kind) => self
                 .sources
-                .keys()
-                .filter(|key| key.0 == *kind)
+                .of_kind(*kind)
                 .cloned()
                 .map(Key::Source)
                 .collect(),
@@ -320,11 +219,7 @@ impl State {
     fn version(&self, key: &Key) -> Version {
         match key {
             Key::Bundle(_) | Key::Namespace(_) => Version::default(),
-            Key::Source(source) => self
-                .sources
-                .get(source)
-                .map(|held| held.version)
-                .unwrap_or_default(),
+            Key::Source(source) => self.sources.version(source).unwrap_or_default(),
             Key::Target(target) => self
                 .world
                 .targets
@@ -343,9 +238,9 @@ impl State {
                     labels: metadata.labels.clone().unwrap_or_default(),
                     terminating: metadata.deletion_timestamp.is_some(),
                 };
-                self.change_namespace(name, Some(after))
+                self.change_namespace(&name, Some(after))
             }
-            (Key::Source(key), object) => self.upsert_source(key, object.metadata()),
+            (Key::Source(key), object) => self.upsert_source(&key, object.metadata()),
             (Key::Target(target), object) => {
                 let now = Observed::read(object.metadata());
                 let old = self.world.targets.get(&target);
@@ -368,11 +263,12 @@ impl State {
                 let touched = touch(&self.world, &Change::Bundle(name.clone()));
                 self.bundles.remove(name);
                 self.world.intents.remove(name);
+                self.sources.prune(&mut self.world);
                 because(touched, &format!("Bundle {name} deleted"))
             }
-            Key::Namespace(name) => self.change_namespace(name.clone(), None),
+            Key::Namespace(name) => self.change_namespace(name, None),
             Key::Source(key) => {
-                self.sources.remove(key);
+                self.sources.lost(key);
                 let before = self.world.sources.remove(key).map(|object| object.labels);
                 self.source_changed(key, before, None, "deleted")
             }
@@ -440,24 +336,14 @@ impl State {
         because(touched, &cause)
     }
 
-    fn upsert_source(&mut self, key: SourceKey, metadata: &ObjectMeta) -> Touched {
+    fn upsert_source(&mut self, key: &SourceKey, metadata: &ObjectMeta) -> Touched {
         let version = Version::of(metadata);
-        let known = self.sources.get(&key).is_some();
-        if self
-            .sources
-            .get(&key)
-            .is_some_and(|held| held.version >= version)
-        {
+        let known = self.sources.version(key);
+        if known.is_some_and(|known| known >= version) {
             return Touched::new();
         }
         let labels = metadata.labels.clone().unwrap_or_default();
-        self.sources
-            .entry(key.clone())
-            .or_insert(Held {
-                version,
-                content: None,
-            })
-            .version = version;
+        self.sources.saw(key, version);
         let object = self
             .world
             .sources
@@ -468,15 +354,19 @@ impl State {
             });
         let before = std::mem::replace(&mut object.labels, labels.clone());
         self.source_changed(
-            &key,
-            known.then_some(before),
+            key,
+            known.map(|_| before),
             Some(labels),
-            if known { "changed" } else { "created" },
+            if known.is_some() {
+                "changed"
+            } else {
+                "created"
+            },
         )
     }
 
-    fn change_namespace(&mut self, name: String, after: Option<Namespace>) -> Touched {
-        let before = self.world.namespaces.get(&name).cloned();
+    fn change_namespace(&mut self, name: &str, after: Option<Namespace>) -> Touched {
+        let before = self.world.namespaces.get(name).cloned();
         if before == after {
             return Touched::new();
         }
@@ -487,13 +377,13 @@ impl State {
             _ => "relabelled",
         };
         let change = Change::Namespace {
-            name: name.clone(),
+            name: name.to_owned(),
             before: before.map(|namespace| namespace.labels),
             after: after.as_ref().map(|namespace| namespace.labels.clone()),
         };
         match after {
-            Some(after) => self.world.namespaces.insert(name.clone(), after),
-            None => self.world.namespaces.remove(&name),
+            Some(after) => self.world.namespaces.insert(name.to_owned(), after),
+            None => self.world.namespaces.remove(name),
         };
         because(
             touch(&self.world, &change),
@@ -504,8 +394,8 @@ impl State {
     fn source_changed(
         &self,
         (kind, name): &SourceKey,
-        before: Option<crate::bundle::Labels>,
-        after: Option<crate::bundle::Labels>,
+        before: Option<Labels>,
+        after: Option<Labels>,
         verb: &str,
     ) -> Touched {
         let cause = format!(

@@ -1,0 +1,173 @@
+//! Reading the recorded cases, and comparing results with them. Used by the tests of the pure core and of the live controller.
+
+#![allow(dead_code, reason = "each test crate uses its part")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+/// Cases in which trust-manager loses a certificate without a word; rootcast refuses them.
+const LOSSES: [&str; 5] = ["truncated-last", "truncated-first", "bad-base64", "two-on-one-line", "indented-pem"];
+
+/// One recorded case.
+pub(crate) struct Vector {
+    /// Its name, which is the Bundle's, too.
+    pub(crate) name: String,
+    input: Vec<Value>,
+    result: Value,
+}
+
+impl Vector {
+    /// All cases, sorted by name.
+    pub(crate) fn all() -> Vec<Self> {
+        let mut names: Vec<_> = fs::read_dir(folder())
+            .expect("the recorded cases are there")
+            .map(|entry| entry.expect("readable").path())
+            .filter(|path| path.join("input.yaml").exists())
+            .collect();
+        names.sort();
+        names.iter().map(|path| Self::load(path)).collect()
+    }
+
+    fn load(path: &Path) -> Self {
+        let read = |file: &str| fs::read_to_string(path.join(file)).expect("a recorded file");
+        let name = path.file_name().expect("a folder").to_string_lossy().into_owned();
+        Self {
+            name,
+            input: serde_saphyr::from_multiple(&read("input.yaml")).expect("YAML"),
+            result: serde_saphyr::from_str(&read("result.yaml")).expect("YAML"),
+        }
+    }
+
+    /// The Bundle.
+    pub(crate) fn bundle(&self) -> &Value {
+        self.input.iter().find(|object| object["kind"] == "Bundle").expect("a case has a Bundle")
+    }
+
+    /// The ConfigMaps and Secrets that it may read.
+    pub(crate) fn sources(&self) -> Vec<&Value> {
+        self.input.iter().filter(|object| object["kind"] != "Bundle").collect()
+    }
+
+    /// Whether it was recorded with both filters on.
+    pub(crate) fn is_filtered(&self) -> bool {
+        self.name.starts_with("filtered-")
+    }
+
+    /// The default CA package that was in use.
+    pub(crate) fn package(&self) -> PathBuf {
+        folder().join(if self.is_filtered() { "filtered-package.json" } else { "package.json" })
+    }
+
+    /// Whether the case ends in a refusal here.
+    pub(crate) fn is_refused(&self) -> bool {
+        LOSSES.contains(&self.name.as_str()) || self.recorded_condition()["status"] == "False"
+    }
+
+    fn recorded_condition(&self) -> &Value {
+        &self.result["status"]["conditions"][0]
+    }
+
+    /// What `Synced` must say: status, reason and the beginning of the message, or all of it.
+    fn expected(&self) -> (&str, &str, String, bool) {
+        let recorded = self.recorded_condition();
+        let word = |field: &str| recorded[field].as_str().expect("a recorded word");
+        if LOSSES.contains(&self.name.as_str()) {
+            return ("False", "SourceBuildError", "Failed to build bundle sources: ".to_owned(), false);
+        }
+        let message = word("message");
+        let opening = ["invalid PEM data", "inline source contains invalid PEM data"]
+            .iter()
+            .find_map(|words| message.find(words))
+            .map(|start| {
+                let end = message[start..].find(": ").expect("a cause follows") + start + 2;
+                message[..end].to_owned()
+            });
+        let whole = opening.is_none();
+        (word("status"), word("reason"), opening.unwrap_or_else(|| message.to_owned()), whole)
+    }
+
+    /// Compares the status with the recorded one.
+    pub(crate) fn check_status(&self, status: &Value) -> Result<(), String> {
+        let (truth, reason, message, whole) = self.expected();
+        let synced = status["conditions"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find(|condition| condition["type"] == "Synced")
+            .ok_or_else(|| format!("{}: no condition Synced", self.name))?;
+        let said = synced["message"].as_str().unwrap_or_default();
+        let fits = if whole { said == message } else { said.starts_with(&message) };
+        if synced["status"] != truth || synced["reason"] != reason || !fits {
+            return Err(format!("{}: Synced is {synced}, not {truth} {reason} {message:?}", self.name));
+        }
+        let version = &status["defaultCAVersion"];
+        if truth == "True" && *version != self.result["status"]["defaultCAVersion"] {
+            return Err(format!("{}: defaultCAVersion is {version}", self.name));
+        }
+        Ok(())
+    }
+
+    /// Compares the one event (warning, reason, action, note) with the recorded ones, which repeat themselves.
+    pub(crate) fn check_event(&self, event: Option<(bool, String, String, String)>) -> Result<(), String> {
+        let (warning, reason, action, note) = event.ok_or_else(|| format!("{}: no event", self.name))?;
+        let (truth, expected, message, _) = self.expected();
+        let refused = truth == "False";
+        let fits = warning == refused
+            && reason == expected
+            && action == if refused { "SyncFailed" } else { "Synced" }
+            && note.starts_with(&message);
+        if fits { Ok(()) } else { Err(format!("{}: event {reason} {action} {note:?}", self.name)) }
+    }
+
+    /// Compares an object (`None`: it was not written) with the recorded one, byte for byte but for encrypted PKCS#12.
+    pub(crate) fn check_object(&self, kind: &str, object: Option<&Value>) -> Result<(), String> {
+        let recorded = &self.result[kind.to_lowercase()];
+        let wanted = !recorded.is_null() && !LOSSES.contains(&self.name.as_str());
+        let object = match (wanted, object) {
+            (true, Some(object)) => object,
+            (false, None) => return Ok(()),
+            (_, found) => return Err(format!("{}: {kind} written: {}, expected: {wanted}", self.name, found.is_some())),
+        };
+        for field in ["labels", "annotations", "ownerReferences"] {
+            let (ours, theirs) = (&object["metadata"][field], &recorded["metadata"][field]);
+            if ours != theirs {
+                return Err(format!("{}: {kind} {field}: {ours}, recorded {theirs}", self.name));
+            }
+        }
+        let sealed = self.sealed_key();
+        for field in ["data", "binaryData"] {
+            let (ours, theirs) = (&object[field], &recorded[field]);
+            if keys(ours) != keys(theirs) {
+                return Err(format!("{}: {kind} {field} has keys {:?}, recorded {:?}", self.name, keys(ours), keys(theirs)));
+            }
+            let differs = keys(ours).into_iter().find(|key| Some(key) != sealed.as_ref() && ours[key] != theirs[key]);
+            if let Some(key) = differs {
+                return Err(format!("{}: {kind} {field} {key}: {}, recorded {}", self.name, ours[&key], theirs[&key]));
+            }
+        }
+        Ok(())
+    }
+
+    /// The key whose bytes trust-manager makes at random: a PKCS#12 store with a password.
+    fn sealed_key(&self) -> Option<String> {
+        let pkcs12 = &self.bundle()["spec"]["target"]["additionalFormats"]["pkcs12"];
+        let sealed = pkcs12["password"].as_str().is_some_and(|password| !password.is_empty());
+        sealed.then(|| pkcs12["key"].as_str().expect("a key").to_owned())
+    }
+}
+
+fn keys(object: &Value) -> BTreeSet<String> {
+    object.as_object().into_iter().flatten().map(|(key, _)| key.clone()).collect()
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases")
+}
+
+/// Decodes standard base64.
+pub(crate) fn base64(text: &str) -> Vec<u8> {
+    serde_json::from_value::<k8s_openapi::ByteString>(text.into()).expect("base64").0
+}

@@ -1,0 +1,110 @@
+//! What trust-manager made of the same Bundles: every recorded case, decided here.
+
+mod vector;
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use rootcast::api;
+use rootcast::bundle::{
+    Content, DefaultCas, Intent, Namespace, ObjectKind, Outcome, Refusal, Report, Seen, Settings, SourceObject, World,
+    carried_out, decide, refused,
+};
+use rootcast::default_cas::{self, Origin};
+use serde_json::{Value, json};
+use vector::Vector;
+
+/// The uid that stands for the Bundle's in the recordings.
+const UID: &str = "UID";
+
+#[test]
+fn every_recorded_case_is_decided_as_trust_manager_did() {
+    let cases = Vector::all();
+    assert_eq!(cases.len(), 65, "recorded cases");
+    let wrong: Vec<String> = cases.iter().filter_map(|case| check(case).err()).collect();
+    assert!(wrong.is_empty(), "{} cases differ:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+fn check(case: &Vector) -> Result<(), String> {
+    let (report, objects) = decide_case(case);
+    case.check_status(&json!(report.status))?;
+    case.check_event(report.event.as_ref().map(|event| {
+        (event.warning, event.reason.to_string(), event.action().to_owned(), event.note.clone())
+    }))?;
+    for kind in ObjectKind::ALL {
+        case.check_object(kind.as_str(), objects.get(&kind))?;
+    }
+    Ok(())
+}
+
+fn decide_case(case: &Vector) -> (Report, BTreeMap<ObjectKind, Value>) {
+    let mut bundle: api::Bundle = serde_json::from_value(case.bundle().clone()).expect("a Bundle");
+    bundle.metadata.uid = Some(UID.to_owned());
+    let intent = Intent::parse(&bundle, "cert-manager").expect("recorded Bundles are valid");
+    let world = world(case);
+    let seen = Seen { generation: Some(1), status: api::BundleStatus::default() };
+    let now: Timestamp = "2026-11-01T00:00:00Z".parse().expect("a time");
+    match decide(&intent, &world, now) {
+        Err(refusal) => (refused(&refusal, &seen, now), BTreeMap::new()),
+        Ok(decision) => {
+            let objects = decision
+                .plan
+                .payloads
+                .iter()
+                .filter(|_| !decision.plan.steps.is_empty())
+                .map(|(kind, payload)| (*kind, payload.manifest(&intent)))
+                .collect();
+            let outcome = Outcome { written: decision.plan.len(), failures: Vec::new() };
+            (carried_out(&intent, &world, &decision, &outcome, &seen, now), objects)
+        }
+    }
+}
+
+fn world(case: &Vector) -> World {
+    let labels = |pairs: [(&str, &str); 2]| pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+    let namespace = Namespace { labels: labels([("team", "a"), ("env", "dev")]), terminating: false };
+    let settings = Settings {
+        secret_targets: true,
+        filter_expired: case.is_filtered(),
+        filter_non_ca: case.is_filtered(),
+        target_namespaces: None,
+    };
+    World {
+        settings,
+        default_cas: package(case),
+        sources: case.sources().into_iter().map(source).collect(),
+        namespaces: BTreeMap::from([("team-a".to_owned(), namespace)]),
+        ..World::default()
+    }
+}
+
+fn package(case: &Vector) -> Option<DefaultCas> {
+    default_cas::load(&Origin::Package(case.package())).expect("the recorded package loads").0
+}
+
+fn source(object: &Value) -> ((ObjectKind, String), SourceObject) {
+    let kind = if object["kind"] == "Secret" { ObjectKind::Secret } else { ObjectKind::ConfigMap };
+    let mut keys = BTreeMap::new();
+    for (field, plain) in [("binaryData", false), ("data", kind == ObjectKind::ConfigMap)] {
+        for (key, value) in object[field].as_object().into_iter().flatten() {
+            let text = value.as_str().expect("values are text");
+            let bytes = if plain { text.as_bytes().to_vec() } else { vector::base64(text) };
+            keys.insert(key.clone(), bytes);
+        }
+    }
+    let content = if object["type"] == "kubernetes.io/tls" { Content::TlsKeys(keys) } else { Content::Keys(keys) };
+    let labels = serde_json::from_value(object["metadata"]["labels"].clone()).unwrap_or_default();
+    let name = object["metadata"]["name"].as_str().expect("a name").to_owned();
+    ((kind, name), SourceObject { labels, content })
+}
+
+#[test]
+fn a_refused_bundle_says_so_in_one_event_however_often_it_is_looked_at() {
+    let refusal = Refusal::unreadable("x");
+    let now: Timestamp = "2026-11-01T00:00:00Z".parse().expect("a time");
+    let first = refused(&refusal, &Seen::default(), now);
+    let seen = Seen { generation: None, status: first.status.clone() };
+    let second = refused(&refusal, &seen, now);
+    assert!(first.event.is_some() && second.event.is_none());
+    assert_eq!(first.status, second.status);
+}
