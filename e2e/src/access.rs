@@ -93,10 +93,7 @@ impl Access {
                 impersonate_groups: Some(groups.iter().map(ToString::to_string).collect()),
                 ..admin
             },
-            Caller::Token(token) => AuthInfo {
-                token: Some(token.to_owned().into()),
-                ..AuthInfo::default()
-            },
+            Caller::Token(token) => AuthInfo { token: Some(token.to_owned().into()), ..AuthInfo::default() },
         }
     }
 }
@@ -142,7 +139,5 @@ pub(crate) fn kubectl_ok(kubeconfig: &Path, args: &[&str], stdin: &[u8]) -> Resu
 
 /// The folder of the workspace's Cargo.toml.
 pub(crate) fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("this crate is a member of a workspace")
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this crate is a member of a workspace")
 }

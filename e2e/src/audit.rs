@@ -64,10 +64,7 @@ impl Entry {
     /// Whether it asked for a change, granted or not.
     #[must_use]
     pub fn is_write(&self) -> bool {
-        matches!(
-            self.verb.as_str(),
-            "create" | "update" | "patch" | "delete" | "deletecollection"
-        )
+        matches!(self.verb.as_str(), "create" | "update" | "patch" | "delete" | "deletecollection")
     }
 
     /// Whether permissions stood in the way. That a namespace is terminating is
@@ -136,9 +133,7 @@ impl<'a> Audit<'a> {
             }
             Ok(())
         };
-        tokio::time::timeout(Duration::from_secs(30), logged)
-            .await
-            .context("the audit log stands still")?
+        tokio::time::timeout(Duration::from_secs(30), logged).await.context("the audit log stands still")?
     }
 
     fn open(&self) -> Result<File> {
@@ -218,12 +213,7 @@ impl From<Event> for Entry {
             response_status,
             request_received_timestamp,
         } = event;
-        let ObjectRef {
-            resource,
-            subresource,
-            namespace,
-            name,
-        } = object_ref;
+        let ObjectRef { resource, subresource, namespace, name } = object_ref;
         let Status { code, message } = response_status;
         Self {
             user: impersonated_user.unwrap_or(user).username,
@@ -255,7 +245,10 @@ mod tests {
 
     #[test]
     fn a_terminating_namespace_is_no_lack_of_permission() {
-        let line = DENIED.replace("\"no\"", "\"it is forbidden: unable to create new content in namespace a because it is being terminated\"");
+        let line = DENIED.replace(
+            "\"no\"",
+            "\"it is forbidden: unable to create new content in namespace a because it is being terminated\"",
+        );
         assert!(!entries(&format!("{line}\n")).unwrap()[0].is_denied());
     }
 

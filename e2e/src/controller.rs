@@ -1,5 +1,5 @@
 //! The product under test: its release binary, as a child process, with the
-//! token of the ServiceAccount that config/ ships and nothing more.
+//! token of the `ServiceAccount` that config/ ships and nothing more.
 
 use std::{
     fs,
@@ -11,7 +11,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use k8s_openapi::api::{authentication::v1::{TokenRequest, TokenRequestSpec}, core::v1::ServiceAccount};
+use k8s_openapi::api::{
+    authentication::v1::{TokenRequest, TokenRequestSpec},
+    core::v1::ServiceAccount,
+};
 use kube::{Api, api::PostParams};
 use serde::Deserialize;
 
@@ -23,7 +26,7 @@ use crate::{
     supervised::{Signal, Supervised},
 };
 
-/// The user that the shipped ServiceAccount is to RBAC and the audit log.
+/// The user that the shipped `ServiceAccount` is to RBAC and the audit log.
 pub const IDENTITY: &str = "system:serviceaccount:cert-manager:rootcast";
 
 const NAMESPACE: &str = "cert-manager";
@@ -120,9 +123,9 @@ impl<'a> Controller<'a> {
     /// seconds, or when its identity was denied anything since it started.
     pub async fn stop(mut self) -> Result<Exit> {
         self.program.signal(Signal::Terminate);
-        let exit = tokio::time::timeout(Duration::from_secs(30), self.program.ended())
-            .await
-            .with_context(|| format!("the controller ignores SIGTERM; its log is {}", self.program.log().display()))??;
+        let exit = tokio::time::timeout(Duration::from_secs(30), self.program.ended()).await.with_context(|| {
+            format!("the controller ignores SIGTERM; its log is {}", self.program.log().display())
+        })??;
         self.control_plane.audit().mark().await?;
         let denials = self.denied()?;
         self.denials = Denials::Expected;
@@ -223,14 +226,11 @@ impl Drop for Controller<'_> {
     }
 }
 
-/// A kubeconfig with a fresh token of the shipped ServiceAccount.
+/// A kubeconfig with a fresh token of the shipped `ServiceAccount`.
 async fn kubeconfig(control_plane: &ControlPlane) -> Result<PathBuf> {
     let accounts = Api::<ServiceAccount>::namespaced(control_plane.client(), NAMESPACE);
     let request = TokenRequest {
-        spec: Some(TokenRequestSpec {
-            expiration_seconds: Some(24 * 60 * 60),
-            ..TokenRequestSpec::default()
-        }),
+        spec: Some(TokenRequestSpec { expiration_seconds: Some(24 * 60 * 60), ..TokenRequestSpec::default() }),
         ..TokenRequest::default()
     };
     let token = accounts

@@ -62,9 +62,7 @@ mod tests {
     #[tokio::test]
     #[should_panic(expected = "the impossible: not within")]
     async fn a_timeout_names_what_was_waited_for() {
-        eventually("the impossible", Duration::from_millis(120), async || -> Result<()> {
-            anyhow::bail!("still not")
-        })
-        .await;
+        eventually("the impossible", Duration::from_millis(120), async || -> Result<()> { anyhow::bail!("still not") })
+            .await;
     }
 }

@@ -5,8 +5,7 @@ use std::{fs, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::{
-    api::core::v1::Namespace,
-    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+    api::core::v1::Namespace, apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use kube::{
     Api,
@@ -78,9 +77,7 @@ impl ControlPlane {
         let is_new = crds.get_opt(CRD).await?.is_none();
         self.kubectl_ok(&["apply", "--server-side", "--force-conflicts", "-f", "-"], yaml)?;
         let established = await_condition(crds, CRD, conditions::is_crd_established());
-        tokio::time::timeout(Duration::from_secs(30), established)
-            .await
-            .context("the CRD is not established")??;
+        tokio::time::timeout(Duration::from_secs(30), established).await.context("the CRD is not established")??;
         if is_new {
             self.restart_controller_manager()?;
         }
@@ -89,7 +86,8 @@ impl ControlPlane {
 
     /// Creates a namespace, or sets labels on one that exists.
     pub async fn namespace(&self, name: &str, labels: &[(&str, &str)]) -> Result<Namespace> {
-        let labels: serde_json::Map<_, _> = labels.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect();
+        let labels: serde_json::Map<_, _> =
+            labels.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect();
         let wanted = json!({
             "apiVersion": "v1",
             "kind": "Namespace",
@@ -109,9 +107,7 @@ impl ControlPlane {
 /// All of crds/ as one stream of documents, in the order of file names.
 fn shipped_crds() -> Result<String> {
     let folder = workspace().join("crds");
-    let mut files: Vec<_> = fs::read_dir(&folder)?
-        .map(|entry| Ok(entry?.path()))
-        .collect::<Result<_>>()?;
+    let mut files: Vec<_> = fs::read_dir(&folder)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
     files.retain(|file| {
         file.extension().is_some_and(|extension| extension == "yaml") && !file.ends_with("kustomization.yaml")
     });

@@ -10,8 +10,8 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose, SanType,
 };
 
 /// The CA and the folder that its files are written to.
@@ -38,11 +38,7 @@ impl Pki {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
         let authority = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
-        let pki = Self {
-            folder,
-            authority,
-            issued: AtomicUsize::new(0),
-        };
+        let pki = Self { folder, authority, issued: AtomicUsize::new(0) };
         write(&pki.authority_file(), &pki.authority.pem())?;
         Ok(pki)
     }
@@ -60,9 +56,7 @@ impl Pki {
     /// A certificate for a server on this machine's loopback address.
     pub(crate) fn server(&self, name: &str) -> Result<Identity> {
         let mut params = CertificateParams::new(["localhost".to_owned()])?;
-        params
-            .subject_alt_names
-            .push(SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+        params.subject_alt_names.push(SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)));
         params.distinguished_name.push(DnType::CommonName, name);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         self.issue(name, params)
@@ -95,9 +89,8 @@ impl Pki {
         params.use_authority_key_identifier_extension = true;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         let key = KeyPair::generate()?;
-        let certificate = params
-            .signed_by(&key, &self.authority)
-            .with_context(|| format!("signing a certificate for {name}"))?;
+        let certificate =
+            params.signed_by(&key, &self.authority).with_context(|| format!("signing a certificate for {name}"))?;
         let number = self.issued.fetch_add(1, Ordering::Relaxed);
         let identity = Identity {
             certificate: self.folder.join(format!("{name}-{number}.crt")),

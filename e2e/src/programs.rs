@@ -31,10 +31,7 @@ impl Program {
 
     /// The program's file. Fails, naming the cure, when it was never built.
     pub(crate) fn path(self) -> Result<PathBuf> {
-        let folders = [
-            env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from),
-            Some(cache_folder()?),
-        ];
+        let folders = [env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from), Some(cache_folder()?)];
         for folder in folders.iter().flatten() {
             let file = folder.join(self.name());
             if file.is_file() {
@@ -68,9 +65,7 @@ fn cache_folder() -> Result<PathBuf> {
         "macos" => "darwin",
         other => other,
     };
-    Ok(cache
-        .join("rootcast/control-plane")
-        .join(format!("{kubernetes}-{etcd}-{os}-{architecture}")))
+    Ok(cache.join("rootcast/control-plane").join(format!("{kubernetes}-{etcd}-{os}-{architecture}")))
 }
 
 /// The version, without its `v`, at which a go.mod file requires a module.

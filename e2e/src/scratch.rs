@@ -7,8 +7,9 @@
 //! needs no care of its own.
 
 use std::{
-    env, fs, io, panic,
+    env, fs, io,
     os::unix::process::CommandExt as _,
+    panic,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Mutex, Once, PoisonError},

@@ -115,11 +115,7 @@ impl Supervised {
         if let Some(folder) = command.get_current_dir() {
             supervisor.current_dir(folder);
         }
-        File::options()
-            .create(true)
-            .append(true)
-            .open(log)
-            .with_context(|| format!("making the log of {program}"))?;
+        File::options().create(true).append(true).open(log).with_context(|| format!("making the log of {program}"))?;
         let mut supervisor = supervisor.spawn().with_context(|| format!("starting {program}"))?;
         let mut line = String::new();
         BufReader::new(supervisor.stdout.take().expect("the supervisor's output is piped"))
@@ -128,11 +124,7 @@ impl Supervised {
         let Ok(pid) = line.trim().parse() else {
             bail!("{program} did not start: its supervisor answered {line:?}");
         };
-        Ok(Self {
-            supervisor,
-            pid,
-            log: log.to_owned(),
-        })
+        Ok(Self { supervisor, pid, log: log.to_owned() })
     }
 
     /// The program's own process id.
