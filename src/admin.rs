@@ -21,9 +21,7 @@ pub fn probes(path: &str, ready: Arc<AtomicBool>) -> Router {
             (StatusCode::SERVICE_UNAVAILABLE, "filling stores")
         })
     };
-    Router::new()
-        .route(path, get(readiness))
-        .route("/healthz", get("ok"))
+    Router::new().route(path, get(readiness)).route("/healthz", get("ok"))
 }
 
 /// Metrics in the Prometheus text format (<https://prometheus.io/docs/instrumenting/exposition_formats/>).
@@ -34,10 +32,7 @@ pub fn metrics() -> Router {
         env!("CARGO_PKG_VERSION"),
         "\"} 1\n"
     );
-    Router::new().route(
-        "/metrics",
-        get(([("content-type", "text/plain; version=0.0.4")], BUILD)),
-    )
+    Router::new().route("/metrics", get(([("content-type", "text/plain; version=0.0.4")], BUILD)))
 }
 
 /// Serves in the background, on every IPv4 address.

@@ -90,11 +90,7 @@ fn package(path: &Path) -> Result<Loaded, Error> {
         return Err(Error::Name(at()));
     }
     let text = std::fs::read(path).map_err(|error| Error::Read(at(), error))?;
-    let Package {
-        name,
-        bundle,
-        version,
-    } = serde_json::from_slice(&text).map_err(|error| Error::Json(at(), error))?;
+    let Package { name, bundle, version } = serde_json::from_slice(&text).map_err(|error| Error::Json(at(), error))?;
     for (field, value) in [("name", &name), ("version", &version)] {
         if value.is_empty() {
             return Err(Error::Empty(at(), field));
@@ -109,20 +105,14 @@ fn package(path: &Path) -> Result<Loaded, Error> {
         }
     }
     if anchors.is_empty() {
-        return Err(Error::Nothing(format!(
-            "default package {}",
-            path.display()
-        )));
+        return Err(Error::Nothing(format!("default package {}", path.display())));
     }
     let version = format!("{name}-{version}-{}", digest(&bundle));
     Ok((Some(DefaultCas { version, anchors }), notes))
 }
 
 /// A store is somebody else's: a certificate in it that cannot be used is left out and named, the others count.
-fn from_store<'a>(
-    name: &str,
-    certificates: impl Iterator<Item = &'a [u8]>,
-) -> Result<Loaded, Error> {
+fn from_store<'a>(name: &str, certificates: impl Iterator<Item = &'a [u8]>) -> Result<Loaded, Error> {
     let mut notes = Vec::new();
     let mut found = Vec::new();
     for der in certificates {
@@ -135,13 +125,7 @@ fn from_store<'a>(
         return Err(Error::Nothing(format!("{name} roots")));
     };
     let version = format!("{name}-{}", digest(&anchors.to_pem()));
-    Ok((
-        Some(DefaultCas {
-            version,
-            anchors: anchors.iter().cloned().collect(),
-        }),
-        notes,
-    ))
+    Ok((Some(DefaultCas { version, anchors: anchors.iter().cloned().collect() }), notes))
 }
 
 /// The first eight bytes of the SHA-256 of the text, as 16 hex digits.

@@ -28,9 +28,12 @@ fn every_recorded_case_is_decided_as_trust_manager_did() {
 fn check(case: &Vector) -> Result<(), String> {
     let (report, objects) = decide_case(case);
     case.check_status(&json!(report.status))?;
-    case.check_event(report.event.as_ref().map(|event| {
-        (event.warning, event.reason.to_string(), event.action().to_owned(), event.note.clone())
-    }))?;
+    case.check_event(
+        report
+            .event
+            .as_ref()
+            .map(|event| (event.warning, event.reason.to_string(), event.action().to_owned(), event.note.clone())),
+    )?;
     for kind in ObjectKind::ALL {
         case.check_object(kind.as_str(), objects.get(&kind))?;
     }

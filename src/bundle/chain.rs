@@ -5,9 +5,7 @@ use super::world::World;
 
 /// Whether a source of the Bundle names an object that the Bundle called `name` would write.
 pub(super) fn reads_name(intent: &Intent, name: &str) -> bool {
-    intent
-        .object_sources()
-        .any(|source| matches!(&source.select, Select::Named(named) if named == name))
+    intent.object_sources().any(|source| matches!(&source.select, Select::Named(named) if named == name))
 }
 
 /// The names along a cycle of Bundles that feed each other and that this Bundle is part of, itself first and last.
@@ -34,11 +32,7 @@ fn find(
         let Select::Named(named) = &source.select else {
             continue;
         };
-        let writer = if named == goal {
-            Some(decided)
-        } else {
-            world.intents.get(named)
-        };
+        let writer = if named == goal { Some(decided) } else { world.intents.get(named) };
         let Some(writer) = writer.filter(|writer| feeds(writer, source, world)) else {
             continue;
         };

@@ -158,20 +158,14 @@ impl Intent {
     /// # Errors
     /// Every problem of the Bundle, each with its field path, in the order of the fields.
     pub fn parse(bundle: &api::Bundle, trust_namespace: &str) -> Result<Self, Vec<Problem>> {
-        let api::Bundle {
-            metadata,
-            spec,
-            status: _,
-        } = bundle;
+        let api::Bundle { metadata, spec, status: _ } = bundle;
         let api::BundleSpec { sources, target } = spec;
         let name = metadata.name.clone().unwrap_or_default();
         let mut problems = Vec::new();
         check_name(&name, &mut problems);
         let sources = parse_sources(sources, &mut problems);
-        let (output, namespaces) = target
-            .as_ref()
-            .map(|target| parse_target(target, &mut problems))
-            .unwrap_or_default();
+        let (output, namespaces) =
+            target.as_ref().map(|target| parse_target(target, &mut problems)).unwrap_or_default();
         check_apart(&name, &sources, &output, &mut problems);
         if !problems.is_empty() {
             return Err(problems);
@@ -202,9 +196,7 @@ impl ObjectSource {
         self.kind == kind
             && match &self.select {
                 Select::Named(named) => named == name,
-                Select::Labelled(selector) => {
-                    selector.matches(labels) && !labels.contains_key(api::BUNDLE_LABEL)
-                }
+                Select::Labelled(selector) => selector.matches(labels) && !labels.contains_key(api::BUNDLE_LABEL),
             }
     }
 }
@@ -220,11 +212,7 @@ fn check_name(name: &str, problems: &mut Vec<Problem>) {
             ),
         ));
     } else if !syntax::is_dns_subdomain(name) {
-        problems.push(Problem::invalid(
-            "metadata.name",
-            name,
-            "must be a lowercase RFC 1123 subdomain",
-        ));
+        problems.push(Problem::invalid("metadata.name", name, "must be a lowercase RFC 1123 subdomain"));
     }
 }
 
@@ -233,27 +221,14 @@ fn parse_sources(wire: &[api::BundleSource], problems: &mut Vec<Problem>) -> Vec
     let mut default_requests = 0;
     let mut counted = 0;
     for (index, item) in wire.iter().enumerate() {
-        let api::BundleSource {
-            config_map,
-            secret,
-            in_line,
-            use_default_cas,
-        } = item;
+        let api::BundleSource { config_map, secret, in_line, use_default_cas } = item;
         let at = format!("spec.sources[{index}]");
         let mut types = 0;
-        for (kind, object) in [
-            (ObjectKind::ConfigMap, config_map),
-            (ObjectKind::Secret, secret),
-        ] {
+        for (kind, object) in [(ObjectKind::ConfigMap, config_map), (ObjectKind::Secret, secret)] {
             if let Some(object) = object {
                 types += 1;
                 counted += 1;
-                sources.extend(parse_object(
-                    kind,
-                    object,
-                    &format!("{at}.{}", kind.field()),
-                    problems,
-                ));
+                sources.extend(parse_object(kind, object, &format!("{at}.{}", kind.field()), problems));
             }
         }
         if let Some(text) = in_line.as_ref().filter(|text| !text.is_empty()) {
@@ -277,10 +252,7 @@ fn parse_sources(wire: &[api::BundleSource], problems: &mut Vec<Problem>) -> Vec
         }
     }
     if counted == 0 {
-        problems.push(Problem::forbidden(
-            "spec.sources",
-            "must define at least one source",
-        ));
+        problems.push(Problem::forbidden("spec.sources", "must define at least one source"));
     }
     if default_requests > 1 {
         problems.push(Problem::forbidden(
@@ -291,33 +263,17 @@ fn parse_sources(wire: &[api::BundleSource], problems: &mut Vec<Problem>) -> Vec
     sources
 }
 
-fn parse_object(
-    kind: ObjectKind,
-    wire: &api::SourceObject,
-    at: &str,
-    problems: &mut Vec<Problem>,
-) -> Option<Source> {
-    let api::SourceObject {
-        name,
-        selector,
-        key,
-        include_all_keys,
-    } = wire;
+fn parse_object(kind: ObjectKind, wire: &api::SourceObject, at: &str, problems: &mut Vec<Problem>) -> Option<Source> {
+    let api::SourceObject { name, selector, key, include_all_keys } = wire;
     let set = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     let one_of = "must validate one and only one schema (oneOf): [name, selector].";
     let select = match (set(name), selector) {
         (Some(name), None) => Some(Select::Named(name)),
-        (None, Some(selector)) => Some(Select::Labelled(Selector::parse(
-            selector,
-            &format!("{at}.selector"),
-            problems,
-        ))),
+        (None, Some(selector)) => {
+            Some(Select::Labelled(Selector::parse(selector, &format!("{at}.selector"), problems)))
+        }
         (None, None) => {
-            problems.push(Problem::invalid(
-                at,
-                "name: ' ', selector: nil",
-                format!("{one_of} Found none valid"),
-            ));
+            problems.push(Problem::invalid(at, "name: ' ', selector: nil", format!("{one_of} Found none valid")));
             None
         }
         (Some(name), Some(_)) => {
@@ -350,86 +306,44 @@ fn parse_object(
             None
         }
     };
-    Some(Source::Object(ObjectSource {
-        kind,
-        select: select?,
-        keys: keys?,
-    }))
+    Some(Source::Object(ObjectSource { kind, select: select?, keys: keys? }))
 }
 
 fn parse_target(wire: &api::BundleTarget, problems: &mut Vec<Problem>) -> (Output, Selector) {
-    let api::BundleTarget {
-        config_map,
-        secret,
-        additional_formats,
-        namespace_selector,
-    } = wire;
+    let api::BundleTarget { config_map, secret, additional_formats, namespace_selector } = wire;
     let at = "spec.target";
     let mut objects = Vec::new();
-    for (kind, target) in [
-        (ObjectKind::ConfigMap, config_map),
-        (ObjectKind::Secret, secret),
-    ] {
+    for (kind, target) in [(ObjectKind::ConfigMap, config_map), (ObjectKind::Secret, secret)] {
         if let Some(target) = target {
-            objects.push(parse_object_output(
-                kind,
-                target,
-                &format!("{at}.{}", kind.field()),
-                problems,
-            ));
+            objects.push(parse_object_output(kind, target, &format!("{at}.{}", kind.field()), problems));
         }
     }
     if objects.is_empty() {
-        problems.push(Problem::invalid(
-            at,
-            "object",
-            "any of the fields in [configMap secret] must be set",
-        ));
+        problems.push(Problem::invalid(at, "object", "any of the fields in [configMap secret] must be set"));
     }
-    let (jks, pkcs12) = additional_formats
-        .as_ref()
-        .map(|formats| parse_formats(formats, &objects, problems))
-        .unwrap_or_default();
+    let (jks, pkcs12) =
+        additional_formats.as_ref().map(|formats| parse_formats(formats, &objects, problems)).unwrap_or_default();
     let namespaces = namespace_selector
         .as_ref()
         .map(|selector| Selector::parse(selector, &format!("{at}.namespaceSelector"), problems))
         .unwrap_or_default();
-    (
-        Output {
-            objects,
-            jks,
-            pkcs12,
-        },
-        namespaces,
-    )
+    (Output { objects, jks, pkcs12 }, namespaces)
 }
 
-fn parse_object_output(
-    kind: ObjectKind,
-    wire: &api::KeyTarget,
-    at: &str,
-    problems: &mut Vec<Problem>,
-) -> ObjectOutput {
+fn parse_object_output(kind: ObjectKind, wire: &api::KeyTarget, at: &str, problems: &mut Vec<Problem>) -> ObjectOutput {
     let api::KeyTarget { key, metadata } = wire;
     syntax::data_key(key, &format!("{at}.key"), problems);
     let (annotations, labels) = match metadata {
-        Some(api::TargetMetadata {
-            annotations,
-            labels,
-        }) => (
-            annotations.clone().unwrap_or_default(),
-            labels.clone().unwrap_or_default(),
-        ),
+        Some(api::TargetMetadata { annotations, labels }) => {
+            (annotations.clone().unwrap_or_default(), labels.clone().unwrap_or_default())
+        }
         None => (Labels::new(), Labels::new()),
     };
     for (field, pairs) in [("annotations", &annotations), ("labels", &labels)] {
         let at = format!("{at}.metadata.{field}");
         for key in pairs.keys() {
             for domain in ["trust.cert-manager.io", "trust-manager.io"] {
-                if key
-                    .strip_prefix(domain)
-                    .is_some_and(|rest| rest.starts_with('/'))
-                {
+                if key.strip_prefix(domain).is_some_and(|rest| rest.starts_with('/')) {
                     problems.push(Problem::invalid(
                         at.as_str(),
                         key.as_str(),
@@ -445,12 +359,7 @@ fn parse_object_output(
         syntax::label_key(key, &format!("{at}.labels"), problems);
         syntax::label_value(value, &format!("{at}.labels"), problems);
     }
-    ObjectOutput {
-        kind,
-        pem_key: key.clone(),
-        labels,
-        annotations,
-    }
+    ObjectOutput { kind, pem_key: key.clone(), labels, annotations }
 }
 
 fn parse_formats(
@@ -459,41 +368,25 @@ fn parse_formats(
     problems: &mut Vec<Problem>,
 ) -> (Option<JksOutput>, Option<Pkcs12Output>) {
     let api::AdditionalFormats { jks, pkcs12 } = wire;
-    let mut taken: BTreeSet<&str> = objects
-        .iter()
-        .map(|object| object.pem_key.as_str())
-        .collect();
+    let mut taken: BTreeSet<&str> = objects.iter().map(|object| object.pem_key.as_str()).collect();
     let at = "spec.target.additionalFormats";
     let mut claim = |format: &str, key| {
         let at = format!("{at}.{format}.key");
         syntax::data_key(key, &at, problems);
         if !taken.insert(key) {
-            problems.push(Problem::invalid(
-                at,
-                key,
-                "key must be unique across all target output keys",
-            ));
+            problems.push(Problem::invalid(at, key, "key must be unique across all target output keys"));
         }
     };
     let jks = jks.as_ref().map(|api::Jks { key, password }| {
         claim("jks", key);
         let password = password.as_ref().map_or("changeit", api::Password::reveal);
-        JksOutput {
-            key: key.clone(),
-            password: Password::new(password),
-        }
+        JksOutput { key: key.clone(), password: Password::new(password) }
     });
-    let pkcs12 = pkcs12.as_ref().map(
-        |api::Pkcs12 {
-             key,
-             password,
-             profile,
-         }| {
-            claim("pkcs12", key);
-            let password = password.as_ref().map_or("", api::Password::reveal);
-            (key.clone(), Password::new(password), profile.as_ref())
-        },
-    );
+    let pkcs12 = pkcs12.as_ref().map(|api::Pkcs12 { key, password, profile }| {
+        claim("pkcs12", key);
+        let password = password.as_ref().map_or("", api::Password::reveal);
+        (key.clone(), Password::new(password), profile.as_ref())
+    });
     let pkcs12 = pkcs12.map(|(key, password, profile)| Pkcs12Output {
         key,
         password,
@@ -527,9 +420,6 @@ fn check_apart(name: &str, sources: &[Source], output: &Output, problems: &mut V
         })
     };
     if output.objects.iter().any(reads_own_target) {
-        problems.push(Problem::forbidden(
-            "spec.sources",
-            "cannot define the same source as target",
-        ));
+        problems.push(Problem::forbidden("spec.sources", "cannot define the same source as target"));
     }
 }

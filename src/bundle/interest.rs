@@ -44,27 +44,16 @@ pub fn touch(world: &World, change: &Change) -> BTreeSet<String> {
     match change {
         Change::Bundle(name) => readers(world, name),
         Change::Target(target) => BTreeSet::from([target.name.clone()]),
-        Change::Namespace {
-            name,
-            before,
-            after,
-        } => names(world, |intent| {
-            selects_namespace(&world.settings, intent, name, [before, after])
-        }),
-        Change::Source {
-            kind,
-            name,
-            before,
-            after,
-        } => {
+        Change::Namespace { name, before, after } => {
+            names(world, |intent| selects_namespace(&world.settings, intent, name, [before, after]))
+        }
+        Change::Source { kind, name, before, after } => {
             let sides = [before, after];
             names(world, |intent| {
                 intent.object_sources().any(|source| {
-                    sides.iter().any(|labels| {
-                        labels
-                            .as_ref()
-                            .is_some_and(|labels| reads_or_skips(source, *kind, name, labels))
-                    })
+                    sides
+                        .iter()
+                        .any(|labels| labels.as_ref().is_some_and(|labels| reads_or_skips(source, *kind, name, labels)))
                 })
             })
         }
@@ -72,34 +61,15 @@ pub fn touch(world: &World, change: &Change) -> BTreeSet<String> {
 }
 
 fn names(world: &World, cares: impl Fn(&Intent) -> bool) -> BTreeSet<String> {
-    world
-        .intents
-        .values()
-        .filter(|intent| cares(intent))
-        .map(|intent| intent.name.clone())
-        .collect()
+    world.intents.values().filter(|intent| cares(intent)).map(|intent| intent.name.clone()).collect()
 }
 
-fn selects_namespace(
-    settings: &Settings,
-    intent: &Intent,
-    name: &str,
-    sides: [&Option<Labels>; 2],
-) -> bool {
-    settings.allows(name)
-        && sides
-            .into_iter()
-            .flatten()
-            .any(|labels| intent.namespaces.matches(labels))
+fn selects_namespace(settings: &Settings, intent: &Intent, name: &str, sides: [&Option<Labels>; 2]) -> bool {
+    settings.allows(name) && sides.into_iter().flatten().any(|labels| intent.namespaces.matches(labels))
 }
 
 /// A selector source also cares about objects that it skips because they are output: it names them.
-fn reads_or_skips(
-    source: &super::ObjectSource,
-    kind: ObjectKind,
-    name: &str,
-    labels: &Labels,
-) -> bool {
+fn reads_or_skips(source: &super::ObjectSource, kind: ObjectKind, name: &str, labels: &Labels) -> bool {
     source.kind == kind
         && match &source.select {
             Select::Named(named) => named == name,
@@ -112,11 +82,7 @@ fn readers(world: &World, name: &str) -> BTreeSet<String> {
     let mut reached = BTreeSet::from([name.to_owned()]);
     let mut open = vec![name.to_owned()];
     while let Some(read) = open.pop() {
-        for intent in world
-            .intents
-            .values()
-            .filter(|intent| super::chain::reads_name(intent, &read))
-        {
+        for intent in world.intents.values().filter(|intent| super::chain::reads_name(intent, &read)) {
             if reached.insert(intent.name.clone()) {
                 open.push(intent.name.clone());
             }

@@ -46,11 +46,7 @@ pub enum Value {
 /// # Errors
 /// A [`Refusal`] if the values are larger than Kubernetes takes.
 pub fn encode(output: &Output, anchors: &Anchors) -> Result<Vec<Payload>, Refusal> {
-    let Output {
-        objects,
-        jks,
-        pkcs12,
-    } = output;
+    let Output { objects, jks, pkcs12 } = output;
     if objects.is_empty() {
         return Ok(Vec::new());
     }
@@ -68,12 +64,7 @@ pub fn encode(output: &Output, anchors: &Anchors) -> Result<Vec<Payload>, Refusa
     objects
         .iter()
         .map(|object| {
-            let ObjectOutput {
-                kind,
-                pem_key,
-                labels,
-                annotations,
-            } = object;
+            let ObjectOutput { kind, pem_key, labels, annotations } = object;
             let mut values = formats.clone();
             values.insert(pem_key.clone(), Value::Text(pem.clone()));
             check_size(*kind, &values)?;
@@ -103,13 +94,7 @@ impl Payload {
     /// Without a uid of the Bundle (offline) it has no owner.
     #[must_use]
     pub fn manifest(&self, intent: &Intent) -> Json {
-        let Self {
-            kind,
-            values,
-            labels,
-            annotations,
-            hash,
-        } = self;
+        let Self { kind, values, labels, annotations, hash } = self;
         let mut labels = labels.clone();
         labels.insert(api::BUNDLE_LABEL.to_owned(), intent.name.clone());
         let mut annotations = annotations.clone();
@@ -128,9 +113,7 @@ impl Payload {
         for (key, value) in values {
             let (field, value) = match (kind, value) {
                 (ObjectKind::ConfigMap, Value::Text(text)) => ("data", json!(**text)),
-                (ObjectKind::ConfigMap, Value::Binary(bytes)) => {
-                    ("binaryData", json!(ByteString(bytes.to_vec())))
-                }
+                (ObjectKind::ConfigMap, Value::Binary(bytes)) => ("binaryData", json!(ByteString(bytes.to_vec()))),
                 (ObjectKind::Secret, value) => ("data", json!(ByteString(value.bytes().to_vec()))),
             };
             manifest[field][key] = value;
@@ -144,10 +127,7 @@ fn check_size(kind: ObjectKind, values: &BTreeMap<String, Value>) -> Result<(), 
     if total <= SIZE_MAX {
         return Ok(());
     }
-    let parts: Vec<_> = values
-        .iter()
-        .map(|(key, value)| format!("{key} {}", value.bytes().len()))
-        .collect();
+    let parts: Vec<_> = values.iter().map(|(key, value)| format!("{key} {}", value.bytes().len())).collect();
     Err(Refusal::new(
         Reason::TargetTooLarge,
         format!(
@@ -170,11 +150,7 @@ fn wire_name(profile: Profile) -> &'static str {
 /// The value of the hash annotation: lower-case hex SHA-256 over PEM, passwords, profile and template metadata, plainly
 /// concatenated. Fixed by compatibility: another value would rewrite every target of a cluster that switches over.
 fn hash(pem: &str, output: &Output, object: &ObjectOutput) -> String {
-    let Output {
-        objects: _,
-        jks,
-        pkcs12,
-    } = output;
+    let Output { objects: _, jks, pkcs12 } = output;
     let mut text = pem.to_owned();
     if let Some(jks) = jks {
         text += jks.password.reveal();

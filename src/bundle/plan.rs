@@ -71,18 +71,13 @@ pub enum Release {
 pub fn plan(intent: &Intent, payloads: Vec<Payload>, world: &World) -> Plan {
     let enabled = |kind| kind != ObjectKind::Secret || world.settings.secret_targets;
     let secrets_off = payloads.iter().any(|payload| !enabled(payload.kind));
-    let payloads: BTreeMap<_, _> = payloads
-        .into_iter()
-        .filter(|payload| enabled(payload.kind))
-        .map(|payload| (payload.kind, payload))
-        .collect();
+    let payloads: BTreeMap<_, _> =
+        payloads.into_iter().filter(|payload| enabled(payload.kind)).map(|payload| (payload.kind, payload)).collect();
     let reached: BTreeSet<&str> = world
         .namespaces
         .iter()
         .filter(|(name, namespace)| {
-            !namespace.terminating
-                && world.settings.allows(name)
-                && intent.namespaces.matches(&namespace.labels)
+            !namespace.terminating && world.settings.allows(name) && intent.namespaces.matches(&namespace.labels)
         })
         .map(|(name, _)| name.as_str())
         .collect();
@@ -91,90 +86,50 @@ pub fn plan(intent: &Intent, payloads: Vec<Payload>, world: &World) -> Plan {
     let mut steps: BTreeMap<String, Steps> = BTreeMap::new();
     for &namespace in &reached {
         for payload in payloads.values() {
-            let target = Target {
-                kind: payload.kind,
-                name: intent.name.clone(),
-                namespace: namespace.to_owned(),
-            };
+            let target = Target { kind: payload.kind, name: intent.name.clone(), namespace: namespace.to_owned() };
             let write = match observed.get(&target) {
                 None => Some(Write::Create),
                 Some(found) => drift(intent, payload, found).map(Write::Update),
             };
             if let Some(write) = write {
-                steps
-                    .entry(namespace.to_owned())
-                    .or_default()
-                    .writes
-                    .push((payload.kind, write));
+                steps.entry(namespace.to_owned()).or_default().writes.push((payload.kind, write));
             }
         }
     }
     for (target, found) in observed {
         let namespace = target.namespace.as_str();
-        let wanted =
-            reached.contains(namespace) && (secrets_off || payloads.contains_key(&target.kind));
-        let gone = world
-            .namespaces
-            .get(namespace)
-            .is_none_or(|namespace| namespace.terminating);
+        let wanted = reached.contains(namespace) && (secrets_off || payloads.contains_key(&target.kind));
+        let gone = world.namespaces.get(namespace).is_none_or(|namespace| namespace.terminating);
         if !wanted && !gone && is_ours(intent, found) {
-            steps
-                .entry(namespace.to_owned())
-                .or_default()
-                .releases
-                .push((target.kind, release(found)));
+            steps.entry(namespace.to_owned()).or_default().releases.push((target.kind, release(found)));
         }
     }
-    Plan {
-        payloads,
-        steps,
-        namespaces: reached.len(),
-        secrets_off,
-    }
+    Plan { payloads, steps, namespaces: reached.len(), secrets_off }
 }
 
 fn is_ours(intent: &Intent, found: &Observed) -> bool {
-    found
-        .controller
-        .as_ref()
-        .is_some_and(|controller| controller.uid == intent.uid)
+    found.controller.as_ref().is_some_and(|controller| controller.uid == intent.uid)
 }
 
 fn release(found: &Observed) -> Release {
     if found.foreign_keys {
         Release::HandOver
     } else {
-        Release::Delete {
-            uid: found.uid.clone(),
-            resource_version: found.resource_version.clone(),
-        }
+        Release::Delete { uid: found.uid.clone(), resource_version: found.resource_version.clone() }
     }
 }
 
 fn drift(intent: &Intent, payload: &Payload, found: &Observed) -> Option<Drift> {
     let owner = Controller {
-        identity: (
-            api::API_VERSION.to_owned(),
-            api::KIND.to_owned(),
-            intent.name.clone(),
-        ),
+        identity: (api::API_VERSION.to_owned(), api::KIND.to_owned(), intent.name.clone()),
         uid: intent.uid.clone(),
     };
-    let holds = |wanted: &super::Labels, there: &super::Labels| {
-        wanted
-            .iter()
-            .all(|(key, value)| there.get(key) == Some(value))
-    };
+    let holds =
+        |wanted: &super::Labels, there: &super::Labels| wanted.iter().all(|(key, value)| there.get(key) == Some(value));
     let ladder = [
         (found.controller.as_ref() != Some(&owner), Drift::Owner),
-        (
-            found.annotations.get(api::HASH_ANNOTATION) != Some(&payload.hash),
-            Drift::Content,
-        ),
-        (
-            !found.own_keys.iter().eq(payload.values.keys()),
-            Drift::Keys,
-        ),
+        (found.annotations.get(api::HASH_ANNOTATION) != Some(&payload.hash), Drift::Content),
+        (!found.own_keys.iter().eq(payload.values.keys()), Drift::Keys),
         (
             found.labels.get(api::BUNDLE_LABEL) != Some(&intent.name)
                 || !holds(&payload.labels, &found.labels)
@@ -182,19 +137,14 @@ fn drift(intent: &Intent, payload: &Payload, found: &Observed) -> Option<Drift> 
             Drift::Metadata,
         ),
     ];
-    ladder
-        .into_iter()
-        .find_map(|(differs, drift)| differs.then_some(drift))
+    ladder.into_iter().find_map(|(differs, drift)| differs.then_some(drift))
 }
 
 impl Plan {
     /// How many objects have to be written or let go.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.steps
-            .values()
-            .map(|steps| steps.writes.len() + steps.releases.len())
-            .sum()
+        self.steps.values().map(|steps| steps.writes.len() + steps.releases.len()).sum()
     }
 
     /// Whether nothing has to be done.

@@ -18,42 +18,22 @@ enum Fault {
 }
 
 impl Problem {
-    pub(super) fn invalid(
-        path: impl Into<String>,
-        value: impl Into<String>,
-        detail: impl Into<String>,
-    ) -> Self {
-        Self {
-            path: path.into(),
-            fault: Fault::Invalid(value.into()),
-            detail: detail.into(),
-        }
+    pub(super) fn invalid(path: impl Into<String>, value: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { path: path.into(), fault: Fault::Invalid(value.into()), detail: detail.into() }
     }
 
     pub(super) fn forbidden(path: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self {
-            path: path.into(),
-            fault: Fault::Forbidden,
-            detail: detail.into(),
-        }
+        Self { path: path.into(), fault: Fault::Forbidden, detail: detail.into() }
     }
 
     pub(super) fn required(path: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self {
-            path: path.into(),
-            fault: Fault::Required,
-            detail: detail.into(),
-        }
+        Self { path: path.into(), fault: Fault::Required, detail: detail.into() }
     }
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            path,
-            fault,
-            detail,
-        } = self;
+        let Self { path, fault, detail } = self;
         match fault {
             Fault::Invalid(value) => write!(f, "{path}: Invalid value: {value:?}: {detail}"),
             Fault::Forbidden => write!(f, "{path}: Forbidden: {detail}"),

@@ -133,53 +133,28 @@ impl Event {
 
 impl Refusal {
     pub(super) fn new(reason: Reason, message: String) -> Self {
-        Self {
-            reason,
-            message,
-            findings: None,
-            look_again: None,
-            retry: false,
-        }
+        Self { reason, message, findings: None, look_again: None, retry: false }
     }
 
     /// A Bundle that breaks rules.
     #[must_use]
     pub fn invalid_spec(problems: &[Problem]) -> Self {
         let list: Vec<_> = problems.iter().map(ToString::to_string).collect();
-        Self::new(
-            Reason::InvalidSpec,
-            format!("Bundle is invalid: {}", list.join("; ")),
-        )
+        Self::new(Reason::InvalidSpec, format!("Bundle is invalid: {}", list.join("; ")))
     }
 
     /// A Bundle that does not even fit the wire types.
     #[must_use]
     pub fn unreadable(cause: &str) -> Self {
-        Self::new(
-            Reason::InvalidSpec,
-            format!("Bundle is invalid: it cannot be read: {cause}"),
-        )
+        Self::new(Reason::InvalidSpec, format!("Bundle is invalid: it cannot be read: {cause}"))
     }
 }
 
 /// The report on a Bundle that was refused.
 #[must_use]
 pub fn refused(refusal: &Refusal, seen: &Seen, now: Timestamp) -> Report {
-    let Refusal {
-        reason,
-        message,
-        findings,
-        look_again: _,
-        retry: _,
-    } = refusal;
-    seen.report(
-        *reason,
-        message,
-        findings.as_deref(),
-        seen.status.default_ca_version.clone(),
-        false,
-        now,
-    )
+    let Refusal { reason, message, findings, look_again: _, retry: _ } = refusal;
+    seen.report(*reason, message, findings.as_deref(), seen.status.default_ca_version.clone(), false, now)
 }
 
 /// The report on a Bundle that was carried out, as far as it went.
@@ -192,28 +167,13 @@ pub fn carried_out(
     seen: &Seen,
     now: Timestamp,
 ) -> Report {
-    let Decision {
-        plan,
-        findings,
-        default_ca_version,
-        look_again: _,
-    } = decision;
+    let Decision { plan, findings, default_ca_version, look_again: _ } = decision;
     let (reason, message) = verdict(intent, world, plan, outcome);
-    seen.report(
-        reason,
-        &message,
-        Some(findings),
-        default_ca_version.clone(),
-        outcome.written > 0,
-        now,
-    )
+    seen.report(reason, &message, Some(findings), default_ca_version.clone(), outcome.written > 0, now)
 }
 
 fn verdict(intent: &Intent, world: &World, plan: &Plan, outcome: &Outcome) -> (Reason, String) {
-    let Outcome {
-        written: _,
-        failures,
-    } = outcome;
+    let Outcome { written: _, failures } = outcome;
     if let Some((target, cause)) = failures.first() {
         let reason = match target.kind {
             ObjectKind::ConfigMap => Reason::SyncConfigMapTargetFailed,
@@ -231,16 +191,10 @@ fn verdict(intent: &Intent, world: &World, plan: &Plan, outcome: &Outcome) -> (R
         return (reason, message);
     }
     if plan.secrets_off {
-        let Refusal {
-            reason, message, ..
-        } = secrets_off(plan);
+        let Refusal { reason, message, .. } = secrets_off(plan);
         return (reason, message);
     }
-    let allowed = if world.settings.target_namespaces.is_some() {
-        "allowed "
-    } else {
-        ""
-    };
+    let allowed = if world.settings.target_namespaces.is_some() { "allowed " } else { "" };
     let message = if intent.namespaces.is_everything() {
         format!("Successfully synced Bundle to all {allowed}namespaces")
     } else {
@@ -255,11 +209,7 @@ fn verdict(intent: &Intent, world: &World, plan: &Plan, outcome: &Outcome) -> (R
 /// What a plan says that leaves Secrets out because they are switched off; its ConfigMaps are written all the same.
 #[must_use]
 pub fn secrets_off(plan: &Plan) -> Refusal {
-    let rest = if plan.payloads.is_empty() {
-        "nothing is written"
-    } else {
-        "only its ConfigMaps are written"
-    };
+    let rest = if plan.payloads.is_empty() { "nothing is written" } else { "only its ConfigMaps are written" };
     Refusal::new(
         Reason::SecretTargetsDisabled,
         format!(
@@ -290,54 +240,31 @@ impl Seen {
         let message = clip(message, MESSAGE_MAX);
         let synced = reason == Reason::Synced;
         let old = self.condition(api::SYNCED);
-        let news = old.is_none_or(|old| {
-            old.status != truth(synced) || old.reason != reason.as_str() || old.message != message
-        });
-        let event = (news || (synced && wrote)).then(|| Event {
-            warning: !synced,
-            reason,
-            note: clip(&message, NOTE_MAX),
-        });
+        let news = old
+            .is_none_or(|old| old.status != truth(synced) || old.reason != reason.as_str() || old.message != message);
+        let event =
+            (news || (synced && wrote)).then(|| Event { warning: !synced, reason, note: clip(&message, NOTE_MAX) });
         let mut conditions = vec![
             self.dated(api::SYNCED, truth(synced), reason.as_str(), message, now),
             self.sources_complete(findings, now),
         ];
         conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
-        let status = api::BundleStatus {
-            conditions: Some(conditions),
-            default_ca_version,
-        };
+        let status = api::BundleStatus { conditions: Some(conditions), default_ca_version };
         Report { status, event }
     }
 
     /// False as soon as a source holds something that deserves a look; what could not be read is unknown.
     fn sources_complete(&self, findings: Option<&[Finding]>, now: Timestamp) -> Condition {
         let (status, reason, message) = match findings {
-            None => (
-                "Unknown",
-                "SourcesNotRead",
-                "The sources were not evaluated: see condition Synced".to_owned(),
-            ),
-            Some([]) => (
-                "True",
-                "Complete",
-                "Every certificate of every source is valid and published".to_owned(),
-            ),
+            None => ("Unknown", "SourcesNotRead", "The sources were not evaluated: see condition Synced".to_owned()),
+            Some([]) => ("True", "Complete", "Every certificate of every source is valid and published".to_owned()),
             Some(findings) => {
-                let shown: Vec<_> = findings
-                    .iter()
-                    .take(FINDINGS_SHOWN)
-                    .map(ToString::to_string)
-                    .collect();
+                let shown: Vec<_> = findings.iter().take(FINDINGS_SHOWN).map(ToString::to_string).collect();
                 let rest = match findings.len().saturating_sub(FINDINGS_SHOWN) {
                     0 => String::new(),
                     n => format!("; and {n} more"),
                 };
-                (
-                    "False",
-                    "NeedsAttention",
-                    clip(&format!("{}{rest}", shown.join("; ")), MESSAGE_MAX),
-                )
+                ("False", "NeedsAttention", clip(&format!("{}{rest}", shown.join("; ")), MESSAGE_MAX))
             }
         };
         self.dated(api::SOURCES_COMPLETE, status, reason, message, now)
@@ -345,18 +272,9 @@ impl Seen {
 
     /// `lastTransitionTime` moves only with the status
     /// (<https://github.com/kubernetes/community/blob/master/contributors/devel/sig-architecture/api-conventions.md>).
-    fn dated(
-        &self,
-        type_: &str,
-        status: &str,
-        reason: &str,
-        message: String,
-        now: Timestamp,
-    ) -> Condition {
-        let since = self
-            .condition(type_)
-            .filter(|old| old.status == status)
-            .map(|old| old.last_transition_time.clone());
+    fn dated(&self, type_: &str, status: &str, reason: &str, message: String, now: Timestamp) -> Condition {
+        let since =
+            self.condition(type_).filter(|old| old.status == status).map(|old| old.last_transition_time.clone());
         Condition {
             type_: type_.to_owned(),
             status: status.to_owned(),
@@ -368,11 +286,7 @@ impl Seen {
     }
 
     fn condition(&self, type_: &str) -> Option<&Condition> {
-        self.status
-            .conditions
-            .iter()
-            .flatten()
-            .find(|condition| condition.type_ == type_)
+        self.status.conditions.iter().flatten().find(|condition| condition.type_ == type_)
     }
 }
 

@@ -34,26 +34,16 @@ enum Test {
 impl Selector {
     /// Parses the wire form; every problem is added to `problems` under the field path `at`.
     pub fn parse(wire: &LabelSelector, at: &str, problems: &mut Vec<Problem>) -> Self {
-        let LabelSelector {
-            match_labels,
-            match_expressions,
-        } = wire;
+        let LabelSelector { match_labels, match_expressions } = wire;
         let mut requirements = Vec::new();
         for (key, value) in match_labels.iter().flatten() {
             let at = format!("{at}.matchLabels");
             syntax::label_key(key, &at, problems);
             syntax::label_value(value, &at, problems);
-            requirements.push(Requirement {
-                key: key.clone(),
-                test: Test::Equals(value.clone()),
-            });
+            requirements.push(Requirement { key: key.clone(), test: Test::Equals(value.clone()) });
         }
         for (index, expression) in match_expressions.iter().flatten().enumerate() {
-            requirements.extend(parse_expression(
-                expression,
-                &format!("{at}.matchExpressions[{index}]"),
-                problems,
-            ));
+            requirements.extend(parse_expression(expression, &format!("{at}.matchExpressions[{index}]"), problems));
         }
         requirements.sort();
         Self(requirements)
@@ -103,16 +93,8 @@ fn list(set: &BTreeSet<String>) -> String {
     set.iter().map(String::as_str).collect::<Vec<_>>().join(",")
 }
 
-fn parse_expression(
-    wire: &LabelSelectorRequirement,
-    at: &str,
-    problems: &mut Vec<Problem>,
-) -> Option<Requirement> {
-    let LabelSelectorRequirement {
-        key,
-        operator,
-        values,
-    } = wire;
+fn parse_expression(wire: &LabelSelectorRequirement, at: &str, problems: &mut Vec<Problem>) -> Option<Requirement> {
+    let LabelSelectorRequirement { key, operator, values } = wire;
     syntax::label_key(key, &format!("{at}.key"), problems);
     let values: BTreeSet<String> = values.iter().flatten().cloned().collect();
     for value in &values {
@@ -125,19 +107,13 @@ fn parse_expression(
         "Exists" => Test::Exists,
         "DoesNotExist" => Test::DoesNotExist,
         other => {
-            problems.push(Problem::invalid(
-                format!("{at}.operator"),
-                other,
-                "not a valid selector operator",
-            ));
+            problems.push(Problem::invalid(format!("{at}.operator"), other, "not a valid selector operator"));
             return None;
         }
     };
     if wants_values && values.is_empty() {
-        problems.push(Problem::required(
-            format!("{at}.values"),
-            "must be specified when `operator` is 'In' or 'NotIn'",
-        ));
+        problems
+            .push(Problem::required(format!("{at}.values"), "must be specified when `operator` is 'In' or 'NotIn'"));
     }
     if !wants_values && !values.is_empty() {
         problems.push(Problem::forbidden(
@@ -145,10 +121,7 @@ fn parse_expression(
             "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
         ));
     }
-    Some(Requirement {
-        key: key.clone(),
-        test,
-    })
+    Some(Requirement { key: key.clone(), test })
 }
 
 #[cfg(test)]
@@ -163,10 +136,7 @@ mod tests {
     }
 
     fn labels(pairs: &[(&str, &str)]) -> Labels {
-        pairs
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-            .collect()
+        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
     }
 
     #[test]
@@ -180,10 +150,7 @@ mod tests {
                 {"key": "here", "operator": "Exists"},
             ]
         }));
-        assert_eq!(
-            selector.to_string(),
-            "env in (dev,prod),here,!old,team=a,zone notin (x)"
-        );
+        assert_eq!(selector.to_string(), "env in (dev,prod),here,!old,team=a,zone notin (x)");
         assert!(problems.is_empty(), "{problems:?}");
     }
 
@@ -191,44 +158,16 @@ mod tests {
     fn every_operator_decides_as_kubernetes_does() {
         let table: &[(serde_json::Value, &[(&str, &str)], bool)] = &[
             (json!({}), &[], true),
-            (
-                json!({"matchLabels": {"a": "1"}}),
-                &[("a", "1"), ("b", "2")],
-                true,
-            ),
+            (json!({"matchLabels": {"a": "1"}}), &[("a", "1"), ("b", "2")], true),
             (json!({"matchLabels": {"a": "1"}}), &[("a", "2")], false),
-            (
-                json!({"matchExpressions": [{"key": "a", "operator": "In", "values": ["1", "2"]}]}),
-                &[("a", "2")],
-                true,
-            ),
-            (
-                json!({"matchExpressions": [{"key": "a", "operator": "NotIn", "values": ["1"]}]}),
-                &[],
-                true,
-            ),
-            (
-                json!({"matchExpressions": [{"key": "a", "operator": "NotIn", "values": ["1"]}]}),
-                &[("a", "1")],
-                false,
-            ),
-            (
-                json!({"matchExpressions": [{"key": "a", "operator": "Exists"}]}),
-                &[],
-                false,
-            ),
-            (
-                json!({"matchExpressions": [{"key": "a", "operator": "DoesNotExist"}]}),
-                &[("a", "")],
-                false,
-            ),
+            (json!({"matchExpressions": [{"key": "a", "operator": "In", "values": ["1", "2"]}]}), &[("a", "2")], true),
+            (json!({"matchExpressions": [{"key": "a", "operator": "NotIn", "values": ["1"]}]}), &[], true),
+            (json!({"matchExpressions": [{"key": "a", "operator": "NotIn", "values": ["1"]}]}), &[("a", "1")], false),
+            (json!({"matchExpressions": [{"key": "a", "operator": "Exists"}]}), &[], false),
+            (json!({"matchExpressions": [{"key": "a", "operator": "DoesNotExist"}]}), &[("a", "")], false),
         ];
         for (wire, with, expected) in table {
-            assert_eq!(
-                parse(wire.clone()).0.matches(&labels(with)),
-                *expected,
-                "{wire} on {with:?}"
-            );
+            assert_eq!(parse(wire.clone()).0.matches(&labels(with)), *expected, "{wire} on {with:?}");
         }
     }
 
@@ -238,10 +177,7 @@ mod tests {
             "matchLabels": {"bad key": "v", "ok": "not ok"},
             "matchExpressions": [{"key": "a", "operator": "Like"}, {"key": "a", "operator": "In"}, {"key": "a", "operator": "Exists", "values": ["x"]}]
         }));
-        let starts: Vec<_> = problems
-            .iter()
-            .map(|p| p.split(": ").take(2).collect::<Vec<_>>().join(": "))
-            .collect();
+        let starts: Vec<_> = problems.iter().map(|p| p.split(": ").take(2).collect::<Vec<_>>().join(": ")).collect();
         assert_eq!(
             starts,
             [

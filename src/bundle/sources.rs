@@ -61,13 +61,7 @@ pub enum Observation {
 /// # Errors
 /// A [`Refusal`] that names every source that is missing, unreadable or malformed.
 pub fn resolve(intent: &Intent, world: &World, now: Timestamp) -> Result<Resolved, Refusal> {
-    let mut gathering = Gathering {
-        world,
-        now,
-        found: Vec::new(),
-        findings: Vec::new(),
-        look_again: None,
-    };
+    let mut gathering = Gathering { world, now, found: Vec::new(), findings: Vec::new(), look_again: None };
     let mut faults = Vec::new();
     let mut default_ca_version = None;
     if let Some(cycle) = chain::cycle(intent, world) {
@@ -75,74 +69,33 @@ pub fn resolve(intent: &Intent, world: &World, now: Timestamp) -> Result<Resolve
     }
     for source in &intent.sources {
         let result = match source {
-            Source::DefaultCas => gathering
-                .default_cas()
-                .map(|version| default_ca_version = Some(version)),
-            Source::Inline(text) => gathering
-                .text("inline source", text.as_bytes())
-                .map_err(Fault::InlinePem),
+            Source::DefaultCas => gathering.default_cas().map(|version| default_ca_version = Some(version)),
+            Source::Inline(text) => gathering.text("inline source", text.as_bytes()).map_err(Fault::InlinePem),
             Source::Object(object) => gathering.objects(&intent.trust_namespace, object),
         };
         faults.extend(result.err());
     }
-    let Gathering {
-        found,
-        mut findings,
-        look_again,
-        ..
-    } = gathering;
+    let Gathering { found, mut findings, look_again, .. } = gathering;
     findings.sort();
     findings.dedup();
     if !faults.is_empty() {
         return Err(refuse(&faults));
     }
     let Some(anchors) = Anchors::collect(found) else {
-        return Err(Refusal {
-            findings: Some(findings),
-            look_again,
-            ..refuse(&[Fault::Nothing])
-        });
+        return Err(Refusal { findings: Some(findings), look_again, ..refuse(&[Fault::Nothing]) });
     };
-    Ok(Resolved {
-        anchors,
-        findings,
-        default_ca_version,
-        look_again,
-    })
+    Ok(Resolved { anchors, findings, default_ca_version, look_again })
 }
 
 /// Why a source cannot be used.
 enum Fault {
     NoDefaultCas,
     InlinePem(Box<trust::PemError>),
-    NoObject {
-        kind: ObjectKind,
-        namespace: String,
-        name: String,
-    },
-    Unreadable {
-        kind: ObjectKind,
-        namespace: String,
-        name: String,
-        cause: String,
-    },
-    NoKey {
-        kind: ObjectKind,
-        namespace: String,
-        name: String,
-        key: String,
-    },
-    ObjectPem {
-        kind: ObjectKind,
-        namespace: String,
-        name: String,
-        key: String,
-        error: Box<trust::PemError>,
-    },
-    AllKeysOfTls {
-        namespace: String,
-        name: String,
-    },
+    NoObject { kind: ObjectKind, namespace: String, name: String },
+    Unreadable { kind: ObjectKind, namespace: String, name: String, cause: String },
+    NoKey { kind: ObjectKind, namespace: String, name: String, key: String },
+    ObjectPem { kind: ObjectKind, namespace: String, name: String, key: String, error: Box<trust::PemError> },
+    AllKeysOfTls { namespace: String, name: String },
     Cycle(Vec<String>),
     Nothing,
 }
@@ -150,9 +103,7 @@ enum Fault {
 impl Fault {
     fn reason(&self) -> Reason {
         match self {
-            Self::NoDefaultCas | Self::NoObject { .. } | Self::NoKey { .. } | Self::Nothing => {
-                Reason::SourceNotFound
-            }
+            Self::NoDefaultCas | Self::NoObject { .. } | Self::NoKey { .. } | Self::Nothing => Reason::SourceNotFound,
             Self::InlinePem(_)
             | Self::Unreadable { .. }
             | Self::ObjectPem { .. }
@@ -165,9 +116,9 @@ impl Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoDefaultCas => f.write_str(
-                "no default package was specified when rootcast was started; default CAs not available",
-            ),
+            Self::NoDefaultCas => {
+                f.write_str("no default package was specified when rootcast was started; default CAs not available")
+            }
             Self::InlinePem(error) => write!(f, "inline source contains invalid PEM data: {error}"),
             Self::NoObject { kind, namespace, name } => {
                 let kind = kind.as_str();
@@ -204,13 +155,8 @@ fn refuse(faults: &[Fault]) -> Refusal {
         _ => "Failed to build bundle sources",
     };
     let causes: Vec<_> = faults.iter().map(ToString::to_string).collect();
-    let retry = faults
-        .iter()
-        .any(|fault| matches!(fault, Fault::Unreadable { .. }));
-    Refusal {
-        retry,
-        ..Refusal::new(reason, format!("{opening}: {}", causes.join("; also: ")))
-    }
+    let retry = faults.iter().any(|fault| matches!(fault, Fault::Unreadable { .. }));
+    Refusal { retry, ..Refusal::new(reason, format!("{opening}: {}", causes.join("; also: "))) }
 }
 
 struct Gathering<'a> {
@@ -241,31 +187,22 @@ impl Gathering<'_> {
         let world = self.world;
         match select {
             Select::Named(name) => {
-                let object =
-                    world
-                        .sources
-                        .get(&(*kind, name.clone()))
-                        .ok_or_else(|| Fault::NoObject {
-                            kind: *kind,
-                            namespace: namespace.to_owned(),
-                            name: name.clone(),
-                        })?;
+                let object = world.sources.get(&(*kind, name.clone())).ok_or_else(|| Fault::NoObject {
+                    kind: *kind,
+                    namespace: namespace.to_owned(),
+                    name: name.clone(),
+                })?;
                 self.object(*kind, namespace, name, object, keys)
             }
             Select::Labelled(selector) => {
-                let selected = world
-                    .sources
-                    .iter()
-                    .filter(|((of, _), object)| of == kind && selector.matches(&object.labels));
+                let selected =
+                    world.sources.iter().filter(|((of, _), object)| of == kind && selector.matches(&object.labels));
                 for ((_, name), object) in selected {
                     if source.reads(*kind, name, &object.labels) {
                         self.object(*kind, namespace, name, object, keys)?;
                     } else {
                         let place = format!("{} {namespace}/{name}", kind.as_str());
-                        self.findings.push(Finding {
-                            place,
-                            what: Observation::OwnOutput,
-                        });
+                        self.findings.push(Finding { place, what: Observation::OwnOutput });
                     }
                 }
                 Ok(())
@@ -285,12 +222,7 @@ impl Gathering<'_> {
         let none = BTreeMap::new();
         let (values, all): (&BTreeMap<_, _>, _) = match (&object.content, wanted) {
             (Content::Unreadable(cause), _) => {
-                return Err(Fault::Unreadable {
-                    kind,
-                    namespace,
-                    name,
-                    cause: cause.clone(),
-                });
+                return Err(Fault::Unreadable { kind, namespace, name, cause: cause.clone() });
             }
             (Content::TlsKeys(_), Keys::All) => {
                 return Err(Fault::AllKeysOfTls { namespace, name });
@@ -323,10 +255,7 @@ impl Gathering<'_> {
     fn text(&mut self, place: &str, text: &[u8]) -> Result<(), Box<trust::PemError>> {
         let blocks = trust::pem::read(text)?;
         if blocks.is_empty() {
-            self.findings.push(Finding {
-                place: place.to_owned(),
-                what: Observation::NoPem,
-            });
+            self.findings.push(Finding { place: place.to_owned(), what: Observation::NoPem });
         }
         for trust::Block { line, certificate } in blocks {
             let what = match certificate {
@@ -334,8 +263,7 @@ impl Gathering<'_> {
                 Err(rejected) => Some(Observation::LeftOutRejected(rejected.to_string())),
             };
             let place = format!("{place} line {line}");
-            self.findings
-                .extend(what.map(|what| Finding { place, what }));
+            self.findings.extend(what.map(|what| Finding { place, what }));
         }
         Ok(())
     }
@@ -371,9 +299,7 @@ impl Gathering<'_> {
     /// Remembers the first moment from now on at which the result may differ: one second later, since an end counts
     /// as passed only after its own second.
     fn at(&mut self, moment: Timestamp) {
-        let next = moment
-            .saturating_add(SignedDuration::from_secs(1))
-            .expect("a second can be added up to the limit");
+        let next = moment.saturating_add(SignedDuration::from_secs(1)).expect("a second can be added up to the limit");
         if next > self.now {
             self.look_again = Some(self.look_again.map_or(next, |sooner| sooner.min(next)));
         }
@@ -409,10 +335,7 @@ impl fmt::Display for Finding {
             }
             Observation::NoPem => write!(f, "{place}: holds no PEM certificate"),
             Observation::OwnOutput => {
-                write!(
-                    f,
-                    "{place}: not read: it carries the Bundle label, so it is the output of a Bundle"
-                )
+                write!(f, "{place}: not read: it carries the Bundle label, so it is the output of a Bundle")
             }
         }
     }

@@ -63,9 +63,7 @@ pub(super) fn annotations<'a>(
 
 /// Keys of ConfigMaps and Secrets (<https://kubernetes.io/docs/concepts/configuration/configmap/#configmap-object>).
 pub(super) fn data_key(key: &str, at: &str, problems: &mut Vec<Problem>) {
-    let charset = key
-        .bytes()
-        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+    let charset = key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
     if key.is_empty() || key.len() > 253 || !charset || key == "." || key.starts_with("..") {
         problems.push(Problem::invalid(
             at,
@@ -81,9 +79,7 @@ pub(super) fn is_dns_subdomain(text: &str) -> bool {
         && text.len() <= 253
         && text.split('.').all(|label| {
             !label.is_empty()
-                && label
-                    .bytes()
-                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+                && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
                 && !label.starts_with('-')
                 && !label.ends_with('-')
         })
@@ -93,7 +89,5 @@ fn is_word(text: &str) -> bool {
     let edge = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_alphanumeric());
     edge(text.bytes().next())
         && edge(text.bytes().last())
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }

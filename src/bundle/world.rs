@@ -126,16 +126,8 @@ impl Content {
     /// The content of a ConfigMap, cut down to the wanted keys.
     #[must_use]
     pub fn of_config_map(object: ConfigMap, wanted: impl Fn(&str) -> bool) -> Self {
-        let binary = object
-            .binary_data
-            .into_iter()
-            .flatten()
-            .map(|(key, value)| (key, value.0));
-        let text = object
-            .data
-            .into_iter()
-            .flatten()
-            .map(|(key, value)| (key, value.into_bytes()));
+        let binary = object.binary_data.into_iter().flatten().map(|(key, value)| (key, value.0));
+        let text = object.data.into_iter().flatten().map(|(key, value)| (key, value.into_bytes()));
         Self::Keys(binary.chain(text).filter(|(key, _)| wanted(key)).collect())
     }
 
@@ -143,25 +135,10 @@ impl Content {
     #[must_use]
     pub fn of_secret(object: Secret, wanted: impl Fn(&str, bool) -> bool) -> Self {
         let tls = object.type_.as_deref() == Some(TLS_SECRET);
-        let data = object
-            .data
-            .into_iter()
-            .flatten()
-            .map(|(key, value)| (key, value.0));
-        let text = object
-            .string_data
-            .into_iter()
-            .flatten()
-            .map(|(key, value)| (key, value.into_bytes()));
-        let values = data
-            .chain(text)
-            .filter(|(key, _)| wanted(key, tls))
-            .collect();
-        if tls {
-            Self::TlsKeys(values)
-        } else {
-            Self::Keys(values)
-        }
+        let data = object.data.into_iter().flatten().map(|(key, value)| (key, value.0));
+        let text = object.string_data.into_iter().flatten().map(|(key, value)| (key, value.into_bytes()));
+        let values = data.chain(text).filter(|(key, _)| wanted(key, tls)).collect();
+        if tls { Self::TlsKeys(values) } else { Self::Keys(values) }
     }
 }
 
@@ -169,27 +146,16 @@ impl Settings {
     /// Whether targets may be written into the namespace.
     #[must_use]
     pub fn allows(&self, namespace: &str) -> bool {
-        self.target_namespaces
-            .as_ref()
-            .is_none_or(|allowed| allowed.contains(namespace))
+        self.target_namespaces.as_ref().is_none_or(|allowed| allowed.contains(namespace))
     }
 }
 
 impl World {
     /// The observed targets of one Bundle, sorted by kind and namespace.
-    pub fn targets_of<'a>(
-        &'a self,
-        name: &'a str,
-    ) -> impl Iterator<Item = (&'a Target, &'a Observed)> {
+    pub fn targets_of<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (&'a Target, &'a Observed)> {
         ObjectKind::ALL.into_iter().flat_map(move |kind| {
-            let first = Target {
-                kind,
-                name: name.to_owned(),
-                namespace: String::new(),
-            };
-            self.targets
-                .range(first..)
-                .take_while(move |(target, _)| target.kind == kind && target.name == name)
+            let first = Target { kind, name: name.to_owned(), namespace: String::new() };
+            self.targets.range(first..).take_while(move |(target, _)| target.kind == kind && target.name == name)
         })
     }
 }
@@ -204,19 +170,12 @@ impl Observed {
             resource_version: metadata.resource_version.clone().unwrap_or_default(),
             labels: metadata.labels.clone().unwrap_or_default(),
             annotations: metadata.annotations.clone().unwrap_or_default(),
-            controller: metadata
-                .owner_references
-                .iter()
-                .flatten()
-                .find(|owner| owner.controller == Some(true))
-                .map(|owner| Controller {
-                    identity: (
-                        owner.api_version.clone(),
-                        owner.kind.clone(),
-                        owner.name.clone(),
-                    ),
+            controller: metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true)).map(
+                |owner| Controller {
+                    identity: (owner.api_version.clone(), owner.kind.clone(), owner.name.clone()),
                     uid: owner.uid.clone(),
-                }),
+                },
+            ),
             own_keys,
             foreign_keys,
         }

@@ -7,12 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Distributes trust anchors (CA certificates) to every namespace of a Kubernetes cluster.
 #[derive(Debug, Parser)]
-#[command(
-    name = "rootcast",
-    version,
-    args_conflicts_with_subcommands = true,
-    max_term_width = 110
-)]
+#[command(name = "rootcast", version, args_conflicts_with_subcommands = true, max_term_width = 110)]
 pub(super) struct Arguments {
     /// Without a command: `controller`.
     #[command(subcommand)]
@@ -76,38 +71,17 @@ pub(super) struct ControllerArguments {
     pub(super) decision: DecisionArguments,
 
     /// Port of the readiness and health probes.
-    #[arg(
-        long,
-        default_value_t = 6060,
-        value_name = "PORT",
-        help_heading = "Serving"
-    )]
+    #[arg(long, default_value_t = 6060, value_name = "PORT", help_heading = "Serving")]
     pub(super) readiness_probe_port: u16,
     /// Path of the readiness probe; health is always at /healthz.
-    #[arg(
-        long,
-        default_value = "/readyz",
-        value_name = "PATH",
-        help_heading = "Serving"
-    )]
+    #[arg(long, default_value = "/readyz", value_name = "PATH", help_heading = "Serving")]
     pub(super) readiness_probe_path: String,
     /// Port of the metrics (plain HTTP, /metrics); 0 serves none.
-    #[arg(
-        long,
-        default_value_t = 9402,
-        value_name = "PORT",
-        help_heading = "Serving"
-    )]
+    #[arg(long, default_value_t = 9402, value_name = "PORT", help_heading = "Serving")]
     pub(super) metrics_port: u16,
 
     /// Format of the log.
-    #[arg(
-        long,
-        value_enum,
-        default_value = "text",
-        value_name = "FORMAT",
-        help_heading = "Logging"
-    )]
+    #[arg(long, value_enum, default_value = "text", value_name = "FORMAT", help_heading = "Logging")]
     pub(super) log_format: LogFormat,
     /// How much to log: 1 and 2 what changes, 3 and 4 every step, 5 everything.
     #[arg(long, short = 'v', default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=5), value_name = "LEVEL", help_heading = "Logging")]
@@ -133,12 +107,7 @@ pub(super) struct ControllerArguments {
     #[arg(long, value_name = "DURATION", help_heading = "Not in this version")]
     pub(super) leader_election_renew_deadline: Option<String>,
     /// Validating webhook: only 0, none, is possible in this version; the rules are in the CRD.
-    #[arg(
-        long,
-        default_value_t = 0,
-        value_name = "PORT",
-        help_heading = "Not in this version"
-    )]
+    #[arg(long, default_value_t = 0, value_name = "PORT", help_heading = "Not in this version")]
     pub(super) webhook_port: u16,
     /// Refused: there is no webhook to serve.
     #[arg(long, value_name = "HOST", help_heading = "Not in this version")]
@@ -169,20 +138,10 @@ pub(super) struct RenderArguments {
     #[command(flatten)]
     pub(super) decision: DecisionArguments,
     /// YAML or JSON with Bundles, ConfigMaps, Secrets and Namespaces: a file, a directory (its .yaml, .yml and .json files), or - for standard input.
-    #[arg(
-        long = "filename",
-        short,
-        value_name = "FILE|DIR|-",
-        default_value = "-"
-    )]
+    #[arg(long = "filename", short, value_name = "FILE|DIR|-", default_value = "-")]
     pub(super) filenames: Vec<PathBuf>,
     /// Namespace to render for when the input holds no matching Namespace; repeatable.
-    #[arg(
-        long = "namespace",
-        short,
-        value_name = "NAMESPACE",
-        default_value = "default"
-    )]
+    #[arg(long = "namespace", short, value_name = "NAMESPACE", default_value = "default")]
     pub(super) namespaces: Vec<String>,
     /// Form of the output.
     #[arg(long, short, value_enum, default_value = "yaml", value_name = "FORM")]
@@ -202,10 +161,7 @@ impl Arguments {
     /// The command: what was named, or the controller.
     #[must_use]
     pub(super) fn into_command(self) -> Command {
-        let Self {
-            command,
-            controller,
-        } = self;
+        let Self { command, controller } = self;
         command.unwrap_or_else(|| Command::Controller(Box::new(controller)))
     }
 }

@@ -55,43 +55,28 @@ async fn serve(arguments: ControllerArguments) -> anyhow::Result<()> {
         info!("stopping: writes in flight are finished");
     };
     let settings = arguments.decision.settings();
-    let world = World {
-        settings,
-        default_cas,
-        ..World::default()
-    };
-    Controller::new(client, &arguments.decision.trust_namespace, world, ready)
-        .run(stop)
-        .await;
+    let world = World { settings, default_cas, ..World::default() };
+    Controller::new(client, &arguments.decision.trust_namespace, world, ready).run(stop).await;
     info!("stopped");
     Ok(())
 }
 
 async fn connect(arguments: &ControllerArguments) -> anyhow::Result<Client> {
-    let ControllerArguments {
-        kubeconfig,
-        context,
-        impersonate,
-        ..
-    } = arguments;
-    let options = KubeConfigOptions {
-        context: context.clone(),
-        ..KubeConfigOptions::default()
-    };
+    let ControllerArguments { kubeconfig, context, impersonate, .. } = arguments;
+    let options = KubeConfigOptions { context: context.clone(), ..KubeConfigOptions::default() };
     let mut config = match (kubeconfig, context) {
         (Some(path), _) => {
-            let file = Kubeconfig::read_from(path)
-                .with_context(|| format!("read kubeconfig {}", path.display()))?;
+            let file = Kubeconfig::read_from(path).with_context(|| format!("read kubeconfig {}", path.display()))?;
             Config::from_custom_kubeconfig(file, &options)
                 .await
                 .with_context(|| format!("use kubeconfig {}", path.display()))?
         }
-        (None, Some(context)) => Config::from_kubeconfig(&options)
-            .await
-            .with_context(|| format!("use context {context}"))?,
-        (None, None) => Config::infer()
-            .await
-            .context("find a cluster: no --kubeconfig, no KUBECONFIG, not in a pod")?,
+        (None, Some(context)) => {
+            Config::from_kubeconfig(&options).await.with_context(|| format!("use context {context}"))?
+        }
+        (None, None) => {
+            Config::infer().await.context("find a cluster: no --kubeconfig, no KUBECONFIG, not in a pod")?
+        }
     };
     if let Some(user) = impersonate {
         config.auth_info.impersonate = Some(user.clone());
@@ -105,10 +90,7 @@ fn start_log(arguments: &ControllerArguments) {
         3 | 4 => LevelFilter::DEBUG,
         _ => LevelFilter::TRACE,
     };
-    let log = tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(std::io::stderr)
-        .with_target(false);
+    let log = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_target(false);
     match arguments.log_format {
         LogFormat::Text => log.with_ansi(false).init(),
         LogFormat::Json => log.json().flatten_event(true).init(),
@@ -119,25 +101,16 @@ impl ControllerArguments {
     /// Refuses what this version cannot do, rather than to seem to do it.
     fn check(&self) -> anyhow::Result<()> {
         if self.leader_elect {
-            bail!(
-                "--leader-elect: leader election is not in this version; run one replica with --leader-elect=false"
-            );
+            bail!("--leader-elect: leader election is not in this version; run one replica with --leader-elect=false");
         }
         let webhook = [
             ("--webhook-host", self.webhook_host.is_some()),
             ("--webhook-port", self.webhook_port != 0),
-            (
-                "--webhook-certificate-dir",
-                self.webhook_certificate_dir.is_some(),
-            ),
+            ("--webhook-certificate-dir", self.webhook_certificate_dir.is_some()),
             ("--tls-min-version", self.tls_min_version.is_some()),
             ("--tls-cipher-suites", self.tls_cipher_suites.is_some()),
         ];
-        let named: Vec<_> = webhook
-            .iter()
-            .filter(|(_, given)| *given)
-            .map(|(flag, _)| *flag)
-            .collect();
+        let named: Vec<_> = webhook.iter().filter(|(_, given)| *given).map(|(flag, _)| *flag).collect();
         if !named.is_empty() {
             bail!(
                 "{}: no validating webhook is served in this version, its rules are in the CRD; remove the flags and the ValidatingWebhookConfiguration that points here",
@@ -145,14 +118,8 @@ impl ControllerArguments {
             );
         }
         for (flag, given) in [
-            (
-                "--leader-election-lease-duration",
-                &self.leader_election_lease_duration,
-            ),
-            (
-                "--leader-election-renew-deadline",
-                &self.leader_election_renew_deadline,
-            ),
+            ("--leader-election-lease-duration", &self.leader_election_lease_duration),
+            ("--leader-election-renew-deadline", &self.leader_election_renew_deadline),
         ] {
             if given.is_some() {
                 eprintln!("rootcast: {flag} has no effect without leader election");

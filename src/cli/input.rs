@@ -31,12 +31,10 @@ impl Input {
         let mut input = Self::default();
         for filename in filenames {
             for (place, text) in texts(filename)? {
-                let documents: Vec<Value> = serde_saphyr::from_multiple(&text)
-                    .with_context(|| format!("{place}: not YAML"))?;
+                let documents: Vec<Value> =
+                    serde_saphyr::from_multiple(&text).with_context(|| format!("{place}: not YAML"))?;
                 for (index, document) in documents.iter().enumerate() {
-                    input
-                        .take(document)
-                        .with_context(|| format!("{place}: document {}", index + 1))?;
+                    input.take(document).with_context(|| format!("{place}: document {}", index + 1))?;
                 }
             }
         }
@@ -45,23 +43,10 @@ impl Input {
 
     /// Kinds that play no part are passed over; an object that comes twice is a mistake.
     fn take(&mut self, object: &Value) -> anyhow::Result<()> {
-        let word = |at: &str| {
-            object
-                .pointer(at)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-        };
-        let (api_version, kind, name) = (
-            word("/apiVersion"),
-            word("/kind"),
-            word("/metadata/name").to_owned(),
-        );
+        let word = |at: &str| object.pointer(at).and_then(Value::as_str).unwrap_or_default();
+        let (api_version, kind, name) = (word("/apiVersion"), word("/kind"), word("/metadata/name").to_owned());
         if kind.ends_with("List") {
-            return object["items"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .try_for_each(|item| self.take(item));
+            return object["items"].as_array().into_iter().flatten().try_for_each(|item| self.take(item));
         }
         let what = || format!("{kind} {name:?}");
         let twice = match (api_version, kind) {
@@ -72,34 +57,18 @@ impl Input {
             ("v1", "ConfigMap") => {
                 let object = ConfigMap::deserialize(object).with_context(what)?;
                 let metadata = object.metadata.clone();
-                self.source(
-                    ObjectKind::ConfigMap,
-                    metadata,
-                    Content::of_config_map(object, |_| true),
-                )
+                self.source(ObjectKind::ConfigMap, metadata, Content::of_config_map(object, |_| true))
             }
             ("v1", "Secret") => {
                 let object = Secret::deserialize(object).with_context(what)?;
                 let metadata = object.metadata.clone();
-                self.source(
-                    ObjectKind::Secret,
-                    metadata,
-                    Content::of_secret(object, |_, _| true),
-                )
+                self.source(ObjectKind::Secret, metadata, Content::of_secret(object, |_, _| true))
             }
             ("v1", "Namespace") => {
                 let metadata = ObjectMeta::deserialize(&object["metadata"]).with_context(what)?;
                 let labels = metadata.labels.unwrap_or_default();
                 let terminating = metadata.deletion_timestamp.is_some();
-                self.namespaces
-                    .insert(
-                        name.clone(),
-                        Namespace {
-                            labels,
-                            terminating,
-                        },
-                    )
-                    .is_some()
+                self.namespaces.insert(name.clone(), Namespace { labels, terminating }).is_some()
             }
             _ => false,
         };
@@ -111,10 +80,7 @@ impl Input {
 
     fn source(&mut self, kind: ObjectKind, metadata: ObjectMeta, content: Content) -> bool {
         let key = (metadata.namespace, kind, metadata.name.unwrap_or_default());
-        let object = SourceObject {
-            labels: metadata.labels.unwrap_or_default(),
-            content,
-        };
+        let object = SourceObject { labels: metadata.labels.unwrap_or_default(), content };
         self.sources.insert(key, object).is_some()
     }
 }
@@ -123,9 +89,7 @@ impl Input {
 fn texts(filename: &Path) -> anyhow::Result<Vec<(String, String)>> {
     if filename == Path::new("-") {
         let mut text = String::new();
-        std::io::stdin()
-            .read_to_string(&mut text)
-            .context("read standard input")?;
+        std::io::stdin().read_to_string(&mut text).context("read standard input")?;
         return Ok(vec![("standard input".to_owned(), text)]);
     }
     let mut files = vec![filename.to_owned()];
@@ -135,8 +99,7 @@ fn texts(filename: &Path) -> anyhow::Result<Vec<(String, String)>> {
             .map(|entry| Ok(entry?.path()))
             .collect::<std::io::Result<Vec<PathBuf>>>()?;
         files.retain(|file| {
-            file.extension()
-                .is_some_and(|end| ["yaml", "yml", "json"].iter().any(|known| end == *known))
+            file.extension().is_some_and(|end| ["yaml", "yml", "json"].iter().any(|known| end == *known))
         });
         files.sort();
     }

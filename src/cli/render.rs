@@ -14,55 +14,26 @@ use super::input::Input;
 use super::{REFUSED, print};
 
 pub(super) fn run(arguments: &RenderArguments) -> anyhow::Result<ExitCode> {
-    let RenderArguments {
-        decision,
-        filenames,
-        namespaces,
-        output,
-    } = arguments;
+    let RenderArguments { decision, filenames, namespaces, output } = arguments;
     let input = Input::read(filenames)?;
     if input.bundles.is_empty() {
-        bail!(
-            "the input holds no Bundle (apiVersion {}, kind {})",
-            api::API_VERSION,
-            api::KIND
-        );
+        bail!("the input holds no Bundle (apiVersion {}, kind {})", api::API_VERSION, api::KIND);
     }
     let (objects, refusals) = render(input, decision, namespaces)?;
     print(&form(&objects, *output)?)?;
     for (name, refusal) in &refusals {
         eprintln!("Bundle {name}: {}: {}", refusal.reason, refusal.message);
     }
-    Ok(if refusals.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(REFUSED)
-    })
+    Ok(if refusals.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
 }
 
 type Refusals = Vec<(String, Refusal)>;
 
-fn render(
-    input: Input,
-    arguments: &DecisionArguments,
-    fallback: &[String],
-) -> anyhow::Result<(Vec<Value>, Refusals)> {
+fn render(input: Input, arguments: &DecisionArguments, fallback: &[String]) -> anyhow::Result<(Vec<Value>, Refusals)> {
     let (default_cas, _) = arguments.load_default_cas()?;
-    let mut world = World {
-        settings: arguments.settings(),
-        default_cas,
-        ..World::default()
-    };
-    let Input {
-        bundles,
-        sources,
-        namespaces,
-    } = input;
-    let here = |namespace: &Option<String>| {
-        namespace
-            .as_ref()
-            .is_none_or(|at| *at == arguments.trust_namespace)
-    };
+    let mut world = World { settings: arguments.settings(), default_cas, ..World::default() };
+    let Input { bundles, sources, namespaces } = input;
+    let here = |namespace: &Option<String>| namespace.as_ref().is_none_or(|at| *at == arguments.trust_namespace);
     world.sources = sources
         .into_iter()
         .filter(|((namespace, _, _), _)| here(namespace))

@@ -34,24 +34,15 @@ pub(super) struct Applied {
 
 /// Carries out a plan. Namespaces are independent; within one, releases wait for the writes.
 pub(super) async fn apply(client: &Client, intent: &Intent, plan: &Plan) -> Applied {
-    let bodies: BTreeMap<ObjectKind, Vec<u8>> = plan
-        .payloads
-        .iter()
-        .map(|(kind, payload)| (*kind, serialize(&payload.manifest(intent))))
-        .collect();
+    let bodies: BTreeMap<ObjectKind, Vec<u8>> =
+        plan.payloads.iter().map(|(kind, payload)| (*kind, serialize(&payload.manifest(intent)))).collect();
     let mut work = Vec::new();
     for (namespace, steps) in &plan.steps {
         work.push(carry_out(client, &intent.name, namespace, steps, &bodies));
     }
-    let mut results: Vec<_> = stream::iter(work)
-        .buffer_unordered(CONCURRENCY)
-        .concat()
-        .await;
+    let mut results: Vec<_> = stream::iter(work).buffer_unordered(CONCURRENCY).concat().await;
     results.sort_by(|(a, _), (b, _)| (&a.namespace, a.kind).cmp(&(&b.namespace, b.kind)));
-    let mut applied = Applied {
-        outcome: Outcome::default(),
-        now: Vec::new(),
-    };
+    let mut applied = Applied { outcome: Outcome::default(), now: Vec::new() };
     for (target, result) in results {
         match result {
             Ok(now) => {
@@ -81,11 +72,7 @@ async fn carry_out(
     bodies: &BTreeMap<ObjectKind, Vec<u8>>,
 ) -> Vec<Written> {
     let Steps { writes, releases } = steps;
-    let target = |kind| Target {
-        kind,
-        name: name.to_owned(),
-        namespace: namespace.to_owned(),
-    };
+    let target = |kind| Target { kind, name: name.to_owned(), namespace: namespace.to_owned() };
     let mut done = Vec::new();
     for (kind, why) in writes {
         let target = target(*kind);
@@ -108,41 +95,28 @@ async fn carry_out(
 /// (<https://kubernetes.io/docs/reference/using-api/server-side-apply/>). Field validation is left out: the body is our
 /// own, and checking it doubles the server's work.
 async fn patch(client: &Client, target: &Target, body: Vec<u8>) -> Result<Observed, Failure> {
-    let query = format!(
-        "?fieldManager={}&force=true&fieldValidation=Ignore",
-        api::FIELD_MANAGER
-    );
-    let answer: PartialObjectMeta<ConfigMap> = send(
-        client,
-        Method::PATCH,
-        target,
-        &query,
-        "application/apply-patch+yaml",
-        body,
-    )
-    .await
-    .map_err(|error| explain("patch", target, error))?;
+    let query = format!("?fieldManager={}&force=true&fieldValidation=Ignore", api::FIELD_MANAGER);
+    let answer: PartialObjectMeta<ConfigMap> =
+        send(client, Method::PATCH, target, &query, "application/apply-patch+yaml", body)
+            .await
+            .map_err(|error| explain("patch", target, error))?;
     Ok(Observed::read(&answer.metadata))
 }
 
 async fn release(client: &Client, target: &Target, how: &Release) -> Result<(), Failure> {
     match how {
         Release::HandOver => {
-            let nothing = json!({ "apiVersion": "v1", "kind": target.kind.as_str(), "metadata": { "name": target.name } });
+            let nothing =
+                json!({ "apiVersion": "v1", "kind": target.kind.as_str(), "metadata": { "name": target.name } });
             patch(client, target, serialize(&nothing)).await.map(|_| ())
         }
-        Release::Delete {
-            uid,
-            resource_version,
-        } => {
+        Release::Delete { uid, resource_version } => {
             let preconditions = json!({
                 "apiVersion": "v1", "kind": "DeleteOptions",
                 "preconditions": { "uid": uid, "resourceVersion": resource_version },
             });
             let body = serialize(&preconditions);
-            match send::<IgnoredAny>(client, Method::DELETE, target, "", "application/json", body)
-                .await
-            {
+            match send::<IgnoredAny>(client, Method::DELETE, target, "", "application/json", body).await {
                 Ok(_) => Ok(()),
                 Err(Attempt::Refused(Error::Api(status))) if status.is_not_found() => Ok(()),
                 Err(error) => Err(explain("delete", target, error)),
@@ -164,20 +138,14 @@ async fn send<T: DeserializeOwned>(
     content_type: &str,
     body: Vec<u8>,
 ) -> Result<T, Attempt> {
-    let Target {
-        kind,
-        name,
-        namespace,
-    } = target;
+    let Target { kind, name, namespace } = target;
     let plural = match kind {
         ObjectKind::ConfigMap => "configmaps",
         ObjectKind::Secret => "secrets",
     };
     let request = Request::builder()
         .method(method)
-        .uri(format!(
-            "/api/v1/namespaces/{namespace}/{plural}/{name}{query}"
-        ))
+        .uri(format!("/api/v1/namespaces/{namespace}/{plural}/{name}{query}"))
         .header(header::CONTENT_TYPE, content_type)
         .header(header::ACCEPT, METADATA_ONLY)
         .body(body)
@@ -193,32 +161,19 @@ fn explain(verb: &str, target: &Target, error: Attempt) -> Failure {
         Attempt::TimedOut => format!("no answer within {} s", TIMEOUT.as_secs()),
         Attempt::Refused(Error::Api(status)) => {
             let terminating = |details: &kube::core::response::StatusDetails| {
-                details
-                    .causes
-                    .iter()
-                    .any(|cause| cause.reason == "NamespaceTerminating")
+                details.causes.iter().any(|cause| cause.reason == "NamespaceTerminating")
             };
-            let absent =
-                |details: &kube::core::response::StatusDetails| details.kind == "namespaces";
+            let absent = |details: &kube::core::response::StatusDetails| details.kind == "namespaces";
             let details = status.details.as_ref();
-            if details.is_some_and(terminating)
-                || (status.is_not_found() && details.is_some_and(absent))
-            {
+            if details.is_some_and(terminating) || (status.is_not_found() && details.is_some_and(absent)) {
                 return Failure::NamespaceGone;
             }
             status.message.clone()
         }
         Attempt::Refused(error) => error.to_string(),
     };
-    let Target {
-        kind,
-        name,
-        namespace,
-    } = target;
-    Failure::Other(format!(
-        "failed to {verb} {} {namespace}/{name}: {cause}",
-        kind.as_str()
-    ))
+    let Target { kind, name, namespace } = target;
+    Failure::Other(format!("failed to {verb} {} {namespace}/{name}: {cause}", kind.as_str()))
 }
 
 fn serialize(manifest: &serde_json::Value) -> Vec<u8> {

@@ -74,13 +74,7 @@ impl Contents {
 
     /// An object is there in this version; what was read of an older one is out of date.
     pub(super) fn saw(&mut self, key: &SourceKey, version: Version) {
-        self.0
-            .entry(key.clone())
-            .or_insert(Held {
-                version,
-                content: None,
-            })
-            .version = version;
+        self.0.entry(key.clone()).or_insert(Held { version, content: None }).version = version;
     }
 
     /// An object is gone.
@@ -91,16 +85,12 @@ impl Contents {
     /// The objects that a Bundle reads and that are not in memory as they are now.
     pub(super) fn unread(&self, intent: &Intent, world: &World) -> Vec<(SourceKey, Wanted)> {
         let read = world.sources.iter().filter(|((kind, name), object)| {
-            intent
-                .object_sources()
-                .any(|source| source.reads(*kind, name, &object.labels))
+            intent.object_sources().any(|source| source.reads(*kind, name, &object.labels))
         });
         read.filter_map(|(key, object)| {
             let wanted = Wanted::of(world, key, object);
             let content = |held: &Held| {
-                held.content
-                    .as_ref()
-                    .is_some_and(|(version, kept)| *version >= held.version && kept.covers(&wanted))
+                held.content.as_ref().is_some_and(|(version, kept)| *version >= held.version && kept.covers(&wanted))
             };
             let fresh = self.0.get(key).is_some_and(content);
             (!fresh).then(|| (key.clone(), wanted))
@@ -118,13 +108,7 @@ impl Contents {
     /// Forgets reads that failed, so that they are tried again.
     pub(super) fn forget_unreadable(&mut self, world: &World) {
         for (key, held) in &mut self.0 {
-            if matches!(
-                world.sources.get(key),
-                Some(SourceObject {
-                    content: Content::Unreadable(_),
-                    ..
-                })
-            ) {
+            if matches!(world.sources.get(key), Some(SourceObject { content: Content::Unreadable(_), .. })) {
                 held.content = None;
             }
         }
@@ -133,18 +117,15 @@ impl Contents {
     /// Lets go of what no Bundle reads any more.
     pub(super) fn prune(&mut self, world: &mut World) {
         for (key, held) in &mut self.0 {
-            let (Some((_, kept)), Some(object)) = (&mut held.content, world.sources.get(key))
-            else {
+            let (Some((_, kept)), Some(object)) = (&mut held.content, world.sources.get(key)) else {
                 continue;
             };
             let wanted = Wanted::of(world, key, object);
             if wanted.covers(kept) {
                 continue;
             }
-            if let Some(SourceObject {
-                content: Content::Keys(values) | Content::TlsKeys(values),
-                ..
-            }) = world.sources.get_mut(key)
+            if let Some(SourceObject { content: Content::Keys(values) | Content::TlsKeys(values), .. }) =
+                world.sources.get_mut(key)
             {
                 values.retain(|name, _| wanted.includes(name, false));
             }

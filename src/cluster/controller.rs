@@ -60,12 +60,7 @@ struct Finished {
 impl Controller {
     /// A controller for the world's settings. `ready` becomes true once all watches have delivered their lists.
     #[must_use]
-    pub fn new(
-        client: Client,
-        trust_namespace: &str,
-        world: World,
-        ready: Arc<AtomicBool>,
-    ) -> Self {
+    pub fn new(client: Client, trust_namespace: &str, world: World, ready: Arc<AtomicBool>) -> Self {
         let watches = watch::needed(&world.settings);
         Self {
             publisher: Publisher::new(client.clone()),
@@ -112,18 +107,8 @@ impl Controller {
                 let touched = self.state.hear(&watch, event);
                 self.enqueue(touched);
                 if self.state.is_ready() && !self.ready.swap(true, Ordering::Relaxed) {
-                    let World {
-                        intents,
-                        namespaces,
-                        targets,
-                        ..
-                    } = &self.state.world;
-                    info!(
-                        bundles = intents.len(),
-                        namespaces = namespaces.len(),
-                        targets = targets.len(),
-                        "ready"
-                    );
+                    let World { intents, namespaces, targets, .. } = &self.state.world;
+                    info!(bundles = intents.len(), namespaces = namespaces.len(), targets = targets.len(), "ready");
                 }
             }
             Err(error) => warn!(?watch, "watch interrupted: {error}"),
@@ -137,18 +122,12 @@ impl Controller {
     }
 
     fn wake(&mut self, now: Instant) {
-        let due: Vec<_> = self
-            .timers
-            .extract_if(.., |_, at| *at <= now)
-            .map(|(name, _)| name)
-            .collect();
+        let due: Vec<_> = self.timers.extract_if(.., |_, at| *at <= now).map(|(name, _)| name).collect();
         for name in due {
             if self.failed.contains_key(&name) {
                 self.state.forget_unreadable();
             }
-            self.queue
-                .entry(name)
-                .or_insert_with(|| "time passed".to_owned());
+            self.queue.entry(name).or_insert_with(|| "time passed".to_owned());
         }
     }
 
@@ -157,10 +136,7 @@ impl Controller {
         if !self.state.is_ready() {
             return;
         }
-        let waiting: Vec<_> = self
-            .queue
-            .extract_if(.., |name, _| !self.busy.contains(name))
-            .collect();
+        let waiting: Vec<_> = self.queue.extract_if(.., |name, _| !self.busy.contains(name)).collect();
         for (name, cause) in waiting {
             self.begin(name, cause);
         }
@@ -170,10 +146,7 @@ impl Controller {
         self.timers.remove(&name);
         let Some(known) = self.state.bundle(&name) else {
             self.failed.remove(&name);
-            info!(
-                bundle = name,
-                cause, "its targets are left to garbage collection"
-            );
+            info!(bundle = name, cause, "its targets are left to garbage collection");
             return;
         };
         if let Some(refusal) = known.invalid.clone() {
@@ -198,30 +171,14 @@ impl Controller {
                 self.publish(name, report, &cause);
             }
             Ok(decision) if decision.plan.is_empty() => {
-                let applied = Applied {
-                    outcome: Outcome::default(),
-                    now: Vec::new(),
-                };
-                self.conclude(
-                    name,
-                    Finished {
-                        intent: Arc::new(intent),
-                        decision,
-                        applied,
-                        cause,
-                    },
-                );
+                let applied = Applied { outcome: Outcome::default(), now: Vec::new() };
+                self.conclude(name, Finished { intent: Arc::new(intent), decision, applied, cause });
             }
             Ok(decision) => {
                 let client = self.client.clone();
                 self.spawn(name, async move {
                     let applied = apply(&client, &intent, &decision.plan).await;
-                    Done::Applied(Box::new(Finished {
-                        intent: Arc::new(intent),
-                        decision,
-                        applied,
-                        cause,
-                    }))
+                    Done::Applied(Box::new(Finished { intent: Arc::new(intent), decision, applied, cause }))
                 });
             }
         }
@@ -271,12 +228,7 @@ impl Controller {
 
     /// Reports what became of a plan.
     fn conclude(&mut self, name: String, finished: Finished) {
-        let Finished {
-            intent,
-            decision,
-            applied,
-            cause,
-        } = finished;
+        let Finished { intent, decision, applied, cause } = finished;
         let now = Timestamp::now();
         let Outcome { written, failures } = &applied.outcome;
         if *written > 0 {
@@ -295,29 +247,15 @@ impl Controller {
         } else {
             self.retry(&name);
         }
-        let Some(known) = self
-            .state
-            .bundle(&name)
-            .filter(|known| known.uid == intent.uid)
-        else {
+        let Some(known) = self.state.bundle(&name).filter(|known| known.uid == intent.uid) else {
             return;
         };
-        let report = bundle::carried_out(
-            &intent,
-            &self.state.world,
-            &decision,
-            &applied.outcome,
-            &known.seen,
-            now,
-        );
+        let report = bundle::carried_out(&intent, &self.state.world, &decision, &applied.outcome, &known.seen, now);
         self.publish(name, report, &cause);
     }
 
     fn publish(&mut self, name: String, report: Report, cause: &str) {
-        let known = self
-            .state
-            .bundle(&name)
-            .expect("only known Bundles are reported on");
+        let known = self.state.bundle(&name).expect("only known Bundles are reported on");
         let news = known.seen.status != report.status;
         if !news && report.event.is_none() {
             debug!(bundle = name, cause, "nothing to do");
@@ -343,9 +281,7 @@ impl Controller {
     /// After a failure: soon, and then less and less often, but for ever.
     fn retry(&mut self, name: &str) {
         let attempts = self.failed.entry(name.to_owned()).or_default();
-        let delay = Duration::from_millis(500)
-            .saturating_mul(1 << (*attempts).min(10))
-            .min(RETRY_MAX);
+        let delay = Duration::from_millis(500).saturating_mul(1 << (*attempts).min(10)).min(RETRY_MAX);
         *attempts = attempts.saturating_add(1);
         self.timers.insert(name.to_owned(), Instant::now() + delay);
     }
@@ -353,9 +289,7 @@ impl Controller {
     /// At a date, but never too far ahead: clocks are set, machines sleep.
     fn look_again(&mut self, name: &str, at: Option<Timestamp>, now: Timestamp) {
         if let Some(at) = at {
-            let delay = Duration::try_from(at.duration_since(now))
-                .unwrap_or_default()
-                .min(LOOK_AGAIN_MAX);
+            let delay = Duration::try_from(at.duration_since(now)).unwrap_or_default().min(LOOK_AGAIN_MAX);
             self.timers.insert(name.to_owned(), Instant::now() + delay);
         }
     }

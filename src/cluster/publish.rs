@@ -21,14 +21,8 @@ pub(super) struct Publisher {
 impl Publisher {
     /// A publisher that signs events with this process's host name.
     pub(super) fn new(client: Client) -> Self {
-        let reporter = Reporter {
-            controller: REPORTER.to_owned(),
-            instance: None,
-        };
-        Self {
-            bundles: Api::all(client.clone()),
-            events: Recorder::new(client, reporter),
-        }
+        let reporter = Reporter { controller: REPORTER.to_owned(), instance: None };
+        Self { bundles: Api::all(client.clone()), events: Recorder::new(client, reporter) }
     }
 
     /// Writes the status, if it is news, and then the event, if there is one.
@@ -52,11 +46,7 @@ impl Publisher {
                 "status": report.status,
             });
             let params = PatchParams::apply(api::FIELD_MANAGER).force();
-            match self
-                .bundles
-                .patch_status(name, &params, &Patch::Apply(patch))
-                .await
-            {
+            match self.bundles.patch_status(name, &params, &Patch::Apply(patch)).await {
                 Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {
                     return Ok(());
                 }
@@ -66,9 +56,7 @@ impl Publisher {
         if let Some(event) = &report.event {
             let mut about = Bundle::new(name, api::BundleSpec::default());
             about.metadata.uid = Some(uid.to_owned());
-            self.events
-                .publish(&convert(event), &about.object_ref(&()))
-                .await?;
+            self.events.publish(&convert(event), &about.object_ref(&())).await?;
         }
         Ok(())
     }
@@ -76,11 +64,7 @@ impl Publisher {
 
 fn convert(event: &Event) -> events::Event {
     events::Event {
-        type_: if event.warning {
-            EventType::Warning
-        } else {
-            EventType::Normal
-        },
+        type_: if event.warning { EventType::Warning } else { EventType::Normal },
         reason: event.reason.to_string(),
         note: Some(event.note.clone()),
         action: event.action().to_owned(),

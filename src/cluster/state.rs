@@ -7,8 +7,7 @@ use kube::runtime::watcher;
 
 use crate::api;
 use crate::bundle::{
-    Change, Content, Intent, Labels, Namespace, Observed, Refusal, Seen, SourceObject, Target,
-    World, touch,
+    Change, Content, Intent, Labels, Namespace, Observed, Refusal, Seen, SourceObject, Target, World, touch,
 };
 
 use super::contents::{Contents, Read, SourceKey, Version, Wanted};
@@ -61,18 +60,13 @@ impl State {
             trust_namespace: trust_namespace.to_owned(),
             bundles: BTreeMap::new(),
             sources: Contents::default(),
-            watches: watches
-                .iter()
-                .map(|watch| (watch.clone(), Listing::Never))
-                .collect(),
+            watches: watches.iter().map(|watch| (watch.clone(), Listing::Never)).collect(),
         }
     }
 
     /// Whether every watch has delivered its first list: before that, "not there" means nothing.
     pub(super) fn is_ready(&self) -> bool {
-        self.watches
-            .values()
-            .all(|listing| matches!(listing, Listing::Done | Listing::Under(_, true)))
+        self.watches.values().all(|listing| matches!(listing, Listing::Done | Listing::Under(_, true)))
     }
 
     /// What is known of a Bundle.
@@ -93,12 +87,8 @@ impl State {
                 self.remove(&key)
             }
             Init => {
-                let again = !matches!(
-                    self.watches.get(watch),
-                    Some(Listing::Never | Listing::Under(_, false))
-                );
-                self.watches
-                    .insert(watch.clone(), Listing::Under(BTreeSet::new(), again));
+                let again = !matches!(self.watches.get(watch), Some(Listing::Never | Listing::Under(_, false)));
+                self.watches.insert(watch.clone(), Listing::Under(BTreeSet::new(), again));
                 Touched::new()
             }
             InitApply(object) => {
@@ -126,9 +116,8 @@ impl State {
                 self.world.targets.remove(&target);
             }
             Some(now) => {
-                let newer = |old: &Observed| {
-                    Version::parse(&old.resource_version) <= Version::parse(&now.resource_version)
-                };
+                let newer =
+                    |old: &Observed| Version::parse(&old.resource_version) <= Version::parse(&now.resource_version);
                 if self.world.targets.get(&target).is_none_or(newer) {
                     self.world.targets.insert(target, now);
                 }
@@ -152,11 +141,7 @@ impl State {
     pub(super) fn read(&mut self, key: &SourceKey, read: Read) -> Touched {
         match read {
             Read::Gone => return self.remove(&Key::Source(key.clone())),
-            Read::Content {
-                version,
-                wanted,
-                content,
-            } => {
+            Read::Content { version, wanted, content } => {
                 if let Some(object) = self.world.sources.get_mut(key) {
                     object.content = content;
                     self.sources.keep(key, version, wanted);
@@ -172,43 +157,24 @@ impl State {
     }
 
     fn end_of_list(&mut self, watch: &Watch) -> Touched {
-        let Some(Listing::Under(seen, _)) = self.watches.insert(watch.clone(), Listing::Done)
-        else {
+        let Some(Listing::Under(seen, _)) = self.watches.insert(watch.clone(), Listing::Done) else {
             return Touched::new();
         };
-        let gone: Vec<_> = self
-            .keys(watch)
-            .into_iter()
-            .filter(|key| !seen.contains(key))
-            .collect();
+        let gone: Vec<_> = self.keys(watch).into_iter().filter(|key| !seen.contains(key)).collect();
         gone.iter().flat_map(|key| self.remove(key)).collect()
     }
 
     fn keys(&self, watch: &Watch) -> Vec<Key> {
         match watch {
             Watch::Bundles => self.bundles.keys().cloned().map(Key::Bundle).collect(),
-            Watch::Namespaces => self
-                .world
-                .namespaces
-                .keys()
-                .cloned()
-                .map(Key::Namespace)
-                .collect(),
-            Watch::Sources(kind) => self
-                .sources
-                .of_kind(*kind)
-                .cloned()
-                .map(Key::Source)
-                .collect(),
+            Watch::Namespaces => self.world.namespaces.keys().cloned().map(Key::Namespace).collect(),
+            Watch::Sources(kind) => self.sources.of_kind(*kind).cloned().map(Key::Source).collect(),
             Watch::Targets(kind, namespace) => self
                 .world
                 .targets
                 .keys()
                 .filter(|target| {
-                    target.kind == *kind
-                        && namespace
-                            .as_ref()
-                            .is_none_or(|only| *only == target.namespace)
+                    target.kind == *kind && namespace.as_ref().is_none_or(|only| *only == target.namespace)
                 })
                 .cloned()
                 .map(Key::Target)
@@ -220,12 +186,9 @@ impl State {
         match key {
             Key::Bundle(_) | Key::Namespace(_) => Version::default(),
             Key::Source(source) => self.sources.version(source).unwrap_or_default(),
-            Key::Target(target) => self
-                .world
-                .targets
-                .get(target)
-                .map(|found| Version::parse(&found.resource_version))
-                .unwrap_or_default(),
+            Key::Target(target) => {
+                self.world.targets.get(target).map(|found| Version::parse(&found.resource_version)).unwrap_or_default()
+            }
         }
     }
 
@@ -245,8 +208,7 @@ impl State {
                 let now = Observed::read(object.metadata());
                 let old = self.world.targets.get(&target);
                 if old.is_some_and(|old| {
-                    *old == now
-                        || Version::parse(&old.resource_version) >= Version::of(object.metadata())
+                    *old == now || Version::parse(&old.resource_version) >= Version::of(object.metadata())
                 }) {
                     return Touched::new();
                 }
@@ -283,34 +245,19 @@ impl State {
         let (uid, seen, intent) = match bundle {
             Ok(bundle) => {
                 let status = ours(bundle.status.clone().unwrap_or_default());
-                let seen = Seen {
-                    generation: bundle.metadata.generation,
-                    status,
-                };
-                let intent = Intent::parse(&bundle, &self.trust_namespace)
-                    .map_err(|problems| Refusal::invalid_spec(&problems));
+                let seen = Seen { generation: bundle.metadata.generation, status };
+                let intent =
+                    Intent::parse(&bundle, &self.trust_namespace).map_err(|problems| Refusal::invalid_spec(&problems));
                 (bundle.metadata.uid.unwrap_or_default(), seen, intent)
             }
             Err(Unreadable { metadata, cause }) => {
-                let status = self
-                    .bundles
-                    .get(&name)
-                    .map(|known| known.seen.status.clone())
-                    .unwrap_or_default();
-                let seen = Seen {
-                    generation: metadata.generation,
-                    status,
-                };
-                (
-                    metadata.uid.unwrap_or_default(),
-                    seen,
-                    Err(Refusal::unreadable(&cause)),
-                )
+                let status = self.bundles.get(&name).map(|known| known.seen.status.clone()).unwrap_or_default();
+                let seen = Seen { generation: metadata.generation, status };
+                (metadata.uid.unwrap_or_default(), seen, Err(Refusal::unreadable(&cause)))
             }
         };
         let old = self.bundles.get(&name);
-        let same_spec =
-            old.is_some_and(|old| old.uid == uid && old.seen.generation == seen.generation);
+        let same_spec = old.is_some_and(|old| old.uid == uid && old.seen.generation == seen.generation);
         if same_spec && old.is_some_and(|old| old.seen.status == seen.status) {
             return Touched::new();
         }
@@ -344,24 +291,16 @@ impl State {
         }
         let labels = metadata.labels.clone().unwrap_or_default();
         self.sources.saw(key, version);
-        let object = self
-            .world
-            .sources
-            .entry(key.clone())
-            .or_insert_with(|| SourceObject {
-                labels: labels.clone(),
-                content: Content::Unreadable("it was not read yet".to_owned()),
-            });
+        let object = self.world.sources.entry(key.clone()).or_insert_with(|| SourceObject {
+            labels: labels.clone(),
+            content: Content::Unreadable("it was not read yet".to_owned()),
+        });
         let before = std::mem::replace(&mut object.labels, labels.clone());
         self.source_changed(
             key,
             known.map(|_| before),
             Some(labels),
-            if known.is_some() {
-                "changed"
-            } else {
-                "created"
-            },
+            if known.is_some() { "changed" } else { "created" },
         )
     }
 
@@ -385,10 +324,7 @@ impl State {
             Some(after) => self.world.namespaces.insert(name.to_owned(), after),
             None => self.world.namespaces.remove(name),
         };
-        because(
-            touch(&self.world, &change),
-            &format!("namespace {name} {verb}"),
-        )
+        because(touch(&self.world, &change), &format!("namespace {name} {verb}"))
     }
 
     fn source_changed(
@@ -398,41 +334,18 @@ impl State {
         after: Option<Labels>,
         verb: &str,
     ) -> Touched {
-        let cause = format!(
-            "source {} {}/{name} {verb}",
-            kind.as_str(),
-            self.trust_namespace
-        );
-        because(
-            touch(
-                &self.world,
-                &Change::Source {
-                    kind: *kind,
-                    name: name.clone(),
-                    before,
-                    after,
-                },
-            ),
-            &cause,
-        )
+        let cause = format!("source {} {}/{name} {verb}", kind.as_str(), self.trust_namespace);
+        because(touch(&self.world, &Change::Source { kind: *kind, name: name.clone(), before, after }), &cause)
     }
 
     fn target_changed(&self, target: &Target, verb: &str) -> Touched {
-        let cause = format!(
-            "target {} {}/{} {verb}",
-            target.kind.as_str(),
-            target.namespace,
-            target.name
-        );
+        let cause = format!("target {} {}/{} {verb}", target.kind.as_str(), target.namespace, target.name);
         because(touch(&self.world, &Change::Target(target.clone())), &cause)
     }
 }
 
 fn because(names: BTreeSet<String>, cause: &str) -> Touched {
-    names
-        .into_iter()
-        .map(|name| (name, cause.to_owned()))
-        .collect()
+    names.into_iter().map(|name| (name, cause.to_owned())).collect()
 }
 
 fn key(watch: &Watch, metadata: &ObjectMeta) -> Key {
@@ -441,27 +354,17 @@ fn key(watch: &Watch, metadata: &ObjectMeta) -> Key {
         Watch::Bundles => Key::Bundle(name),
         Watch::Namespaces => Key::Namespace(name),
         Watch::Sources(kind) => Key::Source((*kind, name)),
-        Watch::Targets(kind, _) => Key::Target(Target {
-            kind: *kind,
-            name,
-            namespace: metadata.namespace.clone().unwrap_or_default(),
-        }),
+        Watch::Targets(kind, _) => {
+            Key::Target(Target { kind: *kind, name, namespace: metadata.namespace.clone().unwrap_or_default() })
+        }
     }
 }
 
 /// The part of a status that we write, in the order in which we write it.
 fn ours(status: api::BundleStatus) -> api::BundleStatus {
-    let api::BundleStatus {
-        conditions,
-        default_ca_version,
-    } = status;
+    let api::BundleStatus { conditions, default_ca_version } = status;
     let mut conditions = conditions.unwrap_or_default();
-    conditions.retain(|condition| {
-        [api::SYNCED, api::SOURCES_COMPLETE].contains(&condition.type_.as_str())
-    });
+    conditions.retain(|condition| [api::SYNCED, api::SOURCES_COMPLETE].contains(&condition.type_.as_str()));
     conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
-    api::BundleStatus {
-        conditions: Some(conditions),
-        default_ca_version,
-    }
+    api::BundleStatus { conditions: Some(conditions), default_ca_version }
 }

@@ -59,11 +59,7 @@ pub(super) fn needed(settings: &Settings) -> Vec<Watch> {
         match &settings.target_namespaces {
             None => watches.push(Watch::Targets(kind, None)),
             Some(namespaces) => {
-                watches.extend(
-                    namespaces
-                        .iter()
-                        .map(|namespace| Watch::Targets(kind, Some(namespace.clone()))),
-                );
+                watches.extend(namespaces.iter().map(|namespace| Watch::Targets(kind, Some(namespace.clone()))));
             }
         }
     }
@@ -71,15 +67,8 @@ pub(super) fn needed(settings: &Settings) -> Vec<Watch> {
 }
 
 /// Starts the watches. Each one restarts itself, backing off while the API server is away.
-pub(super) fn all(
-    client: &Client,
-    trust_namespace: &str,
-    watches: &[Watch],
-) -> SelectAll<BoxStream<'static, News>> {
-    watches
-        .iter()
-        .map(|watch| start(client.clone(), trust_namespace, watch.clone()))
-        .collect()
+pub(super) fn all(client: &Client, trust_namespace: &str, watches: &[Watch]) -> SelectAll<BoxStream<'static, News>> {
+    watches.iter().map(|watch| start(client.clone(), trust_namespace, watch.clone())).collect()
 }
 
 fn start(client: Client, trust_namespace: &str, watch: Watch) -> BoxStream<'static, News> {
@@ -90,79 +79,49 @@ fn start(client: Client, trust_namespace: &str, watch: Watch) -> BoxStream<'stat
             .default_backoff()
             .map(move |event| {
                 let object = |DeserializeGuard(result)| {
-                    Object::Bundle(Box::new(result.map_err(|invalid| Unreadable {
-                        metadata: invalid.metadata,
-                        cause: invalid.error,
-                    })))
+                    Object::Bundle(Box::new(
+                        result.map_err(|invalid| Unreadable { metadata: invalid.metadata, cause: invalid.error }),
+                    ))
                 };
                 (watch.clone(), event.map(|event| convert(event, object)))
             })
             .boxed(),
-        Watch::Namespaces => metadata(
-            Api::<PartialObjectMeta<Namespace>>::all(client),
-            everything,
-            watch,
-        ),
-        Watch::Sources(ObjectKind::ConfigMap) => metadata(
-            Api::<PartialObjectMeta<ConfigMap>>::namespaced(client, trust_namespace),
-            everything,
-            watch,
-        ),
-        Watch::Sources(ObjectKind::Secret) => metadata(
-            Api::<PartialObjectMeta<Secret>>::namespaced(client, trust_namespace),
-            everything,
-            watch,
-        ),
-        Watch::Targets(ObjectKind::ConfigMap, None) => metadata(
-            Api::<PartialObjectMeta<ConfigMap>>::all(client),
-            labelled,
-            watch,
-        ),
-        Watch::Targets(ObjectKind::Secret, None) => metadata(
-            Api::<PartialObjectMeta<Secret>>::all(client),
-            labelled,
-            watch,
-        ),
-        Watch::Targets(ObjectKind::ConfigMap, Some(namespace)) => metadata(
-            Api::<PartialObjectMeta<ConfigMap>>::namespaced(client, namespace),
-            labelled,
-            watch.clone(),
-        ),
-        Watch::Targets(ObjectKind::Secret, Some(namespace)) => metadata(
-            Api::<PartialObjectMeta<Secret>>::namespaced(client, namespace),
-            labelled,
-            watch.clone(),
-        ),
+        Watch::Namespaces => metadata(Api::<PartialObjectMeta<Namespace>>::all(client), everything, watch),
+        Watch::Sources(ObjectKind::ConfigMap) => {
+            metadata(Api::<PartialObjectMeta<ConfigMap>>::namespaced(client, trust_namespace), everything, watch)
+        }
+        Watch::Sources(ObjectKind::Secret) => {
+            metadata(Api::<PartialObjectMeta<Secret>>::namespaced(client, trust_namespace), everything, watch)
+        }
+        Watch::Targets(ObjectKind::ConfigMap, None) => {
+            metadata(Api::<PartialObjectMeta<ConfigMap>>::all(client), labelled, watch)
+        }
+        Watch::Targets(ObjectKind::Secret, None) => {
+            metadata(Api::<PartialObjectMeta<Secret>>::all(client), labelled, watch)
+        }
+        Watch::Targets(ObjectKind::ConfigMap, Some(namespace)) => {
+            metadata(Api::<PartialObjectMeta<ConfigMap>>::namespaced(client, namespace), labelled, watch.clone())
+        }
+        Watch::Targets(ObjectKind::Secret, Some(namespace)) => {
+            metadata(Api::<PartialObjectMeta<Secret>>::namespaced(client, namespace), labelled, watch.clone())
+        }
     }
 }
 
-fn metadata<K>(
-    api: Api<PartialObjectMeta<K>>,
-    config: watcher::Config,
-    watch: Watch,
-) -> BoxStream<'static, News>
+fn metadata<K>(api: Api<PartialObjectMeta<K>>, config: watcher::Config, watch: Watch) -> BoxStream<'static, News>
 where
-    PartialObjectMeta<K>:
-        Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+    PartialObjectMeta<K>: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
     K: 'static,
 {
     watcher(api, config)
         .default_backoff()
         .map(move |event| {
-            (
-                watch.clone(),
-                event.map(|event| {
-                    convert(event, |object| Object::Metadata(Box::new(object.metadata)))
-                }),
-            )
+            (watch.clone(), event.map(|event| convert(event, |object| Object::Metadata(Box::new(object.metadata)))))
         })
         .boxed()
 }
 
-fn convert<K>(
-    event: watcher::Event<K>,
-    object: impl FnOnce(K) -> Object,
-) -> watcher::Event<Object> {
+fn convert<K>(event: watcher::Event<K>, object: impl FnOnce(K) -> Object) -> watcher::Event<Object> {
     use watcher::Event::{Apply, Delete, Init, InitApply, InitDone};
     match event {
         Apply(inner) => Apply(object(inner)),

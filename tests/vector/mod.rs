@@ -129,7 +129,9 @@ impl Vector {
         let object = match (wanted, object) {
             (true, Some(object)) => object,
             (false, None) => return Ok(()),
-            (_, found) => return Err(format!("{}: {kind} written: {}, expected: {wanted}", self.name, found.is_some())),
+            (_, found) => {
+                return Err(format!("{}: {kind} written: {}, expected: {wanted}", self.name, found.is_some()));
+            }
         };
         for field in ["labels", "annotations", "ownerReferences"] {
             let (ours, theirs) = (&object["metadata"][field], &recorded["metadata"][field]);
@@ -141,7 +143,12 @@ impl Vector {
         for field in ["data", "binaryData"] {
             let (ours, theirs) = (&object[field], &recorded[field]);
             if keys(ours) != keys(theirs) {
-                return Err(format!("{}: {kind} {field} has keys {:?}, recorded {:?}", self.name, keys(ours), keys(theirs)));
+                return Err(format!(
+                    "{}: {kind} {field} has keys {:?}, recorded {:?}",
+                    self.name,
+                    keys(ours),
+                    keys(theirs)
+                ));
             }
             let differs = keys(ours).into_iter().find(|key| Some(key) != sealed.as_ref() && ours[key] != theirs[key]);
             if let Some(key) = differs {

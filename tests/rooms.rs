@@ -1,0 +1,98 @@
+//! Which folder of `src` may name what. Data and imports flow one way; a pure room stays pure.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Words that a room must not contain, and why.
+const FORBIDDEN: &[(&str, &[&str], &str)] = &[
+    ("trust", &["k8s_openapi", "kube::", "crate::api", "crate::bundle"], "certificates know nothing of Kubernetes"),
+    (
+        "trust",
+        &[
+            "tokio",
+            "tracing",
+            "std::env",
+            "std::fs",
+            "TcpStream",
+            "UdpSocket",
+            "SystemTime",
+            "Instant",
+            "Timestamp::now",
+        ],
+        "certificates are a pure function of their input: pass it in",
+    ),
+    (
+        "api",
+        &["tokio", "tracing", "std::env", "std::fs", "kube::Client", "kube::Api", "crate::trust", "crate::bundle"],
+        "the wire types are only types",
+    ),
+    (
+        "bundle",
+        &[
+            "kube::",
+            "tokio",
+            "tracing",
+            "std::env",
+            "std::fs",
+            "TcpStream",
+            "UdpSocket",
+            "SystemTime",
+            "Instant",
+            "Timestamp::now",
+        ],
+        "a decision has no client, no clock and no log: put what it needs into World, or pass `now`",
+    ),
+    (
+        "bundle",
+        &["crate::cluster", "crate::cli", "crate::admin", "crate::default_cas"],
+        "decisions do not know who obeys them",
+    ),
+    ("cluster", &["crate::cli", "crate::admin", "crate::default_cas"], "the cluster side is told what to do by cli"),
+    ("cli", &["kube::Api", "kube::api"], "only the cluster room makes requests"),
+];
+
+#[test]
+fn no_room_imports_what_it_must_not() {
+    let mut found = Vec::new();
+    for (room, words, why) in FORBIDDEN {
+        for file in files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(room)) {
+            let text = fs::read_to_string(&file).expect("a source file is text");
+            for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//")) {
+                for word in words.iter().filter(|word| line.contains(**word)) {
+                    found.push(format!("{}:{}: {word}: {why}", file.display(), index + 1));
+                }
+            }
+        }
+    }
+    assert!(found.is_empty(), "\n{}", found.join("\n"));
+}
+
+#[test]
+fn every_source_file_lives_in_a_known_room() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let rooms = ["api", "trust", "bundle", "cluster", "cli"];
+    let top = ["lib.rs", "main.rs", "admin.rs", "default_cas.rs"];
+    for file in files(&source) {
+        let inside = file.strip_prefix(&source).expect("a file of src");
+        let room = inside.iter().next().expect("a path has a first part").to_string_lossy();
+        assert!(
+            rooms.contains(&&*room) || top.contains(&&*room),
+            "src/{room} is no known room: add it to tests/rooms.rs with what it must not import"
+        );
+    }
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry.expect("a readable folder").path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
