@@ -1,0 +1,39 @@
+# Everything that a developer or CI runs. Needs Rust and Go; nothing else.
+
+.DEFAULT_GOAL := help
+.PHONY: help control-plane build test demo check bench crds
+
+CRD := crds/trust.cert-manager.io_bundles.yaml
+ONCE ?=
+
+help: ## Show this list.
+	@awk -F ': ## ' '/^[a-z-]+: ## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# Prerequisites are on lines of their own, so that `help` finds every target.
+
+control-plane: ## Build etcd, kube-apiserver, kube-controller-manager and kubectl into the user's cache (8 minutes, once).
+	@e2e/control-plane/build
+
+build: ## Build the release binary, target/release/rootcast.
+	cargo build --release --locked --package rootcast --bin rootcast
+
+test: ## Run every test; those that need a cluster start a real control plane.
+test: control-plane build
+	cargo test --locked --workspace
+
+demo: ## Watch rootcast at work in a throwaway control plane; ONCE=1 ends by itself.
+demo: control-plane build
+	@cargo run --locked --quiet --package rootcast-e2e --bin demo -- $(if $(ONCE),--once)
+
+check: ## Check format, lints, documentation and generated files, as CI does.
+	cargo fmt --all -- --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps --document-private-items
+	@cargo run --locked --quiet --bin rootcast -- crds | diff -u $(CRD) - || { echo '$(CRD) is not what the types say: run `make crds`' >&2; exit 1; }
+
+bench: ## Measure the encoders beside those that trust-manager uses.
+	cargo bench --locked --package rootcast
+
+crds: ## Write the CRD anew from the Rust types.
+	cargo run --locked --quiet --bin rootcast -- crds > $(CRD).new
+	mv $(CRD).new $(CRD)
