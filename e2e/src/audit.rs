@@ -86,12 +86,18 @@ impl<'a> Audit<'a> {
     }
 
     /// The end of the log: after every request that was answered before.
+    ///
+    /// # Errors
+    /// When the log cannot be read or stands still.
     pub async fn mark(&self) -> Result<Mark> {
         self.settle().await?;
         Ok(Mark(self.open()?.metadata()?.len()))
     }
 
     /// All requests that were answered since `mark`, by whomever.
+    ///
+    /// # Errors
+    /// As [`Audit::mark`].
     pub async fn since(&self, mark: Mark) -> Result<Vec<Entry>> {
         self.settle().await?;
         self.read(mark)
@@ -99,6 +105,9 @@ impl<'a> Audit<'a> {
 
     /// The writes of one identity since `mark`, granted or not; a write without
     /// effect counts.
+    ///
+    /// # Errors
+    /// As [`Audit::mark`].
     pub async fn writes_by(&self, identity: &str, mark: Mark) -> Result<Vec<Entry>> {
         let mut entries = self.since(mark).await?;
         entries.retain(|entry| entry.user == identity && entry.is_write());
@@ -106,6 +115,9 @@ impl<'a> Audit<'a> {
     }
 
     /// What one identity was denied since `mark`.
+    ///
+    /// # Errors
+    /// As [`Audit::mark`].
     pub async fn denied(&self, identity: &str, mark: Mark) -> Result<Vec<Entry>> {
         self.settle().await?;
         self.denied_so_far(identity, mark)

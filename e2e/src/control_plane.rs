@@ -57,12 +57,18 @@ pub struct ControlPlane {
 
 impl ControlPlane {
     /// Starts a control plane that answers and collects garbage; 3 to 5 seconds
-    /// on 2 cores. Fails when a program was never built or does not get ready.
+    /// on 2 cores.
+    ///
+    /// # Errors
+    /// When a program was never built or does not get ready in 90 seconds.
     pub async fn start() -> Result<Self> {
         Self::start_with(&Options::default()).await
     }
 
     /// [`ControlPlane::start`] with other options.
+    ///
+    /// # Errors
+    /// As [`ControlPlane::start`].
     pub async fn start_with(options: &Options) -> Result<Self> {
         let scratch = Scratch::new()?;
         let pki = Pki::new(scratch.keys()).context("making the control plane's keys")?;
@@ -132,18 +138,26 @@ impl ControlPlane {
     }
 
     /// A new kubeconfig file for a user in some groups.
+    ///
+    /// # Errors
+    /// When it cannot be written.
     pub fn kubeconfig_for(&self, user: &str, groups: &[&str]) -> Result<PathBuf> {
         self.access.kubeconfig(Caller::User(user, groups))
     }
 
     /// Runs kubectl as the administrator, in the workspace's folder, with
-    /// `stdin` as its input, and waits for its end. Any exit code is a success
-    /// here; fails when kubectl cannot be run.
+    /// `stdin` as its input, and waits for its end.
+    ///
+    /// # Errors
+    /// When kubectl cannot be run. Any exit code is a success here.
     pub fn kubectl(&self, args: &[&str], stdin: &str) -> Result<Output> {
         access::kubectl(&self.admin_kubeconfig, args, stdin.as_bytes())
     }
 
-    /// What kubectl prints. Fails, quoting it, when kubectl does.
+    /// What kubectl prints.
+    ///
+    /// # Errors
+    /// When kubectl fails; the error quotes it.
     pub fn kubectl_ok(&self, args: &[&str], stdin: &str) -> Result<String> {
         access::kubectl_ok(&self.admin_kubeconfig, args, stdin.as_bytes())
     }
@@ -171,8 +185,10 @@ impl ControlPlane {
         lock(&self.api_server).signal(Signal::Continue);
     }
 
-    /// Ends the control plane. Fails when the controller's identity was ever
-    /// denied anything.
+    /// Ends the control plane.
+    ///
+    /// # Errors
+    /// When the controller's identity was ever denied anything.
     pub async fn finish(self) -> Result<()> {
         let denied = self.audit().denied(IDENTITY, audit::Mark::default()).await?;
         ensure!(denied.is_empty(), "the controller was denied: {denied:#?}");

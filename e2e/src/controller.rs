@@ -59,6 +59,10 @@ impl<'a> Controller<'a> {
     /// Starts `rootcast controller` with these arguments beside the harness's
     /// own: kubeconfig, ports, no leader election. The product must be
     /// installed. Returns when the controller is ready.
+    ///
+    /// # Errors
+    /// When the release binary does not build, or the controller ends or is not
+    /// ready in 90 seconds.
     pub async fn start(control_plane: &'a ControlPlane, args: &[&str]) -> Result<Self> {
         let mut controller = Self::launch(control_plane, args).await?;
         for _ in 1..PORT_TRIES {
@@ -74,6 +78,9 @@ impl<'a> Controller<'a> {
 
     /// [`Controller::start`] without waiting until it is ready, for those that
     /// never get there.
+    ///
+    /// # Errors
+    /// When the release binary does not build or the product is not installed.
     pub async fn launch(control_plane: &'a ControlPlane, args: &[&str]) -> Result<Self> {
         let binary = release_binary().await?;
         let kubeconfig = kubeconfig(control_plane).await?;
@@ -101,8 +108,10 @@ impl<'a> Controller<'a> {
         })
     }
 
-    /// Waits until the readiness probe succeeds. Fails when the program ends
-    /// before that, with the end of its log.
+    /// Waits until the readiness probe succeeds.
+    ///
+    /// # Errors
+    /// When the program ends before that, with its log, or after 90 seconds.
     pub async fn wait_ready(&mut self) -> Result<()> {
         let began = Instant::now();
         loop {
@@ -119,8 +128,11 @@ impl<'a> Controller<'a> {
         }
     }
 
-    /// Asks it to end (SIGTERM) and waits for that. Fails when it takes over 30
-    /// seconds, or when its identity was denied anything since it started.
+    /// Asks it to end (SIGTERM) and waits for that.
+    ///
+    /// # Errors
+    /// When it takes over 30 seconds, or when its identity was denied anything
+    /// since it started.
     pub async fn stop(mut self) -> Result<Exit> {
         self.program.signal(Signal::Terminate);
         let exit = tokio::time::timeout(Duration::from_secs(30), self.program.ended()).await.with_context(|| {
@@ -134,12 +146,18 @@ impl<'a> Controller<'a> {
     }
 
     /// Kills it (SIGKILL) and waits for its end.
+    ///
+    /// # Errors
+    /// When the operating system does not tell.
     pub async fn kill(mut self) -> Result<Exit> {
         self.program.signal(Signal::Kill);
         self.program.ended().await
     }
 
     /// Waits until it ends by itself.
+    ///
+    /// # Errors
+    /// When the operating system does not tell.
     pub async fn ended(&mut self) -> Result<Exit> {
         self.program.ended().await
     }
@@ -160,11 +178,17 @@ impl<'a> Controller<'a> {
     }
 
     /// Everything it has logged so far.
+    ///
+    /// # Errors
+    /// When the log is gone or is not UTF-8.
     pub fn logs(&self) -> Result<String> {
         fs::read_to_string(self.program.log()).context("reading the controller's log")
     }
 
     /// Its metrics, as text.
+    ///
+    /// # Errors
+    /// As [`http_get`].
     pub async fn metrics(&self) -> Result<String> {
         Ok(http_get(self.metrics, "/metrics").await?.body)
     }
@@ -182,11 +206,17 @@ impl<'a> Controller<'a> {
     }
 
     /// The memory that it has in use now (resident set), in bytes.
+    ///
+    /// # Errors
+    /// When it has ended.
     pub fn rss(&self) -> Result<u64> {
         self.memory("VmRSS:")
     }
 
     /// The most memory that it ever had in use, in bytes.
+    ///
+    /// # Errors
+    /// When it has ended.
     pub fn peak_rss(&self) -> Result<u64> {
         self.memory("VmHWM:")
     }

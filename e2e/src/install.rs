@@ -21,7 +21,7 @@ const CRD: &str = "bundles.trust.cert-manager.io";
 /// Which namespaces' ConfigMaps the controller may write.
 #[derive(Clone, Debug, Default)]
 pub enum TargetScope {
-    /// All of them, through a ClusterRole.
+    /// All of them, through a `ClusterRole`.
     #[default]
     Everywhere,
     /// These, through a Role in each; they are created where missing. The
@@ -40,12 +40,19 @@ pub struct Install {
 
 impl ControlPlane {
     /// Installs the CRD and the permissions for ConfigMap targets everywhere.
+    ///
+    /// # Errors
+    /// As [`ControlPlane::install_with`].
     pub async fn install(&self) -> Result<()> {
         self.install_with(&Install::default()).await
     }
 
     /// Installs the CRD and the named permissions; returns when Bundles can be
     /// created and will be garbage collected.
+    ///
+    /// # Errors
+    /// When the API server refuses a manifest or does not serve the CRD within
+    /// 30 seconds.
     pub async fn install_with(&self, install: &Install) -> Result<()> {
         let Install { scope, secret_targets } = install;
         self.install_crd(&shipped_crds()?).await?;
@@ -72,6 +79,9 @@ impl ControlPlane {
 
     /// Installs a CRD for Bundles, the peer's for instance, in place of what
     /// there is; returns when it is served and Bundles are garbage collected.
+    ///
+    /// # Errors
+    /// As [`ControlPlane::install_with`].
     pub async fn install_crd(&self, yaml: &str) -> Result<()> {
         let crds = Api::<CustomResourceDefinition>::all(self.client());
         let is_new = crds.get_opt(CRD).await?.is_none();
@@ -84,7 +94,11 @@ impl ControlPlane {
         Ok(())
     }
 
-    /// Creates a namespace, or sets labels on one that exists.
+    /// Creates a namespace, or gives one that exists these labels, in place of
+    /// those that it got from here before.
+    ///
+    /// # Errors
+    /// What the API server says.
     pub async fn namespace(&self, name: &str, labels: &[(&str, &str)]) -> Result<Namespace> {
         let labels: serde_json::Map<_, _> =
             labels.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect();

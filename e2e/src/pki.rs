@@ -72,7 +72,7 @@ impl Pki {
         self.issue("client", params)
     }
 
-    /// The pair of keys that signs and checks ServiceAccount tokens: the public
+    /// The pair of keys that signs and checks `ServiceAccount` tokens: the public
     /// one in place of a certificate.
     pub(crate) fn token_keys(&self) -> Result<Identity> {
         let keys = KeyPair::generate()?;

@@ -19,7 +19,10 @@ pub struct Answer {
 }
 
 /// Asks for `path` on a port of this machine, in HTTP/1.0, so that the answer
-/// ends with the connection. Fails when there is no whole answer in 5 seconds.
+/// ends with the connection.
+///
+/// # Errors
+/// When there is no whole answer in 5 seconds.
 pub async fn http_get(port: u16, path: &str) -> Result<Answer> {
     let step = || format!("GET http://127.0.0.1:{port}{path}");
     timeout(Duration::from_secs(5), exchange(port, path)).await.with_context(step)?.with_context(step)

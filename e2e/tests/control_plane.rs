@@ -2,12 +2,14 @@
 //! it is left behind.
 
 use std::{
-    fs,
+    env, fs,
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ServiceAccount};
 use kube::{
     Api, Client, ResourceExt as _,
@@ -16,7 +18,7 @@ use kube::{
 use rootcast_e2e::{ControlPlane, Mark, eventually};
 use serde_json::{Value, from_value, json};
 
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 
 #[tokio::test]
 async fn the_server_answers_with_the_version_that_was_built() -> Result<()> {
@@ -131,7 +133,7 @@ async fn two_control_planes_in_one_process_know_nothing_of_each_other() -> Resul
 async fn nothing_is_left_after_drop() -> Result<()> {
     let control_plane = ControlPlane::start().await?;
     let root = control_plane.logs().parent().context("logs are in a folder")?.to_owned();
-    assert_eq!(programs_of(&root)?.len(), 3, "etcd, the API server, the controller manager");
+    three_programs_run(&root).await;
     drop(control_plane);
     assert!(!root.exists());
     assert_eq!(programs_of(&root)?, [] as [String; 0]);
@@ -150,6 +152,113 @@ async fn the_shipped_manifests_build_and_the_server_accepts_them() -> Result<()>
     }
     control_plane.kubectl_ok(&["apply", "--server-side", "-k", "config/target-namespaces"], "")?;
     control_plane.finish().await
+}
+
+#[tokio::test]
+async fn a_killed_process_leaves_nothing() -> Result<()> {
+    let mut child = child("wait")?;
+    let mut output = BufReader::new(child.stdout.take().context("the output is piped")?);
+    let root = announced_root(&mut output)?;
+    three_programs_run(&root).await;
+    child.kill()?;
+    child.wait()?;
+    eventually("programs and files go", SOON, async || {
+        ensure!(programs_of(&root)?.is_empty(), "programs run");
+        ensure!(!root.exists(), "files are there");
+        Ok(())
+    })
+    .await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_static_that_is_never_dropped_leaves_nothing() -> Result<()> {
+    let mut child = child("share")?;
+    let mut output = BufReader::new(child.stdout.take().context("the output is piped")?);
+    let root = announced_root(&mut output)?;
+    child.wait()?;
+    eventually("programs and files go", SOON, async || {
+        ensure!(programs_of(&root)?.is_empty(), "programs run");
+        ensure!(!root.exists(), "files are there");
+        Ok(())
+    })
+    .await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_panic_leaves_the_logs_and_says_where_they_are() -> Result<()> {
+    let output = child("panic")?.wait_with_output()?;
+    let root = announced_root(&mut output.stdout.as_slice())?;
+    let logs = root.join("logs");
+    let told = format!("the control plane's logs are kept in {}", logs.display());
+    assert!(String::from_utf8(output.stderr)?.contains(&told));
+    eventually("programs and data go", SOON, async || {
+        ensure!(programs_of(&root)?.is_empty(), "programs run");
+        ensure!(!root.join("data").exists() && !root.join("keys").exists(), "data is there");
+        Ok(())
+    })
+    .await;
+    assert!(logs.join("kube-apiserver.log").exists());
+    fs::remove_dir_all(root)?;
+    Ok(())
+}
+
+/// What the tests above start this program again for.
+#[tokio::test]
+#[ignore = "a part of other tests"]
+async fn as_a_child() -> Result<()> {
+    let announce = |control_plane: &ControlPlane| {
+        println!("{ANNOUNCED}{}", control_plane.logs().display());
+    };
+    match env::var(ROLE).as_deref() {
+        Ok("wait") => {
+            let control_plane = ControlPlane::start().await?;
+            announce(&control_plane);
+            std::future::pending::<()>().await;
+        }
+        Ok("share") => announce(ControlPlane::shared().await),
+        Ok("panic") => {
+            let control_plane = ControlPlane::start().await?;
+            announce(&control_plane);
+            panic!("as told");
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+const ROLE: &str = "ROOTCAST_E2E_ROLE";
+const ANNOUNCED: &str = "logs: ";
+
+fn child(role: &str) -> Result<Child> {
+    Command::new(env::current_exe()?)
+        .args(["--ignored", "--exact", "as_a_child", "--nocapture"])
+        .env(ROLE, role)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("starting this program again")
+}
+
+fn announced_root(output: &mut impl BufRead) -> Result<PathBuf> {
+    for line in output.lines() {
+        if let Some((_, logs)) = line?.split_once(ANNOUNCED) {
+            return Ok(Path::new(logs).parent().context("logs are in a folder")?.to_owned());
+        }
+    }
+    bail!("the child announced nothing")
+}
+
+/// etcd, the API server, the controller manager. A program that was just started
+/// is a shell for a moment.
+async fn three_programs_run(root: &Path) {
+    eventually("three programs run", SOON, async || {
+        let programs = programs_of(root)?;
+        ensure!(programs.len() == 3, "{programs:?}");
+        Ok(())
+    })
+    .await;
 }
 
 /// The programs, but for shells, with this folder on their command line.
