@@ -48,11 +48,11 @@ fn outputs(case: &str) -> Vec<Vec<u8>> {
     let Recorded { configmap, secret } = serde_saphyr::from_str(&text).unwrap();
     let decode = |values: BTreeMap<String, String>| values.into_values().map(|value| STANDARD.decode(value).unwrap());
     let mut outputs = Vec::new();
-    for Object { data, binary_data } in configmap {
+    if let Some(Object { data, binary_data }) = configmap {
         outputs.extend(data.into_values().map(String::into_bytes));
         outputs.extend(decode(binary_data));
     }
-    for Object { data, binary_data } in secret {
+    if let Some(Object { data, binary_data }) = secret {
         outputs.extend(decode(data).chain(decode(binary_data)));
     }
     outputs
@@ -101,7 +101,9 @@ fn pem_jks_and_passwordless_pkcs12_are_recorded_byte_for_byte() {
     let mut compared = [0; 3];
     for case in case_names() {
         let outputs = outputs(&case);
-        let Some(text) = outputs.iter().find(|output| output.starts_with(b"-----BEGIN")) else { continue };
+        let Some(text) = outputs.iter().find(|output| output.starts_with(b"-----BEGIN")) else {
+            continue;
+        };
         let anchors = anchors(text);
         let Target { additional_formats } = bundle(&case).target;
         let password = |format: &str, default: &str| {
@@ -149,7 +151,10 @@ fn what_trust_manager_refuses_or_loses_is_refused_with_its_words_and_the_place()
         ("indented-pem", "; a BEGIN or END marker must be whole and alone on its line"),
         ("pem-headers", "; blocks are not permitted to have PEM headers (block 1, line 2)"),
         ("x509-certificate", ": only CERTIFICATE blocks are permitted but found 'X509 CERTIFICATE' (block "),
-        ("trusted-certificate", ": only CERTIFICATE blocks are permitted but found 'TRUSTED CERTIFICATE' (block 2, line 21)"),
+        (
+            "trusted-certificate",
+            ": only CERTIFICATE blocks are permitted but found 'TRUSTED CERTIFICATE' (block 2, line 21)",
+        ),
         ("trailing-der", "; invalid PEM certificate: trailing data, subject \"CN="),
         ("odd-negserial", "; invalid PEM certificate: negative serial number, subject \"CN="),
         ("odd-explicit", "; invalid PEM certificate: explicit or invalid elliptic curve parameters, subject \"CN="),
@@ -181,14 +186,18 @@ fn every_odd_certificate_gets_the_verdict_that_go_gives() {
 #[test]
 fn the_one_known_root_with_a_negative_serial_number_is_left_out_and_others_are_refused() {
     let certs = cases().join("certs");
-    let [mut text, other] = ["rsa", "negserial"].map(|name| std::fs::read(certs.join(name).with_extension("pem")).unwrap());
+    let [mut text, other] =
+        ["rsa", "negserial"].map(|name| std::fs::read(certs.join(name).with_extension("pem")).unwrap());
     text.push(b'\n');
     text.extend_from_slice(include_bytes!("trust_data/ec-acc.pem"));
     let blocks = pem::read(&text).unwrap();
     let verdicts: Vec<_> = blocks.iter().map(|block| block.certificate.as_ref().map_err(ToString::to_string)).collect();
     let [Ok(_), Err(left_out)] = &verdicts[..] else { panic!("{verdicts:?}") };
     assert!(left_out.starts_with("negative serial number, subject \"CN=EC-ACC,"), "{left_out}");
-    assert!(left_out.ends_with("SHA-256 88497f01602f3154246ae28c4d5aef10f1d87ebb76626f4ae0b7f95ba7968799"), "{left_out}");
+    assert!(
+        left_out.ends_with("SHA-256 88497f01602f3154246ae28c4d5aef10f1d87ebb76626f4ae0b7f95ba7968799"),
+        "{left_out}"
+    );
     assert!(pem::read(&other).is_err());
 }
 
@@ -205,7 +214,9 @@ fn a_prefix_of_a_recording_has_all_certificates_up_to_a_block_boundary_or_is_ref
         }
         let mut before = Vec::new();
         for end in 0..=text.len() {
-            let Ok(blocks) = pem::read(&text[..end]) else { continue };
+            let Ok(blocks) = pem::read(&text[..end]) else {
+                continue;
+            };
             let begun = text[..end].windows(11).filter(|window| window == b"-----BEGIN ").count();
             assert_eq!(blocks.len(), begun, "cut off at {end}");
             let certificates: Vec<Anchor> = blocks.into_iter().filter_map(|block| block.certificate.ok()).collect();

@@ -73,16 +73,8 @@ impl Anchor {
         let der = der.into();
         let fingerprint = Fingerprint::of(&der);
         match x509::parse(&der) {
-            Ok(facts) => Ok(Anchor(Arc::new(Parsed {
-                der,
-                fingerprint,
-                facts,
-            }))),
-            Err(flaw) => Err(Malformed {
-                flaw,
-                fingerprint,
-                subject: x509::subject_of(&der),
-            }),
+            Ok(facts) => Ok(Anchor(Arc::new(Parsed { der, fingerprint, facts }))),
+            Err(flaw) => Err(Malformed { flaw, fingerprint, subject: x509::subject_of(&der) }),
         }
     }
 
@@ -135,12 +127,7 @@ impl Eq for Anchor {}
 
 impl fmt::Debug for Anchor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "Anchor({} {:?})",
-            self.fingerprint().short(),
-            self.subject()
-        )
+        write!(f, "Anchor({} {:?})", self.fingerprint().short(), self.subject())
     }
 }
 
@@ -163,10 +150,7 @@ mod tests {
     #[test]
     fn a_fingerprint_prints_as_lower_case_hexadecimal_digits() {
         let empty = Fingerprint::of(b"");
-        assert_eq!(
-            empty.to_string(),
-            "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-        );
+        assert_eq!(empty.to_string(), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
         assert_eq!(empty.short(), "e3b0c442");
     }
 }

@@ -58,11 +58,7 @@ impl Anchors {
             let digits = short(anchor);
             let twin_before = at > 0 && short(&self.0[at - 1]) == digits;
             let twin_after = self.0.get(at + 1).is_some_and(|next| short(next) == digits);
-            let digits = if twin_before || twin_after {
-                anchor.fingerprint().to_string()
-            } else {
-                digits
-            };
+            let digits = if twin_before || twin_after { anchor.fingerprint().to_string() } else { digits };
             (format!("{digits}|{}", anchor.subject()), anchor)
         })
     }

@@ -70,9 +70,7 @@ impl<'a> Reader<'a> {
             }
             let (length, after) = rest.split_at_checked(octets)?;
             rest = after;
-            let length = length
-                .iter()
-                .fold(0, |sum, &octet| sum << 8 | usize::from(octet));
+            let length = length.iter().fold(0, |sum, &octet| sum << 8 | usize::from(octet));
             let minimal = length >= 0x80 && length >> (8 * (octets - 1)) != 0;
             minimal.then_some(length)?
         };
@@ -94,8 +92,7 @@ impl<'a> Reader<'a> {
 
     /// The content of the next element, which must have this tag.
     pub(super) fn content(&mut self, tag: u8) -> Option<&'a [u8]> {
-        self.any()
-            .and_then(|(found, content)| (found == tag).then_some(content))
+        self.any().and_then(|(found, content)| (found == tag).then_some(content))
     }
 
     /// A reader for the content of the next element, which must have this tag.
@@ -105,11 +102,7 @@ impl<'a> Reader<'a> {
 
     /// Like [`enter`](Reader::enter), but nothing is to be read if another element or nothing follows.
     pub(super) fn enter_if(&mut self, tag: u8) -> Option<Reader<'a>> {
-        if self.next_is(tag) {
-            self.enter(tag)
-        } else {
-            Some(Reader(&[]))
-        }
+        if self.next_is(tag) { self.enter(tag) } else { Some(Reader(&[])) }
     }
 
     /// The octets of an INTEGER: at least one, two's complement, minimal.
@@ -148,8 +141,7 @@ impl<'a> Reader<'a> {
     pub(super) fn bits(&mut self) -> Option<(u8, &'a [u8])> {
         let (&unused, octets) = self.content(tag::BIT_STRING)?.split_first()?;
         let last = octets.last().copied().unwrap_or(0);
-        let valid = unused == 0
-            || unused < 8 && !octets.is_empty() && last.trailing_zeros() >= u32::from(unused);
+        let valid = unused == 0 || unused < 8 && !octets.is_empty() && last.trailing_zeros() >= u32::from(unused);
         valid.then_some((unused, octets))
     }
 }
@@ -214,11 +206,8 @@ mod tests {
     #[test]
     fn only_minimal_lengths_and_low_tags_are_read() {
         let long = [&[0x04, 0x81, 0x80][..], &[7; 128]].concat();
-        let accepted: [(&[u8], u8, usize); 3] = [
-            (&[0x04, 0x00], 4, 0),
-            (&[0x30, 0x02, 5, 0], 0x30, 2),
-            (&long, 4, 128),
-        ];
+        let accepted: [(&[u8], u8, usize); 3] =
+            [(&[0x04, 0x00], 4, 0), (&[0x30, 0x02, 5, 0], 0x30, 2), (&long, 4, 128)];
         for (der, tag, length) in accepted {
             let (found, content) = Reader::new(der).any().unwrap();
             assert_eq!((found, content.len()), (tag, length));
@@ -241,10 +230,7 @@ mod tests {
     #[test]
     fn integers_booleans_bit_strings_and_identifiers_have_one_form_each() {
         assert_eq!(Reader::new(&[2, 1, 0]).integer(), Some(&[0][..]));
-        assert_eq!(
-            Reader::new(&[2, 2, 0, 0x80]).integer(),
-            Some(&[0, 0x80][..])
-        );
+        assert_eq!(Reader::new(&[2, 2, 0, 0x80]).integer(), Some(&[0, 0x80][..]));
         for der in [&[2, 0][..], &[2, 2, 0, 1], &[2, 2, 0xff, 0x80]] {
             assert_eq!(Reader::new(der).integer(), None);
         }
@@ -255,17 +241,9 @@ mod tests {
             assert_eq!(Reader::new(der).bits(), None);
         }
         assert_eq!(oid_arcs(&[0x55, 4, 3]), Some(vec![2, 5, 4, 3]));
-        assert_eq!(
-            oid_arcs(&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d]),
-            Some(vec![1, 2, 840, 113_549])
-        );
+        assert_eq!(oid_arcs(&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d]), Some(vec![1, 2, 840, 113_549]));
         assert_eq!(oid_arcs(&[0x88, 0x37]), Some(vec![2, 999]));
-        for content in [
-            &[][..],
-            &[0x55, 0x80, 1],
-            &[0x55, 0x81],
-            &[0x55, 0x90, 0x80, 0x80, 0x80, 0],
-        ] {
+        for content in [&[][..], &[0x55, 0x80, 1], &[0x55, 0x81], &[0x55, 0x90, 0x80, 0x80, 0x80, 0]] {
             assert_eq!(oid_arcs(content), None, "{content:x?}");
         }
     }
@@ -275,20 +253,12 @@ mod tests {
         for length in [0, 1, 127, 128, 255, 256, 65_535, 65_536] {
             let content = vec![9; length];
             let der = element(tag::OCTET_STRING, &[&content]);
-            assert_eq!(
-                Reader::new(&der).content(tag::OCTET_STRING),
-                Some(&content[..])
-            );
+            assert_eq!(Reader::new(&der).content(tag::OCTET_STRING), Some(&content[..]));
         }
         for value in [0, 1, 127, 128, 2048] {
             let der = small_integer(value);
             let octets = Reader::new(&der).integer().unwrap();
-            assert_eq!(
-                octets
-                    .iter()
-                    .fold(0, |sum, &octet| sum << 8 | u16::from(octet)),
-                value
-            );
+            assert_eq!(octets.iter().fold(0, |sum, &octet| sum << 8 | u16::from(octet)), value);
         }
     }
 }

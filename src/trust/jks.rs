@@ -20,16 +20,10 @@ const CERTIFICATE_TYPE: &str = "X509";
 /// do. A Java program has to be given a password beyond ASCII in that form too.
 #[must_use]
 pub fn encode(anchors: &Anchors, password: &Password) -> Vec<u8> {
-    let mut entries: Vec<_> = anchors
-        .aliased()
-        .map(|(alias, anchor)| (lower_case(&alias), anchor))
-        .collect();
+    let mut entries: Vec<_> = anchors.aliased().map(|(alias, anchor)| (lower_case(&alias), anchor)).collect();
     entries.sort_unstable_by(|(left, _), (right, _)| left.cmp(right));
 
-    let size: usize = entries
-        .iter()
-        .map(|(alias, anchor)| alias.len() + anchor.der().len() + 24)
-        .sum();
+    let size: usize = entries.iter().map(|(alias, anchor)| alias.len() + anchor.der().len() + 24).sum();
     let mut out = Vec::with_capacity(size + 32);
     out.extend(MAGIC.to_be_bytes());
     out.extend(VERSION.to_be_bytes());
@@ -49,17 +43,8 @@ pub fn encode(anchors: &Anchors, password: &Password) -> Vec<u8> {
 
 /// SHA-1 over password, a fixed text and everything before it.
 fn integrity(password: &Password, content: &[u8]) -> [u8; 20] {
-    let widened: Vec<u8> = password
-        .reveal()
-        .bytes()
-        .flat_map(|octet| [0, octet])
-        .collect();
-    Sha1::new()
-        .chain_update(widened)
-        .chain_update("Mighty Aphrodite")
-        .chain_update(content)
-        .finalize()
-        .into()
+    let widened: Vec<u8> = password.reveal().bytes().flat_map(|octet| [0, octet]).collect();
+    Sha1::new().chain_update(widened).chain_update("Mighty Aphrodite").chain_update(content).finalize().into()
 }
 
 fn length(length: usize) -> [u8; 4] {
@@ -76,11 +61,7 @@ fn write_text(out: &mut Vec<u8>, text: &str) {
         } else {
             for unit in character.encode_utf16(&mut [0; 2]) {
                 let [high, low] = unit.to_be_bytes();
-                encoded.extend([
-                    0xe0 | high >> 4,
-                    0x80 | (high & 0x0f) << 2 | low >> 6,
-                    0x80 | low & 0x3f,
-                ]);
+                encoded.extend([0xe0 | high >> 4, 0x80 | (high & 0x0f) << 2 | low >> 6, 0x80 | low & 0x3f]);
             }
         }
         if encoded.len() > usize::from(u16::MAX) {
@@ -95,7 +76,5 @@ fn write_text(out: &mut Vec<u8>, text: &str) {
 
 /// Aliases are compared without case: Java and the Go library both store them in lower case, character by character.
 fn lower_case(text: &str) -> String {
-    text.chars()
-        .map(|character| character.to_lowercase().next().unwrap_or(character))
-        .collect()
+    text.chars().map(|character| character.to_lowercase().next().unwrap_or(character)).collect()
 }

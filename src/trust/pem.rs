@@ -96,43 +96,27 @@ pub fn read(text: &[u8]) -> Result<Vec<Block>, PemError> {
     let mut open: Option<Open> = None;
     for (at, line) in text.split(|octet| *octet == b'\n').enumerate() {
         let (number, line) = (at + 1, trim_end(line));
-        let error = |line, cause| PemError {
-            line,
-            block: blocks.len() + 1,
-            cause,
-        };
+        let error = |line, cause| PemError { line, block: blocks.len() + 1, cause };
         open = match (open, Line::read(line)) {
             (None, Line::Text) => None,
-            (None, Line::Begin) => Some(Open {
-                line: number,
-                base64: Vec::new(),
-            }),
+            (None, Line::Begin) => Some(Open { line: number, base64: Vec::new() }),
             (None, Line::End) => return Err(error(number, PemCause::Unopened)),
             (None, Line::Bad(_)) if is_comment(line) => None,
             (_, Line::Bad(cause)) => return Err(error(number, cause)),
             (Some(begun), Line::Begin) => return Err(error(begun.line, PemCause::Unterminated)),
             (Some(mut begun), Line::Text) => {
-                begun
-                    .push(line, number)
-                    .map_err(|cause| error(number, cause))?;
+                begun.push(line, number).map_err(|cause| error(number, cause))?;
                 Some(begun)
             }
             (Some(begun), Line::End) => {
                 let certificate = begun.close().map_err(|cause| error(begun.line, cause))?;
-                blocks.push(Block {
-                    line: begun.line,
-                    certificate,
-                });
+                blocks.push(Block { line: begun.line, certificate });
                 None
             }
         };
     }
     match open {
-        Some(begun) => Err(PemError {
-            line: begun.line,
-            block: blocks.len() + 1,
-            cause: PemCause::Unterminated,
-        }),
+        Some(begun) => Err(PemError { line: begun.line, block: blocks.len() + 1, cause: PemCause::Unterminated }),
         None => Ok(blocks),
     }
 }
@@ -148,33 +132,22 @@ impl Open {
         if number == self.line + 1 && line.contains(&b':') {
             return Err(PemCause::Headers);
         }
-        let visible = line
-            .iter()
-            .filter(|octet| !matches!(octet, b' ' | b'\t' | b'\r'));
+        let visible = line.iter().filter(|octet| !matches!(octet, b' ' | b'\t' | b'\r'));
         let before = self.base64.len();
         self.base64.extend(visible);
-        let is_base64 =
-            |octet: &u8| octet.is_ascii_alphanumeric() || matches!(octet, b'+' | b'/' | b'=');
-        if self.base64[before..].iter().all(is_base64) {
-            Ok(())
-        } else {
-            Err(PemCause::Base64)
-        }
+        let is_base64 = |octet: &u8| octet.is_ascii_alphanumeric() || matches!(octet, b'+' | b'/' | b'=');
+        if self.base64[before..].iter().all(is_base64) { Ok(()) } else { Err(PemCause::Base64) }
     }
 
     fn close(&self) -> Result<Result<Anchor, Rejected>, PemCause> {
         let der = BASE64.decode(&self.base64).map_err(|_| PemCause::Base64)?;
         match Anchor::from_der(der) {
             Ok(anchor) => Ok(Ok(anchor)),
-            Err(Malformed {
-                flaw: why @ Flaw::NegativeSerial,
-                fingerprint,
-                subject: Some(subject),
-            }) if fingerprint.to_string() == EC_ACC => Ok(Err(Rejected {
-                fingerprint,
-                subject,
-                why,
-            })),
+            Err(Malformed { flaw: why @ Flaw::NegativeSerial, fingerprint, subject: Some(subject) })
+                if fingerprint.to_string() == EC_ACC =>
+            {
+                Ok(Err(Rejected { fingerprint, subject, why }))
+            }
             Err(malformed) => Err(PemCause::Certificate(malformed)),
         }
     }
@@ -195,17 +168,9 @@ impl Line {
         }
         let has = |marker: &[u8]| line.windows(marker.len()).any(|window| window == marker);
         if let Some(label) = label(line, BEGIN) {
-            if label == LABEL {
-                Line::Begin
-            } else {
-                Line::Bad(PemCause::Label(label.to_owned()))
-            }
+            if label == LABEL { Line::Begin } else { Line::Bad(PemCause::Label(label.to_owned())) }
         } else if let Some(label) = label(line, END) {
-            if label == LABEL {
-                Line::End
-            } else {
-                Line::Bad(PemCause::Unopened)
-            }
+            if label == LABEL { Line::End } else { Line::Bad(PemCause::Unopened) }
         } else if has(BEGIN) || has(END) {
             Line::Bad(PemCause::Marker)
         } else {
@@ -217,14 +182,9 @@ impl Line {
 /// The label of a marker that has its line for itself.
 fn label<'a>(line: &'a [u8], marker: &[u8]) -> Option<&'a str> {
     const LONGEST: usize = 64;
-    let label = line
-        .strip_prefix(marker)?
-        .strip_prefix(b" ")?
-        .strip_suffix(b"-----")?;
+    let label = line.strip_prefix(marker)?.strip_prefix(b" ")?.strip_suffix(b"-----")?;
     let plain = |octet: &u8| octet.is_ascii_graphic() || *octet == b' ';
-    let label = str::from_utf8(label)
-        .ok()
-        .filter(|label| label.bytes().all(|octet| plain(&octet)))?;
+    let label = str::from_utf8(label).ok().filter(|label| label.bytes().all(|octet| plain(&octet)))?;
     (label.len() <= LONGEST && !label.contains("-----")).then_some(label)
 }
 

@@ -5,6 +5,7 @@
 //! slow derivation of keys is there to prevent.
 
 mod protection;
+mod triple_des;
 
 use super::der::{element, small_integer, tag};
 use super::{Anchors, Password};
@@ -57,10 +58,7 @@ fn data(content: &[u8]) -> Vec<u8> {
 /// `ContentInfo` (RFC 5652, section 3).
 fn content_info(oid: &[u8], content: &[u8]) -> Vec<u8> {
     let oid = element(tag::OID, &[oid]);
-    element(
-        tag::SEQUENCE,
-        &[&oid, &element(tag::explicit(0), &[content])],
-    )
+    element(tag::SEQUENCE, &[&oid, &element(tag::explicit(0), &[content])])
 }
 
 /// `SafeContents`, section 4.2: one certificate bag per anchor.
@@ -70,10 +68,7 @@ fn safe_contents(anchors: &Anchors) -> Vec<u8> {
     let bags: Vec<Vec<u8>> = anchors
         .aliased()
         .map(|(alias, anchor)| {
-            let name = attribute(
-                oid::FRIENDLY_NAME,
-                &element(tag::BMP_STRING, &[&bmp(&alias)]),
-            );
+            let name = attribute(oid::FRIENDLY_NAME, &element(tag::BMP_STRING, &[&bmp(&alias)]));
             cert_bag(anchor.der(), &[&trusted, &name])
         })
         .collect();
@@ -84,26 +79,13 @@ fn safe_contents(anchors: &Anchors) -> Vec<u8> {
 /// `SafeBag` with a `CertBag`, section 4.2.3. The attributes have to be given in DER's order.
 fn cert_bag(der: &[u8], attributes: &[&[u8]]) -> Vec<u8> {
     let certificate = element(tag::explicit(0), &[&element(tag::OCTET_STRING, &[der])]);
-    let bag = element(
-        tag::SEQUENCE,
-        &[&element(tag::OID, &[oid::X509_CERTIFICATE]), &certificate],
-    );
+    let bag = element(tag::SEQUENCE, &[&element(tag::OID, &[oid::X509_CERTIFICATE]), &certificate]);
     let bag = element(tag::explicit(0), &[&bag]);
-    element(
-        tag::SEQUENCE,
-        &[
-            &element(tag::OID, &[oid::CERT_BAG]),
-            &bag,
-            &element(tag::SET, attributes),
-        ],
-    )
+    element(tag::SEQUENCE, &[&element(tag::OID, &[oid::CERT_BAG]), &bag, &element(tag::SET, attributes)])
 }
 
 fn attribute(oid: &[u8], value: &[u8]) -> Vec<u8> {
-    element(
-        tag::SEQUENCE,
-        &[&element(tag::OID, &[oid]), &element(tag::SET, &[value])],
-    )
+    element(tag::SEQUENCE, &[&element(tag::OID, &[oid]), &element(tag::SET, &[value])])
 }
 
 /// UTF-16, big-endian: what Java and OpenSSL read where section B.1 says `BMPString`.
@@ -121,9 +103,7 @@ mod oid {
     /// `friendlyName` (RFC 2985).
     pub(super) const FRIENDLY_NAME: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 9, 20];
     /// Oracle's `trustedKeyUsage`, 2.16.840.1.113894.746875.1.1, without which Java ignores a certificate.
-    pub(super) const JAVA_TRUSTED_KEY_USAGE: &[u8] = &[
-        0x60, 0x86, 0x48, 1, 0x86, 0xf9, 0x66, 0xad, 0xca, 0x7b, 1, 1,
-    ];
+    pub(super) const JAVA_TRUSTED_KEY_USAGE: &[u8] = &[0x60, 0x86, 0x48, 1, 0x86, 0xf9, 0x66, 0xad, 0xca, 0x7b, 1, 1];
     /// `anyExtendedKeyUsage` (RFC 5280).
     pub(super) const ANY_EXTENDED_KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x25, 0];
 }

@@ -7,6 +7,7 @@ use sha1::Sha1;
 use sha2::digest::block_api::BlockSizeUser;
 use sha2::{Digest, Sha256};
 
+use super::triple_des::TripleDes;
 use super::{Profile, bmp, content_info, element, small_integer, tag};
 use crate::trust::{Anchors, Password};
 
@@ -23,71 +24,39 @@ pub(super) struct Protection<'a> {
 impl Protection<'_> {
     pub(super) fn new(profile: Profile, password: &Password) -> Protection<'_> {
         let bmp = [bmp(password.reveal()), vec![0, 0]].concat();
-        Protection {
-            profile,
-            password,
-            bmp,
-        }
+        Protection { profile, password, bmp }
     }
 
     /// A `ContentInfo` of type `encryptedData` (RFC 5652, section 8).
     pub(super) fn encrypt(&self, plain: &[u8], salts: &Salts) -> Vec<u8> {
         let (algorithm, cipher) = match self.profile {
             Profile::LegacyRc2 => {
-                let (algorithm, [key, iv]) = self.pbes1(oid::RC2_40, salts, [5, 8]);
-                (
-                    algorithm,
-                    cbc(rc2::Rc2::new_with_eff_key_len(&key, 40), &iv, plain),
-                )
+                let (algorithm, key, iv) = self.pbes1::<5>(oid::RC2_40, salts);
+                (algorithm, cbc(rc2::Rc2::new_with_eff_key_len(&key, 40), &iv, plain))
             }
             Profile::LegacyDes => {
-                let (algorithm, [key, iv]) = self.pbes1(oid::TRIPLE_DES, salts, [24, 8]);
-                (
-                    algorithm,
-                    cbc(
-                        des::TdesEde3::new_from_slice(&key).expect("24 octets"),
-                        &iv,
-                        plain,
-                    ),
-                )
+                let (algorithm, key, iv) = self.pbes1(oid::TRIPLE_DES, salts);
+                (algorithm, TripleDes::new(&key).encrypt(iv, plain))
             }
             Profile::Modern2023 => {
                 let Salts { encryption: salt, iv, mac: _ } = salts;
                 let password = self.password.reveal().as_bytes();
-                let key =
-                    pbkdf2::pbkdf2_hmac_array::<Sha256, 32>(password, salt, ITERATIONS.into());
-                (
-                    pbes2(salt, iv),
-                    cbc(aes::Aes256::new(&key.into()), iv, plain),
-                )
+                let key = pbkdf2::pbkdf2_hmac_array::<Sha256, 32>(password, salt, ITERATIONS.into());
+                (pbes2(salt, iv), cbc(aes::Aes256::new(&key.into()), iv, plain))
             }
         };
         let kind = element(tag::OID, &[super::oid::DATA]);
-        let info = element(
-            tag::SEQUENCE,
-            &[&kind, &algorithm, &element(tag::context(0), &[&cipher])],
-        );
-        content_info(
-            oid::ENCRYPTED_DATA,
-            &element(tag::SEQUENCE, &[&small_integer(0), &info]),
-        )
+        let info = element(tag::SEQUENCE, &[&kind, &algorithm, &element(tag::context(0), &[&cipher])]);
+        content_info(oid::ENCRYPTED_DATA, &element(tag::SEQUENCE, &[&small_integer(0), &info]))
     }
 
-    /// The algorithm, and key and initialisation vector of the given lengths in octets.
-    fn pbes1(
-        &self,
-        algorithm: &[u8],
-        salts: &Salts,
-        [key, iv]: [usize; 2],
-    ) -> (Vec<u8>, [Vec<u8>; 2]) {
+    /// The algorithm, the key and the initialisation vector.
+    fn pbes1<const KEY: usize>(&self, algorithm: &[u8], salts: &Salts) -> (Vec<u8>, [u8; KEY], [u8; 8]) {
         let salt = legacy(&salts.encryption);
-        let derive =
-            |purpose, length| derive::<Sha1>(purpose, &self.bmp, salt, ITERATIONS, length);
         let parameters = element(tag::SEQUENCE, &[&octets(salt), &small_integer(ITERATIONS)]);
-        (
-            identifier(algorithm, &parameters),
-            [derive(Purpose::Key, key), derive(Purpose::Iv, iv)],
-        )
+        let key = derive::<Sha1, KEY>(Purpose::Key, &self.bmp, salt, ITERATIONS);
+        let iv = derive::<Sha1, 8>(Purpose::Iv, &self.bmp, salt, ITERATIONS);
+        (identifier(algorithm, &parameters), key, iv)
     }
 
     /// `MacData` (RFC 7292, section 4) over the authenticated safe.
@@ -95,30 +64,17 @@ impl Protection<'_> {
         let (digest, algorithm, salt, iterations) = match self.profile {
             Profile::LegacyRc2 | Profile::LegacyDes => {
                 let salt = legacy(&salts.mac);
-                let key = derive::<Sha1>(Purpose::Mac, &self.bmp, salt, 1, 20);
+                let key = derive::<Sha1, 20>(Purpose::Mac, &self.bmp, salt, 1);
                 // One iteration is the default and therefore not written.
-                (
-                    hmac::<Hmac<Sha1>>(&key, safe),
-                    oid::SHA1,
-                    salt,
-                    vec![],
-                )
+                (hmac::<Hmac<Sha1>>(&key, safe), oid::SHA1, salt, vec![])
             }
             Profile::Modern2023 => {
                 let salt = &salts.mac[..];
-                let key = derive::<Sha256>(Purpose::Mac, &self.bmp, salt, ITERATIONS, 32);
-                (
-                    hmac::<Hmac<Sha256>>(&key, safe),
-                    oid::SHA256,
-                    salt,
-                    small_integer(ITERATIONS),
-                )
+                let key = derive::<Sha256, 32>(Purpose::Mac, &self.bmp, salt, ITERATIONS);
+                (hmac::<Hmac<Sha256>>(&key, safe), oid::SHA256, salt, small_integer(ITERATIONS))
             }
         };
-        let digest = element(
-            tag::SEQUENCE,
-            &[&identifier(algorithm, &[]), &octets(&digest)],
-        );
+        let digest = element(tag::SEQUENCE, &[&identifier(algorithm, &[]), &octets(&digest)]);
         element(tag::SEQUENCE, &[&digest, &octets(salt), &iterations])
     }
 }
@@ -140,7 +96,11 @@ impl Salts {
             }
             *mac.finalize().into_bytes().first_chunk().expect("of 32 octets")
         };
-        Salts { encryption: draw("pkcs12 encryption salt"), iv: draw("pkcs12 initialisation vector"), mac: draw("pkcs12 mac salt") }
+        Salts {
+            encryption: draw("pkcs12 encryption salt"),
+            iv: draw("pkcs12 initialisation vector"),
+            mac: draw("pkcs12 mac salt"),
+        }
     }
 }
 
@@ -156,38 +116,28 @@ enum Purpose {
     Mac = 3,
 }
 
-/// The key derivation of RFC 7292, section B.2; `length` in octets.
-fn derive<D: Digest + BlockSizeUser>(
+/// The key derivation of RFC 7292, section B.2.
+fn derive<D: Digest + BlockSizeUser, const N: usize>(
     purpose: Purpose,
     password: &[u8],
     salt: &[u8],
     iterations: u16,
-    length: usize,
-) -> Vec<u8> {
+) -> [u8; N] {
     let block = D::block_size();
     let fill = |octets: &[u8]| -> Vec<u8> {
-        octets
-            .iter()
-            .copied()
-            .cycle()
-            .take(octets.len().next_multiple_of(block))
-            .collect()
+        octets.iter().copied().cycle().take(octets.len().next_multiple_of(block)).collect()
     };
+    let mut input = [salt, password].map(fill).concat();
     let diversifier = vec![purpose as u8; block];
-    let mut input = [fill(salt), fill(password)].concat();
-    let mut out = Vec::with_capacity(length + block);
+    let mut out = Vec::with_capacity(N + block);
     loop {
-        let mut digest = D::new()
-            .chain_update(&diversifier)
-            .chain_update(&input)
-            .finalize();
+        let mut digest = D::new().chain_update(&diversifier).chain_update(&input).finalize();
         for _ in 1..iterations {
             digest = D::digest(&digest);
         }
         out.extend_from_slice(&digest);
-        if out.len() >= length {
-            out.truncate(length);
-            return out;
+        if let Some(key) = out.first_chunk() {
+            return *key;
         }
         let addend: Vec<u8> = digest.iter().copied().cycle().take(block).collect();
         for number in input.chunks_exact_mut(block) {
@@ -219,14 +169,8 @@ fn cbc<C: BlockCipherEncrypt>(cipher: C, iv: &[u8], plain: &[u8]) -> Vec<u8> {
 /// `PBES2-params` (RFC 8018, section A.4) with PBKDF2 under HMAC-SHA256 and AES-256-CBC.
 fn pbes2(salt: &[u8], iv: &[u8]) -> Vec<u8> {
     let pseudo_random = identifier(oid::HMAC_SHA256, &[]);
-    let kdf = element(
-        tag::SEQUENCE,
-        &[&octets(salt), &small_integer(ITERATIONS), &pseudo_random],
-    );
-    let (kdf, scheme) = (
-        identifier(oid::PBKDF2, &kdf),
-        identifier(oid::AES256_CBC, &octets(iv)),
-    );
+    let kdf = element(tag::SEQUENCE, &[&octets(salt), &small_integer(ITERATIONS), &pseudo_random]);
+    let (kdf, scheme) = (identifier(oid::PBKDF2, &kdf), identifier(oid::AES256_CBC, &octets(iv)));
     identifier(oid::PBES2, &element(tag::SEQUENCE, &[&kdf, &scheme]))
 }
 

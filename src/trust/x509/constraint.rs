@@ -11,8 +11,7 @@ pub(super) fn check(mut value: Reader<'_>) -> Option<()> {
     let mut fields = value.enter(tag::SEQUENCE)?;
     let permitted = fields.enter_if(tag::explicit(0))?;
     let excluded = fields.enter_if(tag::explicit(1))?;
-    let complete =
-        value.is_empty() && fields.is_empty() && !(permitted.is_empty() && excluded.is_empty());
+    let complete = value.is_empty() && fields.is_empty() && !(permitted.is_empty() && excluded.is_empty());
     complete.then_some(())?;
     [permitted, excluded].into_iter().try_for_each(subtree_list)
 }
@@ -26,11 +25,7 @@ fn subtree_list(mut list: Reader<'_>) -> Option<()> {
             general_name::IP => is_network(base),
             general_name::EMAIL => {
                 let text = text()?;
-                if text.contains('@') {
-                    is_mailbox(text)
-                } else {
-                    uri::is_domain(text, true)
-                }
+                if text.contains('@') { is_mailbox(text) } else { uri::is_domain(text, true) }
             }
             general_name::URI => {
                 let text = text()?;
@@ -46,15 +41,8 @@ fn subtree_list(mut list: Reader<'_>) -> Option<()> {
 /// An address and a mask of the same length whose ones come first.
 fn is_network(base: &[u8]) -> bool {
     let mask = match base.len() {
-        8 => {
-            base[4..]
-                .iter()
-                .fold(0, |mask, octet| mask << 8 | u128::from(*octet))
-                << 96
-        }
-        32 => base[16..]
-            .iter()
-            .fold(0, |mask, octet| mask << 8 | u128::from(*octet)),
+        8 => base[4..].iter().fold(0, |mask, octet| mask << 8 | u128::from(*octet)) << 96,
+        32 => base[16..].iter().fold(0, |mask, octet| mask << 8 | u128::from(*octet)),
         _ => return false,
     };
     mask.leading_ones() == mask.count_ones()
@@ -66,12 +54,9 @@ fn is_mailbox(text: &str) -> bool {
         Some(quoted) => after_quoted(quoted.as_bytes()),
         None => after_atoms(text.as_bytes()),
     };
-    let domain = domain
-        .and_then(|rest| rest.strip_prefix(b"@"))
-        .and_then(|rest| str::from_utf8(rest).ok());
+    let domain = domain.and_then(|rest| rest.strip_prefix(b"@")).and_then(|rest| str::from_utf8(rest).ok());
     domain.is_some_and(|domain| {
-        let graphic =
-            |label: &str| !label.is_empty() && label.bytes().all(|octet| octet.is_ascii_graphic());
+        let graphic = |label: &str| !label.is_empty() && label.bytes().all(|octet| octet.is_ascii_graphic());
         domain.is_empty() || domain.split('.').all(graphic)
     })
 }
@@ -106,9 +91,7 @@ fn after_atoms(text: &[u8]) -> Option<&[u8]> {
             _ => break,
         };
     }
-    let dotted = local
-        .split(|octet| *octet == b'.')
-        .all(|atom| !atom.is_empty());
+    let dotted = local.split(|octet| *octet == b'.').all(|atom| !atom.is_empty());
     dotted.then_some(rest)
 }
 

@@ -22,9 +22,7 @@ pub(super) fn check(tbs: &mut Reader<'_>) -> Result<bool, Flaw> {
     if !tbs.next_is(tag::explicit(3)) {
         return Ok(false);
     }
-    let list = tbs
-        .enter(tag::explicit(3))
-        .and_then(|mut explicit| explicit.enter(tag::SEQUENCE));
+    let list = tbs.enter(tag::explicit(3)).and_then(|mut explicit| explicit.enter(tag::SEQUENCE));
     let mut list = list.ok_or(Flaw::Malformed("extensions"))?;
     let mut seen = HashSet::new();
     let mut is_ca = false;
@@ -35,8 +33,7 @@ pub(super) fn check(tbs: &mut Reader<'_>) -> Result<bool, Flaw> {
         }
         match extension.kind() {
             Kind::BasicConstraints => {
-                is_ca = basic_constraints(extension.value)
-                    .ok_or(Flaw::Malformed("basic constraints"))?
+                is_ca = basic_constraints(extension.value).ok_or(Flaw::Malformed("basic constraints"))?;
             }
             Kind::Unknown => {}
             Kind::NeverCritical(name, _) if extension.critical => return Err(Flaw::Critical(name)),
@@ -69,11 +66,7 @@ impl<'a> Extension<'a> {
         let oid = fields.oid()?;
         let critical = fields.next_is(tag::BOOLEAN) && fields.boolean()?;
         let value = fields.enter(tag::OCTET_STRING)?;
-        Some(Extension {
-            oid,
-            critical,
-            value,
-        })
+        Some(Extension { oid, critical, value })
     }
 
     fn kind(&self) -> Kind {
@@ -103,10 +96,7 @@ impl<'a> Extension<'a> {
 
 fn dotted(oid: &[u8]) -> String {
     let arcs = oid_arcs(oid).expect("checked when it was read");
-    arcs.iter()
-        .map(u32::to_string)
-        .collect::<Vec<_>>()
-        .join(".")
+    arcs.iter().map(u32::to_string).collect::<Vec<_>>().join(".")
 }
 
 /// A number of at most 64 bits.
@@ -156,10 +146,7 @@ fn distribution_points(mut value: Reader<'_>) -> Option<()> {
 }
 
 fn authority_key(mut value: Reader<'_>) -> Option<()> {
-    value
-        .enter(tag::SEQUENCE)?
-        .enter_if(tag::context(0))
-        .map(drop)
+    value.enter(tag::SEQUENCE)?.enter_if(tag::context(0)).map(drop)
 }
 
 fn policies(mut value: Reader<'_>) -> Option<()> {
@@ -176,10 +163,7 @@ fn policies(mut value: Reader<'_>) -> Option<()> {
 fn is_minimal_oid(oid: &[u8]) -> bool {
     let ended = |octet: &u8| octet & 0x80 == 0;
     let starts = std::iter::once(&0).chain(oid).zip(oid);
-    oid.last().is_some_and(ended)
-        && starts
-            .into_iter()
-            .all(|(before, octet)| !(ended(before) && *octet == 0x80))
+    oid.last().is_some_and(ended) && starts.into_iter().all(|(before, octet)| !(ended(before) && *octet == 0x80))
 }
 
 fn policy_mappings(mut value: Reader<'_>) -> Option<()> {

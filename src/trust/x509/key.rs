@@ -16,23 +16,13 @@ const ED25519: &[u8] = &[0x2b, 0x65, 0x70];
 pub(super) fn check(algorithm: &Algorithm<'_>, bits: (u8, &[u8])) -> Result<(), Flaw> {
     let octets = right_aligned(bits);
     let (name, valid) = match algorithm.oid {
-        RSA => (
-            "RSA",
-            algorithm.parameters == [5, 0] && is_rsa(&octets).is_some(),
-        ),
+        RSA => ("RSA", algorithm.parameters == [5, 0] && is_rsa(&octets).is_some()),
         DSA => ("DSA", is_dsa(algorithm.parameters, &octets).is_some()),
         EC => ("elliptic curve", curve(algorithm.parameters)?.has(&octets)),
-        ED25519 => (
-            "Ed25519",
-            algorithm.parameters.is_empty() && octets.len() == 32,
-        ),
+        ED25519 => ("Ed25519", algorithm.parameters.is_empty() && octets.len() == 32),
         _ => return Ok(()),
     };
-    if valid {
-        Ok(())
-    } else {
-        Err(Flaw::PublicKey(name))
-    }
+    if valid { Ok(()) } else { Err(Flaw::PublicKey(name)) }
 }
 
 /// The bits as a big-endian number of as many octets.
@@ -41,10 +31,7 @@ fn right_aligned((unused, octets): (u8, &[u8])) -> Vec<u8> {
         return octets.to_vec();
     }
     let previous = std::iter::once(&0).chain(octets);
-    previous
-        .zip(octets)
-        .map(|(before, octet)| before << (8 - unused) | octet >> unused)
-        .collect()
+    previous.zip(octets).map(|(before, octet)| before << (8 - unused) | octet >> unused).collect()
 }
 
 fn positive(octets: &[u8]) -> Option<()> {
@@ -70,10 +57,7 @@ fn is_dsa(parameters: &[u8], octets: &[u8]) -> Option<()> {
 
 fn curve(parameters: &[u8]) -> Result<&'static Curve, Flaw> {
     let oid = Reader::new(parameters).oid().ok_or(Flaw::CurveParameters)?;
-    CURVES
-        .iter()
-        .find(|curve| curve.oid == oid)
-        .ok_or(Flaw::Curve)
+    CURVES.iter().find(|curve| curve.oid == oid).ok_or(Flaw::Curve)
 }
 
 /// A curve y² = x³ - 3x + b over the field of `p`; numbers of `octets` octets.
@@ -86,14 +70,8 @@ struct Curve {
 
 impl Curve {
     fn new(oid: &'static [u8], octets: usize, [p, b]: [&str; 2]) -> Curve {
-        let number =
-            |digits: &str| BigUint::parse_bytes(digits.as_bytes(), 16).expect("hexadecimal digits");
-        Curve {
-            oid,
-            octets,
-            p: number(p),
-            b: number(b),
-        }
+        let number = |digits: &str| BigUint::parse_bytes(digits.as_bytes(), 16).expect("hexadecimal digits");
+        Curve { oid, octets, p: number(p), b: number(b) }
     }
 
     /// Whether this is an uncompressed point (SEC 1, section 2.3.3) on the curve.
@@ -159,18 +137,14 @@ mod tests {
     fn bits_that_end_within_an_octet_are_shifted_to_the_right() {
         assert_eq!(right_aligned((0, &[1, 2])), [1, 2]);
         assert_eq!(right_aligned((4, &[0x12, 0x30])), [0x01, 0x23]);
-        assert_eq!(right_aligned((0, &[])), []);
+        assert!(right_aligned((0, &[])).is_empty());
     }
 
     #[test]
     fn the_base_point_is_on_its_curve_and_a_shifted_one_is_not() {
         let x = "6b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296";
         let y = "4fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5";
-        let number = |digits: &str| {
-            BigUint::parse_bytes(digits.as_bytes(), 16)
-                .unwrap()
-                .to_bytes_be()
-        };
+        let number = |digits: &str| BigUint::parse_bytes(digits.as_bytes(), 16).unwrap().to_bytes_be();
         let mut point = [vec![4], number(x), number(y)].concat();
         assert!(CURVES[1].has(&point));
         assert!(!CURVES[0].has(&point) && !CURVES[1].has(&point[1..]) && !CURVES[1].has(&[]));

@@ -65,24 +65,16 @@ pub enum Flaw {
 /// Parses exactly one certificate.
 pub(super) fn parse(der: &[u8]) -> Result<Facts, Flaw> {
     let mut input = Reader::new(der);
-    let mut certificate = input
-        .enter(tag::SEQUENCE)
-        .ok_or(Flaw::Malformed("certificate"))?;
-    let mut tbs = certificate
-        .enter(tag::SEQUENCE)
-        .ok_or(Flaw::Malformed("tbs certificate"))?;
+    let mut certificate = input.enter(tag::SEQUENCE).ok_or(Flaw::Malformed("certificate"))?;
+    let mut tbs = certificate.enter(tag::SEQUENCE).ok_or(Flaw::Malformed("tbs certificate"))?;
 
     let version = version(&mut tbs)?;
     let serial = tbs.integer().ok_or(Flaw::Malformed("serial number"))?;
     if serial[0] & 0x80 != 0 {
         return Err(Flaw::NegativeSerial);
     }
-    let algorithm = tbs
-        .enter(tag::SEQUENCE)
-        .ok_or(Flaw::Malformed("signature algorithm identifier"))?;
-    let outer_algorithm = certificate
-        .enter(tag::SEQUENCE)
-        .ok_or(Flaw::Malformed("algorithm identifier"))?;
+    let algorithm = tbs.enter(tag::SEQUENCE).ok_or(Flaw::Malformed("signature algorithm identifier"))?;
+    let outer_algorithm = certificate.enter(tag::SEQUENCE).ok_or(Flaw::Malformed("algorithm identifier"))?;
     if algorithm.rest() != outer_algorithm.rest() {
         return Err(Flaw::SignatureAlgorithms);
     }
@@ -106,25 +98,15 @@ pub(super) fn parse(der: &[u8]) -> Result<Facts, Flaw> {
     if !input.is_empty() {
         return Err(Flaw::TrailingData);
     }
-    Ok(Facts {
-        subject: subject.to_string(),
-        not_before,
-        not_after,
-        is_ca,
-    })
+    Ok(Facts { subject: subject.to_string(), not_before, not_after, is_ca })
 }
 
 /// The subject of what may be a flawed certificate, if the way to it is well-formed.
 pub(super) fn subject_of(der: &[u8]) -> Option<String> {
-    let mut tbs = Reader::new(der)
-        .enter(tag::SEQUENCE)?
-        .enter(tag::SEQUENCE)?;
+    let mut tbs = Reader::new(der).enter(tag::SEQUENCE)?.enter(tag::SEQUENCE)?;
     tbs.enter_if(tag::explicit(0))?;
-    let [_serial, _algorithm, _issuer, _validity] =
-        [tbs.any()?, tbs.any()?, tbs.any()?, tbs.any()?];
-    name::parse(&mut tbs, "subject")
-        .ok()
-        .map(|name| name.to_string())
+    let [_serial, _algorithm, _issuer, _validity] = [tbs.any()?, tbs.any()?, tbs.any()?, tbs.any()?];
+    name::parse(&mut tbs, "subject").ok().map(|name| name.to_string())
 }
 
 enum Version {
@@ -150,27 +132,21 @@ fn version(tbs: &mut Reader<'_>) -> Result<Version, Flaw> {
 }
 
 fn validity(tbs: &mut Reader<'_>) -> Result<(i64, i64), Flaw> {
-    let mut validity = tbs
-        .enter(tag::SEQUENCE)
-        .ok_or(Flaw::Malformed("validity"))?;
+    let mut validity = tbs.enter(tag::SEQUENCE).ok_or(Flaw::Malformed("validity"))?;
     Ok((time::parse(&mut validity)?, time::parse(&mut validity)?))
 }
 
 fn public_key(tbs: &mut Reader<'_>) -> Result<(), Flaw> {
     let mut info = tbs.enter(tag::SEQUENCE).ok_or(Flaw::Malformed("spki"))?;
-    let algorithm = info
-        .enter(tag::SEQUENCE)
-        .ok_or(Flaw::Malformed("public key algorithm identifier"))?;
+    let algorithm = info.enter(tag::SEQUENCE).ok_or(Flaw::Malformed("public key algorithm identifier"))?;
     let algorithm = Algorithm::read(algorithm)?;
     let bits = info.bits().ok_or(Flaw::Malformed("subjectPublicKey"))?;
     key::check(&algorithm, bits)
 }
 
 fn unique_identifiers(tbs: &mut Reader<'_>) -> Result<(), Flaw> {
-    tbs.enter_if(tag::context(1))
-        .ok_or(Flaw::Malformed("issuerUniqueID"))?;
-    tbs.enter_if(tag::context(2))
-        .ok_or(Flaw::Malformed("subjectUniqueID"))?;
+    tbs.enter_if(tag::context(1)).ok_or(Flaw::Malformed("issuerUniqueID"))?;
+    tbs.enter_if(tag::context(2)).ok_or(Flaw::Malformed("subjectUniqueID"))?;
     Ok(())
 }
 
@@ -185,11 +161,8 @@ struct Algorithm<'a> {
 impl<'a> Algorithm<'a> {
     fn read(mut content: Reader<'a>) -> Result<Algorithm<'a>, Flaw> {
         let oid = content.oid().ok_or(Flaw::Malformed("OID"))?;
-        let parameters = if content.is_empty() {
-            &[][..]
-        } else {
-            content.any_whole().ok_or(Flaw::Malformed("parameters"))?
-        };
+        let parameters =
+            if content.is_empty() { &[][..] } else { content.any_whole().ok_or(Flaw::Malformed("parameters"))? };
         Ok(Algorithm { oid, parameters })
     }
 }

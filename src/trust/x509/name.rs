@@ -45,10 +45,7 @@ pub(super) fn parse<'a>(input: &mut Reader<'a>, what: &'static str) -> Result<Na
             let mut attribute = set.enter(tag::SEQUENCE).ok_or(malformed.clone())?;
             let oid = attribute.oid().ok_or(malformed.clone())?;
             let (string, content) = attribute.any().ok_or(malformed.clone())?;
-            attributes.push(Attribute {
-                oid,
-                value: text(string, content)?,
-            });
+            attributes.push(Attribute { oid, value: text(string, content)? });
         }
     }
     Ok(Name(attributes))
@@ -63,15 +60,11 @@ fn text(string: u8, content: &[u8]) -> Result<String, Flaw> {
     match string {
         tag::UTF8_STRING => ascii(|_| true, "UTF8String"),
         // '*' and '&' are no printable characters (X.680, section 41.4), but real certificates have them.
-        tag::PRINTABLE_STRING => ascii(
-            |octet| is_printable(octet) || octet == b'*' || octet == b'&',
-            "PrintableString",
-        ),
+        tag::PRINTABLE_STRING => {
+            ascii(|octet| is_printable(octet) || octet == b'*' || octet == b'&', "PrintableString")
+        }
         tag::IA5_STRING => ascii(|octet| octet.is_ascii(), "IA5String"),
-        tag::NUMERIC_STRING => ascii(
-            |octet| octet.is_ascii_digit() || octet == b' ',
-            "NumericString",
-        ),
+        tag::NUMERIC_STRING => ascii(|octet| octet.is_ascii_digit() || octet == b' ', "NumericString"),
         // Read as Latin-1, which is what those who write T.61 strings mean by them.
         tag::T61_STRING => Ok(content.iter().copied().map(char::from).collect()),
         tag::BMP_STRING => bmp(content).ok_or(Flaw::String("BMPString")),
@@ -102,12 +95,8 @@ impl fmt::Display for Name<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut comma = "";
         for (oid, label, repeat) in KNOWN {
-            let mut values: Vec<&str> = self
-                .0
-                .iter()
-                .filter(|found| found.oid == oid)
-                .map(|found| &*found.value)
-                .collect();
+            let mut values: Vec<&str> =
+                self.0.iter().filter(|found| found.oid == oid).map(|found| &*found.value).collect();
             if repeat == Repeat::Last {
                 values.drain(..values.len().saturating_sub(1));
                 values.retain(|value| !value.is_empty());
@@ -119,12 +108,7 @@ impl fmt::Display for Name<'_> {
                 (separator, comma) = ("+", ",");
             }
         }
-        for attribute in self
-            .0
-            .iter()
-            .rev()
-            .filter(|found| KNOWN.iter().all(|(oid, ..)| *oid != found.oid))
-        {
+        for attribute in self.0.iter().rev().filter(|found| KNOWN.iter().all(|(oid, ..)| *oid != found.oid)) {
             f.write_str(comma)?;
             comma = ",";
             let arcs = der::oid_arcs(attribute.oid).expect("checked when it was read");
@@ -132,11 +116,8 @@ impl fmt::Display for Name<'_> {
                 write!(f, "{}{arc}", if at == 0 { "" } else { "." })?;
             }
             f.write_str("=#")?;
-            let string = if attribute.value.bytes().all(is_printable) {
-                tag::PRINTABLE_STRING
-            } else {
-                tag::UTF8_STRING
-            };
+            let string =
+                if attribute.value.bytes().all(is_printable) { tag::PRINTABLE_STRING } else { tag::UTF8_STRING };
             for octet in der::element(string, &[attribute.value.as_bytes()]) {
                 write!(f, "{octet:02x}")?;
             }
@@ -174,11 +155,7 @@ mod tests {
         let sets: Vec<Vec<u8>> = attributes
             .iter()
             .map(|(oid, string, content)| {
-                let pair = [
-                    der::element(tag::OID, &[oid]),
-                    der::element(*string, &[content]),
-                ]
-                .concat();
+                let pair = [der::element(tag::OID, &[oid]), der::element(*string, &[content])].concat();
                 der::element(tag::SET, &[&der::element(tag::SEQUENCE, &[&pair])])
             })
             .collect();
@@ -196,31 +173,16 @@ mod tests {
             (&[], ""),
             (&[(O, 12, b"Acme"), (CN, 12, b"Root")], "CN=Root,O=Acme"),
             (&[(CN, 12, b"Root"), (O, 12, b"Acme")], "CN=Root,O=Acme"),
-            (
-                &[(OU, 12, b"a"), (CN, 12, b"x"), (OU, 12, b"b")],
-                "CN=x,OU=a+OU=b",
-            ),
+            (&[(OU, 12, b"a"), (CN, 12, b"x"), (OU, 12, b"b")], "CN=x,OU=a+OU=b"),
             (&[(CN, 12, b"first"), (CN, 12, b"last")], "CN=last"),
             (&[(CN, 12, b""), (O, 12, b"")], "O="),
             (&[(CN, 12, b" #,+\"\\<>; ")], r#"CN=\ #\,\+\"\\\<\>\;\ "#),
-            (
-                &[(TITLE, 12, b"Dr"), (CN, 12, b"x"), (TITLE, 12, b"*")],
-                "CN=x,2.5.4.12=#0c012a,2.5.4.12=#13024472",
-            ),
-            (
-                &[(CN, 20, b"\xe9\xff"), (O, 30, &[0x01, 0x0c, 0, 0])],
-                "CN=éÿ,O=Č",
-            ),
+            (&[(TITLE, 12, b"Dr"), (CN, 12, b"x"), (TITLE, 12, b"*")], "CN=x,2.5.4.12=#0c012a,2.5.4.12=#13024472"),
+            (&[(CN, 20, b"\xe9\xff"), (O, 30, &[0x01, 0x0c, 0, 0])], "CN=éÿ,O=Č"),
         ];
         for (attributes, text) in table {
             let der = name(attributes);
-            assert_eq!(
-                parse(&mut Reader::new(&der), "name")
-                    .ok()
-                    .unwrap()
-                    .to_string(),
-                text
-            );
+            assert_eq!(parse(&mut Reader::new(&der), "name").ok().unwrap().to_string(), text);
         }
     }
 

@@ -6,11 +6,7 @@ use crate::trust::der::{Reader, tag};
 
 /// Reads the next element as a time: seconds since 1970-01-01T00:00:00Z.
 pub(super) fn parse(input: &mut Reader<'_>) -> Result<i64, Flaw> {
-    let (what, years) = if input.next_is(tag::UTC_TIME) {
-        ("UTCTime", 2)
-    } else {
-        ("GeneralizedTime", 4)
-    };
+    let (what, years) = if input.next_is(tag::UTC_TIME) { ("UTCTime", 2) } else { ("GeneralizedTime", 4) };
     let malformed = Flaw::Malformed(what);
     let (found, content) = input.any().ok_or(malformed.clone())?;
     match found {
@@ -29,12 +25,8 @@ fn seconds(text: &[u8], year_digits: usize) -> Option<i64> {
         (year, _) => year,
     };
     let (month, day, hour, minute, second) = match *rest.as_chunks::<2>().0 {
-        [month, day, hour, minute, second] if rest.len() == 10 => {
-            (month, day, hour, minute, number(&second))
-        }
-        [month, day, hour, minute] if rest.len() == 8 && year_digits == 2 => {
-            (month, day, hour, minute, 0)
-        }
+        [month, day, hour, minute, second] if rest.len() == 10 => (month, day, hour, minute, number(&second)),
+        [month, day, hour, minute] if rest.len() == 8 && year_digits == 2 => (month, day, hour, minute, 0),
         _ => return None,
     };
     let (month, day, hour, minute) = (number(&month), number(&day), number(&hour), number(&minute));
@@ -65,9 +57,7 @@ fn offset(zone: &[u8]) -> Option<i64> {
 }
 
 fn number(digits: &[u8]) -> i64 {
-    digits.iter().fold(0, |sum, digit| {
-        sum * 10 + i64::from(digit.wrapping_sub(b'0'))
-    })
+    digits.iter().fold(0, |sum, digit| sum * 10 + i64::from(digit.wrapping_sub(b'0')))
 }
 
 fn is_leap(year: i64) -> bool {

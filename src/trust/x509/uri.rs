@@ -20,8 +20,7 @@ pub(super) fn is_valid(text: &str) -> bool {
     }
     match rest.strip_prefix("//") {
         Some(authority) if !scheme.is_empty() || !authority.starts_with('/') => {
-            let (authority, path) =
-                authority.split_at(authority.find('/').unwrap_or(authority.len()));
+            let (authority, path) = authority.split_at(authority.find('/').unwrap_or(authority.len()));
             is_authority(scheme, authority) && escapes_are_whole(path)
         }
         _ => escapes_are_whole(rest),
@@ -35,8 +34,7 @@ enum Scheme<'a> {
 }
 
 fn scheme(reference: &str) -> Scheme<'_> {
-    let in_scheme =
-        |character: char| character.is_ascii_alphanumeric() || "+-.".contains(character);
+    let in_scheme = |character: char| character.is_ascii_alphanumeric() || "+-.".contains(character);
     match reference.find(|character| !in_scheme(character)) {
         Some(0) if reference.starts_with(':') => Scheme::Empty,
         Some(end)
@@ -51,8 +49,7 @@ fn scheme(reference: &str) -> Scheme<'_> {
 
 fn is_authority(scheme: &str, authority: &str) -> bool {
     let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
-    let in_user =
-        |octet: u8| octet.is_ascii_alphanumeric() || b"-._:~!$&'()*+,;=%@".contains(&octet);
+    let in_user = |octet: u8| octet.is_ascii_alphanumeric() || b"-._:~!$&'()*+,;=%@".contains(&octet);
     user.bytes().all(in_user) && escapes_are_whole(user) && is_host(scheme, host)
 }
 
@@ -61,58 +58,38 @@ fn is_host(scheme: &str, host: &str) -> bool {
         let web = scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
         let colon = if web { host.find(':') } else { host.rfind(':') };
         let port = colon.map_or("", |at| &host[at..]);
-        return !host.contains('[')
-            && is_port(port)
-            && host_escapes(host).is_some_and(|host| is_domain(&host, false));
+        return !host.contains('[') && is_port(port) && host_escapes(host).is_some_and(|host| is_domain(&host, false));
     };
     let Some((address, port)) = literal.rsplit_once(']') else {
         return false;
     };
-    let (address, zone) = address
-        .split_once("%25")
-        .map_or((address, None), |(address, zone)| (address, Some(zone)));
-    let zone_is_named = zone.is_none_or(|zone| {
-        !zone.is_empty()
-            && zone
-                .bytes()
-                .all(|octet| octet.is_ascii_graphic() && octet != b'%')
-    });
+    let (address, zone) = address.split_once("%25").map_or((address, None), |(address, zone)| (address, Some(zone)));
+    let zone_is_named =
+        zone.is_none_or(|zone| !zone.is_empty() && zone.bytes().all(|octet| octet.is_ascii_graphic() && octet != b'%'));
     is_port(port) && address.parse::<Ipv6Addr>().is_ok() && zone_is_named
 }
 
 fn is_port(port: &str) -> bool {
-    port.is_empty()
-        || port
-            .strip_prefix(':')
-            .is_some_and(|digits| digits.bytes().all(|octet| octet.is_ascii_digit()))
+    port.is_empty() || port.strip_prefix(':').is_some_and(|digits| digits.bytes().all(|octet| octet.is_ascii_digit()))
 }
 
 /// Whether each `%` is followed by two hexadecimal digits.
 fn escapes_are_whole(text: &str) -> bool {
     let is_hex = |octet: Option<&u8>| octet.is_some_and(u8::is_ascii_hexdigit);
-    text.split('%')
-        .skip(1)
-        .all(|after| is_hex(after.as_bytes().first()) && is_hex(after.as_bytes().get(1)))
+    text.split('%').skip(1).all(|after| is_hex(after.as_bytes().first()) && is_hex(after.as_bytes().get(1)))
 }
 
 /// The host itself if nothing in it is out of place. In a host only octets beyond ASCII, and `%` itself, may be escaped;
 /// the former then make it no domain name.
 fn host_escapes(host: &str) -> Option<String> {
-    let in_host =
-        |octet: u8| octet.is_ascii_alphanumeric() || b"-_.~!$&'()*+,;=:[]<>\"%".contains(&octet);
+    let in_host = |octet: u8| octet.is_ascii_alphanumeric() || b"-_.~!$&'()*+,;=:[]<>\"%".contains(&octet);
     let only_percent = host.split('%').skip(1).all(|after| after.starts_with("25"));
     (host.bytes().all(in_host) && only_percent).then(|| host.replace("%25", "%"))
 }
 
 /// Whether the text is empty or non-empty labels of graphic characters between dots. A constraint may begin with a dot.
 pub(super) fn is_domain(text: &str, constraint: bool) -> bool {
-    let labels = if constraint {
-        text.strip_prefix('.').unwrap_or(text)
-    } else {
-        text
-    };
+    let labels = if constraint { text.strip_prefix('.').unwrap_or(text) } else { text };
     text.is_empty()
-        || labels
-            .split('.')
-            .all(|label| !label.is_empty() && label.bytes().all(|octet| octet.is_ascii_graphic()))
+        || labels.split('.').all(|label| !label.is_empty() && label.bytes().all(|octet| octet.is_ascii_graphic()))
 }
