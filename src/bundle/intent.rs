@@ -423,3 +423,143 @@ fn check_apart(name: &str, sources: &[Source], output: &Output, problems: &mut V
         problems.push(Problem::forbidden("spec.sources", "cannot define the same source as target"));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::bundle::fixture::{TRUST_NAMESPACE, bundle, pem};
+
+    /// The problems of a Bundle called `b`, as text.
+    fn problems(spec: &Value) -> Vec<String> {
+        match Intent::parse(&bundle("b", spec), TRUST_NAMESPACE) {
+            Ok(_) => Vec::new(),
+            Err(problems) => problems.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    fn with_target(target: &Value) -> Value {
+        json!({ "sources": [{ "inLine": pem("rsa") }], "target": target })
+    }
+
+    fn with_source(source: &Value) -> Value {
+        json!({ "sources": [source], "target": { "configMap": { "key": "ca.pem" } } })
+    }
+
+    #[test]
+    fn every_broken_rule_is_named_with_its_field() {
+        let one_of = "must validate one and only one schema (oneOf): [name, selector].";
+        let table: &[(Value, &str)] = &[
+            (
+                json!({ "sources": [{ "inLine": "x" }, {}], "target": { "configMap": { "key": "k" } } }),
+                "spec.sources[1]: Forbidden: must define exactly one source type for each item but found 0 defined types",
+            ),
+            (
+                with_source(&json!({ "inLine": "x", "configMap": { "name": "a", "key": "k" } })),
+                "spec.sources[0]: Forbidden: must define exactly one source type for each item but found 2 defined types",
+            ),
+            (
+                with_source(&json!({ "useDefaultCAs": false })),
+                "spec.sources: Forbidden: must define at least one source",
+            ),
+            (
+                json!({ "sources": [{ "useDefaultCAs": true }, { "useDefaultCAs": true }], "target": { "configMap": { "key": "k" } } }),
+                "spec.sources: Forbidden: must request default CAs either once or not at all but got 2 requests",
+            ),
+            (
+                with_source(&json!({ "configMap": { "key": "k" } })),
+                &format!(
+                    "spec.sources[0].configMap: Invalid value: \"name: ' ', selector: nil\": {one_of} Found none valid"
+                ),
+            ),
+            (
+                with_source(&json!({ "secret": { "name": "n", "selector": {}, "key": "k" } })),
+                &format!("spec.sources[0].secret: Invalid value: \"name: n, selector: {{}}\": {one_of} Found both set"),
+            ),
+            (
+                with_source(&json!({ "configMap": { "name": "n" } })),
+                "spec.sources[0].configMap: Invalid value: \"key: ' ', includeAllKeys: false\": source configMap key must be defined when includeAllKeys is false",
+            ),
+            (
+                with_source(&json!({ "secret": { "name": "n", "key": "k", "includeAllKeys": true } })),
+                "spec.sources[0].secret: Invalid value: \"key: k, includeAllKeys: true\": source secret key cannot be defined when includeAllKeys is true",
+            ),
+            (
+                with_source(&json!({ "configMap": { "name": "b", "key": "ca.pem" } })),
+                "spec.sources: Forbidden: cannot define the same source as target",
+            ),
+            (
+                with_target(&json!({ "configMap": { "key": "k" }, "additionalFormats": { "jks": { "key": "k" } } })),
+                "spec.target.additionalFormats.jks.key: Invalid value: \"k\": key must be unique across all target output keys",
+            ),
+            (
+                with_target(
+                    &json!({ "secret": { "key": "k" }, "additionalFormats": { "jks": { "key": "j" }, "pkcs12": { "key": "j" } } }),
+                ),
+                "spec.target.additionalFormats.pkcs12.key: Invalid value: \"j\": key must be unique across all target output keys",
+            ),
+            (
+                with_target(
+                    &json!({ "configMap": { "key": "k", "metadata": { "labels": { "trust.cert-manager.io/x": "y" } } } }),
+                ),
+                "spec.target.configMap.metadata.labels: Invalid value: \"trust.cert-manager.io/x\": trust.cert-manager.io/* labels are not allowed",
+            ),
+            (
+                with_target(
+                    &json!({ "secret": { "key": "k", "metadata": { "annotations": { "trust-manager.io/x": "y" } } } }),
+                ),
+                "spec.target.secret.metadata.annotations: Invalid value: \"trust-manager.io/x\": trust-manager.io/* annotations are not allowed",
+            ),
+            (
+                with_target(&json!({})),
+                "spec.target: Invalid value: \"object\": any of the fields in [configMap secret] must be set",
+            ),
+            (
+                with_target(&json!({ "configMap": { "key": "a/b" } })),
+                "spec.target.configMap.key: Invalid value: \"a/b\": a key must be 1 to 253 characters of [A-Za-z0-9], '-', '_' or '.', and not start with '..'",
+            ),
+            (
+                with_target(
+                    &json!({ "configMap": { "key": "k" }, "additionalFormats": { "pkcs12": { "key": "p", "profile": "Best" } } }),
+                ),
+                "spec.target.additionalFormats.pkcs12.profile: Invalid value: \"Best\": supported values: \"LegacyRC2\", \"LegacyDES\", \"Modern2023\"",
+            ),
+            (
+                with_target(
+                    &json!({ "configMap": { "key": "k" }, "namespaceSelector": { "matchExpressions": [{ "key": "a", "operator": "In" }] } }),
+                ),
+                "spec.target.namespaceSelector.matchExpressions[0].values: Required value: must be specified when `operator` is 'In' or 'NotIn'",
+            ),
+        ];
+        for (spec, expected) in table {
+            assert_eq!(problems(spec), [*expected], "{spec}");
+        }
+    }
+
+    #[test]
+    fn all_problems_of_a_bundle_are_reported_at_once() {
+        let spec = json!({
+            "sources": [{}, { "configMap": { "name": "n" } }],
+            "target": { "configMap": { "key": "k", "metadata": { "labels": { "a b": "c" } } }, "additionalFormats": { "jks": { "key": "k" } } },
+        });
+        assert_eq!(problems(&spec).len(), 4, "{:#?}", problems(&spec));
+    }
+
+    #[test]
+    fn a_name_that_is_no_label_value_is_a_problem() {
+        let long = bundle(&"n".repeat(64), &with_target(&json!({ "configMap": { "key": "k" } })));
+        let problems = Intent::parse(&long, TRUST_NAMESPACE).expect_err("64 characters are too many");
+        assert!(problems[0].to_string().starts_with("metadata.name: Invalid value"), "{problems:?}");
+    }
+
+    #[test]
+    fn what_a_server_would_default_is_defaulted() {
+        let target = json!({ "configMap": { "key": "k" }, "additionalFormats": { "jks": { "key": "j" }, "pkcs12": { "key": "p" } } });
+        let Output { objects, jks, pkcs12 } =
+            Intent::parse(&bundle("b", &with_target(&target)), TRUST_NAMESPACE).expect("a valid Bundle").output;
+        assert_eq!(objects.len(), 1);
+        assert_eq!(jks.expect("a JKS").password.reveal(), "changeit");
+        assert_eq!(pkcs12.expect("a PKCS#12").password.reveal(), "");
+    }
+}

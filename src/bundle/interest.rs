@@ -90,3 +90,118 @@ fn readers(world: &World, name: &str) -> BTreeSet<String> {
     }
     reached
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::bundle::fixture::{intent, labels, now, pem};
+    use crate::bundle::{Namespace, decide};
+
+    const NAMES: [&str; 3] = ["one", "two", "three"];
+
+    /// One step of a random world. Labels are `l=0`, `l=1` or none; contents one of two certificates or garbage.
+    #[derive(Clone, Debug)]
+    enum Step {
+        Namespace(usize, Option<Option<u8>>),
+        Source(usize, Option<(Option<u8>, u8)>),
+        Bundle(usize, Option<(u8, u8)>),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let label = || prop::option::of(0..2u8);
+        prop_oneof![
+            (0..3usize, prop::option::of(label())).prop_map(|(name, to)| Step::Namespace(name, to)),
+            (0..3usize, prop::option::of((label(), 0..3u8))).prop_map(|(name, to)| Step::Source(name, to)),
+            (0..3usize, prop::option::of((0..5u8, 0..3u8))).prop_map(|(name, to)| Step::Bundle(name, to)),
+        ]
+    }
+
+    fn labelled(value: Option<u8>) -> Labels {
+        value.map(|value| labels(&[("l", &value.to_string())])).unwrap_or_default()
+    }
+
+    /// Sources: a selector, or by name an object that is also another Bundle's target. Namespaces: all or a selector.
+    fn some_intent(name: &str, source: u8, namespaces: u8) -> Intent {
+        let selector = |value: u8| json!({ "matchLabels": { "l": value.to_string() } });
+        let source = match source {
+            value @ 0..2 => json!({ "selector": selector(value), "includeAllKeys": true }),
+            named => json!({ "name": NAMES[usize::from(named - 2)], "includeAllKeys": true }),
+        };
+        let mut target = json!({ "configMap": { "key": "out" } });
+        if namespaces < 2 {
+            target["namespaceSelector"] = selector(namespaces);
+        }
+        intent(name, &json!({ "sources": [{ "configMap": source }], "target": target }))
+    }
+
+    fn take(world: World, step: &Step, contents: &[String; 3]) -> (World, Change) {
+        let mut world = world;
+        match step {
+            Step::Namespace(name, to) => {
+                let name = NAMES[*name].to_owned();
+                let before = world.namespaces.remove(&name).map(|namespace| namespace.labels);
+                let after = to.map(labelled);
+                if let Some(labels) = after.clone() {
+                    world.namespaces.insert(name.clone(), Namespace { labels, terminating: false });
+                }
+                (world, Change::Namespace { name, before, after })
+            }
+            Step::Source(name, to) => {
+                let (kind, name) = (ObjectKind::ConfigMap, NAMES[*name]);
+                let before = world.sources.remove(&(kind, name.to_owned())).map(|object| object.labels);
+                if let Some((label, content)) = to {
+                    world = world.with_config_map(name, &[], &[("ca", &contents[usize::from(*content)])]);
+                    let object = world.sources.get_mut(&(kind, name.to_owned())).expect("just put there");
+                    object.labels = labelled(*label);
+                }
+                let after = to.map(|(label, _)| labelled(label));
+                (world, Change::Source { kind, name: name.to_owned(), before, after })
+            }
+            Step::Bundle(name, to) => {
+                let name = NAMES[*name];
+                world.intents.remove(name);
+                if let Some((source, namespaces)) = to {
+                    world.intents.insert(name.to_owned(), some_intent(name, *source, *namespaces));
+                }
+                (world, Change::Bundle(name.to_owned()))
+            }
+        }
+    }
+
+    /// What every Bundle would have done to the cluster.
+    fn decisions(world: &World) -> BTreeMap<String, Value> {
+        let decision = |intent: &Intent| match decide(intent, world, now()) {
+            Err(refusal) => json!([refusal.reason.as_str(), refusal.message, format!("{:?}", refusal.findings)]),
+            Ok(decision) => {
+                let plan = decision.plan;
+                let hashes: Vec<_> = plan.payloads.values().map(|payload| payload.hash.as_str()).collect();
+                json!([plan.steps.keys().collect::<Vec<_>>(), hashes, format!("{:?}", decision.findings)])
+            }
+        };
+        world.intents.values().map(|intent| (intent.name.clone(), decision(intent))).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn whoever_decides_otherwise_after_a_change_was_touched_by_it(steps in prop::collection::vec(step(), 1..25)) {
+            let contents = [pem("rsa"), pem("ec"), "no PEM".to_owned()];
+            let mut world = World::default().with_namespace(crate::bundle::fixture::TRUST_NAMESPACE, &[]);
+            for step in &steps {
+                let before = decisions(&world);
+                let old = world.intents.clone();
+                let (next, change) = take(world, step, &contents);
+                let mut touched = touch(&next, &change);
+                touched.extend(touch(&World { intents: old, ..World::default() }, &change));
+                for (name, now) in decisions(&next) {
+                    prop_assert!(before.get(&name) == Some(&now) || touched.contains(&name), "{name} by {step:?}");
+                }
+                world = next;
+            }
+        }
+    }
+}

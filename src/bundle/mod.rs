@@ -4,6 +4,8 @@
 //! watches and obeys it; `rootcast render` feeds it from files.
 
 mod chain;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod intent;
 mod interest;
 mod payload;

@@ -165,3 +165,58 @@ fn hash(pem: &str, output: &Output, object: &ObjectOutput) -> String {
     }
     Fingerprint::of(text.as_bytes()).to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::bundle::World;
+    use crate::bundle::fixture::{intent, now, pem, plain};
+    use crate::bundle::sources::resolve;
+
+    #[test]
+    fn what_does_not_fit_into_an_object_is_refused_with_the_sum_and_its_parts() {
+        let values = BTreeMap::from([
+            ("a".to_owned(), Value::Text("x".repeat(SIZE_MAX).into())),
+            ("b".to_owned(), Value::Binary([0; 1].as_slice().into())),
+        ]);
+        let refusal = check_size(ObjectKind::ConfigMap, &values).expect_err("one byte too many");
+        assert_eq!(refusal.reason, Reason::TargetTooLarge);
+        assert!(
+            refusal.message.contains("1048577 bytes (a 1048576, b 1) are over the limit of 1048576"),
+            "{}",
+            refusal.message
+        );
+        let fitting = values.into_iter().take(1).collect();
+        assert!(check_size(ObjectKind::ConfigMap, &fitting).is_ok());
+    }
+
+    #[test]
+    fn without_a_uid_a_manifest_has_no_owner() {
+        let mut intent = plain("b");
+        let anchors = resolve(&intent, &World::default(), now()).expect("resolved").anchors;
+        let payload = &encode(&intent.output, &anchors).expect("fits")[0];
+        assert!(payload.manifest(&intent)["metadata"]["ownerReferences"].is_array());
+        intent.uid.clear();
+        assert!(payload.manifest(&intent)["metadata"].get("ownerReferences").is_none());
+    }
+
+    #[test]
+    fn the_hash_moves_with_password_profile_and_metadata() {
+        let hash = |target: Json| {
+            let intent = intent("b", &json!({ "sources": [{ "inLine": pem("rsa") }], "target": target }));
+            let anchors = resolve(&intent, &World::default(), now()).expect("resolved").anchors;
+            encode(&intent.output, &anchors).expect("fits").remove(0).hash
+        };
+        let variants = [
+            json!({ "configMap": { "key": "k" } }),
+            json!({ "configMap": { "key": "k", "metadata": { "labels": { "a": "b" } } } }),
+            json!({ "configMap": { "key": "k" }, "additionalFormats": { "jks": { "key": "j", "password": "one" } } }),
+            json!({ "configMap": { "key": "k" }, "additionalFormats": { "pkcs12": { "key": "j", "password": "two" } } }),
+            json!({ "configMap": { "key": "k" }, "additionalFormats": { "pkcs12": { "key": "j", "password": "two", "profile": "LegacyDES" } } }),
+        ];
+        let hashes: std::collections::BTreeSet<_> = variants.iter().map(|target| hash(target.clone())).collect();
+        assert_eq!(hashes.len(), variants.len());
+    }
+}

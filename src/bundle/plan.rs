@@ -153,3 +153,129 @@ impl Plan {
         self.steps.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::bundle::fixture::{intent, labels, now, pem, plain};
+    use crate::bundle::{Settings, decide};
+
+    /// The object as it is after a write of ours.
+    fn written(intent: &Intent, payload: &Payload) -> Observed {
+        let mut found = Observed {
+            uid: "u1".to_owned(),
+            resource_version: "7".to_owned(),
+            labels: payload.labels.clone(),
+            annotations: payload.annotations.clone(),
+            controller: Some(Controller {
+                identity: (api::API_VERSION.to_owned(), api::KIND.to_owned(), intent.name.clone()),
+                uid: intent.uid.clone(),
+            }),
+            own_keys: payload.values.keys().cloned().collect(),
+            foreign_keys: false,
+        };
+        found.labels.insert(api::BUNDLE_LABEL.to_owned(), intent.name.clone());
+        found.annotations.insert(api::HASH_ANNOTATION.to_owned(), payload.hash.clone());
+        found
+    }
+
+    fn place(intent: &Intent, kind: ObjectKind, namespace: &str) -> Target {
+        Target { kind, name: intent.name.clone(), namespace: namespace.to_owned() }
+    }
+
+    fn decided(intent: &Intent, world: &World) -> Plan {
+        decide(intent, world, now()).expect("a plan").plan
+    }
+
+    /// A world in which everything that the Bundle wants is there.
+    fn in_sync(intent: &Intent, mut world: World) -> World {
+        let plan = decided(intent, &world);
+        for (namespace, steps) in plan.steps {
+            for (kind, _) in steps.writes {
+                world.targets.insert(place(intent, kind, &namespace), written(intent, &plan.payloads[&kind]));
+            }
+        }
+        world
+    }
+
+    fn drift_after(edit: impl FnOnce(&mut Observed)) -> Option<Drift> {
+        let intent = intent(
+            "b",
+            &json!({ "sources": [{ "inLine": pem("rsa") }], "target": { "configMap": { "key": "k", "metadata": { "labels": { "a": "1" } } } } }),
+        );
+        let mut world = in_sync(&intent, World::default().with_namespace("one", &[]));
+        edit(world.targets.get_mut(&place(&intent, ObjectKind::ConfigMap, "one")).expect("a target"));
+        match decided(&intent, &world).steps.get("one")?.writes[..] {
+            [(ObjectKind::ConfigMap, Write::Update(drift))] => Some(drift),
+            ref other => panic!("one update expected: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_is_as_it_should_be_is_left_alone() {
+        assert_eq!(drift_after(|_| {}), None);
+        assert_eq!(drift_after(|found| found.foreign_keys = true), None, "keys of others are theirs");
+        assert_eq!(drift_after(|found| found.labels.extend(labels(&[("other", "x")]))), None);
+    }
+
+    #[test]
+    fn every_kind_of_drift_is_seen_in_metadata() {
+        assert_eq!(drift_after(|found| found.controller = None), Some(Drift::Owner));
+        assert_eq!(drift_after(|found| found.annotations.clear()), Some(Drift::Content));
+        assert_eq!(drift_after(|found| found.own_keys.clear()), Some(Drift::Keys), "an edited value has another owner");
+        assert_eq!(drift_after(|found| found.own_keys.extend(["old".to_owned()])), Some(Drift::Keys));
+        assert_eq!(drift_after(|found| found.labels.extend(labels(&[("a", "2")]))), Some(Drift::Metadata));
+        assert_eq!(drift_after(|found| found.labels.retain(|key, _| key != api::BUNDLE_LABEL)), Some(Drift::Metadata));
+    }
+
+    #[test]
+    fn a_namespace_that_no_longer_matches_lets_its_target_go() {
+        let intent = intent(
+            "b",
+            &json!({ "sources": [{ "inLine": pem("rsa") }], "target": { "configMap": { "key": "k" }, "namespaceSelector": { "matchLabels": { "a": "1" } } } }),
+        );
+        let world = in_sync(&intent, World::default().with_namespace("one", &[("a", "1")]).with_namespace("two", &[]));
+        assert!(decided(&intent, &world).is_empty());
+
+        let mut world = world.with_namespace("one", &[]);
+        let gone = Release::Delete { uid: "u1".to_owned(), resource_version: "7".to_owned() };
+        assert_eq!(decided(&intent, &world).steps["one"].releases, [(ObjectKind::ConfigMap, gone)]);
+
+        world.targets.values_mut().for_each(|found| found.foreign_keys = true);
+        assert_eq!(decided(&intent, &world).steps["one"].releases, [(ObjectKind::ConfigMap, Release::HandOver)]);
+
+        world.targets.values_mut().for_each(|found| found.controller = None);
+        assert!(decided(&intent, &world).is_empty(), "an object that we do not control is not ours to take away");
+
+        let mut world = in_sync(&intent, World::default().with_namespace("one", &[("a", "1")]));
+        world.namespaces.get_mut("one").expect("there").terminating = true;
+        assert!(decided(&intent, &world).is_empty(), "a namespace on its way out is left to Kubernetes");
+    }
+
+    #[test]
+    fn a_target_that_changes_kind_is_let_go_after_the_new_one_is_written() {
+        let config_map = plain("b");
+        let mut world = in_sync(&config_map, World::default().with_namespace("one", &[]));
+        let secret =
+            intent("b", &json!({ "sources": [{ "inLine": pem("rsa") }], "target": { "secret": { "key": "ca.pem" } } }));
+
+        let off = decided(&secret, &world);
+        assert!(off.secrets_off && off.is_empty(), "what is published stays while its successor may not be written");
+
+        world.settings = Settings { secret_targets: true, ..Settings::default() };
+        let steps = &decided(&secret, &world).steps["one"];
+        assert_eq!(steps.writes, [(ObjectKind::Secret, Write::Create)]);
+        assert!(matches!(steps.releases[..], [(ObjectKind::ConfigMap, Release::Delete { .. })]));
+    }
+
+    #[test]
+    fn only_allowed_namespaces_are_written() {
+        let mut world = World::default().with_namespace("one", &[]).with_namespace("two", &[]);
+        world.settings.target_namespaces = Some(["two".to_owned()].into());
+        let plan = decided(&plain("b"), &world);
+        assert_eq!(plan.steps.keys().collect::<Vec<_>>(), ["two"]);
+        assert_eq!(plan.namespaces, 1);
+    }
+}

@@ -306,3 +306,71 @@ fn clip(message: &str, max: usize) -> String {
     let end = message.floor_char_boundary(max - 3);
     format!("{}...", &message[..end])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bundle::fixture::{now, plain};
+    use crate::bundle::{Observation, decide};
+
+    fn after(failures: &[(&str, &str)], seen: &Seen, at: Timestamp) -> Report {
+        let (intent, world) = (plain("b"), World::default().with_namespace("one", &[]).with_namespace("two", &[]));
+        let decision = decide(&intent, &world, at).expect("a decision");
+        let target = |namespace: &str| Target {
+            kind: ObjectKind::ConfigMap,
+            name: "b".to_owned(),
+            namespace: namespace.to_owned(),
+        };
+        let failures = failures.iter().map(|(namespace, cause)| (target(namespace), (*cause).to_owned())).collect();
+        carried_out(&intent, &world, &decision, &Outcome { written: 0, failures }, seen, at)
+    }
+
+    fn condition<'a>(report: &'a Report, type_: &str) -> &'a Condition {
+        report.status.conditions.iter().flatten().find(|condition| condition.type_ == type_).expect("the condition")
+    }
+
+    #[test]
+    fn a_state_that_stays_keeps_its_date_and_makes_no_event() {
+        let first = after(&[], &Seen::default(), now());
+        assert!(first.event.is_some());
+        let seen = Seen { generation: None, status: first.status.clone() };
+        let later = after(&[], &seen, now() + jiff::SignedDuration::from_hours(1));
+        assert_eq!(later, Report { status: first.status, event: None });
+    }
+
+    #[test]
+    fn a_new_state_has_a_new_date_and_one_event() {
+        let seen = Seen { generation: None, status: after(&[], &Seen::default(), now()).status };
+        let later = now() + jiff::SignedDuration::from_hours(1);
+        let failed = after(&[("one", "no")], &seen, later);
+        assert_eq!(condition(&failed, api::SYNCED).last_transition_time.0, later);
+        assert_eq!(condition(&failed, api::SOURCES_COMPLETE).last_transition_time.0, now(), "this one did not change");
+        assert!(failed.event.expect("an event").warning);
+    }
+
+    #[test]
+    fn failures_are_named_by_the_first_with_the_count_of_the_rest() {
+        let report = after(&[("one", "no"), ("two", "never")], &Seen::default(), now());
+        let synced = condition(&report, api::SYNCED);
+        assert_eq!((synced.status.as_str(), synced.reason.as_str()), ("False", "SyncConfigMapTargetFailed"));
+        assert_eq!(
+            synced.message,
+            "Failed to sync bundle ConfigMap to namespace \"one\": no (and 1 more of 2 namespaces' targets)"
+        );
+    }
+
+    #[test]
+    fn many_findings_are_counted_and_long_texts_fit_their_limits() {
+        let finding =
+            |n: usize| Finding { place: format!("{n:02}"), what: Observation::LeftOutNonCa("x".repeat(5000)) };
+        let findings: Vec<_> = (0..FINDINGS_SHOWN + 3).map(finding).collect();
+        let refusal = Refusal { findings: Some(findings), ..Refusal::new(Reason::SourceNotFound, "m".repeat(40_000)) };
+        let report = refused(&refusal, &Seen::default(), now());
+        assert!(report.status.conditions.iter().flatten().all(|condition| condition.message.len() <= MESSAGE_MAX));
+        assert!(report.event.expect("an event").note.len() <= NOTE_MAX);
+        let short = |n: usize| Finding { place: format!("{n:02}"), what: Observation::NoPem };
+        let refusal = Refusal { findings: Some((0..12).map(short).collect()), ..refusal };
+        let report = refused(&refusal, &Seen::default(), now());
+        assert!(condition(&report, api::SOURCES_COMPLETE).message.ends_with("; and 2 more"));
+    }
+}

@@ -340,3 +340,131 @@ impl fmt::Display for Finding {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::bundle::fixture::{intent, now, pem};
+    use crate::bundle::{DefaultCas, Settings};
+
+    fn with_sources(sources: &Value) -> Intent {
+        intent("b", &json!({ "sources": sources, "target": { "configMap": { "key": "out" } } }))
+    }
+
+    fn findings(resolved: &Resolved) -> Vec<String> {
+        resolved.findings.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn an_expired_certificate_is_published_and_named_unless_the_filter_is_on() {
+        let world = World::default().with_config_map("old", &[], &[("ca", &(pem("expired") + &pem("rsa")))]);
+        let intent = with_sources(&json!([{ "configMap": { "name": "old", "key": "ca" } }]));
+        let resolved = resolve(&intent, &world, now()).expect("resolved");
+        assert_eq!(resolved.anchors.len(), 2);
+        let [finding] = &findings(&resolved)[..] else { panic!("{:?}", resolved.findings) };
+        assert!(
+            finding.starts_with("ConfigMap cert-manager/old key \"ca\" line 1: ") && finding.contains(" expired on "),
+            "{finding}"
+        );
+
+        let world = World { settings: Settings { filter_expired: true, ..Settings::default() }, ..world };
+        let resolved = resolve(&intent, &world, now()).expect("resolved");
+        assert_eq!(resolved.anchors.len(), 1);
+        assert!(findings(&resolved)[0].contains("left out: expired on "), "{:?}", resolved.findings);
+    }
+
+    #[test]
+    fn a_certificate_is_looked_at_again_when_it_nears_its_end_and_when_it_ends() {
+        let anchor = Anchor::from_der(
+            trust::pem::read(pem("rsa").as_bytes()).expect("PEM")[0].certificate.as_ref().expect("one").der().to_vec(),
+        )
+        .expect("a certificate");
+        let intent = with_sources(&json!([{ "inLine": pem("rsa") }]));
+        let at = |now| resolve(&intent, &World::default(), now).expect("resolved");
+        let second = SignedDuration::from_secs(1);
+
+        let long_before = at(end(&anchor) - SOON - second);
+        assert!(long_before.findings.is_empty());
+        assert_eq!(long_before.look_again, Some(end(&anchor) - SOON + second));
+
+        let soon = at(end(&anchor) - SOON + second);
+        assert!(findings(&soon)[0].contains(" expires on "), "{:?}", soon.findings);
+        assert_eq!(soon.look_again, Some(end(&anchor) + second));
+
+        let over = at(end(&anchor) + second);
+        assert!(findings(&over)[0].contains(" expired on "), "{:?}", over.findings);
+        assert_eq!(over.look_again, None);
+    }
+
+    #[test]
+    fn default_cas_are_no_finding_whatever_their_state() {
+        let expired = trust::pem::read(pem("expired").as_bytes()).expect("PEM").remove(0).certificate.expect("one");
+        let rsa = trust::pem::read(pem("rsa").as_bytes()).expect("PEM").remove(0).certificate.expect("one");
+        let cas = DefaultCas { version: "v".to_owned(), anchors: vec![expired, rsa] };
+        let settings = Settings { filter_expired: true, ..Settings::default() };
+        let world = World { default_cas: Some(cas), settings, ..World::default() };
+        let resolved = resolve(&with_sources(&json!([{ "useDefaultCAs": true }])), &world, now()).expect("resolved");
+        assert_eq!((resolved.anchors.len(), resolved.findings.len()), (1, 0));
+        assert_eq!(resolved.default_ca_version.as_deref(), Some("v"));
+    }
+
+    #[test]
+    fn a_selector_does_not_read_the_output_of_bundles_but_names_it() {
+        let world = World::default()
+            .with_config_map("mine", &[("pick", "me")], &[("ca", &pem("rsa"))])
+            .with_config_map("made", &[("pick", "me"), (crate::api::BUNDLE_LABEL, "made")], &[("ca", &pem("ec"))]);
+        let intent =
+            with_sources(&json!([{ "configMap": { "selector": { "matchLabels": { "pick": "me" } }, "key": "ca" } }]));
+        let resolved = resolve(&intent, &world, now()).expect("resolved");
+        assert_eq!(resolved.anchors.len(), 1);
+        assert_eq!(
+            findings(&resolved),
+            ["ConfigMap cert-manager/made: not read: it carries the Bundle label, so it is the output of a Bundle"]
+        );
+    }
+
+    #[test]
+    fn every_source_that_cannot_be_used_is_named() {
+        let world = World::default().with_config_map("there", &[], &[("ca", &pem("rsa"))]);
+        let refusal = resolve(
+            &with_sources(&json!([
+                { "configMap": { "name": "absent", "key": "ca" } },
+                { "configMap": { "name": "there", "key": "nope" } },
+                { "inLine": "-----BEGIN CERTIFICATE-----\n" },
+            ])),
+            &world,
+            now(),
+        )
+        .expect_err("three faults");
+        assert_eq!(refusal.reason, Reason::SourceNotFound);
+        for words in [
+            "cert-manager/absent: ConfigMap \"absent\" not found",
+            "cert-manager/there at key \"nope\"",
+            "inline source contains invalid PEM data",
+        ] {
+            assert!(refusal.message.contains(words), "{words}: {}", refusal.message);
+        }
+    }
+
+    #[test]
+    fn chains_of_bundles_are_fine_and_cycles_are_refused_by_name() {
+        let reading = |name: &str, from: &str| {
+            intent(
+                name,
+                &json!({ "sources": [{ "configMap": { "name": from, "key": "ca" } }], "target": { "configMap": { "key": "ca" } } }),
+            )
+        };
+        let (a, b, c) = (reading("a", "b"), reading("b", "c"), reading("c", "plain"));
+        let source =
+            World::default().with_config_map("b", &[], &[("ca", &pem("rsa"))]).with_namespace("cert-manager", &[]);
+        let chain = source.with_intent(&a).with_intent(&b).with_intent(&c);
+        assert!(resolve(&a, &chain, now()).is_ok());
+
+        let c = reading("c", "a");
+        let refusal = resolve(&a, &chain.with_intent(&c), now()).expect_err("a cycle");
+        assert_eq!(refusal.reason, Reason::SourceBuildError);
+        assert!(refusal.message.contains("in a cycle: a -> b -> c -> a"), "{}", refusal.message);
+    }
+}

@@ -278,6 +278,7 @@ impl State {
                 Some(refusal)
             }
         };
+        self.sources.prune(&mut self.world);
         self.bundles.insert(name, Known { uid, seen, invalid });
         touched.extend(touch(&self.world, &change));
         because(touched, &cause)
@@ -367,4 +368,129 @@ fn ours(status: api::BundleStatus) -> api::BundleStatus {
     conditions.retain(|condition| [api::SYNCED, api::SOURCES_COMPLETE].contains(&condition.type_.as_str()));
     conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
     api::BundleStatus { conditions: Some(conditions), default_ca_version }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::bundle::ObjectKind;
+    use crate::cluster::watch::needed;
+    use watcher::Event::{Apply, Delete, Init, InitApply, InitDone};
+
+    const TARGETS: Watch = Watch::Targets(ObjectKind::ConfigMap, None);
+
+    fn metadata(value: serde_json::Value) -> Object {
+        Object::Metadata(Box::new(serde_json::from_value(value).expect("metadata")))
+    }
+
+    fn target(namespace: &str, version: &str) -> Object {
+        metadata(
+            json!({ "name": "b", "namespace": namespace, "resourceVersion": version, "labels": { api::BUNDLE_LABEL: "b" } }),
+        )
+    }
+
+    fn at(namespace: &str) -> Target {
+        Target { kind: ObjectKind::ConfigMap, name: "b".to_owned(), namespace: namespace.to_owned() }
+    }
+
+    fn state() -> State {
+        let world = World::default();
+        let watches = needed(&world.settings);
+        State::new(world, "cert-manager", &watches)
+    }
+
+    fn observed(version: &str) -> Observed {
+        let Object::Metadata(metadata) = target("one", version) else { unreachable!("metadata") };
+        Observed::read(&metadata)
+    }
+
+    #[test]
+    fn nothing_is_decided_before_every_watch_has_delivered_its_list() {
+        let mut state = state();
+        let watches = needed(&state.world.settings);
+        for watch in &watches {
+            assert!(!state.is_ready());
+            state.hear(watch, Init);
+            assert!(!state.is_ready());
+            state.hear(watch, InitDone);
+        }
+        assert!(state.is_ready());
+        state.hear(&TARGETS, Init);
+        assert!(state.is_ready(), "a list that comes again takes nothing back");
+    }
+
+    #[test]
+    fn what_a_new_list_lacks_is_gone_and_touches_its_bundle() {
+        let mut state = state();
+        state.hear(&TARGETS, Init);
+        state.hear(&TARGETS, InitApply(target("one", "1")));
+        state.hear(&TARGETS, InitApply(target("two", "2")));
+        state.hear(&TARGETS, InitDone);
+        state.hear(&TARGETS, Init);
+        assert!(state.hear(&TARGETS, InitApply(target("two", "2"))).is_empty(), "no news");
+        state.wrote(at("one"), Some(observed("9")));
+        assert!(state.hear(&TARGETS, InitDone).is_empty(), "written while the list ran: it is there");
+        assert_eq!(state.world.targets.len(), 2);
+
+        state.hear(&TARGETS, Init);
+        state.hear(&TARGETS, InitApply(target("one", "9")));
+        assert!(state.hear(&TARGETS, InitDone).contains_key("b"));
+        assert_eq!(state.world.targets.keys().collect::<Vec<_>>(), [&at("one")]);
+    }
+
+    #[test]
+    fn the_echo_of_a_write_and_older_news_are_no_news() {
+        let mut state = state();
+        state.wrote(at("one"), Some(observed("5")));
+        assert!(state.hear(&TARGETS, Apply(target("one", "5"))).is_empty());
+        assert!(state.hear(&TARGETS, Apply(target("one", "4"))).is_empty());
+        assert!(state.hear(&TARGETS, Delete(target("one", "4"))).is_empty(), "an older object of that name went");
+        assert!(state.hear(&TARGETS, Apply(target("one", "6"))).contains_key("b"));
+        assert!(state.hear(&TARGETS, Delete(target("one", "7"))).contains_key("b"));
+        assert!(state.world.targets.is_empty());
+    }
+
+    #[test]
+    fn of_a_source_only_what_a_bundle_reads_is_kept_and_only_as_long_as_it_does() {
+        let bundle = |keys: serde_json::Value, generation: i64| {
+            let mut source = keys;
+            source["name"] = json!("s");
+            let bundle = serde_json::from_value(json!({
+                "apiVersion": api::API_VERSION, "kind": api::KIND,
+                "metadata": { "name": "b", "uid": "u", "generation": generation },
+                "spec": { "sources": [{ "secret": source }], "target": { "configMap": { "key": "k" } } },
+            }));
+            Object::Bundle(Box::new(Ok(bundle.expect("a Bundle"))))
+        };
+        let secrets = Watch::Sources(ObjectKind::Secret);
+        let key = (ObjectKind::Secret, "s".to_owned());
+        let mut state = state();
+        state.hear(&secrets, Apply(metadata(json!({ "name": "s", "resourceVersion": "3" }))));
+        state.hear(&Watch::Bundles, Apply(bundle(json!({ "includeAllKeys": true }), 1)));
+        let unread = |state: &State| state.unread(&state.world.intents["b"]);
+
+        let [(_, wanted)] = &unread(&state)[..] else { panic!("one object is to be read") };
+        let values = BTreeMap::from([("a", b"1"), ("z", b"2")]).into_iter();
+        let content = Content::Keys(values.map(|(key, value)| (key.to_owned(), value.to_vec())).collect());
+        let version = Version::parse("3");
+        state.read(&key, Read::Content { version, wanted: wanted.clone(), content });
+        assert!(unread(&state).is_empty());
+
+        state.hear(&Watch::Bundles, Apply(bundle(json!({ "key": "a" }), 2)));
+        let held = |state: &State| match &state.world.sources[&key].content {
+            Content::Keys(values) => values.keys().cloned().collect::<Vec<_>>(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(held(&state), ["a"]);
+        assert!(unread(&state).is_empty());
+
+        state.hear(&Watch::Bundles, Apply(bundle(json!({ "key": "z" }), 3)));
+        assert!(held(&state).is_empty());
+        assert_eq!(unread(&state).len(), 1, "what was let go is read again when it is wanted");
+
+        state.hear(&secrets, Apply(metadata(json!({ "name": "s", "resourceVersion": "4" }))));
+        assert_eq!(unread(&state).len(), 1, "a new version is read");
+    }
 }

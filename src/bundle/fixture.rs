@@ -1,0 +1,64 @@
+//! Small worlds for the tests of this room.
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::api;
+
+use super::intent::{Intent, ObjectKind};
+use super::selector::Labels;
+use super::world::{Content, Namespace, SourceObject, World};
+
+pub(crate) const TRUST_NAMESPACE: &str = "cert-manager";
+
+pub(crate) fn now() -> Timestamp {
+    "2026-11-01T00:00:00Z".parse().expect("a time")
+}
+
+/// A certificate of the recorded ones, as PEM.
+pub(crate) fn pem(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/certs").join(format!("{name}.pem"));
+    std::fs::read_to_string(path).expect("a certificate for tests")
+}
+
+pub(crate) fn bundle(name: &str, spec: &Value) -> api::Bundle {
+    serde_json::from_value(json!({
+        "apiVersion": api::API_VERSION, "kind": api::KIND,
+        "metadata": { "name": name, "uid": format!("uid-of-{name}"), "generation": 1 }, "spec": spec,
+    }))
+    .expect("a Bundle")
+}
+
+pub(crate) fn intent(name: &str, spec: &Value) -> Intent {
+    Intent::parse(&bundle(name, spec), TRUST_NAMESPACE).expect("a valid Bundle")
+}
+
+/// A Bundle with one inline source and a ConfigMap target.
+pub(crate) fn plain(name: &str) -> Intent {
+    intent(name, &json!({ "sources": [{ "inLine": pem("rsa") }], "target": { "configMap": { "key": "ca.pem" } } }))
+}
+
+pub(crate) fn labels(pairs: &[(&str, &str)]) -> Labels {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+impl World {
+    pub(crate) fn with_namespace(mut self, name: &str, pairs: &[(&str, &str)]) -> Self {
+        self.namespaces.insert(name.to_owned(), Namespace { labels: labels(pairs), terminating: false });
+        self
+    }
+
+    pub(crate) fn with_config_map(mut self, name: &str, pairs: &[(&str, &str)], data: &[(&str, &str)]) -> Self {
+        let values = data.iter().map(|(key, value)| ((*key).to_owned(), value.as_bytes().to_vec())).collect();
+        let object = SourceObject { labels: labels(pairs), content: Content::Keys(values) };
+        self.sources.insert((ObjectKind::ConfigMap, name.to_owned()), object);
+        self
+    }
+
+    pub(crate) fn with_intent(mut self, intent: &Intent) -> Self {
+        self.intents.insert(intent.name.clone(), intent.clone());
+        self
+    }
+}
