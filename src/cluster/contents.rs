@@ -129,7 +129,7 @@ impl Contents {
             {
                 values.retain(|name, _| wanted.includes(name, false));
             }
-            *kept = wanted;
+            *kept = kept.and(&wanted);
         }
     }
 }
@@ -147,6 +147,15 @@ impl Wanted {
             }
         }
         wanted
+    }
+
+    /// The keys that both hold.
+    fn and(&self, other: &Self) -> Self {
+        match (self.all, other.all) {
+            (true, _) => other.clone(),
+            (false, true) => self.clone(),
+            (false, false) => Self { all: false, keys: self.keys.intersection(&other.keys).cloned().collect() },
+        }
     }
 
     fn covers(&self, other: &Self) -> bool {
