@@ -1,0 +1,29 @@
+//! What happens to Bundles in the life of a cluster, played on a real API server with one controller under its shipped
+//! permissions: after each step the right bytes are everywhere, and only what had to change was written.
+
+mod chains;
+mod formats;
+mod namespaces;
+mod owners;
+mod sources;
+mod specs;
+mod targets;
+
+use rootcast_e2e::{ControlPlane, Controller, Fence, Install};
+use tokio::sync::OnceCell;
+
+/// The control plane and the controller that all stories share.
+async fn stage() -> &'static Fence<'static> {
+    static STAGE: OnceCell<(Controller<'static>, Fence<'static>)> = OnceCell::const_new();
+    let (_, fence) = STAGE
+        .get_or_init(|| async {
+            let control_plane = ControlPlane::shared().await;
+            let install = Install { secret_targets: true, ..Install::default() };
+            control_plane.install_with(&install).await.expect("the product can be installed");
+            let fence = Fence::raise(control_plane, true).await.expect("the fence can be set up");
+            let controller = Controller::start(control_plane, &["--secret-targets-enabled"]).await;
+            (controller.expect("the controller starts"), fence)
+        })
+        .await;
+    fence
+}

@@ -1,0 +1,136 @@
+//! Somebody edits or deletes a target.
+
+use anyhow::Result;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Api;
+use rootcast_e2e::story::{Content, Scene, Story, Target, bundle, certificate, pem_key};
+use serde_json::{Value, json};
+
+use crate::stage;
+
+/// An edit, and how many writes heal it.
+struct Edit {
+    what: &'static str,
+    patch: fn() -> Value,
+    writes: usize,
+}
+
+const EDITS: &[Edit] = &[
+    Edit { what: "a value is edited", patch: || json!({"data": {"ca.pem": "edited"}}), writes: 1 },
+    Edit {
+        what: "a value becomes another certificate",
+        patch: || json!({"data": {"ca.pem": certificate("rsa")}}),
+        writes: 1,
+    },
+    Edit { what: "our key is deleted", patch: || json!({"data": {"ca.pem": null}}), writes: 1 },
+    Edit { what: "all keys are deleted", patch: || json!({"data": null}), writes: 1 },
+    Edit {
+        what: "our key moves to binaryData",
+        patch: || json!({"data": {"ca.pem": null}, "binaryData": {"ca.pem": "AAAA"}}),
+        writes: 1,
+    },
+    Edit {
+        what: "the label is changed",
+        patch: || json!({"metadata": {"labels": {"trust.cert-manager.io/bundle": "nobody"}}}),
+        writes: 1,
+    },
+    Edit {
+        what: "the label is removed",
+        patch: || json!({"metadata": {"labels": {"trust.cert-manager.io/bundle": null}}}),
+        writes: 1,
+    },
+    Edit { what: "the owner is removed", patch: || json!({"metadata": {"ownerReferences": null}}), writes: 1 },
+    Edit {
+        what: "the hash is changed",
+        patch: || json!({"metadata": {"annotations": {"trust.cert-manager.io/hash": "0"}}}),
+        writes: 1,
+    },
+    Edit { what: "all annotations are removed", patch: || json!({"metadata": {"annotations": null}}), writes: 1 },
+    Edit {
+        what: "our label of the template is changed",
+        patch: || json!({"metadata": {"labels": {"kept": "no"}}}),
+        writes: 1,
+    },
+    Edit {
+        what: "a foreign label and annotation are added",
+        patch: || json!({"metadata": {"labels": {"foreign": "yes"}, "annotations": {"foreign": "yes"}}}),
+        writes: 0,
+    },
+];
+
+#[tokio::test]
+async fn one_write_heals_what_somebody_did_to_a_configmap() -> Result<()> {
+    let name = "healed";
+    let story = Story::begin(stage().await, name, &["a", "b"]).await?;
+    let expected = story.synced(&["a", "b"], &pem_key("ca.pem", &["ec"]));
+    story.apply(&bundle(name, &spec(name, "configMap"))).await?;
+    story.then("the Bundle comes", name, 2, &expected).await?;
+
+    for Edit { what, patch, writes } in EDITS {
+        story.edit("ConfigMap", &story.namespace("a"), name, &patch()).await?;
+        story.then(what, name, *writes, &expected).await?;
+    }
+    let edited = Api::<ConfigMap>::namespaced(story.client.clone(), &story.namespace("a")).get(name).await?;
+    assert_eq!(edited.metadata.labels.unwrap_or_default()["foreign"], "yes");
+
+    story.delete("ConfigMap", &story.namespace("a"), name).await?;
+    story.then("the target is deleted", name, 1, &expected).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn one_write_heals_what_somebody_did_to_a_secret() -> Result<()> {
+    let name = "healed-secret";
+    let story = Story::begin(stage().await, name, &["a", "b"]).await?;
+    let content = pem_key("ca.pem", &["ec"]);
+    let expected = Scene { secrets: story.everywhere(&["a", "b"], &content), ..story.synced(&[], &content) };
+    story.apply(&bundle(name, &spec(name, "secret"))).await?;
+    story.then("the Bundle comes", name, 2, &expected).await?;
+
+    for (what, patch) in [
+        ("a value is edited", json!({"data": {"ca.pem": "AAAA"}})),
+        ("our key is deleted", json!({"data": {"ca.pem": null}})),
+        ("the label is removed", json!({"metadata": {"labels": {"trust.cert-manager.io/bundle": null}}})),
+        ("the owner is removed", json!({"metadata": {"ownerReferences": null}})),
+    ] {
+        story.edit("Secret", &story.namespace("a"), name, &patch).await?;
+        story.then(what, name, 1, &expected).await?;
+    }
+    story.delete("Secret", &story.namespace("a"), name).await?;
+    story.then("the target is deleted", name, 1, &expected).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn keys_of_others_stay_beside_ours() -> Result<()> {
+    let name = "neighbours";
+    let story = Story::begin(stage().await, name, &["a", "b"]).await?;
+    let ours = pem_key("ca.pem", &["ec"]);
+    story.apply(&bundle(name, &spec(name, "configMap"))).await?;
+    story.then("the Bundle comes", name, 2, &story.synced(&["a", "b"], &ours)).await?;
+
+    let shared = |content: &Content| {
+        let mut scene = story.synced(&["a", "b"], &ours);
+        scene.config_maps.insert(story.namespace("a"), Target { content: content.clone(), ours: true });
+        scene
+    };
+    story.edit("ConfigMap", &story.namespace("a"), name, &json!({"data": {"theirs": "text"}})).await?;
+    let with_theirs = ours.clone().and("theirs", "text");
+    story.then("somebody adds a key", name, 0, &shared(&with_theirs)).await?;
+
+    story.edit("ConfigMap", &story.namespace("a"), name, &json!({"data": {"ca.pem": "edited"}})).await?;
+    story.then("somebody edits our key", name, 1, &shared(&with_theirs)).await?;
+
+    story.edit("ConfigMap", &story.namespace("a"), name, &json!({"data": {"theirs": null}})).await?;
+    story.then("somebody takes the key away", name, 0, &story.synced(&["a", "b"], &ours)).await?;
+    Ok(())
+}
+
+fn spec(story: &str, field: &str) -> String {
+    let certificate = serde_json::to_string(&certificate("ec")).expect("text");
+    format!(
+        "{{sources: [{{inLine: {certificate}}}],
+           target: {{{field}: {{key: ca.pem, metadata: {{labels: {{kept: 'yes'}}}}}},
+                     namespaceSelector: {{matchLabels: {{story: {story}}}}}}}}}"
+    )
+}
