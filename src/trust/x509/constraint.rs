@@ -98,3 +98,28 @@ fn after_atoms(text: &[u8]) -> Option<&[u8]> {
 fn is_atom(octet: u8) -> bool {
     octet.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~.".contains(&octet)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_have_masks_without_gaps() {
+        for base in [&[10, 0, 0, 0, 255, 0, 0, 0][..], &[0; 8], &[255; 32]] {
+            assert!(is_network(base), "{base:?}");
+        }
+        for base in [&[10, 0, 0, 0, 255, 0, 255, 0][..], &[0; 4], &[0; 16]] {
+            assert!(!is_network(base), "{base:?}");
+        }
+    }
+
+    #[test]
+    fn mailboxes_are_atoms_or_a_quoted_string_at_a_domain() {
+        for text in ["a@b", "a.b@c.d", r#""a b"@c"#, r#""a\"b"@c"#, r"a\@b@c", "a@"] {
+            assert!(is_mailbox(text), "{text}");
+        }
+        for text in ["@b", ".a@b", "a.@b", "a..b@c", "a b@c", "a@b..c", "a@b c", r#""a@b"#, "a@.b", "a@b."] {
+            assert!(!is_mailbox(text), "{text}");
+        }
+    }
+}

@@ -16,7 +16,7 @@ pub(super) fn is_valid(text: &str) -> bool {
     let (rest, _query) = rest.split_once('?').unwrap_or((rest, ""));
     if !rest.starts_with('/') {
         let first_segment = rest.split_once('/').map_or(rest, |(first, _)| first);
-        return reference == "*" || !scheme.is_empty() || !first_segment.contains(':');
+        return !scheme.is_empty() || !first_segment.contains(':') && escapes_are_whole(rest);
     }
     match rest.strip_prefix("//") {
         Some(authority) if !scheme.is_empty() || !authority.starts_with('/') => {
@@ -92,4 +92,46 @@ pub(super) fn is_domain(text: &str, constraint: bool) -> bool {
     let labels = if constraint { text.strip_prefix('.').unwrap_or(text) } else { text };
     text.is_empty()
         || labels.split('.').all(|label| !label.is_empty() && label.bytes().all(|octet| octet.is_ascii_graphic()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uris_are_judged_as_go_judges_them() {
+        for text in [
+            "",
+            "*",
+            "urn:x:y%",
+            "spiffe://td/ns/x",
+            "https://user:p%20w@example.com:8443/a%20b?%#f",
+            "http://[2001:db8::1%25eth0]:80/",
+            "postgres://a:1,b:2/x",
+            "//host/path",
+            "///path",
+            "a/b:c",
+        ] {
+            assert!(is_valid(text), "{text}");
+        }
+        for text in [
+            ":x",
+            "a b:c",
+            "https%//x",
+            "http://a/%zz",
+            "http://a/#%",
+            "http://a b/",
+            "http://a:port/",
+            "http://a:1:2/",
+            "http://[::1/",
+            "http://[1.2.3.4]/",
+            "http://a%41/",
+            "http://a../",
+            "http://a./",
+            "http://u[@a/",
+            "http://a/\u{7f}",
+        ] {
+            assert!(!is_valid(text), "{text}");
+        }
+    }
 }
