@@ -134,3 +134,74 @@ fn digest(text: &str) -> String {
     hex.truncate(16);
     hex
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const ROOT: &str = include_str!("../tests/cases/certs/rsa.pem");
+
+    fn load_package(name: &str, content: &Value) -> Result<Loaded, Error> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join(name);
+        fs::write(&path, content.to_string()).expect("written");
+        load(&Origin::Package(path))
+    }
+
+    #[test]
+    fn a_package_is_versioned_by_name_version_and_content() {
+        let package = json!({ "name": "n", "version": "1", "bundle": format!("# a comment\n{ROOT}") });
+        let (cas, notes) = load_package("p.json", &package).expect("a package");
+        let cas = cas.expect("default CAs");
+        assert_eq!((cas.anchors.len(), notes.len()), (1, 0));
+        let (start, digest) = cas.version.rsplit_once('-').expect("three parts");
+        assert_eq!((start, digest.len()), ("n-1", 16));
+    }
+
+    #[test]
+    fn a_package_that_cannot_be_had_whole_is_refused_with_its_cause() {
+        let good = json!({ "name": "n", "version": "1", "bundle": ROOT });
+        let with = |field: &str, value: &str| {
+            let mut package = good.clone();
+            package[field] = json!(value);
+            package
+        };
+        let table = [
+            ("p.yaml", good.clone(), "must end in .json"),
+            ("p.json", json!("text"), "invalid type"),
+            ("p.json", with("name", ""), "\"name\" must not be empty"),
+            ("p.json", with("version", ""), "\"version\" must not be empty"),
+            ("p.json", with("bundle", "nothing"), "holds no certificates"),
+            ("p.json", with("bundle", "-----BEGIN CERTIFICATE-----\n"), "invalid PEM data: line 1"),
+        ];
+        for (name, package, words) in table {
+            let error = load_package(name, &package).expect_err(words).to_string();
+            assert!(error.contains(words), "{words}: {error}");
+        }
+        assert!(
+            load(&Origin::Package("/absent.json".into())).expect_err("absent").to_string().contains("/absent.json")
+        );
+    }
+
+    #[test]
+    fn the_built_in_roots_are_all_usable_and_always_the_same_version() {
+        let (cas, notes) = load(&Origin::Mozilla).expect("built in");
+        let cas = cas.expect("default CAs");
+        assert!(cas.anchors.len() > 100 && notes.is_empty(), "{notes:?}");
+        assert_eq!(load(&Origin::Mozilla).expect("built in").0.expect("default CAs").version, cas.version);
+        assert!(cas.version.starts_with("mozilla-"));
+    }
+
+    #[test]
+    fn a_certificate_of_a_store_that_cannot_be_used_is_left_out_and_named() {
+        let root = pem::read(ROOT.as_bytes()).expect("PEM").remove(0).certificate.expect("a certificate");
+        let (cas, notes) = from_store("some", [root.der(), b"junk"].into_iter()).expect("one root");
+        assert_eq!(cas.expect("default CAs").anchors.len(), 1);
+        assert!(notes[0].starts_with("some roots: left out: "), "{notes:?}");
+        assert!(from_store("some", [].into_iter()).is_err());
+    }
+}
