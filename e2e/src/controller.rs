@@ -3,9 +3,8 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-    sync::OnceLock,
+    path::PathBuf,
+    process::Command,
     thread,
     time::{Duration, Instant},
 };
@@ -16,13 +15,13 @@ use k8s_openapi::api::{
     core::v1::ServiceAccount,
 };
 use kube::{Api, api::PostParams};
-use serde::Deserialize;
 
 use crate::{
     Answer, ControlPlane, Exit, Mark,
-    access::{Caller, workspace},
+    access::Caller,
     control_plane::{PATIENCE, free_port, lost_port},
     http_get,
+    release::release_binary,
     supervised::{Signal, Supervised},
 };
 
@@ -271,44 +270,4 @@ async fn kubeconfig(control_plane: &ControlPlane) -> Result<PathBuf> {
         .and_then(|status| status.token)
         .context("the answer to a token request holds no token")?;
     control_plane.access.kubeconfig(Caller::Token(&token))
-}
-
-/// The release binary, built once per process, so that no test runs a stale one.
-/// Quick when it is fresh.
-async fn release_binary() -> Result<&'static Path> {
-    static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    tokio::task::spawn_blocking(|| BINARY.get_or_init(|| build_release_binary().map_err(|error| format!("{error:#}"))))
-        .await?
-        .as_deref()
-        .map_err(|error| anyhow::anyhow!("{error}"))
-}
-
-fn build_release_binary() -> Result<PathBuf> {
-    let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["build", "--release", "--locked", "--package=rootcast", "--bin=rootcast"])
-        .arg("--message-format=json-render-diagnostics")
-        .current_dir(workspace())
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .output()
-        .context("running cargo")?;
-    ensure!(output.status.success(), "`cargo build --release --bin rootcast` failed");
-    String::from_utf8_lossy(&output.stdout)
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Message>(line).ok())
-        .filter(|message| message.target.as_ref().is_some_and(|target| target.name == "rootcast"))
-        .find_map(|message| message.executable)
-        .context("cargo names no binary")
-}
-
-/// One line of cargo's JSON messages.
-#[derive(Deserialize)]
-struct Message {
-    target: Option<Target>,
-    executable: Option<PathBuf>,
-}
-
-#[derive(Deserialize)]
-struct Target {
-    name: String,
 }

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Nothing outlives the process that started it, however that process ends: see
-//! [`mod@supervised`] for the programs and [`mod@scratch`] for the files.
+//! `supervised` for the programs and `scratch` for the files.
 
 mod access;
 mod audit;
@@ -22,6 +22,7 @@ mod install;
 mod pki;
 mod probe;
 mod programs;
+mod release;
 mod scratch;
 pub mod story;
 mod supervised;
