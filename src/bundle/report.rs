@@ -143,6 +143,14 @@ impl Refusal {
         Self::new(Reason::InvalidSpec, format!("Bundle is invalid: {}", list.join("; ")))
     }
 
+    /// A Bundle on which a decision panicked.
+    #[must_use]
+    pub fn panicked() -> Self {
+        let message =
+            "Failed to build bundle sources: rootcast itself failed on them: this is a bug, its log has the place";
+        Self::new(Reason::SourceBuildError, message.to_owned())
+    }
+
     /// A Bundle that does not even fit the wire types.
     #[must_use]
     pub fn unreadable(cause: &str) -> Self {

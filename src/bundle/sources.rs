@@ -117,7 +117,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoDefaultCas => {
-                f.write_str("no default package was specified when rootcast was started; default CAs not available")
+                f.write_str("no default package was specified when rootcast was started; default CAs not available: start it with --default-cas=mozilla, --default-cas=system or --default-package-location")
             }
             Self::InlinePem(error) => write!(f, "inline source contains invalid PEM data: {error}"),
             Self::NoObject { kind, namespace, name } => {

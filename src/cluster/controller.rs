@@ -4,6 +4,7 @@
 //! its work puts it back into the queue, so that the last state of the world always wins.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -16,7 +17,7 @@ use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
 use crate::api::BundleStatus;
-use crate::bundle::{self, Decision, Intent, Outcome, Report, World, decide};
+use crate::bundle::{self, Decision, Intent, Outcome, Refusal, Report, World, decide};
 
 use super::apply::{Applied, apply};
 use super::contents::{Read, SourceKey, Wanted};
@@ -28,6 +29,9 @@ use super::watch::{self, News};
 /// The longest wait before a Bundle that failed is tried again, and before a date is looked at again.
 const RETRY_MAX: Duration = Duration::from_mins(1);
 const LOOK_AGAIN_MAX: Duration = Duration::from_hours(1);
+
+/// How long a stop waits for the answers to writes in flight.
+const STOP_MAX: Duration = Duration::from_secs(4);
 
 /// The controller.
 pub struct Controller {
@@ -98,7 +102,10 @@ impl Controller {
             }
             self.dispatch();
         }
-        while self.tasks.join_next().await.is_some() {}
+        let rest = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(STOP_MAX, rest).await.is_err() {
+            warn!("stopping without the answers to some writes");
+        }
     }
 
     fn hear(&mut self, (watch, event): News) {
@@ -159,7 +166,7 @@ impl Controller {
             return self.read(name, cause, unread);
         }
         let now = Timestamp::now();
-        match decide(&intent, &self.state.world, now) {
+        match guarded(&intent, &self.state.world, now) {
             Err(refusal) => {
                 let report = bundle::refused(&refusal, &known.seen, now);
                 if refusal.retry {
@@ -293,6 +300,11 @@ impl Controller {
             self.timers.insert(name.to_owned(), Instant::now() + delay);
         }
     }
+}
+
+/// Decides; a panic, which would be a bug here, is kept to the Bundle that raised it.
+fn guarded(intent: &Intent, world: &World, now: Timestamp) -> Result<Decision, Refusal> {
+    catch_unwind(AssertUnwindSafe(|| decide(intent, world, now))).unwrap_or_else(|_| Err(Refusal::panicked()))
 }
 
 async fn sleep_until(timer: Option<Instant>) {
