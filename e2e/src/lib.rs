@@ -12,6 +12,8 @@
 //! Nothing outlives the process that started it, however that process ends: see
 //! `supervised` for the programs and `scratch` for the files.
 
+#![allow(clippy::missing_errors_doc, reason = "every error here is the end of a test or demo, and says so itself")]
+
 mod access;
 mod audit;
 mod control_plane;
