@@ -1,6 +1,7 @@
 //! What the admin sees: the Bundle's status and events.
 
 use kube::api::{Patch, PatchParams};
+use kube::core::PartialObjectMeta;
 use kube::runtime::events::{self, EventType, Recorder, Reporter};
 use kube::{Api, Client, Resource};
 use serde_json::json;
@@ -14,7 +15,8 @@ const REPORTER: &str = "bundles";
 /// Publishes reports.
 #[derive(Clone)]
 pub(super) struct Publisher {
-    bundles: Api<Bundle>,
+    /// Answers are read as metadata only: a Bundle that does not fit the wire types gets a status, too.
+    bundles: Api<PartialObjectMeta<Bundle>>,
     events: Recorder,
 }
 
