@@ -194,6 +194,8 @@ impl State {
 
     fn upsert(&mut self, key: Key, object: Object) -> Touched {
         match (key, object) {
+            // A Bundle on its way out counts as gone: whoever takes its targets, or takes them off it, is to have them.
+            (key @ Key::Bundle(_), object) if object.metadata().deletion_timestamp.is_some() => self.remove(&key),
             (Key::Bundle(name), Object::Bundle(bundle)) => self.upsert_bundle(name, *bundle),
             (Key::Namespace(name), object) => {
                 let metadata = object.metadata();
@@ -222,8 +224,10 @@ impl State {
     fn remove(&mut self, key: &Key) -> Touched {
         match key {
             Key::Bundle(name) => {
+                if self.bundles.remove(name).is_none() {
+                    return Touched::new();
+                }
                 let touched = touch(&self.world, &Change::Bundle(name.clone()));
-                self.bundles.remove(name);
                 self.world.intents.remove(name);
                 self.sources.prune(&mut self.world);
                 because(touched, &format!("Bundle {name} deleted"))
