@@ -1,10 +1,9 @@
 //! When a controller has nothing more to do.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use anyhow::{Result, ensure};
-use k8s_openapi::{
-    ByteString,
-    api::core::v1::{ConfigMap, Secret},
-};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::{
     Api, Client, ResourceExt as _,
     api::{DeleteParams, ListParams},
@@ -14,7 +13,7 @@ use tokio::sync::Mutex;
 
 use crate::{
     ControlPlane, eventually,
-    story::{self, SOON, TRUST_NAMESPACE, anchors, certificate},
+    story::{self, SOON, anchors, bundle, certificate, source},
 };
 
 /// Sources, namespaces and Bundles of their own, whose changes follow all earlier ones through every watch of the
@@ -22,8 +21,10 @@ use crate::{
 pub struct Fence<'a> {
     control_plane: &'a ControlPlane,
     secret_targets: bool,
-    /// How often it was passed, which tells one change from the next.
-    passed: Mutex<usize>,
+    /// How many rounds were begun.
+    begun: AtomicUsize,
+    /// How many rounds are over.
+    over: Mutex<usize>,
 }
 
 /// A Bundle whose sources, spec and namespaces change.
@@ -44,15 +45,16 @@ const SOMETIMES: &str = "fence-sometimes";
 impl<'a> Fence<'a> {
     /// Sets it up; nothing has to run yet. `secret_targets`: whether the controller writes Secrets.
     pub async fn raise(control_plane: &'a ControlPlane, secret_targets: bool) -> Result<Self> {
-        let fence = Self { control_plane, secret_targets, passed: Mutex::new(0) };
+        let fence = Self { control_plane, secret_targets, begun: AtomicUsize::new(0), over: Mutex::new(0) };
         control_plane.namespace(INSIDE, &[("fence", "")]).await?;
         fence.change(&control_plane.client(), 0).await?;
-        let mut target = json!({"configMap": {"key": "k"}, "namespaceSelector": {"matchLabels": {"fence": ""}}});
-        if secret_targets {
-            target["secret"] = json!({"key": "k"});
-        }
-        let sources = json!([{"inLine": certificate("ec")}]);
-        story::apply(&control_plane.client(), &bundle(HEALED, &json!({"sources": sources, "target": target}))).await?;
+        let secret = if secret_targets { "secret: {key: k}," } else { "" };
+        let spec = format!(
+            "{{sources: [{{inLine: {}}}],
+               target: {{configMap: {{key: k}}, {secret} namespaceSelector: {{matchLabels: {{fence: ''}}}}}}}}",
+            json!(certificate("ec"))
+        );
+        story::apply(&control_plane.client(), &bundle(HEALED, &spec)).await?;
         Ok(fence)
     }
 
@@ -62,40 +64,38 @@ impl<'a> Fence<'a> {
         self.control_plane
     }
 
-    /// Waits until the controller has heard of everything that happened before, and has answered it: twice, since what
-    /// it began at the end of the first time is done at the end of the second.
-    pub async fn pass(&self) -> Result<()> {
-        let client = self.control_plane.client();
-        let mut passed = self.passed.lock().await;
+    /// Waits until the controller has heard of everything that happened before, and has answered it: two rounds, since
+    /// what it began at the end of the first is done at the end of the second. Stories that ask at the same time share
+    /// a round.
+    pub async fn pass(&self, client: &Client) -> Result<()> {
         for _ in 0..2 {
-            *passed += 1;
-            self.change(&client, *passed).await?;
-            self.delete_targets(&client).await?;
-            eventually("the controller answers", SOON, async || self.is_answered(&client, *passed).await).await;
+            let next = self.begun.load(Ordering::SeqCst) + 1;
+            let mut over = self.over.lock().await;
+            if *over < next {
+                self.begun.store(next, Ordering::SeqCst);
+                tokio::try_join!(self.change(client, next), self.delete_targets(client))?;
+                eventually("the controller answers", SOON, async || self.is_answered(client, next).await).await;
+                *over = next;
+            }
         }
         Ok(())
     }
 
     async fn change(&self, client: &Client, number: usize) -> Result<()> {
-        let labels: &[_] = if number % 2 == 1 { &[("fence", "")] } else { &[] };
-        self.control_plane.namespace(SOMETIMES, labels).await?;
-        let [config_map, secret] = certificates(number);
-        let metadata = json!({"name": SOURCE, "namespace": TRUST_NAMESPACE});
-        let text = json!({"k": certificate(config_map)});
-        story::apply(client, &json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": text}))
-            .await?;
-        let bytes = json!({"k": ByteString(certificate(secret).into())});
-        story::apply(client, &json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": bytes}))
-            .await?;
-        let sources = json!([
-            {"configMap": {"name": SOURCE, "key": "k"}},
-            {"secret": {"name": SOURCE, "key": "k"}},
-        ]);
-        let target = json!({
-            "configMap": {"key": "pem", "metadata": {"annotations": {"number": number.to_string()}}},
-            "namespaceSelector": {"matchLabels": {"fence": ""}},
-        });
-        story::apply(client, &bundle(WATCHED, &json!({"sources": sources, "target": target}))).await?;
+        let labels = if number % 2 == 1 { json!({"fence": ""}) } else { json!({}) };
+        let namespace =
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SOMETIMES, "labels": labels}});
+        let [text, secret_text] = certificates(number).map(certificate);
+        let config_map = source("ConfigMap", SOURCE, &[], &[("k", &text)]);
+        let secret = source("Secret", SOURCE, &[], &[("k", &secret_text)]);
+        let spec = format!(
+            "{{sources: [{{configMap: {{name: {SOURCE}, key: k}}}}, {{secret: {{name: {SOURCE}, key: k}}}}],
+               target: {{configMap: {{key: pem, metadata: {{annotations: {{number: '{number}'}}}}}},
+                         namespaceSelector: {{matchLabels: {{fence: ''}}}}}}}}"
+        );
+        let bundle = bundle(WATCHED, &spec);
+        let apply = |object| story::apply(client, object);
+        tokio::try_join!(apply(&namespace), apply(&config_map), apply(&secret), apply(&bundle))?;
         Ok(())
     }
 
@@ -139,8 +139,4 @@ impl<'a> Fence<'a> {
 /// The certificates of the ConfigMap and of the Secret, which differ from one time to the next.
 fn certificates(number: usize) -> [&'static str; 2] {
     if number % 2 == 1 { ["ec", "p384"] } else { ["rsa", "ed25519"] }
-}
-
-fn bundle(name: &str, spec: &serde_json::Value) -> serde_json::Value {
-    json!({"apiVersion": rootcast::api::API_VERSION, "kind": "Bundle", "metadata": {"name": name}, "spec": spec})
 }

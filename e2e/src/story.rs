@@ -155,7 +155,7 @@ impl<'a> Story<'a> {
         for (bundle, _, expected) in bundles {
             self.becomes(when, bundle, expected).await;
         }
-        self.fence.pass().await?;
+        self.fence.pass(&self.client).await?;
         let mut all = Vec::new();
         for (bundle, writes, expected) in bundles {
             let written = self.written(bundle).await.with_context(|| when.to_owned())?;
@@ -188,12 +188,14 @@ impl<'a> Story<'a> {
 
     /// The controller's writes to targets of that name, in the order in which they were answered. Fails if one was in
     /// vain, or if the controller was denied anything.
-    async fn written(&self, bundle: &str) -> Result<Vec<Entry>> {
-        let audit = self.control_plane.audit();
-        let denied = audit.denied(IDENTITY, Mark::default()).await?;
+    pub async fn written(&self, bundle: &str) -> Result<Vec<Entry>> {
+        let since = self.control_plane.audit().since(self.mark.get()).await?;
+        let ours = since.into_iter().filter(|entry| entry.user == IDENTITY);
+        let (denied, mut writes): (Vec<_>, Vec<_>) = ours.partition(Entry::is_denied);
         ensure!(denied.is_empty(), "the controller was denied: {denied:#?}");
-        let mut writes = audit.writes_by(IDENTITY, self.mark.get()).await?;
-        writes.retain(|entry| ["configmaps", "secrets"].contains(&entry.resource.as_str()) && entry.name == bundle);
+        writes.retain(|entry| {
+            entry.is_write() && ["configmaps", "secrets"].contains(&entry.resource.as_str()) && entry.name == bundle
+        });
         let in_vain: Vec<_> = writes.iter().filter(|entry| entry.code >= 300).collect();
         ensure!(in_vain.is_empty(), "writes in vain: {in_vain:#?}");
         Ok(writes)

@@ -25,11 +25,6 @@ const EDITS: &[Edit] = &[
     Edit { what: "our key is deleted", patch: || json!({"data": {"ca.pem": null}}), writes: 1 },
     Edit { what: "all keys are deleted", patch: || json!({"data": null}), writes: 1 },
     Edit {
-        what: "our key moves to binaryData",
-        patch: || json!({"data": {"ca.pem": null}, "binaryData": {"ca.pem": "AAAA"}}),
-        writes: 1,
-    },
-    Edit {
         what: "the label is changed",
         patch: || json!({"metadata": {"labels": {"trust.cert-manager.io/bundle": "nobody"}}}),
         writes: 1,
@@ -123,6 +118,9 @@ async fn keys_of_others_stay_beside_ours() -> Result<()> {
 
     story.edit("ConfigMap", &story.namespace("a"), name, &json!({"data": {"theirs": null}})).await?;
     story.then("somebody takes the key away", name, 0, &story.synced(&["a", "b"], &ours)).await?;
+
+    story.edit("ConfigMap", &story.namespace("a"), name, &json!({"data": {"bare": ""}})).await?;
+    story.then("somebody adds an empty key", name, 0, &shared(&ours.clone().and("bare", ""))).await?;
     Ok(())
 }
 
