@@ -258,6 +258,11 @@ impl Controller {
             return;
         };
         let report = bundle::carried_out(&intent, &self.state.world, &decision, &applied.outcome, &known.seen, now);
+        if *written == 0
+            && let Some(event) = report.event.as_ref().filter(|event| !event.warning)
+        {
+            info!(bundle = name, reason = %event.reason, cause, "{}", event.note);
+        }
         self.publish(name, report, &cause);
     }
 
@@ -268,14 +273,8 @@ impl Controller {
             debug!(bundle = name, cause, "nothing to do");
             return;
         }
-        match &report.event {
-            Some(event) if event.warning => {
-                warn!(bundle = name, reason = %event.reason, cause, "{}", event.note);
-            }
-            Some(event) if news => {
-                info!(bundle = name, reason = %event.reason, cause, "{}", event.note);
-            }
-            _ => {}
+        if let Some(event) = report.event.as_ref().filter(|event| event.warning) {
+            warn!(bundle = name, reason = %event.reason, cause, "{}", event.note);
         }
         let (publisher, uid) = (self.publisher.clone(), known.uid.clone());
         self.state.published(&name, report.status.clone());
