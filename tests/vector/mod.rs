@@ -13,7 +13,7 @@ const LOSSES: [&str; 5] = ["truncated-last", "truncated-first", "bad-base64", "t
 
 /// One recorded case.
 pub(crate) struct Vector {
-    /// Its name, which is the Bundle's, too.
+    /// Its name, which is the Bundle's, too, but for a prefix `filtered-`.
     pub(crate) name: String,
     input: Vec<Value>,
     result: Value,
@@ -49,6 +49,11 @@ impl Vector {
     /// The ConfigMaps and Secrets that it may read.
     pub(crate) fn sources(&self) -> Vec<&Value> {
         self.input.iter().filter(|object| object["kind"] != "Bundle").collect()
+    }
+
+    /// What was recorded: `status`, `events`, `configmap` or `secret`; null where there was none.
+    pub(crate) fn recorded(&self, part: &str) -> &Value {
+        &self.result[part]
     }
 
     /// Whether it was recorded with both filters on.
@@ -170,8 +175,11 @@ fn keys(object: &Value) -> BTreeSet<String> {
     object.as_object().into_iter().flatten().map(|(key, _)| key.clone()).collect()
 }
 
+/// The recorded cases, below the workspace's folder, whichever of its crates this is part of.
 fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases")
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+    let mut candidates = crates.map(|folder| folder.join("tests/cases"));
+    candidates.find(|folder| folder.is_dir()).expect("the recorded cases are there")
 }
 
 /// Decodes standard base64.

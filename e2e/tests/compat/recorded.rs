@@ -1,0 +1,140 @@
+//! Every recorded case through the live controller.
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use k8s_openapi::api::events::v1::Event;
+use kube::{
+    Api, Client, Resource as _, ResourceExt as _,
+    api::ListParams,
+};
+use rootcast::api::Bundle;
+use rootcast_e2e::{
+    ControlPlane, Controller, Fence, Install, eventually,
+    story::{SOON, objects},
+};
+use serde_json::{Value, json};
+
+use crate::{create, is_target, vector::Vector, writes};
+
+/// The namespace that was recorded.
+const RECORDED: &str = "team-a";
+
+#[tokio::test]
+async fn every_recorded_bundle_ends_as_trust_manager_left_it_and_a_restart_writes_nothing() -> Result<()> {
+    replay(|case| !case.is_filtered(), &[]).await
+}
+
+#[tokio::test]
+async fn with_filters_every_recorded_bundle_ends_as_trust_manager_left_it_and_a_restart_writes_nothing() -> Result<()> {
+    replay(Vector::is_filtered, &["--filter-expired-certificates", "--filter-non-ca-certs"]).await
+}
+
+async fn replay(which: impl Fn(&Vector) -> bool, filters: &[&str]) -> Result<()> {
+    let cases: Vec<_> = Vector::all().into_iter().filter(which).collect();
+    let control_plane = ControlPlane::start().await?;
+    control_plane.install_with(&Install { secret_targets: true, ..Install::default() }).await?;
+    control_plane.namespace(RECORDED, &[("team", "a"), ("env", "dev")]).await?;
+    let fence = Fence::raise(&control_plane, true).await?;
+    let client = control_plane.client();
+    let objects = cases.iter().flat_map(|case| case.sources()).chain(cases.iter().map(Vector::bundle));
+    // All of it before anything runs that could see one without the other.
+    create(&client, objects.cloned().collect()).await?;
+
+    let package = cases.first().context("there are cases")?.package();
+    let package = format!("--default-package-location={}", package.display());
+    let args = [&["--secret-targets-enabled", &package], filters].concat();
+    let controller = Controller::start(&control_plane, &args).await?;
+    let began = control_plane.audit().mark().await?;
+    for case in &cases {
+        eventually(&case.name, SOON, async || case.check_status(&status(&client, case).await?).map_err(faulty)).await;
+    }
+    fence.pass(&client).await?;
+    let mut wrong = Vec::new();
+    for case in &cases {
+        wrong.extend(check(&client, case).await.err());
+    }
+    ensure!(wrong.is_empty(), "{} of {} cases differ: {wrong:#?}", wrong.len(), cases.len());
+    let mut written: Vec<_> = writes(&control_plane, began).await?.into_iter().filter(is_target).collect();
+    let all = written.len();
+    written.sort_by(|one, other| one.uri.cmp(&other.uri));
+    written.dedup_by(|one, other| one.uri == other.uri);
+    ensure!(written.len() == all, "{} targets were written {all} times", written.len());
+
+    controller.stop().await?;
+    let restarted = control_plane.audit().mark().await?;
+    let controller = Controller::start(&control_plane, &args).await?;
+    fence.pass(&client).await?;
+    assert_eq!(writes(&control_plane, restarted).await?, [], "writes of any kind after a restart");
+    controller.stop().await?;
+    control_plane.finish().await
+}
+
+fn bundle_name(case: &Vector) -> &str {
+    case.bundle()["metadata"]["name"].as_str().expect("a name")
+}
+
+async fn status(client: &Client, case: &Vector) -> Result<Value> {
+    let bundle = Api::<Bundle>::all(client.clone()).get(bundle_name(case)).await?;
+    let status = json!(bundle.status);
+    for condition in status["conditions"].as_array().into_iter().flatten() {
+        let generation = &case.recorded("status")["conditions"][0]["observedGeneration"];
+        ensure!(condition["observedGeneration"] == *generation, "{}: {condition}", case.name);
+    }
+    Ok(status)
+}
+
+fn faulty(cause: String) -> anyhow::Error {
+    anyhow!(cause)
+}
+
+async fn check(client: &Client, case: &Vector) -> Result<()> {
+    case.check_status(&status(client, case).await?).map_err(faulty)?;
+    let bundle = Api::<Bundle>::all(client.clone()).get_metadata(bundle_name(case)).await?;
+    let uid = bundle.uid().context("a stored Bundle has a uid")?;
+
+    let events = Api::<Event>::all(client.clone()).list(&ListParams::default()).await?;
+    let about = |event: &Event| {
+        let regarding = event.regarding.as_ref()?;
+        Some(regarding.uid.as_ref()? == &uid && regarding.kind.as_deref() == Some(&Bundle::kind(&())))
+    };
+    let events: Vec<_> = events.into_iter().filter(|event| about(event) == Some(true)).collect();
+    ensure!(events.len() == 1 && events[0].series.is_none(), "{}: {} events", case.name, events.len());
+    let word = |text: &Option<String>| text.clone().unwrap_or_default();
+    let Event { type_, reason, action, note, .. } = &events[0];
+    let event = (word(type_) == "Warning", word(reason), word(action), word(note));
+    case.check_event(Some(event)).map_err(faulty)?;
+
+    for kind in ["ConfigMap", "Secret"] {
+        let found = objects(client, kind, RECORDED)?.get_opt(bundle_name(case)).await?;
+        let found = found.map(|found| anonymous(&json!(found), &uid)).transpose()?;
+        case.check_object(kind, found.as_ref()).map_err(faulty)?;
+        let Some(found) = found else { continue };
+        let recorded = case.recorded(&kind.to_lowercase());
+        ensure!(found["type"] == recorded["type"], "{}: {kind} of type {}", case.name, found["type"]);
+        let (ours, theirs) = (managed_fields(&found)?, managed_fields(recorded)?);
+        ensure!(ours == theirs, "{}: {kind} has managed fields {ours:#?}, recorded {theirs:#?}", case.name);
+    }
+    Ok(())
+}
+
+/// The object as it was recorded: with a word for the uid of its Bundle.
+fn anonymous(object: &Value, uid: &str) -> Result<Value> {
+    let mut object = object.clone();
+    for owner in object["metadata"]["ownerReferences"].as_array_mut().into_iter().flatten() {
+        if owner["uid"] == uid {
+            owner["uid"] = "UID".into();
+        }
+    }
+    Ok(object)
+}
+
+/// Who manages which fields, without times and uids.
+fn managed_fields(object: &Value) -> Result<Vec<Value>> {
+    let mut entries = object["metadata"]["managedFields"].as_array().context("no managed fields")?.clone();
+    for entry in &mut entries {
+        entry.as_object_mut().context("an entry is an object")?.remove("time");
+        if let Some(owners) = entry.pointer_mut("/fieldsV1/f:metadata/f:ownerReferences") {
+            *owners = owners.as_object().context("owners are by uid")?.values().cloned().collect();
+        }
+    }
+    Ok(entries)
+}
