@@ -26,6 +26,9 @@ rules:
   - level: Metadata
 "#;
 
+/// No line without bodies comes near this many bytes.
+const LINE_MAX: u64 = 1024 * 1024;
+
 /// Where the log is.
 pub(crate) fn file(scratch: &Scratch) -> PathBuf {
     scratch.logs().join("audit.log")
@@ -91,7 +94,7 @@ impl<'a> Audit<'a> {
     /// When the log cannot be read or stands still.
     pub async fn mark(&self) -> Result<Mark> {
         self.settle().await?;
-        Ok(Mark(self.open()?.metadata()?.len()))
+        self.end()
     }
 
     /// All requests that were answered since `mark`, by whomever.
@@ -135,7 +138,7 @@ impl<'a> Audit<'a> {
     async fn settle(&self) -> Result<()> {
         static FENCES: AtomicU64 = AtomicU64::new(0);
         let fence = format!("/rootcast-fence-{}", FENCES.fetch_add(1, Ordering::Relaxed));
-        let mark = Mark(self.open()?.metadata()?.len());
+        let mark = self.end()?;
         let request = http::Request::get(&fence).body(Vec::new())?;
         // Answered with 404, as it should be.
         drop(self.control_plane.client().request_text(request).await);
@@ -146,6 +149,19 @@ impl<'a> Audit<'a> {
             Ok(())
         };
         tokio::time::timeout(Duration::from_secs(30), logged).await.context("the audit log stands still")?
+    }
+
+    /// The end of the last whole line: a line grows in several steps.
+    fn end(&self) -> Result<Mark> {
+        let mut log = self.open()?;
+        let length = log.metadata()?.len();
+        let start = length.saturating_sub(LINE_MAX);
+        log.seek(SeekFrom::Start(start))?;
+        let mut tail = Vec::new();
+        log.take(length - start).read_to_end(&mut tail).context("reading the audit log")?;
+        let end = tail.iter().rposition(|&byte| byte == b'\n').map_or(0, |newline| newline as u64 + 1);
+        ensure!(end > 0 || start == 0, "a line of the audit log is over {LINE_MAX} bytes long");
+        Ok(Mark(start + end))
     }
 
     fn open(&self) -> Result<File> {
