@@ -124,6 +124,33 @@ async fn keys_of_others_stay_beside_ours() -> Result<()> {
     Ok(())
 }
 
+/// A key may be in `data` or in `binaryData`, not in both, and what others put there is not ours to take out.
+#[tokio::test]
+async fn a_key_of_others_in_the_place_of_ours_is_named_and_holds_up_no_other_namespace() -> Result<()> {
+    let name = "in-the-way";
+    let story = Story::begin(stage().await, name, &["a", "b"]).await?;
+    let healed = story.synced(&["a", "b"], &pem_key("ca.pem", &["ec"]));
+    story.apply(&bundle(name, &spec(name, "configMap"))).await?;
+    story.then("the Bundle comes", name, 2, &healed).await?;
+
+    let moved = json!({"data": {"ca.pem": null}, "binaryData": {"ca.pem": "AAAA"}});
+    story.edit("ConfigMap", &story.namespace("a"), name, &moved).await?;
+    let mut stuck = Scene { reason: "SyncConfigMapTargetFailed".to_owned(), ..healed.clone() };
+    let theirs = Target { content: Content::key("ca.pem", [0, 0, 0]), ours: true };
+    stuck.config_maps.insert(story.namespace("a"), theirs);
+    story.becomes("it cannot be written", name, &stuck).await;
+    let message = story.condition(name, "Synced").await?.message;
+    assert!(message.contains("ConfigMap in-the-way-a/in-the-way") && message.contains("ca.pem"), "{message}");
+
+    story.delete("ConfigMap", &story.namespace("b"), name).await?;
+    story.becomes("the other namespace is healed", name, &stuck).await;
+    story.edit("ConfigMap", &story.namespace("a"), name, &json!({"binaryData": null})).await?;
+    story.becomes("it is out of the way", name, &healed).await;
+    story.count_from_here().await?;
+    story.then("all is well", name, 0, &healed).await?;
+    Ok(())
+}
+
 fn spec(story: &str, field: &str) -> String {
     let certificate = serde_json::to_string(&certificate("ec")).expect("text");
     format!(
