@@ -1,10 +1,14 @@
 //! The demo tells its whole story and leaves nothing behind.
 
-use std::process::Command;
+use std::{
+    io::{BufRead as _, BufReader},
+    path::Path,
+    process::{Command, Stdio},
+};
 
 #[test]
 fn the_demo_tells_its_story_and_ends_well() {
-    let output = Command::new(env!("CARGO_BIN_EXE_demo")).arg("--once").output().unwrap();
+    let output = demo().arg("--once").output().unwrap();
     let told = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{told}\n{}", String::from_utf8_lossy(&output.stderr));
     let mut rest = told.as_str();
@@ -31,3 +35,29 @@ const STORY: [&str; 13] = [
     "37 targets had to be written in this story; the audit log shows 37 writes.",
     "Everything is stopped and removed",
 ];
+
+#[test]
+fn left_to_itself_it_stays_up_until_ctrl_c_and_removes_everything() {
+    let mut demo = demo().stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let kubeconfig = lines.find_map(|line| Some(line.split_once("export KUBECONFIG=")?.1.to_owned())).unwrap();
+    lines.find(|line| line.starts_with("Logs of ")).expect("its last words before it waits");
+    assert!(Path::new(&kubeconfig).exists());
+
+    let interrupt = Command::new("sh").args(["-c", &format!("kill -s INT {}", demo.id())]).status().unwrap();
+    assert!(interrupt.success());
+    assert!(lines.any(|line| line.contains("Everything is stopped and removed")));
+    assert!(demo.wait().unwrap().success());
+    assert!(!Path::new(&kubeconfig).exists());
+}
+
+#[test]
+fn what_it_does_not_know_it_does_not_do() {
+    let output = demo().arg("--twice").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "usage: demo [--once]\n");
+}
+
+fn demo() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_demo"))
+}

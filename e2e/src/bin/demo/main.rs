@@ -9,8 +9,9 @@ mod story;
 
 use std::{env, process::ExitCode, time::Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use rootcast_e2e::{ControlPlane, Controller, Exit};
+use tokio::signal::unix::{SignalKind, signal};
 
 use stage::{Stage, say, title};
 
@@ -52,7 +53,7 @@ async fn demo(once: bool) -> Result<()> {
         stay(&control_plane).await?;
     }
     let exit = controller.stop().await?;
-    anyhow::ensure!(exit == Exit::Code(0), "the controller ended with {exit:?}");
+    ensure!(exit == Exit::Code(0), "the controller ended with {exit:?}");
     control_plane.finish().await?;
     say("Everything is stopped and removed; the controller was never denied anything.");
     Ok(())
@@ -60,6 +61,7 @@ async fn demo(once: bool) -> Result<()> {
 
 /// Until Ctrl-C.
 async fn stay(control_plane: &ControlPlane) -> Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("listening for Ctrl-C")?;
     title("Your turn");
     say("The control plane and the controller stay up until Ctrl-C. In another terminal, in this folder:");
     println!();
@@ -73,7 +75,7 @@ async fn stay(control_plane: &ControlPlane) -> Result<()> {
     println!("    kubectl explain bundle.spec");
     println!();
     say(&format!("Logs of the controller and the API server: {}", control_plane.logs().display()));
-    tokio::signal::ctrl_c().await.context("waiting for Ctrl-C")?;
+    interrupt.recv().await;
     println!();
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Client, runtime::wait::await_condition};
@@ -61,7 +61,7 @@ impl<'a> Stage<'a> {
         show(manifest);
         show("EOF");
         let output = self.control_plane.kubectl(&["apply", "-f", "-"], manifest)?;
-        anyhow::ensure!(!output.status.success(), "the API server accepted what it should refuse");
+        ensure!(!output.status.success(), "the API server accepted what it should refuse");
         show(&String::from_utf8_lossy(&output.stderr));
         Ok(())
     }
