@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 use http::{Method, Request, header};
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::core::PartialObjectMeta;
+use kube::client::Body;
+use kube::core::{PartialObjectMeta, Status};
 use kube::{Client, Error};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::json;
@@ -34,7 +36,7 @@ pub(super) struct Applied {
 
 /// Carries out a plan. Namespaces are independent; within one, releases wait for the writes.
 pub(super) async fn apply(client: &Client, intent: &Intent, plan: &Plan) -> Applied {
-    let bodies: BTreeMap<ObjectKind, Vec<u8>> =
+    let bodies: BTreeMap<ObjectKind, Bytes> =
         plan.payloads.iter().map(|(kind, payload)| (*kind, serialize(&payload.manifest(intent)))).collect();
     let mut work = Vec::new();
     for (namespace, steps) in &plan.steps {
@@ -69,7 +71,7 @@ async fn carry_out(
     name: &str,
     namespace: &str,
     steps: &Steps,
-    bodies: &BTreeMap<ObjectKind, Vec<u8>>,
+    bodies: &BTreeMap<ObjectKind, Bytes>,
 ) -> Vec<Written> {
     let Steps { writes, releases } = steps;
     let target = |kind| Target { kind, name: name.to_owned(), namespace: namespace.to_owned() };
@@ -94,7 +96,7 @@ async fn carry_out(
 /// Server-side apply: creates the object, or takes over exactly the fields of the body, in one request
 /// (<https://kubernetes.io/docs/reference/using-api/server-side-apply/>). Field validation is left out: the body is our
 /// own, and checking it doubles the server's work.
-async fn patch(client: &Client, target: &Target, body: Vec<u8>) -> Result<Observed, Failure> {
+async fn patch(client: &Client, target: &Target, body: Bytes) -> Result<Observed, Failure> {
     let query = format!("?fieldManager={}&force=true&fieldValidation=Ignore", api::FIELD_MANAGER);
     let answer: PartialObjectMeta<ConfigMap> =
         send(client, Method::PATCH, target, &query, "application/apply-patch+yaml", body)
@@ -136,7 +138,7 @@ async fn send<T: DeserializeOwned>(
     target: &Target,
     query: &str,
     content_type: &str,
-    body: Vec<u8>,
+    body: Bytes,
 ) -> Result<T, Attempt> {
     let Target { kind, name, namespace } = target;
     let plural = match kind {
@@ -148,12 +150,25 @@ async fn send<T: DeserializeOwned>(
         .uri(format!("/api/v1/namespaces/{namespace}/{plural}/{name}{query}"))
         .header(header::CONTENT_TYPE, content_type)
         .header(header::ACCEPT, METADATA_ONLY)
-        .body(body)
+        .body(Body::from(body))
         .expect("names are checked when a Bundle is parsed");
-    match tokio::time::timeout(TIMEOUT, client.request(request)).await {
+    match tokio::time::timeout(TIMEOUT, answer(client, request)).await {
         Ok(answer) => answer.map_err(Attempt::Refused),
         Err(_) => Err(Attempt::TimedOut),
     }
+}
+
+/// [`Client::request`] for a body that all namespaces share: a copy for each in flight would be most of our memory.
+async fn answer<T: DeserializeOwned>(client: &Client, request: Request<Body>) -> Result<T, Error> {
+    let answer = client.send(request).await?;
+    let code = answer.status();
+    let body = answer.into_body().collect_bytes().await?;
+    if code.is_success() {
+        return serde_json::from_slice(&body).map_err(Error::SerdeError);
+    }
+    let unexplained = |_| Status::failure(&String::from_utf8_lossy(&body), "Unexplained").with_code(code.as_u16());
+    let status = serde_json::from_slice(&body).unwrap_or_else(unexplained);
+    Err(Error::Api(Box::new(status)))
 }
 
 fn explain(verb: &str, target: &Target, error: Attempt) -> Failure {
@@ -176,6 +191,6 @@ fn explain(verb: &str, target: &Target, error: Attempt) -> Failure {
     Failure::Other(format!("failed to {verb} {} {namespace}/{name}: {cause}", kind.as_str()))
 }
 
-fn serialize(manifest: &serde_json::Value) -> Vec<u8> {
-    serde_json::to_vec(manifest).expect("a manifest has string keys only")
+fn serialize(manifest: &serde_json::Value) -> Bytes {
+    serde_json::to_vec(manifest).expect("a manifest has string keys only").into()
 }
