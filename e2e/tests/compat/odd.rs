@@ -95,7 +95,10 @@ async fn bundles_that_no_rule_kept_out_are_refused_with_all_their_problems_and_d
     let events = Api::<Event>::all(client.clone()).list(&ListParams::default()).await?;
     for (name, ..) in ODD {
         let about = |event: &&Event| {
-            event.regarding.as_ref().is_some_and(|it| it.name.as_deref() == Some(name) && it.kind.as_deref() == Some(&Bundle::kind(&())))
+            event
+                .regarding
+                .as_ref()
+                .is_some_and(|it| it.name.as_deref() == Some(name) && it.kind.as_deref() == Some(&Bundle::kind(&())))
         };
         let events: Vec<_> = events.iter().filter(about).collect();
         ensure!(events.len() == 1 && events[0].series.is_none(), "{name}: {events:#?}");

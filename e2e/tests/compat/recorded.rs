@@ -2,10 +2,7 @@
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use k8s_openapi::api::events::v1::Event;
-use kube::{
-    Api, Client, Resource as _, ResourceExt as _,
-    api::ListParams,
-};
+use kube::{Api, Client, Resource as _, ResourceExt as _, api::ListParams};
 use rootcast::api::Bundle;
 use rootcast_e2e::{
     ControlPlane, Controller, Fence, Install, eventually,

@@ -64,7 +64,11 @@ async fn taking_over_fifty_namespaces_from_trust_manager_writes_no_target_and_ea
     let targets: Vec<_> = written.iter().filter(|entry| is_target(entry)).collect();
     ensure!(targets.is_empty(), "{} writes to targets: {:#?}", targets.len(), targets.first());
     let statuses: BTreeSet<_> = written.iter().filter(|entry| is_status(entry)).map(|entry| &entry.name).collect();
-    assert_eq!((written.len(), statuses.len()), (cases.len(), cases.len()), "one status each and no event: {written:#?}");
+    assert_eq!(
+        (written.len(), statuses.len()),
+        (cases.len(), cases.len()),
+        "one status each and no event: {written:#?}"
+    );
     for case in &cases {
         let synced = synced(&client, &case.name).await?;
         assert_eq!(synced, before[&case.name], "{}: what trust-manager said still holds", case.name);
