@@ -176,7 +176,11 @@ mod tests {
             ("p.json", with("name", ""), "\"name\" must not be empty"),
             ("p.json", with("version", ""), "\"version\" must not be empty"),
             ("p.json", with("bundle", "nothing"), "holds no certificates"),
-            ("p.json", with("bundle", "-----BEGIN CERTIFICATE-----\n"), "invalid PEM data: invalid PEM block in bundle; it has no END line (block 1, line 1)"),
+            (
+                "p.json",
+                with("bundle", "-----BEGIN CERTIFICATE-----\n"),
+                "invalid PEM data: invalid PEM block in bundle; it has no END line (block 1, line 1)",
+            ),
         ];
         for (name, package, words) in table {
             let error = load_package(name, &package).expect_err(words).to_string();

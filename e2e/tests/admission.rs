@@ -238,7 +238,7 @@ async fn every_rule_is_kept_on_creation_and_on_update() -> Result<()> {
         assert_refused(name, says, create(&bundles, name, yaml(spec)).await);
         create(&bundles, name, yaml("{sources: [{inLine: x}]}")).await?;
         assert_refused(name, says, replace_spec(&bundles, name, yaml(spec)).await);
-        let applied = bundle(name, yaml(spec));
+        let applied = bundle(name, &yaml(spec));
         assert_refused(
             name,
             says,
@@ -499,14 +499,14 @@ fn yaml(text: &str) -> Value {
     serde_saphyr::from_str(text).expect("a test's YAML")
 }
 
-fn bundle(name: &str, spec: Value) -> DynamicObject {
+fn bundle(name: &str, spec: &Value) -> DynamicObject {
     let mut bundle = DynamicObject::new(name, &ApiResource::erase::<Bundle>(&()));
     bundle.data = json!({"spec": spec});
     bundle
 }
 
 async fn create(bundles: &Api<DynamicObject>, name: &str, spec: Value) -> kube::Result<DynamicObject> {
-    bundles.create(&PostParams::default(), &bundle(name, spec)).await
+    bundles.create(&PostParams::default(), &bundle(name, &spec)).await
 }
 
 async fn replace_spec(bundles: &Api<DynamicObject>, name: &str, spec: Value) -> kube::Result<DynamicObject> {
@@ -557,7 +557,7 @@ fn assert_refused(name: &str, says: &str, answer: kube::Result<DynamicObject>) {
 /// The server takes up a new definition a moment after it was stored.
 async fn rules_are_in_force(bundles: &Api<DynamicObject>, expected: bool) {
     let dry_run = PostParams { dry_run: true, ..PostParams::default() };
-    let probe = bundle("probe", yaml("{sources: [{useDefaultCAs: false}]}"));
+    let probe = bundle("probe", &yaml("{sources: [{useDefaultCAs: false}]}"));
     eventually("the new definition is in force", SOON, async || {
         let refused = bundles.create(&dry_run, &probe).await.is_err();
         ensure!(refused == expected, "the probe was refused: {refused}");

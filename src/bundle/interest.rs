@@ -104,11 +104,14 @@ mod tests {
 
     const NAMES: [&str; 3] = ["one", "two", "three"];
 
+    /// The value of the one label, if it is there.
+    type Label = Option<u8>;
+
     /// One step of a random world. Labels are `l=0`, `l=1` or none; contents one of two certificates or garbage.
     #[derive(Clone, Debug)]
     enum Step {
-        Namespace(usize, Option<Option<u8>>),
-        Source(usize, Option<(Option<u8>, u8)>),
+        Namespace(usize, Option<Label>),
+        Source(usize, Option<(Label, u8)>),
         Bundle(usize, Option<(u8, u8)>),
     }
 
@@ -121,7 +124,7 @@ mod tests {
         ]
     }
 
-    fn labelled(value: Option<u8>) -> Labels {
+    fn labelled(value: Label) -> Labels {
         value.map(|value| labels(&[("l", &value.to_string())])).unwrap_or_default()
     }
 

@@ -156,7 +156,8 @@ mod tests {
 
     #[test]
     fn every_operator_decides_as_kubernetes_does() {
-        let table: &[(serde_json::Value, &[(&str, &str)], bool)] = &[
+        type Row<'a> = (serde_json::Value, &'a [(&'a str, &'a str)], bool);
+        let table: &[Row] = &[
             (json!({}), &[], true),
             (json!({"matchLabels": {"a": "1"}}), &[("a", "1"), ("b", "2")], true),
             (json!({"matchLabels": {"a": "1"}}), &[("a", "2")], false),

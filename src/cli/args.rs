@@ -7,7 +7,13 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Distributes trust anchors (CA certificates) to every namespace of a Kubernetes cluster.
 #[derive(Debug, Parser)]
-#[command(name = "rootcast", version, args_conflicts_with_subcommands = true, args_override_self = true, max_term_width = 110)]
+#[command(
+    name = "rootcast",
+    version,
+    args_conflicts_with_subcommands = true,
+    args_override_self = true,
+    max_term_width = 110
+)]
 pub(super) struct Arguments {
     /// Without a command: `controller`.
     #[command(subcommand)]
