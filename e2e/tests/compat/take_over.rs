@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
-    Api, Client, ResourceExt as _,
+    Api, Client, ResourceExt,
     api::{ListParams, Patch, PatchParams},
 };
 use rootcast::api::{API_VERSION, Bundle, FIELD_MANAGER, SOURCES_COMPLETE, SYNCED};
@@ -43,7 +43,7 @@ async fn taking_over_fifty_namespaces_from_trust_manager_writes_no_target_and_ea
     stream::iter(&namespaces).map(labelled).buffer_unordered(8).try_for_each(async |_| Ok(())).await?;
     let fence = Fence::raise(&control_plane, true).await?;
     let everywhere = Api::<Namespace>::all(client.clone()).list_metadata(&ListParams::default()).await?;
-    let everywhere: Vec<_> = everywhere.iter().map(|namespace| namespace.name_any()).collect();
+    let everywhere: Vec<_> = everywhere.iter().map(ResourceExt::name_any).collect();
 
     let cases = cases(&TAKEN_OVER);
     let mut before = BTreeMap::new();
