@@ -20,7 +20,7 @@ use crate::api::BundleStatus;
 use crate::bundle::{self, Decision, Intent, Outcome, Refusal, Report, World, decide};
 
 use super::apply::{Applied, apply};
-use super::contents::{Read, SourceKey, Wanted};
+use super::contents::{Read, SourceKey, Version, Wanted};
 use super::publish::Publisher;
 use super::source;
 use super::state::{State, Touched};
@@ -51,7 +51,7 @@ pub struct Controller {
 enum Done {
     Read(String, Vec<(SourceKey, Read)>),
     Applied(Box<Finished>),
-    Published(Result<(), String>),
+    Published(Result<Option<Version>, String>),
 }
 
 struct Finished {
@@ -224,7 +224,7 @@ impl Controller {
                 }
                 self.conclude(name, *finished);
             }
-            Done::Published(Ok(())) => {}
+            Done::Published(Ok(version)) => self.state.answered(&name, version),
             Done::Published(Err(cause)) => {
                 error!(bundle = name, "status not published: {cause}");
                 self.state.published(&name, BundleStatus::default());

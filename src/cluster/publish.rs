@@ -9,6 +9,8 @@ use serde_json::json;
 use crate::api::{self, Bundle};
 use crate::bundle::{Event, Report};
 
+use super::contents::Version;
+
 /// The component that events name as their source.
 const REPORTER: &str = "bundles";
 
@@ -32,6 +34,8 @@ impl Publisher {
     /// The status is applied as field manager `trust-manager`, whole: what that manager wrote before and we do not know
     /// is taken out, and so it will be with ours when trust-manager comes back.
     ///
+    /// Returns the Bundle's resource version after the write, if there was one.
+    ///
     /// # Errors
     /// When the API server does not take it. A Bundle that is gone or was replaced meanwhile is no error.
     pub(super) async fn publish(
@@ -40,7 +44,8 @@ impl Publisher {
         uid: &str,
         report: &Report,
         status_is_news: bool,
-    ) -> Result<(), kube::Error> {
+    ) -> Result<Option<Version>, kube::Error> {
+        let mut version = None;
         if status_is_news {
             let patch = json!({
                 "apiVersion": api::API_VERSION, "kind": api::KIND,
@@ -50,9 +55,9 @@ impl Publisher {
             let params = PatchParams::apply(api::FIELD_MANAGER).force();
             match self.bundles.patch_status(name, &params, &Patch::Apply(patch)).await {
                 Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {
-                    return Ok(());
+                    return Ok(None);
                 }
-                result => result.map(|_| ())?,
+                result => version = Some(Version::of(&result?.metadata)),
             }
         }
         if let Some(event) = &report.event {
@@ -60,7 +65,7 @@ impl Publisher {
             about.metadata.uid = Some(uid.to_owned());
             self.events.publish(&convert(event), &about.object_ref(&())).await?;
         }
-        Ok(())
+        Ok(version)
     }
 }
 

@@ -28,6 +28,7 @@ pub(super) struct State {
 pub(super) struct Known {
     /// Its uid.
     pub(super) uid: String,
+    version: Version,
     /// What it said of itself when last seen, or what we last published.
     pub(super) seen: Seen,
     /// Why it has no [`Intent`].
@@ -132,6 +133,13 @@ impl State {
         }
     }
 
+    /// Takes in the version that a published status made: what the watch still has to tell of older ones is no news.
+    pub(super) fn answered(&mut self, name: &str, version: Option<Version>) {
+        if let (Some(known), Some(version)) = (self.bundles.get_mut(name), version) {
+            known.version = known.version.max(version);
+        }
+    }
+
     /// The source objects that a Bundle reads and that are not in memory as they are now.
     pub(super) fn unread(&self, intent: &Intent) -> Vec<(SourceKey, Wanted)> {
         self.sources.unread(intent, &self.world)
@@ -184,7 +192,8 @@ impl State {
 
     fn version(&self, key: &Key) -> Version {
         match key {
-            Key::Bundle(_) | Key::Namespace(_) => Version::default(),
+            Key::Bundle(name) => self.bundles.get(name).map(|known| known.version).unwrap_or_default(),
+            Key::Namespace(_) => Version::default(),
             Key::Source(source) => self.sources.version(source).unwrap_or_default(),
             Key::Target(target) => {
                 self.world.targets.get(target).map(|found| Version::parse(&found.resource_version)).unwrap_or_default()
@@ -246,21 +255,26 @@ impl State {
     }
 
     fn upsert_bundle(&mut self, name: String, bundle: Result<api::Bundle, Unreadable>) -> Touched {
-        let (uid, seen, intent) = match bundle {
+        let (uid, version, seen, intent) = match bundle {
             Ok(bundle) => {
+                let version = Version::of(&bundle.metadata);
                 let status = ours(bundle.status.clone().unwrap_or_default());
                 let seen = Seen { generation: bundle.metadata.generation, status };
                 let intent =
                     Intent::parse(&bundle, &self.trust_namespace).map_err(|problems| Refusal::invalid_spec(&problems));
-                (bundle.metadata.uid.unwrap_or_default(), seen, intent)
+                (bundle.metadata.uid.unwrap_or_default(), version, seen, intent)
             }
             Err(Unreadable { metadata, cause }) => {
                 let status = self.bundles.get(&name).map(|known| known.seen.status.clone()).unwrap_or_default();
                 let seen = Seen { generation: metadata.generation, status };
-                (metadata.uid.unwrap_or_default(), seen, Err(Refusal::unreadable(&cause)))
+                let version = Version::of(&metadata);
+                (metadata.uid.unwrap_or_default(), version, seen, Err(Refusal::unreadable(&cause)))
             }
         };
         let old = self.bundles.get(&name);
+        if old.is_some_and(|old| old.version >= version) {
+            return Touched::new();
+        }
         let same_spec = old.is_some_and(|old| old.uid == uid && old.seen.generation == seen.generation);
         if same_spec && old.is_some_and(|old| old.seen.status == seen.status) {
             return Touched::new();
@@ -283,7 +297,7 @@ impl State {
             }
         };
         self.sources.prune(&mut self.world);
-        self.bundles.insert(name, Known { uid, seen, invalid });
+        self.bundles.insert(name, Known { uid, version, seen, invalid });
         touched.extend(touch(&self.world, &change));
         because(touched, &cause)
     }
@@ -457,13 +471,39 @@ mod tests {
     }
 
     #[test]
+    fn the_echo_of_an_older_status_is_no_news() {
+        let bundle = |version: &str, message: &str| {
+            let condition = json!({
+                "type": api::SYNCED, "status": "False", "reason": "r", "message": message, "lastTransitionTime": "2026-11-01T00:00:00Z",
+            });
+            let bundle: api::Bundle = serde_json::from_value(json!({
+                "apiVersion": api::API_VERSION, "kind": api::KIND,
+                "metadata": { "name": "b", "uid": "u", "generation": 1, "resourceVersion": version },
+                "spec": { "sources": [{ "inLine": "x" }] }, "status": { "conditions": [condition] },
+            }))
+            .expect("a Bundle");
+            (bundle.status.clone().expect("a status"), Object::Bundle(Box::new(Ok(bundle))))
+        };
+        let mut state = state();
+        state.hear(&Watch::Bundles, Apply(bundle("1", "before").1));
+        state.published("b", bundle("", "first").0);
+        state.answered("b", Some(Version::parse("2")));
+        state.published("b", bundle("", "second").0);
+        assert!(state.hear(&Watch::Bundles, Apply(bundle("1", "before").1)).is_empty());
+        let second = state.bundle("b").expect("known").seen.status.clone();
+        assert_eq!(second, bundle("", "second").0);
+        assert!(state.hear(&Watch::Bundles, Apply(bundle("3", "second").1)).is_empty(), "what we published");
+        assert!(state.hear(&Watch::Bundles, Apply(bundle("4", "foreign").1)).contains_key("b"));
+    }
+
+    #[test]
     fn of_a_source_only_what_a_bundle_reads_is_kept_and_only_as_long_as_it_does() {
         let bundle = |keys: serde_json::Value, generation: i64| {
             let mut source = keys;
             source["name"] = json!("s");
             let bundle = serde_json::from_value(json!({
                 "apiVersion": api::API_VERSION, "kind": api::KIND,
-                "metadata": { "name": "b", "uid": "u", "generation": generation },
+                "metadata": { "name": "b", "uid": "u", "generation": generation, "resourceVersion": generation.to_string() },
                 "spec": { "sources": [{ "secret": source }], "target": { "configMap": { "key": "k" } } },
             }));
             Object::Bundle(Box::new(Ok(bundle.expect("a Bundle"))))
