@@ -55,7 +55,7 @@ fn decide_case(case: &Vector) -> (Report, BTreeMap<ObjectKind, Value>) {
                 .payloads
                 .iter()
                 .filter(|_| !decision.plan.steps.is_empty())
-                .map(|(kind, payload)| (*kind, payload.manifest(&intent)))
+                .map(|(kind, payload)| (*kind, json!(payload.manifest(&intent))))
                 .collect();
             let outcome = Outcome { written: decision.plan.len(), failures: Vec::new() };
             (carried_out(&intent, &world, &decision, &outcome, &seen, now), objects)

@@ -23,7 +23,7 @@ pub use intent::{
     Intent, JksOutput, Keys, ObjectKind, ObjectOutput, ObjectSource, Output, Pkcs12Output, Select, Source,
 };
 pub use interest::{Change, touch};
-pub use payload::{Payload, SIZE_MAX, Value, encode};
+pub use payload::{Manifest, Payload, SIZE_MAX, Value, encode};
 pub use plan::{Drift, Plan, Release, Steps, Write, plan};
 pub use problem::Problem;
 pub use report::{Decision, Event, Outcome, Reason, Refusal, Report, Seen, carried_out, refused, secrets_off};

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use k8s_openapi::ByteString;
-use serde_json::{Value as Json, json};
+use base64::display::Base64Display;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Serialize, Serializer};
 
 use crate::api;
 use crate::trust::{self, Anchors, Fingerprint, Profile};
@@ -93,32 +94,83 @@ impl Payload {
     ///
     /// Without a uid of the Bundle (offline) it has no owner.
     #[must_use]
-    pub fn manifest(&self, intent: &Intent) -> Json {
+    pub fn manifest<'a>(&'a self, intent: &'a Intent) -> Manifest<'a> {
         let Self { kind, values, labels, annotations, hash } = self;
-        let mut labels = labels.clone();
-        labels.insert(api::BUNDLE_LABEL.to_owned(), intent.name.clone());
-        let mut annotations = annotations.clone();
-        annotations.insert(api::HASH_ANNOTATION.to_owned(), hash.clone());
-        let mut manifest = json!({
-            "apiVersion": "v1",
-            "kind": kind.as_str(),
-            "metadata": { "name": intent.name, "labels": labels, "annotations": annotations },
-        });
-        if !intent.uid.is_empty() {
-            manifest["metadata"]["ownerReferences"] = json!([{
-                "apiVersion": api::API_VERSION, "kind": api::KIND, "name": intent.name, "uid": intent.uid,
-                "controller": true, "blockOwnerDeletion": true,
-            }]);
-        }
+        let plain = |pairs: &'a Labels| pairs.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        let owner = Owner {
+            api_version: api::API_VERSION,
+            kind: api::KIND,
+            name: &intent.name,
+            uid: &intent.uid,
+            controller: true,
+            block_owner_deletion: true,
+        };
+        let metadata = Metadata {
+            name: &intent.name,
+            labels: plain(labels).chain([(api::BUNDLE_LABEL, intent.name.as_str())]).collect(),
+            annotations: plain(annotations).chain([(api::HASH_ANNOTATION, hash.as_str())]).collect(),
+            owner_references: if intent.uid.is_empty() { Vec::new() } else { vec![owner] },
+        };
+        let (mut data, mut binary_data) = (BTreeMap::new(), BTreeMap::new());
         for (key, value) in values {
-            let (field, value) = match (kind, value) {
-                (ObjectKind::ConfigMap, Value::Text(text)) => ("data", json!(**text)),
-                (ObjectKind::ConfigMap, Value::Binary(bytes)) => ("binaryData", json!(ByteString(bytes.to_vec()))),
-                (ObjectKind::Secret, value) => ("data", json!(ByteString(value.bytes().to_vec()))),
+            match (kind, value) {
+                (ObjectKind::ConfigMap, Value::Text(text)) => data.insert(key.as_str(), Wire::Plain(text)),
+                (ObjectKind::ConfigMap, Value::Binary(bytes)) => binary_data.insert(key.as_str(), Wire::Base64(bytes)),
+                (ObjectKind::Secret, value) => data.insert(key.as_str(), Wire::Base64(value.bytes())),
             };
-            manifest[field][key] = value;
         }
-        manifest
+        Manifest { api_version: "v1", kind: kind.as_str(), metadata, data, binary_data }
+    }
+}
+
+/// A target's manifest. It borrows its content and encodes it while it is written out: a copy in memory of what may be
+/// a megabyte, in base64 too, would be most of what the controller needs.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Manifest<'a> {
+    api_version: &'static str,
+    kind: &'static str,
+    metadata: Metadata<'a>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    data: BTreeMap<&'a str, Wire<'a>>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    binary_data: BTreeMap<&'a str, Wire<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata<'a> {
+    name: &'a str,
+    labels: BTreeMap<&'a str, &'a str>,
+    annotations: BTreeMap<&'a str, &'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    owner_references: Vec<Owner<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Owner<'a> {
+    api_version: &'static str,
+    kind: &'static str,
+    name: &'a str,
+    uid: &'a str,
+    controller: bool,
+    block_owner_deletion: bool,
+}
+
+/// A value as JSON carries it.
+#[derive(Debug)]
+enum Wire<'a> {
+    Plain(&'a str),
+    Base64(&'a [u8]),
+}
+
+impl Serialize for Wire<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Plain(text) => serializer.serialize_str(text),
+            Self::Base64(bytes) => serializer.collect_str(&Base64Display::new(bytes, &STANDARD)),
+        }
     }
 }
 
@@ -168,7 +220,7 @@ fn hash(pem: &str, output: &Output, object: &ObjectOutput) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value as Json, json};
 
     use super::*;
     use crate::bundle::World;
@@ -197,9 +249,9 @@ mod tests {
         let mut intent = plain("b");
         let anchors = resolve(&intent, &World::default(), now()).expect("resolved").anchors;
         let payload = &encode(&intent.output, &anchors).expect("fits")[0];
-        assert!(payload.manifest(&intent)["metadata"]["ownerReferences"].is_array());
+        assert!(json!(payload.manifest(&intent))["metadata"]["ownerReferences"].is_array());
         intent.uid.clear();
-        assert!(payload.manifest(&intent)["metadata"].get("ownerReferences").is_none());
+        assert!(json!(payload.manifest(&intent))["metadata"].get("ownerReferences").is_none());
     }
 
     #[test]

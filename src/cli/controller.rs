@@ -19,8 +19,7 @@ use super::args::{ControllerArguments, LogFormat};
 pub(super) fn run(arguments: ControllerArguments) -> anyhow::Result<()> {
     arguments.check()?;
     start_log(&arguments);
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+    tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("start the runtime")?

@@ -76,7 +76,7 @@ fn targets(intent: &Intent, plan: &Plan, offline: Option<&[String]>) -> Vec<Valu
     let mut objects = Vec::new();
     for namespace in namespaces {
         for payload in plan.payloads.values() {
-            let mut object = payload.manifest(intent);
+            let mut object = json!(payload.manifest(intent));
             object["metadata"]["namespace"] = json!(namespace);
             objects.push(object);
         }

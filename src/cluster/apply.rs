@@ -1,5 +1,7 @@
 //! Writes to targets: each plan is carried out to its end, whatever fails on the way.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,16 +11,17 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::client::Body;
 use kube::core::{PartialObjectMeta, Status};
 use kube::{Client, Error};
+use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::json;
-use std::collections::BTreeMap;
+use tokio::sync::Semaphore;
 use tracing::debug;
 
 use crate::api;
 use crate::bundle::{Intent, ObjectKind, Observed, Outcome, Plan, Release, Steps, Target};
 
-/// How many namespaces of one Bundle are written at the same time.
-const CONCURRENCY: usize = 16;
+/// How many writes are in flight at the same time, for all Bundles together. Each takes a connection with its buffers.
+const CONCURRENCY: usize = 8;
 
 /// How long one write may take before it counts as failed.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -34,28 +37,42 @@ pub(super) struct Applied {
     pub(super) now: Vec<(Target, Option<Observed>)>,
 }
 
-/// Carries out a plan. Namespaces are independent; within one, releases wait for the writes.
-pub(super) async fn apply(client: &Client, intent: &Intent, plan: &Plan) -> Applied {
-    let bodies: BTreeMap<ObjectKind, Bytes> =
-        plan.payloads.iter().map(|(kind, payload)| (*kind, serialize(&payload.manifest(intent)))).collect();
-    let mut work = Vec::new();
-    for (namespace, steps) in &plan.steps {
-        work.push(carry_out(client, &intent.name, namespace, steps, &bodies));
+/// Writes to targets.
+#[derive(Clone)]
+pub(super) struct Writer {
+    client: Client,
+    in_flight: Arc<Semaphore>,
+}
+
+impl Writer {
+    /// A writer; its clones share the limit on writes in flight.
+    pub(super) fn new(client: Client) -> Self {
+        Self { client, in_flight: Arc::new(Semaphore::new(CONCURRENCY)) }
     }
-    let mut results: Vec<_> = stream::iter(work).buffer_unordered(CONCURRENCY).concat().await;
-    results.sort_by(|(a, _), (b, _)| (&a.namespace, a.kind).cmp(&(&b.namespace, b.kind)));
-    let mut applied = Applied { outcome: Outcome::default(), now: Vec::new() };
-    for (target, result) in results {
-        match result {
-            Ok(now) => {
-                applied.outcome.written += 1;
-                applied.now.push((target, now));
-            }
-            Err(Failure::NamespaceGone) => {}
-            Err(Failure::Other(cause)) => applied.outcome.failures.push((target, cause)),
+
+    /// Carries out a plan. Namespaces are independent; within one, releases wait for the writes.
+    pub(super) async fn apply(&self, intent: &Intent, plan: &Plan) -> Applied {
+        let bodies: BTreeMap<ObjectKind, Bytes> =
+            plan.payloads.iter().map(|(kind, payload)| (*kind, serialize(&payload.manifest(intent)))).collect();
+        let mut work = Vec::new();
+        for (namespace, steps) in &plan.steps {
+            work.push(carry_out(self, &intent.name, namespace, steps, &bodies));
         }
+        let mut results: Vec<_> = stream::iter(work).buffer_unordered(CONCURRENCY).concat().await;
+        results.sort_by(|(a, _), (b, _)| (&a.namespace, a.kind).cmp(&(&b.namespace, b.kind)));
+        let mut applied = Applied { outcome: Outcome::default(), now: Vec::new() };
+        for (target, result) in results {
+            match result {
+                Ok(now) => {
+                    applied.outcome.written += 1;
+                    applied.now.push((target, now));
+                }
+                Err(Failure::NamespaceGone) => {}
+                Err(Failure::Other(cause)) => applied.outcome.failures.push((target, cause)),
+            }
+        }
+        applied
     }
-    applied
 }
 
 enum Failure {
@@ -67,7 +84,7 @@ enum Failure {
 type Written = (Target, Result<Option<Observed>, Failure>);
 
 async fn carry_out(
-    client: &Client,
+    writer: &Writer,
     name: &str,
     namespace: &str,
     steps: &Steps,
@@ -79,14 +96,14 @@ async fn carry_out(
     for (kind, why) in writes {
         let target = target(*kind);
         debug!(?target, ?why, "write");
-        let result = patch(client, &target, bodies[kind].clone()).await.map(Some);
+        let result = patch(writer, &target, bodies[kind].clone()).await.map(Some);
         done.push((target, result));
     }
     if done.iter().all(|(_, result)| result.is_ok()) {
         for (kind, how) in releases {
             let target = target(*kind);
             debug!(?target, ?how, "release");
-            let result = release(client, &target, how).await.map(|()| None);
+            let result = release(writer, &target, how).await.map(|()| None);
             done.push((target, result));
         }
     }
@@ -96,21 +113,21 @@ async fn carry_out(
 /// Server-side apply: creates the object, or takes over exactly the fields of the body, in one request
 /// (<https://kubernetes.io/docs/reference/using-api/server-side-apply/>). Field validation is left out: the body is our
 /// own, and checking it doubles the server's work.
-async fn patch(client: &Client, target: &Target, body: Bytes) -> Result<Observed, Failure> {
+async fn patch(writer: &Writer, target: &Target, body: Bytes) -> Result<Observed, Failure> {
     let query = format!("?fieldManager={}&force=true&fieldValidation=Ignore", api::FIELD_MANAGER);
     let answer: PartialObjectMeta<ConfigMap> =
-        send(client, Method::PATCH, target, &query, "application/apply-patch+yaml", body)
+        send(writer, Method::PATCH, target, &query, "application/apply-patch+yaml", body)
             .await
             .map_err(|error| explain("patch", target, error))?;
     Ok(Observed::read(&answer.metadata))
 }
 
-async fn release(client: &Client, target: &Target, how: &Release) -> Result<(), Failure> {
+async fn release(writer: &Writer, target: &Target, how: &Release) -> Result<(), Failure> {
     match how {
         Release::HandOver => {
             let nothing =
                 json!({ "apiVersion": "v1", "kind": target.kind.as_str(), "metadata": { "name": target.name } });
-            patch(client, target, serialize(&nothing)).await.map(|_| ())
+            patch(writer, target, serialize(&nothing)).await.map(|_| ())
         }
         Release::Delete { uid, resource_version } => {
             let preconditions = json!({
@@ -118,7 +135,7 @@ async fn release(client: &Client, target: &Target, how: &Release) -> Result<(), 
                 "preconditions": { "uid": uid, "resourceVersion": resource_version },
             });
             let body = serialize(&preconditions);
-            match send::<IgnoredAny>(client, Method::DELETE, target, "", "application/json", body).await {
+            match send::<IgnoredAny>(writer, Method::DELETE, target, "", "application/json", body).await {
                 Ok(_) => Ok(()),
                 Err(Attempt::Refused(Error::Api(status))) if status.is_not_found() => Ok(()),
                 Err(error) => Err(explain("delete", target, error)),
@@ -133,7 +150,7 @@ enum Attempt {
 }
 
 async fn send<T: DeserializeOwned>(
-    client: &Client,
+    writer: &Writer,
     method: Method,
     target: &Target,
     query: &str,
@@ -152,7 +169,8 @@ async fn send<T: DeserializeOwned>(
         .header(header::ACCEPT, METADATA_ONLY)
         .body(Body::from(body))
         .expect("names are checked when a Bundle is parsed");
-    match tokio::time::timeout(TIMEOUT, answer(client, request)).await {
+    let _permit = writer.in_flight.acquire().await.expect("the limit is never closed");
+    match tokio::time::timeout(TIMEOUT, answer(&writer.client, request)).await {
         Ok(answer) => answer.map_err(Attempt::Refused),
         Err(_) => Err(Attempt::TimedOut),
     }
@@ -191,6 +209,6 @@ fn explain(verb: &str, target: &Target, error: Attempt) -> Failure {
     Failure::Other(format!("failed to {verb} {} {namespace}/{name}: {cause}", kind.as_str()))
 }
 
-fn serialize(manifest: &serde_json::Value) -> Bytes {
+fn serialize(manifest: &impl Serialize) -> Bytes {
     serde_json::to_vec(manifest).expect("a manifest has string keys only").into()
 }

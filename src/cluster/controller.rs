@@ -19,7 +19,7 @@ use tracing::{debug, error, info, warn};
 use crate::api::BundleStatus;
 use crate::bundle::{self, Decision, Intent, Outcome, Refusal, Report, World, decide};
 
-use super::apply::{Applied, apply};
+use super::apply::{Applied, Writer};
 use super::contents::{Read, SourceKey, Version, Wanted};
 use super::publish::Publisher;
 use super::source;
@@ -38,6 +38,7 @@ pub struct Controller {
     client: Client,
     trust_namespace: String,
     state: State,
+    writer: Writer,
     publisher: Publisher,
     ready: Arc<AtomicBool>,
     queue: Touched,
@@ -67,6 +68,7 @@ impl Controller {
     pub fn new(client: Client, trust_namespace: &str, world: World, ready: Arc<AtomicBool>) -> Self {
         let watches = watch::needed(&world.settings);
         Self {
+            writer: Writer::new(client.clone()),
             publisher: Publisher::new(client.clone()),
             client,
             trust_namespace: trust_namespace.to_owned(),
@@ -182,9 +184,9 @@ impl Controller {
                 self.conclude(name, Finished { intent: Arc::new(intent), decision, applied, cause });
             }
             Ok(decision) => {
-                let client = self.client.clone();
+                let writer = self.writer.clone();
                 self.spawn(name, async move {
-                    let applied = apply(&client, &intent, &decision.plan).await;
+                    let applied = writer.apply(&intent, &decision.plan).await;
                     Done::Applied(Box::new(Finished { intent: Arc::new(intent), decision, applied, cause }))
                 });
             }

@@ -175,21 +175,30 @@ pub(super) fn oid_arcs(content: &[u8]) -> Option<Vec<u32>> {
 
 /// One element: `tag`, length, and the concatenation of `parts`.
 pub(super) fn element(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
-    let length: usize = parts.iter().map(|part| part.len()).sum();
-    let mut out = Vec::with_capacity(length + 6);
-    out.push(tag);
+    enclose(tag, parts, Vec::new())
+}
+
+/// [`element`] around something large, which is moved to its place at the end instead of copied.
+pub(super) fn enclose(tag: u8, parts: &[&[u8]], mut last: Vec<u8>) -> Vec<u8> {
+    let length = parts.iter().map(|part| part.len()).sum::<usize>() + last.len();
+    let mut front = Vec::with_capacity(length - last.len() + 6);
+    front.push(tag);
     if length < 0x80 {
-        out.push(length.to_le_bytes()[0]);
+        front.push(length.to_le_bytes()[0]);
     } else {
         let octets = length.to_be_bytes();
         let significant = &octets[length.leading_zeros() as usize / 8..];
-        out.push(0x80 | significant.len().to_le_bytes()[0]);
-        out.extend_from_slice(significant);
+        front.push(0x80 | significant.len().to_le_bytes()[0]);
+        front.extend_from_slice(significant);
     }
     for part in parts {
-        out.extend_from_slice(part);
+        front.extend_from_slice(part);
     }
-    out
+    if last.is_empty() {
+        return front;
+    }
+    last.splice(..0, front);
+    last
 }
 
 /// An INTEGER below 2^15.

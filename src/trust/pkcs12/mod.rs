@@ -7,7 +7,7 @@
 mod protection;
 mod triple_des;
 
-use super::der::{element, small_integer, tag};
+use super::der::{element, enclose, small_integer, tag};
 use super::{Anchors, Password};
 use protection::{Protection, Salts};
 
@@ -32,48 +32,46 @@ pub fn encode(anchors: &Anchors, password: &Password, profile: Profile) -> Vec<u
 fn encode_with(salts: &Salts, anchors: &Anchors, password: &Password, profile: Profile) -> Vec<u8> {
     let bags = safe_contents(anchors);
     if password.reveal().is_empty() {
-        return pfx(&authenticated_safe(&data(&bags)), &[]);
+        return pfx(authenticated_safe(data(bags)), &[]);
     }
     let protection = Protection::new(profile, password);
-    let safe = authenticated_safe(&protection.encrypt(&bags, salts));
+    let safe = authenticated_safe(protection.encrypt(&bags, salts));
     let mac = protection.mac(&safe, salts);
-    pfx(&safe, &mac)
+    pfx(safe, &mac)
 }
 
 /// `PFX`, section 4: version 3, the authenticated safe, and `MacData` (or nothing).
-fn pfx(safe: &[u8], mac: &[u8]) -> Vec<u8> {
-    element(tag::SEQUENCE, &[&small_integer(3), &data(safe), mac])
+fn pfx(safe: Vec<u8>, mac: &[u8]) -> Vec<u8> {
+    let mut content = data(safe);
+    content.extend_from_slice(mac);
+    enclose(tag::SEQUENCE, &[&small_integer(3)], content)
 }
 
 /// `AuthenticatedSafe`, section 4.1, of one part.
-fn authenticated_safe(content_info: &[u8]) -> Vec<u8> {
-    element(tag::SEQUENCE, &[content_info])
+fn authenticated_safe(content_info: Vec<u8>) -> Vec<u8> {
+    enclose(tag::SEQUENCE, &[], content_info)
 }
 
 /// A `ContentInfo` of type `data`.
-fn data(content: &[u8]) -> Vec<u8> {
-    content_info(oid::DATA, &element(tag::OCTET_STRING, &[content]))
+fn data(content: Vec<u8>) -> Vec<u8> {
+    content_info(oid::DATA, enclose(tag::OCTET_STRING, &[], content))
 }
 
 /// `ContentInfo` (RFC 5652, section 3).
-fn content_info(oid: &[u8], content: &[u8]) -> Vec<u8> {
-    let oid = element(tag::OID, &[oid]);
-    element(tag::SEQUENCE, &[&oid, &element(tag::explicit(0), &[content])])
+fn content_info(oid: &[u8], content: Vec<u8>) -> Vec<u8> {
+    enclose(tag::SEQUENCE, &[&element(tag::OID, &[oid])], enclose(tag::explicit(0), &[], content))
 }
 
 /// `SafeContents`, section 4.2: one certificate bag per anchor.
 fn safe_contents(anchors: &Anchors) -> Vec<u8> {
     let usage = element(tag::OID, &[oid::ANY_EXTENDED_KEY_USAGE]);
     let trusted = attribute(oid::JAVA_TRUSTED_KEY_USAGE, &usage);
-    let bags: Vec<Vec<u8>> = anchors
-        .aliased()
-        .map(|(alias, anchor)| {
-            let name = attribute(oid::FRIENDLY_NAME, &element(tag::BMP_STRING, &[&bmp(&alias)]));
-            cert_bag(anchor.der(), &[&trusted, &name])
-        })
-        .collect();
-    let bags: Vec<&[u8]> = bags.iter().map(Vec::as_slice).collect();
-    element(tag::SEQUENCE, &bags)
+    let mut bags = Vec::new();
+    for (alias, anchor) in anchors.aliased() {
+        let name = attribute(oid::FRIENDLY_NAME, &element(tag::BMP_STRING, &[&bmp(&alias)]));
+        bags.extend(cert_bag(anchor.der(), &[&trusted, &name]));
+    }
+    enclose(tag::SEQUENCE, &[], bags)
 }
 
 /// `SafeBag` with a `CertBag`, section 4.2.3. The attributes have to be given in DER's order.

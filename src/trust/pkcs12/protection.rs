@@ -8,7 +8,7 @@ use sha2::digest::block_api::BlockSizeUser;
 use sha2::{Digest, Sha256};
 
 use super::triple_des::TripleDes;
-use super::{Profile, bmp, content_info, element, small_integer, tag};
+use super::{Profile, bmp, content_info, element, enclose, small_integer, tag};
 use crate::trust::{Anchors, Password};
 
 /// Rounds of every key derivation but the legacy MAC's, which has one.
@@ -46,8 +46,8 @@ impl Protection<'_> {
             }
         };
         let kind = element(tag::OID, &[super::oid::DATA]);
-        let info = element(tag::SEQUENCE, &[&kind, &algorithm, &element(tag::context(0), &[&cipher])]);
-        content_info(oid::ENCRYPTED_DATA, &element(tag::SEQUENCE, &[&small_integer(0), &info]))
+        let info = enclose(tag::SEQUENCE, &[&kind, &algorithm], enclose(tag::context(0), &[], cipher));
+        content_info(oid::ENCRYPTED_DATA, enclose(tag::SEQUENCE, &[&small_integer(0)], info))
     }
 
     /// The algorithm, the key and the initialisation vector.
