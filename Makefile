@@ -19,7 +19,7 @@ build: ## Build the release binary, target/release/rootcast.
 
 test: ## Run every test; those that need a cluster start a real control plane.
 test: control-plane build
-	cargo test --locked --workspace
+	cargo test --locked --workspace --no-fail-fast
 
 demo: ## Watch rootcast at work in a throwaway control plane; ONCE=1 ends by itself.
 demo: control-plane build
