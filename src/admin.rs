@@ -1,6 +1,6 @@
 //! Probes and metrics over plain HTTP.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -35,14 +35,17 @@ pub fn metrics() -> Router {
     Router::new().route("/metrics", get(([("content-type", "text/plain; version=0.0.4")], BUILD)))
 }
 
-/// Serves in the background, on every IPv4 address.
+/// Serves in the background, on every address.
 ///
 /// # Errors
 /// When the port cannot be had.
 pub async fn listen(what: &'static str, port: u16, router: Router) -> anyhow::Result<()> {
-    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))
-        .await
-        .with_context(|| format!("listen for {what} on port {port}"))?;
+    // An IPv6 socket takes IPv4 connections, too; there are machines without IPv6.
+    let listener = match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).await {
+        Ok(listener) => Ok(listener),
+        Err(_) => TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await,
+    };
+    let listener = listener.with_context(|| format!("listen for {what} on port {port}"))?;
     tokio::spawn(async move {
         if let Err(cause) = axum::serve(listener, router).await {
             error!("{what} are no longer served: {cause}");

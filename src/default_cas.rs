@@ -63,13 +63,11 @@ pub fn load(origin: &Origin) -> Result<Loaded, Error> {
         }
         Origin::System => {
             let found = rustls_native_certs::load_native_certs();
-            if found.certs.is_empty() && !found.errors.is_empty() {
+            if !found.errors.is_empty() {
                 let causes: Vec<_> = found.errors.iter().map(ToString::to_string).collect();
                 return Err(Error::System(causes.join("; ")));
             }
-            let (cas, mut notes) = from_store("system", found.certs.iter().map(AsRef::as_ref))?;
-            notes.extend(found.errors.iter().map(ToString::to_string));
-            Ok((cas, notes))
+            from_store("system", found.certs.iter().map(AsRef::as_ref))
         }
     }
 }

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use rootcast::api;
 use rootcast::bundle::{
-    Content, DefaultCas, Intent, Namespace, ObjectKind, Outcome, Refusal, Report, Seen, Settings, SourceObject, World,
-    carried_out, decide, refused,
+    Content, DefaultCas, Intent, Namespace, ObjectKind, Outcome, OutputKeys, Refusal, Report, Seen, Settings,
+    SourceObject, World, carried_out, decide, refused,
 };
 use rootcast::default_cas::{self, Origin};
 use serde_json::{Value, json};
@@ -98,7 +98,7 @@ fn source(object: &Value) -> ((ObjectKind, String), SourceObject) {
     let content = if object["type"] == "kubernetes.io/tls" { Content::TlsKeys(keys) } else { Content::Keys(keys) };
     let labels = serde_json::from_value(object["metadata"]["labels"].clone()).unwrap_or_default();
     let name = object["metadata"]["name"].as_str().expect("a name").to_owned();
-    ((kind, name), SourceObject { labels, content })
+    ((kind, name), SourceObject { labels, output: OutputKeys::None, content })
 }
 
 #[test]

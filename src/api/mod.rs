@@ -36,8 +36,5 @@ pub const SYNCED: &str = "Synced";
 /// Condition type: whether everything in the sources could be used, and will be for a while yet.
 pub const SOURCES_COMPLETE: &str = "SourcesComplete";
 
-/// Condition type: `True` while a rollout runs, in the sense of kstatus.
-pub const RECONCILING: &str = "Reconciling";
-
 /// The longest name a Bundle may have, in bytes: it becomes the value of [`BUNDLE_LABEL`], and a label value holds no more.
 pub const MAX_NAME: usize = 63;

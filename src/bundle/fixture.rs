@@ -7,7 +7,7 @@ use crate::api;
 
 use super::intent::{Intent, ObjectKind};
 use super::selector::Labels;
-use super::world::{Content, Namespace, SourceObject, World};
+use super::world::{Content, Namespace, OutputKeys, SourceObject, World};
 
 pub(crate) const TRUST_NAMESPACE: &str = "cert-manager";
 
@@ -55,7 +55,9 @@ impl World {
 
     pub(crate) fn with_config_map(mut self, name: &str, pairs: &[(&str, &str)], data: &[(&str, &str)]) -> Self {
         let values = data.iter().map(|(key, value)| ((*key).to_owned(), value.as_bytes().to_vec())).collect();
-        let object = SourceObject { labels: labels(pairs), content: Content::Keys(values) };
+        let labels = labels(pairs);
+        let output = if labels.contains_key(api::BUNDLE_LABEL) { OutputKeys::All } else { OutputKeys::None };
+        let object = SourceObject { labels, output, content: Content::Keys(values) };
         self.sources.insert((ObjectKind::ConfigMap, name.to_owned()), object);
         self
     }

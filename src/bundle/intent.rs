@@ -196,20 +196,17 @@ impl ObjectSource {
         self.kind == kind
             && match &self.select {
                 Select::Named(named) => named == name,
-                Select::Labelled(selector) => selector.matches(labels) && !labels.contains_key(api::BUNDLE_LABEL),
+                Select::Labelled(selector) => selector.matches(labels),
             }
     }
 }
 
 fn check_name(name: &str, problems: &mut Vec<Problem>) {
-    if name.len() > syntax::LABEL_VALUE_MAX {
+    if name.len() > api::MAX_NAME {
         problems.push(Problem::invalid(
             "metadata.name",
             name,
-            format!(
-                "must be no more than {} characters: it becomes a label value of every target",
-                syntax::LABEL_VALUE_MAX
-            ),
+            format!("must be no more than {} characters: it becomes a label value of every target", api::MAX_NAME),
         ));
     } else if !syntax::is_dns_subdomain(name) {
         problems.push(Problem::invalid("metadata.name", name, "must be a lowercase RFC 1123 subdomain"));

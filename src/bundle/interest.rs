@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::intent::{Intent, ObjectKind, Select};
+use super::intent::{Intent, ObjectKind};
 use super::selector::Labels;
 use super::world::{Settings, Target, World};
 
@@ -51,9 +51,7 @@ pub fn touch(world: &World, change: &Change) -> BTreeSet<String> {
             let sides = [before, after];
             names(world, |intent| {
                 intent.object_sources().any(|source| {
-                    sides
-                        .iter()
-                        .any(|labels| labels.as_ref().is_some_and(|labels| reads_or_skips(source, *kind, name, labels)))
+                    sides.iter().any(|labels| labels.as_ref().is_some_and(|labels| source.reads(*kind, name, labels)))
                 })
             })
         }
@@ -66,15 +64,6 @@ fn names(world: &World, cares: impl Fn(&Intent) -> bool) -> BTreeSet<String> {
 
 fn selects_namespace(settings: &Settings, intent: &Intent, name: &str, sides: [&Option<Labels>; 2]) -> bool {
     settings.allows(name) && sides.into_iter().flatten().any(|labels| intent.namespaces.matches(labels))
-}
-
-/// A selector source also cares about objects that it skips because they are output: it names them.
-fn reads_or_skips(source: &super::ObjectSource, kind: ObjectKind, name: &str, labels: &Labels) -> bool {
-    source.kind == kind
-        && match &source.select {
-            Select::Named(named) => named == name,
-            Select::Labelled(selector) => selector.matches(labels),
-        }
 }
 
 /// The Bundle and all that read its targets by name, directly or through others: a cycle through it begins or ends.

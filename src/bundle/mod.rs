@@ -29,7 +29,9 @@ pub use problem::Problem;
 pub use report::{Decision, Event, Outcome, Reason, Refusal, Report, Seen, carried_out, refused, secrets_off};
 pub use selector::{Labels, Selector};
 pub use sources::{Finding, Observation, Resolved, SOON, resolve};
-pub use world::{Content, Controller, DefaultCas, Namespace, Observed, Settings, SourceObject, Target, World};
+pub use world::{
+    Content, Controller, DefaultCas, Namespace, Observed, OutputKeys, Settings, SourceObject, Target, World,
+};
 
 /// The whole product in one function: sources to anchors, anchors to content, content to what must be written.
 ///

@@ -62,8 +62,11 @@ pub enum Release {
         /// Its resource version.
         resource_version: String,
     },
-    /// It holds keys of others: take only our fields out of it.
-    HandOver,
+    /// It holds keys of others: take only our fields out of it, if it is still this very object.
+    HandOver {
+        /// Its uid.
+        uid: String,
+    },
 }
 
 /// Compares what should be with what is.
@@ -113,7 +116,7 @@ fn is_ours(intent: &Intent, found: &Observed) -> bool {
 
 fn release(found: &Observed) -> Release {
     if found.foreign_keys {
-        Release::HandOver
+        Release::HandOver { uid: found.uid.clone() }
     } else {
         Release::Delete { uid: found.uid.clone(), resource_version: found.resource_version.clone() }
     }
@@ -244,7 +247,10 @@ mod tests {
         assert_eq!(decided(&intent, &world).steps["one"].releases, [(ObjectKind::ConfigMap, gone)]);
 
         world.targets.values_mut().for_each(|found| found.foreign_keys = true);
-        assert_eq!(decided(&intent, &world).steps["one"].releases, [(ObjectKind::ConfigMap, Release::HandOver)]);
+        assert_eq!(
+            decided(&intent, &world).steps["one"].releases,
+            [(ObjectKind::ConfigMap, Release::HandOver { uid: "u1".to_owned() })]
+        );
 
         world.targets.values_mut().for_each(|found| found.controller = None);
         assert!(decided(&intent, &world).is_empty(), "an object that we do not control is not ours to take away");

@@ -10,7 +10,7 @@ use crate::trust::{self, Anchor, Anchors};
 use super::chain;
 use super::intent::{Intent, Keys, ObjectKind, ObjectSource, Select, Source};
 use super::report::{Reason, Refusal};
-use super::world::{Content, SourceObject, World};
+use super::world::{Content, OutputKeys, SourceObject, World};
 
 /// How long before its end a certificate counts as expiring soon.
 pub const SOON: SignedDuration = SignedDuration::from_hours(30 * 24);
@@ -192,14 +192,14 @@ impl Gathering<'_> {
                     namespace: namespace.to_owned(),
                     name: name.clone(),
                 })?;
-                self.object(*kind, namespace, name, object, keys)
+                self.object(*kind, namespace, name, object, keys, &OutputKeys::None)
             }
             Select::Labelled(selector) => {
                 let selected =
                     world.sources.iter().filter(|((of, _), object)| of == kind && selector.matches(&object.labels));
                 for ((_, name), object) in selected {
-                    if source.reads(*kind, name, &object.labels) {
-                        self.object(*kind, namespace, name, object, keys)?;
+                    if holds_more_than_output(object, keys) {
+                        self.object(*kind, namespace, name, object, keys, &object.output)?;
                     } else {
                         let place = format!("{} {namespace}/{name}", kind.as_str());
                         self.findings.push(Finding { place, what: Observation::OwnOutput });
@@ -217,6 +217,7 @@ impl Gathering<'_> {
         name: &str,
         object: &SourceObject,
         wanted: &Keys,
+        skipped: &OutputKeys,
     ) -> Result<(), Fault> {
         let (namespace, name) = (namespace.to_owned(), name.to_owned());
         let none = BTreeMap::new();
@@ -239,7 +240,7 @@ impl Gathering<'_> {
                 key: key.clone(),
             })?),
         };
-        for (key, value) in one.into_iter().chain(all) {
+        for (key, value) in one.into_iter().chain(all).filter(|(key, _)| !skipped.include(key)) {
             let place = format!("{} {namespace}/{name} key {key:?}", kind.as_str());
             self.text(&place, value).map_err(|error| Fault::ObjectPem {
                 kind,
@@ -302,6 +303,19 @@ impl Gathering<'_> {
         let next = moment.saturating_add(SignedDuration::from_secs(1)).expect("a second can be added up to the limit");
         if next > self.now {
             self.look_again = Some(self.look_again.map_or(next, |sooner| sooner.min(next)));
+        }
+    }
+}
+
+/// Whether a selector reads anything of the object: all that no Bundle wrote. What cannot be read might be more.
+fn holds_more_than_output(object: &SourceObject, wanted: &Keys) -> bool {
+    let SourceObject { labels: _, output, content } = object;
+    match (output, content, wanted) {
+        (OutputKeys::None, _, _) | (OutputKeys::Some(_), Content::Unreadable(_), Keys::All) => true,
+        (OutputKeys::All, _, _) => false,
+        (OutputKeys::Some(keys), Content::Unreadable(_), Keys::One(key)) => !keys.contains(key),
+        (OutputKeys::Some(keys), Content::Keys(values) | Content::TlsKeys(values), wanted) => {
+            values.keys().any(|key| wanted.include(key) && !keys.contains(key))
         }
     }
 }
@@ -423,6 +437,28 @@ mod tests {
             findings(&resolved),
             ["ConfigMap cert-manager/made: not read: it carries the Bundle label, so it is the output of a Bundle"]
         );
+    }
+
+    #[test]
+    fn of_an_adopted_object_a_selector_still_reads_what_no_bundle_wrote() {
+        let mut world =
+            World::default().with_config_map("b", &[("pick", "me")], &[("ca", &pem("rsa")), ("out", &pem("ec"))]);
+        let selecting = |keys: Value| {
+            let mut source = keys;
+            source["selector"] = json!({ "matchLabels": { "pick": "me" } });
+            with_sources(&json!([{ "configMap": source }]))
+        };
+        let intents = [selecting(json!({ "key": "ca" })), selecting(json!({ "includeAllKeys": true }))];
+        let object = world.sources.values_mut().next().expect("the object");
+        object.labels.insert(crate::api::BUNDLE_LABEL.to_owned(), "b".to_owned());
+        object.output = OutputKeys::Some(["out".to_owned()].into());
+        for intent in &intents {
+            assert_eq!(resolve(intent, &world, now()).expect("resolved").anchors.len(), 1);
+        }
+        world.sources.values_mut().next().expect("the object").content = Content::Unreadable("why".to_owned());
+        for intent in &intents {
+            assert!(resolve(intent, &world, now()).expect_err("it may hold more").retry);
+        }
     }
 
     #[test]

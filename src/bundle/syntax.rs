@@ -3,8 +3,8 @@
 
 use super::problem::Problem;
 
-/// The longest label value, and so the longest name of a Bundle, in characters.
-pub(super) const LABEL_VALUE_MAX: usize = 63;
+/// The longest label value, and the longest name part of a label key, in characters.
+const LABEL_VALUE_MAX: usize = 63;
 
 /// The most bytes that the annotations of one object may have, keys and values together.
 const ANNOTATIONS_MAX: usize = 256 * 1024;

@@ -55,8 +55,21 @@ pub struct DefaultCas {
 pub struct SourceObject {
     /// Its labels.
     pub labels: Labels,
+    /// Which of its keys are the output of a Bundle.
+    pub output: OutputKeys,
     /// What it holds.
     pub content: Content,
+}
+
+/// Which keys of an object a Bundle wrote. An object that a Bundle has adopted holds keys of others beside them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OutputKeys {
+    /// None: it does not carry the Bundle label.
+    None,
+    /// These.
+    Some(BTreeSet<String>),
+    /// All: it carries the Bundle label and no key that our field manager owns, so it is a copy of output.
+    All,
 }
 
 /// What a source object holds, as far as it could be read.
@@ -121,6 +134,30 @@ pub struct Controller {
 /// The type of Secrets that hold a certificate and its private key
 /// (<https://kubernetes.io/docs/concepts/configuration/secret/#tls-secrets>).
 const TLS_SECRET: &str = "kubernetes.io/tls";
+
+impl OutputKeys {
+    /// Reads the label and the managed fields.
+    #[must_use]
+    pub fn of(metadata: &ObjectMeta) -> Self {
+        let labelled = metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(api::BUNDLE_LABEL));
+        let (own_keys, _) = data_keys(metadata);
+        match (labelled, own_keys.is_empty()) {
+            (false, _) => Self::None,
+            (true, true) => Self::All,
+            (true, false) => Self::Some(own_keys),
+        }
+    }
+
+    /// Whether the key is output.
+    #[must_use]
+    pub fn include(&self, key: &str) -> bool {
+        match self {
+            Self::None => false,
+            Self::Some(keys) => keys.contains(key),
+            Self::All => true,
+        }
+    }
+}
 
 impl Content {
     /// The content of a ConfigMap, cut down to the wanted keys.

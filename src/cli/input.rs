@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::api::{self, Bundle};
-use crate::bundle::{Content, Namespace, ObjectKind, SourceObject};
+use crate::bundle::{Content, Namespace, ObjectKind, OutputKeys, SourceObject};
 
 /// The objects of the input that play a part.
 #[derive(Default)]
@@ -79,8 +79,9 @@ impl Input {
     }
 
     fn source(&mut self, kind: ObjectKind, metadata: ObjectMeta, content: Content) -> bool {
+        let output = OutputKeys::of(&metadata);
         let key = (metadata.namespace, kind, metadata.name.unwrap_or_default());
-        let object = SourceObject { labels: metadata.labels.unwrap_or_default(), content };
+        let object = SourceObject { labels: metadata.labels.unwrap_or_default(), output, content };
         self.sources.insert(key, object).is_some()
     }
 }

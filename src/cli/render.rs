@@ -49,7 +49,10 @@ fn render(input: Input, arguments: &DecisionArguments, fallback: &[String]) -> a
             Err(problems) => refusals.push((name.clone(), Refusal::invalid_spec(&problems))),
         }
     }
-    let offline = world.namespaces.is_empty().then_some(fallback);
+    let offline = world
+        .namespaces
+        .is_empty()
+        .then(|| -> Vec<&String> { fallback.iter().filter(|namespace| world.settings.allows(namespace)).collect() });
     let now = Timestamp::now();
     let mut objects = Vec::new();
     for intent in world.intents.values() {
@@ -58,7 +61,7 @@ fn render(input: Input, arguments: &DecisionArguments, fallback: &[String]) -> a
                 if decision.plan.secrets_off {
                     refusals.push((intent.name.clone(), bundle::secrets_off(&decision.plan)));
                 }
-                objects.extend(targets(intent, &decision.plan, offline));
+                objects.extend(targets(intent, &decision.plan, offline.as_deref()));
             }
             Err(refusal) => refusals.push((intent.name.clone(), refusal)),
         }
@@ -68,9 +71,9 @@ fn render(input: Input, arguments: &DecisionArguments, fallback: &[String]) -> a
 }
 
 /// The objects of one Bundle: for the namespaces that it reaches, or, where the input holds no Namespace, for these.
-fn targets(intent: &Intent, plan: &Plan, offline: Option<&[String]>) -> Vec<Value> {
+fn targets(intent: &Intent, plan: &Plan, offline: Option<&[&String]>) -> Vec<Value> {
     let namespaces: Vec<&String> = match offline {
-        Some(named) => named.iter().collect(),
+        Some(named) => named.to_vec(),
         None => plan.steps.keys().collect(),
     };
     let mut objects = Vec::new();

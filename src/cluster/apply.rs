@@ -23,8 +23,8 @@ use crate::bundle::{Intent, ObjectKind, Observed, Outcome, Plan, Release, Steps,
 /// How many writes are in flight at the same time, for all Bundles together. Each takes a connection with its buffers.
 const CONCURRENCY: usize = 8;
 
-/// How long one write may take before it counts as failed.
-const TIMEOUT: Duration = Duration::from_secs(30);
+/// How long one request may take before it counts as failed.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Asks for an answer without content: 1 KB comes back instead of the object.
 const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
@@ -124,9 +124,11 @@ async fn patch(writer: &Writer, target: &Target, body: Bytes) -> Result<Observed
 
 async fn release(writer: &Writer, target: &Target, how: &Release) -> Result<(), Failure> {
     match how {
-        Release::HandOver => {
-            let nothing =
-                json!({ "apiVersion": "v1", "kind": target.kind.as_str(), "metadata": { "name": target.name } });
+        Release::HandOver { uid } => {
+            // With the uid, an object that has gone meanwhile is not created anew: the answer is a conflict.
+            let nothing = json!({
+                "apiVersion": "v1", "kind": target.kind.as_str(), "metadata": { "name": target.name, "uid": uid },
+            });
             patch(writer, target, serialize(&nothing)).await.map(|_| ())
         }
         Release::Delete { uid, resource_version } => {

@@ -98,11 +98,18 @@ impl Contents {
         .collect()
     }
 
-    /// Takes in what a read brought of an object that is still there.
-    pub(super) fn keep(&mut self, key: &SourceKey, version: Version, wanted: Wanted) {
-        if let Some(held) = self.0.get_mut(key) {
+    /// Takes in what a read brought of an object that is still there; `false` if something better is held already: reads
+    /// for several Bundles may overtake each other, and one that failed tells nothing.
+    pub(super) fn keep(&mut self, key: &SourceKey, version: Version, wanted: Wanted) -> bool {
+        let Some(held) = self.0.get_mut(key) else { return false };
+        let better = held.content.as_ref().is_some_and(|(old, kept)| {
+            let current = *old >= held.version && kept.covers(&wanted);
+            *old != Version::NEWEST && if version == Version::NEWEST { current } else { *old > version }
+        });
+        if !better {
             held.content = Some((version, wanted));
         }
+        !better
     }
 
     /// Forgets reads that failed, so that they are tried again.

@@ -17,11 +17,11 @@ use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
 use crate::api::BundleStatus;
-use crate::bundle::{self, Decision, Intent, Outcome, Refusal, Report, World, decide};
+use crate::bundle::{self, Decision, Intent, Outcome, Refusal, Report, Seen, World, decide};
 
 use super::apply::{Applied, Writer};
-use super::contents::{Read, SourceKey, Version, Wanted};
-use super::publish::Publisher;
+use super::contents::{Read, SourceKey, Wanted};
+use super::publish::{Answer, Publisher};
 use super::source;
 use super::state::{State, Touched};
 use super::watch::{self, News};
@@ -44,6 +44,7 @@ pub struct Controller {
     queue: Touched,
     timers: BTreeMap<String, Instant>,
     failed: BTreeMap<String, u32>,
+    unpublished: BTreeMap<String, u32>,
     busy: BTreeSet<String>,
     tasks: JoinSet<(String, Done)>,
 }
@@ -52,10 +53,17 @@ pub struct Controller {
 enum Done {
     Read(String, Vec<(SourceKey, Read)>),
     Applied(Box<Finished>),
-    Published(Result<Option<Version>, String>),
+    Published(Box<Result<Option<Answer>, Unpublished>>),
+}
+
+/// A report that did not reach the API server, and the status that was there before.
+struct Unpublished {
+    cause: String,
+    before: BundleStatus,
 }
 
 struct Finished {
+    generation: Option<i64>,
     intent: Arc<Intent>,
     decision: Decision,
     applied: Applied,
@@ -77,6 +85,7 @@ impl Controller {
             queue: Touched::new(),
             timers: BTreeMap::new(),
             failed: BTreeMap::new(),
+            unpublished: BTreeMap::new(),
             busy: BTreeSet::new(),
             tasks: JoinSet::new(),
         }
@@ -142,7 +151,7 @@ impl Controller {
 
     /// Begins the work on every Bundle that waits and is not being worked on.
     fn dispatch(&mut self) {
-        if !self.state.is_ready() {
+        if !self.ready.load(Ordering::Relaxed) {
             return;
         }
         let waiting: Vec<_> = self.queue.extract_if(.., |name, _| !self.busy.contains(name)).collect();
@@ -153,8 +162,10 @@ impl Controller {
 
     fn begin(&mut self, name: String, cause: String) {
         self.timers.remove(&name);
+        self.state.settle(&name);
         let Some(known) = self.state.bundle(&name) else {
             self.failed.remove(&name);
+            self.unpublished.remove(&name);
             info!(bundle = name, cause, "its targets are left to garbage collection");
             return;
         };
@@ -167,6 +178,7 @@ impl Controller {
         if !unread.is_empty() {
             return self.read(name, cause, unread);
         }
+        let generation = known.seen.generation;
         let now = Timestamp::now();
         match guarded(&intent, &self.state.world, now) {
             Err(refusal) => {
@@ -181,13 +193,13 @@ impl Controller {
             }
             Ok(decision) if decision.plan.is_empty() => {
                 let applied = Applied { outcome: Outcome::default(), now: Vec::new() };
-                self.conclude(name, Finished { intent: Arc::new(intent), decision, applied, cause });
+                self.conclude(name, Finished { generation, intent: Arc::new(intent), decision, applied, cause });
             }
             Ok(decision) => {
                 let writer = self.writer.clone();
                 self.spawn(name, async move {
                     let applied = writer.apply(&intent, &decision.plan).await;
-                    Done::Applied(Box::new(Finished { intent: Arc::new(intent), decision, applied, cause }))
+                    Done::Applied(Box::new(Finished { generation, intent: Arc::new(intent), decision, applied, cause }))
                 });
             }
         }
@@ -224,20 +236,29 @@ impl Controller {
                 for (target, now) in finished.applied.now.drain(..) {
                     self.state.wrote(target, now);
                 }
+                self.state.settle(&name);
                 self.conclude(name, *finished);
             }
-            Done::Published(Ok(version)) => self.state.answered(&name, version),
-            Done::Published(Err(cause)) => {
-                error!(bundle = name, "status not published: {cause}");
-                self.state.published(&name, BundleStatus::default());
-                self.retry(&name);
-            }
+            Done::Published(result) => match *result {
+                Ok(answer) => {
+                    self.unpublished.remove(&name);
+                    if let Some(Answer { version, generation }) = answer {
+                        self.state.answered(&name, version, generation);
+                    }
+                }
+                Err(Unpublished { cause, before }) => {
+                    error!(bundle = name, "status not published: {cause}");
+                    self.state.published(&name, before);
+                    let delay = back_off(self.unpublished.entry(name.clone()).or_default());
+                    self.timers.insert(name, Instant::now() + delay);
+                }
+            },
         }
     }
 
     /// Reports what became of a plan.
     fn conclude(&mut self, name: String, finished: Finished) {
-        let Finished { intent, decision, applied, cause } = finished;
+        let Finished { generation, intent, decision, applied, cause } = finished;
         let now = Timestamp::now();
         let Outcome { written, failures } = &applied.outcome;
         if *written > 0 {
@@ -259,7 +280,8 @@ impl Controller {
         let Some(known) = self.state.bundle(&name).filter(|known| known.uid == intent.uid) else {
             return;
         };
-        let report = bundle::carried_out(&intent, &self.state.world, &decision, &applied.outcome, &known.seen, now);
+        let seen = Seen { generation, status: known.seen.status.clone() };
+        let report = bundle::carried_out(&intent, &self.state.world, &decision, &applied.outcome, &seen, now);
         if *written == 0
             && let Some(event) = report.event.as_ref().filter(|event| !event.warning)
         {
@@ -278,19 +300,17 @@ impl Controller {
         if let Some(event) = report.event.as_ref().filter(|event| event.warning) {
             warn!(bundle = name, reason = %event.reason, cause, "{}", event.note);
         }
-        let (publisher, uid) = (self.publisher.clone(), known.uid.clone());
+        let (publisher, uid, before) = (self.publisher.clone(), known.uid.clone(), known.seen.status.clone());
         self.state.published(&name, report.status.clone());
         self.spawn(name.clone(), async move {
             let result = publisher.publish(&name, &uid, &report, news).await;
-            Done::Published(result.map_err(|error| error.to_string()))
+            Done::Published(Box::new(result.map_err(|cause| Unpublished { cause, before })))
         });
     }
 
     /// After a failure: soon, and then less and less often, but for ever.
     fn retry(&mut self, name: &str) {
-        let attempts = self.failed.entry(name.to_owned()).or_default();
-        let delay = Duration::from_millis(500).saturating_mul(1 << (*attempts).min(10)).min(RETRY_MAX);
-        *attempts = attempts.saturating_add(1);
+        let delay = back_off(self.failed.entry(name.to_owned()).or_default());
         self.timers.insert(name.to_owned(), Instant::now() + delay);
     }
 
@@ -301,6 +321,13 @@ impl Controller {
             self.timers.insert(name.to_owned(), Instant::now() + delay);
         }
     }
+}
+
+/// The wait after this many failures in a row, one more of which is counted.
+fn back_off(failures: &mut u32) -> Duration {
+    let delay = Duration::from_millis(500).saturating_mul(1 << (*failures).min(10)).min(RETRY_MAX);
+    *failures = failures.saturating_add(1);
+    delay
 }
 
 /// Decides; a panic, which would be a bug here, is kept to the Bundle that raised it.

@@ -7,7 +7,7 @@ use kube::runtime::watcher;
 
 use crate::api;
 use crate::bundle::{
-    Change, Content, Intent, Labels, Namespace, Observed, Refusal, Seen, SourceObject, Target, World, touch,
+    Change, Content, Intent, Labels, Namespace, Observed, OutputKeys, Refusal, Seen, SourceObject, Target, World, touch,
 };
 
 use super::contents::{Contents, Read, SourceKey, Version, Wanted};
@@ -21,6 +21,8 @@ pub(super) struct State {
     bundles: BTreeMap<String, Known>,
     sources: Contents,
     watches: BTreeMap<Watch, Listing>,
+    /// Targets that went while their Bundle may have been writing them: its answers are older.
+    gone: BTreeSet<Target>,
 }
 
 /// A Bundle beside its [`Intent`], which the world holds.
@@ -62,12 +64,19 @@ impl State {
             bundles: BTreeMap::new(),
             sources: Contents::default(),
             watches: watches.iter().map(|watch| (watch.clone(), Listing::Never)).collect(),
+            gone: BTreeSet::new(),
         }
     }
 
-    /// Whether every watch has delivered its first list: before that, "not there" means nothing.
+    /// Whether every watch has delivered its first list: before that, "not there" means nothing. A listed namespace that
+    /// is not there has nothing to deliver, nor perhaps a role that lets us ask.
     pub(super) fn is_ready(&self) -> bool {
-        self.watches.values().all(|listing| matches!(listing, Listing::Done | Listing::Under(_, true)))
+        let listed = |listing: &Listing| matches!(listing, Listing::Done | Listing::Under(_, true));
+        self.watches.get(&Watch::Namespaces).is_some_and(listed)
+            && self.watches.iter().all(|(watch, listing)| match watch {
+                Watch::Targets(_, Some(name)) if !self.world.namespaces.contains_key(name) => true,
+                _ => listed(listing),
+            })
     }
 
     /// What is known of a Bundle.
@@ -103,8 +112,16 @@ impl State {
         }
     }
 
-    /// Takes in the answer to a write of ours, ahead of the watch.
+    /// A Bundle's work begins or ends: no answer is on its way.
+    pub(super) fn settle(&mut self, name: &str) {
+        self.gone.retain(|target| target.name != name);
+    }
+
+    /// Takes in the answer to a write of ours, ahead of the watch; but what has gone since is left to the watch.
     pub(super) fn wrote(&mut self, target: Target, now: Option<Observed>) {
+        if self.gone.contains(&target) {
+            return;
+        }
         for (watch, listing) in &mut self.watches {
             if let Listing::Under(seen, _) = listing
                 && matches!(watch, Watch::Targets(kind, _) if *kind == target.kind)
@@ -134,8 +151,12 @@ impl State {
     }
 
     /// Takes in the version that a published status made: what the watch still has to tell of older ones is no news.
-    pub(super) fn answered(&mut self, name: &str, version: Option<Version>) {
-        if let (Some(known), Some(version)) = (self.bundles.get_mut(name), version) {
+    ///
+    /// Unless the answer already has a spec that the watch has not told of.
+    pub(super) fn answered(&mut self, name: &str, version: Version, generation: Option<i64>) {
+        if let Some(known) = self.bundles.get_mut(name)
+            && known.seen.generation == generation
+        {
             known.version = known.version.max(version);
         }
     }
@@ -150,9 +171,11 @@ impl State {
         match read {
             Read::Gone => return self.remove(&Key::Source(key.clone())),
             Read::Content { version, wanted, content } => {
-                if let Some(object) = self.world.sources.get_mut(key) {
+                if let Some(object) = self.world.sources.get_mut(key)
+                    && self.sources.keep(key, version, wanted)
+                {
                     object.content = content;
-                    self.sources.keep(key, version, wanted);
+                    self.sources.prune(&mut self.world);
                 }
             }
         }
@@ -249,6 +272,7 @@ impl State {
             }
             Key::Target(target) => {
                 self.world.targets.remove(target);
+                self.gone.insert(target.clone());
                 self.target_changed(target, "deleted")
             }
         }
@@ -310,11 +334,15 @@ impl State {
         }
         let labels = metadata.labels.clone().unwrap_or_default();
         self.sources.saw(key, version);
+        let output = OutputKeys::of(metadata);
         let object = self.world.sources.entry(key.clone()).or_insert_with(|| SourceObject {
             labels: labels.clone(),
+            output: OutputKeys::None,
             content: Content::Unreadable("it was not read yet".to_owned()),
         });
+        object.output = output;
         let before = std::mem::replace(&mut object.labels, labels.clone());
+        self.sources.prune(&mut self.world);
         self.source_changed(
             key,
             known.map(|_| before),
@@ -358,6 +386,9 @@ impl State {
     }
 
     fn target_changed(&self, target: &Target, verb: &str) -> Touched {
+        if !self.bundles.contains_key(&target.name) {
+            return Touched::new();
+        }
         let cause = format!("target {} {}/{} {verb}", target.kind.as_str(), target.namespace, target.name);
         because(touch(&self.world, &Change::Target(target.clone())), &cause)
     }
@@ -419,6 +450,17 @@ mod tests {
         State::new(world, "cert-manager", &watches)
     }
 
+    /// With Bundle `b`.
+    fn state_of_b() -> State {
+        let bundle = serde_json::from_value(json!({
+            "apiVersion": api::API_VERSION, "kind": api::KIND, "metadata": { "name": "b", "uid": "u" },
+            "spec": { "sources": [{ "inLine": "x" }] },
+        }));
+        let mut state = state();
+        state.hear(&Watch::Bundles, Apply(Object::Bundle(Box::new(Ok(bundle.expect("a Bundle"))))));
+        state
+    }
+
     fn observed(version: &str) -> Observed {
         let Object::Metadata(metadata) = target("one", version) else { unreachable!("metadata") };
         Observed::read(&metadata)
@@ -441,7 +483,7 @@ mod tests {
 
     #[test]
     fn what_a_new_list_lacks_is_gone_and_touches_its_bundle() {
-        let mut state = state();
+        let mut state = state_of_b();
         state.hear(&TARGETS, Init);
         state.hear(&TARGETS, InitApply(target("one", "1")));
         state.hear(&TARGETS, InitApply(target("two", "2")));
@@ -460,7 +502,7 @@ mod tests {
 
     #[test]
     fn the_echo_of_a_write_and_older_news_are_no_news() {
-        let mut state = state();
+        let mut state = state_of_b();
         state.wrote(at("one"), Some(observed("5")));
         assert!(state.hear(&TARGETS, Apply(target("one", "5"))).is_empty());
         assert!(state.hear(&TARGETS, Apply(target("one", "4"))).is_empty());
@@ -468,6 +510,39 @@ mod tests {
         assert!(state.hear(&TARGETS, Apply(target("one", "6"))).contains_key("b"));
         assert!(state.hear(&TARGETS, Delete(target("one", "7"))).contains_key("b"));
         assert!(state.world.targets.is_empty());
+    }
+
+    #[test]
+    fn a_target_that_went_while_its_bundle_was_at_work_is_not_put_back_by_an_older_answer() {
+        let mut state = state_of_b();
+        state.settle("b");
+        state.hear(&TARGETS, Apply(target("one", "5")));
+        assert!(state.hear(&TARGETS, Delete(target("one", "6"))).contains_key("b"));
+        state.wrote(at("one"), Some(observed("5")));
+        assert!(state.world.targets.is_empty());
+        state.settle("b");
+        state.wrote(at("one"), Some(observed("7")));
+        assert_eq!(state.world.targets.len(), 1, "the next work's answer counts");
+    }
+
+    #[test]
+    fn a_listed_namespace_that_is_not_there_is_not_waited_for() {
+        let mut world = World::default();
+        world.settings.target_namespaces = Some(["absent".to_owned(), "there".to_owned()].into());
+        let watches = needed(&world.settings);
+        let mut state = State::new(world, "cert-manager", &watches);
+        for watch in watches.iter().filter(|watch| !matches!(watch, Watch::Targets(..))) {
+            state.hear(watch, Init);
+            if *watch == Watch::Namespaces {
+                state.hear(watch, InitApply(metadata(json!({ "name": "there", "resourceVersion": "1" }))));
+            }
+            state.hear(watch, InitDone);
+        }
+        assert!(!state.is_ready());
+        let there = Watch::Targets(ObjectKind::ConfigMap, Some("there".to_owned()));
+        state.hear(&there, Init);
+        state.hear(&there, InitDone);
+        assert!(state.is_ready());
     }
 
     #[test]
@@ -487,7 +562,8 @@ mod tests {
         let mut state = state();
         state.hear(&Watch::Bundles, Apply(bundle("1", "before").1));
         state.published("b", bundle("", "first").0);
-        state.answered("b", Some(Version::parse("2")));
+        state.answered("b", Version::parse("9"), Some(2));
+        state.answered("b", Version::parse("2"), Some(1));
         state.published("b", bundle("", "second").0);
         assert!(state.hear(&Watch::Bundles, Apply(bundle("1", "before").1)).is_empty());
         let second = state.bundle("b").expect("known").seen.status.clone();
