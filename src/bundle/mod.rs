@@ -6,6 +6,7 @@
 mod chain;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod hand_back;
 mod intent;
 mod interest;
 mod payload;
@@ -19,6 +20,7 @@ mod world;
 
 use jiff::Timestamp;
 
+pub use hand_back::hand_back;
 pub use intent::{
     Intent, JksOutput, Keys, ObjectKind, ObjectOutput, ObjectSource, Output, Pkcs12Output, Select, Source,
 };

@@ -29,6 +29,16 @@ pub(super) enum Command {
     Controller(Box<ControllerArguments>),
     /// Print the targets that the controller would write, from files, without a cluster.
     Render(RenderArguments),
+    /// Prepare all targets for trust-manager, before a switch back to it.
+    ///
+    /// trust-manager takes out of a target only what it has applied. What the controller writes is on record as updated: a
+    /// key that is renamed after the switch would stay for ever. This puts it on record as applied, by one request for each
+    /// ConfigMap and Secret that needs it, and changes nothing else. Stop the controller first: what it writes afterwards
+    /// is not handed back. Secrets that may not be listed are left out, with a message. To run this again does no harm.
+    #[command(
+        after_long_help = "Exit code 0: all is well; 1: some targets could not be handed back; 2: bad usage, no access, or a controller is running."
+    )]
+    HandBack(HandBackArguments),
     /// Print the CRD of Bundle.
     Crds,
 }
@@ -93,15 +103,8 @@ pub(super) struct ControllerArguments {
     #[arg(long, short = 'v', default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=5), value_name = "LEVEL", help_heading = "Logging")]
     pub(super) log_level: u8,
 
-    /// Kubeconfig file; default: KUBECONFIG, ~/.kube/config, then the pod's service account.
-    #[arg(long, value_name = "FILE", help_heading = "Cluster")]
-    pub(super) kubeconfig: Option<PathBuf>,
-    /// Context of the kubeconfig.
-    #[arg(long, value_name = "CONTEXT", help_heading = "Cluster")]
-    pub(super) context: Option<String>,
-    /// User to impersonate.
-    #[arg(long = "as", value_name = "USER", help_heading = "Cluster")]
-    pub(super) impersonate: Option<String>,
+    #[command(flatten)]
+    pub(super) cluster: ClusterArguments,
 
     /// Leader election: only `false` is possible in this version, so run one replica.
     #[arg(long, value_parser = BoolishValueParser::new(), num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_name = "BOOL", help_heading = "Not in this version")]
@@ -127,6 +130,20 @@ pub(super) struct ControllerArguments {
     /// Refused: nothing is served over TLS.
     #[arg(long, value_name = "SUITES", help_heading = "Not in this version")]
     pub(super) tls_cipher_suites: Option<String>,
+}
+
+/// Which cluster to talk to, and as whom.
+#[derive(Args, Clone, Debug)]
+pub(super) struct ClusterArguments {
+    /// Kubeconfig file; default: KUBECONFIG, ~/.kube/config, then the pod's service account.
+    #[arg(long, value_name = "FILE", help_heading = "Cluster")]
+    pub(super) kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig.
+    #[arg(long, value_name = "CONTEXT", help_heading = "Cluster")]
+    pub(super) context: Option<String>,
+    /// User to impersonate.
+    #[arg(long = "as", value_name = "USER", help_heading = "Cluster")]
+    pub(super) impersonate: Option<String>,
 }
 
 /// How log lines look.
@@ -161,6 +178,25 @@ pub(super) enum Form {
     Yaml,
     /// One JSON List.
     Json,
+}
+
+/// The flags of `hand-back`.
+#[derive(Args, Debug)]
+pub(super) struct HandBackArguments {
+    /// Do it; otherwise only print what would be done.
+    #[arg(long)]
+    pub(super) write: bool,
+    /// Only the targets in this namespace; repeatable; default: all.
+    #[arg(long = "namespace", short, value_name = "NAMESPACE")]
+    pub(super) namespaces: Vec<String>,
+    /// Namespace of the Lease that tells whether a controller is running.
+    #[arg(long, default_value = "cert-manager", value_name = "NAMESPACE")]
+    pub(super) leader_election_namespace: String,
+    /// Name of that Lease.
+    #[arg(long, default_value = "trust-manager-leader-election", value_name = "NAME")]
+    pub(super) leader_election_id: String,
+    #[command(flatten)]
+    pub(super) cluster: ClusterArguments,
 }
 
 impl Arguments {

@@ -4,8 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, bail};
-use kube::Client;
-use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 use tracing_subscriber::filter::LevelFilter;
@@ -37,7 +35,7 @@ async fn serve(arguments: ControllerArguments) -> anyhow::Result<()> {
         default_cas = default_cas.as_ref().map_or("none", |cas| &cas.version),
         "starting"
     );
-    let client = connect(&arguments).await?;
+    let client = arguments.cluster.connect().await?;
     let ready = Arc::new(AtomicBool::new(false));
     let probes = admin::probes(&arguments.readiness_probe_path, ready.clone());
     admin::listen("probes", arguments.readiness_probe_port, probes).await?;
@@ -58,29 +56,6 @@ async fn serve(arguments: ControllerArguments) -> anyhow::Result<()> {
     Controller::new(client, &arguments.decision.trust_namespace, world, ready).run(stop).await;
     info!("stopped");
     Ok(())
-}
-
-async fn connect(arguments: &ControllerArguments) -> anyhow::Result<Client> {
-    let ControllerArguments { kubeconfig, context, impersonate, .. } = arguments;
-    let options = KubeConfigOptions { context: context.clone(), ..KubeConfigOptions::default() };
-    let mut config = match (kubeconfig, context) {
-        (Some(path), _) => {
-            let file = Kubeconfig::read_from(path).with_context(|| format!("read kubeconfig {}", path.display()))?;
-            Config::from_custom_kubeconfig(file, &options)
-                .await
-                .with_context(|| format!("use kubeconfig {}", path.display()))?
-        }
-        (None, Some(context)) => {
-            Config::from_kubeconfig(&options).await.with_context(|| format!("use context {context}"))?
-        }
-        (None, None) => {
-            Config::infer().await.context("find a cluster: no --kubeconfig, no KUBECONFIG, not in a pod")?
-        }
-    };
-    if let Some(user) = impersonate {
-        config.auth_info.impersonate = Some(user.clone());
-    }
-    Client::try_from(config).context("prepare the connection to the cluster")
 }
 
 fn start_log(arguments: &ControllerArguments) {

@@ -1,7 +1,9 @@
 //! The command line: arguments in, exit code out.
 
 mod args;
+mod connect;
 mod controller;
+mod hand_back;
 mod input;
 mod render;
 
@@ -28,6 +30,7 @@ pub fn run() -> ExitCode {
     let result = match Arguments::parse().into_command() {
         Command::Controller(arguments) => controller::run(*arguments).map(|()| ExitCode::SUCCESS),
         Command::Render(arguments) => render::run(&arguments),
+        Command::HandBack(arguments) => hand_back::run(&arguments),
         Command::Crds => print(&api::crd_yaml()).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {

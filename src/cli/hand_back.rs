@@ -1,0 +1,112 @@
+//! `rootcast hand-back`: prepares all targets for a switch back to trust-manager.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use jiff::Timestamp;
+use kube::Client;
+
+use crate::bundle::{ObjectKind, Target};
+use crate::cluster::{HandBack, HandedBack, Refused, leader};
+
+use super::args::HandBackArguments;
+use super::{REFUSED, print};
+
+pub(super) fn run(arguments: &HandBackArguments) -> anyhow::Result<ExitCode> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")?
+        .block_on(hand_back(arguments))
+}
+
+async fn hand_back(arguments: &HandBackArguments) -> anyhow::Result<ExitCode> {
+    let client = arguments.cluster.connect().await?;
+    refuse_beside_a_leader(arguments, &client).await?;
+    let hand_back = HandBack { client, write: arguments.write };
+    let (mut due, mut failed) = (0, 0);
+    for kind in ObjectKind::ALL {
+        match go_through(&hand_back, kind, &arguments.namespaces).await {
+            Ok(count) => {
+                print(&count.line(kind, arguments.write))?;
+                due += count.due;
+                failed += count.failed;
+            }
+            // Who has no Secret targets need not be allowed to list Secrets.
+            Err(refused) if kind == ObjectKind::Secret && refused.forbidden => {
+                eprintln!("rootcast: Secret targets, if there are any, are left out: {refused}");
+            }
+            Err(error) => return Err(error).with_context(|| format!("list {}s", kind.as_str())),
+        }
+    }
+    if due > 0 {
+        print("Nothing was changed. Stop the controller, then run this again with --write.\n")?;
+    }
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
+}
+
+/// A running controller would go on writing as before.
+async fn refuse_beside_a_leader(arguments: &HandBackArguments, client: &Client) -> anyhow::Result<()> {
+    let HandBackArguments { leader_election_namespace: namespace, leader_election_id: lease, write, .. } = arguments;
+    match leader(client, namespace, lease, Timestamp::now()).await {
+        Ok(None) => {}
+        Ok(Some(holder)) if *write => {
+            bail!("a controller is running: {holder} holds the Lease {namespace}/{lease}; stop it first");
+        }
+        Ok(Some(holder)) => {
+            eprintln!("rootcast: a controller is running: {holder} holds the Lease {namespace}/{lease}");
+        }
+        Err(error) => eprintln!("rootcast: make sure that no controller is running, which cannot be told: {error}"),
+    }
+    Ok(())
+}
+
+/// How many targets of a kind there are, and what became of them.
+#[derive(Default)]
+struct Count {
+    all: usize,
+    due: usize,
+    done: usize,
+    failed: usize,
+}
+
+async fn go_through(hand_back: &HandBack, kind: ObjectKind, namespaces: &[String]) -> Result<Count, Refused> {
+    let mut count = Count::default();
+    let everywhere = namespaces.is_empty().then_some(None);
+    for namespace in everywhere.into_iter().chain(namespaces.iter().map(|name| Some(name.as_str()))) {
+        count.all += hand_back.go_through(kind, namespace, |target, result| count.tell(&target, &result)).await?;
+    }
+    Ok(count)
+}
+
+impl Count {
+    fn tell(&mut self, Target { kind, namespace, name }: &Target, result: &HandedBack) {
+        let target = format!("{} {namespace}/{name}", kind.as_str());
+        let words = match result {
+            HandedBack::Due => {
+                self.due += 1;
+                "to be handed back"
+            }
+            HandedBack::Done => {
+                self.done += 1;
+                "handed back"
+            }
+            HandedBack::Failed(cause) => {
+                self.failed += 1;
+                cause
+            }
+        };
+        // What nobody reads is done all the same.
+        drop(print(&format!("{target}: {words}\n")));
+    }
+
+    fn line(&self, kind: ObjectKind, write: bool) -> String {
+        let Self { all, due, done, failed } = self;
+        let kind = kind.as_str();
+        if write {
+            format!("{done} of {all} {kind} targets handed back, {failed} failed\n")
+        } else {
+            format!("{due} of {all} {kind} targets to be handed back\n")
+        }
+    }
+}
