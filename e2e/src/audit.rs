@@ -70,11 +70,12 @@ impl Entry {
         matches!(self.verb.as_str(), "create" | "update" | "patch" | "delete" | "deletecollection")
     }
 
-    /// Whether permissions stood in the way. That a namespace is terminating is
-    /// a 403 as well: a race that nobody can win, and no matter of permissions.
+    /// Whether permissions stood in the way. That a namespace is terminating or
+    /// a quota is used up is a 403 as well, and no matter of permissions.
     #[must_use]
     pub fn is_denied(&self) -> bool {
-        self.code == 403 && !self.message.contains("because it is being terminated")
+        let otherwise = ["because it is being terminated", "exceeded quota"];
+        self.code == 403 && !otherwise.iter().any(|words| self.message.contains(words))
     }
 }
 
@@ -272,12 +273,14 @@ mod tests {
     }
 
     #[test]
-    fn a_terminating_namespace_is_no_lack_of_permission() {
-        let line = DENIED.replace(
-            "\"no\"",
-            "\"it is forbidden: unable to create new content in namespace a because it is being terminated\"",
-        );
-        assert!(!entries(&format!("{line}\n")).unwrap()[0].is_denied());
+    fn a_terminating_namespace_or_a_used_up_quota_is_no_lack_of_permission() {
+        for message in [
+            "x is forbidden: unable to create new content in namespace a because it is being terminated",
+            "x is forbidden: exceeded quota: q, requested: count/configmaps=1",
+        ] {
+            let line = DENIED.replace("\"no\"", &format!("{message:?}"));
+            assert!(!entries(&format!("{line}\n")).unwrap()[0].is_denied(), "{message}");
+        }
     }
 
     #[test]

@@ -36,4 +36,5 @@ pub use eventually::eventually;
 pub use fence::Fence;
 pub use install::{Install, TargetScope};
 pub use probe::{Answer, http_get};
+pub use release::release_binary;
 pub use supervised::Exit;

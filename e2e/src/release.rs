@@ -15,7 +15,10 @@ use crate::access::workspace;
 
 /// The release binary, built once per process, so that no test runs a stale one.
 /// Quick when it is fresh.
-pub(crate) async fn release_binary() -> Result<&'static Path> {
+///
+/// # Errors
+/// When it does not build.
+pub async fn release_binary() -> Result<&'static Path> {
     static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     tokio::task::spawn_blocking(|| BINARY.get_or_init(|| build_release_binary().map_err(|error| format!("{error:#}"))))
         .await?
