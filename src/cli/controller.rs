@@ -12,7 +12,8 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::admin;
 use crate::bundle::World;
-use crate::cluster::Controller;
+use crate::cluster::{Connection, Controller};
+use crate::fanout::Limits;
 
 use super::args::{ControllerArguments, LogFormat};
 
@@ -37,7 +38,9 @@ async fn serve(arguments: ControllerArguments) -> anyhow::Result<()> {
         default_cas = default_cas.as_ref().map_or("none", |cas| &cas.version),
         "starting"
     );
-    let client = connect(&arguments).await?;
+    let config = connect(&arguments).await?;
+    let connection = Connection::new(&config).context("prepare the connection to the cluster")?;
+    let client = Client::try_from(config).context("prepare the connection to the cluster")?;
     let ready = Arc::new(AtomicBool::new(false));
     let probes = admin::probes(&arguments.readiness_probe_path, ready.clone());
     admin::listen("probes", arguments.readiness_probe_port, probes).await?;
@@ -55,12 +58,13 @@ async fn serve(arguments: ControllerArguments) -> anyhow::Result<()> {
     };
     let settings = arguments.decision.settings();
     let world = World { settings, default_cas, ..World::default() };
-    Controller::new(client, &arguments.decision.trust_namespace, world, ready).run(stop).await;
+    let limits = Limits::default();
+    Controller::new(client, connection, &arguments.decision.trust_namespace, world, limits, ready).run(stop).await;
     info!("stopped");
     Ok(())
 }
 
-async fn connect(arguments: &ControllerArguments) -> anyhow::Result<Client> {
+async fn connect(arguments: &ControllerArguments) -> anyhow::Result<Config> {
     let ControllerArguments { kubeconfig, context, impersonate, .. } = arguments;
     let options = KubeConfigOptions { context: context.clone(), ..KubeConfigOptions::default() };
     let mut config = match (kubeconfig, context) {
@@ -80,7 +84,9 @@ async fn connect(arguments: &ControllerArguments) -> anyhow::Result<Client> {
     if let Some(user) = impersonate {
         config.auth_info.impersonate = Some(user.clone());
     }
-    Client::try_from(config).context("prepare the connection to the cluster")
+    // Each request is sent once: who sent it knows what to do with a refusal, and when.
+    config.default_retry = false;
+    Ok(config)
 }
 
 fn start_log(arguments: &ControllerArguments) {
