@@ -24,6 +24,14 @@ const FENCE: &str = "/registry/configmaps~";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Revision(i64);
 
+impl Revision {
+    /// How many changes of anything, at least, happened from `earlier` to here.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> usize {
+        usize::try_from(self.0 - earlier.0).unwrap_or_default()
+    }
+}
+
 /// A ConfigMap was written or deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
@@ -45,8 +53,12 @@ impl ControlPlane {
     /// # Errors
     /// When etcd does not answer.
     pub async fn revision(&self) -> Result<Revision> {
-        let put = json!({"key": BASE64_STANDARD.encode(FENCE)});
-        let answer = self.ask_etcd("/v3/kv/put", &put).await?.collect().await?.to_bytes();
+        self.revision_after("/v3/kv/range").await
+    }
+
+    async fn revision_after(&self, step: &str) -> Result<Revision> {
+        let key = json!({"key": BASE64_STANDARD.encode(FENCE)});
+        let answer = self.ask_etcd(step, &key).await?.collect().await?.to_bytes();
         let answer: Answer = serde_json::from_slice(&answer).context("reading etcd's answer")?;
         Ok(Revision(answer.header.revision.parse()?))
     }
@@ -57,7 +69,7 @@ impl ControlPlane {
     /// # Errors
     /// When etcd does not answer, or has forgotten.
     pub async fn history(&self, since: Revision) -> Result<Vec<Change>> {
-        let end = self.revision().await?;
+        let end = self.revision_after("/v3/kv/put").await?;
         let watch = json!({"create_request": {
             "key": BASE64_STANDARD.encode(PREFIX),
             "range_end": BASE64_STANDARD.encode(format!("{FENCE}~")),
