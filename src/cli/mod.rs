@@ -26,7 +26,7 @@ const BAD_USAGE: u8 = 2;
 #[must_use]
 pub fn run() -> ExitCode {
     let result = match Arguments::parse().into_command() {
-        Command::Controller(arguments) => controller::run(*arguments).map(|()| ExitCode::SUCCESS),
+        Command::Controller(arguments) => controller::run(*arguments),
         Command::Render(arguments) => render::run(&arguments),
         Command::Crds => print(&api::crd_yaml()).map(|()| ExitCode::SUCCESS),
     };

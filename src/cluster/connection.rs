@@ -21,6 +21,8 @@ use kube::core::Status;
 use tower::util::BoxCloneService;
 use tower::{BoxError, ServiceBuilder, ServiceExt};
 
+use super::lease::{Gate, Mandate};
+
 /// How long one request may take before it counts as unanswered.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -71,11 +73,11 @@ pub(super) enum Failure {
 }
 
 impl Connection {
-    /// A connection to the cluster of a configuration.
+    /// A connection to the cluster of a configuration; what is no read gets through only while the mandate holds.
     ///
     /// # Errors
     /// When its certificates or credentials cannot be used.
-    pub fn new(config: &Config) -> kube::Result<Self> {
+    pub fn new(config: &Config, mandate: Mandate) -> kube::Result<Self> {
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         http.set_nodelay(true);
@@ -84,6 +86,7 @@ impl Connection {
         let client: Client<_, Parts> =
             Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE).build(https);
         let service = ServiceBuilder::new()
+            .layer(Gate(mandate))
             .layer(config.base_uri_layer())
             .option_layer(config.auth_layer()?)
             .layer(config.extra_headers_layer()?)

@@ -9,7 +9,6 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -26,9 +25,11 @@ use crate::fanout::{self, Action, Engine, Limits};
 use super::connection::{Connection, Failure};
 use super::contents::{Read, SourceKey, Wanted};
 use super::desk::{Desk, Statement, What};
+use super::lease::{Leadership, Mandate};
 use super::publish::{Answer, Publisher};
 use super::source;
 use super::state::{Heard, State, Touched};
+use super::vitals::Vitals;
 use super::watch::{self, News};
 use super::write::Writer;
 
@@ -48,11 +49,25 @@ pub struct Controller {
     engine: Engine,
     writer: Writer,
     publisher: Publisher,
-    ready: Arc<AtomicBool>,
+    mandate: Mandate,
+    /// Whether the fan-out has heard that the mandate holds.
+    leads: bool,
+    vitals: Arc<Vitals>,
     /// Bundles to decide, each with the cause in words.
     queue: Touched,
     desks: BTreeMap<String, Desk>,
     tasks: JoinSet<Done>,
+}
+
+/// How a run of the controller ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It was asked to stop, and every request has been answered.
+    Stopped,
+    /// It was asked to stop, and nobody knows what became of some requests.
+    Unanswered,
+    /// It leads no more.
+    Deposed,
 }
 
 /// What a task came back with.
@@ -68,57 +83,82 @@ enum Done {
 }
 
 impl Controller {
-    /// A controller for the world's settings. `ready` becomes true once all watches have delivered their lists.
+    /// A controller for the world's settings: it watches with `client`, sends events with `events`, and everything else
+    /// over the connection. It is ready once all watches have delivered their lists, and begins no work but under its
+    /// mandate.
+    #[allow(clippy::too_many_arguments, reason = "the parts of the process, named once, where it is put together")]
     #[must_use]
     pub fn new(
         client: Client,
         connection: Connection,
+        events: Client,
+        mandate: Mandate,
         trust_namespace: &str,
         world: World,
         limits: Limits,
-        ready: Arc<AtomicBool>,
+        vitals: Arc<Vitals>,
     ) -> Self {
         let watches = watch::needed(&world.settings);
         Self {
             engine: Engine::new(world.settings.clone(), limits),
             writer: Writer::new(connection.clone()),
-            publisher: Publisher::new(connection.clone(), client.clone()),
+            publisher: Publisher::new(connection.clone(), events),
             client,
             connection,
             trust_namespace: trust_namespace.to_owned(),
             born: Instant::now(),
             state: State::new(world, trust_namespace, &watches),
-            ready,
+            mandate,
+            leads: false,
+            vitals,
             queue: Touched::new(),
             desks: BTreeMap::new(),
             tasks: JoinSet::new(),
         }
     }
 
-    /// Runs until `stop` resolves; requests in flight are finished, nothing new is begun.
+    /// Runs until `stop` resolves, and then finishes requests in flight and begins nothing new; or until the mandate is
+    /// lost for good, and then drops everything.
     ///
     /// # Panics
     /// When a task panics: a bug here, and no state to go on with.
-    pub async fn run(mut self, stop: impl Future<Output = ()>) {
+    pub async fn run(mut self, stop: impl Future<Output = ()>) -> Ending {
         let watches = watch::needed(&self.state.world.settings);
         let mut news = watch::all(&self.client, &self.trust_namespace, &watches);
+        let mut mandate = self.mandate.clone();
+        let mut pulse = tokio::time::interval(Vitals::PULSE);
         tokio::pin!(stop);
-        self.step(fanout::Event::Lead(true));
         loop {
+            self.vitals.beat();
+            self.lead(self.mandate.holds());
+            self.dispatch();
             let timer = self.timer();
             tokio::select! {
                 biased;
+                leadership = mandate.changed() => if leadership == Leadership::Lost {
+                    return Ending::Deposed;
+                },
                 () = &mut stop => break,
                 Some(done) = self.tasks.join_next() => self.finish(done.expect("a task does not panic")),
                 Some(heard) = news.next() => self.hear(heard),
                 () = sleep_until(timer) => self.wake(),
+                _ = pulse.tick() => {}
             }
-            self.dispatch();
         }
-        self.step(fanout::Event::Lead(false));
+        self.lead(false);
         let rest = async { while self.tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(STOP_MAX, rest).await.is_err() {
             warn!("stopping without the answers to some requests");
+            return Ending::Unanswered;
+        }
+        Ending::Stopped
+    }
+
+    /// Tells the fan-out whether it may write.
+    fn lead(&mut self, leads: bool) {
+        if self.leads != leads {
+            self.leads = leads;
+            self.act(fanout::Event::Lead(leads));
         }
     }
 
@@ -136,8 +176,7 @@ impl Controller {
                 }
                 self.enqueue(touched);
                 let exists = |name: &str| self.engine.namespace(name).is_some();
-                if !self.ready.load(Ordering::Relaxed) && self.state.is_ready(exists) {
-                    self.ready.store(true, Ordering::Relaxed);
+                if self.state.is_ready(exists) && self.vitals.set_ready() {
                     let (namespaces, targets) = self.engine.known();
                     info!(bundles = self.state.bundles().count(), namespaces, targets, "ready");
                 }
@@ -166,9 +205,9 @@ impl Controller {
         self.step(fanout::Event::Time);
     }
 
-    /// Decides every Bundle that waits for it and whose sources are not being read.
+    /// Decides every Bundle that waits for it and whose sources are not being read. While somebody else leads all wait.
     fn dispatch(&mut self) {
-        if !self.ready.load(Ordering::Relaxed) {
+        if !self.vitals.is_ready() || !self.leads {
             return;
         }
         let reading = |name: &String| self.desks.get(name).is_some_and(|desk| desk.reading);
@@ -251,8 +290,14 @@ impl Controller {
         });
     }
 
-    /// Lets the fan-out take in what happened, and does what it asks for.
+    /// Lets the fan-out take in what happened; but first whether it still may write, since any time may have passed.
     fn step(&mut self, event: fanout::Event) {
+        self.lead(self.mandate.holds());
+        self.act(event);
+    }
+
+    /// Lets the fan-out take a step, and does what it asks for.
+    fn act(&mut self, event: fanout::Event) {
         let actions = self.engine.step(self.born.elapsed(), event);
         for action in actions {
             match action {

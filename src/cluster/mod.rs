@@ -5,12 +5,16 @@ mod connection;
 mod contents;
 mod controller;
 mod desk;
+mod lease;
 mod protobuf;
 mod publish;
 mod source;
 mod state;
+mod vitals;
 mod watch;
 mod write;
 
 pub use connection::Connection;
-pub use controller::Controller;
+pub use controller::{Controller, Ending};
+pub use lease::{Candidacy, Leadership, LeaseSettings, Mandate, gated};
+pub use vitals::Vitals;
