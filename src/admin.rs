@@ -2,7 +2,6 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use axum::Router;
@@ -11,17 +10,31 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tracing::error;
 
-/// The readiness probe at `path`, true once `ready` is, and the health probe at `/healthz`.
-pub fn probes(path: &str, ready: Arc<AtomicBool>) -> Router {
-    let readiness = move || {
-        let ready = ready.load(Ordering::Relaxed);
-        std::future::ready(if ready {
-            (StatusCode::OK, "ok")
-        } else {
-            (StatusCode::SERVICE_UNAVAILABLE, "filling stores")
+use crate::cluster::Vitals;
+
+/// The readiness probe at `path`, true once all stores are filled, and the health probe at `/healthz`, true while the
+/// controller's loop turns. Neither asks whether we lead or whether the API server is there.
+pub fn probes(path: &str, vitals: Arc<Vitals>) -> Router {
+    let readiness = {
+        let vitals = vitals.clone();
+        move || {
+            std::future::ready(if vitals.is_ready() {
+                (StatusCode::OK, "ok")
+            } else {
+                (StatusCode::SERVICE_UNAVAILABLE, "filling stores")
+            })
+        }
+    };
+    let health = move || {
+        std::future::ready(match vitals.stuck() {
+            None => (StatusCode::OK, "ok".to_owned()),
+            Some(since) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!("the controller's loop is stuck: its last turn was {} s ago", since.as_secs()),
+            ),
         })
     };
-    Router::new().route(path, get(readiness)).route("/healthz", get("ok"))
+    Router::new().route(path, get(readiness)).route("/healthz", get(health))
 }
 
 /// Metrics in the Prometheus text format (<https://prometheus.io/docs/instrumenting/exposition_formats/>).

@@ -17,6 +17,8 @@ pub mod trust;
 
 pub mod bundle;
 
+pub mod fanout;
+
 pub mod default_cas;
 
 pub mod cluster;

@@ -130,16 +130,19 @@ fn what_cannot_be_read_ends_with_code_2_and_names_the_place() {
 }
 
 #[test]
-fn flags_of_what_is_not_there_are_refused_by_name_with_the_cure() {
+fn flags_that_cannot_be_obeyed_are_refused_by_name_with_the_cure() {
     let table: &[(&[&str], &str)] = &[
-        (&["--leader-elect"], "run one replica with --leader-elect=false"),
-        (&["--leader-elect=true"], "run one replica with --leader-elect=false"),
         (
             &["controller", "--webhook-port=6443", "--webhook-host=0.0.0.0"],
             "--webhook-host, --webhook-port: no validating webhook",
         ),
         (&["--webhook-certificate-dir=/tls"], "remove the flags and the ValidatingWebhookConfiguration"),
         (&["--tls-min-version=VersionTLS12"], "--tls-min-version"),
+        (&["--leader-elect"], "name the namespace of the Lease, or run a single replica with --leader-elect=false"),
+        (&["--leader-election-lease-duration=10s"], "(10s) must be longer than --leader-election-renew-deadline (10s)"),
+        (&["--leader-election-renew-deadline=2400ms"], "(2.4s) must be longer than 2.4s"),
+        (&["--leader-election-renew-deadline=10"], "give a number and a unit, such as 15s"),
+        (&["--max-concurrent-writes=0"], "number would be zero for non-zero type"),
         (&["--token=x"], "unexpected argument '--token'"),
         (&["--log-level=9"], "9 is not in 1..=5"),
         (&["--log-format=xml"], "[possible values: text, json]"),
@@ -152,16 +155,17 @@ fn flags_of_what_is_not_there_are_refused_by_name_with_the_cure() {
 }
 
 #[test]
-fn the_arguments_of_a_trust_manager_deployment_are_taken_but_for_webhook_and_leader_election() {
+fn the_arguments_of_a_trust_manager_deployment_are_taken_but_for_its_webhook() {
     let arguments = [
         "--log-format=text",
         "--log-level=1",
         "--metrics-port=0",
         "--readiness-probe-port=0",
         "--readiness-probe-path=/readyz",
-        "--leader-elect=false",
+        "--leader-elect",
         "--leader-election-lease-duration=15s",
         "--leader-election-renew-deadline=10s",
+        "--leader-election-namespace=cert-manager",
         "--trust-namespace=cert-manager",
         "--secret-targets-enabled=true",
         "--filter-expired-certificates=true",
@@ -175,7 +179,6 @@ fn the_arguments_of_a_trust_manager_deployment_are_taken_but_for_webhook_and_lea
     let output = rootcast(&arguments, "");
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("read kubeconfig /absent"), "all flags taken: {}", stderr(&output));
-    assert!(stderr(&output).contains("--leader-election-lease-duration has no effect without leader election"));
 }
 
 fn certificate(name: &str) -> String {

@@ -47,6 +47,28 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
         &["crate::cluster", "crate::cli", "crate::admin", "crate::default_cas"],
         "decisions do not know who obeys them",
     ),
+    (
+        "fanout",
+        &[
+            "kube::",
+            "tokio",
+            "tracing",
+            "std::env",
+            "std::fs",
+            "TcpStream",
+            "UdpSocket",
+            "SystemTime",
+            "Instant",
+            "Timestamp",
+        ],
+        "the step is pure: pass time and answers as events, ask for requests by actions",
+    ),
+    (
+        "fanout",
+        &["crate::cluster", "crate::cli", "crate::admin", "crate::default_cas"],
+        "the step does not know who carries out its orders",
+    ),
+    ("bundle", &["crate::fanout"], "what is wanted does not depend on how it gets there"),
     ("cluster", &["crate::cli", "crate::admin", "crate::default_cas"], "the cluster side is told what to do by cli"),
     ("cli", &["kube::Api", "kube::api"], "only the cluster room makes requests"),
 ];
@@ -70,7 +92,7 @@ fn no_room_imports_what_it_must_not() {
 #[test]
 fn every_source_file_lives_in_a_known_room() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let rooms = ["api", "trust", "bundle", "cluster", "cli"];
+    let rooms = ["api", "trust", "bundle", "fanout", "cluster", "cli"];
     let top = ["lib.rs", "main.rs", "admin.rs", "default_cas.rs"];
     for file in files(&source) {
         let inside = file.strip_prefix(&source).expect("a file of src");

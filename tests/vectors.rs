@@ -50,22 +50,20 @@ fn decide_case(case: &Vector) -> (Report, BTreeMap<ObjectKind, Value>) {
     match decide(&intent, &world, now) {
         Err(refusal) => (refused(&refusal, &seen, now), BTreeMap::new()),
         Ok(decision) => {
-            let objects = decision
-                .plan
-                .payloads
-                .iter()
-                .filter(|_| !decision.plan.steps.is_empty())
-                .map(|(kind, payload)| (*kind, json!(payload.manifest(&intent))))
-                .collect();
-            let outcome = Outcome { written: decision.plan.len(), failures: Vec::new() };
-            (carried_out(&intent, &world, &decision, &outcome, &seen, now), objects)
+            let wanted = &decision.wanted;
+            let labels = [("team", "a"), ("env", "dev")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+            let namespace = Namespace { labels: labels.into(), terminating: false };
+            let reached = wanted.reaches(&world.settings, "team-a", &namespace);
+            let manifests = wanted.payloads.keys().copied().zip(wanted.manifests());
+            let objects: BTreeMap<_, _> =
+                manifests.filter(|_| reached).map(|(kind, manifest)| (kind, json!(manifest))).collect();
+            let outcome = Outcome { written: objects.len(), rolled_out: true, ..Outcome::default() };
+            (carried_out(&decision, &outcome, &seen, now), objects)
         }
     }
 }
 
 fn world(case: &Vector) -> World {
-    let labels = |pairs: [(&str, &str); 2]| pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
-    let namespace = Namespace { labels: labels([("team", "a"), ("env", "dev")]), terminating: false };
     let settings = Settings {
         secret_targets: true,
         filter_expired: case.is_filtered(),
@@ -76,7 +74,6 @@ fn world(case: &Vector) -> World {
         settings,
         default_cas: package(case),
         sources: case.sources().into_iter().map(source).collect(),
-        namespaces: BTreeMap::from([("team-a".to_owned(), namespace)]),
         ..World::default()
     }
 }

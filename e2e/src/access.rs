@@ -5,7 +5,10 @@ use std::{
     io::Write as _,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -15,7 +18,7 @@ use serde_json::json;
 use crate::{pki::Identity, programs::Program};
 
 /// What it takes to reach one API server as its administrator.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Access {
     /// The API server's port on the loopback address.
     pub(crate) port: u16,
@@ -28,7 +31,7 @@ pub(crate) struct Access {
     /// Where kubeconfigs are written.
     pub(crate) folder: PathBuf,
     /// How many kubeconfigs there are, for their names.
-    pub(crate) written: AtomicUsize,
+    pub(crate) written: Arc<AtomicUsize>,
 }
 
 /// As whom to come.
@@ -40,12 +43,19 @@ pub(crate) enum Caller<'a> {
     User(&'a str, &'a [&'a str]),
     /// The owner of a bearer token.
     Token(&'a str),
+    /// Whoever the requests themselves say.
+    Bearer,
 }
 
 impl Access {
     /// The API server's address.
     pub(crate) fn url(&self) -> String {
         format!("https://127.0.0.1:{}", self.port)
+    }
+
+    /// The same API server behind another port.
+    pub(crate) fn at(&self, port: u16) -> Self {
+        Self { port, ..self.clone() }
     }
 
     /// A new client, at home in the current runtime. It sends each request
@@ -94,6 +104,7 @@ impl Access {
                 ..admin
             },
             Caller::Token(token) => AuthInfo { token: Some(token.to_owned().into()), ..AuthInfo::default() },
+            Caller::Bearer => AuthInfo::default(),
         }
     }
 }

@@ -29,6 +29,9 @@ rules:
 /// No line without bodies comes near this many bytes.
 const LINE_MAX: u64 = 1024 * 1024;
 
+/// How each line begins.
+const START: &str = r#"{"kind":"Event","apiVersion":"audit.k8s.io/"#;
+
 /// Where the log is.
 pub(crate) fn file(scratch: &Scratch) -> PathBuf {
     scratch.logs().join("audit.log")
@@ -184,11 +187,16 @@ fn entries(log: &str) -> Result<Vec<Entry>> {
     whole
         .lines()
         .map(|line| {
-            let event: Event = serde_json::from_str(line).context("reading an audit event")?;
+            let event: Event = serde_json::from_str(untorn(line)).context("reading an audit event")?;
             ensure!(event.stage == "ResponseComplete" || event.stage == "Panic", "unexpected stage");
             Ok(event.into())
         })
         .collect()
+}
+
+/// An API server that was killed may leave a part of a line, which the first of its successor then follows.
+fn untorn(line: &str) -> &str {
+    line.rfind(START).map_or(line, |start| &line[start..])
 }
 
 /// `audit.k8s.io/v1` Event, as far as it is of use here.
@@ -281,6 +289,12 @@ mod tests {
             let line = DENIED.replace("\"no\"", &format!("{message:?}"));
             assert!(!entries(&format!("{line}\n")).unwrap()[0].is_denied(), "{message}");
         }
+    }
+
+    #[test]
+    fn what_a_killed_server_left_unfinished_is_left_out() {
+        let line = DENIED.replacen(r#""Event","#, r#""Event","apiVersion":"audit.k8s.io/v1","#, 1);
+        assert_eq!(entries(&format!("{}{line}\n", &line[..120])).unwrap().len(), 1);
     }
 
     #[test]

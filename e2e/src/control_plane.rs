@@ -6,17 +6,17 @@ use std::{
     net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
     process::{Command, Output},
-    sync::{Mutex, PoisonError, atomic::AtomicUsize},
-    time::{Duration, Instant},
+    sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
-use anyhow::{Context as _, Error, Result, bail, ensure};
-use k8s_openapi::api::core::v1::Namespace;
-use kube::{Api, Client};
+use anyhow::{Context as _, Result, ensure};
+use kube::Client;
 use tokio::sync::OnceCell;
 
 use crate::{
     access::{self, Access, Caller},
+    api_server::{ready, socket, start_api_server},
     audit::{self, Audit},
     controller::IDENTITY,
     pki::Pki,
@@ -27,10 +27,6 @@ use crate::{
 
 /// How long a program may take to be ready on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
-
-/// How often a start is tried when another process takes the free port that was
-/// found, before the program can.
-const PORT_TRIES: usize = 5;
 
 /// What may differ between control planes.
 #[derive(Clone, Debug, Default)]
@@ -48,8 +44,10 @@ pub struct ControlPlane {
     // Dropped from top to bottom: nobody talks to a server that is gone.
     controller_manager: Mutex<Supervised>,
     api_server: Mutex<Supervised>,
-    _etcd: Supervised,
+    etcd: Mutex<Supervised>,
+    api_server_command: Command,
     pub(crate) access: Access,
+    pub(crate) pki: Pki,
     admin_kubeconfig: PathBuf,
     controller_manager_command: Command,
     pub(crate) scratch: Scratch,
@@ -72,16 +70,18 @@ impl ControlPlane {
     pub async fn start_with(options: &Options) -> Result<Self> {
         let scratch = Scratch::new()?;
         let pki = Pki::new(scratch.keys()).context("making the control plane's keys")?;
-        let mut etcd = Supervised::start(&etcd(options, &scratch)?, &scratch.logs().join("etcd.log"))?;
-        let (api_server, access) = start_api_server(options, &scratch, &pki, &mut etcd).await?;
+        let etcd = Mutex::new(Supervised::start(&etcd(options, &scratch)?, &scratch.logs().join("etcd.log"))?);
+        let (api_server, api_server_command, access) = start_api_server(options, &scratch, &pki, &etcd).await?;
         let admin_kubeconfig = access.kubeconfig(Caller::Admin)?;
         let controller_manager_command = controller_manager(&access, &pki)?;
         let controller_manager = start_controller_manager(&controller_manager_command, &scratch)?;
         Ok(Self {
             controller_manager: Mutex::new(controller_manager),
-            api_server: Mutex::new(api_server),
-            _etcd: etcd,
+            api_server,
+            etcd,
+            api_server_command,
             access,
+            pki,
             admin_kubeconfig,
             controller_manager_command,
             scratch,
@@ -185,6 +185,39 @@ impl ControlPlane {
         lock(&self.api_server).signal(Signal::Continue);
     }
 
+    /// Kills the API server (SIGKILL): its port refuses connections from then on.
+    ///
+    /// # Errors
+    /// When the operating system does not tell that it has ended.
+    pub async fn kill_api_server(&self) -> Result<()> {
+        lock(&self.api_server).signal(Signal::Kill);
+        while lock(&self.api_server).exit()?.is_none() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
+    }
+
+    /// Starts the API server again after [`ControlPlane::kill_api_server`], on the same port and data with the same
+    /// flags, and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it is not ready in 90 seconds.
+    pub async fn restart_api_server(&self) -> Result<()> {
+        let log = lock(&self.api_server).log().to_owned();
+        *lock(&self.api_server) = Supervised::start(&self.api_server_command, &log)?;
+        ready(&self.access, &self.api_server, &self.etcd).await
+    }
+
+    /// etcd stands still until [`ControlPlane::thaw_etcd`]: the API server answers from its caches or not at all.
+    pub fn freeze_etcd(&self) {
+        lock(&self.etcd).signal(Signal::Stop);
+    }
+
+    /// Ends [`ControlPlane::freeze_etcd`].
+    pub fn thaw_etcd(&self) {
+        lock(&self.etcd).signal(Signal::Continue);
+    }
+
     /// Ends the control plane.
     ///
     /// # Errors
@@ -204,7 +237,8 @@ impl ControlPlane {
     }
 }
 
-fn lock(program: &Mutex<Supervised>) -> std::sync::MutexGuard<'_, Supervised> {
+/// A program, for this moment.
+pub(crate) fn lock(program: &Mutex<Supervised>) -> std::sync::MutexGuard<'_, Supervised> {
     program.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -230,99 +264,6 @@ fn etcd(options: &Options, scratch: &Scratch) -> Result<Command> {
     Ok(command)
 }
 
-fn socket(scratch: &Scratch, name: &str) -> String {
-    format!("unix://{}", scratch.data().join(format!("{name}.sock")).display())
-}
-
-async fn start_api_server(
-    options: &Options,
-    scratch: &Scratch,
-    pki: &Pki,
-    etcd: &mut Supervised,
-) -> Result<(Supervised, Access)> {
-    let log = scratch.logs().join("kube-apiserver.log");
-    let policy = scratch.keys().join("audit-policy.yaml");
-    fs::write(&policy, audit::POLICY).context("writing the audit policy")?;
-    let server = pki.server("kube-apiserver")?;
-    let tokens = pki.token_keys()?;
-    for _ in 0..PORT_TRIES {
-        let access = Access {
-            port: free_port()?,
-            authority_file: pki.authority_file(),
-            authority_der: pki.authority_der(),
-            admin: pki.client("admin", "system:masters")?,
-            folder: scratch.keys(),
-            written: AtomicUsize::new(0),
-        };
-        let mut command = Command::new(Program::ApiServer.path()?);
-        command
-            .current_dir(scratch.data())
-            .arg(format!("--etcd-servers={}", socket(scratch, "client")))
-            .arg("--bind-address=127.0.0.1")
-            .arg("--advertise-address=127.0.0.1")
-            .arg(format!("--secure-port={}", access.port))
-            .arg(flag("--tls-cert-file", &server.certificate))
-            .arg(flag("--tls-private-key-file", &server.key))
-            .arg(flag("--client-ca-file", &access.authority_file))
-            .arg("--authorization-mode=RBAC")
-            .arg("--enable-admission-plugins=OwnerReferencesPermissionEnforcement")
-            .arg("--service-account-issuer=https://kubernetes.default.svc")
-            .arg(flag("--service-account-key-file", &tokens.certificate))
-            .arg(flag("--service-account-signing-key-file", &tokens.key))
-            .arg("--service-cluster-ip-range=10.0.0.0/24")
-            .arg("--endpoint-reconciler-type=none")
-            .arg(flag("--audit-policy-file", &policy))
-            .arg(flag("--audit-log-path", &audit::file(scratch)))
-            .args(&options.api_server_flags);
-        let mut program = Supervised::start(&command, &log)?;
-        match ready(&access, &mut program, etcd).await {
-            Ok(()) => return Ok((program, access)),
-            Err(error) if !lost_port(&mut program)? => return Err(error),
-            Err(_) => {}
-        }
-    }
-    bail!("kube-apiserver lost its port {PORT_TRIES} times to other processes")
-}
-
-/// Waits until the server answers, its own roles exist and so does the
-/// namespace that events of cluster-wide objects go to.
-async fn ready(access: &Access, program: &mut Supervised, etcd: &mut Supervised) -> Result<()> {
-    let client = access.client(Caller::Admin);
-    let namespaces = Api::<Namespace>::all(client.clone());
-    let began = Instant::now();
-    loop {
-        let answer = async {
-            let request = http::Request::get("/readyz").body(Vec::new())?;
-            client.request_text(request).await?;
-            namespaces.get("default").await?;
-            Ok::<_, Error>(())
-        };
-        let trouble = match tokio::time::timeout(Duration::from_secs(5), answer).await {
-            Ok(Ok(())) => return Ok(()),
-            Ok(Err(error)) => error,
-            Err(late) => late.into(),
-        };
-        for (name, program) in [("etcd", &mut *etcd), ("kube-apiserver", &mut *program)] {
-            if let Some(exit) = program.exit()? {
-                let log = fs::read_to_string(program.log()).unwrap_or_default();
-                bail!("{name} ended before it was ready ({exit:?}):\n{log}");
-            }
-        }
-        let log = program.log().display();
-        if began.elapsed() > PATIENCE {
-            return Err(trouble.context(format!("kube-apiserver is not ready after {PATIENCE:?}; its log is {log}")));
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
-/// Whether a program ended because its port was taken.
-pub(crate) fn lost_port(program: &mut Supervised) -> Result<bool> {
-    let ended = program.exit()?.is_some();
-    let log = fs::read_to_string(program.log()).context("reading a program's log")?;
-    Ok(ended && log.to_lowercase().contains("address already in use"))
-}
-
 /// A port of the loopback address that nobody uses at this moment.
 pub(crate) fn free_port() -> Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("looking for a free port")?;
@@ -331,12 +272,9 @@ pub(crate) fn free_port() -> Result<u16> {
 
 fn controller_manager(access: &Access, pki: &Pki) -> Result<Command> {
     let manager = Access {
-        port: access.port,
-        authority_file: access.authority_file.clone(),
-        authority_der: access.authority_der.clone(),
         admin: pki.client("kube-controller-manager", "system:masters")?,
         folder: pki.authority_file().with_file_name("controller-manager"),
-        written: AtomicUsize::new(0),
+        ..access.clone()
     };
     fs::create_dir(&manager.folder).context("preparing the controller manager's folder")?;
     let mut command = Command::new(Program::ControllerManager.path()?);
@@ -353,6 +291,7 @@ fn start_controller_manager(command: &Command, scratch: &Scratch) -> Result<Supe
     Supervised::start(command, &scratch.logs().join("kube-controller-manager.log"))
 }
 
-fn flag(name: &str, value: &Path) -> String {
+/// A flag whose value is a file.
+pub(crate) fn flag(name: &str, value: &Path) -> String {
     format!("{name}={}", value.display())
 }

@@ -17,10 +17,12 @@ use k8s_openapi::api::{
 use kube::{Api, api::PostParams};
 
 use crate::{
-    Answer, ControlPlane, Exit, Mark,
-    access::Caller,
-    control_plane::{PATIENCE, free_port, lost_port},
+    Answer, Clock, ControlPlane, Exit, Mark,
+    access::{Access, Caller},
+    api_server::lost_port,
+    control_plane::{PATIENCE, free_port},
     http_get,
+    proxy::Proxy,
     release::release_binary,
     supervised::{Signal, Supervised},
 };
@@ -45,6 +47,18 @@ pub struct Controller<'a> {
     denials: Denials,
 }
 
+/// How to start a controller.
+#[derive(Clone, Copy, Default)]
+pub struct Launch<'l> {
+    /// Arguments after the harness's own, which are: kubeconfig, ports, no leader election. An argument given again
+    /// counts as given last.
+    pub args: &'l [&'l str],
+    /// On the way to the API server.
+    pub through: Option<&'l Proxy>,
+    /// Instead of the machine's wall clock.
+    pub clock: Option<&'l Clock>,
+}
+
 /// What a denied request of the controller's means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Denials {
@@ -63,12 +77,28 @@ impl<'a> Controller<'a> {
     /// When the release binary does not build, or the controller ends or is not
     /// ready in 90 seconds.
     pub async fn start(control_plane: &'a ControlPlane, args: &[&str]) -> Result<Self> {
-        let mut controller = Self::launch(control_plane, args).await?;
+        Self::start_with(control_plane, Launch { args, ..Launch::default() }).await
+    }
+
+    /// [`Controller::start`] through a proxy.
+    ///
+    /// # Errors
+    /// As [`Controller::start`].
+    pub async fn start_through(control_plane: &'a ControlPlane, proxy: &Proxy, args: &[&str]) -> Result<Self> {
+        Self::start_with(control_plane, Launch { args, through: Some(proxy), ..Launch::default() }).await
+    }
+
+    /// [`Controller::start`] in any other way.
+    ///
+    /// # Errors
+    /// As [`Controller::start`].
+    pub async fn start_with(control_plane: &'a ControlPlane, launch: Launch<'_>) -> Result<Self> {
+        let mut controller = Self::launch_with(control_plane, launch).await?;
         for _ in 1..PORT_TRIES {
             match controller.wait_ready().await {
                 Ok(()) => return Ok(controller),
                 Err(error) if !lost_port(&mut controller.program)? => return Err(error),
-                Err(_) => controller = Self::launch(control_plane, args).await?,
+                Err(_) => controller = Self::launch_with(control_plane, launch).await?,
             }
         }
         controller.wait_ready().await?;
@@ -81,8 +111,18 @@ impl<'a> Controller<'a> {
     /// # Errors
     /// When the release binary does not build or the product is not installed.
     pub async fn launch(control_plane: &'a ControlPlane, args: &[&str]) -> Result<Self> {
+        Self::launch_with(control_plane, Launch { args, ..Launch::default() }).await
+    }
+
+    /// [`Controller::start_with`] without waiting until it is ready.
+    ///
+    /// # Errors
+    /// As [`Controller::launch`].
+    pub async fn launch_with(control_plane: &'a ControlPlane, launch: Launch<'_>) -> Result<Self> {
+        let Launch { args, through, clock } = launch;
         let binary = release_binary().await?;
-        let kubeconfig = kubeconfig(control_plane).await?;
+        let access = through.map_or_else(|| control_plane.access.clone(), Proxy::access);
+        let kubeconfig = kubeconfig(control_plane, &access).await?;
         let began = control_plane.audit().mark().await?;
         let (probes, metrics) = (free_port()?, free_port()?);
         let mut command = Command::new(binary);
@@ -95,7 +135,8 @@ impl<'a> Controller<'a> {
             .args(args)
             .current_dir(control_plane.scratch.data())
             .env_remove("KUBECONFIG")
-            .env("RUST_BACKTRACE", "1");
+            .env("RUST_BACKTRACE", "1")
+            .envs(clock.map(Clock::environment).into_iter().flatten());
         let log = control_plane.logs().join(format!("controller-{probes}.log"));
         Ok(Self {
             control_plane,
@@ -256,7 +297,7 @@ impl Drop for Controller<'_> {
 }
 
 /// A kubeconfig with a fresh token of the shipped `ServiceAccount`.
-async fn kubeconfig(control_plane: &ControlPlane) -> Result<PathBuf> {
+async fn kubeconfig(control_plane: &ControlPlane, access: &Access) -> Result<PathBuf> {
     let accounts = Api::<ServiceAccount>::namespaced(control_plane.client(), NAMESPACE);
     let request = TokenRequest {
         spec: Some(TokenRequestSpec { expiration_seconds: Some(24 * 60 * 60), ..TokenRequestSpec::default() }),
@@ -269,5 +310,5 @@ async fn kubeconfig(control_plane: &ControlPlane) -> Result<PathBuf> {
         .status
         .and_then(|status| status.token)
         .context("the answer to a token request holds no token")?;
-    control_plane.access.kubeconfig(Caller::Token(&token))
+    access.kubeconfig(Caller::Token(&token))
 }

@@ -5,7 +5,10 @@
 //! ```text
 //! ControlPlane::start ──▶ client, client_as, kubectl, kubeconfig_for
 //!        │                audit: who wrote what, who was denied what
+//!        │                history: every version of every ConfigMap
+//!        │                kill, freeze: its programs, and back again
 //!        ├──▶ install     CRD and permissions, as config/ ships them
+//!        ├──▶ Proxy       faults on the way to the API server, and counts
 //!        └──▶ Controller  the product, started, stopped, killed, read
 //! ```
 //!
@@ -15,25 +18,31 @@
 #![allow(clippy::missing_errors_doc, reason = "every error here is the end of a test or demo, and says so itself")]
 
 mod access;
+mod api_server;
 mod audit;
+mod clock;
 mod control_plane;
 mod controller;
 mod eventually;
 mod fence;
+mod history;
 mod install;
 mod pki;
 mod probe;
 mod programs;
+pub mod proxy;
 mod release;
 mod scratch;
 pub mod story;
 mod supervised;
 
 pub use audit::{Audit, Entry, Mark};
+pub use clock::Clock;
 pub use control_plane::{ControlPlane, Options};
-pub use controller::{Controller, IDENTITY};
+pub use controller::{Controller, IDENTITY, Launch};
 pub use eventually::eventually;
 pub use fence::Fence;
+pub use history::{Change, Revision};
 pub use install::{Install, TargetScope};
 pub use probe::{Answer, http_get};
 pub use release::release_binary;

@@ -13,8 +13,9 @@ use anyhow::{Context as _, Result, bail, ensure};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ServiceAccount};
 use kube::{
     Api, Client, ResourceExt as _,
-    api::{DeleteParams, PostParams},
+    api::{DeleteParams, Patch, PatchParams, PostParams},
 };
+use rootcast::api::HASH_ANNOTATION;
 use rootcast_e2e::{ControlPlane, Mark, eventually};
 use serde_json::{Value, from_value, json};
 
@@ -118,6 +119,67 @@ async fn the_audit_log_has_a_write_as_soon_as_it_is_answered() -> Result<()> {
     assert_eq!(writes[19].name, "written-19");
     assert_eq!((writes[0].verb.as_str(), writes[0].code), ("create", 201));
     assert_eq!(audit.writes_by("scribe", after).await?, []);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_store_remembers_every_version_of_a_config_map() -> Result<()> {
+    let control_plane = ControlPlane::shared().await;
+    let client = control_plane.client();
+    control_plane.namespace("remembered", &[]).await?;
+    let since = control_plane.revision().await?;
+    let target = |hash: &str| json!({"metadata": {"name": "x", "annotations": {HASH_ANNOTATION: hash}}});
+    config_map(&client, "remembered", target("one")).await?;
+    let config_maps = Api::<ConfigMap>::namespaced(client, "remembered");
+    config_maps.patch("x", &PatchParams::default(), &Patch::Merge(target("two"))).await?;
+    config_maps.delete("x", &DeleteParams::default()).await?;
+    let mut history = control_plane.history(since).await?;
+    history.retain(|change| change.namespace == "remembered" && change.name == "x");
+    let hashes: Vec<_> = history.iter().map(|change| change.hash.as_deref()).collect();
+    assert_eq!(hashes, [Some("one"), Some("two"), None]);
+    assert!(history.is_sorted_by_key(|change| change.revision) && history[2].deleted);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_quota_and_an_admission_policy_refuse() -> Result<()> {
+    let control_plane = ControlPlane::shared().await;
+    let client = control_plane.client();
+    for namespace in ["quota", "policy"] {
+        control_plane.namespace(namespace, &[]).await?;
+    }
+    // Nobody counts here, so what a quota knows is written by hand.
+    let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none", "namespace": "quota"},
+        "spec": {"hard": {"count/configmaps": "0"}}});
+    control_plane.kubectl_ok(&["apply", "-f", "-"], &quota.to_string())?;
+    let counted = r#"{"status": {"hard": {"count/configmaps": "0"}, "used": {"count/configmaps": "0"}}}"#;
+    let status =
+        ["-n", "quota", "patch", "resourcequota", "none", "--subresource=status", "--type=merge", "-p", counted];
+    control_plane.kubectl_ok(&status, "")?;
+    let policy = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
+    "metadata": {"name": "none"},
+    "spec": {
+        "matchConstraints": {"resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"],
+            "operations": ["CREATE", "UPDATE"], "resources": ["configmaps"]}]},
+        "validations": [{"expression": "false", "message": "none may be here"}],
+    }});
+    let binding = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": {"name": "none"},
+        "spec": {"policyName": "none", "validationActions": ["Deny"], "matchResources": {
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "policy"}}}}});
+    for object in [policy, binding] {
+        control_plane.kubectl_ok(&["apply", "-f", "-"], &object.to_string())?;
+    }
+    for (namespace, why) in [("quota", "exceeded quota: none"), ("policy", "none may be here")] {
+        eventually(namespace, SOON, async || {
+            let Err(error) = config_map(&client, namespace, json!({"metadata": {"generateName": "x-"}})).await else {
+                bail!("nobody refuses");
+            };
+            ensure!(error.to_string().contains(why), "{error}");
+            Ok(())
+        })
+        .await;
+    }
     Ok(())
 }
 

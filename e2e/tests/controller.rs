@@ -4,7 +4,10 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use rootcast_e2e::{ControlPlane, Controller, Exit, IDENTITY, Install, Mark, TargetScope, eventually, http_get};
+use rootcast_e2e::{
+    ControlPlane, Controller, Exit, IDENTITY, Install, Mark, TargetScope, eventually, http_get,
+    proxy::{On, Proxy},
+};
 
 #[tokio::test]
 async fn a_controller_with_nothing_to_do_is_ready_small_and_silent() -> Result<()> {
@@ -33,6 +36,24 @@ async fn listed_namespaces_are_all_that_it_may_touch_and_all_that_it_needs() -> 
     let flags = ["--target-namespaces=team-a,team-b", "--secret-targets-enabled=true"];
     let controller = Controller::start(&control_plane, &flags).await?;
     assert_eq!(controller.kill().await?, Exit::Signal(9));
+    control_plane.finish().await
+}
+
+#[tokio::test]
+async fn several_controllers_are_told_apart_by_their_proxies() -> Result<()> {
+    let control_plane = ControlPlane::start().await?;
+    control_plane.install().await?;
+    let proxies = [Proxy::start(&control_plane)?, Proxy::start(&control_plane)?];
+    let [one, other] = &proxies;
+    let controllers = tokio::try_join!(
+        Controller::start_through(&control_plane, one, &[]),
+        Controller::start_through(&control_plane, other, &[]),
+    )?;
+    for proxy in &proxies {
+        assert!(proxy.count(&On::watches().resource("bundles")) > 0);
+        assert_eq!(proxy.count(&On::writes()), 0);
+    }
+    drop(controllers);
     control_plane.finish().await
 }
 

@@ -36,5 +36,9 @@ pub const SYNCED: &str = "Synced";
 /// Condition type: whether everything in the sources could be used, and will be for a while yet.
 pub const SOURCES_COMPLETE: &str = "SourcesComplete";
 
+/// Condition type: a rollout is under way
+/// (<https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md>).
+pub const RECONCILING: &str = "Reconciling";
+
 /// The longest name a Bundle may have, in bytes: it becomes the value of [`BUNDLE_LABEL`], and a label value holds no more.
 pub const MAX_NAME: usize = 63;

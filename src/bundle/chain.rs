@@ -52,10 +52,7 @@ fn find(
 
 /// Whether the Bundle writes, into the trust namespace, PEM that the source reads.
 fn feeds(writer: &Intent, source: &ObjectSource, world: &World) -> bool {
-    let lands = world
-        .namespaces
-        .get(&writer.trust_namespace)
-        .is_none_or(|namespace| writer.namespaces.matches(&namespace.labels))
+    let lands = world.trust_namespace.as_ref().is_none_or(|labels| writer.namespaces.matches(labels))
         && world.settings.allows(&writer.trust_namespace)
         && (source.kind == ObjectKind::ConfigMap || world.settings.secret_targets);
     lands

@@ -7,7 +7,7 @@ use crate::api;
 
 use super::intent::{Intent, ObjectKind};
 use super::selector::Labels;
-use super::world::{Content, Namespace, OutputKeys, SourceObject, World};
+use super::world::{Content, OutputKeys, SourceObject, World};
 
 pub(crate) const TRUST_NAMESPACE: &str = "cert-manager";
 
@@ -48,11 +48,6 @@ pub(crate) fn labels(pairs: &[(&str, &str)]) -> Labels {
 }
 
 impl World {
-    pub(crate) fn with_namespace(mut self, name: &str, pairs: &[(&str, &str)]) -> Self {
-        self.namespaces.insert(name.to_owned(), Namespace { labels: labels(pairs), terminating: false });
-        self
-    }
-
     pub(crate) fn with_config_map(mut self, name: &str, pairs: &[(&str, &str)], data: &[(&str, &str)]) -> Self {
         let values = data.iter().map(|(key, value)| ((*key).to_owned(), value.as_bytes().to_vec())).collect();
         let labels = labels(pairs);

@@ -4,22 +4,15 @@ use std::collections::BTreeSet;
 
 use super::intent::{Intent, ObjectKind};
 use super::selector::Labels;
-use super::world::{Settings, Target, World};
+use super::world::World;
 
 /// Something in the cluster became different.
 #[derive(Clone, Debug)]
 pub enum Change {
     /// A Bundle came, changed or went.
     Bundle(String),
-    /// A namespace came, changed or went.
-    Namespace {
-        /// Its name.
-        name: String,
-        /// Its labels before, if it was there.
-        before: Option<Labels>,
-        /// Its labels now, if it is there.
-        after: Option<Labels>,
-    },
+    /// The trust namespace came, changed its labels or went: Bundles may begin or cease to write there.
+    TrustNamespace,
     /// A ConfigMap or Secret of the trust namespace came, changed or went.
     Source {
         /// Its kind.
@@ -31,8 +24,6 @@ pub enum Change {
         /// Its labels now, if it is there.
         after: Option<Labels>,
     },
-    /// A target came, changed or went.
-    Target(Target),
 }
 
 /// The names of all Bundles whose decision may differ after the change.
@@ -43,9 +34,8 @@ pub enum Change {
 pub fn touch(world: &World, change: &Change) -> BTreeSet<String> {
     match change {
         Change::Bundle(name) => readers(world, name),
-        Change::Target(target) => BTreeSet::from([target.name.clone()]),
-        Change::Namespace { name, before, after } => {
-            names(world, |intent| selects_namespace(&world.settings, intent, name, [before, after]))
+        Change::TrustNamespace => {
+            names(world, |intent| world.intents.keys().any(|name| super::chain::reads_name(intent, name)))
         }
         Change::Source { kind, name, before, after } => {
             let sides = [before, after];
@@ -60,10 +50,6 @@ pub fn touch(world: &World, change: &Change) -> BTreeSet<String> {
 
 fn names(world: &World, cares: impl Fn(&Intent) -> bool) -> BTreeSet<String> {
     world.intents.values().filter(|intent| cares(intent)).map(|intent| intent.name.clone()).collect()
-}
-
-fn selects_namespace(settings: &Settings, intent: &Intent, name: &str, sides: [&Option<Labels>; 2]) -> bool {
-    settings.allows(name) && sides.into_iter().flatten().any(|labels| intent.namespaces.matches(labels))
 }
 
 /// The Bundle and all that read its targets by name, directly or through others: a cycle through it begins or ends.
@@ -88,18 +74,19 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::bundle::decide;
     use crate::bundle::fixture::{intent, labels, now, pem};
-    use crate::bundle::{Namespace, decide};
 
     const NAMES: [&str; 3] = ["one", "two", "three"];
 
     /// The value of the one label, if it is there.
     type Label = Option<u8>;
 
-    /// One step of a random world. Labels are `l=0`, `l=1` or none; contents one of two certificates or garbage.
+    /// One step of a random world: the trust namespace, a source, a Bundle. Labels are `l=0`, `l=1` or none; contents one
+    /// of two certificates or garbage.
     #[derive(Clone, Debug)]
     enum Step {
-        Namespace(usize, Option<Label>),
+        TrustNamespace(Option<Label>),
         Source(usize, Option<(Label, u8)>),
         Bundle(usize, Option<(u8, u8)>),
     }
@@ -107,7 +94,7 @@ mod tests {
     fn step() -> impl Strategy<Value = Step> {
         let label = || prop::option::of(0..2u8);
         prop_oneof![
-            (0..3usize, prop::option::of(label())).prop_map(|(name, to)| Step::Namespace(name, to)),
+            prop::option::of(label()).prop_map(Step::TrustNamespace),
             (0..3usize, prop::option::of((label(), 0..3u8))).prop_map(|(name, to)| Step::Source(name, to)),
             (0..3usize, prop::option::of((0..5u8, 0..3u8))).prop_map(|(name, to)| Step::Bundle(name, to)),
         ]
@@ -134,14 +121,9 @@ mod tests {
     fn take(world: World, step: &Step, contents: &[String; 3]) -> (World, Change) {
         let mut world = world;
         match step {
-            Step::Namespace(name, to) => {
-                let name = NAMES[*name].to_owned();
-                let before = world.namespaces.remove(&name).map(|namespace| namespace.labels);
-                let after = to.map(labelled);
-                if let Some(labels) = after.clone() {
-                    world.namespaces.insert(name.clone(), Namespace { labels, terminating: false });
-                }
-                (world, Change::Namespace { name, before, after })
+            Step::TrustNamespace(to) => {
+                world.trust_namespace = to.map(labelled);
+                (world, Change::TrustNamespace)
             }
             Step::Source(name, to) => {
                 let (kind, name) = (ObjectKind::ConfigMap, NAMES[*name]);
@@ -170,9 +152,8 @@ mod tests {
         let decision = |intent: &Intent| match decide(intent, world, now()) {
             Err(refusal) => json!([refusal.reason.as_str(), refusal.message, format!("{:?}", refusal.findings)]),
             Ok(decision) => {
-                let plan = decision.plan;
-                let hashes: Vec<_> = plan.payloads.values().map(|payload| payload.hash.as_str()).collect();
-                json!([plan.steps.keys().collect::<Vec<_>>(), hashes, format!("{:?}", decision.findings)])
+                let hashes: Vec<_> = decision.wanted.payloads.values().map(|payload| payload.hash.as_str()).collect();
+                json!([decision.wanted.namespaces.to_string(), hashes, format!("{:?}", decision.findings)])
             }
         };
         world.intents.values().map(|intent| (intent.name.clone(), decision(intent))).collect()
@@ -182,7 +163,7 @@ mod tests {
         #[test]
         fn whoever_decides_otherwise_after_a_change_was_touched_by_it(steps in prop::collection::vec(step(), 1..25)) {
             let contents = [pem("rsa"), pem("ec"), "no PEM".to_owned()];
-            let mut world = World::default().with_namespace(crate::bundle::fixture::TRUST_NAMESPACE, &[]);
+            let mut world = World { trust_namespace: Some(Labels::new()), ..World::default() };
             for step in &steps {
                 let before = decisions(&world);
                 let old = world.intents.clone();

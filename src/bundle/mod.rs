@@ -4,13 +4,15 @@
 //! watches and obeys it; `rootcast render` feeds it from files.
 
 mod chain;
+mod decision;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod hand_back;
 mod intent;
 mod interest;
+mod judge;
+mod look;
 mod payload;
-mod plan;
 mod problem;
 mod report;
 mod selector;
@@ -18,33 +20,17 @@ mod sources;
 mod syntax;
 mod world;
 
-use jiff::Timestamp;
-
+pub use decision::{Decision, Wanted, decide};
 pub use hand_back::hand_back;
 pub use intent::{
     Intent, JksOutput, Keys, ObjectKind, ObjectOutput, ObjectSource, Output, Pkcs12Output, Select, Source,
 };
 pub use interest::{Change, touch};
+pub use judge::{Drift, Need, Release};
+pub use look::{Controller, Look, Touched};
 pub use payload::{Manifest, Payload, SIZE_MAX, Value, encode};
-pub use plan::{Drift, Plan, Release, Steps, Write, plan};
 pub use problem::Problem;
-pub use report::{Decision, Event, Outcome, Reason, Refusal, Report, Seen, carried_out, refused, secrets_off};
+pub use report::{Event, Outcome, Progress, Reason, Refusal, Report, Seen, carried_out, refused, rolling_out};
 pub use selector::{Labels, Selector};
 pub use sources::{Finding, Observation, Resolved, SOON, resolve};
-pub use world::{
-    Content, Controller, DefaultCas, Namespace, Observed, OutputKeys, Settings, SourceObject, Target, World,
-};
-
-/// The whole product in one function: sources to anchors, anchors to content, content to what must be written.
-///
-/// # Errors
-/// A [`Refusal`] if the Bundle cannot be carried out as it stands; then nothing of it may be touched.
-pub fn decide(intent: &Intent, world: &World, now: Timestamp) -> Result<Decision, Refusal> {
-    let Resolved { anchors, findings, default_ca_version, look_again } = resolve(intent, world, now)?;
-    let payloads = encode(&intent.output, &anchors).map_err(|refusal| Refusal {
-        findings: Some(findings.clone()),
-        look_again,
-        ..refusal
-    })?;
-    Ok(Decision { plan: plan(intent, payloads, world), findings, default_ca_version, look_again })
-}
+pub use world::{Content, DefaultCas, Namespace, OutputKeys, Place, Settings, SourceObject, World};

@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 use crate::api;
 use crate::trust::{self, Anchors, Fingerprint, Profile};
 
-use super::intent::{Intent, ObjectKind, ObjectOutput, Output};
+use super::intent::{ObjectKind, ObjectOutput, Output};
 use super::report::{Reason, Refusal};
 use super::selector::Labels;
 
@@ -81,7 +81,9 @@ pub fn encode(output: &Output, anchors: &Anchors) -> Result<Vec<Payload>, Refusa
 }
 
 impl Value {
-    fn bytes(&self) -> &[u8] {
+    /// Its bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
         match self {
             Self::Text(text) => text.as_bytes(),
             Self::Binary(bytes) => bytes,
@@ -90,26 +92,31 @@ impl Value {
 }
 
 impl Payload {
-    /// The manifest to apply: complete but for the namespace, which the request or the caller names.
-    ///
-    /// Without a uid of the Bundle (offline) it has no owner.
+    /// How many bytes its values have together.
     #[must_use]
-    pub fn manifest<'a>(&'a self, intent: &'a Intent) -> Manifest<'a> {
+    pub fn size(&self) -> usize {
+        self.values.values().map(|value| value.bytes().len()).sum()
+    }
+
+    /// The manifest, complete but for the namespace, for the Bundle of this name and uid. Without a uid (offline) it has
+    /// no owner.
+    #[must_use]
+    pub fn manifest<'a>(&'a self, bundle: &'a str, uid: &'a str) -> Manifest<'a> {
         let Self { kind, values, labels, annotations, hash } = self;
         let plain = |pairs: &'a Labels| pairs.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         let owner = Owner {
             api_version: api::API_VERSION,
             kind: api::KIND,
-            name: &intent.name,
-            uid: &intent.uid,
+            name: bundle,
+            uid,
             controller: true,
             block_owner_deletion: true,
         };
         let metadata = Metadata {
-            name: &intent.name,
-            labels: plain(labels).chain([(api::BUNDLE_LABEL, intent.name.as_str())]).collect(),
+            name: bundle,
+            labels: plain(labels).chain([(api::BUNDLE_LABEL, bundle)]).collect(),
             annotations: plain(annotations).chain([(api::HASH_ANNOTATION, hash.as_str())]).collect(),
-            owner_references: if intent.uid.is_empty() { Vec::new() } else { vec![owner] },
+            owner_references: if uid.is_empty() { Vec::new() } else { vec![owner] },
         };
         let (mut data, mut binary_data) = (BTreeMap::new(), BTreeMap::new());
         for (key, value) in values {
@@ -246,12 +253,11 @@ mod tests {
 
     #[test]
     fn without_a_uid_a_manifest_has_no_owner() {
-        let mut intent = plain("b");
+        let intent = plain("b");
         let anchors = resolve(&intent, &World::default(), now()).expect("resolved").anchors;
         let payload = &encode(&intent.output, &anchors).expect("fits")[0];
-        assert!(json!(payload.manifest(&intent))["metadata"]["ownerReferences"].is_array());
-        intent.uid.clear();
-        assert!(json!(payload.manifest(&intent))["metadata"].get("ownerReferences").is_none());
+        assert!(json!(payload.manifest("b", "uid"))["metadata"]["ownerReferences"].is_array());
+        assert!(json!(payload.manifest("b", ""))["metadata"].get("ownerReferences").is_none());
     }
 
     #[test]

@@ -7,14 +7,20 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::api;
 
-use super::intent::{Intent, ObjectKind};
-use super::plan::Plan;
+use super::decision::{Decision, Wanted};
+use super::intent::ObjectKind;
 use super::problem::Problem;
 use super::sources::Finding;
-use super::world::{Target, World};
+use super::world::Place;
 
 /// How many findings a condition spells out.
 const FINDINGS_SHOWN: usize = 10;
+
+/// How many failing namespaces a condition spells out.
+const FAILURES_SHOWN: usize = 3;
+
+/// The reason of condition `Reconciling`.
+const ROLLING_OUT: &str = "RollingOut";
 
 /// The longest condition message, in bytes (the CRD's limit is 32768 characters).
 const MESSAGE_MAX: usize = 32 * 1024;
@@ -41,6 +47,8 @@ pub enum Reason {
     SyncConfigMapTargetFailed,
     /// A Secret could not be written.
     SyncSecretTargetFailed,
+    /// Another field manager keeps changing a target. Only in events: the target is healed each time.
+    TargetContested,
 }
 
 /// A Bundle that cannot be carried out as it stands; its targets stay as they are.
@@ -58,26 +66,26 @@ pub struct Refusal {
     pub retry: bool,
 }
 
-/// What a decision came to, with what the report needs of it.
-#[derive(Clone, Debug)]
-pub struct Decision {
-    /// What to write.
-    pub plan: Plan,
-    /// What the sources showed.
-    pub findings: Vec<Finding>,
-    /// Version of the default CAs, if the Bundle uses them.
-    pub default_ca_version: Option<String>,
-    /// When time alone changes this.
-    pub look_again: Option<Timestamp>,
-}
-
-/// What became of a plan.
+/// What became of a Bundle's targets.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
-    /// How many objects were written or let go.
+    /// How many namespaces the Bundle reaches.
+    pub namespaces: usize,
+    /// How many objects were written or let go since the last outcome.
     pub written: usize,
-    /// What failed, sorted by target, each with its cause.
-    pub failures: Vec<(Target, String)>,
+    /// Whether they were written since the content, or where it goes, was decided anew; else they were healed.
+    pub rolled_out: bool,
+    /// What fails, sorted by place, each with its cause.
+    pub failures: Vec<(Place, String)>,
+}
+
+/// How far a rollout is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// How many namespaces are as they should be.
+    pub done: usize,
+    /// How many namespaces the Bundle reaches.
+    pub namespaces: usize,
 }
 
 /// What to publish.
@@ -113,6 +121,7 @@ impl Reason {
             Self::SecretTargetsDisabled => "SecretTargetsDisabled",
             Self::SyncConfigMapTargetFailed => "SyncConfigMapTargetFailed",
             Self::SyncSecretTargetFailed => "SyncSecretTargetFailed",
+            Self::TargetContested => "TargetContested",
         }
     }
 }
@@ -127,7 +136,26 @@ impl Event {
     /// The action that an event of this kind is filed under.
     #[must_use]
     pub fn action(&self) -> &'static str {
-        if self.warning { "SyncFailed" } else { "Synced" }
+        match self.reason {
+            Reason::Synced => "Synced",
+            Reason::TargetContested => "Heal",
+            _ => "SyncFailed",
+        }
+    }
+
+    /// Somebody else keeps changing a target.
+    #[must_use]
+    pub fn contested(bundle: &str, place: &Place, rival: Option<(&str, &str)>) -> Self {
+        let Place { kind, namespace } = place;
+        let who = match rival {
+            Some((manager, key)) => format!("field manager {manager:?} keeps writing its key {key:?}"),
+            None => "somebody keeps changing or deleting it".to_owned(),
+        };
+        let note = format!(
+            "{} {namespace}/{bundle}: {who}; it is healed each time, but ever less often, at least once a minute: find the other writer and stop it, or have it write another object",
+            kind.as_str()
+        );
+        Self { warning: true, reason: Reason::TargetContested, note: clip(&note, NOTE_MAX) }
     }
 }
 
@@ -167,63 +195,74 @@ pub fn refused(refusal: &Refusal, seen: &Seen, now: Timestamp) -> Report {
 
 /// The report on a Bundle that was carried out, as far as it went.
 #[must_use]
-pub fn carried_out(
-    intent: &Intent,
-    world: &World,
-    decision: &Decision,
-    outcome: &Outcome,
-    seen: &Seen,
-    now: Timestamp,
-) -> Report {
-    let Decision { plan, findings, default_ca_version, look_again: _ } = decision;
-    let (reason, message) = verdict(intent, world, plan, outcome);
-    seen.report(reason, &message, Some(findings), default_ca_version.clone(), outcome.written > 0, now)
+pub fn carried_out(decision: &Decision, outcome: &Outcome, seen: &Seen, now: Timestamp) -> Report {
+    let Decision { wanted, restricted, findings, default_ca_version, look_again: _ } = decision;
+    let (reason, message) = verdict(wanted, *restricted, outcome);
+    let rolled_out = outcome.rolled_out && outcome.written > 0;
+    seen.report(reason, &message, Some(findings), default_ca_version.clone(), rolled_out, now)
 }
 
-fn verdict(intent: &Intent, world: &World, plan: &Plan, outcome: &Outcome) -> (Reason, String) {
-    let Outcome { written: _, failures } = outcome;
-    if let Some((target, cause)) = failures.first() {
-        let reason = match target.kind {
+/// The report on a rollout under way: how far it is, and all else as it was before.
+#[must_use]
+pub fn rolling_out(progress: Progress, seen: &Seen, now: Timestamp) -> Report {
+    let Progress { done, namespaces } = progress;
+    let message = format!("{done} of {namespaces} namespaces are as they should be, the others follow");
+    let reconciling = seen.dated(api::RECONCILING, "True", ROLLING_OUT, message, now);
+    let mut conditions: Vec<_> = seen.status.conditions.iter().flatten().cloned().collect();
+    conditions.retain(|condition| condition.type_ != api::RECONCILING);
+    conditions.push(reconciling);
+    conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
+    let status =
+        api::BundleStatus { conditions: Some(conditions), default_ca_version: seen.status.default_ca_version.clone() };
+    Report { status, event: None }
+}
+
+fn verdict(wanted: &Wanted, restricted: bool, outcome: &Outcome) -> (Reason, String) {
+    if let Some((first, _)) = outcome.failures.first() {
+        let reason = match first.kind {
             ObjectKind::ConfigMap => Reason::SyncConfigMapTargetFailed,
             ObjectKind::Secret => Reason::SyncSecretTargetFailed,
         };
-        let others = match failures.len() - 1 {
-            0 => String::new(),
-            n => format!(" (and {n} more of {} namespaces' targets)", plan.namespaces),
-        };
-        let message = format!(
-            "Failed to sync bundle {} to namespace {:?}: {cause}{others}",
-            target.kind.as_str(),
-            target.namespace
-        );
+        return (reason, failed(outcome));
+    }
+    if let Some(Refusal { reason, message, .. }) = wanted.refusal() {
         return (reason, message);
     }
-    if plan.secrets_off {
-        let Refusal { reason, message, .. } = secrets_off(plan);
-        return (reason, message);
-    }
-    let allowed = if world.settings.target_namespaces.is_some() { "allowed " } else { "" };
-    let message = if intent.namespaces.is_everything() {
+    let allowed = if restricted { "allowed " } else { "" };
+    let message = if wanted.namespaces.is_everything() {
         format!("Successfully synced Bundle to all {allowed}namespaces")
     } else {
         format!(
             "Successfully synced Bundle to {allowed}namespaces that match this label selector: {}",
-            intent.namespaces
+            wanted.namespaces
         )
     };
     (Reason::Synced, message)
 }
 
-/// What a plan says that leaves Secrets out because they are switched off; its ConfigMaps are written all the same.
-#[must_use]
-pub fn secrets_off(plan: &Plan) -> Refusal {
-    let rest = if plan.payloads.is_empty() { "nothing is written" } else { "only its ConfigMaps are written" };
-    Refusal::new(
-        Reason::SecretTargetsDisabled,
-        format!(
+/// The first failures with their causes, and the count of the rest.
+fn failed(Outcome { namespaces, failures, .. }: &Outcome) -> String {
+    let named = failures
+        .iter()
+        .take(FAILURES_SHOWN)
+        .map(|(Place { kind, namespace }, cause)| format!("{} to namespace {namespace:?}: {cause}", kind.as_str()));
+    let others = match failures.len().saturating_sub(FAILURES_SHOWN) {
+        0 => String::new(),
+        n => format!(" (and {n} more of {namespaces} namespaces' targets)"),
+    };
+    format!("Failed to sync bundle {}{others}", named.collect::<Vec<_>>().join("; "))
+}
+
+impl Wanted {
+    /// What to say if Secrets are left out because they are switched off; ConfigMaps are written all the same.
+    #[must_use]
+    pub fn refusal(&self) -> Option<Refusal> {
+        let rest = if self.payloads.is_empty() { "nothing is written" } else { "only its ConfigMaps are written" };
+        let message = format!(
             "Bundle has Secret targets but the feature is disabled: {rest}; start rootcast with --secret-targets-enabled and allow it to write Secrets"
-        ),
-    )
+        );
+        self.secrets_off.then(|| Refusal::new(Reason::SecretTargetsDisabled, message))
+    }
 }
 
 /// What the Bundle said of itself when it was last seen.
@@ -242,16 +281,21 @@ impl Seen {
         message: &str,
         findings: Option<&[Finding]>,
         default_ca_version: Option<String>,
-        wrote: bool,
+        rolled_out: bool,
         now: Timestamp,
     ) -> Report {
         let message = clip(message, MESSAGE_MAX);
         let synced = reason == Reason::Synced;
-        let old = self.condition(api::SYNCED);
-        let news = old
-            .is_none_or(|old| old.status != truth(synced) || old.reason != reason.as_str() || old.message != message);
-        let event =
-            (news || (synced && wrote)).then(|| Event { warning: !synced, reason, note: clip(&message, NOTE_MAX) });
+        let failing = matches!(reason, Reason::SyncConfigMapTargetFailed | Reason::SyncSecretTargetFailed);
+        // While targets fail, which of them and why changes with each try: that is no new state.
+        let news = self.condition(api::SYNCED).is_none_or(|old| {
+            old.status != truth(synced) || old.reason != reason.as_str() || (!failing && old.message != message)
+        });
+        let event = (news || (synced && rolled_out)).then(|| Event {
+            warning: !synced,
+            reason,
+            note: clip(&message, NOTE_MAX),
+        });
         let mut conditions = vec![
             self.dated(api::SYNCED, truth(synced), reason.as_str(), message, now),
             self.sources_complete(findings, now),
@@ -319,18 +363,13 @@ fn clip(message: &str, max: usize) -> String {
 mod tests {
     use super::*;
     use crate::bundle::fixture::{now, plain};
-    use crate::bundle::{Observation, decide};
+    use crate::bundle::{Observation, World, decide};
 
     fn after(failures: &[(&str, &str)], seen: &Seen, at: Timestamp) -> Report {
-        let (intent, world) = (plain("b"), World::default().with_namespace("one", &[]).with_namespace("two", &[]));
-        let decision = decide(&intent, &world, at).expect("a decision");
-        let target = |namespace: &str| Target {
-            kind: ObjectKind::ConfigMap,
-            name: "b".to_owned(),
-            namespace: namespace.to_owned(),
-        };
-        let failures = failures.iter().map(|(namespace, cause)| (target(namespace), (*cause).to_owned())).collect();
-        carried_out(&intent, &world, &decision, &Outcome { written: 0, failures }, seen, at)
+        let decision = decide(&plain("b"), &World::default(), at).expect("a decision");
+        let place = |namespace: &str| Place { kind: ObjectKind::ConfigMap, namespace: namespace.into() };
+        let failures = failures.iter().map(|(namespace, cause)| (place(namespace), (*cause).to_owned())).collect();
+        carried_out(&decision, &Outcome { namespaces: 9, failures, ..Outcome::default() }, seen, at)
     }
 
     fn condition<'a>(report: &'a Report, type_: &str) -> &'a Condition {
@@ -357,14 +396,38 @@ mod tests {
     }
 
     #[test]
-    fn failures_are_named_by_the_first_with_the_count_of_the_rest() {
+    fn the_first_failures_are_named_with_their_causes_and_the_rest_is_counted() {
         let report = after(&[("one", "no"), ("two", "never")], &Seen::default(), now());
         let synced = condition(&report, api::SYNCED);
         assert_eq!((synced.status.as_str(), synced.reason.as_str()), ("False", "SyncConfigMapTargetFailed"));
-        assert_eq!(
-            synced.message,
-            "Failed to sync bundle ConfigMap to namespace \"one\": no (and 1 more of 2 namespaces' targets)"
-        );
+        let both = "Failed to sync bundle ConfigMap to namespace \"one\": no; ConfigMap to namespace \"two\": never";
+        assert_eq!(synced.message, both);
+        let five = [("a", "1"), ("b", "2"), ("c", "3"), ("d", "4"), ("e", "5")];
+        let report = after(&five, &Seen::default(), now());
+        let message = &condition(&report, api::SYNCED).message;
+        assert!(message.ends_with("\"c\": 3 (and 2 more of 9 namespaces' targets)"), "{message}");
+    }
+
+    #[test]
+    fn a_rollout_says_how_far_it_is_until_its_outcome_is_known() {
+        let seen = |report: &Report| Seen { generation: None, status: report.status.clone() };
+        let before = after(&[], &Seen::default(), now());
+        let later = now() + jiff::SignedDuration::from_secs(5);
+        let first = rolling_out(Progress { done: 4, namespaces: 10 }, &seen(&before), now());
+        let second = rolling_out(Progress { done: 9, namespaces: 10 }, &seen(&first), later);
+        let reconciling = condition(&second, api::RECONCILING);
+        assert_eq!((reconciling.status.as_str(), &reconciling.last_transition_time.0), ("True", &now()));
+        assert!(reconciling.message.starts_with("9 of 10 namespaces "), "{}", reconciling.message);
+        assert_eq!(condition(&second, api::SYNCED), condition(&before, api::SYNCED), "the last outcome stands");
+        assert_eq!(after(&[], &seen(&second), later).status, before.status, "when it is over it is not mentioned");
+    }
+
+    #[test]
+    fn a_failure_that_goes_on_with_other_words_is_no_new_state() {
+        let first = after(&[("one", "no")], &Seen::default(), now());
+        let seen = Seen { generation: None, status: first.status };
+        let second = after(&[("two", "never")], &seen, now());
+        assert!(second.event.is_none() && second.status != seen.status);
     }
 
     #[test]

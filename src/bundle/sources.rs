@@ -493,8 +493,7 @@ mod tests {
             )
         };
         let (a, b, c) = (reading("a", "b"), reading("b", "c"), reading("c", "plain"));
-        let source =
-            World::default().with_config_map("b", &[], &[("ca", &pem("rsa"))]).with_namespace("cert-manager", &[]);
+        let source = World::default().with_config_map("b", &[], &[("ca", &pem("rsa"))]);
         let chain = source.with_intent(&a).with_intent(&b).with_intent(&c);
         assert!(resolve(&a, &chain, now()).is_ok());
 

@@ -1,6 +1,7 @@
 //! What a decision sees of the cluster: plain sorted maps that can be filled from watches or from files.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -9,6 +10,7 @@ use crate::api;
 use crate::trust::Anchor;
 
 use super::intent::{Intent, ObjectKind};
+use super::look;
 use super::selector::Labels;
 
 /// Everything that a decision may depend on beside the Bundle and the time.
@@ -20,10 +22,8 @@ pub struct World {
     pub default_cas: Option<DefaultCas>,
     /// Objects of the trust namespace.
     pub sources: BTreeMap<(ObjectKind, String), SourceObject>,
-    /// All namespaces by name.
-    pub namespaces: BTreeMap<String, Namespace>,
-    /// All objects that carry the Bundle label.
-    pub targets: BTreeMap<Target, Observed>,
+    /// The labels of the trust namespace, if it is there: whether a Bundle writes there matters to its readers.
+    pub trust_namespace: Option<Labels>,
     /// All valid Bundles by name: they may read each other's targets.
     pub intents: BTreeMap<String, Intent>,
 }
@@ -92,43 +92,13 @@ pub struct Namespace {
     pub terminating: bool,
 }
 
-/// The place of one target.
+/// The place of one of a Bundle's targets, sorted by kind.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Target {
+pub struct Place {
     /// Its kind.
     pub kind: ObjectKind,
-    /// Its name, which is its Bundle's.
-    pub name: String,
     /// Its namespace.
-    pub namespace: String,
-}
-
-/// What is known of a target, from its metadata alone.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Observed {
-    /// Its uid.
-    pub uid: String,
-    /// Its resource version.
-    pub resource_version: String,
-    /// Its labels.
-    pub labels: Labels,
-    /// Its annotations.
-    pub annotations: Labels,
-    /// Its controlling owner, if it has one.
-    pub controller: Option<Controller>,
-    /// The data keys that our field manager owns.
-    pub own_keys: BTreeSet<String>,
-    /// Whether somebody else owns data keys, too. An object without managed fields counts as such.
-    pub foreign_keys: bool,
-}
-
-/// The controlling owner of an object.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Controller {
-    /// `apiVersion`, kind and name of the owner.
-    pub identity: (String, String, String),
-    /// Uid of the owner.
-    pub uid: String,
+    pub namespace: Arc<str>,
 }
 
 /// The type of Secrets that hold a certificate and its private key
@@ -140,7 +110,7 @@ impl OutputKeys {
     #[must_use]
     pub fn of(metadata: &ObjectMeta) -> Self {
         let labelled = metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(api::BUNDLE_LABEL));
-        let (own_keys, _) = data_keys(metadata);
+        let own_keys = look::own_keys(metadata);
         match (labelled, own_keys.is_empty()) {
             (false, _) => Self::None,
             (true, true) => Self::All,
@@ -185,57 +155,4 @@ impl Settings {
     pub fn allows(&self, namespace: &str) -> bool {
         self.target_namespaces.as_ref().is_none_or(|allowed| allowed.contains(namespace))
     }
-}
-
-impl World {
-    /// The observed targets of one Bundle, sorted by kind and namespace.
-    pub fn targets_of<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (&'a Target, &'a Observed)> {
-        ObjectKind::ALL.into_iter().flat_map(move |kind| {
-            let first = Target { kind, name: name.to_owned(), namespace: String::new() };
-            self.targets.range(first..).take_while(move |(target, _)| target.kind == kind && target.name == name)
-        })
-    }
-}
-
-impl Observed {
-    /// Reads what matters out of an object's metadata.
-    #[must_use]
-    pub fn read(metadata: &ObjectMeta) -> Self {
-        let (own_keys, foreign_keys) = data_keys(metadata);
-        Self {
-            uid: metadata.uid.clone().unwrap_or_default(),
-            resource_version: metadata.resource_version.clone().unwrap_or_default(),
-            labels: metadata.labels.clone().unwrap_or_default(),
-            annotations: metadata.annotations.clone().unwrap_or_default(),
-            controller: metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true)).map(
-                |owner| Controller {
-                    identity: (owner.api_version.clone(), owner.kind.clone(), owner.name.clone()),
-                    uid: owner.uid.clone(),
-                },
-            ),
-            own_keys,
-            foreign_keys,
-        }
-    }
-}
-
-/// The keys below `data` and `binaryData` that we own, and whether anybody else owns any
-/// (<https://kubernetes.io/docs/reference/using-api/server-side-apply/#field-management>).
-fn data_keys(metadata: &ObjectMeta) -> (BTreeSet<String>, bool) {
-    let mut own = BTreeSet::new();
-    let mut foreign = metadata.managed_fields.is_none();
-    for entry in metadata.managed_fields.iter().flatten() {
-        let fields = entry.fields_v1.as_ref().map(|fields| &fields.0);
-        let keys = ["f:data", "f:binaryData"]
-            .into_iter()
-            .filter_map(|field| fields?.get(field)?.as_object())
-            .flat_map(|keys| keys.keys())
-            .filter_map(|key| key.strip_prefix("f:"));
-        if entry.manager.as_deref() == Some(api::FIELD_MANAGER) {
-            own.extend(keys.map(str::to_owned));
-        } else {
-            foreign |= keys.count() > 0;
-        }
-    }
-    (own, foreign)
 }

@@ -1,9 +1,12 @@
 //! The command line. The controller's flags are trust-manager's, so that an existing Deployment keeps its arguments.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use jiff::SignedDuration;
 
 /// Distributes trust anchors (CA certificates) to every namespace of a Kubernetes cluster.
 #[derive(Debug, Parser)]
@@ -106,15 +109,34 @@ pub(super) struct ControllerArguments {
     #[command(flatten)]
     pub(super) cluster: ClusterArguments,
 
-    /// Leader election: only `false` is possible in this version, so run one replica.
-    #[arg(long, value_parser = BoolishValueParser::new(), num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_name = "BOOL", help_heading = "Not in this version")]
+    /// Take part in the election of a leader, who alone writes; false only for a single replica.
+    #[arg(long, value_parser = BoolishValueParser::new(), num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true", value_name = "BOOL", help_heading = "Leader election")]
     pub(super) leader_elect: bool,
-    /// Has no effect without leader election.
-    #[arg(long, value_name = "DURATION", help_heading = "Not in this version")]
-    pub(super) leader_election_lease_duration: Option<String>,
-    /// Has no effect without leader election.
-    #[arg(long, value_name = "DURATION", help_heading = "Not in this version")]
-    pub(super) leader_election_renew_deadline: Option<String>,
+    /// How long standbys wait after the leader's last renewal before one takes over.
+    #[arg(long, value_parser = duration, default_value = "15s", value_name = "DURATION", help_heading = "Leader election")]
+    pub(super) leader_election_lease_duration: Duration,
+    /// How long the leader goes on without a renewal before it ends; shorter than the lease duration.
+    #[arg(long, value_parser = duration, default_value = "10s", value_name = "DURATION", help_heading = "Leader election")]
+    pub(super) leader_election_renew_deadline: Duration,
+    /// Name of the Lease; trust-manager's, so that the two never lead side by side.
+    #[arg(
+        long,
+        default_value = "trust-manager-leader-election",
+        value_name = "NAME",
+        help_heading = "Leader election"
+    )]
+    pub(super) leader_election_id: String,
+    /// Namespace of the Lease; default: the pod's own.
+    #[arg(long, value_name = "NAMESPACE", help_heading = "Leader election")]
+    pub(super) leader_election_namespace: Option<String>,
+
+    /// Writes in flight at the same time.
+    #[arg(long, default_value = "32", value_name = "NUMBER", help_heading = "Rollouts")]
+    pub(super) max_concurrent_writes: NonZeroUsize,
+    /// Bytes that are written in a second; 0: as many as the API server takes.
+    #[arg(long, default_value_t = 0, value_name = "BYTES", help_heading = "Rollouts")]
+    pub(super) max_write_bytes_per_second: u64,
+
     /// Validating webhook: only 0, none, is possible in this version; the rules are in the CRD.
     #[arg(long, default_value_t = 0, value_name = "PORT", help_heading = "Not in this version")]
     pub(super) webhook_port: u16,
@@ -205,5 +227,37 @@ impl Arguments {
     pub(super) fn into_command(self) -> Command {
         let Self { command, controller } = self;
         command.unwrap_or_else(|| Command::Controller(Box::new(controller)))
+    }
+}
+
+/// A duration as Go writes it, such as `1m30s` or `500ms`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let parsed: Option<SignedDuration> = text.parse().ok();
+    parsed
+        .and_then(|duration| Duration::try_from(duration).ok())
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(|| "give a number and a unit, such as 15s, 1m30s or 500ms".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_written_as_in_go() {
+        for (text, millis) in [
+            ("15s", Some(15_000)),
+            ("1m30s", Some(90_000)),
+            ("500ms", Some(500)),
+            ("1.5s", Some(1_500)),
+            ("1h2m3s", Some(3_723_000)),
+            ("15", None),
+            ("0s", None),
+            ("-15s", None),
+            ("soon", None),
+            ("", None),
+        ] {
+            assert_eq!(duration(text).ok(), millis.map(Duration::from_millis), "{text}");
+        }
     }
 }

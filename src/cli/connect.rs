@@ -1,14 +1,13 @@
 //! The way to the cluster that the flags name.
 
 use anyhow::Context;
-use kube::Client;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 
 use super::args::ClusterArguments;
 
 impl ClusterArguments {
-    /// A client, which has not talked to the cluster yet.
-    pub(super) async fn connect(&self) -> anyhow::Result<Client> {
+    /// How to reach it.
+    pub(super) async fn config(&self) -> anyhow::Result<Config> {
         let Self { kubeconfig, context, impersonate } = self;
         let options = KubeConfigOptions { context: context.clone(), ..KubeConfigOptions::default() };
         let mut config = match (kubeconfig, context) {
@@ -29,6 +28,6 @@ impl ClusterArguments {
         if let Some(user) = impersonate {
             config.auth_info.impersonate = Some(user.clone());
         }
-        Client::try_from(config).context("prepare the connection to the cluster")
+        Ok(config)
     }
 }

@@ -1,30 +1,50 @@
 //! `rootcast controller`: composition and shutdown.
 
+use std::fs;
+use std::num::NonZeroU64;
+use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
+use kube::Client;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::admin;
 use crate::bundle::World;
-use crate::cluster::Controller;
+use crate::cluster::{Candidacy, Connection, Controller, Ending, LeaseSettings, Mandate, Vitals, gated};
+use crate::fanout::Limits;
 
+use super::CONNECT;
 use super::args::{ControllerArguments, LogFormat};
 
-pub(super) fn run(arguments: ControllerArguments) -> anyhow::Result<()> {
+/// Exit code when leadership was lost: a fresh start takes part again.
+const DEPOSED: u8 = 1;
+
+/// The pause between two renewals of the Lease, as in controller-runtime.
+const RETRY_PERIOD: Duration = Duration::from_secs(2);
+
+/// Where Linux tells them (<https://man7.org/linux/man-pages/man5/proc_sys_kernel.5.html>).
+const HOST_NAME: &str = "/proc/sys/kernel/hostname";
+const RANDOM_UUID: &str = "/proc/sys/kernel/random/uuid";
+
+/// Where a pod finds its own namespace (<https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/>).
+const POD_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
+
+pub(super) fn run(arguments: ControllerArguments) -> anyhow::Result<ExitCode> {
     arguments.check()?;
+    let lease = arguments.lease()?;
     start_log(&arguments);
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("start the runtime")?
-        .block_on(serve(arguments))
+        .block_on(serve(arguments, lease))
 }
 
-async fn serve(arguments: ControllerArguments) -> anyhow::Result<()> {
+async fn serve(arguments: ControllerArguments, lease: Option<LeaseSettings>) -> anyhow::Result<ExitCode> {
     let (default_cas, notes) = arguments.decision.load_default_cas()?;
     for note in notes {
         warn!("{note}");
@@ -35,9 +55,12 @@ async fn serve(arguments: ControllerArguments) -> anyhow::Result<()> {
         default_cas = default_cas.as_ref().map_or("none", |cas| &cas.version),
         "starting"
     );
-    let client = arguments.cluster.connect().await?;
-    let ready = Arc::new(AtomicBool::new(false));
-    let probes = admin::probes(&arguments.readiness_probe_path, ready.clone());
+    let mut config = arguments.cluster.config().await?;
+    // Each request is sent once: who sent it knows what to do with a refusal, and when.
+    config.default_retry = false;
+    let client = Client::try_from(config.clone()).context(CONNECT)?;
+    let vitals = Arc::new(Vitals::new());
+    let probes = admin::probes(&arguments.readiness_probe_path, vitals.clone());
     admin::listen("probes", arguments.readiness_probe_port, probes).await?;
     if arguments.metrics_port != 0 {
         admin::listen("metrics", arguments.metrics_port, admin::metrics()).await?;
@@ -51,11 +74,28 @@ async fn serve(arguments: ControllerArguments) -> anyhow::Result<()> {
         }
         info!("stopping: writes in flight are finished");
     };
+    let (candidacy, mandate) = match lease {
+        None => (None, Mandate::unopposed()),
+        Some(lease) => {
+            let (candidacy, mandate) = Candidacy::start(client.clone(), lease);
+            (Some(candidacy), mandate)
+        }
+    };
+    let connection = Connection::new(&config, mandate.clone()).context(CONNECT)?;
+    let writes = gated(config, mandate.clone()).context(CONNECT)?;
     let settings = arguments.decision.settings();
     let world = World { settings, default_cas, ..World::default() };
-    Controller::new(client, &arguments.decision.trust_namespace, world, ready).run(stop).await;
+    let trust_namespace = &arguments.decision.trust_namespace;
+    let controller =
+        Controller::new(client, connection, writes, mandate, trust_namespace, world, arguments.limits(), vitals);
+    match (controller.run(stop).await, candidacy) {
+        (Ending::Deposed, _) => return Ok(ExitCode::from(DEPOSED)),
+        (Ending::Stopped, Some(candidacy)) => candidacy.resign().await,
+        // A write without an answer may yet take effect: nobody is to follow us before the Lease has expired.
+        (Ending::Stopped, None) | (Ending::Unanswered, _) => {}
+    }
     info!("stopped");
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 fn start_log(arguments: &ControllerArguments) {
@@ -74,9 +114,6 @@ fn start_log(arguments: &ControllerArguments) {
 impl ControllerArguments {
     /// Refuses what this version cannot do, rather than to seem to do it.
     fn check(&self) -> anyhow::Result<()> {
-        if self.leader_elect {
-            bail!("--leader-elect: leader election is not in this version; run one replica with --leader-elect=false");
-        }
         let webhook = [
             ("--webhook-host", self.webhook_host.is_some()),
             ("--webhook-port", self.webhook_port != 0),
@@ -91,14 +128,52 @@ impl ControllerArguments {
                 named.join(", ")
             );
         }
-        for (flag, given) in [
-            ("--leader-election-lease-duration", &self.leader_election_lease_duration),
-            ("--leader-election-renew-deadline", &self.leader_election_renew_deadline),
-        ] {
-            if given.is_some() {
-                eprintln!("rootcast: {flag} has no effect without leader election");
-            }
-        }
         Ok(())
     }
+
+    /// This process's part in the election of a leader, if it takes part.
+    fn lease(&self) -> anyhow::Result<Option<LeaseSettings>> {
+        let (lease_duration, renew_deadline) =
+            (self.leader_election_lease_duration, self.leader_election_renew_deadline);
+        if !self.leader_elect {
+            return Ok(None);
+        }
+        if lease_duration <= renew_deadline {
+            bail!(
+                "--leader-election-lease-duration ({lease_duration:?}) must be longer than --leader-election-renew-deadline ({renew_deadline:?})"
+            );
+        }
+        if renew_deadline <= RETRY_PERIOD.mul_f64(1.2) {
+            bail!(
+                "--leader-election-renew-deadline ({renew_deadline:?}) must be longer than 2.4s: it is renewed every {RETRY_PERIOD:?}"
+            );
+        }
+        let namespace = match &self.leader_election_namespace {
+            Some(namespace) => namespace.clone(),
+            None => word(POD_NAMESPACE).context(
+                "--leader-election-namespace: this is no pod with a service account, so name the namespace of the Lease, or run a single replica with --leader-elect=false",
+            )?,
+        };
+        let identity = format!("{}_{}", word(HOST_NAME)?, word(RANDOM_UUID)?);
+        Ok(Some(LeaseSettings {
+            namespace,
+            name: self.leader_election_id.clone(),
+            identity,
+            lease_duration,
+            renew_deadline,
+            retry_period: RETRY_PERIOD,
+        }))
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            max_concurrent_writes: self.max_concurrent_writes.get(),
+            max_write_bytes_per_second: NonZeroU64::new(self.max_write_bytes_per_second),
+        }
+    }
+}
+
+fn word(file: &str) -> anyhow::Result<String> {
+    let text = fs::read_to_string(file).with_context(|| format!("read {file}"))?;
+    Ok(text.trim().to_owned())
 }

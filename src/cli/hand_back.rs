@@ -6,11 +6,11 @@ use anyhow::{Context, bail};
 use jiff::Timestamp;
 use kube::Client;
 
-use crate::bundle::{ObjectKind, Target};
+use crate::bundle::ObjectKind;
 use crate::cluster::{HandBack, HandedBack, Refused, leader};
 
 use super::args::HandBackArguments;
-use super::{REFUSED, print};
+use super::{CONNECT, REFUSED, print};
 
 pub(super) fn run(arguments: &HandBackArguments) -> anyhow::Result<ExitCode> {
     tokio::runtime::Builder::new_current_thread()
@@ -21,7 +21,7 @@ pub(super) fn run(arguments: &HandBackArguments) -> anyhow::Result<ExitCode> {
 }
 
 async fn hand_back(arguments: &HandBackArguments) -> anyhow::Result<ExitCode> {
-    let client = arguments.cluster.connect().await?;
+    let client = Client::try_from(arguments.cluster.config().await?).context(CONNECT)?;
     refuse_beside_a_leader(arguments, &client).await?;
     let hand_back = HandBack { client, write: arguments.write };
     let (mut due, mut failed) = (0, 0);
@@ -80,8 +80,7 @@ async fn go_through(hand_back: &HandBack, kind: ObjectKind, namespaces: &[String
 }
 
 impl Count {
-    fn tell(&mut self, Target { kind, namespace, name }: &Target, result: &HandedBack) {
-        let target = format!("{} {namespace}/{name}", kind.as_str());
+    fn tell(&mut self, target: &str, result: &HandedBack) {
         let words = match result {
             HandedBack::Due => {
                 self.due += 1;

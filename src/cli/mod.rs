@@ -24,11 +24,14 @@ const REFUSED: u8 = 1;
 /// Exit code for bad usage or input that cannot be read.
 const BAD_USAGE: u8 = 2;
 
+/// What failed, if a client cannot be made.
+const CONNECT: &str = "prepare the connection to the cluster";
+
 /// Runs the program with the process's arguments.
 #[must_use]
 pub fn run() -> ExitCode {
     let result = match Arguments::parse().into_command() {
-        Command::Controller(arguments) => controller::run(*arguments).map(|()| ExitCode::SUCCESS),
+        Command::Controller(arguments) => controller::run(*arguments),
         Command::Render(arguments) => render::run(&arguments),
         Command::HandBack(arguments) => hand_back::run(&arguments),
         Command::Crds => print(&api::crd_yaml()).map(|()| ExitCode::SUCCESS),

@@ -1,5 +1,6 @@
 //! `rootcast render`: the controller's decisions on files instead of a cluster.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use anyhow::bail;
@@ -7,7 +8,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::api;
-use crate::bundle::{self, Intent, Plan, Refusal, World, decide};
+use crate::bundle::{Intent, Namespace, Refusal, Settings, Wanted, World, decide};
 
 use super::args::{DecisionArguments, Form, RenderArguments};
 use super::input::Input;
@@ -39,7 +40,7 @@ fn render(input: Input, arguments: &DecisionArguments, fallback: &[String]) -> a
         .filter(|((namespace, _, _), _)| here(namespace))
         .map(|((_, kind, name), object)| ((kind, name), object))
         .collect();
-    world.namespaces = namespaces;
+    world.trust_namespace = namespaces.get(&arguments.trust_namespace).map(|namespace| namespace.labels.clone());
     let mut refusals = Refusals::new();
     for (name, bundle) in &bundles {
         match Intent::parse(bundle, &arguments.trust_namespace) {
@@ -49,8 +50,7 @@ fn render(input: Input, arguments: &DecisionArguments, fallback: &[String]) -> a
             Err(problems) => refusals.push((name.clone(), Refusal::invalid_spec(&problems))),
         }
     }
-    let offline = world
-        .namespaces
+    let offline = namespaces
         .is_empty()
         .then(|| -> Vec<&String> { fallback.iter().filter(|namespace| world.settings.allows(namespace)).collect() });
     let now = Timestamp::now();
@@ -58,10 +58,10 @@ fn render(input: Input, arguments: &DecisionArguments, fallback: &[String]) -> a
     for intent in world.intents.values() {
         match decide(intent, &world, now) {
             Ok(decision) => {
-                if decision.plan.secrets_off {
-                    refusals.push((intent.name.clone(), bundle::secrets_off(&decision.plan)));
-                }
-                objects.extend(targets(intent, &decision.plan, offline.as_deref()));
+                refusals.extend(decision.wanted.refusal().map(|refusal| (intent.name.clone(), refusal)));
+                let reached =
+                    offline.clone().unwrap_or_else(|| reached(&decision.wanted, &world.settings, &namespaces));
+                objects.extend(targets(&decision.wanted, &reached));
             }
             Err(refusal) => refusals.push((intent.name.clone(), refusal)),
         }
@@ -70,16 +70,18 @@ fn render(input: Input, arguments: &DecisionArguments, fallback: &[String]) -> a
     Ok((objects, refusals))
 }
 
-/// The objects of one Bundle: for the namespaces that it reaches, or, where the input holds no Namespace, for these.
-fn targets(intent: &Intent, plan: &Plan, offline: Option<&[&String]>) -> Vec<Value> {
-    let namespaces: Vec<&String> = match offline {
-        Some(named) => named.to_vec(),
-        None => plan.steps.keys().collect(),
-    };
+/// The namespaces of the input that a Bundle reaches.
+fn reached<'a>(wanted: &Wanted, settings: &Settings, namespaces: &'a BTreeMap<String, Namespace>) -> Vec<&'a String> {
+    let reached = namespaces.iter().filter(|(name, namespace)| wanted.reaches(settings, name, namespace));
+    reached.map(|(name, _)| name).collect()
+}
+
+/// The objects of one Bundle in these namespaces.
+fn targets(wanted: &Wanted, namespaces: &[&String]) -> Vec<Value> {
     let mut objects = Vec::new();
     for namespace in namespaces {
-        for payload in plan.payloads.values() {
-            let mut object = json!(payload.manifest(intent));
+        for manifest in wanted.manifests() {
+            let mut object = json!(manifest);
             object["metadata"]["namespace"] = json!(namespace);
             objects.push(object);
         }

@@ -2,9 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-
 use crate::bundle::{Content, Intent, Keys, ObjectKind, SourceObject, World};
+use crate::fanout::Version;
 
 /// Kind and name of an object in the trust namespace.
 pub(super) type SourceKey = (ObjectKind, String);
@@ -39,26 +38,6 @@ pub(super) enum Read {
     },
     /// It is gone.
     Gone,
-}
-
-/// A resource version. Newer ones are greater
-/// (<https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions>).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Version(u64);
-
-impl Version {
-    /// Newer than any that a server gives.
-    pub(super) const NEWEST: Self = Self(u64::MAX);
-
-    /// The version of an object.
-    pub(super) fn of(metadata: &ObjectMeta) -> Self {
-        Self::parse(metadata.resource_version.as_deref().unwrap_or_default())
-    }
-
-    /// Reads a `resourceVersion`; what is no number counts as the oldest.
-    pub(super) fn parse(text: &str) -> Self {
-        Self(text.parse().unwrap_or_default())
-    }
 }
 
 impl Contents {

@@ -1,12 +1,14 @@
-//! The controller: one loop that owns the state, hears the watches and hands out the work.
+//! The controller: one loop that owns the state, hears the watches, decides, and hands out the work.
 //!
-//! A Bundle is worked on by at most one task at a time, different Bundles side by side. What happens to a Bundle during
-//! its work puts it back into the queue, so that the last state of the world always wins.
+//! ```text
+//! watches --> State ---> touched Bundles --> decide --> Engine --> orders --> Writer
+//!    '------------------ namespaces, targets ----------->  |  <--- answers ----'
+//!                                                          '--> outcomes --> Desk --> Publisher
+//! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -17,116 +19,166 @@ use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
 use crate::api::BundleStatus;
-use crate::bundle::{self, Decision, Intent, Outcome, Refusal, Report, Seen, World, decide};
+use crate::bundle::{Decision, Event, Intent, Place, Refusal, World, decide};
+use crate::fanout::{self, Action, Engine, Limits};
 
-use super::apply::{Applied, Writer};
+use super::connection::{Connection, Failure};
 use super::contents::{Read, SourceKey, Wanted};
+use super::desk::{Desk, Statement, What};
+use super::lease::{Leadership, Mandate};
 use super::publish::{Answer, Publisher};
 use super::source;
-use super::state::{State, Touched};
+use super::state::{Heard, State, Touched};
+use super::vitals::Vitals;
 use super::watch::{self, News};
-
-/// The longest wait before a Bundle that failed is tried again, and before a date is looked at again.
-const RETRY_MAX: Duration = Duration::from_mins(1);
-const LOOK_AGAIN_MAX: Duration = Duration::from_hours(1);
+use super::write::Writer;
 
 /// How long a stop waits for the answers to writes in flight.
 const STOP_MAX: Duration = Duration::from_secs(4);
 
+/// How many times the sources of a Bundle cannot be read for the API server's sake before that is said.
+const PATIENCE: u32 = 4;
+
 /// The controller.
 pub struct Controller {
     client: Client,
+    connection: Connection,
     trust_namespace: String,
+    born: Instant,
     state: State,
+    engine: Engine,
     writer: Writer,
     publisher: Publisher,
-    ready: Arc<AtomicBool>,
+    mandate: Mandate,
+    /// Whether the fan-out has heard that the mandate holds.
+    leads: bool,
+    vitals: Arc<Vitals>,
+    /// Bundles to decide, each with the cause in words.
     queue: Touched,
-    timers: BTreeMap<String, Instant>,
-    failed: BTreeMap<String, u32>,
-    unpublished: BTreeMap<String, u32>,
-    busy: BTreeSet<String>,
-    tasks: JoinSet<(String, Done)>,
+    desks: BTreeMap<String, Desk>,
+    tasks: JoinSet<Done>,
+}
+
+/// How a run of the controller ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It was asked to stop, and every request has been answered.
+    Stopped,
+    /// It was asked to stop, and nobody knows what became of some requests.
+    Unanswered,
+    /// It leads no more.
+    Deposed,
 }
 
 /// What a task came back with.
 enum Done {
-    Read(String, Vec<(SourceKey, Read)>),
-    Applied(Box<Finished>),
-    Published(Box<Result<Option<Answer>, Unpublished>>),
-}
-
-/// A report that did not reach the API server, and the status that was there before.
-struct Unpublished {
-    cause: String,
-    before: BundleStatus,
-}
-
-struct Finished {
-    generation: Option<i64>,
-    intent: Arc<Intent>,
-    decision: Decision,
-    applied: Applied,
-    cause: String,
+    /// An order was answered.
+    Order(Arc<str>, Place, fanout::Answer),
+    /// Sources were read, as far as they could be.
+    Read { name: String, cause: String, reads: Vec<(SourceKey, Read)>, trouble: Option<Failure> },
+    /// A report was published; if not, with the status that was there before.
+    Published { name: String, result: Result<Option<Answer>, (Failure, BundleStatus)> },
+    /// An event was sent.
+    Emitted,
 }
 
 impl Controller {
-    /// A controller for the world's settings. `ready` becomes true once all watches have delivered their lists.
+    /// A controller for the world's settings: it watches with `client`, sends events with `events`, and everything else
+    /// over the connection. It is ready once all watches have delivered their lists, and begins no work but under its
+    /// mandate.
+    #[allow(clippy::too_many_arguments, reason = "the parts of the process, named once, where it is put together")]
     #[must_use]
-    pub fn new(client: Client, trust_namespace: &str, world: World, ready: Arc<AtomicBool>) -> Self {
+    pub fn new(
+        client: Client,
+        connection: Connection,
+        events: Client,
+        mandate: Mandate,
+        trust_namespace: &str,
+        world: World,
+        limits: Limits,
+        vitals: Arc<Vitals>,
+    ) -> Self {
         let watches = watch::needed(&world.settings);
         Self {
-            writer: Writer::new(client.clone()),
-            publisher: Publisher::new(client.clone()),
+            engine: Engine::new(world.settings.clone(), limits),
+            writer: Writer::new(connection.clone()),
+            publisher: Publisher::new(connection.clone(), events),
             client,
+            connection,
             trust_namespace: trust_namespace.to_owned(),
+            born: Instant::now(),
             state: State::new(world, trust_namespace, &watches),
-            ready,
+            mandate,
+            leads: false,
+            vitals,
             queue: Touched::new(),
-            timers: BTreeMap::new(),
-            failed: BTreeMap::new(),
-            unpublished: BTreeMap::new(),
-            busy: BTreeSet::new(),
+            desks: BTreeMap::new(),
             tasks: JoinSet::new(),
         }
     }
 
-    /// Runs until `stop` resolves; writes in flight are finished, nothing new is begun.
+    /// Runs until `stop` resolves, and then finishes requests in flight and begins nothing new; or until the mandate is
+    /// lost for good, and then drops everything.
     ///
     /// # Panics
-    /// When the work on a Bundle panics: a bug here, and no state to go on with.
-    pub async fn run(mut self, stop: impl Future<Output = ()>) {
+    /// When a task panics: a bug here, and no state to go on with.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) -> Ending {
         let watches = watch::needed(&self.state.world.settings);
         let mut news = watch::all(&self.client, &self.trust_namespace, &watches);
+        let mut mandate = self.mandate.clone();
+        let mut pulse = tokio::time::interval(Vitals::PULSE);
         tokio::pin!(stop);
         loop {
-            let timer = self.timers.values().min().copied();
+            self.vitals.beat();
+            self.lead(self.mandate.holds());
+            self.dispatch();
+            let timer = self.timer();
             tokio::select! {
                 biased;
+                leadership = mandate.changed() => if leadership == Leadership::Lost {
+                    return Ending::Deposed;
+                },
                 () = &mut stop => break,
+                Some(done) = self.tasks.join_next() => self.finish(done.expect("a task does not panic")),
                 Some(heard) = news.next() => self.hear(heard),
-                Some(done) = self.tasks.join_next() => {
-                    let (name, done) = done.expect("work on a Bundle does not panic");
-                    self.finish(name, done);
-                }
-                () = sleep_until(timer) => self.wake(Instant::now()),
+                () = sleep_until(timer) => self.wake(),
+                _ = pulse.tick() => {}
             }
-            self.dispatch();
         }
+        self.lead(false);
         let rest = async { while self.tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(STOP_MAX, rest).await.is_err() {
-            warn!("stopping without the answers to some writes");
+            warn!("stopping without the answers to some requests");
+            return Ending::Unanswered;
         }
+        Ending::Stopped
+    }
+
+    /// Tells the fan-out whether it may write.
+    fn lead(&mut self, leads: bool) {
+        if self.leads != leads {
+            self.leads = leads;
+            self.act(fanout::Event::Lead(leads));
+        }
+    }
+
+    fn timer(&self) -> Option<Instant> {
+        let engine = self.engine.wakes(self.born.elapsed()).map(|at| self.born + at);
+        self.desks.values().filter_map(|desk| desk.timer).chain(engine).min()
     }
 
     fn hear(&mut self, (watch, event): News) {
         match event {
             Ok(event) => {
-                let touched = self.state.hear(&watch, event);
+                let Heard { touched, event } = self.state.hear(&watch, event);
+                if let Some(event) = event {
+                    self.step(event);
+                }
                 self.enqueue(touched);
-                if self.state.is_ready() && !self.ready.swap(true, Ordering::Relaxed) {
-                    let World { intents, namespaces, targets, .. } = &self.state.world;
-                    info!(bundles = intents.len(), namespaces = namespaces.len(), targets = targets.len(), "ready");
+                let exists = |name: &str| self.engine.namespace(name).is_some();
+                if self.state.is_ready(exists) && self.vitals.set_ready() {
+                    let (namespaces, targets) = self.engine.known();
+                    info!(bundles = self.state.bundles().count(), namespaces, targets, "ready");
                 }
             }
             Err(error) => warn!(?watch, "watch interrupted: {error}"),
@@ -139,195 +191,242 @@ impl Controller {
         }
     }
 
-    fn wake(&mut self, now: Instant) {
-        let due: Vec<_> = self.timers.extract_if(.., |_, at| *at <= now).map(|(name, _)| name).collect();
-        for name in due {
-            if self.failed.contains_key(&name) {
-                self.state.forget_unreadable();
+    fn wake(&mut self) {
+        let now = Instant::now();
+        for (name, desk) in &mut self.desks {
+            if desk.timer.is_some_and(|at| at <= now) {
+                desk.timer = None;
+                if desk.failed > 0 {
+                    self.state.forget_unreadable();
+                }
+                self.queue.entry(name.clone()).or_insert_with(|| "time passed".to_owned());
             }
-            self.queue.entry(name).or_insert_with(|| "time passed".to_owned());
         }
+        self.step(fanout::Event::Time);
     }
 
-    /// Begins the work on every Bundle that waits and is not being worked on.
+    /// Decides every Bundle that waits for it and whose sources are not being read. While somebody else leads all wait.
     fn dispatch(&mut self) {
-        if !self.ready.load(Ordering::Relaxed) {
+        if !self.vitals.is_ready() || !self.leads {
             return;
         }
-        let waiting: Vec<_> = self.queue.extract_if(.., |name, _| !self.busy.contains(name)).collect();
+        let reading = |name: &String| self.desks.get(name).is_some_and(|desk| desk.reading);
+        let waiting: Vec<_> = self.queue.extract_if(.., |name, _| !reading(name)).collect();
         for (name, cause) in waiting {
             self.begin(name, cause);
         }
     }
 
     fn begin(&mut self, name: String, cause: String) {
-        self.timers.remove(&name);
-        self.state.settle(&name);
         let Some(known) = self.state.bundle(&name) else {
-            self.failed.remove(&name);
-            self.unpublished.remove(&name);
+            self.desks.remove(&name);
             info!(bundle = name, cause, "its targets are left to garbage collection");
-            return;
+            return self.want(&name, None, cause);
         };
-        if let Some(refusal) = known.invalid.clone() {
-            let report = bundle::refused(&refusal, &known.seen, Timestamp::now());
-            return self.publish(name, report, &cause);
+        let (generation, invalid) = (known.seen.generation, known.invalid.clone());
+        let desk = self.desks.entry(name.clone()).or_default();
+        desk.timer = None;
+        if let Some(refusal) = invalid {
+            return self.refuse(&name, refusal, cause);
         }
         let intent = self.state.world.intents[&name].clone();
         let unread = self.state.unread(&intent);
         if !unread.is_empty() {
             return self.read(name, cause, unread);
         }
-        let generation = known.seen.generation;
         let now = Timestamp::now();
         match guarded(&intent, &self.state.world, now) {
             Err(refusal) => {
-                let report = bundle::refused(&refusal, &known.seen, now);
                 if refusal.retry {
-                    self.retry(&name);
+                    desk.retry();
                 } else {
-                    self.failed.remove(&name);
-                    self.look_again(&name, refusal.look_again, now);
+                    desk.failed = 0;
+                    desk.look_again(refusal.look_again, now);
                 }
-                self.publish(name, report, &cause);
-            }
-            Ok(decision) if decision.plan.is_empty() => {
-                let applied = Applied { outcome: Outcome::default(), now: Vec::new() };
-                self.conclude(name, Finished { generation, intent: Arc::new(intent), decision, applied, cause });
+                self.refuse(&name, refusal, cause);
             }
             Ok(decision) => {
-                let writer = self.writer.clone();
-                self.spawn(name, async move {
-                    let applied = writer.apply(&intent, &decision.plan).await;
-                    Done::Applied(Box::new(Finished { generation, intent: Arc::new(intent), decision, applied, cause }))
-                });
+                desk.failed = 0;
+                desk.look_again(decision.look_again, now);
+                let wanted = decision.wanted.clone();
+                desk.decided = Some((Arc::new(decision), generation));
+                self.want(&name, Some(wanted), cause);
             }
         }
+    }
+
+    fn refuse(&mut self, name: &str, refusal: Refusal, cause: String) {
+        if let Some(desk) = self.desks.get_mut(name) {
+            desk.decided = None;
+            desk.state(What::Refused(Box::new(refusal)), cause.clone());
+        }
+        self.want(name, None, cause);
+        self.publish(name);
+    }
+
+    fn want(&mut self, name: &str, wanted: Option<Arc<crate::bundle::Wanted>>, cause: String) {
+        self.step(fanout::Event::Wanted { bundle: name.into(), wanted, cause });
     }
 
     fn read(&mut self, name: String, cause: String, unread: Vec<(SourceKey, Wanted)>) {
-        let (client, namespace) = (self.client.clone(), self.trust_namespace.clone());
-        self.spawn(name, async move {
-            let mut reads = Vec::new();
+        let desk = self.desks.entry(name.clone()).or_default();
+        desk.reading = true;
+        let patient = desk.failed < PATIENCE;
+        let (connection, namespace) = (self.connection.clone(), self.trust_namespace.clone());
+        self.tasks.spawn(async move {
+            let (mut reads, mut trouble) = (Vec::new(), None);
             for (key, wanted) in unread {
-                let read = source::read(&client, &namespace, &key, wanted).await;
-                reads.push((key, read));
+                match source::read(&connection, &namespace, &key, wanted.clone()).await {
+                    Ok(read) => reads.push((key, read)),
+                    Err(failure) => {
+                        if !patient {
+                            reads.push((key, source::unreadable(&failure.to_string(), wanted)));
+                        }
+                        trouble = Some(failure);
+                    }
+                }
             }
-            Done::Read(cause, reads)
+            Done::Read { name, cause, reads, trouble }
         });
     }
 
-    fn spawn(&mut self, name: String, work: impl Future<Output = Done> + Send + 'static) {
-        self.busy.insert(name.clone());
-        self.tasks.spawn(async move { (name, work.await) });
+    /// Lets the fan-out take in what happened; but first whether it still may write, since any time may have passed.
+    fn step(&mut self, event: fanout::Event) {
+        self.lead(self.mandate.holds());
+        self.act(event);
     }
 
-    fn finish(&mut self, name: String, done: Done) {
-        self.busy.remove(&name);
-        match done {
-            Done::Read(cause, reads) => {
-                for (key, read) in reads {
-                    let touched = self.state.read(&key, read);
-                    self.enqueue(touched);
+    /// Lets the fan-out take a step, and does what it asks for.
+    fn act(&mut self, event: fanout::Event) {
+        let actions = self.engine.step(self.born.elapsed(), event);
+        for action in actions {
+            match action {
+                Action::Send(order) => {
+                    let (bundle, place) = (order.bundle.clone(), order.place.clone());
+                    let answer = self.writer.carry_out(order);
+                    self.tasks.spawn(async move { Done::Order(bundle, place, answer.await) });
                 }
-                self.queue.insert(name, cause);
-            }
-            Done::Applied(mut finished) => {
-                for (target, now) in finished.applied.now.drain(..) {
-                    self.state.wrote(target, now);
+                Action::Report { bundle, outcome, cause } => {
+                    self.writer.forget(&bundle);
+                    if outcome.written > 0 {
+                        let (namespaces, written, failed) =
+                            (outcome.namespaces, outcome.written, outcome.failures.len());
+                        info!(bundle = &*bundle, namespaces, written, failed, cause, "targets written");
+                    }
+                    self.say(&bundle, What::Outcome(outcome), cause);
                 }
-                self.state.settle(&name);
-                self.conclude(name, *finished);
-            }
-            Done::Published(result) => match *result {
-                Ok(answer) => {
-                    self.unpublished.remove(&name);
-                    if let Some(Answer { version, generation }) = answer {
-                        self.state.answered(&name, version, generation);
+                Action::Progress { bundle, progress } => {
+                    self.say(&bundle, What::Progress(progress), "a rollout goes on".to_owned());
+                }
+                Action::Contested { bundle, place, rival } => {
+                    let rival = rival.as_ref().map(|(manager, key)| (manager.as_str(), key.as_str()));
+                    let event = Event::contested(&bundle, &place, rival);
+                    warn!(bundle = &*bundle, reason = %event.reason, "{}", event.note);
+                    if let Some(known) = self.state.bundle(&bundle) {
+                        let (publisher, uid) = (self.publisher.clone(), known.uid.clone());
+                        self.tasks.spawn(async move {
+                            publisher.emit(&bundle, &uid, &event).await;
+                            Done::Emitted
+                        });
                     }
                 }
-                Err(Unpublished { cause, before }) => {
-                    error!(bundle = name, "status not published: {cause}");
-                    self.state.published(&name, before);
-                    let delay = back_off(self.unpublished.entry(name.clone()).or_default());
-                    self.timers.insert(name, Instant::now() + delay);
+                Action::FallBack => info!(
+                    "PUT is not permitted (verb update): targets are patched from now on, which costs the API server more"
+                ),
+            }
+        }
+    }
+
+    fn say(&mut self, name: &str, what: What, cause: String) {
+        if let Some(desk) = self.desks.get_mut(name) {
+            desk.state(what, cause);
+            self.publish(name);
+        }
+    }
+
+    fn finish(&mut self, done: Done) {
+        match done {
+            Done::Emitted => {}
+            Done::Order(bundle, place, answer) => self.step(fanout::Event::Answer { bundle, place, answer }),
+            Done::Read { name, cause, reads, trouble } => self.finish_reading(name, cause, reads, trouble),
+            Done::Published { name, result } => {
+                let Some(desk) = self.desks.get_mut(&name) else { return };
+                desk.publishing = false;
+                match result {
+                    Ok(answer) => {
+                        desk.unpublished = 0;
+                        if let Some(Answer { version, generation }) = answer {
+                            self.state.answered(&name, version, generation);
+                        }
+                        self.publish(&name);
+                    }
+                    Err((failure, before)) => {
+                        error!(bundle = name, "status not published: {failure}");
+                        desk.retry_publishing();
+                        self.state.published(&name, before);
+                        self.heed(&failure);
+                    }
                 }
-            },
+            }
         }
     }
 
-    /// Reports what became of a plan.
-    fn conclude(&mut self, name: String, finished: Finished) {
-        let Finished { generation, intent, decision, applied, cause } = finished;
-        let now = Timestamp::now();
-        let Outcome { written, failures } = &applied.outcome;
-        if *written > 0 {
-            info!(
-                bundle = name,
-                namespaces = decision.plan.namespaces,
-                written,
-                failed = failures.len(),
-                cause,
-                "targets written"
-            );
+    fn finish_reading(&mut self, name: String, cause: String, reads: Vec<(SourceKey, Read)>, trouble: Option<Failure>) {
+        for (key, read) in reads {
+            let touched = self.state.read(&key, read);
+            self.enqueue(touched);
         }
-        if failures.is_empty() {
-            self.failed.remove(&name);
-            self.look_again(&name, decision.look_again, now);
-        } else {
-            self.retry(&name);
+        let Some(desk) = self.desks.get_mut(&name) else { return };
+        desk.reading = false;
+        if let Some(failure) = trouble {
+            warn!(bundle = name, cause, "sources not read: {failure}");
+            let patient = desk.failed < PATIENCE;
+            desk.retry();
+            self.heed(&failure);
+            if patient {
+                return;
+            }
         }
-        let Some(known) = self.state.bundle(&name).filter(|known| known.uid == intent.uid) else {
+        self.queue.insert(name, cause);
+    }
+
+    /// The API server asks for patience: that is for all.
+    fn heed(&mut self, failure: &Failure) {
+        if let Failure::Busy(retry_after) = failure {
+            self.step(fanout::Event::Busy(*retry_after));
+        }
+    }
+
+    /// Publishes what is to be said of a Bundle, unless something is being published.
+    fn publish(&mut self, name: &str) {
+        let (Some(desk), Some(known)) = (self.desks.get_mut(name), self.state.bundle(name)) else { return };
+        if desk.publishing {
             return;
-        };
-        let seen = Seen { generation, status: known.seen.status.clone() };
-        let report = bundle::carried_out(&intent, &self.state.world, &decision, &applied.outcome, &seen, now);
-        if *written == 0
-            && let Some(event) = report.event.as_ref().filter(|event| !event.warning)
-        {
-            info!(bundle = name, reason = %event.reason, cause, "{}", event.note);
         }
-        self.publish(name, report, &cause);
-    }
-
-    fn publish(&mut self, name: String, report: Report, cause: &str) {
-        let known = self.state.bundle(&name).expect("only known Bundles are reported on");
+        let Some(Statement { what, cause }) = desk.next.take() else { return };
+        let Some(report) = desk.report(&what, &known.seen, Timestamp::now()) else { return };
         let news = known.seen.status != report.status;
         if !news && report.event.is_none() {
             debug!(bundle = name, cause, "nothing to do");
             return;
         }
-        if let Some(event) = report.event.as_ref().filter(|event| event.warning) {
-            warn!(bundle = name, reason = %event.reason, cause, "{}", event.note);
+        if let Some(event) = report.event.as_ref() {
+            let wrote = matches!(&what, What::Outcome(outcome) if outcome.written > 0);
+            if event.warning {
+                warn!(bundle = name, reason = %event.reason, cause, "{}", event.note);
+            } else if !wrote {
+                info!(bundle = name, reason = %event.reason, cause, "{}", event.note);
+            }
         }
-        let (publisher, uid, before) = (self.publisher.clone(), known.uid.clone(), known.seen.status.clone());
+        desk.publishing = true;
+        let (publisher, name, uid) = (self.publisher.clone(), name.to_owned(), known.uid.clone());
+        let before = known.seen.status.clone();
         self.state.published(&name, report.status.clone());
-        self.spawn(name.clone(), async move {
+        self.tasks.spawn(async move {
             let result = publisher.publish(&name, &uid, &report, news).await;
-            Done::Published(Box::new(result.map_err(|cause| Unpublished { cause, before })))
+            Done::Published { name, result: result.map_err(|failure| (failure, before)) }
         });
     }
-
-    /// After a failure: soon, and then less and less often, but for ever.
-    fn retry(&mut self, name: &str) {
-        let delay = back_off(self.failed.entry(name.to_owned()).or_default());
-        self.timers.insert(name.to_owned(), Instant::now() + delay);
-    }
-
-    /// At a date, but never too far ahead: clocks are set, machines sleep.
-    fn look_again(&mut self, name: &str, at: Option<Timestamp>, now: Timestamp) {
-        if let Some(at) = at {
-            let delay = Duration::try_from(at.duration_since(now)).unwrap_or_default().min(LOOK_AGAIN_MAX);
-            self.timers.insert(name.to_owned(), Instant::now() + delay);
-        }
-    }
-}
-
-/// The wait after this many failures in a row, one more of which is counted.
-fn back_off(failures: &mut u32) -> Duration {
-    let delay = Duration::from_millis(500).saturating_mul(1 << (*failures).min(10)).min(RETRY_MAX);
-    *failures = failures.saturating_add(1);
-    delay
 }
 
 /// Decides; a panic, which would be a bug here, is kept to the Bundle that raised it.

@@ -11,7 +11,7 @@ use kube::{Api, Client, Error};
 use serde_json::json;
 
 use crate::api;
-use crate::bundle::{ObjectKind, Target, hand_back};
+use crate::bundle::{ObjectKind, hand_back};
 
 /// How many objects are asked for, and in memory, at a time.
 const PAGE: u32 = 500;
@@ -52,7 +52,7 @@ pub struct Refused {
 
 impl HandBack {
     /// Goes through all objects of a kind that carry the Bundle label, in one namespace or in all. Tells of each that has
-    /// something to hand back, in the order of the server's list. Returns how many there are.
+    /// something to hand back, by kind, namespace and name, in the order of the server's list. Returns how many there are.
     ///
     /// # Errors
     /// When the objects cannot be listed.
@@ -60,7 +60,7 @@ impl HandBack {
         &self,
         kind: ObjectKind,
         namespace: Option<&str>,
-        mut tell: impl FnMut(Target, HandedBack),
+        mut tell: impl FnMut(String, HandedBack),
     ) -> Result<usize, Refused> {
         let objects = objects(&self.client, kind, namespace);
         let mut page = ListParams::default().labels(api::BUNDLE_LABEL).limit(PAGE);
@@ -83,11 +83,11 @@ impl HandBack {
     }
 
     /// `None` if there is nothing to do, or the object is gone.
-    async fn hand_back(&self, kind: ObjectKind, mut found: ObjectMeta) -> Option<(Target, HandedBack)> {
+    async fn hand_back(&self, kind: ObjectKind, mut found: ObjectMeta) -> Option<(String, HandedBack)> {
         let name = found.name.clone().unwrap_or_default();
         let namespace = found.namespace.clone().unwrap_or_default();
         let objects = objects(&self.client, kind, Some(&namespace));
-        let target = Target { kind, name, namespace };
+        let target = format!("{} {namespace}/{name}", kind.as_str());
         for _ in 0..TRIES {
             let managed_fields = hand_back(found.managed_fields.as_deref().unwrap_or_default())?;
             if !self.write {
@@ -95,14 +95,14 @@ impl HandBack {
             }
             let metadata = json!({ "resourceVersion": found.resource_version, "managedFields": managed_fields });
             let patch = Patch::Merge(json!({ "metadata": metadata }));
-            match objects.patch(&target.name, &PatchParams::default(), &patch).await {
+            match objects.patch(&name, &PatchParams::default(), &patch).await {
                 Ok(_) => return Some((target, HandedBack::Done)),
                 Err(Error::Api(status)) if status.is_not_found() => return None,
                 Err(Error::Api(status)) if status.is_conflict() => {}
                 Err(error) => return Some((target, HandedBack::Failed(Refused::from(error).message))),
             }
             // A list, because who may list all may not be allowed to get one.
-            let named = ListParams::default().fields(&format!("metadata.name={}", target.name));
+            let named = ListParams::default().fields(&format!("metadata.name={name}"));
             match objects.list(&named).await {
                 Ok(list) => found = list.items.into_iter().next()?.metadata,
                 Err(error) => return Some((target, HandedBack::Failed(Refused::from(error).message))),

@@ -1,18 +1,18 @@
 //! What the admin sees: the Bundle's status and events.
 
-use kube::api::{Patch, PatchParams};
+use http::Method;
 use kube::core::PartialObjectMeta;
 use kube::runtime::events::{self, EventType, Recorder, Reporter};
-use kube::{Api, Client, Resource};
+use kube::{Client, Resource};
 use serde_json::json;
 use tokio::time::timeout;
 use tracing::warn;
 
 use crate::api::{self, Bundle};
 use crate::bundle::{Event, Report};
+use crate::fanout::Version;
 
-use super::apply::TIMEOUT;
-use super::contents::Version;
+use super::connection::{Ask, Connection, Failure, METADATA_ONLY, Parts, TIMEOUT};
 
 /// The component that events name as their source.
 const REPORTER: &str = "bundles";
@@ -20,9 +20,8 @@ const REPORTER: &str = "bundles";
 /// Publishes reports.
 #[derive(Clone)]
 pub(super) struct Publisher {
+    connection: Connection,
     client: Client,
-    /// Answers are read as metadata only: a Bundle that does not fit the wire types gets a status, too.
-    bundles: Api<PartialObjectMeta<Bundle>>,
     good_news: Recorder,
 }
 
@@ -36,56 +35,70 @@ pub(super) struct Answer {
 
 impl Publisher {
     /// A publisher that signs events with this process's host name.
-    pub(super) fn new(client: Client) -> Self {
-        Self { bundles: Api::all(client.clone()), good_news: Recorder::new(client.clone(), reporter()), client }
+    pub(super) fn new(connection: Connection, client: Client) -> Self {
+        Self { connection, good_news: Recorder::new(client.clone(), reporter()), client }
     }
 
-    /// Writes the status, if it is news, and then the event, if there is one.
-    ///
-    /// The status is applied as field manager `trust-manager`, whole: what that manager wrote before and we do not know
-    /// is taken out, and so it will be with ours when trust-manager comes back.
-    ///
-    /// Returns what the Bundle is after the write, if there was one. An event that is not taken is only logged: the status
-    /// says the same.
+    /// Writes the status, if it is news, and then the event, if there is one. Returns what the Bundle is after the write, if
+    /// there was one.
     ///
     /// # Errors
-    /// When the API server does not take the status, in words. A Bundle that is gone or was replaced meanwhile is no error.
+    /// When the API server does not take the status. A Bundle that is gone or was replaced meanwhile is no error.
     pub(super) async fn publish(
         &self,
         name: &str,
         uid: &str,
         report: &Report,
         status_is_news: bool,
-    ) -> Result<Option<Answer>, String> {
-        let mut answer = None;
-        if status_is_news {
-            let patch = json!({
-                "apiVersion": api::API_VERSION, "kind": api::KIND,
-                "metadata": { "name": name, "uid": uid },
-                "status": report.status,
-            });
-            let params = PatchParams::apply(api::FIELD_MANAGER).force();
-            let patch = Patch::Apply(patch);
-            match timeout(TIMEOUT, self.bundles.patch_status(name, &params, &patch)).await {
-                Err(late) => return Err(late.to_string()),
-                Ok(Err(kube::Error::Api(status))) if status.is_not_found() || status.is_conflict() => return Ok(None),
-                Ok(Err(error)) => return Err(error.to_string()),
-                Ok(Ok(bundle)) => {
-                    let version = Version::of(&bundle.metadata);
-                    answer = Some(Answer { version, generation: bundle.metadata.generation });
-                }
-            }
-        }
+    ) -> Result<Option<Answer>, Failure> {
+        let answer = if status_is_news { self.write_status(name, uid, report).await? } else { None };
         if let Some(event) = &report.event {
-            let mut about = Bundle::new(name, api::BundleSpec::default());
-            about.metadata.uid = Some(uid.to_owned());
-            match timeout(TIMEOUT, self.recorder(event).publish(&convert(event), &about.object_ref(&()))).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => warn!(bundle = name, "event not published: {error}"),
-                Err(late) => warn!(bundle = name, "event not published: {late}"),
-            }
+            self.emit(name, uid, event).await;
         }
         Ok(answer)
+    }
+
+    /// The status is applied as field manager `trust-manager`, whole: what that manager wrote before and we do not know
+    /// is taken out, and so it will be with ours when trust-manager comes back.
+    async fn write_status(&self, name: &str, uid: &str, report: &Report) -> Result<Option<Answer>, Failure> {
+        let patch = json!({
+            "apiVersion": api::API_VERSION, "kind": api::KIND,
+            "metadata": { "name": name, "uid": uid },
+            "status": report.status,
+        });
+        let body = Parts::new(vec![patch.to_string().into()]);
+        let ask = Ask {
+            method: Method::PATCH,
+            uri: format!(
+                "/apis/{}/bundles/{name}/status?fieldManager={}&force=true",
+                api::API_VERSION,
+                api::FIELD_MANAGER
+            ),
+            accept: METADATA_ONLY,
+            body: Some(("application/apply-patch+yaml", body)),
+        };
+        match self.connection.send(ask).await {
+            // The answer is read as metadata only: a Bundle that does not fit the wire types gets a status, too.
+            Ok(body) => match serde_json::from_slice::<PartialObjectMeta<Bundle>>(&body) {
+                Ok(PartialObjectMeta { metadata, .. }) => {
+                    Ok(Some(Answer { version: Version::of(&metadata), generation: metadata.generation }))
+                }
+                Err(error) => Err(Failure::Lost(format!("the answer cannot be read: {error}"))),
+            },
+            Err(Failure::Refused(status)) if status.is_not_found() || status.is_conflict() => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Sends an event. One that is not taken is only logged: the status says the same.
+    pub(super) async fn emit(&self, name: &str, uid: &str, event: &Event) {
+        let mut about = Bundle::new(name, api::BundleSpec::default());
+        about.metadata.uid = Some(uid.to_owned());
+        match timeout(TIMEOUT, self.recorder(event).publish(&convert(event), &about.object_ref(&()))).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!(bundle = name, "event not published: {error}"),
+            Err(late) => warn!(bundle = name, "event not published: {late}"),
+        }
     }
 
     /// The recorder counts events of one reason as one, with the first one's note. That suits good news; each warning is

@@ -1,18 +1,27 @@
 //! Watches: everything that the controller hears from the API server, as one stream of plain news.
 
 use std::fmt::Debug;
+use std::time::Duration;
 
 use futures::stream::{BoxStream, SelectAll, StreamExt};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::WatchStreamExt;
+use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, watcher};
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 
 use crate::api::{self, Bundle};
 use crate::bundle::{ObjectKind, Settings};
+
+/// How many objects a page of a list has: pages are what a large cluster costs us in memory.
+const PAGE: u32 = 100;
+
+/// The pauses after failures in a row of a watch: the first, and the longest.
+const PAUSE: Duration = Duration::from_millis(200);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// One watch.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,11 +81,11 @@ pub(super) fn all(client: &Client, trust_namespace: &str, watches: &[Watch]) -> 
 }
 
 fn start(client: Client, trust_namespace: &str, watch: Watch) -> BoxStream<'static, News> {
-    let everything = watcher::Config::default();
-    let labelled = watcher::Config::default().labels(api::BUNDLE_LABEL);
+    let everything = watcher::Config::default().page_size(PAGE);
+    let labelled = everything.clone().labels(api::BUNDLE_LABEL);
     match &watch {
         Watch::Bundles => watcher(Api::<DeserializeGuard<Bundle>>::all(client), everything)
-            .default_backoff()
+            .backoff(Pauses::default())
             .map(move |event| {
                 let object = |DeserializeGuard(result)| {
                     Object::Bundle(Box::new(
@@ -114,11 +123,31 @@ where
     K: 'static,
 {
     watcher(api, config)
-        .default_backoff()
+        .backoff(Pauses::default())
         .map(move |event| {
             (watch.clone(), event.map(|event| convert(event, |object| Object::Metadata(Box::new(object.metadata)))))
         })
         .boxed()
+}
+
+/// The pauses between failures in a row; whatever a watch delivers ends the row.
+#[derive(Default)]
+struct Pauses(u32);
+
+impl Iterator for Pauses {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let pause = PAUSE.saturating_mul(1 << self.0.min(10)).min(PAUSE_MAX);
+        self.0 = self.0.saturating_add(1);
+        Some(pause)
+    }
+}
+
+impl Backoff for Pauses {
+    fn reset(&mut self) {
+        self.0 = 0;
+    }
 }
 
 fn convert<K>(event: watcher::Event<K>, object: impl FnOnce(K) -> Object) -> watcher::Event<Object> {

@@ -1,0 +1,122 @@
+//! The API server: its flags, and when it is ready.
+
+use std::{
+    fs,
+    process::Command,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Error, Result, bail};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::Api;
+
+use crate::{
+    access::{Access, Caller},
+    audit,
+    control_plane::{Options, PATIENCE, flag, free_port, lock},
+    pki::Pki,
+    programs::Program,
+    scratch::Scratch,
+    supervised::Supervised,
+};
+
+/// How often a start is tried when another process takes the free port that was
+/// found, before the program can.
+const PORT_TRIES: usize = 5;
+
+/// Where etcd listens.
+pub(crate) fn socket(scratch: &Scratch, name: &str) -> String {
+    format!("unix://{}", scratch.data().join(format!("{name}.sock")).display())
+}
+
+/// Starts the API server on a free port and waits until it is ready.
+pub(crate) async fn start_api_server(
+    options: &Options,
+    scratch: &Scratch,
+    pki: &Pki,
+    etcd: &Mutex<Supervised>,
+) -> Result<(Mutex<Supervised>, Command, Access)> {
+    let log = scratch.logs().join("kube-apiserver.log");
+    let policy = scratch.keys().join("audit-policy.yaml");
+    fs::write(&policy, audit::POLICY).context("writing the audit policy")?;
+    let server = pki.server("kube-apiserver")?;
+    let tokens = pki.token_keys()?;
+    for _ in 0..PORT_TRIES {
+        let access = Access {
+            port: free_port()?,
+            authority_file: pki.authority_file(),
+            authority_der: pki.authority_der(),
+            admin: pki.client("admin", "system:masters")?,
+            folder: scratch.keys(),
+            written: Arc::default(),
+        };
+        let mut command = Command::new(Program::ApiServer.path()?);
+        command
+            .current_dir(scratch.data())
+            .arg(format!("--etcd-servers={}", socket(scratch, "client")))
+            .arg("--bind-address=127.0.0.1")
+            .arg("--advertise-address=127.0.0.1")
+            .arg(format!("--secure-port={}", access.port))
+            .arg(flag("--tls-cert-file", &server.certificate))
+            .arg(flag("--tls-private-key-file", &server.key))
+            .arg(flag("--client-ca-file", &access.authority_file))
+            .arg("--authorization-mode=RBAC")
+            .arg("--enable-admission-plugins=OwnerReferencesPermissionEnforcement")
+            .arg("--service-account-issuer=https://kubernetes.default.svc")
+            .arg(flag("--service-account-key-file", &tokens.certificate))
+            .arg(flag("--service-account-signing-key-file", &tokens.key))
+            .arg("--service-cluster-ip-range=10.0.0.0/24")
+            .arg("--endpoint-reconciler-type=none")
+            .arg(flag("--audit-policy-file", &policy))
+            .arg(flag("--audit-log-path", &audit::file(scratch)))
+            .args(&options.api_server_flags);
+        let program = Mutex::new(Supervised::start(&command, &log)?);
+        match ready(&access, &program, etcd).await {
+            Ok(()) => return Ok((program, command, access)),
+            Err(error) if !lost_port(&mut lock(&program))? => return Err(error),
+            Err(_) => {}
+        }
+    }
+    bail!("kube-apiserver lost its port {PORT_TRIES} times to other processes")
+}
+
+/// Waits until the server answers, its own roles exist and so does the
+/// namespace that events of cluster-wide objects go to.
+pub(crate) async fn ready(access: &Access, program: &Mutex<Supervised>, etcd: &Mutex<Supervised>) -> Result<()> {
+    let client = access.client(Caller::Admin);
+    let namespaces = Api::<Namespace>::all(client.clone());
+    let began = Instant::now();
+    loop {
+        let answer = async {
+            let request = http::Request::get("/readyz").body(Vec::new())?;
+            client.request_text(request).await?;
+            namespaces.get("default").await?;
+            Ok::<_, Error>(())
+        };
+        let trouble = match tokio::time::timeout(Duration::from_secs(5), answer).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => error,
+            Err(late) => late.into(),
+        };
+        for (name, program) in [("etcd", etcd), ("kube-apiserver", program)] {
+            let mut program = lock(program);
+            if let Some(exit) = program.exit()? {
+                let log = fs::read_to_string(program.log()).unwrap_or_default();
+                bail!("{name} ended before it was ready ({exit:?}):\n{log}");
+            }
+        }
+        if began.elapsed() > PATIENCE {
+            let log = lock(program).log().display().to_string();
+            return Err(trouble.context(format!("kube-apiserver is not ready after {PATIENCE:?}; its log is {log}")));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Whether a program ended because its port was taken.
+pub(crate) fn lost_port(program: &mut Supervised) -> Result<bool> {
+    let ended = program.exit()?.is_some();
+    let log = fs::read_to_string(program.log()).context("reading a program's log")?;
+    Ok(ended && log.to_lowercase().contains("address already in use"))
+}

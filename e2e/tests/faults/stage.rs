@@ -1,0 +1,94 @@
+//! A control plane, a proxy, a clock, and the controller that may come through the one and reads the other.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use rootcast_e2e::{Clock, ControlPlane, Controller, Fence, IDENTITY, Launch, Mark, Options, http_get, proxy::Proxy};
+use tokio::{
+    sync::{Mutex, MutexGuard, OnceCell},
+    task::JoinHandle,
+};
+
+/// Where a story plays.
+pub(crate) struct Stage<'a> {
+    pub(crate) control_plane: &'a ControlPlane,
+    pub(crate) proxy: Proxy,
+    pub(crate) clock: Clock,
+    pub(crate) controller: Controller<'a>,
+    pub(crate) fence: Fence<'a>,
+}
+
+/// How the controller reaches the API server.
+#[derive(Clone, Copy)]
+pub(crate) enum Way {
+    Direct,
+    Proxied,
+}
+
+/// etcd remembers everything, for the stories' reckoning.
+pub(crate) const REMEMBER: &str = "--etcd-compaction-interval=0";
+
+impl<'a> Stage<'a> {
+    /// Sets the stage; the controller is ready.
+    pub(crate) async fn set(control_plane: &'a ControlPlane, way: Way) -> Result<Self> {
+        control_plane.install().await?;
+        let fence = Fence::raise(control_plane, false).await?;
+        let (proxy, clock) = (Proxy::start(control_plane)?, Clock::new(control_plane)?);
+        let through = matches!(way, Way::Proxied).then_some(&proxy);
+        let launch = Launch { args: &[], through, clock: Some(&clock) };
+        let controller = Controller::start_with(control_plane, launch).await?;
+        Ok(Self { control_plane, proxy, clock, controller, fence })
+    }
+
+    /// What must hold whatever was played.
+    pub(crate) async fn is_in_order(&self) -> Result<()> {
+        assert_eq!(self.control_plane.audit().denied(IDENTITY, Mark::default()).await?, []);
+        Ok(())
+    }
+}
+
+/// A control plane with further flags of the API server.
+pub(crate) async fn control_plane(flags: &[&str]) -> Result<ControlPlane> {
+    let api_server_flags = [&[REMEMBER], flags].concat().into_iter().map(str::to_owned).collect();
+    ControlPlane::start_with(&Options { api_server_flags, ..Options::default() }).await
+}
+
+/// The stage that stories share, one after the other: their faults are for everything that comes through its proxy.
+pub(crate) async fn shared() -> MutexGuard<'static, Stage<'static>> {
+    static PLANE: OnceCell<ControlPlane> = OnceCell::const_new();
+    static STAGE: OnceCell<Mutex<Stage<'static>>> = OnceCell::const_new();
+    let start = async || {
+        let control_plane = PLANE.get_or_try_init(|| control_plane(&[])).await?;
+        Ok::<_, anyhow::Error>(Mutex::new(Stage::set(control_plane, Way::Proxied).await?))
+    };
+    let stage = STAGE.get_or_try_init(start).await;
+    stage.unwrap_or_else(|error| panic!("setting the stage: {error:#}")).lock().await
+}
+
+/// The probes of a controller, looked at all the time.
+pub(crate) struct Probes(JoinHandle<()>);
+
+impl Probes {
+    /// Begins to look.
+    pub(crate) fn watch(controller: &Controller<'_>) -> Self {
+        let port = controller.probe_port();
+        Self(tokio::spawn(async move {
+            loop {
+                for path in ["/readyz", "/healthz"] {
+                    let answer = http_get(port, path).await.unwrap_or_else(|error| panic!("{error:#}"));
+                    assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }))
+    }
+
+    /// Whether all was well all the time.
+    pub(crate) async fn were_well(self) -> Result<()> {
+        self.0.abort();
+        match self.0.await {
+            Err(error) if !error.is_cancelled() => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+}

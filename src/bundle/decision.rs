@@ -1,0 +1,79 @@
+//! What a Bundle comes to: the same content for every namespace that it reaches.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::intent::{Intent, ObjectKind};
+use super::payload::{Manifest, Payload, encode};
+use super::report::Refusal;
+use super::selector::Selector;
+use super::sources::{Finding, Resolved, resolve};
+use super::world::World;
+
+/// What a decision came to, with what the report needs of it.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    /// What to write.
+    pub wanted: Arc<Wanted>,
+    /// Whether only listed namespaces may receive targets.
+    pub restricted: bool,
+    /// What the sources showed.
+    pub findings: Vec<Finding>,
+    /// Version of the default CAs, if the Bundle uses them.
+    pub default_ca_version: Option<String>,
+    /// When time alone changes this.
+    pub look_again: Option<Timestamp>,
+}
+
+/// What every reached namespace is to hold of one Bundle.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Name of the Bundle, and so of its targets.
+    pub name: String,
+    /// Uid of the Bundle; empty offline.
+    pub uid: String,
+    /// The namespaces that it reaches.
+    pub namespaces: Selector,
+    /// The content of each kind of target.
+    pub payloads: BTreeMap<ObjectKind, Payload>,
+    /// Whether a Secret target is left out because Secret targets are switched off.
+    pub secrets_off: bool,
+}
+
+/// The whole product in one function: sources to anchors, anchors to content. What has to be written where then follows
+/// for each object by itself, from [`Wanted::judge`].
+///
+/// # Errors
+/// A [`Refusal`] if the Bundle cannot be carried out as it stands; then nothing of it may be touched.
+pub fn decide(intent: &Intent, world: &World, now: Timestamp) -> Result<Decision, Refusal> {
+    let Resolved { anchors, findings, default_ca_version, look_again } = resolve(intent, world, now)?;
+    let payloads = encode(&intent.output, &anchors).map_err(|refusal| Refusal {
+        findings: Some(findings.clone()),
+        look_again,
+        ..refusal
+    })?;
+    let enabled = |kind| kind != ObjectKind::Secret || world.settings.secret_targets;
+    let secrets_off = payloads.iter().any(|payload| !enabled(payload.kind));
+    let wanted = Wanted {
+        name: intent.name.clone(),
+        uid: intent.uid.clone(),
+        namespaces: intent.namespaces.clone(),
+        payloads: payloads
+            .into_iter()
+            .filter(|payload| enabled(payload.kind))
+            .map(|payload| (payload.kind, payload))
+            .collect(),
+        secrets_off,
+    };
+    let restricted = world.settings.target_namespaces.is_some();
+    Ok(Decision { wanted: Arc::new(wanted), restricted, findings, default_ca_version, look_again })
+}
+
+impl Wanted {
+    /// The manifests of one namespace's targets, sorted by kind, complete but for the namespace.
+    pub fn manifests(&self) -> impl Iterator<Item = Manifest<'_>> {
+        self.payloads.values().map(|payload| payload.manifest(&self.name, &self.uid))
+    }
+}

@@ -1,0 +1,226 @@
+//! What has to be done with one object so that it is as its Bundle wants it.
+
+use crate::api;
+
+use super::decision::Wanted;
+use super::intent::ObjectKind;
+use super::look::{Controller, Look};
+use super::payload::Payload;
+use super::selector::Labels;
+use super::world::{Namespace, Settings};
+
+/// What has to be done with one object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// It is not there, or there without our label.
+    Create,
+    /// It is there, and this differs.
+    Update(Drift),
+    /// It is no longer wanted.
+    Release(Release),
+    /// Another controller owns it: it is not ours to write.
+    Yield(Controller),
+}
+
+/// In what a target differs from what it should be; the first that applies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drift {
+    /// The controlling owner is not this Bundle.
+    Owner,
+    /// The hash annotation: sources, formats or metadata changed.
+    Content,
+    /// The keys that we own: somebody edited a value, or a key was renamed.
+    Keys,
+    /// A label or annotation.
+    Metadata,
+    /// The bytes, though the metadata looks right: somebody wrote them under our own name.
+    Bytes,
+}
+
+/// How an object that is no longer wanted is let go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Release {
+    /// It holds nothing but ours: delete it.
+    Delete,
+    /// It holds keys of others: take only our fields out of it.
+    HandOver,
+}
+
+impl Wanted {
+    /// Whether a namespace is to hold this.
+    #[must_use]
+    pub fn reaches(&self, settings: &Settings, name: &str, namespace: &Namespace) -> bool {
+        !namespace.terminating && settings.allows(name) && self.namespaces.matches(&namespace.labels)
+    }
+
+    /// Compares what should be with what is in a namespace that the Bundle reaches (`reached`) or not; `None`: all is well.
+    #[must_use]
+    pub fn judge(&self, kind: ObjectKind, reached: bool, found: Option<&Look>) -> Option<Need> {
+        let payload = self.payloads.get(&kind).filter(|_| reached);
+        match (payload, found) {
+            (None, None) => None,
+            (Some(_), None) => Some(Need::Create),
+            (Some(payload), Some(found)) => self.drift(payload, found),
+            // What is published stays while its successor may not be written.
+            (None, Some(_)) if reached && self.secrets_off => None,
+            (None, Some(found)) => self.owns(found).then(|| Need::Release(release(found))),
+        }
+    }
+
+    /// Whether the object is controlled by this very Bundle.
+    fn owns(&self, found: &Look) -> bool {
+        found.controller.as_ref().is_some_and(|controller| controller.uid == self.uid)
+    }
+
+    /// Whether an owner is a Bundle of this name: this one, or one that was here before it.
+    fn is_namesake(&self, owner: &Controller) -> bool {
+        owner.api_version == api::API_VERSION && owner.kind == api::KIND && owner.name == self.name
+    }
+
+    fn drift(&self, payload: &Payload, found: &Look) -> Option<Need> {
+        if let Some(other) = found.controller.as_ref().filter(|owner| !self.is_namesake(owner) && !self.owns(found)) {
+            return Some(Need::Yield(other.clone()));
+        }
+        let holds = |wanted: &Labels, there: &Labels| wanted.iter().all(|(key, value)| there.get(key) == Some(value));
+        let ladder = [
+            (
+                !(self.owns(found) && found.controller.as_ref().is_some_and(|owner| self.is_namesake(owner))),
+                Drift::Owner,
+            ),
+            (found.annotations.get(api::HASH_ANNOTATION) != Some(&payload.hash), Drift::Content),
+            (!found.own_keys.iter().eq(payload.values.keys()), Drift::Keys),
+            (
+                found.labels.get(api::BUNDLE_LABEL) != Some(&self.name)
+                    || !holds(&payload.labels, &found.labels)
+                    || !holds(&payload.annotations, &found.annotations),
+                Drift::Metadata,
+            ),
+        ];
+        ladder.into_iter().find_map(|(differs, drift)| differs.then_some(Need::Update(drift)))
+    }
+}
+
+fn release(found: &Look) -> Release {
+    if found.holds_foreign_keys() { Release::HandOver } else { Release::Delete }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::bundle::fixture::{intent, labels, now, pem};
+    use crate::bundle::{Touched, World, decide};
+
+    const KIND: ObjectKind = ObjectKind::ConfigMap;
+
+    fn wanted(target: &Value, secret_targets: bool) -> Wanted {
+        let intent = intent("b", &json!({ "sources": [{ "inLine": pem("rsa") }], "target": target }));
+        let settings = Settings { secret_targets, ..Settings::default() };
+        let decision = decide(&intent, &World { settings, ..World::default() }, now()).expect("a decision");
+        decision.wanted.as_ref().clone()
+    }
+
+    fn config_map() -> Wanted {
+        wanted(&json!({ "configMap": { "key": "k", "metadata": { "labels": { "a": "1" } } } }), false)
+    }
+
+    /// The object as it is after a write of ours.
+    fn written(wanted: &Wanted) -> Look {
+        let payload = &wanted.payloads[&KIND];
+        let mut look = Look {
+            labels: payload.labels.clone(),
+            annotations: payload.annotations.clone(),
+            controller: Some(Controller {
+                api_version: api::API_VERSION.to_owned(),
+                kind: api::KIND.to_owned(),
+                name: wanted.name.clone(),
+                uid: wanted.uid.clone(),
+            }),
+            own_keys: payload.values.keys().cloned().collect(),
+            touched: Touched::ByUsAlone,
+            ..Look::default()
+        };
+        look.labels.insert(api::BUNDLE_LABEL.to_owned(), wanted.name.clone());
+        look.annotations.insert(api::HASH_ANNOTATION.to_owned(), payload.hash.clone());
+        look
+    }
+
+    fn need_after(edit: impl FnOnce(&mut Look)) -> Option<Need> {
+        let wanted = config_map();
+        let mut look = written(&wanted);
+        edit(&mut look);
+        wanted.judge(KIND, true, Some(&look))
+    }
+
+    #[test]
+    fn what_is_as_it_should_be_is_left_alone() {
+        assert_eq!(need_after(|_| {}), None);
+        assert_eq!(need_after(|look| look.foreign_keys.extend([("x".to_owned(), "y".to_owned())])), None);
+        assert_eq!(need_after(|look| look.labels.extend(labels(&[("other", "x")]))), None);
+        assert_eq!(config_map().judge(KIND, true, None), Some(Need::Create));
+        assert_eq!(config_map().judge(KIND, false, None), None);
+    }
+
+    #[test]
+    fn every_kind_of_drift_is_seen_in_metadata() {
+        let drift = |drift| Some(Need::Update(drift));
+        assert_eq!(need_after(|look| look.controller = None), drift(Drift::Owner));
+        let namesake = |look: &mut Look| look.controller.as_mut().expect("an owner").uid = "older".to_owned();
+        assert_eq!(need_after(namesake), drift(Drift::Owner), "a Bundle that was here before");
+        assert_eq!(need_after(|look| look.annotations.clear()), drift(Drift::Content));
+        assert_eq!(need_after(|look| look.own_keys.clear()), drift(Drift::Keys), "an edited value has another owner");
+        assert_eq!(need_after(|look| look.own_keys.extend(["old".to_owned()])), drift(Drift::Keys));
+        assert_eq!(need_after(|look| look.labels.extend(labels(&[("a", "2")]))), drift(Drift::Metadata));
+        assert_eq!(need_after(|look| look.labels.retain(|key, _| key != api::BUNDLE_LABEL)), drift(Drift::Metadata));
+    }
+
+    #[test]
+    fn what_another_controller_owns_is_left_to_it() {
+        let other = Controller {
+            kind: "Deployment".to_owned(),
+            uid: "d".to_owned(),
+            ..written(&config_map()).controller.expect("an owner")
+        };
+        assert_eq!(need_after(|look| look.controller = Some(other.clone())), Some(Need::Yield(other)));
+    }
+
+    #[test]
+    fn what_is_no_longer_wanted_is_let_go_unless_it_is_not_ours() {
+        let wanted = config_map();
+        let after = |edit: fn(&mut Look)| {
+            let mut look = written(&wanted);
+            edit(&mut look);
+            wanted.judge(KIND, false, Some(&look))
+        };
+        assert_eq!(after(|_| {}), Some(Need::Release(Release::Delete)));
+        let shared = |look: &mut Look| look.foreign_keys = [("x".to_owned(), "y".to_owned())].into();
+        assert_eq!(after(shared), Some(Need::Release(Release::HandOver)));
+        assert_eq!(after(|look| look.touched = Touched::ByWhoKnows), Some(Need::Release(Release::HandOver)));
+        assert_eq!(after(|look| look.controller = None), None);
+    }
+
+    #[test]
+    fn what_is_published_stays_while_its_successor_may_not_be_written() {
+        let look = written(&config_map());
+        let secret = json!({ "secret": { "key": "k" } });
+        assert_eq!(wanted(&secret, false).judge(KIND, true, Some(&look)), None);
+        assert_eq!(wanted(&secret, true).judge(KIND, true, Some(&look)), Some(Need::Release(Release::Delete)));
+    }
+
+    #[test]
+    fn only_living_allowed_and_selected_namespaces_are_reached() {
+        let wanted = wanted(
+            &json!({ "configMap": { "key": "k" }, "namespaceSelector": { "matchLabels": { "a": "1" } } }),
+            false,
+        );
+        let namespace = |pairs: &[(&str, &str)], terminating| Namespace { labels: labels(pairs), terminating };
+        let open = Settings::default();
+        let listed = Settings { target_namespaces: Some(["two".to_owned()].into()), ..Settings::default() };
+        assert!(wanted.reaches(&open, "one", &namespace(&[("a", "1")], false)));
+        assert!(!wanted.reaches(&open, "one", &namespace(&[("a", "1")], true)));
+        assert!(!wanted.reaches(&open, "one", &namespace(&[], false)));
+        assert!(!wanted.reaches(&listed, "one", &namespace(&[("a", "1")], false)));
+        assert!(wanted.reaches(&listed, "two", &namespace(&[("a", "1")], false)));
+    }
+}

@@ -1,0 +1,151 @@
+//! Bodies of requests: what is the same for all namespaces is encoded once and shared; each target adds a small head.
+//!
+//! Objects are created and replaced in Kubernetes' protobuf form, which costs the API server half as much as JSON
+//! (<https://kubernetes.io/docs/reference/using-api/api-concepts/#protobuf-encoding>); patches are JSON.
+
+use std::cell::OnceCell;
+use std::collections::BTreeSet;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde_json::{Map, Value as Json, json};
+
+use crate::api;
+use crate::bundle::{ObjectKind, Payload, Value, Wanted};
+use crate::fanout::{Own, Version};
+
+use super::connection::Parts;
+use super::protobuf;
+
+/// The media type of patches that keep what others have
+/// (<https://kubernetes.io/docs/tasks/manage-kubernetes-objects/update-api-object-kubectl-patch/>).
+const MERGE: &str = "application/strategic-merge-patch+json";
+
+/// The media type of server-side apply.
+const APPLY: &str = "application/apply-patch+yaml";
+
+const JSON: &str = "application/json";
+
+/// The content of one kind of a Bundle's targets, encoded when it is first needed.
+#[derive(Default)]
+pub(super) struct Content {
+    protobuf: OnceCell<Bytes>,
+    /// The members of `data` and of `binaryData`, without braces.
+    json: OnceCell<[Bytes; 2]>,
+}
+
+/// A body and its media type.
+pub(super) type Encoded = (&'static str, Parts);
+
+impl Content {
+    /// The whole object; for one that exists, its version.
+    pub(super) fn object(&self, wanted: &Wanted, payload: &Payload, version: Option<Version>) -> Encoded {
+        let content = self.protobuf.get_or_init(|| protobuf::content(payload).into());
+        (protobuf::MEDIA_TYPE, protobuf::object(wanted, payload, version, content))
+    }
+
+    /// A strategic merge patch: our metadata and keys, without `stale` keys and the former owner.
+    pub(super) fn merge(
+        &self,
+        wanted: &Wanted,
+        payload: &Payload,
+        version: Version,
+        stale: &BTreeSet<String>,
+        former_owner: Option<&str>,
+    ) -> Encoded {
+        let mut head = head(wanted, payload, version);
+        if let Some(uid) = former_owner
+            && let Some(owners) = head["metadata"]["ownerReferences"].as_array_mut()
+        {
+            owners.insert(0, json!({ "$patch": "delete", "uid": uid }));
+        }
+        (MERGE, self.with_content(payload, &head, stale))
+    }
+
+    /// The manifest for server-side apply.
+    pub(super) fn apply(&self, wanted: &Wanted, payload: &Payload, version: Version) -> Encoded {
+        (APPLY, self.with_content(payload, &head(wanted, payload, version), &BTreeSet::new()))
+    }
+
+    /// Appends `data` and `binaryData` to an object. Where a stale key was is not known: it is taken out of both.
+    fn with_content(&self, payload: &Payload, head: &Json, stale: &BTreeSet<String>) -> Parts {
+        let members = self.json.get_or_init(|| members(payload));
+        let nulls: Vec<_> = stale.iter().map(|key| format!("{}:null", json!(key))).collect();
+        let nulls = nulls.join(",");
+        let head = head.to_string();
+        let mut between = head.strip_suffix('}').expect("an object ends with a brace").to_owned();
+        let mut parts = Vec::new();
+        for (field, members) in ["data", "binaryData"].into_iter().zip(members) {
+            if members.is_empty() && nulls.is_empty() {
+                continue;
+            }
+            let comma = if members.is_empty() || nulls.is_empty() { "" } else { "," };
+            between += &format!(",\"{field}\":{{{nulls}{comma}");
+            parts.push(Bytes::from(std::mem::take(&mut between)));
+            parts.push(members.clone());
+            between.push('}');
+        }
+        between.push('}');
+        parts.push(between.into());
+        Parts::new(parts)
+    }
+}
+
+/// A strategic merge patch that takes out what is ours, and our ownership.
+pub(super) fn hand_over(kind: ObjectKind, uid: &str, version: Version, own: &Own) -> Encoded {
+    let Own { keys, labels, annotations } = own;
+    let nulls =
+        |names: &BTreeSet<String>| -> Map<_, _> { names.iter().map(|name| (name.clone(), Json::Null)).collect() };
+    let mut patch = json!({
+        "metadata": {
+            "resourceVersion": version.to_string(), "labels": nulls(labels), "annotations": nulls(annotations),
+            "ownerReferences": [{ "$patch": "delete", "uid": uid }],
+        },
+        "data": nulls(keys),
+    });
+    if kind == ObjectKind::ConfigMap {
+        patch["binaryData"] = nulls(keys).into();
+    }
+    (MERGE, Parts::new(vec![patch.to_string().into()]))
+}
+
+/// The options of a deletion of this very version.
+pub(super) fn delete(version: Version) -> Encoded {
+    let options = json!({
+        "apiVersion": "v1", "kind": "DeleteOptions", "preconditions": { "resourceVersion": version.to_string() },
+    });
+    (JSON, Parts::new(vec![options.to_string().into()]))
+}
+
+/// An object without its content.
+fn head(wanted: &Wanted, payload: &Payload, version: Version) -> Json {
+    let Payload { kind, values: _, labels, annotations, hash } = payload;
+    let mut labels = labels.clone();
+    labels.insert(api::BUNDLE_LABEL.to_owned(), wanted.name.clone());
+    let mut annotations = annotations.clone();
+    annotations.insert(api::HASH_ANNOTATION.to_owned(), hash.clone());
+    json!({
+        "apiVersion": "v1", "kind": kind.as_str(),
+        "metadata": {
+            "name": wanted.name, "resourceVersion": version.to_string(), "labels": labels, "annotations": annotations,
+            "ownerReferences": [{
+                "apiVersion": api::API_VERSION, "kind": api::KIND, "name": wanted.name, "uid": wanted.uid,
+                "controller": true, "blockOwnerDeletion": true,
+            }],
+        },
+    })
+}
+
+fn members(payload: &Payload) -> [Bytes; 2] {
+    let (mut data, mut binary) = (Vec::new(), Vec::new());
+    for (key, value) in &payload.values {
+        let (members, text) = match (payload.kind, value) {
+            (ObjectKind::ConfigMap, Value::Text(text)) => (&mut data, json!(&**text)),
+            (ObjectKind::ConfigMap, Value::Binary(bytes)) => (&mut binary, json!(STANDARD.encode(bytes))),
+            (ObjectKind::Secret, value) => (&mut data, json!(STANDARD.encode(value.bytes()))),
+        };
+        members.push(format!("{}:{text}", json!(key)));
+    }
+    [data.join(",").into(), binary.join(",").into()]
+}

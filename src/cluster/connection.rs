@@ -1,0 +1,202 @@
+//! The connection for all requests that are no watches.
+//!
+//! kube's own client takes one contiguous body for each request and hides the headers of a refusal. Here bodies are made
+//! of parts that requests share, and `Retry-After` is seen. Authentication and TLS are kube's.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper_util::client::legacy::{Client, connect::HttpConnector};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use kube::Config;
+use kube::client::ConfigExt;
+use kube::core::Status;
+use tower::util::BoxCloneService;
+use tower::{BoxError, ServiceBuilder, ServiceExt};
+
+use super::lease::{Gate, Mandate};
+
+/// How long one request may take before it counts as unanswered.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a connection may take to be there.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long an idle connection is kept: its buffers are memory.
+const IDLE: Duration = Duration::from_secs(10);
+
+/// Asks for an answer without content: 1 KB comes back instead of the object.
+pub(super) const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+
+/// A body in parts, some of which many requests share.
+#[derive(Debug)]
+pub(super) struct Parts {
+    /// In reverse order.
+    rest: Vec<Bytes>,
+}
+
+/// A connection pool. Clones share it.
+#[derive(Clone)]
+pub struct Connection(Arc<std::sync::Mutex<Sender>>);
+
+type Sender = BoxCloneService<Request<Parts>, Response<Incoming>, BoxError>;
+
+/// One request.
+pub(super) struct Ask {
+    pub(super) method: Method,
+    /// Path and query.
+    pub(super) uri: String,
+    /// The wanted form of the answer.
+    pub(super) accept: &'static str,
+    /// The body and its media type.
+    pub(super) body: Option<(&'static str, Parts)>,
+}
+
+/// Why there is no answer that one could use.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The API server refuses.
+    Refused(Box<Status>),
+    /// The API server asks for patience (429, 503): nothing was done.
+    Busy(Option<Duration>),
+    /// The connection failed: the request may have been carried out or not.
+    Lost(String),
+    /// No answer in time: the request may have been carried out or not.
+    TimedOut(String),
+}
+
+impl Connection {
+    /// A connection to the cluster of a configuration; what is no read gets through only while the mandate holds.
+    ///
+    /// # Errors
+    /// When its certificates or credentials cannot be used.
+    pub fn new(config: &Config, mandate: Mandate) -> kube::Result<Self> {
+        let mut http = HttpConnector::new();
+        http.enforce_http(false);
+        http.set_nodelay(true);
+        http.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        let https = config.rustls_https_connector_with_connector(http)?;
+        let client: Client<_, Parts> =
+            Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE).build(https);
+        let service = ServiceBuilder::new()
+            .layer(Gate(mandate))
+            .layer(config.base_uri_layer())
+            .option_layer(config.auth_layer()?)
+            .layer(config.extra_headers_layer()?)
+            .map_err(BoxError::from)
+            .service(client);
+        Ok(Self(Arc::new(std::sync::Mutex::new(BoxCloneService::new(service)))))
+    }
+
+    /// Sends a request once and reads the whole answer.
+    pub(super) async fn send(&self, ask: Ask) -> Result<Bytes, Failure> {
+        let Ask { method, uri, accept, body } = ask;
+        let mut request = Request::builder().method(method).uri(uri).header(header::ACCEPT, accept);
+        let (media_type, parts) = body.unwrap_or(("", Parts::new(Vec::new())));
+        if !media_type.is_empty() {
+            request = request.header(header::CONTENT_TYPE, media_type);
+        }
+        let request = request.body(parts).expect("names are checked when a Bundle is parsed");
+        let sender = self.0.lock().expect("nobody panics with it").clone();
+        match tokio::time::timeout(TIMEOUT, exchange(sender, request)).await {
+            Ok(Ok((code, headers, body))) => judge(code, &headers, body),
+            Ok(Err(error)) => Err(Failure::Lost(chain(&*error))),
+            Err(_) => Err(Failure::TimedOut(format!("no answer within {} s", TIMEOUT.as_secs()))),
+        }
+    }
+}
+
+async fn exchange(sender: Sender, request: Request<Parts>) -> Result<(StatusCode, HeaderMap, Bytes), BoxError> {
+    let (parts, body) = sender.oneshot(request).await?.into_parts();
+    Ok((parts.status, parts.headers, body.collect().await?.to_bytes()))
+}
+
+fn judge(code: StatusCode, headers: &HeaderMap, body: Bytes) -> Result<Bytes, Failure> {
+    if code.is_success() {
+        return Ok(body);
+    }
+    let text = || String::from_utf8_lossy(&body).trim().to_owned();
+    match code {
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Err(Failure::Busy(retry_after(headers))),
+        StatusCode::GATEWAY_TIMEOUT => Err(Failure::TimedOut(text())),
+        _ => {
+            let unexplained = |_| Status::failure(&text(), "Unexplained").with_code(code.as_u16());
+            Err(Failure::Refused(Box::new(serde_json::from_slice(&body).unwrap_or_else(unexplained))))
+        }
+    }
+}
+
+/// The seconds of `Retry-After`, the only form that Kubernetes uses (RFC 9110, 10.2.3).
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+/// An error with its causes.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Refused(status) => f.write_str(&status.message),
+            Self::Busy(_) => f.write_str("the API server is busy"),
+            Self::Lost(cause) | Self::TimedOut(cause) => f.write_str(cause),
+        }
+    }
+}
+
+impl Parts {
+    /// These parts, in this order.
+    pub(super) fn new(mut parts: Vec<Bytes>) -> Self {
+        parts.reverse();
+        Self { rest: parts }
+    }
+}
+
+impl Body for Parts {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        Poll::Ready(self.rest.pop().map(|part| Ok(Frame::data(part))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.rest.iter().map(|part| part.len() as u64).sum())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patience_is_asked_for_in_seconds_and_anything_else_is_left_to_us() {
+        let asked = |value: &str| retry_after(&HeaderMap::from_iter([(header::RETRY_AFTER, value.parse().unwrap())]));
+        assert_eq!(asked("3"), Some(Duration::from_secs(3)));
+        assert_eq!(asked("soon"), None);
+        let plain = judge(StatusCode::TOO_MANY_REQUESTS, &HeaderMap::new(), Bytes::from_static(b"Too many requests."));
+        assert!(matches!(plain, Err(Failure::Busy(None))));
+    }
+
+    #[test]
+    fn a_refusal_in_plain_text_is_quoted() {
+        let refused = judge(StatusCode::BAD_GATEWAY, &HeaderMap::new(), Bytes::from_static(b"no backend\n"));
+        let Err(Failure::Refused(status)) = refused else { panic!("{refused:?}") };
+        assert_eq!((status.code, status.message.as_str()), (502, "no backend"));
+    }
+}

@@ -1,0 +1,444 @@
+//! What to ask of the API server when, and who leads. Pure: times are readings of one monotonic clock.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+
+use super::LeaseSettings;
+
+/// How much longer than the retry period a candidate that does not lead may pause, so that not all ask at once.
+const JITTER: f64 = 1.2;
+
+/// One candidate's view of the election.
+#[derive(Debug)]
+pub(super) struct Election {
+    settings: LeaseSettings,
+    turn: Turn,
+    /// When the last request was sent.
+    sent: Duration,
+    /// The last known state of the Lease and when it was first seen so.
+    seen: Option<(LeaseSpec, Duration)>,
+    /// Until when we lead, unless renewed.
+    until: Option<Duration>,
+    /// Why we lead no more.
+    lost: Option<Loss>,
+}
+
+/// What is next, from a time on.
+#[derive(Debug)]
+enum Turn {
+    /// To read the Lease.
+    Read(Duration),
+    /// To write it: over what was last known, or anew.
+    Write(Duration, Option<Box<Lease>>),
+}
+
+/// What the candidate does now.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Step {
+    /// Sends a request and tells the answer, or that there was none at this time.
+    Ask(Request, Duration),
+    /// Nothing before this time.
+    Wait(Duration),
+    /// Stops for good.
+    End(Loss),
+}
+
+/// A request about the Lease.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Request {
+    /// GET.
+    Read,
+    /// POST.
+    Create(Box<Lease>),
+    /// PUT, which the resource version in it guards.
+    Replace(Box<Lease>),
+}
+
+/// What became of a request.
+#[derive(Clone, Debug)]
+pub(super) enum Answer {
+    /// A read found this.
+    Found(Box<Lease>),
+    /// A read found nothing.
+    Absent,
+    /// A write made this.
+    Written(Box<Lease>),
+    /// Refused, or nobody knows.
+    Failed,
+}
+
+/// Why a leader leads no more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Loss {
+    /// No renewal succeeded in time.
+    Overdue,
+    /// The Lease names somebody else, or nobody.
+    Taken(String),
+}
+
+impl Election {
+    /// A candidate that knows nothing yet.
+    pub(super) fn new(settings: LeaseSettings) -> Self {
+        let turn = Turn::Read(Duration::ZERO);
+        Self { settings, turn, sent: Duration::ZERO, seen: None, until: None, lost: None }
+    }
+
+    /// Until when we lead, if we do: everything that a leader may do has to begin before.
+    pub(super) fn leads_until(&self) -> Option<Duration> {
+        self.until.filter(|_| self.lost.is_none())
+    }
+
+    /// Whom the Lease names, as last seen; empty for nobody.
+    pub(super) fn holder(&self) -> &str {
+        self.seen.as_ref().map(|(spec, _)| holder(spec)).unwrap_or_default()
+    }
+
+    /// What to do now. `clock` is the time of day, for people who read the Lease.
+    pub(super) fn step(&mut self, now: Duration, clock: Timestamp) -> Step {
+        if self.until.is_some_and(|until| until <= now) {
+            self.lost.get_or_insert(Loss::Overdue);
+        }
+        if let Some(loss) = &self.lost {
+            return Step::End(loss.clone());
+        }
+        let (Turn::Read(from) | Turn::Write(from, _)) = self.turn;
+        let soon_enough = |time: Duration| self.until.map_or(time, |until| until.min(time));
+        if now < from {
+            return Step::Wait(soon_enough(from));
+        }
+        let answer_by = soon_enough(now + self.settings.renew_deadline / 2);
+        let request = match &self.turn {
+            Turn::Read(_) => Request::Read,
+            Turn::Write(_, None) => Request::Create(Box::new(self.fresh(clock))),
+            Turn::Write(_, Some(known)) => Request::Replace(Box::new(self.ours(known, clock))),
+        };
+        self.sent = now;
+        Step::Ask(request, answer_by)
+    }
+
+    /// Takes in what became of the request. `jitter`, from 0 to 1, differs from one candidate to the next.
+    pub(super) fn hear(&mut self, answer: Answer, now: Duration, jitter: f64) {
+        self.turn = match answer {
+            Answer::Found(lease) => self.found(lease, now, jitter),
+            Answer::Absent => {
+                self.seen = None;
+                Turn::Write(now, None)
+            }
+            Answer::Written(lease) => {
+                self.observe(&lease, now);
+                let until = self.sent + self.settings.renew_deadline;
+                // An answer that comes too late starts no term: nobody may have led on it.
+                if self.until.is_some() || now < until {
+                    self.until = Some(self.until.unwrap_or_default().max(until));
+                }
+                Turn::Write(self.sent + self.settings.retry_period, Some(lease))
+            }
+            Answer::Failed => Turn::Read(self.after_pause(now, jitter)),
+        };
+    }
+
+    /// The Lease as it is to be when its holder goes: everybody may take it at once. `None` if it is not ours.
+    pub(super) fn released(settings: &LeaseSettings, known: &Lease, clock: Timestamp) -> Option<Lease> {
+        let mut lease = known.clone();
+        let spec = lease.spec.as_mut().filter(|spec| holder(spec) == settings.identity)?;
+        spec.holder_identity = Some(String::new());
+        spec.lease_duration_seconds = Some(1);
+        spec.acquire_time = Some(MicroTime(clock));
+        spec.renew_time = Some(MicroTime(clock));
+        Some(lease)
+    }
+
+    fn found(&mut self, lease: Box<Lease>, now: Duration, jitter: f64) -> Turn {
+        self.observe(&lease, now);
+        let nobody = LeaseSpec::default();
+        let spec = lease.spec.as_ref().unwrap_or(&nobody);
+        let holder = holder(spec);
+        if holder == self.settings.identity {
+            return Turn::Write(now, Some(lease));
+        }
+        if self.until.is_some() {
+            self.lost = Some(Loss::Taken(holder.to_owned()));
+        }
+        let (_, since) = self.seen.as_ref().expect("observed above");
+        if holder.is_empty() || *since + self.term(spec) <= now {
+            Turn::Write(now, Some(lease))
+        } else {
+            Turn::Read(self.after_pause(now, jitter))
+        }
+    }
+
+    fn observe(&mut self, lease: &Lease, now: Duration) {
+        let spec = lease.spec.clone().unwrap_or_default();
+        if self.seen.as_ref().is_none_or(|(known, _)| *known != spec) {
+            self.seen = Some((spec, now));
+        }
+    }
+
+    /// For how long a holder has asked others to wait.
+    fn term(&self, spec: &LeaseSpec) -> Duration {
+        let seconds = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
+        seconds.filter(|seconds| *seconds > 0).map_or(self.settings.lease_duration, Duration::from_secs)
+    }
+
+    fn after_pause(&self, now: Duration, jitter: f64) -> Duration {
+        let retry = self.settings.retry_period;
+        let pause = if self.until.is_some() { retry } else { retry.mul_f64(1.0 + JITTER * jitter) };
+        now.max(self.sent + pause)
+    }
+
+    fn fresh(&self, clock: Timestamp) -> Lease {
+        let LeaseSettings { namespace, name, .. } = &self.settings;
+        let metadata =
+            ObjectMeta { namespace: Some(namespace.clone()), name: Some(name.clone()), ..ObjectMeta::default() };
+        let mut lease = self.ours(&Lease { metadata, spec: None }, clock);
+        lease.spec.get_or_insert_default().lease_transitions = Some(0);
+        lease
+    }
+
+    /// A known Lease with us as its holder, and all else in it left as it is.
+    fn ours(&self, known: &Lease, clock: Timestamp) -> Lease {
+        let mut lease = known.clone();
+        let spec = lease.spec.get_or_insert_default();
+        if holder(spec) != self.settings.identity {
+            spec.holder_identity = Some(self.settings.identity.clone());
+            spec.acquire_time = Some(MicroTime(clock));
+            spec.lease_transitions = Some(spec.lease_transitions.unwrap_or_default().saturating_add(1));
+        }
+        let seconds = self.settings.lease_duration.as_millis().div_ceil(1000);
+        spec.lease_duration_seconds = Some(i32::try_from(seconds).unwrap_or(i32::MAX));
+        spec.renew_time = Some(MicroTime(clock));
+        lease
+    }
+}
+
+fn holder(spec: &LeaseSpec) -> &str {
+    spec.holder_identity.as_deref().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(identity: &str) -> LeaseSettings {
+        LeaseSettings {
+            namespace: "cert-manager".to_owned(),
+            name: "lock".to_owned(),
+            identity: identity.to_owned(),
+            lease_duration: Duration::from_secs(15),
+            renew_deadline: Duration::from_secs(10),
+            retry_period: Duration::from_secs(2),
+        }
+    }
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(1_790_000_000 + seconds).unwrap()
+    }
+
+    fn seconds(seconds: f64) -> Duration {
+        Duration::from_secs_f64(seconds)
+    }
+
+    fn lease(holder: &str, renewed: i64) -> Lease {
+        let spec = LeaseSpec {
+            holder_identity: Some(holder.to_owned()),
+            lease_duration_seconds: Some(15),
+            lease_transitions: Some(3),
+            acquire_time: Some(MicroTime(at(-500))),
+            renew_time: Some(MicroTime(at(renewed))),
+            strategy: Some("OldestEmulationVersion".to_owned()),
+            ..LeaseSpec::default()
+        };
+        let metadata = ObjectMeta { resource_version: Some("7".to_owned()), ..ObjectMeta::default() };
+        Lease { metadata, spec: Some(spec) }
+    }
+
+    /// A candidate that was told of this Lease at time 0, and what it does next, then.
+    fn told(lease: Option<Lease>) -> (Election, Step) {
+        let mut election = Election::new(settings("me"));
+        assert!(matches!(election.step(Duration::ZERO, at(0)), Step::Ask(Request::Read, _)));
+        let answer = lease.map_or(Answer::Absent, |lease| Answer::Found(Box::new(lease)));
+        election.hear(answer, Duration::ZERO, 0.0);
+        let step = election.step(Duration::ZERO, at(0));
+        (election, step)
+    }
+
+    /// A candidate that leads since time 0.
+    fn leader() -> Election {
+        let (mut election, step) = told(None);
+        let Step::Ask(Request::Create(lease), _) = step else { panic!("{step:?}") };
+        election.hear(Answer::Written(lease), seconds(0.5), 0.0);
+        assert_eq!(election.leads_until(), Some(seconds(10.0)), "from the asking, not from the answer");
+        election
+    }
+
+    fn spec(step: Step) -> LeaseSpec {
+        match step {
+            Step::Ask(Request::Create(lease) | Request::Replace(lease), _) => lease.spec.unwrap(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_lease_that_is_not_there_is_created() {
+        let (_, step) = told(None);
+        assert!(matches!(&step, Step::Ask(Request::Create(_), _)), "{step:?}");
+        let expected = LeaseSpec {
+            holder_identity: Some("me".to_owned()),
+            lease_duration_seconds: Some(15),
+            lease_transitions: Some(0),
+            acquire_time: Some(MicroTime(at(0))),
+            renew_time: Some(MicroTime(at(0))),
+            ..LeaseSpec::default()
+        };
+        assert_eq!(spec(step), expected);
+    }
+
+    #[test]
+    fn a_lease_of_nobody_is_taken_at_once_with_what_else_is_in_it() {
+        for free in [lease("", 0), Lease { spec: None, ..lease("", 0) }] {
+            let (_, step) = told(Some(free.clone()));
+            let before = free.spec.unwrap_or_default();
+            let expected = LeaseSpec {
+                holder_identity: Some("me".to_owned()),
+                lease_duration_seconds: Some(15),
+                lease_transitions: Some(before.lease_transitions.unwrap_or_default() + 1),
+                acquire_time: Some(MicroTime(at(0))),
+                renew_time: Some(MicroTime(at(0))),
+                ..before
+            };
+            assert_eq!(spec(step), expected);
+        }
+    }
+
+    #[test]
+    fn a_lease_of_our_own_is_renewed_and_not_taken_anew() {
+        let (_, step) = told(Some(lease("me", -90)));
+        let before = lease("me", -90).spec.unwrap();
+        assert_eq!(spec(step), LeaseSpec { renew_time: Some(MicroTime(at(0))), ..before });
+    }
+
+    /// Whatever its times say: those are of another clock.
+    #[test]
+    fn a_foreign_lease_is_taken_when_it_was_seen_unchanged_for_as_long_as_it_says() {
+        for (says, waits) in [(Some(15), 15.0), (Some(40), 40.0), (Some(1), 1.0), (Some(0), 15.0), (None, 15.0)] {
+            for renewed in [-100_000, 0, 100_000] {
+                let mut foreign = lease("other", renewed);
+                foreign.spec.as_mut().unwrap().lease_duration_seconds = says;
+                let (mut election, step) = told(Some(foreign.clone()));
+                assert_eq!(step, Step::Wait(seconds(2.0)));
+                for (time, takes) in [(waits - 0.1, false), (waits, true)] {
+                    election.turn = Turn::Read(seconds(time));
+                    election.step(seconds(time), at(0));
+                    election.hear(Answer::Found(Box::new(foreign.clone())), seconds(time), 0.0);
+                    let step = election.step(seconds(time), at(0));
+                    assert_eq!(matches!(step, Step::Ask(Request::Replace(_), _)), takes, "{says:?} {time}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_foreign_lease_that_is_renewed_is_left_alone_for_ever() {
+        let (mut election, _) = told(Some(lease("other", 0)));
+        for time in 1..100 {
+            let now = Duration::from_secs(time * 14);
+            election.step(now, at(0));
+            election.hear(Answer::Found(Box::new(lease("other", i64::try_from(time).unwrap()))), now, 0.0);
+            assert!(matches!(election.step(now, at(0)), Step::Wait(_)));
+        }
+        assert_eq!((election.holder(), election.leads_until()), ("other", None));
+    }
+
+    #[test]
+    fn candidates_pause_for_different_times_and_the_leader_for_the_retry_period() {
+        for (jitter, pause) in [(0.0, 2.0), (0.5, 3.2), (1.0, 4.4)] {
+            let mut election = Election::new(settings("me"));
+            election.step(Duration::ZERO, at(0));
+            election.hear(Answer::Failed, Duration::ZERO, jitter);
+            assert_eq!(election.step(Duration::ZERO, at(0)), Step::Wait(seconds(pause)));
+        }
+        assert_eq!(leader().step(seconds(0.5), at(0)), Step::Wait(seconds(2.0)));
+    }
+
+    #[test]
+    fn a_leader_that_cannot_renew_tries_until_its_deadline_and_ends() {
+        let mut election = leader();
+        let mut now = seconds(2.0);
+        let mut asked = 0;
+        let end = loop {
+            match election.step(now, at(0)) {
+                Step::Ask(_, answer_by) => {
+                    asked += 1;
+                    assert!(answer_by <= seconds(10.0));
+                    election.hear(Answer::Failed, now, 0.0);
+                }
+                Step::Wait(until) => now = until,
+                Step::End(loss) => break loss,
+            }
+        };
+        assert_eq!((end, now, asked), (Loss::Overdue, seconds(10.0), 4));
+        assert_eq!(election.leads_until(), None);
+    }
+
+    #[test]
+    fn a_leader_that_finds_another_name_on_the_lease_ends_at_once() {
+        for holder in ["other", ""] {
+            let mut election = leader();
+            election.step(seconds(2.0), at(2));
+            election.hear(Answer::Failed, seconds(2.0), 0.0);
+            election.step(seconds(4.0), at(4));
+            election.hear(Answer::Found(Box::new(lease(holder, 3))), seconds(4.0), 0.0);
+            assert_eq!(election.leads_until(), None);
+            assert_eq!(election.step(seconds(4.0), at(4)), Step::End(Loss::Taken(holder.to_owned())));
+        }
+    }
+
+    #[test]
+    fn an_answer_from_before_a_long_standstill_makes_nobody_lead() {
+        let (mut election, step) = told(None);
+        let Step::Ask(Request::Create(lease), _) = step else { panic!("{step:?}") };
+        election.hear(Answer::Written(lease), seconds(10.0), 0.0);
+        assert_eq!(election.leads_until(), None);
+        assert!(matches!(election.step(seconds(10.0), at(10)), Step::Ask(Request::Replace(_), _)));
+
+        let mut election = leader();
+        let step = election.step(seconds(2.0), at(2));
+        let Step::Ask(Request::Replace(lease), _) = step else { panic!("{step:?}") };
+        election.hear(Answer::Written(lease), seconds(60.0), 0.0);
+        assert_eq!(election.step(seconds(60.0), at(60)), Step::End(Loss::Overdue));
+    }
+
+    #[test]
+    fn parts_of_a_second_are_promised_as_a_whole_one() {
+        for (millis, promised) in [(500, 1), (4_000, 4), (4_001, 5)] {
+            let lease_duration = Duration::from_millis(millis);
+            let election = Election::new(LeaseSettings { lease_duration, ..settings("me") });
+            assert_eq!(election.fresh(at(0)).spec.unwrap().lease_duration_seconds, Some(promised));
+        }
+    }
+
+    #[test]
+    fn only_our_own_lease_is_released() {
+        let spec = |lease: Option<Lease>| lease.and_then(|lease| lease.spec);
+        assert_eq!(Election::released(&settings("me"), &lease("other", 0), at(9)), None);
+        let expected = LeaseSpec {
+            holder_identity: Some(String::new()),
+            lease_duration_seconds: Some(1),
+            acquire_time: Some(MicroTime(at(9))),
+            renew_time: Some(MicroTime(at(9))),
+            ..lease("me", 0).spec.unwrap()
+        };
+        assert_eq!(spec(Election::released(&settings("me"), &lease("me", 0), at(9))), Some(expected));
+    }
+
+    /// As Go reads it: with all six digits (<https://pkg.go.dev/k8s.io/apimachinery/pkg/apis/meta/v1#MicroTime>).
+    #[test]
+    fn times_are_written_with_microseconds() {
+        let (_, step) = told(None);
+        let time = serde_json::to_value(spec(step).renew_time).unwrap();
+        assert_eq!(time, "2026-09-21T14:13:20.000000Z");
+    }
+}

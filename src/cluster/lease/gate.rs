@@ -1,0 +1,123 @@
+//! The gate that every write passes.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures::future::BoxFuture;
+use http::{Request, Response};
+use kube::client::ClientBuilder;
+use kube::{Client, Config};
+use tower::{BoxError, Layer, Service};
+
+use super::Mandate;
+
+/// A client whose requests, other than reads, get through only while the mandate holds. One that has not got through
+/// when the mandate ends is given up, and so it is never sent: that is looked at again before each step of a request,
+/// such as after a connection was made.
+///
+/// # Errors
+/// When the connection cannot be prepared, such as for certificates that cannot be read.
+pub fn gated(config: Config, mandate: Mandate) -> kube::Result<Client> {
+    Ok(ClientBuilder::try_from(config)?.with_layer(&Gate(mandate)).build())
+}
+
+/// Puts a [`gated`] service's gate before any service.
+pub(in crate::cluster) struct Gate(pub(in crate::cluster) Mandate);
+
+impl<S> Layer<S> for Gate {
+    type Service = Gated<S>;
+
+    fn layer(&self, inner: S) -> Gated<S> {
+        Gated { inner, mandate: self.0.clone() }
+    }
+}
+
+/// A service behind the gate.
+#[derive(Clone)]
+pub(in crate::cluster) struct Gated<S> {
+    inner: S,
+    mandate: Mandate,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("not sent or given up: this process does not lead")]
+struct Closed;
+
+impl<S, R, B> Service<Request<R>> for Gated<S>
+where
+    S: Service<Request<R>, Response = Response<B>, Error = BoxError>,
+    S::Future: Send + 'static,
+{
+    type Response = S::Response;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<S::Response, BoxError>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<R>) -> Self::Future {
+        let reads = request.method().is_safe();
+        let mandate = self.mandate.clone();
+        let mut answer: Pin<Box<S::Future>> = Box::pin(self.inner.call(request));
+        Box::pin(poll_fn(move |context| {
+            if reads || mandate.holds() { answer.as_mut().poll(context) } else { Poll::Ready(Err(Closed.into())) }
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
+
+    use kube::client::Body;
+    use tokio::sync::watch;
+    use tokio::time::{Instant, sleep};
+
+    use super::super::Leadership;
+    use super::*;
+
+    /// A server that takes a second to connect to, and whether a request reached it.
+    fn server()
+    -> (impl Service<Request<Body>, Response = Response<()>, Error = BoxError, Future: Send>, Arc<AtomicBool>) {
+        let reached = Arc::new(AtomicBool::new(false));
+        let seen = reached.clone();
+        let service = tower::service_fn(move |_: Request<Body>| {
+            let seen = seen.clone();
+            async move {
+                sleep(Duration::from_secs(1)).await;
+                seen.store(true, Ordering::Relaxed);
+                Ok(Response::new(()))
+            }
+        });
+        (service, reached)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_who_leads_until_the_end_of_the_connecting_gets_a_write_through() {
+        for (leads_for, method, through) in [
+            (None, "GET", true),
+            (None, "PATCH", false),
+            (None, "POST", false),
+            (None, "DELETE", false),
+            (Some(0), "PUT", false),
+            (Some(1), "PUT", false),
+            (Some(2), "PUT", true),
+        ] {
+            let leadership = leads_for.map_or(Leadership::Standby, |seconds| Leadership::Leading {
+                until: Instant::now() + Duration::from_secs(seconds),
+            });
+            let (_sender, receiver) = watch::channel(leadership);
+            let (service, reached) = server();
+            let mut gate = Gate(Mandate::elected(receiver)).layer(service);
+            let request = Request::builder().method(method).body(Body::empty()).unwrap();
+            let answer = gate.call(request).await;
+            let case = format!("{method}, leading for {leads_for:?} s");
+            assert_eq!(reached.load(Ordering::Relaxed), through, "{case}");
+            assert_eq!(answer.is_ok(), through, "{case}");
+        }
+    }
+}

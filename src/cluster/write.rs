@@ -1,0 +1,217 @@
+//! Orders of the fan-out, carried out: one request each, and what its answer means.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::Method;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::core::{PartialObjectMeta, Status};
+use tracing::debug;
+
+use crate::api;
+use crate::bundle::{ObjectKind, Place, Value, Wanted};
+use crate::fanout::{Answer, Observed, Order, Request, Version};
+
+use super::body::{self, Content};
+use super::connection::{Ask, Connection, Failure, METADATA_ONLY};
+
+/// Carries out orders.
+pub(super) struct Writer {
+    connection: Connection,
+    /// Encoded contents of Bundles that are being written.
+    contents: BTreeMap<(Arc<str>, ObjectKind), (Arc<Wanted>, Content)>,
+}
+
+impl Writer {
+    /// A writer over a connection.
+    pub(super) fn new(connection: Connection) -> Self {
+        Self { connection, contents: BTreeMap::new() }
+    }
+
+    /// Lets go of what was encoded for a Bundle, which has nothing to write any more.
+    pub(super) fn forget(&mut self, bundle: &str) {
+        self.contents.retain(|(name, _), _| **name != *bundle);
+    }
+
+    /// Prepares an order's request; the future sends it once.
+    pub(super) fn carry_out(&mut self, order: Order) -> impl Future<Output = Answer> + Send + use<> {
+        let Order { bundle, place, wanted, request } = order;
+        let target = Target { bundle, place };
+        debug!(%target, ?request, "order");
+        let ask = self.ask(&target, &wanted, &request);
+        let connection = self.connection.clone();
+        async move {
+            match connection.send(ask).await {
+                Ok(body) => understand(&target, &wanted, &request, &body),
+                Err(failure) => explain(&target, &request, failure),
+            }
+        }
+    }
+
+    fn ask(&mut self, target: &Target, wanted: &Arc<Wanted>, request: &Request) -> Ask {
+        let Target { bundle, place: Place { kind, namespace } } = target;
+        let body = match request {
+            Request::Look | Request::Compare => None,
+            Request::Delete(version) => Some(body::delete(*version)),
+            Request::HandOver(version, own) => Some(body::hand_over(*kind, &wanted.uid, *version, own)),
+            Request::Create | Request::Replace(_) | Request::Merge { .. } | Request::Apply(_) => {
+                Some(self.content_body(target, wanted, request))
+            }
+        };
+        let method = match request {
+            Request::Create => Method::POST,
+            Request::Replace(_) => Method::PUT,
+            Request::Merge { .. } | Request::Apply(_) | Request::HandOver(..) => Method::PATCH,
+            Request::Delete(_) => Method::DELETE,
+            Request::Look | Request::Compare => Method::GET,
+        };
+        let plural = match kind {
+            ObjectKind::ConfigMap => "configmaps",
+            ObjectKind::Secret => "secrets",
+        };
+        let object = match request {
+            Request::Create => String::new(),
+            _ => format!("/{bundle}"),
+        };
+        let query = match request {
+            Request::Create | Request::Replace(_) | Request::Merge { .. } | Request::HandOver(..) => {
+                format!("?fieldManager={}", api::FIELD_MANAGER)
+            }
+            // The body is our own: checking its fields would double the server's work.
+            Request::Apply(_) => format!("?fieldManager={}&force=true&fieldValidation=Ignore", api::FIELD_MANAGER),
+            Request::Delete(_) | Request::Look | Request::Compare => String::new(),
+        };
+        let accept = if *request == Request::Compare { "application/json" } else { METADATA_ONLY };
+        Ask { method, uri: format!("/api/v1/namespaces/{namespace}/{plural}{object}{query}"), accept, body }
+    }
+
+    /// The body of a request that carries content, of which all namespaces share what is the same for all.
+    fn content_body(&mut self, target: &Target, wanted: &Arc<Wanted>, request: &Request) -> body::Encoded {
+        let Target { bundle, place: Place { kind, .. } } = target;
+        let payload = wanted.payloads.get(kind).expect("what has no content is not written");
+        let fresh = || (wanted.clone(), Content::default());
+        let held = self.contents.entry((bundle.clone(), *kind)).or_insert_with(fresh);
+        if !Arc::ptr_eq(&held.0, wanted) {
+            *held = fresh();
+        }
+        let content = &held.1;
+        match request {
+            Request::Replace(version) => content.object(wanted, payload, Some(*version)),
+            Request::Merge { version, stale, former_owner } => {
+                content.merge(wanted, payload, *version, stale, former_owner.as_deref())
+            }
+            Request::Apply(version) => content.apply(wanted, payload, *version),
+            _ => content.object(wanted, payload, None),
+        }
+    }
+}
+
+/// A target, as messages name it.
+struct Target {
+    bundle: Arc<str>,
+    place: Place,
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { bundle, place: Place { kind, namespace } } = self;
+        write!(f, "{} {namespace}/{bundle}", kind.as_str())
+    }
+}
+
+/// Reads a good answer.
+fn understand(target: &Target, wanted: &Wanted, request: &Request, body: &Bytes) -> Answer {
+    let read = match request {
+        Request::Delete(_) => Ok(Answer::Gone),
+        Request::Compare => compare(target.place.kind, wanted, body),
+        _ => serde_json::from_slice(body)
+            .map(|object: PartialObjectMeta<ConfigMap>| Answer::Is(Observed::read(&object.metadata))),
+    };
+    read.unwrap_or_else(|error| {
+        Answer::Lost(format!("{}: the answer cannot be read: {error}", failed(target, request)))
+    })
+}
+
+/// Whether an object holds the wanted bytes.
+fn compare(kind: ObjectKind, wanted: &Wanted, body: &Bytes) -> serde_json::Result<Answer> {
+    let values = wanted.payloads.get(&kind).map(|payload| &payload.values);
+    let mut wanted = values.into_iter().flatten();
+    Ok(match kind {
+        ObjectKind::ConfigMap => {
+            let object: ConfigMap = serde_json::from_slice(body)?;
+            let (text, binary) = (object.data.unwrap_or_default(), object.binary_data.unwrap_or_default());
+            let same = wanted.all(|(key, value)| match value {
+                Value::Text(wanted) => text.get(key).is_some_and(|found| **found == **wanted),
+                Value::Binary(wanted) => binary.get(key).is_some_and(|found| *found.0 == **wanted),
+            });
+            Answer::Compared(Version::of(&object.metadata), same)
+        }
+        ObjectKind::Secret => {
+            let object: Secret = serde_json::from_slice(body)?;
+            let data = object.data.unwrap_or_default();
+            let same = wanted.all(|(key, value)| data.get(key).is_some_and(|found| *found.0 == *value.bytes()));
+            Answer::Compared(Version::of(&object.metadata), same)
+        }
+    })
+}
+
+/// What a failure means for the order.
+fn explain(target: &Target, request: &Request, failure: Failure) -> Answer {
+    let what = failed(target, request);
+    match failure {
+        Failure::Busy(retry_after) => Answer::Busy(retry_after),
+        Failure::Lost(cause) => Answer::Lost(format!("{what}: {cause}")),
+        Failure::TimedOut(cause) => Answer::TimedOut(format!("{what}: {cause}")),
+        Failure::Refused(status) => refused(&what, request, &status),
+    }
+}
+
+fn refused(what: &str, request: &Request, status: &Status) -> Answer {
+    let details = status.details.as_ref();
+    let caused =
+        |reason: &str| details.is_some_and(|details| details.causes.iter().any(|cause| cause.reason == reason));
+    let is_about = |kind: &str| details.is_some_and(|details| details.kind == kind);
+    match (status.code, status.reason.as_str()) {
+        (404, _) if is_about("namespaces") => Answer::NamespaceGone,
+        (404, _) if *request != Request::Create => Answer::Gone,
+        (409, "AlreadyExists") => Answer::Exists,
+        (409, _) => Answer::Conflict,
+        (403, _) if caused("NamespaceTerminating") => Answer::NamespaceGone,
+        // An object of a quota or a policy is refused with 403, too; only this text tells of permissions.
+        (403, _) if matches!(request, Request::Replace(_)) && status.message.contains("cannot update resource") => {
+            Answer::VerbForbidden
+        }
+        _ => {
+            let immutable = status.code == 422 && status.message.contains("field is immutable when `immutable` is set");
+            let cure = match (immutable, status.code) {
+                (true, _) => ": delete the object, and it is written anew",
+                (false, 413) => ": it is too large for the API server or etcd",
+                _ => "",
+            };
+            Answer::Refused { cause: format!("{what}: {}{cure}", clip(&status.message)), fixed: immutable }
+        }
+    }
+}
+
+/// The first words for a request that failed.
+fn failed(target: &Target, request: &Request) -> String {
+    let verb = match request {
+        // trust-manager's word for every write.
+        Request::Create | Request::Replace(_) | Request::Merge { .. } | Request::Apply(_) | Request::HandOver(..) => {
+            "patch"
+        }
+        Request::Delete(_) => "delete",
+        Request::Look | Request::Compare => "get",
+    };
+    format!("failed to {verb} {target}")
+}
+
+/// Messages may repeat themselves, and quote whole objects.
+fn clip(message: &str) -> String {
+    const MAX: usize = 600;
+    if message.len() <= MAX {
+        return message.to_owned();
+    }
+    format!("{}...", &message[..message.floor_char_boundary(MAX)])
+}

@@ -1,0 +1,122 @@
+//! What the engine asks for.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::bundle::{Outcome, Place, Progress, Wanted};
+
+use super::version::Version;
+
+/// Something to do.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Send a request; its [`Answer`](super::Answer) must come back, whatever happens.
+    Send(Order),
+    /// A Bundle has nothing left that can be done now: say what became of it.
+    Report {
+        /// Its name.
+        bundle: Arc<str>,
+        /// What became of its targets.
+        outcome: Outcome,
+        /// What began it, in words.
+        cause: String,
+    },
+    /// A rollout goes on: say how far it is.
+    Progress {
+        /// The Bundle's name.
+        bundle: Arc<str>,
+        /// How far.
+        progress: Progress,
+    },
+    /// Somebody keeps changing a target: say who.
+    Contested {
+        /// The Bundle's name.
+        bundle: Arc<str>,
+        /// The target.
+        place: Place,
+        /// The field manager and the key that it took, if metadata tells.
+        rival: Option<(String, String)>,
+    },
+    /// PUT is not permitted: from now on objects are patched.
+    FallBack,
+}
+
+/// One request about one target.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// The Bundle's name, which is the target's.
+    pub bundle: Arc<str>,
+    /// The target.
+    pub place: Place,
+    /// What it is to hold.
+    pub wanted: Arc<Wanted>,
+    /// What to ask for.
+    pub request: Request,
+}
+
+/// What to ask of the API server. Every change of an object that exists is for one version of it, so that a request that
+/// comes late cannot undo what came after.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// POST.
+    Create,
+    /// PUT of the whole object, which nobody else has touched.
+    Replace(Version),
+    /// Strategic merge patch: our keys and metadata, leaving alone what others have.
+    Merge {
+        /// The version.
+        version: Version,
+        /// Keys of ours that are no longer wanted.
+        stale: BTreeSet<String>,
+        /// Uid of the owner that ours takes the place of.
+        former_owner: Option<String>,
+    },
+    /// Server-side apply with force: takes ownership of a value that is right already.
+    Apply(Version),
+    /// Strategic merge patch that takes out what is ours.
+    HandOver(Version, Own),
+    /// DELETE.
+    Delete(Version),
+    /// GET of the metadata.
+    Look,
+    /// GET of the content, to compare it with what is wanted.
+    Compare,
+}
+
+/// The fields of an object that are ours alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Own {
+    /// Keys below `data` and `binaryData`.
+    pub keys: BTreeSet<String>,
+    /// Labels.
+    pub labels: BTreeSet<String>,
+    /// Annotations.
+    pub annotations: BTreeSet<String>,
+}
+
+impl Request {
+    /// Whether it may change anything.
+    #[must_use]
+    pub fn is_write(&self) -> bool {
+        !matches!(self, Self::Look | Self::Compare)
+    }
+
+    /// The version of the object that it is for.
+    #[must_use]
+    pub fn version(&self) -> Option<Version> {
+        match self {
+            Self::Replace(version)
+            | Self::Merge { version, .. }
+            | Self::Apply(version)
+            | Self::HandOver(version, _)
+            | Self::Delete(version) => Some(*version),
+            Self::Create | Self::Look | Self::Compare => None,
+        }
+    }
+
+    /// Whether it carries content.
+    #[must_use]
+    pub fn carries_content(&self) -> bool {
+        matches!(self, Self::Create | Self::Replace(_) | Self::Merge { .. } | Self::Apply(_))
+    }
+}

@@ -1,0 +1,111 @@
+//! What an answer changes for its target.
+
+use std::mem::discriminant;
+
+use crate::bundle::Place;
+
+use super::action::Request;
+use super::event::Answer;
+use super::fleet::{Fleet, Surroundings, Why};
+use super::index::Looks;
+use super::task::{Ask, Fault, State, Task};
+use super::version::Version;
+
+/// What follows from an answer.
+enum Next {
+    /// The order is done with: see what else is to be done.
+    Consider(Why),
+    /// One more order, in its turn.
+    Again(Task),
+    /// One more order, at its time.
+    Later(Task),
+}
+
+impl Fleet {
+    /// Takes in what became of an order.
+    pub(super) fn answered(
+        &mut self,
+        around: Surroundings<'_>,
+        looks: &mut Looks,
+        place: &Place,
+        answer: Answer,
+        epoch: u32,
+    ) {
+        let now = around.now;
+        let Some(mut task) = self.tasks.get(place).cloned() else { return };
+        let before = std::mem::replace(&mut task.state, State::Queued);
+        let State::InFlight { under, request, gone } = before else { return };
+        let latest = self.wants(&under);
+        let next = match answer {
+            Answer::Is(observed) => {
+                let version = observed.version;
+                if gone.is_none_or(|gone| gone <= version) {
+                    self.targets.learn(looks, place, observed, epoch);
+                }
+                let newest = self.targets.get(place).is_some_and(|entry| entry.version == version);
+                if request.is_write() {
+                    self.wrote();
+                    self.after_write(around, place, task, &request, latest, newest)
+                } else {
+                    Next::Again(task)
+                }
+            }
+            Answer::Gone => {
+                self.targets.lose(place, request.version().unwrap_or(Version::NEWEST));
+                if matches!(request, Request::Delete(_)) {
+                    self.wrote();
+                }
+                Next::Again(task)
+            }
+            Answer::Exists => Next::Again(task.again(now, Some(Ask::Look))),
+            Answer::Conflict => {
+                let known = self.targets.get(place).is_some_and(|entry| Some(entry.version) > request.version());
+                Next::Again(task.again(now, (!known).then_some(Ask::Look)))
+            }
+            Answer::Compared(version, same) => {
+                self.targets.inspected(place, version, !same);
+                Next::Consider(Why::Changed)
+            }
+            Answer::NamespaceGone => Next::Later(task.put_off(now)),
+            Answer::VerbForbidden | Answer::Busy(_) => Next::Again(task),
+            Answer::Refused { cause, fixed } => {
+                Next::Later(task.failed(now, if fixed { Fault::Fixed } else { Fault::Target }, cause))
+            }
+            Answer::Lost(cause) | Answer::TimedOut(cause) => Next::Later(task.failed(now, Fault::Passing, cause)),
+        };
+        match next {
+            Next::Consider(why) => {
+                self.tasks.set(place, None);
+                self.consider(around, place, why);
+            }
+            Next::Again(task) => self.resume(around, place, task),
+            Next::Later(task) => {
+                self.tasks.set(place, Some(task));
+                // Meanwhile it may have become as it should be, or something else may be wanted.
+                if !latest || self.request(around, place).is_none() {
+                    self.consider(around, place, Why::Decided);
+                }
+            }
+        }
+    }
+
+    /// A target was written, under what is wanted still (`latest`); and nobody has changed it since (`newest`).
+    fn after_write(
+        &self,
+        around: Surroundings<'_>,
+        place: &Place,
+        task: Task,
+        request: &Request,
+        latest: bool,
+        newest: bool,
+    ) -> Next {
+        match self.request(around, place) {
+            _ if !latest => Next::Consider(Why::Decided),
+            Some(_) if !newest => Next::Consider(Why::Changed),
+            // Taking ownership and taking out what is stale are two requests.
+            Some(next) if discriminant(&next) != discriminant(request) => Next::Again(task.again(around.now, None)),
+            Some(_) => Next::Later(task.failed(around.now, Fault::Target, self.not_as_written(place))),
+            None => Next::Consider(Why::Turn),
+        }
+    }
+}

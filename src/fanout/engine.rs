@@ -1,0 +1,266 @@
+//! The pure step of the fan-out.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::bundle::{Namespace, Place, Settings};
+
+use super::action::{Action, Order};
+use super::event::{Answer, Event, Phase, Scope, Sighting};
+use super::fleet::{Fleet, Surroundings, Why};
+use super::index::{Learned, Looks, Namespaces};
+use super::pace::{Health, Limits, Pace};
+use super::version::Version;
+
+/// Everything known about targets, and what is to be done about them.
+pub struct Engine {
+    ground: Ground,
+    looks: Looks,
+    fleets: BTreeMap<Arc<str>, Fleet>,
+    /// How many lists of each scope were begun.
+    epochs: BTreeMap<Scope, u32>,
+    pace: Pace,
+    /// Whose turn was last.
+    last: Arc<str>,
+    leads: bool,
+}
+
+/// What all fleets stand on.
+struct Ground {
+    settings: Settings,
+    namespaces: Namespaces,
+    /// Whether PUT is permitted, as far as is known.
+    replace: bool,
+}
+
+impl Ground {
+    fn around(&self, now: Duration) -> Surroundings<'_> {
+        let Self { settings, namespaces, replace } = self;
+        Surroundings { settings, namespaces, replace: *replace, now }
+    }
+}
+
+impl Engine {
+    /// An engine that knows nothing yet and may not write.
+    #[must_use]
+    pub fn new(settings: Settings, limits: Limits) -> Self {
+        Self {
+            ground: Ground { settings, namespaces: Namespaces::default(), replace: true },
+            looks: Looks::default(),
+            fleets: BTreeMap::new(),
+            epochs: BTreeMap::new(),
+            pace: Pace::new(limits),
+            last: "".into(),
+            leads: false,
+        }
+    }
+
+    /// Takes in what happened, at a time since the start of the process that never goes back; returns what to do, in this
+    /// order.
+    pub fn step(&mut self, now: Duration, event: Event) -> Vec<Action> {
+        let mut actions = Vec::new();
+        self.hear(now, event, &mut actions);
+        self.wake(now);
+        while let Some(order) = self.next(now) {
+            actions.push(Action::Send(order));
+        }
+        for fleet in self.fleets.values_mut() {
+            while let Some(action) = fleet.tell(self.ground.around(now)) {
+                actions.push(action);
+            }
+        }
+        actions
+    }
+
+    /// When [`Event::Time`] is due, if nothing else happens before.
+    #[must_use]
+    pub fn wakes(&self, now: Duration) -> Option<Duration> {
+        let work = self.leads && self.fleets.values().any(|fleet| fleet.has_work(true) || fleet.has_work(false));
+        let pace = self.pace.opens().filter(|at| work && *at > now);
+        self.fleets.values().filter_map(Fleet::wakes).chain(pace).min()
+    }
+
+    /// How many namespaces and targets are known.
+    #[must_use]
+    pub fn known(&self) -> (usize, usize) {
+        let targets = self.fleets.values().map(|fleet| fleet.targets.places().count()).sum();
+        (self.ground.namespaces.iter().count(), targets)
+    }
+
+    /// The labels of a namespace that is there.
+    #[must_use]
+    pub fn namespace(&self, name: &str) -> Option<&Namespace> {
+        self.ground.namespaces.living(name)
+    }
+
+    fn hear(&mut self, now: Duration, event: Event, actions: &mut Vec<Action>) {
+        match event {
+            Event::Wanted { bundle, wanted, cause } => {
+                let fleet = fleet(&mut self.fleets, &bundle);
+                fleet.because(|| cause);
+                fleet.decide(self.ground.around(now), wanted);
+                if fleet.is_forgotten() {
+                    self.fleets.remove(&bundle);
+                }
+            }
+            Event::Namespace(name, after) => self.namespace_changed(now, &name, after),
+            Event::Target { bundle, place: (kind, namespace), now: sighting } => {
+                let place = Place { kind, namespace: self.ground.namespaces.name(&namespace) };
+                self.target_changed(now, &bundle, &place, sighting);
+            }
+            Event::List(Scope::Namespaces, Phase::Began) => self.ground.namespaces.begin(),
+            Event::List(Scope::Namespaces, Phase::Ended) => {
+                for name in self.ground.namespaces.missing() {
+                    self.namespace_changed(now, &name, None);
+                }
+            }
+            Event::List(scope, Phase::Began) => {
+                let epoch = self.epochs.entry(scope).or_default();
+                *epoch = epoch.wrapping_add(1);
+            }
+            Event::List(scope, Phase::Ended) => self.list_ended(now, &scope),
+            Event::Answer { bundle, place, answer } => self.answered(now, &bundle, &place, answer, actions),
+            Event::Busy(retry_after) => self.pace.heed(now, Health::Closed(retry_after)),
+            Event::Lead(leads) => self.leads = leads,
+            Event::Time => {}
+        }
+    }
+
+    fn namespace_changed(&mut self, now: Duration, name: &str, after: Option<Namespace>) {
+        let (name, before, verb) = match after {
+            Some(after) => {
+                let terminating = after.terminating;
+                let (name, before) = self.ground.namespaces.put(name, after.clone());
+                if before.as_ref() == Some(&after) {
+                    return;
+                }
+                let verb = if before.is_none() {
+                    "created"
+                } else if terminating {
+                    "terminating"
+                } else {
+                    "relabelled"
+                };
+                (name, before, verb)
+            }
+            None => match self.ground.namespaces.remove(name) {
+                Some((name, before)) => (name, Some(before), "deleted"),
+                None => return,
+            },
+        };
+        for fleet in self.fleets.values_mut() {
+            fleet.namespace_changed(self.ground.around(now), &name, before.as_ref(), verb);
+        }
+    }
+
+    fn target_changed(&mut self, now: Duration, bundle: &str, place: &Place, sighting: Sighting) {
+        let epoch = self.epoch(place);
+        let fleet = fleet(&mut self.fleets, bundle);
+        let (learned, verb) = match sighting {
+            Sighting::There(observed) => (fleet.targets.learn(&mut self.looks, place, observed, epoch), "changed"),
+            Sighting::Gone(version) => {
+                let lost = fleet.targets.lose(place, version);
+                fleet.was_gone(place, version);
+                (if lost { Learned::News } else { Learned::Nothing }, "deleted")
+            }
+        };
+        match learned {
+            Learned::Nothing => {}
+            Learned::Doubt => fleet.doubt(self.ground.around(now), place),
+            Learned::News => {
+                if fleet.consider(self.ground.around(now), place, Why::Changed) {
+                    let name = fleet.name.clone();
+                    fleet.because(|| format!("target {} {}/{name} {verb}", place.kind.as_str(), place.namespace));
+                }
+            }
+        }
+        if fleet.is_forgotten() {
+            self.fleets.remove(bundle);
+        }
+    }
+
+    /// The list that a target is in at present.
+    fn epoch(&self, place: &Place) -> u32 {
+        let covering = self.epochs.iter().find(|(scope, _)| scope.covers(place));
+        covering.map(|(_, epoch)| *epoch).unwrap_or_default()
+    }
+
+    fn list_ended(&mut self, now: Duration, scope: &Scope) {
+        let epoch = self.epochs.get(scope).copied().unwrap_or_default();
+        let missing: Vec<_> = self
+            .fleets
+            .values()
+            .flat_map(|fleet| fleet.targets.missing(scope, epoch).into_iter().map(|place| (fleet.name.clone(), place)))
+            .collect();
+        for (bundle, place) in missing {
+            // What an order may have made since the list was read is not for the list to deny.
+            if !self.fleets[&bundle].is_being_written(&place) {
+                self.target_changed(now, &bundle, &place, Sighting::Gone(Version::NEWEST));
+            }
+        }
+    }
+
+    /// Takes up what has waited for its time.
+    fn wake(&mut self, now: Duration) {
+        for fleet in self.fleets.values_mut() {
+            while let Some(place) = fleet.tasks.due(now) {
+                fleet.consider(self.ground.around(now), &place, Why::Turn);
+            }
+        }
+    }
+
+    /// The next order: single events before rollouts, Bundles in turn.
+    fn next(&mut self, now: Duration) -> Option<Order> {
+        for urgent in [true, false] {
+            while self.leads && self.pace.is_open(now) {
+                let after = (std::ops::Bound::Excluded(self.last.clone()), std::ops::Bound::Unbounded);
+                let mut waiting = self.fleets.range(after).chain(self.fleets.range(..=self.last.clone()));
+                let Some(name) = waiting.find(|(_, fleet)| fleet.has_work(urgent)).map(|(name, _)| name.clone()) else {
+                    break;
+                };
+                self.last = name.clone();
+                let fleet = self.fleets.get_mut(&name).expect("just found");
+                if let Some(order) = fleet.next(self.ground.around(now), urgent) {
+                    let payload = order.wanted.payloads.get(&order.place.kind);
+                    let bytes =
+                        payload.filter(|_| order.request.carries_content()).map_or(0, crate::bundle::Payload::size);
+                    self.pace.sent(now, bytes);
+                    return Some(order);
+                }
+            }
+        }
+        None
+    }
+
+    fn answered(&mut self, now: Duration, bundle: &str, place: &Place, answer: Answer, actions: &mut Vec<Action>) {
+        self.pace.answered(now, health(&answer));
+        let epoch = self.epoch(place);
+        let Some(fleet) = self.fleets.get_mut(bundle) else { return };
+        if answer == Answer::VerbForbidden && std::mem::replace(&mut self.ground.replace, false) {
+            actions.push(Action::FallBack);
+        }
+        fleet.answered(self.ground.around(now), &mut self.looks, place, answer, epoch);
+        if fleet.is_forgotten() {
+            self.fleets.remove(bundle);
+        }
+    }
+}
+
+fn fleet<'a>(fleets: &'a mut BTreeMap<Arc<str>, Fleet>, name: &str) -> &'a mut Fleet {
+    if !fleets.contains_key(name) {
+        let name: Arc<str> = name.into();
+        fleets.insert(name.clone(), Fleet::new(name));
+    }
+    fleets.get_mut(name).expect("it is there now")
+}
+
+/// What an answer says of the API server.
+fn health(answer: &Answer) -> Health {
+    match answer {
+        Answer::Busy(retry_after) => Health::Closed(*retry_after),
+        Answer::Lost(_) => Health::Closed(None),
+        Answer::TimedOut(_) => Health::Slow,
+        _ => Health::Fine,
+    }
+}

@@ -1,0 +1,122 @@
+//! What the engine hears.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::bundle::{Namespace, ObjectKind, Place, Wanted};
+
+use super::index::Observed;
+use super::version::Version;
+
+/// Something that the engine has to know.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A Bundle was decided anew. `None`: it is refused or gone, and its targets stay as they are.
+    Wanted {
+        /// Its name.
+        bundle: Arc<str>,
+        /// What its namespaces are to hold.
+        wanted: Option<Arc<Wanted>>,
+        /// Why it was decided, in words.
+        cause: String,
+    },
+    /// A namespace as it is now; `None`: it is gone.
+    Namespace(String, Option<Namespace>),
+    /// An object with the Bundle label.
+    Target {
+        /// Its Bundle, going by its name.
+        bundle: String,
+        /// Where it is.
+        place: (ObjectKind, String),
+        /// How it is.
+        now: Sighting,
+    },
+    /// A watch begins or ends a list of everything that is there: what the list lacks is gone.
+    List(Scope, Phase),
+    /// What became of an order.
+    Answer {
+        /// Its Bundle.
+        bundle: Arc<str>,
+        /// Its place.
+        place: Place,
+        /// The answer.
+        answer: Answer,
+    },
+    /// The API server asks for patience, in answer to a request that was no order.
+    Busy(Option<Duration>),
+    /// Whether this process may write.
+    Lead(bool),
+    /// Time has passed.
+    Time,
+}
+
+/// How a target is, as a watch tells.
+#[derive(Clone, Debug)]
+pub enum Sighting {
+    /// It is there and looks like this.
+    There(Observed),
+    /// It is gone, or has lost the Bundle label, as of this version.
+    Gone(Version),
+}
+
+/// What one watch lists.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// All namespaces.
+    Namespaces,
+    /// Targets of a kind, in one namespace or in all.
+    Targets(ObjectKind, Option<String>),
+}
+
+/// A moment of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// It begins.
+    Began,
+    /// It is complete.
+    Ended,
+}
+
+/// What became of an order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Written, or only looked at: the object is now like this.
+    Is(Observed),
+    /// The object is not there, or no longer.
+    Gone,
+    /// The object that was to be created is there already.
+    Exists,
+    /// The object is no longer the version that the order was for.
+    Conflict,
+    /// The bytes of this version are as wanted, or not.
+    Compared(Version, bool),
+    /// The namespace is gone or on its way out.
+    NamespaceGone,
+    /// The verb is not permitted.
+    VerbForbidden,
+    /// The API server refuses this object.
+    Refused {
+        /// Why, with the object's name.
+        cause: String,
+        /// Whether nothing helps but a change of the object itself.
+        fixed: bool,
+    },
+    /// The API server asks for patience; nothing was done.
+    Busy(Option<Duration>),
+    /// The connection failed: the order may have been carried out or not.
+    Lost(String),
+    /// No answer in time: the order may have been carried out or not.
+    TimedOut(String),
+}
+
+impl Scope {
+    /// Whether a target is in it.
+    pub(super) fn covers(&self, place: &Place) -> bool {
+        match self {
+            Self::Namespaces => false,
+            Self::Targets(kind, namespace) => {
+                *kind == place.kind && namespace.as_ref().is_none_or(|only| **only == *place.namespace)
+            }
+        }
+    }
+}

@@ -1,0 +1,421 @@
+//! One Bundle: its targets, and what is to be done about them.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::bundle::{Drift, Namespace, Need, ObjectKind, Outcome, Place, Progress, Settings, Wanted};
+
+use super::action::{Action, Order, Request};
+use super::heal::Heals;
+use super::index::{Namespaces, Targets};
+use super::task::{Ask, Fault, State, Task, Tasks};
+use super::verb;
+use super::version::Version;
+
+/// A rollout that takes longer than this says how far it is, and then every [`PROGRESS_EVERY`].
+const PROGRESS_FIRST: Duration = Duration::from_secs(1);
+
+/// How often a Bundle's status says how far a rollout is, and how often it says anew what fails.
+pub const PROGRESS_EVERY: Duration = Duration::from_secs(5);
+
+/// What a fleet sees of the world around it.
+#[derive(Clone, Copy)]
+pub(super) struct Surroundings<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) namespaces: &'a Namespaces,
+    /// Whether PUT is permitted.
+    pub(super) replace: bool,
+    pub(super) now: Duration,
+}
+
+/// Why a target is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// Its Bundle was decided anew.
+    Decided,
+    /// It has become the turn of its namespace.
+    Namespace,
+    /// Somebody has changed it.
+    Changed,
+    /// Something that it waited for has happened.
+    Turn,
+}
+
+/// One Bundle's targets.
+pub(super) struct Fleet {
+    pub(super) name: Arc<str>,
+    pub(super) targets: Targets,
+    pub(super) tasks: Tasks,
+    wanted: Option<Arc<Wanted>>,
+    urgent: VecDeque<Place>,
+    bulk: VecDeque<Place>,
+    heals: Heals,
+    /// Targets that others keep changing, and that were not spoken of yet.
+    fights: Vec<Place>,
+    /// How many namespaces the Bundle reaches.
+    reached: usize,
+    story: Story,
+}
+
+/// What happened since the last report.
+#[derive(Default)]
+struct Story {
+    /// What began it, in words.
+    cause: Option<String>,
+    /// Whether the Bundle was decided anew.
+    decided: bool,
+    /// How many objects were written or let go.
+    written: usize,
+    /// When the next progress is due.
+    progress: Option<Duration>,
+    /// When what fails may be told anew.
+    failures: Duration,
+}
+
+impl Fleet {
+    pub(super) fn new(name: Arc<str>) -> Self {
+        Self {
+            name,
+            targets: Targets::default(),
+            tasks: Tasks::default(),
+            wanted: None,
+            urgent: VecDeque::new(),
+            bulk: VecDeque::new(),
+            heals: Heals::default(),
+            fights: Vec::new(),
+            reached: 0,
+            story: Story::default(),
+        }
+    }
+
+    /// Whether nothing is known, wanted or on its way.
+    pub(super) fn is_forgotten(&self) -> bool {
+        self.wanted.is_none() && self.targets.is_empty() && self.tasks.is_empty()
+    }
+
+    pub(super) fn has_work(&self, urgent: bool) -> bool {
+        if urgent { !self.urgent.is_empty() } else { !self.bulk.is_empty() }
+    }
+
+    /// Remembers what began the work that is now done.
+    pub(super) fn because(&mut self, cause: impl FnOnce() -> String) {
+        if self.story.cause.is_none() {
+            self.story.cause = Some(cause());
+        }
+    }
+
+    /// The Bundle was decided anew.
+    pub(super) fn decide(&mut self, around: Surroundings<'_>, wanted: Option<Arc<Wanted>>) {
+        self.urgent.clear();
+        self.bulk.clear();
+        self.wanted = wanted;
+        let Some(wanted) = self.wanted.clone() else {
+            self.tasks.clear();
+            self.story = Story::default();
+            self.reached = 0;
+            return;
+        };
+        self.story.decided = true;
+        self.story.progress.get_or_insert(around.now + PROGRESS_FIRST);
+        let mut places: BTreeSet<Place> = self.targets.places().chain(self.tasks.places()).cloned().collect();
+        self.reached = 0;
+        for (name, namespace) in around.namespaces.iter() {
+            if wanted.reaches(around.settings, name, namespace) {
+                self.reached += 1;
+                let place = |kind: &ObjectKind| Place { kind: *kind, namespace: name.clone() };
+                places.extend(wanted.payloads.keys().map(place));
+            }
+        }
+        for place in places {
+            self.consider(around, &place, Why::Decided);
+        }
+    }
+
+    /// A namespace came, changed or went.
+    pub(super) fn namespace_changed(
+        &mut self,
+        around: Surroundings<'_>,
+        name: &Arc<str>,
+        before: Option<&Namespace>,
+        verb: &str,
+    ) {
+        let Some(wanted) = self.wanted.clone() else { return };
+        let now = around.namespaces.living(name);
+        let reached = |namespace| wanted.reaches(around.settings, name, namespace);
+        let (was, is) = (before.is_some_and(reached), now.is_some_and(reached));
+        self.reached = self.reached + usize::from(is) - usize::from(was);
+        if now.is_none() {
+            self.heals.forget(name);
+        }
+        for kind in ObjectKind::ALL {
+            let place = Place { kind, namespace: name.clone() };
+            if self.consider(around, &place, Why::Namespace) {
+                self.because(|| format!("namespace {name} {verb}"));
+            }
+        }
+    }
+
+    /// What has to be done at a place now.
+    fn need(&self, around: Surroundings<'_>, place: &Place) -> Option<Need> {
+        let wanted = self.wanted.as_ref()?;
+        // What is in a namespace that is gone or on its way out is left to Kubernetes.
+        let namespace = around.namespaces.living(&place.namespace)?;
+        let reached = wanted.reaches(around.settings, &place.namespace, namespace);
+        let entry = self.targets.get(place);
+        let need = wanted.judge(place.kind, reached, entry.map(|entry| &*entry.look));
+        if need.is_none() && entry.is_some_and(|entry| entry.spoiled) {
+            return Some(Need::Update(Drift::Bytes));
+        }
+        need
+    }
+
+    /// Looks at a place: queues what has to be done, drops what has not; whether there is something to be done.
+    pub(super) fn consider(&mut self, around: Surroundings<'_>, place: &Place, why: Why) -> bool {
+        let need = self.need(around, place);
+        let task = self.tasks.get(place);
+        if matches!(task, Some(Task { state: State::InFlight { .. }, .. })) {
+            // The answer brings it here again.
+            return need.is_some();
+        }
+        match need {
+            None => {
+                self.tasks.set(place, None);
+                self.consider_releases(around, place);
+                return false;
+            }
+            // What takes its place is written first.
+            Some(Need::Release(_)) if self.siblings(place).any(|sibling| self.is_unsettled(around, &sibling)) => {
+                self.tasks.set(place, None);
+                return false;
+            }
+            Some(_) => {}
+        }
+        let urgent = matches!(why, Why::Namespace | Why::Changed);
+        let mut task = task.cloned();
+        let turn = (why == Why::Changed && !matches!(task, Some(Task { state: State::Queued, .. })))
+            .then(|| self.heals.next(place, around.now));
+        if turn.is_some_and(|turn| turn.is_fight) {
+            self.fights.push(place.clone());
+        }
+        match &mut task {
+            None => task = Some(Task::new(urgent)),
+            Some(Task { state: State::Queued, urgent: before, .. }) => *before |= urgent,
+            Some(Task { state: State::Waiting(until) | State::Patient(until), .. }) => match (why, turn) {
+                (Why::Changed, Some(turn)) => *until = turn.at.min(*until),
+                _ => task = task.map(|task| Task { state: State::Queued, urgent: task.urgent | urgent, ..task }),
+            },
+            Some(Task { state: State::InFlight { .. }, .. }) => unreachable!("seen above"),
+        }
+        let mut task = task.expect("there is something to be done");
+        if let Some(turn) = turn.filter(|turn| turn.at > around.now)
+            && matches!(task.state, State::Queued)
+        {
+            task.state = State::Waiting(turn.at);
+        }
+        let queue = if task.urgent { &mut self.urgent } else { &mut self.bulk };
+        if matches!(task.state, State::Queued) {
+            queue.push_back(place.clone());
+        }
+        self.tasks.set(place, Some(task));
+        true
+    }
+
+    /// The same namespace's places of other kinds.
+    fn siblings(&self, place: &Place) -> impl Iterator<Item = Place> + use<> {
+        let Place { kind, namespace } = place.clone();
+        ObjectKind::ALL
+            .into_iter()
+            .filter(move |other| *other != kind)
+            .map(move |kind| Place { kind, namespace: namespace.clone() })
+    }
+
+    /// Whether a place still has to be written.
+    fn is_unsettled(&self, around: Surroundings<'_>, place: &Place) -> bool {
+        self.tasks.get(place).is_some()
+            || matches!(self.need(around, place), Some(Need::Create | Need::Update(_) | Need::Yield(_)))
+    }
+
+    /// What had to wait for this place may be let go now.
+    fn consider_releases(&mut self, around: Surroundings<'_>, place: &Place) {
+        let waiting: Vec<_> = self
+            .siblings(place)
+            .filter(|sibling| self.tasks.get(sibling).is_none())
+            .filter(|sibling| matches!(self.need(around, sibling), Some(Need::Release(_))))
+            .collect();
+        for sibling in waiting {
+            self.consider(around, &sibling, Why::Turn);
+        }
+    }
+
+    /// The metadata of a target are as before, and yet it has a new version: its bytes have to be looked at.
+    pub(super) fn doubt(&mut self, around: Surroundings<'_>, place: &Place) {
+        if self.tasks.get(place).is_some() || self.need(around, place).is_some() {
+            return;
+        }
+        let holds = self.wanted.as_ref().is_some_and(|wanted| wanted.payloads.contains_key(&place.kind));
+        let reached = around.namespaces.living(&place.namespace).is_some();
+        if holds && reached {
+            self.tasks.set(place, Some(Task { ask: Some(Ask::Compare), ..Task::new(true) }));
+            self.urgent.push_back(place.clone());
+        }
+    }
+
+    /// The next order of a class, if there is one.
+    pub(super) fn next(&mut self, around: Surroundings<'_>, urgent: bool) -> Option<Order> {
+        loop {
+            let place = if urgent { self.urgent.pop_front() } else { self.bulk.pop_front() }?;
+            let Some(task) = self.tasks.get(&place) else { continue };
+            if !matches!(task.state, State::Queued) || task.urgent != urgent {
+                continue;
+            }
+            let task = task.clone();
+            if let Some(order) = self.order(around, &place, task) {
+                return Some(order);
+            }
+        }
+    }
+
+    fn order(&mut self, around: Surroundings<'_>, place: &Place, task: Task) -> Option<Order> {
+        let wanted = self.wanted.clone()?;
+        let need = self.need(around, place);
+        let request = match (&need, task.ask) {
+            (Some(_), Some(Ask::Look)) => Request::Look,
+            (None, Some(Ask::Compare)) => Request::Compare,
+            (None, _) => {
+                self.tasks.set(place, None);
+                self.consider_releases(around, place);
+                return None;
+            }
+            (Some(need), _) => {
+                let payload = wanted.payloads.get(&place.kind);
+                match verb::request(need, payload, &wanted, self.targets.get(place), around.replace) {
+                    Ok(request) => request,
+                    Err(owner) => {
+                        let cause = format!(
+                            "failed to patch {} {}/{}: it is controlled by {} {:?} ({}): delete that owner, or give the Bundle another name",
+                            place.kind.as_str(),
+                            place.namespace,
+                            self.name,
+                            owner.kind,
+                            owner.name,
+                            owner.api_version
+                        );
+                        // What has no label is not watched: when its time comes it is looked at anew.
+                        self.targets.forget_unlabelled(place, &self.name);
+                        self.tasks.set(place, Some(task.failed(around.now, Fault::Target, cause)));
+                        return None;
+                    }
+                }
+            }
+        };
+        let state = State::InFlight { under: wanted.clone(), request: request.clone(), gone: None };
+        self.tasks.set(place, Some(Task { state, ask: None, ..task }));
+        Some(Order { bundle: self.name.clone(), place: place.clone(), wanted, request })
+    }
+
+    /// The request that a place needs now, if any.
+    pub(super) fn request(&self, around: Surroundings<'_>, place: &Place) -> Option<Request> {
+        let wanted = self.wanted.as_ref()?;
+        let need = self.need(around, place)?;
+        verb::request(&need, wanted.payloads.get(&place.kind), wanted, self.targets.get(place), around.replace).ok()
+    }
+
+    /// Goes on with a task, unless nothing has to be done any more.
+    pub(super) fn resume(&mut self, around: Surroundings<'_>, place: &Place, task: Task) {
+        self.tasks.set(place, None);
+        if task.ask != Some(Ask::Compare) && self.need(around, place).is_none() {
+            self.consider(around, place, Why::Turn);
+            return;
+        }
+        if matches!(task.state, State::Queued) {
+            let queue = if task.urgent { &mut self.urgent } else { &mut self.bulk };
+            queue.push_back(place.clone());
+        }
+        self.tasks.set(place, Some(task));
+    }
+
+    /// A watch tells that a target is gone as of a version: an answer on its way may be older.
+    pub(super) fn was_gone(&mut self, place: &Place, version: Version) {
+        let mut task = self.tasks.get(place).cloned();
+        if let Some(Task { state: State::InFlight { gone, .. }, .. }) = &mut task {
+            *gone = (*gone).max(Some(version));
+            self.tasks.set(place, task);
+        }
+    }
+
+    /// Whether an order that may change a target is out.
+    pub(super) fn is_being_written(&self, place: &Place) -> bool {
+        matches!(self.tasks.get(place), Some(Task { state: State::InFlight { request, .. }, .. }) if request.is_write())
+    }
+
+    /// Why a target that was written is not as it should be.
+    pub(super) fn not_as_written(&self, place: &Place) -> String {
+        let Place { kind, namespace } = place;
+        format!(
+            "{} {namespace}/{} was written and is not what was written: a mutating webhook or policy changes it on its way: exempt objects that carry the label {}",
+            kind.as_str(),
+            self.name,
+            crate::api::BUNDLE_LABEL
+        )
+    }
+
+    /// Whether this is what is wanted now.
+    pub(super) fn wants(&self, wanted: &Arc<Wanted>) -> bool {
+        self.wanted.as_ref().is_some_and(|now| Arc::ptr_eq(now, wanted))
+    }
+
+    /// An order of this Bundle changed the cluster.
+    pub(super) fn wrote(&mut self) {
+        self.story.written += 1;
+    }
+
+    /// Who takes keys of a target from us.
+    fn rival(&self, place: &Place) -> Option<(String, String)> {
+        let payload = self.wanted.as_ref()?.payloads.get(&place.kind)?;
+        let (manager, key) = self.targets.get(place)?.look.rival(payload.values.keys())?;
+        Some((manager.to_owned(), key.to_owned()))
+    }
+
+    /// What there is to tell now.
+    pub(super) fn tell(&mut self, around: Surroundings<'_>) -> Option<Action> {
+        let now = around.now;
+        if let Some(place) = self.fights.pop() {
+            return Some(Action::Contested { bundle: self.name.clone(), rival: self.rival(&place), place });
+        }
+        if !self.tasks.is_idle() {
+            let due = self.story.progress.filter(|due| *due <= now && self.story.decided)?;
+            self.story.progress = Some(due.max(now) + PROGRESS_EVERY);
+            return Some(Action::Progress { bundle: self.name.clone(), progress: self.progress() });
+        }
+        let Story { decided, written, failures, .. } = self.story;
+        let failing = self.tasks.failures().next().is_some();
+        let told = decided || written > 0 || (self.tasks.failures_changed && (now >= failures || !failing));
+        if self.wanted.is_none() || !told {
+            return None;
+        }
+        self.tasks.failures_changed = false;
+        let cause = std::mem::take(&mut self.story).cause.unwrap_or_else(|| "time passed".to_owned());
+        self.story.failures = now + PROGRESS_EVERY;
+        let outcome = Outcome {
+            namespaces: self.reached,
+            written,
+            rolled_out: decided,
+            failures: self.tasks.failures().map(|(place, cause)| (place.clone(), cause.to_string())).collect(),
+        };
+        Some(Action::Report { bundle: self.name.clone(), outcome, cause })
+    }
+
+    fn progress(&self) -> Progress {
+        let behind: BTreeSet<&Arc<str>> = self.tasks.places().map(|place| &place.namespace).collect();
+        Progress { done: self.reached.saturating_sub(behind.len()), namespaces: self.reached }
+    }
+
+    /// When time alone gives it something to do.
+    pub(super) fn wakes(&self) -> Option<Duration> {
+        let progress = self.story.progress.filter(|_| self.story.decided && !self.tasks.is_idle());
+        let failures = (self.wanted.is_some() && self.tasks.failures_changed && self.tasks.is_idle())
+            .then_some(self.story.failures);
+        [self.tasks.wakes(), progress, failures].into_iter().flatten().min()
+    }
+}

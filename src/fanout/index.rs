@@ -1,0 +1,191 @@
+//! What is there: namespaces whole, targets as slim entries.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use crate::api;
+use crate::bundle::{Look, Namespace, Place};
+
+use super::event::Scope;
+use super::version::Version;
+
+/// A target as a watch or an answer shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observed {
+    /// Its resource version.
+    pub version: Version,
+    /// How it looks.
+    pub look: Look,
+}
+
+impl Observed {
+    /// Reads an object's metadata.
+    #[must_use]
+    pub fn read(metadata: &ObjectMeta) -> Self {
+        Self { version: Version::of(metadata), look: Look::read(metadata) }
+    }
+}
+
+/// A target as it is kept: targets that look alike share their look.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) version: Version,
+    pub(super) look: Arc<Look>,
+    /// The last list that it was seen in, or written during.
+    epoch: u32,
+    /// Whether its bytes are known to differ from what its metadata says.
+    pub(super) spoiled: bool,
+}
+
+/// What an observation changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Learned {
+    /// Nothing: an echo, or older than what is known.
+    Nothing,
+    /// It looks otherwise than before, or was not known.
+    News,
+    /// It has a new version and looks as before: what changed cannot be seen in metadata.
+    Doubt,
+}
+
+/// All looks that are in use.
+#[derive(Default)]
+pub(super) struct Looks {
+    known: HashSet<Arc<Look>>,
+    /// How many there may be before those out of use are let go.
+    limit: usize,
+}
+
+impl Looks {
+    fn share(&mut self, look: Look) -> Arc<Look> {
+        if let Some(known) = self.known.get(&look) {
+            return known.clone();
+        }
+        if self.known.len() >= self.limit {
+            self.known.retain(|look| Arc::strong_count(look) > 1);
+            self.limit = 64.max(2 * self.known.len());
+        }
+        let look = Arc::new(look);
+        self.known.insert(look.clone());
+        look
+    }
+}
+
+/// The namespaces that are there.
+#[derive(Default)]
+pub(super) struct Namespaces {
+    known: BTreeMap<Arc<str>, (Namespace, u32)>,
+    epoch: u32,
+}
+
+impl Namespaces {
+    /// A namespace that is there and not on its way out.
+    pub(super) fn living(&self, name: &str) -> Option<&Namespace> {
+        self.known.get(name).map(|(namespace, _)| namespace).filter(|namespace| !namespace.terminating)
+    }
+
+    /// Takes in what a namespace is now; returns what it was, and its shared name.
+    pub(super) fn put(&mut self, name: &str, now: Namespace) -> (Arc<str>, Option<Namespace>) {
+        let (name, before) = match self.known.get_key_value(name) {
+            Some((name, (before, _))) => (name.clone(), Some(before.clone())),
+            None => (name.into(), None),
+        };
+        self.known.insert(name.clone(), (now, self.epoch));
+        (name, before)
+    }
+
+    pub(super) fn remove(&mut self, name: &str) -> Option<(Arc<str>, Namespace)> {
+        self.known.remove_entry(name).map(|(name, (before, _))| (name, before))
+    }
+
+    /// The shared name of a namespace; one that is not known (yet) has a name of its own.
+    pub(super) fn name(&self, name: &str) -> Arc<str> {
+        self.known.get_key_value(name).map_or_else(|| name.into(), |(name, _)| name.clone())
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Namespace)> {
+        self.known.iter().map(|(name, (namespace, _))| (name, namespace))
+    }
+
+    /// A list begins: what it does not name by its end is gone.
+    pub(super) fn begin(&mut self) {
+        self.epoch = self.epoch.wrapping_add(1);
+    }
+
+    /// The names that the list which ends now lacks.
+    pub(super) fn missing(&self) -> Vec<Arc<str>> {
+        let missing = self.known.iter().filter(|(_, (_, epoch))| *epoch != self.epoch);
+        missing.map(|(name, _)| name.clone()).collect()
+    }
+}
+
+/// The targets of one Bundle.
+#[derive(Default)]
+pub(super) struct Targets(BTreeMap<Place, Entry>);
+
+impl Targets {
+    pub(super) fn get(&self, place: &Place) -> Option<&Entry> {
+        self.0.get(place)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn places(&self) -> impl Iterator<Item = &Place> {
+        self.0.keys()
+    }
+
+    /// Takes in how a target is, unless something newer is known.
+    pub(super) fn learn(&mut self, looks: &mut Looks, place: &Place, observed: Observed, epoch: u32) -> Learned {
+        let Observed { version, look } = observed;
+        if let Some(entry) = self.0.get_mut(place) {
+            entry.epoch = epoch;
+            if entry.version >= version {
+                return Learned::Nothing;
+            }
+            entry.version = version;
+            if *entry.look == look {
+                return Learned::Doubt;
+            }
+            entry.look = looks.share(look);
+            entry.spoiled = false;
+        } else {
+            self.0.insert(place.clone(), Entry { version, look: looks.share(look), epoch, spoiled: false });
+        }
+        Learned::News
+    }
+
+    /// What is now known of a target's bytes, as of a version.
+    pub(super) fn inspected(&mut self, place: &Place, version: Version, spoiled: bool) {
+        if let Some(entry) = self.0.get_mut(place) {
+            entry.version = entry.version.max(version);
+            entry.spoiled = spoiled;
+        }
+    }
+
+    /// A target that is gone as of this version; `false` if that is older than what is known.
+    pub(super) fn lose(&mut self, place: &Place, version: Version) -> bool {
+        let known = self.0.get(place).is_some_and(|entry| entry.version <= version);
+        if known {
+            self.0.remove(place);
+        }
+        known
+    }
+
+    /// Forgets how a target looks if it lacks the Bundle label: no watch tells of it.
+    pub(super) fn forget_unlabelled(&mut self, place: &Place, bundle: &str) {
+        let labelled = |entry: &Entry| entry.look.labels.get(api::BUNDLE_LABEL).is_some_and(|label| label == bundle);
+        if self.0.get(place).is_some_and(|entry| !labelled(entry)) {
+            self.0.remove(place);
+        }
+    }
+
+    /// A list was in progress when a target was written: it is there, whether the list names it or not.
+    pub(super) fn missing(&self, scope: &Scope, epoch: u32) -> Vec<Place> {
+        let missing = self.0.iter().filter(|(place, entry)| entry.epoch != epoch && scope.covers(place));
+        missing.map(|(place, _)| place.clone()).collect()
+    }
+}

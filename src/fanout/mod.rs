@@ -1,0 +1,31 @@
+//! The fan-out: which object is written when. One owner of everything known about targets, and a pure step.
+//!
+//! ```text
+//! Event --> step --> Index   what is there: a slim entry for each target, learned from watches and from our own answers
+//!             |  --> Fleet   what is to be done, for each Bundle: single events before the bulk of a rollout
+//!             |  --> Pace    how much may be in flight, for the whole process
+//!             '----> Actions: orders to send, outcomes to report
+//! ```
+//!
+//! A queue holds places, never content: what is written is decided when an order is given, so the latest content wins. A
+//! target has one order in flight at most. Time is the monotonic time since the start of the process.
+
+mod action;
+mod answer;
+mod engine;
+mod event;
+mod fleet;
+mod heal;
+mod index;
+mod pace;
+mod task;
+mod verb;
+mod version;
+
+pub use action::{Action, Order, Own, Request};
+pub use engine::Engine;
+pub use event::{Answer, Event, Phase, Scope, Sighting};
+pub use fleet::PROGRESS_EVERY;
+pub use index::Observed;
+pub use pace::Limits;
+pub use version::Version;

@@ -1,0 +1,204 @@
+//! The targets of one Bundle that something has to be done about.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::bundle::{Place, Wanted};
+
+use super::action::Request;
+use super::version::Version;
+
+/// The wait after a first failure; it doubles up to [`RETRY_MAX`] and never ends.
+const RETRY: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_mins(1);
+
+/// The wait where nothing helps but a change of the object, which is then heard of.
+const RETRY_FIXED: Duration = Duration::from_mins(10);
+
+/// How many failures in a row that may be the cluster's, not the target's, are not spoken of yet.
+const PATIENCE: u32 = 4;
+
+/// What is to be done about one target.
+#[derive(Clone, Debug)]
+pub(super) struct Task {
+    pub(super) state: State,
+    /// Whether it goes before the bulk of a rollout.
+    pub(super) urgent: bool,
+    /// What has to be asked before anything is written.
+    pub(super) ask: Option<Ask>,
+    /// Failures in a row.
+    pub(super) attempts: u32,
+    /// Why it fails, in words.
+    pub(super) failure: Option<Arc<str>>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum State {
+    /// It waits for its turn.
+    Queued,
+    /// An order is out.
+    InFlight {
+        /// What it is to hold by this order.
+        under: Arc<Wanted>,
+        /// What was asked for.
+        request: Request,
+        /// A watch has told meanwhile that it was gone, as of this version.
+        gone: Option<Version>,
+    },
+    /// It is looked at again at this time.
+    Waiting(Duration),
+    /// As [`State::Waiting`]; what failed is likely to be over by then, and its Bundle is not done before.
+    Patient(Duration),
+}
+
+/// What has to be asked first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ask {
+    /// What the object looks like.
+    Look,
+    /// Whether its bytes are as they should be.
+    Compare,
+}
+
+/// How a try failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// The target's own.
+    Target,
+    /// The target's own, and nothing helps but a change of it.
+    Fixed,
+    /// Perhaps only the cluster's, for the moment.
+    Passing,
+}
+
+impl Task {
+    pub(super) fn new(urgent: bool) -> Self {
+        Self { state: State::Queued, urgent, ask: None, attempts: 0, failure: None }
+    }
+
+    /// Whether its Bundle is not done before it is.
+    fn is_open(&self) -> bool {
+        !matches!(self.state, State::Waiting(_))
+    }
+
+    fn wakes(&self) -> Option<Duration> {
+        match self.state {
+            State::Waiting(at) | State::Patient(at) => Some(at),
+            State::Queued | State::InFlight { .. } => None,
+        }
+    }
+
+    /// It takes one more request, and not very many more: the object may be changing all the time.
+    pub(super) fn again(mut self, now: Duration, ask: Option<Ask>) -> Self {
+        if self.attempts >= PATIENCE {
+            return self.failed(now, Fault::Target, "it changes faster than it can be written".to_owned());
+        }
+        self.attempts += 1;
+        self.ask = ask;
+        self
+    }
+
+    /// Its namespace is on its way out: it is looked at again only in case that is not so.
+    pub(super) fn put_off(mut self, now: Duration) -> Self {
+        self.attempts = self.attempts.saturating_add(1);
+        self.state = State::Waiting(now + RETRY_MAX);
+        self
+    }
+
+    /// It failed: soon again, and then less and less often, but for ever.
+    pub(super) fn failed(mut self, now: Duration, fault: Fault, cause: String) -> Self {
+        let wait = match fault {
+            Fault::Fixed => RETRY_FIXED,
+            Fault::Target | Fault::Passing => RETRY.saturating_mul(1 << self.attempts.min(10)).min(RETRY_MAX),
+        };
+        self.attempts = self.attempts.saturating_add(1);
+        self.ask = None;
+        if fault == Fault::Passing && self.attempts < PATIENCE {
+            self.state = State::Patient(now + wait);
+        } else {
+            self.failure = Some(cause.into());
+            self.state = State::Waiting(now + wait);
+        }
+        self
+    }
+}
+
+/// All tasks of a Bundle.
+#[derive(Default)]
+pub(super) struct Tasks {
+    all: BTreeMap<Place, Task>,
+    timers: BTreeSet<(Duration, Place)>,
+    /// How many tasks its Bundle has to wait for.
+    open: usize,
+    /// Whether a target began or ceased to fail, or fails otherwise, since this was last asked.
+    pub(super) failures_changed: bool,
+}
+
+impl Tasks {
+    pub(super) fn get(&self, place: &Place) -> Option<&Task> {
+        self.all.get(place)
+    }
+
+    /// Puts a task, in place of the one before, or takes it out.
+    pub(super) fn set(&mut self, place: &Place, task: Option<Task>) {
+        let failure = |task: Option<&Task>| task.and_then(|task| task.failure.clone());
+        let old = match &task {
+            Some(task) => {
+                self.open += usize::from(task.is_open());
+                self.timers.extend(task.wakes().map(|at| (at, place.clone())));
+                self.all.insert(place.clone(), task.clone())
+            }
+            None => self.all.remove(place),
+        };
+        if let Some(old) = &old {
+            self.open -= usize::from(old.is_open());
+            if let Some(at) = old.wakes().filter(|at| task.as_ref().and_then(Task::wakes) != Some(*at)) {
+                self.timers.remove(&(at, place.clone()));
+            }
+        }
+        self.failures_changed |= failure(old.as_ref()) != failure(task.as_ref());
+    }
+
+    /// Takes out every task that is not in flight.
+    pub(super) fn clear(&mut self) {
+        let idle: Vec<_> = self
+            .all
+            .iter()
+            .filter(|(_, task)| !matches!(task.state, State::InFlight { .. }))
+            .map(|(place, _)| place.clone())
+            .collect();
+        for place in idle {
+            self.set(&place, None);
+        }
+    }
+
+    /// Whether nothing can be done now.
+    pub(super) fn is_idle(&self) -> bool {
+        self.open == 0
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// The places of all tasks.
+    pub(super) fn places(&self) -> impl Iterator<Item = &Place> {
+        self.all.keys()
+    }
+
+    /// The next time at which a task is to be looked at again.
+    pub(super) fn wakes(&self) -> Option<Duration> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// A task whose time has come.
+    pub(super) fn due(&self, now: Duration) -> Option<Place> {
+        self.timers.first().filter(|(at, _)| *at <= now).map(|(_, place)| place.clone())
+    }
+
+    /// What fails, sorted by place, with its cause.
+    pub(super) fn failures(&self) -> impl Iterator<Item = (&Place, &Arc<str>)> {
+        self.all.iter().filter_map(|(place, task)| Some((place, task.failure.as_ref()?)))
+    }
+}
