@@ -52,14 +52,14 @@ const SMALL: usize = 20_000;
 /// The parts of a run, in their order.
 const PARTS: [&str; 5] = ["update", "namespace", "burst", "memory", "many"];
 
-/// The part that runs only when it is asked for: it is in `update`, too.
-const RAW: &str = "raw";
+/// Parts that run only when they are asked for: the raw writer without the product.
+const EXTRA: [&str; 2] = ["raw", "concurrency"];
 
 const USAGE: &str = "\
 usage: fanout-bench [--in-flight N] [--keep SUFFIX] [PART]... [-- CONTROLLER-FLAG...]
 
 PART: update, namespace, burst, memory (and restart), many (10,000 namespaces); default: all of these.
-      raw: only the raw writer, without the product.
+      Only when asked for, and without the product: raw (the raw writer), concurrency (with 4 to 32 in flight).
 --in-flight: concurrent requests of the raw writer (32, as the controller's own default).
 --keep: keep the results below benches/results under a name that ends so; a whole run is always kept.";
 
@@ -93,7 +93,7 @@ fn arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments> {
             "--in-flight" => arguments.in_flight = words.next().context("--in-flight: a number is missing")?.parse()?,
             "--keep" => arguments.keep = Some(words.next().context("--keep: a suffix is missing")?),
             "--" => arguments.controller.extend(words.by_ref()),
-            part if part == RAW || PARTS.contains(&part) => arguments.parts.push(word),
+            part if EXTRA.contains(&part) || PARTS.contains(&part) => arguments.parts.push(word),
             _ => bail!("{word}: there is no such part"),
         }
     }
@@ -103,13 +103,16 @@ fn arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments> {
 async fn run(arguments: &Arguments) -> Result<()> {
     let Arguments { in_flight, keep, parts, controller } = arguments;
     let args: Vec<_> = controller.iter().map(String::as_str).collect();
-    let wanted = |part: &str| parts.iter().any(|asked| asked == part) || (parts.is_empty() && part != RAW);
+    let wanted = |part: &str| parts.iter().any(|asked| asked == part) || (parts.is_empty() && PARTS.contains(&part));
     let mut report = Report { in_flight: *in_flight, ..Report::default() };
-    if [RAW, "update", "namespace", "burst", "memory"].into_iter().any(wanted) {
+    if ["raw", "concurrency", "update", "namespace", "burst", "memory"].into_iter().any(wanted) {
         let stage = Stage::with_namespaces(SOME).await?;
         report.describe(&stage).await?;
-        if wanted(RAW) {
+        if wanted("raw") {
             update::raw_only(&stage, &mut report).await?;
+        }
+        if wanted("concurrency") {
+            update::concurrency(&stage, &mut report).await?;
         }
         if ["update", "namespace", "burst", "memory"].into_iter().any(wanted) {
             let mut ground = Ground::begin(&stage, "large", LARGE, &args).await?;

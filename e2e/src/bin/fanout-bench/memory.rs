@@ -31,7 +31,7 @@ pub(crate) async fn memory<'a>(mut ground: Ground<'a>, report: &mut Report) -> R
 
     let mut restarts = Vec::new();
     for _ in 0..ROUNDS {
-        let mut ready = Duration::ZERO;
+        let ready;
         let mark = stage.control_plane.audit().mark().await?;
         (ground, ready) = ground.restart().await?;
         let costs = ground.costs(async |_| Ok(ready)).await?;

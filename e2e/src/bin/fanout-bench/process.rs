@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-/// The kernel's unit of CPU time in proc(5): USER_HZ is 100 on every Linux that Rust runs on.
+/// The kernel's unit of CPU time in proc(5): `USER_HZ` is 100 on every Linux that Rust runs on.
 const TICK: Duration = Duration::from_millis(10);
 
 /// Who uses less CPU than this for [`QUIET_FOR`] has nothing to do but to wait and to look after itself.
@@ -19,7 +19,7 @@ const QUIET_CONTROLLER: Duration = Duration::from_millis(20);
 const QUIET_FOR: Duration = Duration::from_secs(1);
 
 /// How long it may take to get quiet.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_mins(10);
 
 /// Time, and the CPU time of everybody involved.
 #[derive(Clone, Copy, Debug)]
@@ -123,6 +123,13 @@ fn cpu_time(pid: u32) -> Result<Duration> {
     Ok(TICK * u32::try_from(user + system)?)
 }
 
+/// The memory that this program has in use now (resident set), in bytes.
+pub(crate) fn own_rss() -> Result<u64> {
+    let status = fs::read_to_string("/proc/self/status").context("this benchmark needs Linux")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
+    Ok(line.context("a program has memory")?.parse::<u64>()? * 1024)
+}
+
 /// As much of `/proc/<pid>/stat` as is of use here.
 struct Stat {
     name: String,
@@ -150,6 +157,7 @@ fn descendant(name: &str) -> Result<u32> {
 }
 
 fn is_ours(pid: u32) -> bool {
-    let parents = std::iter::successors(Some(pid), |pid| stat(*pid).ok().map(|stat| stat.parent).filter(|pid| *pid > 1));
+    let parents =
+        std::iter::successors(Some(pid), |pid| stat(*pid).ok().map(|stat| stat.parent).filter(|pid| *pid > 1));
     parents.skip(1).any(|parent| parent == process::id())
 }

@@ -58,28 +58,23 @@ const fn protobuf(name: &'static str, effect: Effect, method: Method) -> Verb {
 pub(crate) static POST_JSON: Verb = json("POST JSON", Effect::Create, Method::POST, JSON);
 static POST_PROTOBUF: Verb = protobuf("POST protobuf", Effect::Create, Method::POST);
 static PUT_JSON: Verb = json("PUT JSON", Effect::Replace, Method::PUT, JSON);
-static PUT_PROTOBUF: Verb = protobuf("PUT protobuf", Effect::Replace, Method::PUT);
-static STRATEGIC_MERGE: Verb =
+pub(crate) static PUT_PROTOBUF: Verb = protobuf("PUT protobuf", Effect::Replace, Method::PUT);
+pub(crate) static STRATEGIC_MERGE: Verb =
     json("strategic merge patch", Effect::Patch, Method::PATCH, "application/strategic-merge-patch+json");
 static JSON_MERGE: Verb = json("JSON merge patch", Effect::Patch, Method::PATCH, "application/merge-patch+json");
 pub(crate) static APPLY: Verb = Verb {
+    name: "server-side apply",
+    effect: Effect::Apply,
+    method: Method::PATCH,
+    encoding: Encoding::Json,
+    content_type: "application/apply-patch+yaml",
     query: "&fieldValidation=Ignore&force=true",
-    ..json("server-side apply", Effect::Apply, Method::PATCH, "application/apply-patch+yaml")
 };
 pub(crate) static DELETE: Verb = json("DELETE", Effect::Delete, Method::DELETE, JSON);
 
 /// Every verb, so that each finds objects that it can do something with.
-pub(crate) static ROUND: [&Verb; 9] = [
-    &POST_JSON,
-    &DELETE,
-    &POST_PROTOBUF,
-    &PUT_JSON,
-    &PUT_PROTOBUF,
-    &STRATEGIC_MERGE,
-    &JSON_MERGE,
-    &APPLY,
-    &DELETE,
-];
+pub(crate) static ROUND: [&Verb; 9] =
+    [&POST_JSON, &DELETE, &POST_PROTOBUF, &PUT_JSON, &PUT_PROTOBUF, &STRATEGIC_MERGE, &JSON_MERGE, &APPLY, &DELETE];
 
 impl Verb {
     /// Whether it changes objects that are there.

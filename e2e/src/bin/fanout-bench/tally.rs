@@ -10,16 +10,17 @@ use futures::{StreamExt as _, stream::BoxStream};
 use k8s_openapi::{api::core::v1::ConfigMap, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::{
     Api, Client,
+    core::PartialObjectMeta,
     runtime::{
         WatchStreamExt as _,
-        watcher::{self, Event, metadata_watcher},
+        watcher::{self, Event, watcher},
     },
 };
 use rootcast::api::{BUNDLE_LABEL, HASH_ANNOTATION};
 use tokio::{sync::watch, task::AbortHandle};
 
 /// How long anything may take to come about.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_mins(5);
 
 /// Counts the targets of one Bundle; dropping it ends the watch.
 pub(crate) struct Tally {
@@ -52,7 +53,7 @@ impl Tally {
     pub(crate) fn start(client: Client, bundle: &str, label: &'static str) -> Self {
         let selector = format!("{BUNDLE_LABEL}={bundle}");
         let config = watcher::Config::default().labels(&selector);
-        let events = metadata_watcher(Api::<ConfigMap>::all(client), config).default_backoff();
+        let events = watcher(Api::<PartialObjectMeta<ConfigMap>>::all(client), config).default_backoff();
         let events = events.filter_map(async |event| event.ok().map(convert)).boxed();
         let (sender, board) = watch::channel(Board::default());
         let task = tokio::spawn(count(events, sender, label)).abort_handle();
@@ -121,7 +122,7 @@ enum News {
     Anew,
 }
 
-fn convert(event: Event<kube::core::PartialObjectMeta<ConfigMap>>) -> Option<News> {
+fn convert(event: Event<PartialObjectMeta<ConfigMap>>) -> Option<News> {
     match event {
         Event::Apply(object) | Event::InitApply(object) => Some(News::There(Box::new(object.metadata))),
         Event::Delete(object) => Some(News::Gone(object.metadata.namespace.unwrap_or_default())),

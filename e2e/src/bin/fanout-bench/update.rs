@@ -5,15 +5,18 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result};
 
 use crate::{
-    ROUNDS,
+    LARGE, ROUNDS,
     ground::Ground,
     material::Material,
-    numbers::{median_by, ratio, seconds},
-    process::Used,
+    numbers::{mebibytes, median_by, ratio, seconds},
+    process::{Used, own_rss},
     raw::{self, Effect, Raw, Verb},
     report::{RawRow, Report, Row, cost},
     stage::Stage,
 };
+
+/// Concurrent requests to compare.
+const LEVELS: [usize; 4] = [4, 8, 16, 32];
 
 /// At most this many times the fastest raw writer of JSON.
 const GOAL: f64 = 1.15;
@@ -55,12 +58,14 @@ impl<'a> Raws<'a> {
     /// The medians so far.
     pub(crate) fn rows(&self, stage: &Stage) -> Vec<RawRow> {
         // What comes last has its place there.
-        let verbs = raw::ROUND.iter().enumerate().filter(|(place, verb)| {
-            !raw::ROUND[place + 1..].iter().any(|later| later.name == verb.name)
-        });
+        let verbs = raw::ROUND
+            .iter()
+            .enumerate()
+            .filter(|(place, verb)| !raw::ROUND[place + 1..].iter().any(|later| later.name == verb.name));
         let row = |verb: &'static Verb| {
             let samples = self.samples.get(verb.name)?.clone();
-            Some(RawRow { verb, used: median_by(samples, |used| used.time), count: stage.namespaces.len() })
+            let used = median_by(samples, |used| used.time);
+            Some(RawRow { verb, in_flight: self.in_flight, used, count: stage.namespaces.len() })
         };
         verbs.filter_map(|(_, verb)| row(verb)).collect()
     }
@@ -68,7 +73,7 @@ impl<'a> Raws<'a> {
 
 /// The raw writer without the product.
 pub(crate) async fn raw_only(stage: &Stage, report: &mut Report) -> Result<()> {
-    let mut raws = Raws::begin(stage, crate::LARGE, report.in_flight).await?;
+    let mut raws = Raws::begin(stage, LARGE, report.in_flight).await?;
     for _ in 0..ROUNDS {
         raws.round(stage).await?;
     }
@@ -76,10 +81,37 @@ pub(crate) async fn raw_only(stage: &Stage, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
+/// The raw writer with more and more requests in flight.
+pub(crate) async fn concurrency(stage: &Stage, report: &mut Report) -> Result<()> {
+    let mut raw = Raw::new(stage.client.clone(), stage.processes, &stage.owner, "raw", &stage.namespaces);
+    let material = Material::of(LARGE)?;
+    raw.write(&raw::POST_JSON, &material.content(0)?, LEVELS[0]).await?;
+    let mut samples = BTreeMap::<_, Vec<_>>::new();
+    let mut number = 0;
+    for _ in 0..ROUNDS {
+        for in_flight in LEVELS {
+            for (place, verb) in [&raw::PUT_PROTOBUF, &raw::STRATEGIC_MERGE].into_iter().enumerate() {
+                number += 1;
+                let used = raw.write(verb, &material.content(number)?, in_flight).await?;
+                let memory = mebibytes(own_rss()?);
+                eprintln!("{} {in_flight}: {:.2} s, writer {memory:.1} MiB", verb.name, seconds(used.time));
+                samples.entry((place, in_flight)).or_default().push((verb, used));
+                stage.quiet().await?;
+            }
+        }
+    }
+    let row = |((_, in_flight), samples): (_, Vec<(&'static Verb, Used)>)| {
+        let (verb, used) = median_by(samples, |(_, used)| used.time);
+        RawRow { verb, in_flight, used, count: stage.namespaces.len() }
+    };
+    report.raw.extend(samples.into_iter().map(row));
+    Ok(())
+}
+
 /// Both in turn.
 pub(crate) async fn update(ground: &mut Ground<'_>, report: &mut Report) -> Result<()> {
     let stage = ground.stage;
-    let mut raws = Raws::begin(stage, crate::LARGE, report.in_flight).await?;
+    let mut raws = Raws::begin(stage, LARGE, report.in_flight).await?;
     let mut rollouts = Vec::new();
     for _ in 0..ROUNDS {
         raws.round(stage).await?;
