@@ -46,7 +46,7 @@ pub(crate) async fn burst(ground: &mut Ground<'_>, report: &mut Report) -> Resul
             seconds(costs.used.time)
         ),
         met: writes <= bound,
-        cost: cost(&costs.used, targets, "target"),
+        cost: cost(&costs.used, writes, "write"),
         requests: costs.requests.to_string(),
     });
     Ok(())

@@ -45,6 +45,11 @@ impl<'a> Ground<'a> {
         self.processes.quiet().await
     }
 
+    /// CPU time of the controller since it started.
+    pub(crate) fn cpu_since_start(&self) -> Result<Duration> {
+        Ok(self.processes.usage()?.cpu.controller)
+    }
+
     /// Does something that returns how long it took, and waits until all is quiet.
     pub(crate) async fn costs(&mut self, work: impl AsyncFnOnce(&mut Self) -> Result<Duration>) -> Result<Costs> {
         let mark = self.stage.control_plane.audit().mark().await?;

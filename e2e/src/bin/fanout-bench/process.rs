@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_mins(10);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Usage {
     at: Instant,
-    cpu: Cpu,
+    pub(crate) cpu: Cpu,
 }
 
 /// CPU time.

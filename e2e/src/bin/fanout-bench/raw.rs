@@ -3,11 +3,12 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use http::Method;
-use kube::Client;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::{Api, Client, ResourceExt as _};
 use rootcast::api::{FIELD_MANAGER, HASH_ANNOTATION};
 
 use crate::{
@@ -123,6 +124,19 @@ impl<'a> Raw<'a> {
             self.versions[number] = version;
         }
         Ok(used)
+    }
+
+    /// Looks whether the server has understood what was written last.
+    pub(crate) async fn verify(&self, content: &Content) -> Result<()> {
+        let namespace = self.namespaces.last().context("there are namespaces")?;
+        let object = Api::<ConfigMap>::namespaced(self.client.clone(), namespace).get(&self.name).await?;
+        let data = object.data.iter().flatten().map(|(key, value)| (key.as_str(), value.as_str()));
+        let owners = object.metadata.owner_references.iter().flatten();
+        ensure!(data.eq([(KEY, content.pem.as_str())]), "{} does not hold what was written", self.name);
+        ensure!(object.annotations().get(HASH_ANNOTATION) == Some(&content.hash), "{} has no hash", self.name);
+        ensure!(object.labels().get(LABEL.0).is_some_and(|value| value == LABEL.1), "{} has no label", self.name);
+        ensure!(owners.map(|owner| &owner.uid).eq([&self.owner.uid]), "{} has no owner", self.name);
+        Ok(())
     }
 
     /// Writes `content` to the object in one namespace; how long that took.

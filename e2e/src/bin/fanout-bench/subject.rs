@@ -38,9 +38,9 @@ impl<'a> Subject<'a> {
         let material = Material::of(bytes)?;
         let content = material.content(0)?;
         let tally = Tally::start(client.clone(), name, LABEL.0);
-        story::apply(&client, &story::source("ConfigMap", name, &[], &[(KEY, &content.pem)])).await?;
+        story::apply(&client, &story::source("ConfigMap", &source(name), &[], &[(KEY, &content.pem)])).await?;
         let spec = json!({
-            "sources": [{"configMap": {"name": name, "key": KEY}}],
+            "sources": [{"configMap": {"name": source(name), "key": KEY}}],
             "target": {
                 "configMap": {"key": KEY, "metadata": {"labels": {LABEL.0: LABEL.1}}},
                 "namespaceSelector": {"matchLabels": {SELECTOR: ""}},
@@ -55,7 +55,8 @@ impl<'a> Subject<'a> {
         self.number += 1;
         self.content = self.material.content(self.number)?;
         let body = json!({"data": {KEY: self.content.pem}}).to_string();
-        let uri = format!("/api/v1/namespaces/{TRUST_NAMESPACE}/configmaps/{}?fieldValidation=Ignore", self.name);
+        let source = source(self.name);
+        let uri = format!("/api/v1/namespaces/{TRUST_NAMESPACE}/configmaps/{source}?fieldValidation=Ignore");
         let began = Instant::now();
         let patch = "application/strategic-merge-patch+json";
         wire::send(&self.stage.client, Method::PATCH, &uri, patch, None, body.into())
@@ -70,4 +71,9 @@ impl<'a> Subject<'a> {
         let hash = &self.content.hash;
         self.tally.until(&format!("{wanted} targets of {}", self.name), |board| board.holding(hash) >= wanted).await
     }
+}
+
+/// The name of a Bundle's source.
+fn source(bundle: &str) -> String {
+    format!("{bundle}-source")
 }

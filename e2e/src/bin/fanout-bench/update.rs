@@ -49,6 +49,9 @@ impl<'a> Raws<'a> {
             let content = self.material.content(self.number)?;
             let raw = if verb.effect == Effect::Apply { &mut self.applied } else { &mut self.plain };
             let used = raw.write(verb, &content, self.in_flight).await?;
+            if verb.effect != Effect::Delete {
+                raw.verify(&content).await?;
+            }
             self.samples.entry(verb.name).or_default().push(used);
             stage.quiet().await?;
         }
