@@ -38,7 +38,7 @@ pub(crate) async fn burst(ground: &mut Ground<'_>, report: &mut Report) -> Resul
     let writes = costs.requests.target_writes;
     // Writes that were in flight at a change could not be called back.
     let bound = targets + finished + CHANGES * in_flight;
-    report.rows.push(Row {
+    report.add(Row {
         measure: "20 source changes within 2 s during a rollout",
         goal: "writes at most targets + those already finished at each change; last content everywhere",
         measured: format!(

@@ -49,7 +49,7 @@ pub(crate) async fn namespaces(ground: &mut Ground<'_>, report: &mut Report) -> 
     let factor = ratio(wait, create);
     let ours = millis_each(costs.used.cpu.controller, COUNT);
     let (writes, reads) = (costs.requests.target_writes, costs.requests.target_reads);
-    report.rows.push(Row {
+    report.add(Row {
         measure: "namespace created -> its target is there",
         goal: "median at most 2 x one raw create; 1 write, 0 reads of targets, under 5 ms of our CPU",
         measured: format!(

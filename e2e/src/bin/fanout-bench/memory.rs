@@ -44,7 +44,7 @@ pub(crate) async fn memory<'a>(mut ground: Ground<'a>, report: &mut Report) -> R
     }
     let writes = restarts.iter().map(|costs| costs.requests.writes()).max().unwrap_or_default();
     let restart = median_by(restarts, |costs| costs.used.time);
-    report.rows.push(Row {
+    report.add(Row {
         measure: "restart, 3,000 targets in sync",
         goal: "0 writes; ready in 2 s",
         measured: format!("{writes} writes; ready in {:.2} s", seconds(restart.used.time)),
@@ -71,7 +71,7 @@ pub(crate) async fn memory<'a>(mut ground: Ground<'a>, report: &mut Report) -> R
         .await?;
     let [before, start, after, peak] =
         [before, start, ground.controller.rss()?, ground.controller.peak_rss()?].map(mebibytes);
-    report.rows.push(Row {
+    report.add(Row {
         measure: "RSS, 1,000 namespaces x 3 Bundles, idle / peak of a rollout",
         goal: "16 / 24 MiB",
         measured: format!(

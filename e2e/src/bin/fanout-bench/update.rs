@@ -138,7 +138,7 @@ pub(crate) async fn update(ground: &mut Ground<'_>, report: &mut Report) -> Resu
         any.verb.name,
         seconds(any.used.time),
     );
-    report.rows.push(Row {
+    report.add(Row {
         measure: "source change -> last of 1,000 targets updated",
         goal: "at most 1.15 x the fastest JSON raw writer (below 1.0 with protobuf)",
         measured,
