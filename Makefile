@@ -1,10 +1,11 @@
 # Everything that a developer or CI runs. Needs Rust and Go; nothing else.
 
 .DEFAULT_GOAL := help
-.PHONY: help control-plane build test demo check bench crds
+.PHONY: help control-plane build test demo check bench bench-encoders crds
 
 CRD := crds/trust.cert-manager.io_bundles.yaml
 ONCE ?=
+PARTS ?=
 
 help: ## Show this list.
 	@awk -F ': ## ' '/^[a-z-]+: ## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,7 +32,11 @@ check: ## Check format, lints, documentation and generated files, as CI does.
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps --document-private-items
 	@cargo run --locked --quiet --bin rootcast -- crds | diff -u $(CRD) - || { echo '$(CRD) is not what the types say: run `make crds`' >&2; exit 1; }
 
-bench: ## Measure the encoders beside those that trust-manager uses.
+bench: ## Measure the fan-out on a real API server (15 minutes); PARTS=update: only a part of it.
+bench: control-plane build
+	@cargo run --release --locked --quiet --package rootcast-e2e --bin fanout-bench -- $(PARTS)
+
+bench-encoders: ## Measure the encoders beside those that trust-manager uses.
 	cargo bench --locked --package rootcast
 
 crds: ## Write the CRD anew from the Rust types.

@@ -1,0 +1,144 @@
+//! `make bench`: how fast and how thrifty the fan-out is, on a real API server, beside a raw writer without any logic.
+//!
+//! ```text
+//! Stage (a control plane, many namespaces) ──▶ Ground (the product, a Bundle) ──▶ update, create, burst, memory, many
+//!                                         └──▶ Raw (every verb, no logic)                  └──▶ Report
+//! ```
+//!
+//! All programs share the cores of one machine, so times depend on it; what counts is the ratio of two times of one run.
+
+mod burst;
+mod create;
+mod ground;
+mod many;
+mod material;
+mod memory;
+mod numbers;
+mod object;
+mod process;
+mod protobuf;
+mod raw;
+mod report;
+mod requests;
+mod stage;
+mod subject;
+mod tally;
+mod update;
+mod wire;
+
+use std::{env, process::ExitCode};
+
+use anyhow::{Context as _, Result, bail};
+
+use ground::Ground;
+use report::Report;
+use stage::Stage;
+
+/// How often what varies is measured; medians are reported.
+const ROUNDS: usize = 3;
+
+/// Namespaces, but where there are [`MANY`].
+const SOME: usize = 1_000;
+
+/// Many namespaces.
+const MANY: usize = 10_000;
+
+/// Bytes of a Bundle: somewhat more than Mozilla's roots.
+const LARGE: usize = 220_000;
+
+/// Bytes of a Bundle of a few roots.
+const SMALL: usize = 20_000;
+
+/// The parts of a run, in their order.
+const PARTS: [&str; 5] = ["update", "namespace", "burst", "memory", "many"];
+
+/// Parts that run only when they are asked for: the raw writer without the product.
+const EXTRA: [&str; 2] = ["raw", "concurrency"];
+
+const USAGE: &str = "\
+usage: fanout-bench [--in-flight N] [--keep SUFFIX] [PART]... [-- CONTROLLER-FLAG...]
+
+PART: update, namespace, burst, memory (and restart), many (10,000 namespaces); default: all of these.
+      Only when asked for, and without the product: raw (the raw writer), concurrency (with 4 to 32 in flight).
+--in-flight: concurrent requests of the raw writer (32, as the controller's own default).
+--keep: keep the results below benches/results under a name that ends so; a whole run is always kept.";
+
+/// What is asked for.
+struct Arguments {
+    in_flight: usize,
+    keep: Option<String>,
+    parts: Vec<String>,
+    controller: Vec<String>,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = match arguments(env::args().skip(1)) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            eprintln!("{error:#}\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    if let Err(error) = run(&arguments).await {
+        panic!("the benchmark broke off: {error:#}");
+    }
+    ExitCode::SUCCESS
+}
+
+fn arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments> {
+    let mut arguments = Arguments { in_flight: 32, keep: None, parts: Vec::new(), controller: Vec::new() };
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--in-flight" => arguments.in_flight = words.next().context("--in-flight: a number is missing")?.parse()?,
+            "--keep" => arguments.keep = Some(words.next().context("--keep: a suffix is missing")?),
+            "--" => arguments.controller.extend(words.by_ref()),
+            part if EXTRA.contains(&part) || PARTS.contains(&part) => arguments.parts.push(word),
+            _ => bail!("{word}: there is no such part"),
+        }
+    }
+    Ok(arguments)
+}
+
+async fn run(arguments: &Arguments) -> Result<()> {
+    let Arguments { in_flight, keep, parts, controller } = arguments;
+    let args: Vec<_> = controller.iter().map(String::as_str).collect();
+    let wanted = |part: &str| parts.iter().any(|asked| asked == part) || (parts.is_empty() && PARTS.contains(&part));
+    let mut report = Report { in_flight: *in_flight, ..Report::default() };
+    if ["raw", "concurrency", "update", "namespace", "burst", "memory"].into_iter().any(wanted) {
+        let stage = Stage::with_namespaces(SOME).await?;
+        report.describe(&stage).await?;
+        if wanted("raw") {
+            update::raw_only(&stage, &mut report).await?;
+        }
+        if wanted("concurrency") {
+            update::concurrency(&stage, &mut report).await?;
+        }
+        if ["update", "namespace", "burst", "memory"].into_iter().any(wanted) {
+            let mut ground = Ground::begin(&stage, "large", LARGE, &args).await?;
+            if wanted("update") {
+                update::update(&mut ground, &mut report).await?;
+            }
+            if wanted("namespace") {
+                create::namespaces(&mut ground, &mut report).await?;
+            }
+            if wanted("burst") {
+                burst::burst(&mut ground, &mut report).await?;
+            }
+            if wanted("memory") {
+                ground = memory::memory(ground, &mut report).await?;
+            }
+            ground.end().await?;
+        }
+    }
+    if wanted("many") {
+        many::many(&args, &mut report).await?;
+    }
+    report.circumstances.push(format!("load average at the end: {}", report::load()));
+    println!("{}", report.render());
+    if keep.is_some() || parts.is_empty() {
+        let suffix = keep.as_ref().map_or(String::new(), |suffix| format!("-{suffix}"));
+        println!("kept as {}", report.keep(&suffix)?.display());
+    }
+    Ok(())
+}
