@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Result, ensure};
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
     Api, Client, ResourceExt as _,
     api::{DeleteParams, ListParams},
@@ -33,9 +33,6 @@ const WATCHED: &str = "fence";
 /// The ConfigMap and the Secret that it reads.
 const SOURCE: &str = "fence-source";
 
-/// A Bundle whose targets are deleted.
-const HEALED: &str = "fence-targets";
-
 /// A namespace that is always reached.
 const INSIDE: &str = "fence";
 
@@ -48,13 +45,7 @@ impl<'a> Fence<'a> {
         let fence = Self { control_plane, secret_targets, begun: AtomicUsize::new(0), over: Mutex::new(0) };
         control_plane.namespace(INSIDE, &[("fence", "")]).await?;
         fence.change(&control_plane.client(), 0).await?;
-        let secret = if secret_targets { "secret: {key: k}," } else { "" };
-        let spec = format!(
-            "{{sources: [{{inLine: {}}}],
-               target: {{configMap: {{key: k}}, {secret} namespaceSelector: {{matchLabels: {{fence: ''}}}}}}}}",
-            json!(certificate("ec"))
-        );
-        story::apply(&control_plane.client(), &bundle(HEALED, &spec)).await?;
+        fence.bring_healed(&control_plane.client(), 0).await?;
         Ok(fence)
     }
 
@@ -73,8 +64,13 @@ impl<'a> Fence<'a> {
             let mut over = self.over.lock().await;
             if *over < next {
                 self.begun.store(next, Ordering::SeqCst);
-                tokio::try_join!(self.change(client, next), self.delete_targets(client))?;
+                tokio::try_join!(
+                    self.change(client, next),
+                    self.bring_healed(client, next),
+                    self.delete_targets(client, next - 1)
+                )?;
                 eventually("the controller answers", SOON, async || self.is_answered(client, next).await).await;
+                story::objects(client, "Bundle", "")?.delete(&healed(next - 1), &DeleteParams::background()).await?;
                 *over = next;
             }
         }
@@ -99,23 +95,30 @@ impl<'a> Fence<'a> {
         Ok(())
     }
 
-    async fn delete_targets(&self, client: &Client) -> Result<()> {
-        let params = DeleteParams::default();
-        let gone = |error: kube::Error| match error {
-            kube::Error::Api(status) if status.is_not_found() => Ok(()),
-            other => Err(other),
-        };
-        Api::<ConfigMap>::namespaced(client.clone(), INSIDE)
-            .delete(HEALED, &params)
-            .await
-            .map_or_else(gone, |_| Ok(()))?;
-        if self.secret_targets {
-            Api::<Secret>::namespaced(client.clone(), INSIDE)
-                .delete(HEALED, &params)
-                .await
-                .map_or_else(gone, |_| Ok(()))?;
+    /// A Bundle whose targets are deleted in the next round.
+    async fn bring_healed(&self, client: &Client, number: usize) -> Result<()> {
+        let secret = if self.secret_targets { "secret: {key: k}," } else { "" };
+        let spec = format!(
+            "{{sources: [{{inLine: {}}}], target: {{configMap: {{key: k}}, {secret}
+               namespaceSelector: {{matchLabels: {{kubernetes.io/metadata.name: {INSIDE}}}}}}}}}",
+            json!(certificate("ec"))
+        );
+        story::apply(client, &bundle(&healed(number), &spec)).await?;
+        Ok(())
+    }
+
+    async fn delete_targets(&self, client: &Client, number: usize) -> Result<()> {
+        for kind in self.kinds() {
+            match story::objects(client, kind, INSIDE)?.delete(&healed(number), &DeleteParams::default()).await {
+                Err(kube::Error::Api(status)) if status.is_not_found() => {}
+                other => drop(other?),
+            }
         }
         Ok(())
+    }
+
+    fn kinds(&self) -> &'static [&'static str] {
+        if self.secret_targets { &["ConfigMap", "Secret"] } else { &["ConfigMap"] }
     }
 
     async fn is_answered(&self, client: &Client, number: usize) -> Result<()> {
@@ -128,12 +131,19 @@ impl<'a> Fence<'a> {
         let targets = Api::<ConfigMap>::all(client.clone()).list_metadata(&everywhere).await?;
         let sometimes = targets.iter().any(|target| target.namespace().as_deref() == Some(SOMETIMES));
         ensure!(sometimes == (number % 2 == 1), "the namespace was not seen");
-        config_maps.get_metadata(HEALED).await?;
-        if self.secret_targets {
-            Api::<Secret>::namespaced(client.clone(), INSIDE).get_metadata(HEALED).await?;
+        for kind in self.kinds() {
+            let targets = story::objects(client, kind, INSIDE)?;
+            targets.get_metadata(&healed(number - 1)).await?;
+            targets.get_metadata(&healed(number)).await?;
         }
         Ok(())
     }
+}
+
+/// The Bundle whose targets are deleted in the round after this one. Each round has its own: a target that is deleted
+/// again and again is healed less and less often.
+fn healed(number: usize) -> String {
+    format!("fence-targets-{number}")
 }
 
 /// The certificates of the ConfigMap and of the Secret, which differ from one time to the next.

@@ -97,7 +97,7 @@ async fn a_whole_life_goes_by_under_exactly_trust_managers_roles() -> Result<()>
     let puts = denied.iter().all(|entry| (entry.verb.as_str(), entry.resource.as_str()) == ("update", "configmaps"));
     ensure!(puts && (1..=IN_FLIGHT).contains(&denied.len()), "{} denied: {:?}", denied.len(), denied.first());
     let log = controller.logs()?;
-    let told: Vec<_> = log.lines().filter(|line| line.contains("PATCH")).collect();
+    let told: Vec<_> = log.lines().filter(|line| line.contains("PUT is not permitted")).collect();
     ensure!(told.len() == 1, "the fallback is to be told in one line: {told:#?}");
     kubectl(&["delete", "bundle", name], "")?;
     controller.stop().await?;
