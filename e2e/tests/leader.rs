@@ -125,10 +125,11 @@ impl Stage {
         let pem = anchors(&[name]).to_pem();
         let block = pem.trim();
         eventually(name, SOON, async || {
-            let (hashes, found) = (self.hashes().await?, self.count().await?);
-            ensure!(hashes.len() == 1 && found == NAMESPACES, "{found} targets, {hashes:?}");
             let one = Api::<ConfigMap>::namespaced(self.control_plane.client(), "team-0").get("everywhere").await?;
             ensure!(one.data.context("data")?["pem"].contains(block), "not with {name}");
+            let (hashes, found) = (self.hashes().await?, self.count().await?);
+            let hash = one.metadata.annotations.context("annotations")?[HASH_ANNOTATION].clone();
+            ensure!(hashes == BTreeSet::from([hash]) && found == NAMESPACES, "{found} targets, {hashes:?}");
             Ok(())
         })
         .await;
