@@ -82,7 +82,7 @@ async fn serve(arguments: ControllerArguments, lease: Option<LeaseSettings>) -> 
         }
     };
     let connection = Connection::new(&config, mandate.clone()).context(CONNECT)?;
-    let writes = gated(config, mandate.clone()).context(CONNECT)?;
+    let writes = gated(&client, mandate.clone());
     let settings = arguments.decision.settings();
     let world = World { settings, default_cas, ..World::default() };
     let trust_namespace = &arguments.decision.trust_namespace;

@@ -6,20 +6,23 @@ use std::task::{Context, Poll};
 
 use futures::future::BoxFuture;
 use http::{Request, Response};
-use kube::client::ClientBuilder;
-use kube::{Client, Config};
-use tower::{BoxError, Layer, Service};
+use kube::Client;
+use kube::client::Body;
+use tower::{BoxError, Layer, Service, service_fn};
 
 use super::Mandate;
 
-/// A client whose requests, other than reads, get through only while the mandate holds. One that has not got through
-/// when the mandate ends is given up, and so it is never sent: that is looked at again before each step of a request,
-/// such as after a connection was made.
-///
-/// # Errors
-/// When the connection cannot be prepared, such as for certificates that cannot be read.
-pub fn gated(config: Config, mandate: Mandate) -> kube::Result<Client> {
-    Ok(ClientBuilder::try_from(config)?.with_layer(&Gate(mandate)).build())
+/// The same client, but that requests other than reads get through only while the mandate holds. One that has not got
+/// through when the mandate ends is given up, and so it is never sent: that is looked at again before each step of a
+/// request, such as after a connection was made.
+#[must_use]
+pub fn gated(client: &Client, mandate: Mandate) -> Client {
+    let sender = client.clone();
+    let inner = service_fn(move |request: Request<Body>| {
+        let sender = sender.clone();
+        async move { sender.send(request).await.map_err(BoxError::from) }
+    });
+    Client::new(Gate(mandate).layer(inner), client.default_namespace())
 }
 
 /// Puts a [`gated`] service's gate before any service.
@@ -73,7 +76,6 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::Duration;
 
-    use kube::client::Body;
     use tokio::sync::watch;
     use tokio::time::{Instant, sleep};
 
