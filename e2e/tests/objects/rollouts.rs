@@ -1,10 +1,12 @@
 //! Namespaces and Bundles that go while their targets are being written.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context as _, Result, ensure};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Namespace;
-use kube::{Api, Client, api::DeleteParams};
+use kube::{Api, Client, api::DeleteParams, core::ObjectMeta};
 use rootcast::api::{Bundle, HASH_ANNOTATION};
 use rootcast_e2e::{eventually, story::apply};
 
@@ -31,6 +33,7 @@ async fn namespaces_that_are_replaced_during_a_rollout_end_with_the_new_content(
     stage.fence.pass(&sight.client).await?;
 
     sight.count_from_here().await?;
+    let since = stage.control_plane.revision().await?;
     apply(&sight.client, &crowd::filled(name, &after)).await?;
     let replace = async |namespace: &String| {
         delete(&sight.client, namespace).await?;
@@ -39,7 +42,6 @@ async fn namespaces_that_are_replaced_during_a_rollout_end_with_the_new_content(
     stream::iter(&passing).map(replace).buffer_unordered(passing.len()).try_for_each(async |()| Ok(())).await?;
     eventually("the new content is everywhere", PATIENCE, async || {
         let now = sight.places(name).await?;
-        let hash = |place: &kube::core::ObjectMeta| place.annotations.as_ref()?.get(HASH_ANNOTATION).cloned();
         let outdated = now.iter().filter(|(namespace, place)| hash(place) == hash(&old[*namespace])).count();
         ensure!(now.len() == all.len() && outdated == 0, "{} targets, {outdated} outdated", now.len());
         Ok(())
@@ -51,6 +53,14 @@ async fn namespaces_that_are_replaced_during_a_rollout_end_with_the_new_content(
     let now = sight.places(name).await?;
     for namespace in &passing {
         ensure!(now[namespace].uid != old[namespace].uid, "{namespace} was not replaced");
+    }
+    let mut renewed = BTreeSet::new();
+    for change in stage.control_plane.history(since).await?.into_iter().filter(|change| change.name == name) {
+        let is_old = change.hash == hash(&old[&change.namespace]);
+        ensure!(!is_old || !renewed.contains(&change.namespace), "old content after new: {change:?}");
+        if change.hash.is_some() && !is_old {
+            renewed.insert(change.namespace);
+        }
     }
     for (namespace, (granted, refused)) in sight.tally(name).await? {
         let most = if passing.contains(&namespace) { 5 } else { 1 };
@@ -88,6 +98,10 @@ async fn a_bundle_that_is_deleted_during_its_rollout_is_written_no_more_and_coll
     ensure!(late.is_empty(), "{} of {} writes too late: {:?}", late.len(), writes.len(), late[0]);
     ensure!(writes.len() < crowd::SIZE, "the rollout was over before the Bundle was deleted");
     Ok(())
+}
+
+fn hash(place: &ObjectMeta) -> Option<String> {
+    place.annotations.as_ref()?.get(HASH_ANNOTATION).cloned()
 }
 
 /// Deletes a namespace and waits until it has gone.
