@@ -57,10 +57,10 @@ impl Fleet {
                 }
                 Next::Again(task)
             }
-            Answer::Exists => Next::Again(task.again(now, Some(Ask::Look))),
+            Answer::Exists => self.once_more(around, place, task, Some(Ask::Look)),
             Answer::Conflict => {
                 let known = self.targets.get(place).is_some_and(|entry| Some(entry.version) > request.version());
-                Next::Again(task.again(now, (!known).then_some(Ask::Look)))
+                self.once_more(around, place, task, (!known).then_some(Ask::Look))
             }
             Answer::Compared(version, same) => {
                 self.targets.inspected(place, version, !same);
@@ -69,7 +69,9 @@ impl Fleet {
             Answer::NamespaceGone => Next::Later(task.put_off(now)),
             Answer::VerbForbidden | Answer::Busy(_) => Next::Again(task),
             Answer::Refused { cause, fixed } => {
-                Next::Later(task.failed(now, if fixed { Fault::Fixed } else { Fault::Target }, cause))
+                // What has no label is not watched: when its time comes it is looked at anew.
+                let watched = !self.targets.forget_unlabelled(place, &self.name);
+                Next::Later(task.failed(now, if fixed && watched { Fault::Fixed } else { Fault::Target }, cause))
             }
             Answer::Lost(cause) | Answer::TimedOut(cause) => Next::Later(task.failed(now, Fault::Passing, cause)),
         };
@@ -91,7 +93,7 @@ impl Fleet {
 
     /// A target was written, under what is wanted still (`latest`); and nobody has changed it since (`newest`).
     fn after_write(
-        &self,
+        &mut self,
         around: Surroundings<'_>,
         place: &Place,
         task: Task,
@@ -103,9 +105,20 @@ impl Fleet {
             _ if !latest => Next::Consider(Why::Decided),
             Some(_) if !newest => Next::Consider(Why::Changed),
             // Taking ownership and taking out what is stale are two requests.
-            Some(next) if discriminant(&next) != discriminant(request) => Next::Again(task.again(around.now, None)),
+            Some(next) if discriminant(&next) != discriminant(request) => self.once_more(around, place, task, None),
             Some(_) => Next::Later(task.failed(around.now, Fault::Target, self.not_as_written(place))),
             None => Next::Consider(Why::Turn),
+        }
+    }
+
+    /// A try takes one more request, unless others are faster than we are.
+    fn once_more(&mut self, around: Surroundings<'_>, place: &Place, task: Task, ask: Option<Ask>) -> Next {
+        match task.again(ask) {
+            Ok(task) => Next::Again(task),
+            Err(task) => {
+                let cause = self.lost_to_others(around, place);
+                Next::Later(task.failed(around.now, Fault::Target, cause))
+            }
         }
     }
 }

@@ -203,7 +203,7 @@ impl Fleet {
             Some(Task { state: State::Queued, urgent: before, .. }) => *before |= urgent,
             Some(Task { state: State::Waiting(until) | State::Patient(until), .. }) => match (why, turn) {
                 (Why::Changed, Some(turn)) => *until = turn.at.min(*until),
-                _ => task = task.map(|task| Task { state: State::Queued, urgent: task.urgent | urgent, ..task }),
+                _ => task = task.map(|task| task.to(State::Queued).or_urgent(urgent)),
             },
             Some(Task { state: State::InFlight { .. }, .. }) => unreachable!("seen above"),
         }
@@ -256,7 +256,7 @@ impl Fleet {
         let holds = self.wanted.as_ref().is_some_and(|wanted| wanted.payloads.contains_key(&place.kind));
         let reached = around.namespaces.living(&place.namespace).is_some();
         if holds && reached {
-            self.tasks.set(place, Some(Task { ask: Some(Ask::Compare), ..Task::new(true) }));
+            self.tasks.set(place, Some(Task::new(true).asking(Some(Ask::Compare))));
             self.urgent.push_back(place.clone());
         }
     }
@@ -310,7 +310,7 @@ impl Fleet {
             }
         };
         let state = State::InFlight { under: wanted.clone(), request: request.clone(), gone: None };
-        self.tasks.set(place, Some(Task { state, ask: None, ..task }));
+        self.tasks.set(place, Some(task.to(state).asking(None)));
         Some(Order { bundle: self.name.clone(), place: place.clone(), wanted, request })
     }
 
@@ -347,6 +347,22 @@ impl Fleet {
     /// Whether an order that may change a target is out.
     pub(super) fn is_being_written(&self, place: &Place) -> bool {
         matches!(self.tasks.get(place), Some(Task { state: State::InFlight { request, .. }, .. }) if request.is_write())
+    }
+
+    /// Others change a target faster than it can be written; who, in words.
+    pub(super) fn lost_to_others(&mut self, around: Surroundings<'_>, place: &Place) -> String {
+        if self.heals.lost(place, around.now) {
+            self.fights.push(place.clone());
+        }
+        let Place { kind, namespace } = place;
+        let who = self.rival(place).map_or_else(String::new, |(manager, key)| {
+            format!(": field manager {manager:?} keeps writing its key {key:?}")
+        });
+        format!(
+            "failed to patch {} {namespace}/{}: it changes faster than it can be written{who}",
+            kind.as_str(),
+            self.name
+        )
     }
 
     /// Why a target that was written is not as it should be.

@@ -16,7 +16,16 @@ const FORGOTTEN: Duration = Duration::from_mins(3);
 
 /// Recent interventions of others, by target.
 #[derive(Default)]
-pub(super) struct Heals(BTreeMap<Place, (u32, Duration)>);
+pub(super) struct Heals(BTreeMap<Place, Interventions>);
+
+#[derive(Clone, Copy)]
+struct Interventions {
+    count: u32,
+    /// When the target was, or will be, healed of the last one.
+    last: Duration,
+    /// Whether they were spoken of.
+    told: bool,
+}
 
 /// When a target may be healed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,23 +39,41 @@ pub(super) struct Turn {
 impl Heals {
     /// Somebody has changed a target again. While its turn is still to come, it is one intervention.
     pub(super) fn next(&mut self, place: &Place, now: Duration) -> Turn {
-        self.0.retain(|_, (_, last)| *last + FORGOTTEN > now);
-        let (count, last) = self.0.get(place).copied().unwrap_or((0, now));
-        if last > now {
-            return Turn { at: last, is_fight: false };
+        self.0.retain(|_, known| known.last + FORGOTTEN > now);
+        let fresh = Interventions { count: 0, last: now, told: false };
+        let known = self.0.entry(place.clone()).or_insert(fresh);
+        if known.last > now {
+            return Turn { at: known.last, is_fight: false };
         }
-        let pause = match count.checked_sub(AT_ONCE) {
+        let pause = match known.count.checked_sub(AT_ONCE) {
             None => Duration::ZERO,
             Some(more) => Duration::from_secs(1 << more.min(10)).min(PAUSE_MAX),
         };
-        let at = now.max(last + pause);
-        self.0.insert(place.clone(), (count.saturating_add(1), at));
-        Turn { at, is_fight: count == AT_ONCE }
+        known.last = now.max(known.last + pause);
+        known.count = known.count.saturating_add(1);
+        Turn { at: known.last, is_fight: known.tell() }
+    }
+
+    /// Somebody changes a target faster than it can be healed; whether this is the moment to speak of a fight.
+    pub(super) fn lost(&mut self, place: &Place, now: Duration) -> bool {
+        let fresh = Interventions { count: 0, last: now, told: false };
+        let known = self.0.entry(place.clone()).or_insert(fresh);
+        known.count = known.count.max(AT_ONCE) + 1;
+        known.tell()
     }
 
     /// Forgets the targets of a namespace that is gone.
     pub(super) fn forget(&mut self, namespace: &str) {
         self.0.retain(|place, _| *place.namespace != *namespace);
+    }
+}
+
+impl Interventions {
+    /// Whether it is a fight that was not spoken of yet.
+    fn tell(&mut self) -> bool {
+        let is_news = self.count > AT_ONCE && !self.told;
+        self.told |= is_news;
+        is_news
     }
 }
 
@@ -75,6 +102,10 @@ mod tests {
             assert_eq!(heals.next(&place, now + Duration::from_secs(2)).at, next, "more of it puts off nothing");
         }
         now = next;
+        assert!(
+            !heals.lost(&place, now) && Heals::default().lost(&place, now),
+            "one that is lost is spoken of at once"
+        );
         let later = now + FORGOTTEN;
         assert_eq!(heals.next(&place, later), Turn { at: later, is_fight: false });
     }

@@ -175,12 +175,14 @@ impl Targets {
         known
     }
 
-    /// Forgets how a target looks if it lacks the Bundle label: no watch tells of it.
-    pub(super) fn forget_unlabelled(&mut self, place: &Place, bundle: &str) {
+    /// Forgets how a target looks if it lacks the Bundle label, since no watch tells of it; whether it does.
+    pub(super) fn forget_unlabelled(&mut self, place: &Place, bundle: &str) -> bool {
         let labelled = |entry: &Entry| entry.look.labels.get(api::BUNDLE_LABEL).is_some_and(|label| label == bundle);
-        if self.0.get(place).is_some_and(|entry| !labelled(entry)) {
+        let unlabelled = self.0.get(place).is_some_and(|entry| !labelled(entry));
+        if unlabelled {
             self.0.remove(place);
         }
+        unlabelled
     }
 
     /// A list was in progress when a target was written: it is there, whether the list names it or not.

@@ -16,6 +16,10 @@ const RETRY_MAX: Duration = Duration::from_mins(1);
 /// The wait where nothing helps but a change of the object, which is then heard of.
 const RETRY_FIXED: Duration = Duration::from_mins(10);
 
+/// How many requests one try takes at most: to find what is there, to take it over, to take out what is stale, and some
+/// more for objects that others write at the same time.
+const REQUESTS_MAX: u32 = 6;
+
 /// How many failures in a row that may be the cluster's, not the target's, are not spoken of yet.
 const PATIENCE: u32 = 4;
 
@@ -28,7 +32,9 @@ pub(super) struct Task {
     /// What has to be asked before anything is written.
     pub(super) ask: Option<Ask>,
     /// Failures in a row.
-    pub(super) attempts: u32,
+    attempts: u32,
+    /// Requests in this try that came to nothing, or not to all.
+    requests: u32,
     /// Why it fails, in words.
     pub(super) failure: Option<Arc<str>>,
 }
@@ -74,7 +80,22 @@ pub(super) enum Fault {
 
 impl Task {
     pub(super) fn new(urgent: bool) -> Self {
-        Self { state: State::Queued, urgent, ask: None, attempts: 0, failure: None }
+        Self { state: State::Queued, urgent, ask: None, attempts: 0, requests: 0, failure: None }
+    }
+
+    /// The same in another state.
+    pub(super) fn to(self, state: State) -> Self {
+        Self { state, ..self }
+    }
+
+    /// The same, and urgent if this is.
+    pub(super) fn or_urgent(self, urgent: bool) -> Self {
+        Self { urgent: self.urgent | urgent, ..self }
+    }
+
+    /// The same, but that this has to be asked first.
+    pub(super) fn asking(self, ask: Option<Ask>) -> Self {
+        Self { ask, ..self }
     }
 
     /// Whether its Bundle is not done before it is.
@@ -89,14 +110,17 @@ impl Task {
         }
     }
 
-    /// It takes one more request, and not very many more: the object may be changing all the time.
-    pub(super) fn again(mut self, now: Duration, ask: Option<Ask>) -> Self {
-        if self.attempts >= PATIENCE {
-            return self.failed(now, Fault::Target, "it changes faster than it can be written".to_owned());
+    /// It takes one more request.
+    ///
+    /// # Errors
+    /// If it has taken too many already: the object may be changing all the time.
+    pub(super) fn again(mut self, ask: Option<Ask>) -> Result<Self, Self> {
+        if self.requests >= REQUESTS_MAX {
+            return Err(self);
         }
-        self.attempts += 1;
+        self.requests += 1;
         self.ask = ask;
-        self
+        Ok(self)
     }
 
     /// Its namespace is on its way out: it is looked at again only in case that is not so.
@@ -113,6 +137,7 @@ impl Task {
             Fault::Target | Fault::Passing => RETRY.saturating_mul(1 << self.attempts.min(10)).min(RETRY_MAX),
         };
         self.attempts = self.attempts.saturating_add(1);
+        self.requests = 0;
         self.ask = None;
         if fault == Fault::Passing && self.attempts < PATIENCE {
             self.state = State::Patient(now + wait);
