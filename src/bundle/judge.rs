@@ -16,6 +16,8 @@ pub enum Need {
     Create,
     /// It is there, and this differs.
     Update(Drift),
+    /// It is there and looks right, but its bytes may have been changed unseen.
+    Inspect,
     /// It is no longer wanted.
     Release(Release),
     /// Another controller owns it: it is not ours to write.

@@ -7,8 +7,8 @@ use crate::bundle::Place;
 use super::action::Request;
 use super::event::Answer;
 use super::fleet::{Fleet, Surroundings, Why};
-use super::index::Looks;
-use super::task::{Ask, Fault, State, Task};
+use super::index::{Bytes, Looks};
+use super::task::{Fault, State, Task};
 use super::version::Version;
 
 /// What follows from an answer.
@@ -40,7 +40,10 @@ impl Fleet {
             Answer::Is(observed) => {
                 let version = observed.version;
                 if gone.is_none_or(|gone| gone <= version) {
-                    self.targets.learn(looks, place, observed, epoch);
+                    self.targets.learn(looks, place, observed, epoch, Bytes::Doubtful);
+                }
+                if request.carries_content() {
+                    self.targets.inspected(place, version, Bytes::Right);
                 }
                 let newest = self.targets.get(place).is_some_and(|entry| entry.version == version);
                 if request.is_write() {
@@ -57,13 +60,13 @@ impl Fleet {
                 }
                 Next::Again(task)
             }
-            Answer::Exists => self.once_more(around, place, task, Some(Ask::Look)),
+            Answer::Exists => self.once_more(around, place, task, true),
             Answer::Conflict => {
                 let known = self.targets.get(place).is_some_and(|entry| Some(entry.version) > request.version());
-                self.once_more(around, place, task, (!known).then_some(Ask::Look))
+                self.once_more(around, place, task, !known)
             }
             Answer::Compared(version, same) => {
-                self.targets.inspected(place, version, !same);
+                self.targets.inspected(place, version, if same { Bytes::Right } else { Bytes::Wrong });
                 Next::Consider(Why::Changed)
             }
             Answer::NamespaceGone => Next::Later(task.put_off(now)),
@@ -105,15 +108,15 @@ impl Fleet {
             _ if !latest => Next::Consider(Why::Decided),
             Some(_) if !newest => Next::Consider(Why::Changed),
             // Taking ownership and taking out what is stale are two requests.
-            Some(next) if discriminant(&next) != discriminant(request) => self.once_more(around, place, task, None),
+            Some(next) if discriminant(&next) != discriminant(request) => self.once_more(around, place, task, false),
             Some(_) => Next::Later(task.failed(around.now, Fault::Target, self.not_as_written(place))),
             None => Next::Consider(Why::Turn),
         }
     }
 
     /// A try takes one more request, unless others are faster than we are.
-    fn once_more(&mut self, around: Surroundings<'_>, place: &Place, task: Task, ask: Option<Ask>) -> Next {
-        match task.again(ask) {
+    fn once_more(&mut self, around: Surroundings<'_>, place: &Place, task: Task, look: bool) -> Next {
+        match task.again(look) {
             Ok(task) => Next::Again(task),
             Err(task) => {
                 let cause = self.lost_to_others(around, place);

@@ -9,7 +9,7 @@ use crate::bundle::{Namespace, Place, Settings};
 use super::action::{Action, Order};
 use super::event::{Answer, Event, Phase, Scope, Sighting};
 use super::fleet::{Fleet, Surroundings, Why};
-use super::index::{Learned, Looks, Namespaces};
+use super::index::{Looks, Namespaces};
 use super::pace::{Health, Limits, Pace};
 use super::version::Version;
 
@@ -157,23 +157,17 @@ impl Engine {
     fn target_changed(&mut self, now: Duration, bundle: &str, place: &Place, sighting: Sighting) {
         let epoch = self.epoch(place);
         let fleet = fleet(&mut self.fleets, bundle);
-        let (learned, verb) = match sighting {
-            Sighting::There(observed) => (fleet.targets.learn(&mut self.looks, place, observed, epoch), "changed"),
+        let (news, verb) = match sighting {
+            Sighting::There(observed) => (fleet.sees(&mut self.looks, place, observed, epoch), "changed"),
             Sighting::Gone(version) => {
                 let lost = fleet.targets.lose(place, version);
                 fleet.was_gone(place, version);
-                (if lost { Learned::News } else { Learned::Nothing }, "deleted")
+                (lost, "deleted")
             }
         };
-        match learned {
-            Learned::Nothing => {}
-            Learned::Doubt => fleet.doubt(self.ground.around(now), place),
-            Learned::News => {
-                if fleet.consider(self.ground.around(now), place, Why::Changed) {
-                    let name = fleet.name.clone();
-                    fleet.because(|| format!("target {} {}/{name} {verb}", place.kind.as_str(), place.namespace));
-                }
-            }
+        if news && fleet.consider(self.ground.around(now), place, Why::Changed) {
+            let name = fleet.name.clone();
+            fleet.because(|| format!("target {} {}/{name} {verb}", place.kind.as_str(), place.namespace));
         }
         if fleet.is_forgotten() {
             self.fleets.remove(bundle);

@@ -8,8 +8,8 @@ use crate::bundle::{Drift, Namespace, Need, ObjectKind, Outcome, Place, Progress
 
 use super::action::{Action, Order, Request};
 use super::heal::Heals;
-use super::index::{Namespaces, Targets};
-use super::task::{Ask, Fault, State, Task, Tasks};
+use super::index::{Bytes, Looks, Namespaces, Observed, Targets};
+use super::task::{Fault, State, Task, Tasks};
 use super::verb;
 use super::version::Version;
 
@@ -164,19 +164,29 @@ impl Fleet {
         let reached = wanted.reaches(around.settings, &place.namespace, namespace);
         let entry = self.targets.get(place);
         let need = wanted.judge(place.kind, reached, entry.map(|entry| &*entry.look));
-        if need.is_none() && entry.is_some_and(|entry| entry.spoiled) {
-            return Some(Need::Update(Drift::Bytes));
+        let holds = reached && wanted.payloads.contains_key(&place.kind);
+        match entry.filter(|_| holds).map(|entry| entry.bytes) {
+            Some(Bytes::Doubtful) if need.is_none() => Some(Need::Inspect),
+            Some(Bytes::Wrong) if need.is_none() => Some(Need::Update(Drift::Bytes)),
+            _ => need,
         }
-        need
     }
 
-    /// Looks at a place: queues what has to be done, drops what has not; whether there is something to be done.
+    /// A watch shows a target; whether there is news in it.
+    pub(super) fn sees(&mut self, looks: &mut Looks, place: &Place, observed: Observed, epoch: u32) -> bool {
+        // What was there before anything was decided is taken to be what its metadata says.
+        let unknown = if self.wanted.is_some() { Bytes::Doubtful } else { Bytes::Right };
+        self.targets.learn(looks, place, observed, epoch, unknown)
+    }
+
+    /// Looks at a place: queues what has to be done, drops what has not; whether there is something to be written.
     pub(super) fn consider(&mut self, around: Surroundings<'_>, place: &Place, why: Why) -> bool {
         let need = self.need(around, place);
+        let writes = need.as_ref().is_some_and(|need| *need != Need::Inspect);
         let task = self.tasks.get(place);
         if matches!(task, Some(Task { state: State::InFlight { .. }, .. })) {
             // The answer brings it here again.
-            return need.is_some();
+            return writes;
         }
         match need {
             None => {
@@ -193,7 +203,7 @@ impl Fleet {
         }
         let urgent = matches!(why, Why::Namespace | Why::Changed);
         let mut task = task.cloned();
-        let turn = (why == Why::Changed && !matches!(task, Some(Task { state: State::Queued, .. })))
+        let turn = (why == Why::Changed && writes && !matches!(task, Some(Task { state: State::Queued, .. })))
             .then(|| self.heals.next(place, around.now));
         if turn.is_some_and(|turn| turn.is_fight) {
             self.fights.push(place.clone());
@@ -218,7 +228,7 @@ impl Fleet {
             queue.push_back(place.clone());
         }
         self.tasks.set(place, Some(task));
-        true
+        writes
     }
 
     /// The same namespace's places of other kinds.
@@ -248,19 +258,6 @@ impl Fleet {
         }
     }
 
-    /// The metadata of a target are as before, and yet it has a new version: its bytes have to be looked at.
-    pub(super) fn doubt(&mut self, around: Surroundings<'_>, place: &Place) {
-        if self.tasks.get(place).is_some() || self.need(around, place).is_some() {
-            return;
-        }
-        let holds = self.wanted.as_ref().is_some_and(|wanted| wanted.payloads.contains_key(&place.kind));
-        let reached = around.namespaces.living(&place.namespace).is_some();
-        if holds && reached {
-            self.tasks.set(place, Some(Task::new(true).asking(Some(Ask::Compare))));
-            self.urgent.push_back(place.clone());
-        }
-    }
-
     /// The next order of a class, if there is one.
     pub(super) fn next(&mut self, around: Surroundings<'_>, urgent: bool) -> Option<Order> {
         loop {
@@ -279,15 +276,14 @@ impl Fleet {
     fn order(&mut self, around: Surroundings<'_>, place: &Place, task: Task) -> Option<Order> {
         let wanted = self.wanted.clone()?;
         let need = self.need(around, place);
-        let request = match (&need, task.ask) {
-            (Some(_), Some(Ask::Look)) => Request::Look,
-            (None, Some(Ask::Compare)) => Request::Compare,
-            (None, _) => {
+        let request = match &need {
+            Some(_) if task.look => Request::Look,
+            None => {
                 self.tasks.set(place, None);
                 self.consider_releases(around, place);
                 return None;
             }
-            (Some(need), _) => {
+            Some(need) => {
                 let payload = wanted.payloads.get(&place.kind);
                 match verb::request(need, payload, &wanted, self.targets.get(place), around.replace) {
                     Ok(request) => request,
@@ -310,7 +306,7 @@ impl Fleet {
             }
         };
         let state = State::InFlight { under: wanted.clone(), request: request.clone(), gone: None };
-        self.tasks.set(place, Some(task.to(state).asking(None)));
+        self.tasks.set(place, Some(task.to(state).looking(false)));
         Some(Order { bundle: self.name.clone(), place: place.clone(), wanted, request })
     }
 
@@ -324,7 +320,7 @@ impl Fleet {
     /// Goes on with a task, unless nothing has to be done any more.
     pub(super) fn resume(&mut self, around: Surroundings<'_>, place: &Place, task: Task) {
         self.tasks.set(place, None);
-        if task.ask != Some(Ask::Compare) && self.need(around, place).is_none() {
+        if self.need(around, place).is_none() {
             self.consider(around, place, Why::Turn);
             return;
         }

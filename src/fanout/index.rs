@@ -35,19 +35,18 @@ pub(super) struct Entry {
     pub(super) look: Arc<Look>,
     /// The last list that it was seen in, or written during.
     epoch: u32,
-    /// Whether its bytes are known to differ from what its metadata says.
-    pub(super) spoiled: bool,
+    pub(super) bytes: Bytes,
 }
 
-/// What an observation changed.
+/// What is known of a target's bytes, beside its metadata: a change under our own name cannot be seen in those.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Learned {
-    /// Nothing: an echo, or older than what is known.
-    Nothing,
-    /// It looks otherwise than before, or was not known.
-    News,
-    /// It has a new version and looks as before: what changed cannot be seen in metadata.
-    Doubt,
+pub(super) enum Bytes {
+    /// They are as its metadata says.
+    Right,
+    /// It has a version that is not known to be ours.
+    Doubtful,
+    /// They are not as its metadata says.
+    Wrong,
 }
 
 /// All looks that are in use.
@@ -138,31 +137,39 @@ impl Targets {
         self.0.keys()
     }
 
-    /// Takes in how a target is, unless something newer is known.
-    pub(super) fn learn(&mut self, looks: &mut Looks, place: &Place, observed: Observed, epoch: u32) -> Learned {
+    /// Takes in how a target is, unless something newer is known; `false`: it is an echo, or older. `bytes` is what is
+    /// known of one that was not known before.
+    pub(super) fn learn(
+        &mut self,
+        looks: &mut Looks,
+        place: &Place,
+        observed: Observed,
+        epoch: u32,
+        bytes: Bytes,
+    ) -> bool {
         let Observed { version, look } = observed;
         if let Some(entry) = self.0.get_mut(place) {
             entry.epoch = epoch;
             if entry.version >= version {
-                return Learned::Nothing;
+                return false;
             }
             entry.version = version;
-            if *entry.look == look {
-                return Learned::Doubt;
+            if *entry.look != look {
+                entry.look = looks.share(look);
             }
-            entry.look = looks.share(look);
-            entry.spoiled = false;
+            if entry.bytes == Bytes::Right {
+                entry.bytes = Bytes::Doubtful;
+            }
         } else {
-            self.0.insert(place.clone(), Entry { version, look: looks.share(look), epoch, spoiled: false });
+            self.0.insert(place.clone(), Entry { version, look: looks.share(look), epoch, bytes });
         }
-        Learned::News
+        true
     }
 
-    /// What is now known of a target's bytes, as of a version.
-    pub(super) fn inspected(&mut self, place: &Place, version: Version, spoiled: bool) {
-        if let Some(entry) = self.0.get_mut(place) {
-            entry.version = entry.version.max(version);
-            entry.spoiled = spoiled;
+    /// What is now known of a target's bytes, unless it has a newer version.
+    pub(super) fn inspected(&mut self, place: &Place, version: Version, bytes: Bytes) {
+        if let Some(entry) = self.0.get_mut(place).filter(|entry| entry.version <= version) {
+            entry.bytes = bytes;
         }
     }
 

@@ -29,8 +29,8 @@ pub(super) struct Task {
     pub(super) state: State,
     /// Whether it goes before the bulk of a rollout.
     pub(super) urgent: bool,
-    /// What has to be asked before anything is written.
-    pub(super) ask: Option<Ask>,
+    /// Whether it has to be looked at before anything is written.
+    pub(super) look: bool,
     /// Failures in a row.
     attempts: u32,
     /// Requests in this try that came to nothing, or not to all.
@@ -58,15 +58,6 @@ pub(super) enum State {
     Patient(Duration),
 }
 
-/// What has to be asked first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ask {
-    /// What the object looks like.
-    Look,
-    /// Whether its bytes are as they should be.
-    Compare,
-}
-
 /// How a try failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
@@ -80,7 +71,7 @@ pub(super) enum Fault {
 
 impl Task {
     pub(super) fn new(urgent: bool) -> Self {
-        Self { state: State::Queued, urgent, ask: None, attempts: 0, requests: 0, failure: None }
+        Self { state: State::Queued, urgent, look: false, attempts: 0, requests: 0, failure: None }
     }
 
     /// The same in another state.
@@ -93,9 +84,9 @@ impl Task {
         Self { urgent: self.urgent | urgent, ..self }
     }
 
-    /// The same, but that this has to be asked first.
-    pub(super) fn asking(self, ask: Option<Ask>) -> Self {
-        Self { ask, ..self }
+    /// The same, but whether it has to be looked at first.
+    pub(super) fn looking(self, look: bool) -> Self {
+        Self { look, ..self }
     }
 
     /// Whether its Bundle is not done before it is.
@@ -114,13 +105,12 @@ impl Task {
     ///
     /// # Errors
     /// If it has taken too many already: the object may be changing all the time.
-    pub(super) fn again(mut self, ask: Option<Ask>) -> Result<Self, Self> {
+    pub(super) fn again(mut self, look: bool) -> Result<Self, Self> {
         if self.requests >= REQUESTS_MAX {
             return Err(self);
         }
         self.requests += 1;
-        self.ask = ask;
-        Ok(self)
+        Ok(self.looking(look))
     }
 
     /// Its namespace is on its way out: it is looked at again only in case that is not so.
@@ -138,7 +128,7 @@ impl Task {
         };
         self.attempts = self.attempts.saturating_add(1);
         self.requests = 0;
-        self.ask = None;
+        self.look = false;
         if fault == Fault::Passing && self.attempts < PATIENCE {
             self.state = State::Patient(now + wait);
         } else {

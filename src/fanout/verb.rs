@@ -30,6 +30,7 @@ pub(super) fn request(
     let version = *version;
     Ok(match need {
         Need::Create => Request::Create,
+        Need::Inspect => Request::Compare,
         Need::Yield(owner) => return Err(owner.clone()),
         Need::Release(Release::Delete) => Request::Delete(version),
         Need::Release(Release::HandOver) => Request::HandOver(version, own(look)),

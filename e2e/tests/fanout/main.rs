@@ -1,4 +1,8 @@
-//! A model of the API server as the fan-out meets it, held to the real one.
+//! The pure step of the fan-out in every order of events, over a model of the API server that is held to the real one.
 
+mod cases;
 mod model;
+mod property;
 mod real;
+mod step;
+mod world;

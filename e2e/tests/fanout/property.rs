@@ -1,0 +1,102 @@
+//! Whatever happens in whatever order: it ends as it should, at a bounded price.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use rootcast::bundle::ObjectKind;
+
+use crate::model::Key;
+use crate::step::{Edit, OfNamespace, Step, ends_well};
+use crate::world::{BUNDLES, Content, NAMESPACES, scopes};
+
+fn content() -> impl Strategy<Value = Content> {
+    let kinds = prop_oneof![
+        4 => Just(vec![ObjectKind::ConfigMap]),
+        1 => Just(vec![ObjectKind::Secret]),
+        1 => Just(ObjectKind::ALL.to_vec()),
+    ];
+    let keys = prop_oneof![
+        3 => Just(["ca.pem"].as_slice()),
+        1 => Just(["root.pem"].as_slice()),
+        1 => Just(["ca.pem", "ca.jks"].as_slice()),
+    ];
+    (any::<bool>(), kinds, keys, prop_oneof!["x", "y"].prop_map(|value| if value == "x" { "x" } else { "y" })).prop_map(
+        |(selective, kinds, keys, value)| Content { selective, kinds: kinds.into_iter().collect(), keys, value },
+    )
+}
+
+fn place() -> impl Strategy<Value = Key> {
+    let kind = prop_oneof![3 => Just(ObjectKind::ConfigMap), 1 => Just(ObjectKind::Secret)];
+    (kind, prop::sample::select(&NAMESPACES[..]), prop::sample::select(&BUNDLES[..]))
+        .prop_map(|(kind, namespace, name)| Key { kind, namespace: namespace.to_owned(), name: name.to_owned() })
+}
+
+fn edit() -> impl Strategy<Value = Edit> {
+    prop_oneof![
+        Just(Edit::Value),
+        Just(Edit::ValueAndBack),
+        Just(Edit::ValueUnderOurName),
+        Just(Edit::Key),
+        Just(Edit::Hash),
+        Just(Edit::Label),
+        Just(Edit::LabelBack),
+        Just(Edit::Owner),
+        Just(Edit::ForeignKey),
+        Just(Edit::ForeignLabel),
+        Just(Edit::Rival),
+        Just(Edit::ManagedFields),
+        Just(Edit::Immutable),
+        Just(Edit::Usurp),
+        Just(Edit::Delete),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let bundle = || prop::sample::select(&BUNDLES[..]);
+    let namespace = || prop::sample::select(&NAMESPACES[..]);
+    let scope = || prop::sample::select(scopes().to_vec());
+    let of_namespace = prop_oneof![
+        3 => Just(OfNamespace::In),
+        2 => Just(OfNamespace::Out),
+        1 => Just(OfNamespace::Terminate),
+        1 => Just(OfNamespace::Finalize),
+    ];
+    let index = || 0..8usize;
+    let retry_after = prop::option::of((0..5u64).prop_map(Duration::from_secs));
+    prop_oneof![
+        4 => (bundle(), content()).prop_map(|(name, content)| Step::Decide(name, content)),
+        1 => bundle().prop_map(Step::Refuse),
+        1 => bundle().prop_map(Step::DeleteBundle),
+        1 => Just(Step::CollectGarbage),
+        4 => (namespace(), of_namespace).prop_map(|(name, what)| Step::Namespace(name, what)),
+        8 => (place(), edit()).prop_map(|(key, edit)| Step::Edit(key, edit)),
+        10 => (scope(), 1..6usize).prop_map(|(scope, count)| Step::Deliver(scope, count)),
+        2 => scope().prop_map(Step::Relist),
+        8 => index().prop_map(Step::Arrive),
+        8 => index().prop_map(Step::Answer),
+        2 => (index(), any::<bool>()).prop_map(|(index, late)| Step::Lose(index, late)),
+        1 => (index(), retry_after).prop_map(|(index, time)| Step::Busy(index, time)),
+        1 => index().prop_map(Step::Haunt),
+        1 => namespace().prop_map(Step::Policy),
+        1 => Just(Step::ForbidReplacing),
+        1 => any::<bool>().prop_map(Step::Lead),
+        3 => (1..3000u64).prop_map(|millis| Step::Pass(Duration::from_millis(millis))),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 400,
+        max_shrink_iters: 2000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn whatever_happens_it_ends_as_it_should_with_at_most_one_write_for_each_event(
+        steps in prop::collection::vec(step(), 1..80),
+        max_in_flight in 1..4usize,
+    ) {
+        ends_well(max_in_flight, &steps);
+    }
+}

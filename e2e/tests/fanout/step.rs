@@ -1,0 +1,272 @@
+//! What may happen, and how it has to end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use rootcast::api::{BUNDLE_LABEL, FIELD_MANAGER, HASH_ANNOTATION};
+use rootcast::bundle::{Labels, ObjectKind};
+use rootcast::fanout::{Answer, Scope};
+use serde_json::json;
+
+use crate::model::{Field, Fields, Key, Object, Part, Verb};
+use crate::world::{Content, FOREIGN, NAMESPACES, World, fields, scopes};
+
+/// Something that happens.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    Decide(&'static str, Content),
+    Refuse(&'static str),
+    DeleteBundle(&'static str),
+    CollectGarbage,
+    Namespace(&'static str, OfNamespace),
+    Edit(Key, Edit),
+    /// A watch delivers some of what it has.
+    Deliver(Scope, usize),
+    Relist(Scope),
+    /// A request reaches the server.
+    Arrive(usize),
+    /// Its answer reaches us.
+    Answer(usize),
+    /// A request's answer is lost.
+    Lose(usize, bool),
+    Busy(usize, Option<Duration>),
+    /// A request of old reaches the server.
+    Haunt(usize),
+    /// A namespace begins or ceases to refuse writes.
+    Policy(&'static str),
+    ForbidReplacing,
+    Lead(bool),
+    Pass(Duration),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum OfNamespace {
+    In,
+    Out,
+    Terminate,
+    Finalize,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Edit {
+    Value,
+    ValueAndBack,
+    ValueUnderOurName,
+    Key,
+    Hash,
+    Label,
+    LabelBack,
+    Owner,
+    ForeignKey,
+    ForeignLabel,
+    /// Another manager applies our key.
+    Rival,
+    ManagedFields,
+    Immutable,
+    Usurp,
+    Delete,
+}
+
+/// What others put beside our content, and where the label was taken from what is ours: we cannot see it any more.
+#[derive(Default)]
+pub(crate) struct Marks {
+    foreign: BTreeSet<(Key, u64)>,
+    unlabelled: BTreeSet<Key>,
+}
+
+pub(crate) fn play(world: &mut World, marks: &mut Marks, step: &Step) {
+    match step {
+        Step::Decide(name, content) => world.decide(name, Some(content)),
+        Step::Refuse(name) => world.decide(name, None),
+        Step::DeleteBundle(name) => world.delete_bundle(name),
+        Step::CollectGarbage => {
+            world.collect();
+        }
+        Step::Namespace(name, what) => world.namespace(name, |server| match what {
+            OfNamespace::In => server.set_namespace(name, Labels::from([("in".to_owned(), String::new())])),
+            OfNamespace::Out => server.set_namespace(name, Labels::new()),
+            OfNamespace::Terminate => server.terminate(name),
+            OfNamespace::Finalize => server.finalize(name),
+        }),
+        Step::Edit(key, edit) => play_edit(world, marks, key, *edit),
+        Step::Deliver(scope, count) => (0..*count).for_each(|_| {
+            world.deliver(scope);
+        }),
+        Step::Relist(scope) => world.relist(scope),
+        Step::Arrive(index) => {
+            let waiting: Vec<_> = (0..world.flights.len()).filter(|at| world.flights[*at].answer.is_none()).collect();
+            if !waiting.is_empty() {
+                world.arrive(waiting[index % waiting.len()]);
+            }
+        }
+        Step::Answer(index) => {
+            let done: Vec<_> = (0..world.flights.len()).filter(|at| world.flights[*at].answer.is_some()).collect();
+            if !done.is_empty() {
+                world.answer(done[index % done.len()], None);
+            }
+        }
+        Step::Lose(index, late) if !world.flights.is_empty() => {
+            let cause = "no answer".to_owned();
+            let answer = if *late { Answer::TimedOut(cause) } else { Answer::Lost(cause) };
+            world.answer(index % world.flights.len(), Some(answer));
+        }
+        Step::Busy(index, time) => {
+            let waiting: Vec<_> = (0..world.flights.len()).filter(|at| world.flights[*at].answer.is_none()).collect();
+            if !waiting.is_empty() {
+                world.answer(waiting[index % waiting.len()], Some(Answer::Busy(*time)));
+            }
+        }
+        Step::Haunt(index) if !world.ghosts.is_empty() => world.haunt(index % world.ghosts.len()),
+        Step::Lose(..) | Step::Haunt(_) => {}
+        Step::Policy(name) => {
+            if !world.refusing.remove(*name) {
+                world.refusing.insert((*name).to_owned());
+            }
+        }
+        Step::ForbidReplacing => world.may_replace = false,
+        Step::Lead(leads) => world.lead(*leads),
+        Step::Pass(time) => world.pass(*time),
+    }
+    let objects = &world.server.objects;
+    marks.unlabelled.retain(|key| objects.contains_key(key));
+}
+
+fn play_edit(world: &mut World, marks: &mut Marks, key: &Key, edit: Edit) {
+    const SOMEBODY: &str = "kubectl-edit";
+    let object = world.server.objects.get(key).cloned();
+    let first = |part| {
+        let fields = object.iter().flat_map(|object| object.fields.iter());
+        fields
+            .filter(move |(field, _)| field.part == part && field.name.is_some())
+            .map(|(field, value)| (field.clone(), value.clone()))
+            .next()
+    };
+    let data = first(Part::Data).unwrap_or((Field::new(Part::Data, "ca.pem"), String::new()));
+    let set = |field: Field, value: &str| Verb::Merge([(field, Some(value.to_owned()))].into());
+    let drop = |fields: Vec<Field>| Verb::Merge(fields.into_iter().map(|field| (field, None)).collect());
+    let owners = || {
+        let fields = object.iter().flat_map(|object| object.fields.keys());
+        fields.filter(|field| field.part == Part::Owners && field.name.is_some()).cloned().collect::<Vec<_>>()
+    };
+    let label = Field::new(Part::Labels, BUNDLE_LABEL);
+    let verb = match edit {
+        Edit::Value => set(data.0, "edited"),
+        Edit::ValueAndBack => {
+            world.edit(key, SOMEBODY, set(data.0.clone(), "edited"));
+            set(data.0, &data.1)
+        }
+        Edit::ValueUnderOurName => return world.edit(key, FIELD_MANAGER, set(data.0, "edited")),
+        Edit::Key => drop(vec![data.0]),
+        Edit::Hash => set(Field::new(Part::Annotations, HASH_ANNOTATION), "edited"),
+        Edit::Label => {
+            if object.is_some() {
+                marks.unlabelled.insert(key.clone());
+            }
+            drop(vec![label])
+        }
+        Edit::LabelBack => {
+            marks.unlabelled.remove(key);
+            set(label, &key.name)
+        }
+        Edit::Owner => drop(owners()),
+        Edit::ForeignKey => {
+            if let Some(object) = object.filter(|object| !object.fields.contains_key(&Field::whole(Part::Immutable))) {
+                marks.foreign.insert((key.clone(), object.uid));
+            }
+            set(Field::new(Part::Data, FOREIGN), "theirs")
+        }
+        Edit::ForeignLabel => set(Field::new(Part::Labels, "other"), "x"),
+        Edit::Rival => {
+            let fields = Fields::from([(Field::new(Part::Data, "ca.pem"), "x".to_owned())]);
+            return world.edit(key, "rival", Verb::Apply(fields));
+        }
+        Edit::ManagedFields => Verb::Disown,
+        Edit::Immutable => set(Field::whole(Part::Immutable), "true"),
+        Edit::Usurp => {
+            let owner =
+                json!({ "apiVersion": "apps/v1", "kind": "Deployment", "name": "d", "uid": "d", "controller": true });
+            let mut patch: BTreeMap<_, _> = owners().into_iter().map(|field| (field, None)).collect();
+            patch.insert(Field::new(Part::Owners, "d"), Some(owner.to_string()));
+            Verb::Merge(patch)
+        }
+        Edit::Delete => Verb::Delete,
+    };
+    world.edit(key, SOMEBODY, verb);
+}
+
+/// What nothing but a deletion helps against is deleted.
+fn cure(world: &mut World) {
+    let hopeless = |object: &Object| {
+        object.fields.contains_key(&Field::whole(Part::Immutable))
+            || object.fields.contains_key(&Field::new(Part::Owners, "d"))
+    };
+    let keys: Vec<_> =
+        world.server.objects.iter().filter(|(_, object)| hopeless(object)).map(|(key, _)| key.clone()).collect();
+    for key in keys {
+        world.edit(&key, "admin", Verb::Delete);
+    }
+}
+
+/// The world is as the Bundles want it.
+fn is_as_wanted(world: &World, marks: &Marks) {
+    for (name, bundle) in &world.bundles {
+        let Some(wanted) = &bundle.wanted else { continue };
+        for kind in ObjectKind::ALL {
+            for namespace in NAMESPACES {
+                let key = Key { kind, namespace: namespace.to_owned(), name: name.to_string() };
+                let found = world.server.objects.get(&key);
+                if world.server.namespaces.get(namespace).is_none_or(|space| space.terminating) {
+                    continue;
+                }
+                match wanted.payloads.get(&kind).filter(|_| world.reaches(wanted, namespace)) {
+                    Some(payload) => {
+                        let found = found.unwrap_or_else(|| panic!("{key:?} is not there"));
+                        for (field, value) in fields(wanted, payload) {
+                            assert_eq!(found.fields.get(&field), Some(&value), "{field:?} of {key:?}: {found:#?}");
+                        }
+                    }
+                    None => {
+                        if let Some(found) = found.filter(|_| !marks.unlabelled.contains(&key)) {
+                            let ours = found.fields.contains_key(&Field::new(Part::Owners, &wanted.uid));
+                            assert!(!ours, "{key:?} is still there: {found:#?}");
+                        }
+                    }
+                }
+                if let Some(found) = found.filter(|found| marks.foreign.contains(&(key.clone(), found.uid))) {
+                    let theirs = found.fields.get(&Field::new(Part::Data, FOREIGN));
+                    assert_eq!(theirs.map(String::as_str), Some("theirs"), "{key:?}: {found:#?}");
+                }
+            }
+        }
+        let outcome = bundle.report.as_ref().unwrap_or_else(|| panic!("{name} says nothing"));
+        assert_eq!(outcome.failures, [], "of {name}");
+    }
+}
+
+/// Plays the steps and lets the world come to rest: it is as it should be, no event has cost more than one write, and
+/// nothing is asked for when nothing changes.
+pub(crate) fn ends_well(max_in_flight: usize, steps: &[Step]) -> World {
+    let mut world = World::new(max_in_flight);
+    let mut marks = Marks::default();
+    for name in &NAMESPACES[..2] {
+        play(&mut world, &mut marks, &Step::Namespace(name, OfNamespace::In));
+    }
+    for step in steps {
+        play(&mut world, &mut marks, step);
+    }
+    cure(&mut world);
+    world.settle();
+    is_as_wanted(&world, &marks);
+    for (target, written) in &world.written {
+        let called_for = world.called_for.get(target).copied().unwrap_or_default();
+        assert!(*written <= called_for, "{target:?}: {written} writes for {called_for} events");
+    }
+    let given = world.given.len();
+    for scope in scopes() {
+        world.relist(&scope);
+    }
+    world.flush();
+    world.pass(Duration::from_hours(2));
+    assert_eq!(world.given[given..], [], "nothing has changed");
+    world
+}
