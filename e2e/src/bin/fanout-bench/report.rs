@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result};
 use jiff::Zoned;
 
 use crate::{
-    numbers::{float, millis_each, seconds},
+    numbers::{float, mebibytes, millis_each, seconds},
     process::Used,
     raw::Verb,
     stage::Stage,
@@ -55,7 +55,7 @@ impl Report {
         let kubernetes = stage.control_plane.client().apiserver_version().await?.git_version;
         let etcd = first_line(Command::new(stage.processes.etcd_program()?).arg("--version"));
         let model = line_of("/proc/cpuinfo", "model name");
-        let memory = line_of("/proc/meminfo", "MemTotal");
+        let memory = memory()?;
         let cores = available_parallelism().context("the number of cores")?;
         let linux = fs::read_to_string("/proc/sys/kernel/osrelease").context("this benchmark needs Linux")?;
         self.circumstances = vec![
@@ -112,7 +112,8 @@ impl Report {
 
     /// Keeps it in `benches/results`; an older file stays.
     pub(crate) fn keep(&self, suffix: &str) -> Result<PathBuf> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../benches/results");
+        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("this crate is in a workspace")?;
+        let folder = workspace.join("benches/results");
         fs::create_dir_all(&folder)?;
         let name = format!("{}-{}-cores{suffix}", Zoned::now().date(), available_parallelism()?);
         let mut names = std::iter::once(name.clone()).chain((2..).map(|number| format!("{name}-{number}")));
@@ -148,6 +149,12 @@ fn commit() -> String {
 fn first_line(command: &mut Command) -> String {
     let output = command.output().map(|output| output.stdout).unwrap_or_default();
     String::from_utf8_lossy(&output).lines().next().unwrap_or("unknown").to_owned()
+}
+
+/// The machine's memory.
+fn memory() -> Result<String> {
+    let kib: u64 = line_of("/proc/meminfo", "MemTotal").trim_end_matches(" kB").parse().context("the memory")?;
+    Ok(format!("{:.0} GiB", mebibytes(kib * 1024) / 1024.0))
 }
 
 /// The rest of the line of a file that begins with `start`.

@@ -130,13 +130,15 @@ pub(crate) async fn update(ground: &mut Ground<'_>, report: &mut Report) -> Resu
     let time = rollout.used.time;
     let factor = ratio(time, json.used.time);
     let measured = format!(
-        "{:.2} s = {factor:.2} x {} ({:.2} s), {:.2} x {} ({:.2} s)",
+        "{:.2} s = {factor:.2} x {} ({:.2} s), {:.2} x {} ({:.2} s); CPU of all programs {:.2} x and {:.2} x",
         seconds(time),
         json.verb.name,
         seconds(json.used.time),
         ratio(time, any.used.time),
         any.verb.name,
         seconds(any.used.time),
+        ratio(rollout.used.cpu.of_all(), json.used.cpu.of_all()),
+        ratio(rollout.used.cpu.of_all(), any.used.cpu.of_all()),
     );
     report.add(Row {
         measure: "source change -> last of 1,000 targets updated",
