@@ -81,10 +81,9 @@ impl Content {
                 continue;
             }
             let comma = if members.is_empty() || nulls.is_empty() { "" } else { "," };
-            between += &format!(",\"{field}\":{{{nulls}{comma}");
-            parts.push(Bytes::from(std::mem::take(&mut between)));
+            parts.push(format!("{between},\"{field}\":{{{nulls}{comma}").into());
             parts.push(members.clone());
-            between.push('}');
+            between = String::from("}");
         }
         between.push('}');
         parts.push(between.into());

@@ -116,12 +116,10 @@ impl Fleet {
 
     /// A try takes one more request, unless others are faster than we are.
     fn once_more(&mut self, around: Surroundings<'_>, place: &Place, task: Task, look: bool) -> Next {
-        match task.again(look) {
-            Ok(task) => Next::Again(task),
-            Err(task) => {
-                let cause = self.lost_to_others(around, place);
-                Next::Later(task.failed(around.now, Fault::Target, cause))
-            }
+        if task.is_exhausted() {
+            let cause = self.lost_to_others(around, place);
+            return Next::Later(task.failed(around.now, Fault::Target, cause));
         }
+        Next::Again(task.again(look))
     }
 }

@@ -51,6 +51,7 @@ pub enum Event {
 }
 
 /// How a target is, as a watch tells.
+#[allow(clippy::large_enum_variant, reason = "made for one event, and taken apart at once")]
 #[derive(Clone, Debug)]
 pub enum Sighting {
     /// It is there and looks like this.
@@ -78,6 +79,7 @@ pub enum Phase {
 }
 
 /// What became of an order.
+#[allow(clippy::large_enum_variant, reason = "made for one event, and taken apart at once")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// Written, or only looked at: the object is now like this.

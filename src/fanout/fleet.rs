@@ -195,7 +195,7 @@ impl Fleet {
                 return false;
             }
             // What takes its place is written first.
-            Some(Need::Release(_)) if self.siblings(place).any(|sibling| self.is_unsettled(around, &sibling)) => {
+            Some(Need::Release(_)) if siblings(place).any(|sibling| self.is_unsettled(around, &sibling)) => {
                 self.tasks.set(place, None);
                 return false;
             }
@@ -231,15 +231,6 @@ impl Fleet {
         writes
     }
 
-    /// The same namespace's places of other kinds.
-    fn siblings(&self, place: &Place) -> impl Iterator<Item = Place> + use<> {
-        let Place { kind, namespace } = place.clone();
-        ObjectKind::ALL
-            .into_iter()
-            .filter(move |other| *other != kind)
-            .map(move |kind| Place { kind, namespace: namespace.clone() })
-    }
-
     /// Whether a place still has to be written.
     fn is_unsettled(&self, around: Surroundings<'_>, place: &Place) -> bool {
         self.tasks.get(place).is_some()
@@ -248,8 +239,7 @@ impl Fleet {
 
     /// What had to wait for this place may be let go now.
     fn consider_releases(&mut self, around: Surroundings<'_>, place: &Place) {
-        let waiting: Vec<_> = self
-            .siblings(place)
+        let waiting: Vec<_> = siblings(place)
             .filter(|sibling| self.tasks.get(sibling).is_none())
             .filter(|sibling| matches!(self.need(around, sibling), Some(Need::Release(_))))
             .collect();
@@ -430,4 +420,13 @@ impl Fleet {
             .then_some(self.story.failures);
         [self.tasks.wakes(), progress, failures].into_iter().flatten().min()
     }
+}
+
+/// The same namespace's places of other kinds.
+fn siblings(Place { kind, namespace }: &Place) -> impl Iterator<Item = Place> + use<> {
+    let (kind, namespace) = (*kind, namespace.clone());
+    ObjectKind::ALL
+        .into_iter()
+        .filter(move |other| *other != kind)
+        .map(move |kind| Place { kind, namespace: namespace.clone() })
 }

@@ -91,7 +91,7 @@ mod tests {
         let mut fights = 0;
         for _ in 0..12 {
             let Turn { at, is_fight } = heals.next(&place, now);
-            pauses.push((at - now).as_secs());
+            pauses.push(at.saturating_sub(now).as_secs());
             fights += usize::from(is_fight);
             now = at;
         }

@@ -207,7 +207,7 @@ mod tests {
         for _ in 0..7 {
             pace.answered(now, Health::Closed(None));
             let opens = pace.opens().expect("closed");
-            pauses.push((opens - now).as_millis());
+            pauses.push(opens.saturating_sub(now).as_millis());
             now = opens;
         }
         assert_eq!(pauses, [250, 500, 1000, 2000, 4000, 5000, 5000]);

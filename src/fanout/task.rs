@@ -101,16 +101,14 @@ impl Task {
         }
     }
 
+    /// Whether this try has taken too many requests: the object may be changing all the time.
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.requests >= REQUESTS_MAX
+    }
+
     /// It takes one more request.
-    ///
-    /// # Errors
-    /// If it has taken too many already: the object may be changing all the time.
-    pub(super) fn again(mut self, look: bool) -> Result<Self, Self> {
-        if self.requests >= REQUESTS_MAX {
-            return Err(self);
-        }
-        self.requests += 1;
-        Ok(self.looking(look))
+    pub(super) fn again(self, look: bool) -> Self {
+        Self { requests: self.requests + 1, look, ..self }
     }
 
     /// Its namespace is on its way out: it is looked at again only in case that is not so.
@@ -157,22 +155,21 @@ impl Tasks {
 
     /// Puts a task, in place of the one before, or takes it out.
     pub(super) fn set(&mut self, place: &Place, task: Option<Task>) {
-        let failure = |task: Option<&Task>| task.and_then(|task| task.failure.clone());
-        let old = match &task {
-            Some(task) => {
-                self.open += usize::from(task.is_open());
-                self.timers.extend(task.wakes().map(|at| (at, place.clone())));
-                self.all.insert(place.clone(), task.clone())
-            }
+        let failure = task.as_ref().and_then(|task| task.failure.clone());
+        let wakes = task.as_ref().and_then(Task::wakes);
+        self.open += usize::from(task.as_ref().is_some_and(Task::is_open));
+        let before = match task {
+            Some(task) => self.all.insert(place.clone(), task),
             None => self.all.remove(place),
         };
-        if let Some(old) = &old {
-            self.open -= usize::from(old.is_open());
-            if let Some(at) = old.wakes().filter(|at| task.as_ref().and_then(Task::wakes) != Some(*at)) {
+        if let Some(before) = &before {
+            self.open -= usize::from(before.is_open());
+            if let Some(at) = before.wakes() {
                 self.timers.remove(&(at, place.clone()));
             }
         }
-        self.failures_changed |= failure(old.as_ref()) != failure(task.as_ref());
+        self.timers.extend(wakes.map(|at| (at, place.clone())));
+        self.failures_changed |= before.and_then(|task| task.failure) != failure;
     }
 
     /// Takes out every task that is not in flight.
