@@ -64,7 +64,7 @@ fn in_order(writes: &[Entry], new: &str, old: &str) {
     for deletion in writes.iter().filter(|entry| entry.verb == "delete") {
         let at = writes
             .iter()
-            .position(|entry| entry.verb == "patch" && entry.resource == new && entry.namespace == deletion.namespace);
+            .position(|entry| entry.verb == "create" && entry.resource == new && entry.namespace == deletion.namespace);
         let deleted = writes.iter().position(|entry| entry == deletion);
         assert!(deletion.resource == old && at.is_some() && at < deleted, "{writes:#?}");
     }
