@@ -84,13 +84,15 @@ impl Wanted {
             return Some(Need::Yield(other.clone()));
         }
         let holds = |wanted: &Labels, there: &Labels| wanted.iter().all(|(key, value)| there.get(key) == Some(value));
+        // A key that is no longer wanted and that others hold as well is theirs: it cannot be taken out.
+        let is_theirs = |key: &String| !payload.values.contains_key(key) && found.foreign_keys.contains_key(key);
         let ladder = [
             (
                 !(self.owns(found) && found.controller.as_ref().is_some_and(|owner| self.is_namesake(owner))),
                 Drift::Owner,
             ),
             (found.annotations.get(api::HASH_ANNOTATION) != Some(&payload.hash), Drift::Content),
-            (!found.own_keys.iter().eq(payload.values.keys()), Drift::Keys),
+            (!found.own_keys.iter().filter(|key| !is_theirs(key)).eq(payload.values.keys()), Drift::Keys),
             (
                 found.labels.get(api::BUNDLE_LABEL) != Some(&self.name)
                     || !holds(&payload.labels, &found.labels)
@@ -160,6 +162,11 @@ mod tests {
         assert_eq!(need_after(|_| {}), None);
         assert_eq!(need_after(|look| look.foreign_keys.extend([("x".to_owned(), "y".to_owned())])), None);
         assert_eq!(need_after(|look| look.labels.extend(labels(&[("other", "x")]))), None);
+        let shared = |look: &mut Look| {
+            look.own_keys.insert("old".to_owned());
+            look.foreign_keys.insert("old".to_owned(), "y".to_owned());
+        };
+        assert_eq!(need_after(shared), None, "a key that is no longer wanted and that others hold as well");
         assert_eq!(config_map().judge(KIND, true, None), Some(Need::Create));
         assert_eq!(config_map().judge(KIND, false, None), None);
     }

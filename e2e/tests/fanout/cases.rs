@@ -41,3 +41,11 @@ fn a_change_under_our_own_name_is_undone_once() {
     let watch_first = [namespaces, decided, arrived, edited, Step::Deliver(CONFIG_MAPS, 9), Step::Answer(0)];
     ends_well(1, &watch_first);
 }
+
+#[test]
+fn a_renamed_key_whose_old_value_another_manager_holds_as_well_is_left_to_it() {
+    ends_well(
+        1,
+        &[hear_of_namespaces(), decide(&["ca.pem"], "x"), arrive(), edit(Edit::Rival), decide(&["root.pem"], "x")],
+    );
+}
