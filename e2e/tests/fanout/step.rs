@@ -134,14 +134,10 @@ pub(crate) fn play(world: &mut World, marks: &mut Marks, step: &Step) {
 fn play_edit(world: &mut World, marks: &mut Marks, key: &Key, edit: Edit) {
     const SOMEBODY: &str = "kubectl-edit";
     let object = world.server.objects.get(key).cloned();
-    let first = |part| {
-        let fields = object.iter().flat_map(|object| object.fields.iter());
-        fields
-            .filter(move |(field, _)| field.part == part && field.name.is_some())
-            .map(|(field, value)| (field.clone(), value.clone()))
-            .next()
-    };
-    let data = first(Part::Data).unwrap_or((Field::new(Part::Data, "ca.pem"), String::new()));
+    let is_ours =
+        |field: &&Field| field.part == Part::Data && field.name.as_deref().is_some_and(|name| name != FOREIGN);
+    let ours = object.as_ref().and_then(|object| object.fields.iter().find(|(field, _)| is_ours(field)));
+    let data = ours.map_or_else(|| (Field::new(Part::Data, "ca.pem"), String::new()), |(f, v)| (f.clone(), v.clone()));
     let set = |field: Field, value: &str| Verb::Merge([(field, Some(value.to_owned()))].into());
     let drop = |fields: Vec<Field>| Verb::Merge(fields.into_iter().map(|field| (field, None)).collect());
     let owners = || {

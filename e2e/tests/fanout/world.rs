@@ -57,6 +57,8 @@ pub(crate) struct World {
     pub(crate) refusing: BTreeSet<String>,
     /// The namespaces that the engine has heard of.
     heard: BTreeMap<String, Namespace>,
+    /// Those among them that it has heard of since the last list began.
+    listed: BTreeSet<String>,
     /// The newest version of each target that the engine has heard of, and whether it was there with its label.
     believed: BTreeMap<Target, (Version, bool)>,
     /// How many events called for a write, and how many writes had an effect.
@@ -87,6 +89,7 @@ impl World {
             may_replace: true,
             refusing: BTreeSet::new(),
             heard: BTreeMap::new(),
+            listed: BTreeSet::new(),
             believed: BTreeMap::new(),
             called_for: BTreeMap::new(),
             written: BTreeMap::new(),
@@ -216,7 +219,10 @@ impl World {
         self.publish();
         let Some(event) = self.watches.get_mut(scope).and_then(VecDeque::pop_front) else { return false };
         match &event {
-            Event::Namespace(name, Some(namespace)) => drop(self.heard.insert(name.clone(), namespace.clone())),
+            Event::Namespace(name, Some(namespace)) => {
+                self.heard.insert(name.clone(), namespace.clone());
+                self.listed.insert(name.clone());
+            }
             Event::Namespace(name, None) => drop(self.heard.remove(name)),
             Event::Target { bundle, place: (kind, namespace), now } => {
                 let place = Place { kind: *kind, namespace: namespace.as_str().into() };
@@ -226,12 +232,13 @@ impl World {
                     Sighting::Gone(version) => self.believe(target, *version, false),
                 }
             }
-            // What a list lacks is not believed to be there; which that is does not matter here.
-            Event::List(Scope::Namespaces, Phase::Ended) => {
-                let there = &self.server.namespaces;
-                self.heard.retain(|name, _| there.contains_key(name));
+            // What a list lacks is gone; which targets those are does not matter here.
+            Event::List(Scope::Namespaces, Phase::Began) => self.listed.clear(),
+            Event::List(Scope::Namespaces, Phase::Ended) => self.heard.retain(|name, _| self.listed.contains(name)),
+            Event::List(Scope::Targets(kind, _), Phase::Ended) => {
+                let listed = self.believed.iter_mut().filter(|((_, place), _)| place.kind == *kind);
+                listed.for_each(|(_, (_, there))| *there = false);
             }
-            Event::List(..) => self.believed.clear(),
             _ => {}
         }
         self.step(event);
@@ -271,6 +278,7 @@ impl World {
     pub(crate) fn answer(&mut self, index: usize, instead: Option<Answer>) {
         let Flight { order, answer } = self.flights.remove(index);
         let target = (order.bundle.clone(), order.place.clone());
+        let asked = order.request.version();
         let answer = match (instead, answer) {
             (Some(Answer::Busy(time)), _) => {
                 self.closed_until = self.closed_until.max(self.now + time.unwrap_or_default());
@@ -289,7 +297,10 @@ impl World {
                 let there = observed.look.labels.contains_key(BUNDLE_LABEL);
                 self.believe(target.clone(), observed.version, there);
             }
-            Answer::Gone => drop(self.believed.remove(&target)),
+            Answer::Gone => {
+                let newest = self.believed.entry(target.clone()).or_default().0;
+                self.believe(target.clone(), asked.unwrap_or(newest), false);
+            }
             _ => {}
         }
         self.step(Event::Answer { bundle: target.0, place: target.1, answer });
