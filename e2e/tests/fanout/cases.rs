@@ -1,13 +1,14 @@
 //! Single cases: what the properties found, and what they are too coarse for.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use rootcast::bundle::ObjectKind;
+use rootcast::bundle::{Labels, ObjectKind, Place};
 use rootcast::fanout::Scope;
 
-use crate::model::Key;
+use crate::model::{Field, Key, Part, Verb};
 use crate::step::{Edit, Step, ends_well};
-use crate::world::Content;
+use crate::world::{Content, World, key};
 
 const CONFIG_MAPS: Scope = Scope::Targets(ObjectKind::ConfigMap, None);
 
@@ -48,4 +49,109 @@ fn a_renamed_key_whose_old_value_another_manager_holds_as_well_is_left_to_it() {
         1,
         &[hear_of_namespaces(), decide(&["ca.pem"], "x"), arrive(), edit(Edit::Rival), decide(&["root.pem"], "x")],
     );
+}
+
+/// Namespaces enough for a rollout to take its time.
+const MANY: [&str; 8] = ["n0", "n1", "n2", "n3", "n4", "n5", "n6", "n7"];
+
+/// A world with many namespaces, heard of, where so many requests may be on their way.
+fn with_many_namespaces(max_in_flight: usize) -> World {
+    let mut world = World::new(max_in_flight);
+    for name in MANY {
+        world.namespace(name, |server| server.set_namespace(name, Labels::new()));
+    }
+    world.flush();
+    world
+}
+
+fn first_answers(world: &mut World) {
+    world.arrive(0);
+    world.answer(0, None);
+}
+
+#[test]
+fn bundles_take_turns_and_a_single_event_goes_before_all_rollouts() {
+    let mut world = with_many_namespaces(2);
+    for bundle in ["a", "b", "c"] {
+        world.decide(bundle, Some(&content(&["ca.pem"], "x")));
+    }
+    world.flush();
+    world.given.clear();
+    for bundle in ["a", "b"] {
+        world.decide(bundle, Some(&content(&["ca.pem"], "y")));
+    }
+    for _ in 0..6 {
+        first_answers(&mut world);
+    }
+    let order = |world: &World| -> String { world.given.iter().map(|((bundle, _), _)| &**bundle).collect() };
+    // The first Bundle had all the room before the second was decided.
+    assert_eq!(order(&world), "aabababa");
+    let place = Place { kind: ObjectKind::ConfigMap, namespace: "n3".into() };
+    world.edit(&key("c", &place), "kubectl-edit", Verb::Delete);
+    while world.deliver(&CONFIG_MAPS) {}
+    first_answers(&mut world);
+    assert_eq!(order(&world), "aabababac");
+    world.settle();
+}
+
+#[test]
+fn a_fight_has_a_bounded_rate_and_is_spoken_of_once() {
+    let mut world = with_many_namespaces(2);
+    world.decide("a", Some(&content(&["ca.pem"], "x")));
+    world.flush();
+    let key = key("a", &Place { kind: ObjectKind::ConfigMap, namespace: "n0".into() });
+    let rival = || Verb::Apply([(Field::new(Part::Data, "ca.pem"), "edited".to_owned())].into());
+    let given = world.given.len();
+    for _ in 0..600 {
+        world.edit(&key, "rival", rival());
+        world.flush();
+        world.pass(Duration::from_secs(1));
+        world.flush();
+    }
+    let heals = world.given.len() - given;
+    assert!((10..=20).contains(&heals), "{heals} heals in 10 minutes");
+    assert_eq!(world.contested, 1);
+    world.settle();
+    let value = world.server.objects[&key].fields.get(&Field::new(Part::Data, "ca.pem"));
+    assert_eq!(value.map(String::as_str), Some("x"), "it is healed when the fight is over");
+}
+
+#[test]
+fn a_report_names_every_place_that_fails_until_it_recovers_by_itself() {
+    let mut world = with_many_namespaces(2);
+    world.refusing = ["n2".to_owned(), "n5".to_owned()].into();
+    let immutable = key("a", &Place { kind: ObjectKind::ConfigMap, namespace: "n6".into() });
+    world.decide("a", Some(&content(&["ca.pem"], "x")));
+    world.flush();
+    let failing = |world: &World| -> Vec<String> {
+        let report = world.bundles["a"].report.as_ref().expect("a report");
+        report.failures.iter().map(|(place, cause)| format!("{}: {cause}", place.namespace)).collect()
+    };
+    assert_eq!(failing(&world), ["n2: refused", "n5: refused"]);
+
+    world.edit(&immutable, "kubectl-edit", Verb::Merge([(Field::whole(Part::Immutable), Some("true".into()))].into()));
+    world.flush();
+    world.decide("a", Some(&content(&["ca.pem"], "y")));
+    world.flush();
+    assert_eq!(failing(&world), ["n2: refused", "n5: refused", "n6: immutable"]);
+
+    let given = world.given.len();
+    for _ in 0..300 {
+        world.pass(Duration::from_secs(1));
+        world.flush();
+    }
+    let retries = world.given.len() - given;
+    assert!((16..=24).contains(&retries), "{retries} requests in 5 minutes for two that are refused");
+
+    world.refusing.clear();
+    for _ in 0..60 {
+        world.pass(Duration::from_secs(1));
+        world.flush();
+    }
+    assert_eq!(failing(&world), ["n6: immutable"]);
+    world.edit(&immutable, "kubectl-edit", Verb::Delete);
+    world.flush();
+    world.pass(Duration::from_secs(10));
+    assert_eq!(failing(&world), Vec::<String>::new());
+    world.settle();
 }
