@@ -198,3 +198,120 @@ impl Targets {
         missing.map(|(place, _)| place.clone()).collect()
     }
 }
+
+#[cfg(test)]
+impl Entry {
+    pub(super) fn for_test(version: Version, look: Look) -> Self {
+        Self { version, look: Arc::new(look), epoch: 0, bytes: Bytes::Right }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bundle::{Labels, ObjectKind};
+
+    fn place() -> Place {
+        Place { kind: ObjectKind::ConfigMap, namespace: "one".into() }
+    }
+
+    fn version(number: u64) -> Version {
+        Version::parse(&number.to_string())
+    }
+
+    fn observed(number: u64, label: &str) -> Observed {
+        let labels = Labels::from([(api::BUNDLE_LABEL.to_owned(), label.to_owned())]);
+        Observed { version: version(number), look: Look { labels, ..Look::default() } }
+    }
+
+    /// Targets that hold one at version 5, seen in the first list.
+    fn targets(looks: &mut Looks) -> Targets {
+        let mut targets = Targets::default();
+        assert!(targets.learn(looks, &place(), observed(5, "b"), 1, Bytes::Right));
+        targets
+    }
+
+    #[test]
+    fn what_is_older_than_what_is_known_changes_nothing() {
+        let mut looks = Looks::default();
+        let mut targets = targets(&mut looks);
+        for old in [4, 5] {
+            assert!(!targets.learn(&mut looks, &place(), observed(old, "other"), 1, Bytes::Doubtful));
+        }
+        assert!(!targets.lose(&place(), version(4)), "it has come again since");
+        let entry = targets.get(&place()).expect("there");
+        assert_eq!((entry.version, entry.bytes), (version(5), Bytes::Right));
+        assert_eq!(*entry.look, observed(5, "b").look);
+        assert!(targets.lose(&place(), version(6)));
+        assert!(!targets.lose(&place(), version(6)), "once");
+    }
+
+    #[test]
+    fn bytes_are_in_doubt_from_each_new_version_until_they_are_inspected() {
+        let mut looks = Looks::default();
+        let mut targets = targets(&mut looks);
+        let bytes = |targets: &Targets| targets.get(&place()).expect("there").bytes;
+        assert!(targets.learn(&mut looks, &place(), observed(6, "b"), 1, Bytes::Right));
+        assert_eq!(bytes(&targets), Bytes::Doubtful);
+        targets.inspected(&place(), version(5), Bytes::Right);
+        assert_eq!(bytes(&targets), Bytes::Doubtful, "an older version tells nothing of this one");
+        targets.inspected(&place(), version(6), Bytes::Wrong);
+        assert!(targets.learn(&mut looks, &place(), observed(7, "other"), 1, Bytes::Right));
+        assert_eq!(bytes(&targets), Bytes::Wrong, "a change of something else does not mend them");
+        targets.inspected(&place(), version(7), Bytes::Right);
+        assert_eq!(bytes(&targets), Bytes::Right);
+    }
+
+    #[test]
+    fn a_list_lacks_what_was_neither_seen_nor_written_since_it_began() {
+        let scope = |kind, namespace: Option<&str>| Scope::Targets(kind, namespace.map(str::to_owned));
+        let all = scope(ObjectKind::ConfigMap, None);
+        let mut looks = Looks::default();
+        let mut targets = targets(&mut looks);
+        assert_eq!(targets.missing(&all, 1), []);
+        assert_eq!(targets.missing(&all, 2), [place()]);
+        assert_eq!(targets.missing(&scope(ObjectKind::ConfigMap, Some("one")), 2), [place()]);
+        assert_eq!(targets.missing(&scope(ObjectKind::ConfigMap, Some("two")), 2), []);
+        assert_eq!(targets.missing(&scope(ObjectKind::Secret, None), 2), []);
+        targets.learn(&mut looks, &place(), observed(5, "b"), 2, Bytes::Right);
+        assert_eq!(targets.missing(&all, 2), [], "it is named, if only as it was");
+    }
+
+    #[test]
+    fn only_what_no_watch_tells_of_is_forgotten() {
+        let mut looks = Looks::default();
+        let mut targets = targets(&mut looks);
+        targets.forget_unlabelled(&place(), "b");
+        assert!(!targets.is_empty());
+        targets.forget_unlabelled(&place(), "another");
+        assert!(targets.is_empty());
+    }
+
+    #[test]
+    fn targets_that_look_alike_share_their_look_and_what_is_out_of_use_is_let_go() {
+        let mut looks = Looks::default();
+        let one = looks.share(observed(1, "b").look);
+        assert!(Arc::ptr_eq(&one, &looks.share(observed(2, "b").look)));
+        for number in 0..1000 {
+            looks.share(observed(1, &number.to_string()).look);
+        }
+        assert!(looks.known.len() <= 64, "{}", looks.known.len());
+        assert!(Arc::ptr_eq(&one, &looks.share(observed(3, "b").look)));
+    }
+
+    #[test]
+    fn a_list_of_namespaces_lacks_what_it_does_not_name() {
+        let namespace = |terminating| Namespace { labels: Labels::new(), terminating };
+        let mut namespaces = Namespaces::default();
+        for (name, terminating) in [("here", false), ("going", true)] {
+            assert_eq!(namespaces.put(name, namespace(terminating)).1, None);
+        }
+        assert!(namespaces.living("here").is_some());
+        assert!(namespaces.living("going").is_none());
+        namespaces.begin();
+        namespaces.put("here", namespace(false));
+        assert_eq!(namespaces.missing(), ["going".into()]);
+        assert_eq!(namespaces.remove("going").map(|(_, before)| before), Some(namespace(true)));
+        assert!(Arc::ptr_eq(&namespaces.name("here"), &namespaces.name("here")));
+    }
+}

@@ -214,3 +214,104 @@ impl Tasks {
         self.all.iter().filter_map(|(place, task)| Some((place, task.failure.as_ref()?)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bundle::ObjectKind;
+
+    const S: Duration = Duration::from_secs(1);
+
+    fn place(namespace: &str) -> Place {
+        Place { kind: ObjectKind::ConfigMap, namespace: namespace.into() }
+    }
+
+    fn task() -> Task {
+        Task::new(false)
+    }
+
+    /// The waits, in seconds, after so many failures in a row, and after how many of them the Bundle waits no more.
+    fn waits(fault: Fault) -> (Vec<u64>, usize) {
+        let (mut waits, mut patient) = (Vec::new(), 0);
+        let mut task = task();
+        for _ in 0..8 {
+            task = task.failed(S, fault, "broken".to_owned());
+            patient += usize::from(matches!(task.state, State::Patient(_)));
+            assert_eq!(task.failure.is_none(), task.is_open(), "what is not waited for is spoken of");
+            waits.push((task.wakes().expect("it is tried again") - S).as_secs());
+        }
+        (waits, patient)
+    }
+
+    #[test]
+    fn a_failure_is_tried_again_less_and_less_often_and_for_ever() {
+        assert_eq!(waits(Fault::Target), (vec![1, 2, 4, 8, 16, 32, 60, 60], 0));
+        assert_eq!(waits(Fault::Fixed), (vec![600; 8], 0));
+        assert_eq!(waits(Fault::Passing), (vec![1, 2, 4, 8, 16, 32, 60, 60], 3));
+    }
+
+    #[test]
+    fn what_changes_all_the_time_is_put_off_after_a_few_tries() {
+        let mut task = task();
+        for _ in 0..PATIENCE {
+            task = task.again(S, true);
+            assert!(task.look && matches!(task.state, State::Queued));
+        }
+        let task = task.again(S, true);
+        assert!(!task.look && matches!(task.state, State::Waiting(_)), "{task:?}");
+        assert!(task.failure.is_some());
+    }
+
+    #[test]
+    fn a_namespace_on_its_way_out_is_no_failure() {
+        let task = task().put_off(S);
+        assert_eq!(task.wakes(), Some(S + RETRY_MAX));
+        assert!(task.failure.is_none() && !task.is_open());
+    }
+
+    #[test]
+    fn a_bundle_waits_for_what_is_queued_in_flight_or_likely_to_be_over_soon() {
+        let mut tasks = Tasks::default();
+        tasks.set(&place("one"), Some(task()));
+        tasks.set(&place("two"), Some(task().failed(S, Fault::Passing, "broken".to_owned())));
+        tasks.set(&place("three"), Some(task().failed(S, Fault::Target, "broken".to_owned())));
+        assert!(!tasks.is_idle());
+        tasks.set(&place("one"), None);
+        assert!(!tasks.is_idle());
+        tasks.set(&place("two"), None);
+        assert!(tasks.is_idle() && !tasks.is_empty());
+        assert_eq!(tasks.failures().map(|(place, _)| place.clone()).collect::<Vec<_>>(), [place("three")]);
+    }
+
+    #[test]
+    fn each_task_has_one_timer_that_goes_with_it() {
+        let mut tasks = Tasks::default();
+        let waiting = |at| Some(Task { state: State::Waiting(at), ..task() });
+        tasks.set(&place("one"), waiting(5 * S));
+        tasks.set(&place("two"), waiting(3 * S));
+        tasks.set(&place("one"), waiting(2 * S));
+        tasks.set(&place("one"), waiting(2 * S));
+        assert_eq!(tasks.wakes(), Some(2 * S));
+        assert_eq!(tasks.due(S), None);
+        assert_eq!(tasks.due(2 * S), Some(place("one")));
+        tasks.set(&place("one"), None);
+        tasks.set(&place("two"), Some(task()));
+        assert_eq!(tasks.wakes(), None);
+    }
+
+    #[test]
+    fn whoever_ceases_to_fail_or_fails_otherwise_is_news_and_who_fails_as_before_is_not() {
+        let mut tasks = Tasks::default();
+        let failing = |cause: &str| Some(task().failed(S, Fault::Target, cause.to_owned()));
+        let mut news = |task| {
+            tasks.failures_changed = false;
+            tasks.set(&place("one"), task);
+            tasks.failures_changed
+        };
+        assert!(!news(Some(task())));
+        assert!(news(failing("broken")));
+        assert!(!news(failing("broken")));
+        assert!(news(failing("refused")));
+        assert!(news(None));
+    }
+}

@@ -66,3 +66,117 @@ fn own(look: &Look) -> Own {
         annotations: look.own_annotations.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bundle::{Drift, Labels, ObjectKind, Selector, Value};
+    use crate::fanout::version::Version;
+
+    const KIND: ObjectKind = ObjectKind::ConfigMap;
+
+    /// A Bundle with the keys `a` and `b`.
+    fn wanted() -> Wanted {
+        let values = ["a", "b"].map(|key| (key.to_owned(), Value::Text("x".into())));
+        let payload = Payload {
+            kind: KIND,
+            values: values.into(),
+            labels: Labels::new(),
+            annotations: Labels::new(),
+            hash: String::new(),
+        };
+        Wanted {
+            name: "bundle".to_owned(),
+            uid: "ours".to_owned(),
+            namespaces: Selector::default(),
+            payloads: [(KIND, payload)].into(),
+            secrets_off: false,
+        }
+    }
+
+    fn look(touched: Touched, own: &[&str], foreign: &[&str]) -> Look {
+        Look {
+            own_keys: own.iter().map(|key| (*key).to_owned()).collect(),
+            foreign_keys: foreign.iter().map(|key| ((*key).to_owned(), "kubectl".to_owned())).collect(),
+            touched,
+            ..Look::default()
+        }
+    }
+
+    fn controller(uid: &str) -> Controller {
+        Controller { api_version: "v".to_owned(), kind: "K".to_owned(), name: "n".to_owned(), uid: uid.to_owned() }
+    }
+
+    fn ask(need: &Need, look: Option<Look>, replace: bool) -> Result<Request, Controller> {
+        let wanted = wanted();
+        let entry = look.map(|look| Entry::for_test(Version::parse("7"), look));
+        request(need, wanted.payloads.get(&KIND), &wanted, entry.as_ref(), replace)
+    }
+
+    fn merge(stale: &[&str], former_owner: Option<&str>) -> Request {
+        Request::Merge {
+            version: Version::parse("7"),
+            stale: stale.iter().map(|key| (*key).to_owned()).collect(),
+            former_owner: former_owner.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn an_update_is_the_cheapest_request_that_is_right() {
+        use Touched::{ByOthers, ByUsAlone, ByWhoKnows};
+        let seven = Version::parse("7");
+        let rows = [
+            ("ours alone is replaced", look(ByUsAlone, &["a", "old"], &[]), true, Request::Replace(seven)),
+            ("unless that is not permitted", look(ByUsAlone, &["a", "old"], &[]), false, merge(&["old"], None)),
+            ("a key of others stays", look(ByOthers, &["a", "b"], &["theirs"]), true, merge(&[], None)),
+            ("a key that nobody has is added", look(ByOthers, &["a"], &["theirs"]), true, merge(&[], None)),
+            ("a taken key is taken back", look(ByOthers, &["a"], &["b"]), true, Request::Apply(seven)),
+            ("a shared key is ours as well", look(ByOthers, &["a", "b"], &["b"]), true, merge(&[], None)),
+            ("a shared key is not stale", look(ByOthers, &["a", "b", "old"], &["old"]), true, merge(&[], None)),
+            ("who knows whose keys they are", look(ByWhoKnows, &[], &[]), true, Request::Apply(seven)),
+        ];
+        for (name, look, replace, expected) in rows {
+            assert_eq!(ask(&Need::Update(Drift::Content), Some(look), replace), Ok(expected), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_merge_takes_out_the_owner_that_ours_takes_the_place_of() {
+        for (uid, expected) in [("older", Some("older")), ("ours", None)] {
+            let look = Look { controller: Some(controller(uid)), ..look(Touched::ByOthers, &["a", "b"], &["theirs"]) };
+            assert_eq!(ask(&Need::Update(Drift::Owner), Some(look), true), Ok(merge(&[], expected)), "{uid}");
+        }
+    }
+
+    #[test]
+    fn only_what_is_not_there_is_written_without_a_version() {
+        let there = || Some(look(Touched::ByUsAlone, &["a"], &[]));
+        let update = Need::Update(Drift::Bytes);
+        let needs = [&update, &Need::Release(Release::Delete), &Need::Release(Release::HandOver)];
+        for need in needs {
+            assert_eq!(ask(need, None, true), Ok(Request::Create));
+            let version = ask(need, there(), true).expect("a request").version();
+            assert_eq!(version, Some(Version::parse("7")), "{need:?}");
+        }
+        assert_eq!(ask(&Need::Inspect, there(), true), Ok(Request::Compare));
+        assert_eq!(ask(&Need::Yield(controller("d")), there(), true), Err(controller("d")));
+    }
+
+    #[test]
+    fn only_what_is_ours_alone_is_handed_over() {
+        let look = Look {
+            own_labels: ["l".to_owned()].into(),
+            own_annotations: ["n".to_owned()].into(),
+            ..look(Touched::ByOthers, &["a", "shared"], &["shared", "theirs"])
+        };
+        let own = Own {
+            keys: ["a".to_owned()].into(),
+            labels: ["l".to_owned()].into(),
+            annotations: ["n".to_owned()].into(),
+        };
+        assert_eq!(
+            ask(&Need::Release(Release::HandOver), Some(look), true),
+            Ok(Request::HandOver(Version::parse("7"), own))
+        );
+    }
+}
