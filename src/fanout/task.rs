@@ -238,7 +238,7 @@ mod tests {
             task = task.failed(S, fault, "broken".to_owned());
             patient += usize::from(matches!(task.state, State::Patient(_)));
             assert_eq!(task.failure.is_none(), task.is_open(), "what is not waited for is spoken of");
-            waits.push((task.wakes().expect("it is tried again") - S).as_secs());
+            waits.push(task.wakes().expect("it is tried again").saturating_sub(S).as_secs());
         }
         (waits, patient)
     }
@@ -251,15 +251,16 @@ mod tests {
     }
 
     #[test]
-    fn what_changes_all_the_time_is_put_off_after_a_few_tries() {
+    fn a_try_takes_a_few_requests_and_the_next_try_as_many_again() {
         let mut task = task();
-        for _ in 0..PATIENCE {
-            task = task.again(S, true);
+        for _ in 0..REQUESTS_MAX {
+            assert!(!task.is_exhausted());
+            task = task.again(true);
             assert!(task.look && matches!(task.state, State::Queued));
         }
-        let task = task.again(S, true);
-        assert!(!task.look && matches!(task.state, State::Waiting(_)), "{task:?}");
-        assert!(task.failure.is_some());
+        assert!(task.is_exhausted());
+        let task = task.failed(S, Fault::Target, "it changes".to_owned());
+        assert!(!task.is_exhausted() && !task.look && matches!(task.state, State::Waiting(_)), "{task:?}");
     }
 
     #[test]
