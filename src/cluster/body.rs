@@ -45,13 +45,13 @@ impl Content {
         (protobuf::MEDIA_TYPE, protobuf::object(wanted, payload, version, content))
     }
 
-    /// A strategic merge patch: our metadata and keys, without `stale` keys and the former owner.
+    /// A strategic merge patch: our metadata and keys, without what is `stale` and the former owner.
     pub(super) fn merge(
         &self,
         wanted: &Wanted,
         payload: &Payload,
         version: Version,
-        stale: &BTreeSet<String>,
+        stale: &Own,
         former_owner: Option<&str>,
     ) -> Encoded {
         let mut head = head(wanted, payload, version);
@@ -60,7 +60,12 @@ impl Content {
         {
             owners.insert(0, json!({ "$patch": "delete", "uid": uid }));
         }
-        (MERGE, self.with_content(payload, &head, stale))
+        for (field, names) in [("labels", &stale.labels), ("annotations", &stale.annotations)] {
+            for name in names {
+                head["metadata"][field][name] = Json::Null;
+            }
+        }
+        (MERGE, self.with_content(payload, &head, &stale.keys))
     }
 
     /// The manifest for server-side apply.

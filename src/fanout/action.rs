@@ -66,8 +66,8 @@ pub enum Request {
     Merge {
         /// The version.
         version: Version,
-        /// Keys of ours that are no longer wanted.
-        stale: BTreeSet<String>,
+        /// What is ours and no longer wanted.
+        stale: Own,
         /// Uid of the owner that ours takes the place of.
         former_owner: Option<String>,
     },

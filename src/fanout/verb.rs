@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::api;
 use crate::bundle::{Controller, Look, Need, Payload, Release, Touched, Wanted};
 
 use super::action::{Own, Request};
@@ -40,12 +41,10 @@ pub(super) fn request(
             if keys.iter().any(|key| is_taken(look, key)) {
                 Request::Apply(version)
             } else {
-                let stale =
-                    look.own_keys.iter().filter(|key| !keys.contains(key) && !look.foreign_keys.contains_key(*key));
                 let former = look.controller.as_ref().filter(|owner| owner.uid != wanted.uid);
                 Request::Merge {
                     version,
-                    stale: stale.cloned().collect(),
+                    stale: stale(look, payload, &keys),
                     former_owner: former.map(|owner| owner.uid.clone()),
                 }
             }
@@ -56,6 +55,20 @@ pub(super) fn request(
 /// Whether others own a key, or may own it, and we do not.
 fn is_taken(look: &Look, key: &String) -> bool {
     !look.own_keys.contains(key) && (look.touched == Touched::ByWhoKnows || look.foreign_keys.contains_key(key))
+}
+
+/// What is ours, of nobody else, and no longer wanted. Where a mutating webhook works for us, a label of its own looks like
+/// ours: it may be taken out, but that it is there does not call for a write.
+fn stale(look: &Look, payload: Option<&Payload>, wanted: &BTreeSet<&String>) -> Own {
+    let mut stale = own(look);
+    stale.keys.retain(|key| !wanted.contains(key));
+    stale.labels.remove(api::BUNDLE_LABEL);
+    stale.annotations.remove(api::HASH_ANNOTATION);
+    if let Some(Payload { labels, annotations, .. }) = payload {
+        stale.labels.retain(|name| !labels.contains_key(name));
+        stale.annotations.retain(|name| !annotations.contains_key(name));
+    }
+    stale
 }
 
 /// What is ours and of nobody else.
@@ -116,7 +129,7 @@ mod tests {
     fn merge(stale: &[&str], former_owner: Option<&str>) -> Request {
         Request::Merge {
             version: Version::parse("7"),
-            stale: stale.iter().map(|key| (*key).to_owned()).collect(),
+            stale: Own { keys: stale.iter().map(|key| (*key).to_owned()).collect(), ..Own::default() },
             former_owner: former_owner.map(str::to_owned),
         }
     }
@@ -146,6 +159,19 @@ mod tests {
             let look = Look { controller: Some(controller(uid)), ..look(Touched::ByOthers, &["a", "b"], &["theirs"]) };
             assert_eq!(ask(&Need::Update(Drift::Owner), Some(look), true), Ok(merge(&[], expected)), "{uid}");
         }
+    }
+
+    #[test]
+    fn a_merge_takes_out_labels_and_annotations_that_the_template_has_no_more() {
+        let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+        let look = Look {
+            own_labels: set(&[api::BUNDLE_LABEL, "old"]),
+            own_annotations: set(&[api::HASH_ANNOTATION, "note"]),
+            ..look(Touched::ByOthers, &["a", "b"], &["theirs"])
+        };
+        let stale = Own { labels: set(&["old"]), annotations: set(&["note"]), ..Own::default() };
+        let merge = Request::Merge { version: Version::parse("7"), stale, former_owner: None };
+        assert_eq!(ask(&Need::Update(Drift::Content), Some(look), true), Ok(merge));
     }
 
     #[test]

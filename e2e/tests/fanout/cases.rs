@@ -14,7 +14,7 @@ const CONFIG_MAPS: Scope = Scope::Targets(ObjectKind::ConfigMap, None);
 
 /// A Bundle with a ConfigMap of one key for every namespace.
 fn content(key: &'static [&'static str], value: &'static str) -> Content {
-    Content { selective: false, kinds: BTreeSet::from([ObjectKind::ConfigMap]), keys: key, value }
+    Content { selective: false, kinds: BTreeSet::from([ObjectKind::ConfigMap]), keys: key, value, label: false }
 }
 
 fn decide(key: &'static [&'static str], value: &'static str) -> Step {
@@ -154,4 +154,22 @@ fn a_report_names_every_place_that_fails_until_it_recovers_by_itself() {
     world.pass(Duration::from_secs(10));
     assert_eq!(failing(&world), Vec::<String>::new());
     world.settle();
+}
+
+#[test]
+fn a_label_that_the_template_has_no_more_is_taken_out_where_objects_are_patched() {
+    let with_label = Content { label: true, ..content(&["ca.pem"], "x") };
+    let world = ends_well(
+        1,
+        &[
+            Step::ForbidReplacing,
+            hear_of_namespaces(),
+            Step::Decide("a", with_label),
+            arrive(),
+            Step::Answer(0),
+            decide(&["ca.pem"], "x"),
+        ],
+    );
+    let label = Field::new(Part::Labels, "team");
+    assert!(world.server.objects.values().all(|object| !object.fields.contains_key(&label)));
 }

@@ -20,9 +20,20 @@ fn content() -> impl Strategy<Value = Content> {
         1 => Just(["root.pem"].as_slice()),
         1 => Just(["ca.pem", "ca.jks"].as_slice()),
     ];
-    (any::<bool>(), kinds, keys, prop_oneof!["x", "y"].prop_map(|value| if value == "x" { "x" } else { "y" })).prop_map(
-        |(selective, kinds, keys, value)| Content { selective, kinds: kinds.into_iter().collect(), keys, value },
+    (
+        any::<bool>(),
+        any::<bool>(),
+        kinds,
+        keys,
+        prop_oneof!["x", "y"].prop_map(|value| if value == "x" { "x" } else { "y" }),
     )
+        .prop_map(|(selective, label, kinds, keys, value)| Content {
+            selective,
+            label,
+            kinds: kinds.into_iter().collect(),
+            keys,
+            value,
+        })
 }
 
 fn place() -> impl Strategy<Value = Key> {

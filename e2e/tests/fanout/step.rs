@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use rootcast::api::{BUNDLE_LABEL, FIELD_MANAGER, HASH_ANNOTATION};
-use rootcast::bundle::{Labels, ObjectKind};
-use rootcast::fanout::{Answer, Scope};
+use rootcast::bundle::{Labels, Look, ObjectKind};
+use rootcast::fanout::{Answer, Request, Scope};
 use serde_json::json;
 
 use crate::model::{Field, Fields, Key, Object, Part, Verb};
@@ -220,6 +220,14 @@ fn is_as_wanted(world: &World, marks: &Marks) {
                         for (field, value) in fields(wanted, payload) {
                             assert_eq!(found.fields.get(&field), Some(&value), "{field:?} of {key:?}: {found:#?}");
                         }
+                        // What is taken by server-side apply keeps labels that an earlier request of another kind set.
+                        let applied = world.given.iter().any(|((bundle, place), request)| {
+                            crate::world::key(bundle, place) == key && matches!(request, Request::Apply(_))
+                        });
+                        let own = Look::read(&found.metadata()).own_labels;
+                        let stale =
+                            own.iter().find(|name| *name != BUNDLE_LABEL && !payload.labels.contains_key(*name));
+                        assert!(applied || stale.is_none(), "{stale:?} of {key:?}: {found:#?}");
                     }
                     None => {
                         if let Some(found) = found.filter(|_| !marks.unlabelled.contains(&key)) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rootcast::api::{API_VERSION, BUNDLE_LABEL, FIELD_MANAGER, HASH_ANNOTATION, KIND};
 use rootcast::bundle::{Labels, Namespace, ObjectKind, Outcome, Payload, Place, Settings, Value, Wanted};
 use rootcast::fanout::{
-    Action, Answer, Engine, Event, Limits, Observed, Order, Phase, Request, Scope, Sighting, Version,
+    Action, Answer, Engine, Event, Limits, Observed, Order, Own, Phase, Request, Scope, Sighting, Version,
 };
 use serde_json::json;
 
@@ -320,20 +320,13 @@ impl World {
             Request::Merge { stale, former_owner, .. } => {
                 let mut patch: BTreeMap<_, _> =
                     content().into_iter().map(|(field, value)| (field, Some(value))).collect();
-                let keys =
-                    stale.iter().flat_map(|key| [Field::new(Part::Data, key), Field::new(Part::BinaryData, key)]);
                 let owner = former_owner.iter().map(|uid| Field::new(Part::Owners, uid));
-                patch.extend(keys.chain(owner).map(|field| (field, None)));
+                patch.extend(own_fields(stale).chain(owner).map(|field| (field, None)));
                 Verb::Merge(patch)
             }
             Request::Apply(_) => Verb::Apply(content()),
             Request::HandOver(_, own) => {
-                let keys =
-                    own.keys.iter().flat_map(|key| [Field::new(Part::Data, key), Field::new(Part::BinaryData, key)]);
-                let labels = own.labels.iter().map(|name| Field::new(Part::Labels, name));
-                let annotations = own.annotations.iter().map(|name| Field::new(Part::Annotations, name));
-                let owner = [Field::new(Part::Owners, &wanted.uid)];
-                let all = keys.chain(labels).chain(annotations).chain(owner);
+                let all = own_fields(own).chain([Field::new(Part::Owners, &wanted.uid)]);
                 Verb::Merge(all.map(|field| (field, None)).collect())
             }
             Request::Delete(_) => Verb::Delete,
@@ -513,11 +506,13 @@ pub(crate) struct Content {
     pub(crate) kinds: BTreeSet<ObjectKind>,
     pub(crate) keys: &'static [&'static str],
     pub(crate) value: &'static str,
+    /// Whether the template has the label `team`.
+    pub(crate) label: bool,
 }
 
 impl Content {
     fn wanted(&self, name: &str, uid: &str) -> Wanted {
-        let Self { selective, kinds, keys, value } = self;
+        let Self { selective, kinds, keys, value, label } = self;
         let labels = selective.then(|| json!({ "matchLabels": { "in": "" } })).unwrap_or_default();
         let selector = serde_json::from_value(labels).unwrap_or_default();
         let values = keys.iter().map(|key| {
@@ -532,10 +527,10 @@ impl Content {
         let payload = |kind: &ObjectKind| Payload {
             kind: *kind,
             values: values.clone(),
-            labels: Labels::new(),
+            labels: label.then(|| ("team".to_owned(), "x".to_owned())).into_iter().collect(),
             annotations: Labels::new(),
             // As in truth, keys are not part of it.
-            hash: (*value).to_owned(),
+            hash: format!("{value}{label}"),
         };
         Wanted {
             name: name.to_owned(),
@@ -582,6 +577,13 @@ fn target_event(key: &Key, told: Told) -> Event {
         Told::Deleted(object) => Sighting::Gone(version(object.version)),
     };
     Event::Target { bundle: key.name.clone(), place: (key.kind, key.namespace.clone()), now }
+}
+
+fn own_fields(own: &Own) -> impl Iterator<Item = Field> {
+    let keys = own.keys.iter().flat_map(|key| [Field::new(Part::Data, key), Field::new(Part::BinaryData, key)]);
+    let labels = own.labels.iter().map(|name| Field::new(Part::Labels, name));
+    let annotations = own.annotations.iter().map(|name| Field::new(Part::Annotations, name));
+    keys.chain(labels).chain(annotations)
 }
 
 /// What a write of ours carries.
