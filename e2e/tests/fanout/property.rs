@@ -20,20 +20,14 @@ fn content() -> impl Strategy<Value = Content> {
         1 => Just(["root.pem"].as_slice()),
         1 => Just(["ca.pem", "ca.jks"].as_slice()),
     ];
-    (
-        any::<bool>(),
-        any::<bool>(),
-        kinds,
+    let value = prop::sample::select(&["x", "y"][..]);
+    (any::<bool>(), any::<bool>(), kinds, keys, value).prop_map(|(selective, label, kinds, keys, value)| Content {
+        selective,
+        kinds: kinds.into_iter().collect(),
         keys,
-        prop_oneof!["x", "y"].prop_map(|value| if value == "x" { "x" } else { "y" }),
-    )
-        .prop_map(|(selective, label, kinds, keys, value)| Content {
-            selective,
-            label,
-            kinds: kinds.into_iter().collect(),
-            keys,
-            value,
-        })
+        value,
+        label,
+    })
 }
 
 fn place() -> impl Strategy<Value = Key> {
