@@ -9,7 +9,7 @@ use rootcast::fanout::{Answer, Request, Scope};
 use serde_json::json;
 
 use crate::model::{Field, Fields, Key, Object, Part, Verb};
-use crate::world::{Content, FOREIGN, NAMESPACES, World, fields, scopes};
+use crate::world::{self, Content, FOREIGN, NAMESPACES, World, fields, scopes};
 
 /// Something that happens.
 #[derive(Clone, Debug)]
@@ -222,7 +222,7 @@ fn is_as_wanted(world: &World, marks: &Marks) {
                         }
                         // What is taken by server-side apply keeps labels that an earlier request of another kind set.
                         let applied = world.given.iter().any(|((bundle, place), request)| {
-                            crate::world::key(bundle, place) == key && matches!(request, Request::Apply(_))
+                            world::key(bundle, place) == key && matches!(request, Request::Apply(_))
                         });
                         let own = Look::read(&found.metadata()).own_labels;
                         let stale =

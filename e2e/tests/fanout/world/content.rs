@@ -1,0 +1,128 @@
+//! What Bundles come to, and what that is on the wire.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rootcast::api::{API_VERSION, BUNDLE_LABEL, HASH_ANNOTATION, KIND};
+use rootcast::bundle::{Labels, ObjectKind, Payload, Place, Selector, Value, Wanted};
+use rootcast::fanout::{Event, Observed, Own, Scope, Sighting, Version};
+use serde_json::json;
+
+use crate::model::{Field, Fields, Key, Part, Told};
+
+use super::Target;
+
+/// What a Bundle may come to.
+#[derive(Clone, Debug)]
+pub(crate) struct Content {
+    /// Whether namespaces need the label `in`.
+    pub(crate) selective: bool,
+    pub(crate) kinds: BTreeSet<ObjectKind>,
+    pub(crate) keys: &'static [&'static str],
+    pub(crate) value: &'static str,
+    /// Whether the template has the label `team`.
+    pub(crate) label: bool,
+}
+
+impl Content {
+    pub(super) fn wanted(&self, name: &str, uid: &str) -> Wanted {
+        let Self { selective, kinds, keys, value, label } = self;
+        let labels = selective.then(|| json!({ "matchLabels": { "in": "" } })).unwrap_or_default();
+        let selector = serde_json::from_value(labels).unwrap_or_default();
+        let values = keys.iter().map(|key| {
+            let value = if key.ends_with("jks") {
+                Value::Binary(value.as_bytes().into())
+            } else {
+                Value::Text((*value).into())
+            };
+            ((*key).to_owned(), value)
+        });
+        let values: BTreeMap<_, _> = values.collect();
+        let payload = |kind: &ObjectKind| Payload {
+            kind: *kind,
+            values: values.clone(),
+            labels: label.then(|| ("team".to_owned(), "x".to_owned())).into_iter().collect(),
+            annotations: Labels::new(),
+            // As in truth, keys are not part of it.
+            hash: format!("{value}{label}"),
+        };
+        Wanted {
+            name: name.to_owned(),
+            uid: uid.to_owned(),
+            namespaces: Selector::parse(&selector, "", &mut Vec::new()),
+            payloads: kinds.iter().map(|kind| (*kind, payload(kind))).collect(),
+            secrets_off: false,
+        }
+    }
+}
+
+/// The key of others beside ours.
+pub(crate) const FOREIGN: &str = "theirs";
+
+/// The names that there are.
+pub(crate) const BUNDLES: [&str; 2] = ["a", "b"];
+pub(crate) const NAMESPACES: [&str; 3] = ["one", "two", "three"];
+
+pub(super) fn targets() -> impl Iterator<Item = Target> {
+    let places = || {
+        ObjectKind::ALL
+            .into_iter()
+            .flat_map(|kind| NAMESPACES.map(|namespace| Place { kind, namespace: namespace.into() }))
+    };
+    BUNDLES.into_iter().flat_map(move |bundle| places().map(move |place| (bundle.into(), place)))
+}
+
+pub(crate) fn scopes() -> [Scope; 3] {
+    let [config_maps, secrets] = ObjectKind::ALL.map(|kind| Scope::Targets(kind, None));
+    [Scope::Namespaces, config_maps, secrets]
+}
+
+pub(crate) fn key(bundle: &str, place: &Place) -> Key {
+    Key { kind: place.kind, namespace: place.namespace.to_string(), name: bundle.to_owned() }
+}
+
+pub(super) fn version(number: u64) -> Version {
+    Version::parse(&number.to_string())
+}
+
+pub(super) fn target_event(key: &Key, told: Told) -> Event {
+    let now = match told {
+        Told::Added(object) | Told::Modified(object) => Sighting::There(Observed::read(&object.metadata())),
+        Told::Deleted(object) => Sighting::Gone(version(object.version)),
+    };
+    Event::Target { bundle: key.name.clone(), place: (key.kind, key.namespace.clone()), now }
+}
+
+pub(super) fn own_fields(own: &Own) -> impl Iterator<Item = Field> {
+    let keys = own.keys.iter().flat_map(|key| [Field::new(Part::Data, key), Field::new(Part::BinaryData, key)]);
+    let labels = own.labels.iter().map(|name| Field::new(Part::Labels, name));
+    let annotations = own.annotations.iter().map(|name| Field::new(Part::Annotations, name));
+    keys.chain(labels).chain(annotations)
+}
+
+/// What a write of ours carries.
+pub(crate) fn fields(wanted: &Wanted, payload: &Payload) -> Fields {
+    let Payload { kind, values, labels, annotations, hash } = payload;
+    let owner = json!({
+        "apiVersion": API_VERSION, "kind": KIND, "name": wanted.name, "uid": wanted.uid, "controller": true,
+    });
+    let value = |(key, value): (&String, &Value)| {
+        let part = match (kind, value) {
+            (ObjectKind::ConfigMap, Value::Binary(_)) => Part::BinaryData,
+            _ => Part::Data,
+        };
+        (Field::new(part, key), String::from_utf8(value.bytes().to_vec()).expect("text"))
+    };
+    let pair = |part| move |(key, value): (&String, &String)| (Field::new(part, key), value.clone());
+    let own = [
+        (Field::new(Part::Labels, BUNDLE_LABEL), wanted.name.clone()),
+        (Field::new(Part::Annotations, HASH_ANNOTATION), hash.clone()),
+        (Field::new(Part::Owners, &wanted.uid), owner.to_string()),
+    ];
+    values
+        .iter()
+        .map(value)
+        .chain(labels.iter().map(pair(Part::Labels)))
+        .chain(annotations.iter().map(pair(Part::Annotations)))
+        .chain(own)
+        .collect()
+}

@@ -1,0 +1,97 @@
+//! What others do.
+
+use std::sync::Arc;
+
+use rootcast::bundle::{Place, Wanted};
+use rootcast::fanout::Event;
+
+use crate::model::{Call, Key, Object, Server, Verb};
+
+use super::content::{Content, targets};
+use super::{Target, World};
+
+impl World {
+    /// A Bundle is decided; if it is not there, it is created anew. `None`: it is refused.
+    pub(crate) fn decide(&mut self, name: &str, content: Option<&Content>) {
+        let bundle = self.bundles.entry(name.into()).or_default();
+        if !bundle.exists {
+            bundle.exists = true;
+            bundle.incarnation += 1;
+        }
+        let uid = format!("{name}-{}", bundle.incarnation);
+        let wanted = content.map(|content| Arc::new(content.wanted(name, &uid)));
+        if let Some(wanted) = &wanted {
+            let same = bundle.ever.as_ref().is_some_and(|before| {
+                before.uid == wanted.uid
+                    && before.namespaces == wanted.namespaces
+                    && format!("{:?}", before.payloads) == format!("{:?}", wanted.payloads)
+            });
+            bundle.ever = Some(wanted.clone());
+            if !same {
+                self.calls_for(|(bundle, _)| **bundle == *name);
+            }
+        }
+        self.tell(name, wanted);
+    }
+
+    /// A Bundle is deleted; its targets wait for the garbage collector.
+    pub(crate) fn delete_bundle(&mut self, name: &str) {
+        self.bundles.entry(name.into()).or_default().exists = false;
+        self.tell(name, None);
+    }
+
+    fn tell(&mut self, name: &str, wanted: Option<Arc<Wanted>>) {
+        let bundle = self.bundles.get_mut(name).expect("decided before");
+        bundle.wanted.clone_from(&wanted);
+        bundle.report = None;
+        self.step(Event::Wanted { bundle: name.into(), wanted, cause: "it was decided".to_owned() });
+    }
+
+    /// The garbage collector deletes what only Bundles that are gone own; `false` if there is nothing.
+    pub(crate) fn collect(&mut self) -> bool {
+        let is_dead = |uid: &str| {
+            uid.rsplit_once('-').is_some_and(|(name, incarnation)| {
+                let bundle = self.bundles.get(name);
+                bundle.is_some_and(|bundle| !bundle.exists || bundle.incarnation.to_string() != incarnation)
+            })
+        };
+        let is_orphan = |object: &Object| {
+            let mut owners = object.metadata().owner_references.into_iter().flatten().peekable();
+            owners.peek().is_some() && owners.all(|owner| is_dead(&owner.uid))
+        };
+        let orphans: Vec<_> =
+            self.server.objects.iter().filter(|(_, object)| is_orphan(object)).map(|(key, _)| key.clone()).collect();
+        for key in &orphans {
+            self.edit(key, "garbage-collector", Verb::Delete);
+        }
+        !orphans.is_empty()
+    }
+
+    /// Somebody else changes an object.
+    pub(crate) fn edit(&mut self, key: &Key, manager: &'static str, verb: Verb) {
+        let before = self.server.version();
+        // What does not work has no effect.
+        let _ = self.server.call(key, Call { manager, version: None, verb });
+        if self.server.version() != before {
+            let place = Place { kind: key.kind, namespace: key.namespace.as_str().into() };
+            *self.called_for.entry((key.name.as_str().into(), place)).or_default() += 1;
+        }
+    }
+
+    /// Something happens to a namespace.
+    pub(crate) fn namespace(&mut self, name: &str, happens: impl FnOnce(&mut Server)) {
+        let before = self.server.version();
+        happens(&mut self.server);
+        if self.server.version() != before {
+            self.calls_for(|(_, place)| *place.namespace == *name);
+        }
+    }
+
+    fn calls_for(&mut self, matches: impl Fn(&Target) -> bool) {
+        for target in targets() {
+            if matches(&target) {
+                *self.called_for.entry(target).or_default() += 1;
+            }
+        }
+    }
+}

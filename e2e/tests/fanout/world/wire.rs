@@ -1,0 +1,119 @@
+//! Requests on their way: what the server makes of them, and what comes back.
+
+use std::collections::BTreeMap;
+
+use rootcast::api::{BUNDLE_LABEL, FIELD_MANAGER};
+use rootcast::fanout::{Answer, Event, Observed, Order, Request};
+
+use crate::model::{Call, Failure, Field, Part, Verb};
+
+use super::content::{FOREIGN, fields, key, own_fields, version};
+use super::{Flight, World};
+
+impl World {
+    /// A request reaches the server.
+    pub(crate) fn arrive(&mut self, index: usize) {
+        let order = self.flights[index].order.clone();
+        let before = self.server.version();
+        self.flights[index].answer = Some(self.carry_out(&order));
+        if self.server.version() != before {
+            *self.written.entry((order.bundle, order.place)).or_default() += 1;
+        }
+    }
+
+    /// A request that we have given up reaches the server.
+    pub(crate) fn haunt(&mut self, index: usize) {
+        let order = self.ghosts.remove(index);
+        let before = self.server.version();
+        self.carry_out(&order);
+        if self.server.version() != before {
+            *self.called_for.entry((order.bundle, order.place)).or_default() += 1;
+        }
+    }
+
+    /// An answer reaches us: that of the server, or what became of it on the way.
+    pub(crate) fn answer(&mut self, index: usize, instead: Option<Answer>) {
+        let Flight { order, answer } = self.flights.remove(index);
+        let target = (order.bundle.clone(), order.place.clone());
+        let asked = order.request.version();
+        let answer = match (instead, answer) {
+            (Some(Answer::Busy(time)), _) => {
+                self.closed_until = self.closed_until.max(self.now + time.unwrap_or_default());
+                Answer::Busy(time)
+            }
+            (Some(lost), answer) => {
+                if answer.is_none() {
+                    self.ghosts.push(order);
+                }
+                lost
+            }
+            (None, answer) => answer.expect("it has reached the server"),
+        };
+        match &answer {
+            Answer::Is(observed) => {
+                let there = observed.look.labels.contains_key(BUNDLE_LABEL);
+                self.believe(target.clone(), observed.version, there);
+            }
+            Answer::Gone => {
+                let newest = self.believed.entry(target.clone()).or_default().0;
+                self.believe(target.clone(), asked.unwrap_or(newest), false);
+            }
+            _ => {}
+        }
+        self.step(Event::Answer { bundle: target.0, place: target.1, answer });
+    }
+
+    fn carry_out(&mut self, order: &Order) -> Answer {
+        let Order { bundle, place, wanted, request } = order;
+        let key = key(bundle, place);
+        if request.is_write() && self.refusing.contains(&*place.namespace) {
+            return Answer::Refused { cause: "refused".to_owned(), fixed: false };
+        }
+        let content = || fields(wanted, &wanted.payloads[&place.kind]);
+        let verb = match request {
+            Request::Create => Verb::Create(content()),
+            Request::Replace(_) if !self.may_replace => return Answer::VerbForbidden,
+            Request::Replace(_) => Verb::Replace(content()),
+            Request::Merge { stale, former_owner, .. } => {
+                let mut patch: BTreeMap<_, _> =
+                    content().into_iter().map(|(field, value)| (field, Some(value))).collect();
+                let owner = former_owner.iter().map(|uid| Field::new(Part::Owners, uid));
+                patch.extend(own_fields(stale).chain(owner).map(|field| (field, None)));
+                Verb::Merge(patch)
+            }
+            Request::Apply(_) => Verb::Apply(content()),
+            Request::HandOver(_, own) => {
+                let all = own_fields(own).chain([Field::new(Part::Owners, &wanted.uid)]);
+                Verb::Merge(all.map(|field| (field, None)).collect())
+            }
+            Request::Delete(_) => Verb::Delete,
+            Request::Look | Request::Compare => {
+                let Some(object) = self.server.objects.get(&key) else { return Answer::Gone };
+                if *request == Request::Look {
+                    return Answer::Is(Observed::read(&object.metadata()));
+                }
+                let is_data = |field: &Field| matches!(field.part, Part::Data | Part::BinaryData);
+                let same = content()
+                    .iter()
+                    .filter(|(field, _)| is_data(field))
+                    .all(|(field, value)| object.fields.get(field) == Some(value));
+                return Answer::Compared(version(object.version), same);
+            }
+        };
+        let deletes = matches!(verb, Verb::Delete);
+        let guard = request.version().map(|version| version.to_string().parse().expect("a number"));
+        match self.server.call(&key, Call { manager: FIELD_MANAGER, version: guard, verb }) {
+            Ok(object) if deletes => {
+                assert!(!object.fields.contains_key(&Field::new(Part::Data, FOREIGN)), "{key:?} held a key of others");
+                Answer::Gone
+            }
+            Ok(object) => Answer::Is(Observed::read(&object.metadata())),
+            Err(Failure::NotFound) => Answer::Gone,
+            Err(Failure::Exists) => Answer::Exists,
+            Err(Failure::Conflict) => Answer::Conflict,
+            Err(Failure::NamespaceNotFound | Failure::NamespaceTerminating) => Answer::NamespaceGone,
+            Err(Failure::Immutable) => Answer::Refused { cause: "immutable".to_owned(), fixed: true },
+            Err(Failure::TwoControllers) => Answer::Refused { cause: "two controllers".to_owned(), fixed: false },
+        }
+    }
+}
