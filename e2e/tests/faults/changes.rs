@@ -18,7 +18,7 @@ async fn twenty_changes_within_two_seconds_cost_what_was_begun_and_one_write_for
     const TARGETS: usize = 200;
     let stage = shared().await;
     let crowd = Crowd::gather(&stage, "hasty", TARGETS).await?;
-    let slow = stage.proxy.inject(On::target_writes(), Turns::Each, Effect::Delay(Duration::from_millis(100)));
+    let slow = stage.proxy.inject(On::target_writes(), Turns::Each, Effect::Delay(Duration::from_millis(250)));
     let mut pace = tokio::time::interval(Duration::from_millis(100));
     for generation in 1..=20 {
         pace.tick().await;

@@ -152,18 +152,12 @@ impl<'a> Crowd<'a> {
         self.holds_now(generation).await
     }
 
-    /// The controller's requests for changes of the targets so far, in the order of their answers.
+    /// The controller's requests for changes of the targets so far, in the order of their answers; not those that it
+    /// was denied, which is for the stage to judge.
     pub(crate) async fn requests(&self) -> Result<Vec<Entry>> {
         let mut writes = self.control_plane.audit().writes_by(IDENTITY, self.began.1).await?;
-        writes.retain(|entry| entry.resource == "configmaps" && self.is_target(&entry.namespace, &entry.uri));
+        writes.retain(|entry| entry.resource == "configmaps" && entry.name == self.name && !entry.is_denied());
         Ok(writes)
-    }
-
-    fn is_target(&self, namespace: &str, uri: &str) -> bool {
-        // A create does not name the object in its address, and whether the audit log does is up to the encoding.
-        let path = uri.split('?').next().unwrap_or_default();
-        let named = path.ends_with("/configmaps") || path.ends_with(&format!("/configmaps/{}", self.name));
-        named && self.namespaces.iter().any(|ours| ours == namespace)
     }
 
     /// Everything that came to be so far.

@@ -17,11 +17,11 @@ const IN_FLIGHT: usize = 32;
 async fn an_api_server_that_is_killed_and_comes_back_goes_on_with_the_rollout() -> Result<()> {
     let control_plane = control_plane(&[]).await?;
     let mut stage = Stage::set(&control_plane, Way::Direct).await?;
-    let crowd = Crowd::gather(&stage, "killed", 100).await?;
+    let crowd = Crowd::gather(&stage, "killed", 200).await?;
     let probes = Probes::watch(&stage.controller);
     let before = control_plane.revision().await?;
     crowd.change(1).await?;
-    crowd.is_under_way(before, 30).await?;
+    crowd.is_under_way(before, 10).await?;
     control_plane.kill_api_server().await?;
     // A server that has just started knows no roles yet.
     stage.controller.expect_denials();
@@ -37,7 +37,7 @@ async fn an_api_server_that_is_killed_and_comes_back_goes_on_with_the_rollout() 
 async fn without_watch_list_and_with_an_etcd_that_stands_still_for_20_seconds_rollouts_end() -> Result<()> {
     let control_plane = control_plane(&["--feature-gates=WatchList=false"]).await?;
     let stage = Stage::set(&control_plane, Way::Direct).await?;
-    let crowd = Crowd::gather(&stage, "still", 60).await?;
+    let crowd = Crowd::gather(&stage, "still", 150).await?;
     let asked = control_plane.audit().since(Mark::default()).await?;
     let asked = asked.iter().filter(|entry| entry.user == IDENTITY && ["list", "watch"].contains(&&*entry.verb));
     assert!(asked.count() <= 30, "watches that cannot be streamed are listed, without end");
@@ -45,12 +45,12 @@ async fn without_watch_list_and_with_an_etcd_that_stands_still_for_20_seconds_ro
     let probes = Probes::watch(&stage.controller);
     let before = control_plane.revision().await?;
     crowd.change(1).await?;
-    crowd.is_under_way(before, 15).await?;
+    crowd.is_under_way(before, 10).await?;
     control_plane.freeze_etcd();
     tokio::time::sleep(Duration::from_secs(20)).await;
     control_plane.thaw_etcd();
     crowd.comes_to_rest(&stage, 1).await?;
     probes.were_well().await?;
-    crowd.wrote_once_each(2, 2 * IN_FLIGHT).await?;
+    crowd.wrote_once_each(2, 4 * IN_FLIGHT).await?;
     stage.is_in_order().await
 }
