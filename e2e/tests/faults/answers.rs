@@ -18,11 +18,14 @@ async fn in_a_storm_of_429_nothing_is_sent_while_retry_after_holds() -> Result<(
     let stage = shared().await;
     let crowd = Crowd::gather(&stage, "storm", 100).await?;
     let since = Instant::now();
-    let storm = stage.proxy.inject(On::writes(), Turns::Each, Effect::too_many_requests(RETRY_AFTER));
+    // As API priority and fairness does it: leases have a level of their own.
+    let refuse = |on| stage.proxy.inject(on, Turns::Each, Effect::too_many_requests(RETRY_AFTER));
+    let storm = refuse(On::target_writes());
+    let others = refuse(On::writes().resource("bundles"));
     crowd.change(1).await?;
     tokio::time::sleep(Duration::from_secs(10)).await;
     let refused = storm.hits();
-    drop(storm);
+    drop((storm, others));
     crowd.comes_to_rest(&stage, 1).await?;
 
     let mut writes = stage.proxy.exchanges(&On::target_writes());

@@ -1,4 +1,4 @@
-//! The wall clock of the process jumps.
+//! The wall clock of the process jumps. It leads all the time: the Lease is renewed by another clock.
 
 use anyhow::{Context as _, Result, ensure};
 use jiff::{SignedDuration, Timestamp};

@@ -3,7 +3,12 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use rootcast_e2e::{Clock, ControlPlane, Controller, Fence, IDENTITY, Launch, Mark, Options, http_get, proxy::Proxy};
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::{Api, api::ListParams};
+use rootcast_e2e::{
+    Clock, ControlPlane, Controller, Fence, IDENTITY, Launch, Mark, Options, http_get, proxy::Proxy,
+    story::TRUST_NAMESPACE,
+};
 use tokio::{
     sync::{Mutex, MutexGuard, OnceCell},
     task::JoinHandle,
@@ -21,9 +26,14 @@ pub(crate) struct Stage<'a> {
 /// How the controller reaches the API server.
 #[derive(Clone, Copy)]
 pub(crate) enum Way {
+    /// Itself.
     Direct,
+    /// Through the proxy, as the leader that it stays throughout.
     Proxied,
 }
+
+/// Leader election with its own terms.
+const ELECTION: [&str; 2] = ["--leader-elect=true", "--leader-election-namespace=cert-manager"];
 
 /// etcd remembers everything, for the stories' reckoning.
 pub(crate) const REMEMBER: &str = "--etcd-compaction-interval=0";
@@ -34,8 +44,11 @@ impl<'a> Stage<'a> {
         control_plane.install().await?;
         let fence = Fence::raise(control_plane, false).await?;
         let (proxy, clock) = (Proxy::start(control_plane)?, Clock::new(control_plane)?);
-        let through = matches!(way, Way::Proxied).then_some(&proxy);
-        let launch = Launch { args: &[], through, clock: Some(&clock) };
+        let (args, through): (&[&str], _) = match way {
+            Way::Direct => (&[], None),
+            Way::Proxied => (&ELECTION, Some(&proxy)),
+        };
+        let launch = Launch { args, through, clock: Some(&clock) };
         let controller = Controller::start_with(control_plane, launch).await?;
         Ok(Self { control_plane, proxy, clock, controller, fence })
     }
@@ -43,6 +56,10 @@ impl<'a> Stage<'a> {
     /// What must hold whatever was played.
     pub(crate) async fn is_in_order(&self) -> Result<()> {
         assert_eq!(self.control_plane.audit().denied(IDENTITY, Mark::default()).await?, []);
+        let leases = Api::<Lease>::namespaced(self.control_plane.client(), TRUST_NAMESPACE);
+        let terms = leases.list(&ListParams::default()).await?;
+        let terms: Vec<_> = terms.iter().filter_map(|lease| lease.spec.as_ref()?.lease_transitions).collect();
+        assert!(terms.iter().all(|&term| term == 0), "terms of leaders: {terms:?}");
         Ok(())
     }
 }
