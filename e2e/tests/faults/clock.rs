@@ -1,13 +1,11 @@
 //! The wall clock of the process jumps. It leads all the time: the Lease is renewed by another clock.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use jiff::{SignedDuration, Timestamp};
-use kube::Api;
-use rootcast::api::{Bundle, SYNCED};
 
 use crate::{
     crowd::Crowd,
-    stage::{Probes, Stage, shared},
+    stage::{Probes, shared},
 };
 
 #[tokio::test]
@@ -18,7 +16,7 @@ async fn a_clock_that_jumps_by_an_hour_and_back_costs_nothing_and_stops_nothing(
     for (generation, hours) in [(1, 1), (2, -1), (3, 0)] {
         stage.clock.jump(SignedDuration::from_hours(hours))?;
         let witness = Crowd::gather(&stage, &format!("witness-{generation}"), 1).await?;
-        let ahead = transition(&stage, &witness.name).await?.duration_since(Timestamp::now());
+        let ahead = witness.synced_since().await?.duration_since(Timestamp::now());
         ensure!((ahead - SignedDuration::from_hours(hours)).abs() < SignedDuration::from_mins(5), "ahead by {ahead}");
         assert_eq!(crowd.ledger().await?.targets.len(), 100 * generation, "nothing is written for a jump");
 
@@ -33,12 +31,4 @@ async fn a_clock_that_jumps_by_an_hour_and_back_costs_nothing_and_stops_nothing(
     stage.clock.jump(SignedDuration::ZERO)?;
     crowd.wrote_once_each(4, 0).await?;
     stage.is_in_order().await
-}
-
-/// When the controller says that a Bundle was synced, by its own clock.
-async fn transition(stage: &Stage<'_>, bundle: &str) -> Result<Timestamp> {
-    let bundle = Api::<Bundle>::all(stage.control_plane.client()).get(bundle).await?;
-    let conditions = bundle.status.context("a status")?.conditions.unwrap_or_default();
-    let synced = conditions.into_iter().find(|condition| condition.type_ == SYNCED).context("a condition")?;
-    Ok(synced.last_transition_time.0)
 }

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::LazyLock};
 
 use anyhow::{Context as _, Result, ensure};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::{
     Api, Client, ResourceExt as _,
@@ -137,12 +138,19 @@ impl<'a> Crowd<'a> {
         let right = targets.iter().filter(|target| target.data.as_ref() == Some(&wanted)).count();
         ensure!(right == targets.items.len(), "{right} of {} are right", targets.items.len());
         ensure!(right == self.namespaces.len(), "{right} of {} are there", self.namespaces.len());
-        let bundle = Api::<Bundle>::all(self.client.clone()).get(&self.name).await?;
-        let conditions = bundle.status.iter().flat_map(|status| status.conditions.iter().flatten());
-        let synced = conditions.filter(|condition| condition.observed_generation == bundle.metadata.generation);
-        let synced = synced.filter(|condition| (&*condition.type_, &*condition.status) == (SYNCED, "True"));
-        ensure!(synced.count() == 1, "{:?}", bundle.status);
+        self.synced_since().await?;
         Ok(())
+    }
+
+    /// Since when the Bundle has been synced, by the controller's clock.
+    pub(crate) async fn synced_since(&self) -> Result<Timestamp> {
+        let bundle = Api::<Bundle>::all(self.client.clone()).get(&self.name).await?;
+        let mut conditions = bundle.status.iter().flat_map(|status| status.conditions.iter().flatten());
+        let synced = conditions.find(|condition| {
+            condition.observed_generation == bundle.metadata.generation
+                && (&*condition.type_, &*condition.status) == (SYNCED, "True")
+        });
+        Ok(synced.with_context(|| format!("{:?}", bundle.status))?.last_transition_time.0)
     }
 
     /// [`Crowd::holds`], and then nothing more to do.
