@@ -19,6 +19,7 @@ async fn an_api_server_that_is_killed_and_comes_back_goes_on_with_the_rollout() 
     let mut stage = Stage::set(&control_plane, Way::Direct).await?;
     let crowd = Crowd::gather(&stage, "killed", 200).await?;
     let probes = Probes::watch(&stage.controller);
+    let synced_since = crowd.synced_since().await?;
     let before = control_plane.revision().await?;
     crowd.change(1).await?;
     crowd.is_under_way(before, 10).await?;
@@ -30,6 +31,12 @@ async fn an_api_server_that_is_killed_and_comes_back_goes_on_with_the_rollout() 
     control_plane.restart_api_server().await?;
     crowd.comes_to_rest(&stage, 1).await?;
     probes.were_well().await?;
+    assert_eq!(
+        crowd.synced_since().await?,
+        synced_since,
+        "what a server refuses before it knows any role is no outcome"
+    );
+    assert!(!stage.controller.logs()?.contains("not permitted"), "nor is it a lack of permissions");
     crowd.wrote_once_each(2, 2 * IN_FLIGHT).await
 }
 
