@@ -10,7 +10,9 @@ use anyhow::{Context, bail};
 use kube::Client;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::admin;
 use crate::bundle::World;
@@ -104,10 +106,14 @@ fn start_log(arguments: &ControllerArguments) {
         3 | 4 => LevelFilter::DEBUG,
         _ => LevelFilter::TRACE,
     };
-    let log = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_target(false);
+    // Whoever sent a request says what became of it: the client's own words are for those who look for the reason.
+    let client = if level == LevelFilter::INFO { LevelFilter::OFF } else { level };
+    let filter = Targets::new().with_default(level).with_target("kube_client", client);
+    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let registry = tracing_subscriber::registry().with(filter);
     match arguments.log_format {
-        LogFormat::Text => log.with_ansi(false).init(),
-        LogFormat::Json => log.json().flatten_event(true).init(),
+        LogFormat::Text => registry.with(log.with_ansi(false)).init(),
+        LogFormat::Json => registry.with(log.json().flatten_event(true)).init(),
     }
 }
 

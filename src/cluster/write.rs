@@ -179,8 +179,8 @@ fn refused(what: &str, request: &Request, status: &Status) -> Answer {
         (409, _) => Answer::Conflict,
         (403, _) if caused("NamespaceTerminating") => Answer::NamespaceGone,
         // An object of a quota or a policy is refused with 403, too; only this text tells of permissions.
-        (403, _) if matches!(request, Request::Replace(_)) && status.message.contains("cannot update resource") => {
-            Answer::VerbForbidden
+        (403, _) if status.message.contains("cannot ") && status.message.contains(" resource \"") => {
+            Answer::Forbidden(format!("{what}: {}", clip(&status.message)))
         }
         _ => {
             let immutable = status.code == 422 && status.message.contains("field is immutable when `immutable` is set");

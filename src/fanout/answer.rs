@@ -70,13 +70,17 @@ impl Fleet {
                 Next::Consider(Why::Changed)
             }
             Answer::NamespaceGone => Next::Later(task.put_off(now)),
-            Answer::VerbForbidden | Answer::Busy(_) => Next::Again(task),
+            Answer::Busy(_) => Next::Again(task),
+            // A patch may be permitted.
+            Answer::Forbidden(_) if matches!(request, Request::Replace(_)) && !around.replace => Next::Again(task),
             Answer::Refused { cause, fixed } => {
                 // What has no label is not watched: when its time comes it is looked at anew.
                 let watched = !self.targets.forget_unlabelled(place, &self.name);
                 Next::Later(task.failed(now, if fixed && watched { Fault::Fixed } else { Fault::Target }, cause))
             }
-            Answer::Lost(cause) | Answer::TimedOut(cause) => Next::Later(task.failed(now, Fault::Passing, cause)),
+            Answer::Forbidden(cause) | Answer::Lost(cause) | Answer::TimedOut(cause) => {
+                Next::Later(task.failed(now, Fault::Passing, cause))
+            }
         };
         match next {
             Next::Consider(why) => {

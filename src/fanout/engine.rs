@@ -11,6 +11,7 @@ use super::event::{Answer, Event, Phase, Scope, Sighting};
 use super::fleet::{Fleet, Surroundings, Why};
 use super::index::{Looks, Namespaces};
 use super::pace::{Health, Limits, Pace};
+use super::put::Put;
 use super::version::Version;
 
 /// Everything known about targets, and what is to be done about them.
@@ -30,14 +31,13 @@ pub struct Engine {
 struct Ground {
     settings: Settings,
     namespaces: Namespaces,
-    /// Whether PUT is permitted, as far as is known.
-    replace: bool,
+    put: Put,
 }
 
 impl Ground {
     fn around(&self, now: Duration) -> Surroundings<'_> {
-        let Self { settings, namespaces, replace } = self;
-        Surroundings { settings, namespaces, replace: *replace, now }
+        let Self { settings, namespaces, put } = self;
+        Surroundings { settings, namespaces, replace: put.is_open(), now }
     }
 }
 
@@ -46,7 +46,7 @@ impl Engine {
     #[must_use]
     pub fn new(settings: Settings, limits: Limits) -> Self {
         Self {
-            ground: Ground { settings, namespaces: Namespaces::default(), replace: true },
+            ground: Ground { settings, namespaces: Namespaces::default(), put: Put::default() },
             looks: Looks::default(),
             fleets: BTreeMap::new(),
             epochs: BTreeMap::new(),
@@ -231,7 +231,7 @@ impl Engine {
         self.pace.answered(now, health(&answer));
         let epoch = self.epoch(place);
         let Some(fleet) = self.fleets.get_mut(bundle) else { return };
-        if answer == Answer::VerbForbidden && std::mem::replace(&mut self.ground.replace, false) {
+        if fleet.request_in_flight(place).is_some_and(|request| self.ground.put.hear(request, &answer)) {
             actions.push(Action::FallBack);
         }
         fleet.answered(self.ground.around(now), &mut self.looks, place, answer, epoch);

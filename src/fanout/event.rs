@@ -94,8 +94,8 @@ pub enum Answer {
     Compared(Version, bool),
     /// The namespace is gone or on its way out.
     NamespaceGone,
-    /// The verb is not permitted.
-    VerbForbidden,
+    /// We are not permitted to ask for this, or the API server does not know yet that we are.
+    Forbidden(String),
     /// The API server refuses this object.
     Refused {
         /// Why, with the object's name.

@@ -330,9 +330,17 @@ impl Fleet {
         }
     }
 
+    /// What was asked for in the order that is out, if one is.
+    pub(super) fn request_in_flight(&self, place: &Place) -> Option<&Request> {
+        match &self.tasks.get(place)?.state {
+            State::InFlight { request, .. } => Some(request),
+            _ => None,
+        }
+    }
+
     /// Whether an order that may change a target is out.
     pub(super) fn is_being_written(&self, place: &Place) -> bool {
-        matches!(self.tasks.get(place), Some(Task { state: State::InFlight { request, .. }, .. }) if request.is_write())
+        self.request_in_flight(place).is_some_and(Request::is_write)
     }
 
     /// Others change a target faster than it can be written; who, in words.

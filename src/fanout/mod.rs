@@ -18,6 +18,7 @@ mod fleet;
 mod heal;
 mod index;
 mod pace;
+mod put;
 mod task;
 mod verb;
 mod version;

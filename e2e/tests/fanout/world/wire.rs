@@ -72,7 +72,7 @@ impl World {
         let content = || fields(wanted, &wanted.payloads[&place.kind]);
         let verb = match request {
             Request::Create => Verb::Create(content()),
-            Request::Replace(_) if !self.may_replace => return Answer::VerbForbidden,
+            Request::Replace(_) if !self.may_replace => return Answer::Forbidden("may not".to_owned()),
             Request::Replace(_) => Verb::Replace(content()),
             Request::Merge { stale, former_owner, .. } => {
                 let mut patch: BTreeMap<_, _> =
