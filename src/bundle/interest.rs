@@ -74,8 +74,8 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::bundle::decide;
     use crate::bundle::fixture::{intent, labels, now, pem};
+    use crate::bundle::{PackedLabels, decide};
 
     const NAMES: [&str; 3] = ["one", "two", "three"];
 
@@ -122,7 +122,7 @@ mod tests {
         let mut world = world;
         match step {
             Step::TrustNamespace(to) => {
-                world.trust_namespace = to.map(labelled);
+                world.trust_namespace = to.map(|to| (&labelled(to)).into());
                 (world, Change::TrustNamespace)
             }
             Step::Source(name, to) => {
@@ -163,7 +163,7 @@ mod tests {
         #[test]
         fn whoever_decides_otherwise_after_a_change_was_touched_by_it(steps in prop::collection::vec(step(), 1..25)) {
             let contents = [pem("rsa"), pem("ec"), "no PEM".to_owned()];
-            let mut world = World { trust_namespace: Some(Labels::new()), ..World::default() };
+            let mut world = World { trust_namespace: Some(PackedLabels::default()), ..World::default() };
             for step in &steps {
                 let before = decisions(&world);
                 let old = world.intents.clone();

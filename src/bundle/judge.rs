@@ -223,7 +223,8 @@ mod tests {
             &json!({ "configMap": { "key": "k" }, "namespaceSelector": { "matchLabels": { "a": "1" } } }),
             false,
         );
-        let namespace = |pairs: &[(&str, &str)], terminating| Namespace { labels: labels(pairs), terminating };
+        let namespace =
+            |pairs: &[(&str, &str)], terminating| Namespace { labels: (&labels(pairs)).into(), terminating };
         let open = Settings::default();
         let listed = Settings { target_namespaces: Some(["two".to_owned()].into()), ..Settings::default() };
         assert!(wanted.reaches(&open, "one", &namespace(&[("a", "1")], false)));

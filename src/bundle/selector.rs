@@ -12,6 +12,41 @@ use super::syntax;
 /// Labels of an object.
 pub type Labels = BTreeMap<String, String>;
 
+/// Labels in one piece of memory, each key and value ended by a NUL, which neither may hold: as maps, the labels of ten
+/// thousand namespaces would be most of what they take.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PackedLabels(Box<str>);
+
+/// What a selector can be matched against.
+pub trait LabelSet {
+    /// The value of a label, if it is there.
+    fn value(&self, key: &str) -> Option<&str>;
+}
+
+impl LabelSet for Labels {
+    fn value(&self, key: &str) -> Option<&str> {
+        self.get(key).map(String::as_str)
+    }
+}
+
+impl LabelSet for PackedLabels {
+    fn value(&self, key: &str) -> Option<&str> {
+        let mut words = self.0.split_terminator('\0');
+        while let (Some(name), Some(value)) = (words.next(), words.next()) {
+            if name == key {
+                return Some(value);
+            }
+        }
+        None
+    }
+}
+
+impl From<&Labels> for PackedLabels {
+    fn from(labels: &Labels) -> Self {
+        Self(labels.iter().flat_map(|(key, value)| [key, "\0", value, "\0"]).collect::<String>().into())
+    }
+}
+
 /// A conjunction of requirements on labels, sorted by key. Without any requirement it selects everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selector(Vec<Requirement>);
@@ -51,11 +86,11 @@ impl Selector {
 
     /// Whether the labels meet every requirement.
     #[must_use]
-    pub fn matches(&self, labels: &Labels) -> bool {
+    pub fn matches(&self, labels: &impl LabelSet) -> bool {
         self.0.iter().all(|Requirement { key, test }| {
-            let value = labels.get(key);
+            let value = labels.value(key);
             match test {
-                Test::Equals(wanted) => value == Some(wanted),
+                Test::Equals(wanted) => value == Some(wanted.as_str()),
                 Test::In(set) => value.is_some_and(|v| set.contains(v)),
                 Test::NotIn(set) => value.is_none_or(|v| !set.contains(v)),
                 Test::Exists => value.is_some(),
@@ -168,7 +203,9 @@ mod tests {
             (json!({"matchExpressions": [{"key": "a", "operator": "DoesNotExist"}]}), &[("a", "")], false),
         ];
         for (wire, with, expected) in table {
-            assert_eq!(parse(wire.clone()).0.matches(&labels(with)), *expected, "{wire} on {with:?}");
+            let (selector, labels) = (parse(wire.clone()).0, labels(with));
+            assert_eq!(selector.matches(&labels), *expected, "{wire} on {with:?}");
+            assert_eq!(selector.matches(&PackedLabels::from(&labels)), *expected, "{wire} on packed {with:?}");
         }
     }
 

@@ -11,7 +11,7 @@ use crate::trust::Anchor;
 
 use super::intent::{Intent, ObjectKind};
 use super::look;
-use super::selector::Labels;
+use super::selector::{Labels, PackedLabels};
 
 /// Everything that a decision may depend on beside the Bundle and the time.
 #[derive(Debug, Default)]
@@ -23,7 +23,7 @@ pub struct World {
     /// Objects of the trust namespace.
     pub sources: BTreeMap<(ObjectKind, String), SourceObject>,
     /// The labels of the trust namespace, if it is there: whether a Bundle writes there matters to its readers.
-    pub trust_namespace: Option<Labels>,
+    pub trust_namespace: Option<PackedLabels>,
     /// All valid Bundles by name: they may read each other's targets.
     pub intents: BTreeMap<String, Intent>,
 }
@@ -87,7 +87,7 @@ pub enum Content {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Namespace {
     /// Its labels.
-    pub labels: Labels,
+    pub labels: PackedLabels,
     /// Whether it is on its way out and accepts nothing new.
     pub terminating: bool,
 }

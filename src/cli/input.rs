@@ -68,7 +68,7 @@ impl Input {
                 let metadata = ObjectMeta::deserialize(&object["metadata"]).with_context(what)?;
                 let labels = metadata.labels.unwrap_or_default();
                 let terminating = metadata.deletion_timestamp.is_some();
-                self.namespaces.insert(name.clone(), Namespace { labels, terminating }).is_some()
+                self.namespaces.insert(name.clone(), Namespace { labels: (&labels).into(), terminating }).is_some()
             }
             _ => false,
         };

@@ -30,7 +30,11 @@ pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long an idle connection is kept: its buffers are memory.
-const IDLE: Duration = Duration::from_secs(10);
+const IDLE: Duration = Duration::from_secs(3);
+
+/// How much of a body a connection takes at a time, in bytes: one TLS record (RFC 8446, 5.1). What is in a connection's
+/// buffers is memory, times the number of writes in flight.
+const FRAME: usize = 16 * 1024;
 
 /// Asks for an answer without content: 1 KB comes back instead of the object.
 pub(super) const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
@@ -168,7 +172,15 @@ impl Body for Parts {
     type Error = std::convert::Infallible;
 
     fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        Poll::Ready(self.rest.pop().map(|part| Ok(Frame::data(part))))
+        let frame = self.rest.pop().map(|mut part| {
+            if part.len() > FRAME {
+                let frame = part.split_to(FRAME);
+                self.rest.push(part);
+                return Ok(Frame::data(frame));
+            }
+            Ok(Frame::data(part))
+        });
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {

@@ -209,7 +209,7 @@ impl Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bundle::{Labels, ObjectKind};
+    use crate::bundle::{Labels, ObjectKind, PackedLabels};
 
     fn place() -> Place {
         Place { kind: ObjectKind::ConfigMap, namespace: "one".into() }
@@ -301,7 +301,7 @@ mod tests {
 
     #[test]
     fn a_list_of_namespaces_lacks_what_it_does_not_name() {
-        let namespace = |terminating| Namespace { labels: Labels::new(), terminating };
+        let namespace = |terminating| Namespace { labels: PackedLabels::default(), terminating };
         let mut namespaces = Namespaces::default();
         for (name, terminating) in [("here", false), ("going", true)] {
             assert_eq!(namespaces.put(name, namespace(terminating)).1, None);

@@ -196,7 +196,7 @@ impl World {
             .server
             .namespaces
             .get(&name)
-            .map(|space| Namespace { labels: space.labels.clone(), terminating: space.terminating });
+            .map(|space| Namespace { labels: (&space.labels).into(), terminating: space.terminating });
         Event::Namespace(name, now)
     }
 
@@ -205,7 +205,8 @@ impl World {
         for change in std::mem::take(&mut self.server.log) {
             let (scope, event) = match change {
                 Change::Namespace(name, space) => {
-                    let now = space.map(|space| Namespace { labels: space.labels, terminating: space.terminating });
+                    let now =
+                        space.map(|space| Namespace { labels: (&space.labels).into(), terminating: space.terminating });
                     (Scope::Namespaces, Some(Event::Namespace(name, now)))
                 }
                 Change::Object { key, before, after, version } => {
@@ -299,7 +300,7 @@ impl World {
     /// Whether a Bundle reaches a namespace, going by the server.
     pub(crate) fn reaches(&self, wanted: &Wanted, namespace: &str) -> bool {
         self.server.namespaces.get(namespace).is_some_and(|space| {
-            let namespace = &Namespace { labels: space.labels.clone(), terminating: space.terminating };
+            let namespace = &Namespace { labels: (&space.labels).into(), terminating: space.terminating };
             wanted.reaches(&self.settings, "", namespace)
         })
     }
