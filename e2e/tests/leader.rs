@@ -113,10 +113,10 @@ impl Stage {
         eventually("the rollout begins", SOON, async || {
             let begun = leader.proxy.count(&On::target_writes()) - before;
             ensure!(begun >= BEGUN, "only {begun}");
+            ensure!(self.hashes().await?.len() > 1, "{begun} are on their way, and none or all have arrived");
             Ok(())
         })
         .await;
-        ensure!(self.hashes().await?.len() > 1, "the rollout is over already");
         Ok(slow)
     }
 

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use kube::Client;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -16,7 +15,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::admin;
 use crate::bundle::World;
-use crate::cluster::{Candidacy, Connection, Controller, Ending, LeaseSettings, Mandate, Vitals, gated};
+use crate::cluster::{Candidacy, Connection, Controller, Ending, LeaseSettings, Mandate, Vitals};
 use crate::fanout::Limits;
 
 use super::CONNECT;
@@ -57,10 +56,7 @@ async fn serve(arguments: ControllerArguments, lease: Option<LeaseSettings>) -> 
         default_cas = default_cas.as_ref().map_or("none", |cas| &cas.version),
         "starting"
     );
-    let mut config = arguments.cluster.config().await?;
-    // Each request is sent once: who sent it knows what to do with a refusal, and when.
-    config.default_retry = false;
-    let client = Client::try_from(config.clone()).context(CONNECT)?;
+    let connection = Connection::new(&arguments.cluster.config().await?).context(CONNECT)?;
     let vitals = Arc::new(Vitals::new());
     let probes = admin::probes(&arguments.readiness_probe_path, vitals.clone());
     admin::listen("probes", arguments.readiness_probe_port, probes).await?;
@@ -79,17 +75,14 @@ async fn serve(arguments: ControllerArguments, lease: Option<LeaseSettings>) -> 
     let (candidacy, mandate) = match lease {
         None => (None, Mandate::unopposed()),
         Some(lease) => {
-            let (candidacy, mandate) = Candidacy::start(client.clone(), lease);
+            let (candidacy, mandate) = Candidacy::start(connection.client(), lease);
             (Some(candidacy), mandate)
         }
     };
-    let connection = Connection::new(&config, mandate.clone()).context(CONNECT)?;
-    let writes = gated(&client, mandate.clone());
     let settings = arguments.decision.settings();
     let world = World { settings, default_cas, ..World::default() };
     let trust_namespace = &arguments.decision.trust_namespace;
-    let controller =
-        Controller::new(client, connection, writes, mandate, trust_namespace, world, arguments.limits(), vitals);
+    let controller = Controller::new(&connection, mandate, trust_namespace, world, arguments.limits(), vitals);
     match (controller.run(stop).await, candidacy) {
         (Ending::Deposed, _) => return Ok(ExitCode::from(DEPOSED)),
         (Ending::Stopped, Some(candidacy)) => candidacy.resign().await,

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use kube::Client;
 
 use crate::bundle::ObjectKind;
-use crate::cluster::{HandBack, HandedBack, Refused, leader};
+use crate::cluster::{Connection, HandBack, HandedBack, Refused, leader};
 
 use super::args::HandBackArguments;
 use super::{CONNECT, REFUSED, print};
@@ -21,7 +21,7 @@ pub(super) fn run(arguments: &HandBackArguments) -> anyhow::Result<ExitCode> {
 }
 
 async fn hand_back(arguments: &HandBackArguments) -> anyhow::Result<ExitCode> {
-    let client = Client::try_from(arguments.cluster.config().await?).context(CONNECT)?;
+    let client = Connection::new(&arguments.cluster.config().await?).context(CONNECT)?.client();
     refuse_beside_a_leader(arguments, &client).await?;
     let hand_back = HandBack { client, write: arguments.write };
     let (mut due, mut failed) = (0, 0);

@@ -1,10 +1,11 @@
-//! The connection for all requests that are no watches.
+//! The connection for all requests.
 //!
 //! kube's own client takes one contiguous body for each request and hides the headers of a refusal. Here bodies are made
-//! of parts that requests share, and `Retry-After` is seen. Authentication and TLS are kube's.
+//! of parts that requests share, and `Retry-After` is seen. Authentication and TLS are kube's, and so are watches, events
+//! and the Lease: its client works over this connection.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use kube::Config;
 use kube::client::ConfigExt;
 use kube::core::Status;
 use tower::util::BoxCloneService;
-use tower::{BoxError, ServiceBuilder, ServiceExt};
+use tower::{BoxError, Layer, ServiceBuilder, ServiceExt, service_fn};
 
 use super::lease::{Gate, Mandate};
 
@@ -48,9 +49,20 @@ pub(super) struct Parts {
 
 /// A connection pool. Clones share it.
 #[derive(Clone)]
-pub struct Connection(Arc<std::sync::Mutex<Sender>>);
+pub struct Connection {
+    sender: Arc<Mutex<Sender>>,
+    default_namespace: String,
+}
 
-type Sender = BoxCloneService<Request<Parts>, Response<Incoming>, BoxError>;
+type Sender = BoxCloneService<Request<Outgoing>, Response<Incoming>, BoxError>;
+
+/// A body on its way out.
+enum Outgoing {
+    /// Of a request of ours.
+    Parts(Parts),
+    /// Of a request of kube's.
+    Whole(kube::client::Body),
+}
 
 /// One request.
 pub(super) struct Ask {
@@ -77,26 +89,55 @@ pub(super) enum Failure {
 }
 
 impl Connection {
-    /// A connection to the cluster of a configuration; what is no read gets through only while the mandate holds.
+    /// A connection to the cluster of a configuration. Each request is sent once: who sent it knows what to do with a
+    /// refusal, and when.
     ///
     /// # Errors
     /// When its certificates or credentials cannot be used.
-    pub fn new(config: &Config, mandate: Mandate) -> kube::Result<Self> {
+    pub fn new(config: &Config) -> kube::Result<Self> {
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         http.set_nodelay(true);
         http.set_connect_timeout(Some(CONNECT_TIMEOUT));
         let https = config.rustls_https_connector_with_connector(http)?;
-        let client: Client<_, Parts> =
-            Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE).build(https);
+        let client: Client<_, Outgoing> = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .http1_max_buf_size(2 * FRAME)
+            .build(https);
         let service = ServiceBuilder::new()
-            .layer(Gate(mandate))
             .layer(config.base_uri_layer())
             .option_layer(config.auth_layer()?)
             .layer(config.extra_headers_layer()?)
             .map_err(BoxError::from)
             .service(client);
-        Ok(Self(Arc::new(std::sync::Mutex::new(BoxCloneService::new(service)))))
+        Ok(Self::over(BoxCloneService::new(service), &config.default_namespace))
+    }
+
+    fn over(sender: Sender, default_namespace: &str) -> Self {
+        Self { sender: Arc::new(Mutex::new(sender)), default_namespace: default_namespace.to_owned() }
+    }
+
+    /// The same connection, but that requests other than reads get through only while the mandate holds. One that has
+    /// not got through when the mandate ends is given up, and so it is never sent: that is looked at again before each
+    /// step of a request, such as after a connection was made.
+    #[must_use]
+    pub fn gated(&self, mandate: Mandate) -> Self {
+        Self::over(BoxCloneService::new(Gate(mandate).layer(self.sender())), &self.default_namespace)
+    }
+
+    /// kube's client over this connection.
+    #[must_use]
+    pub fn client(&self) -> kube::Client {
+        let connection = self.clone();
+        let service = service_fn(move |request: Request<kube::client::Body>| {
+            connection.sender().oneshot(request.map(Outgoing::Whole))
+        });
+        kube::Client::new(service, self.default_namespace.clone())
+    }
+
+    fn sender(&self) -> Sender {
+        self.sender.lock().expect("nobody panics with it").clone()
     }
 
     /// Sends a request once and reads the whole answer.
@@ -108,8 +149,8 @@ impl Connection {
             request = request.header(header::CONTENT_TYPE, media_type);
         }
         let request = request.body(parts).expect("names are checked when a Bundle is parsed");
-        let sender = self.0.lock().expect("nobody panics with it").clone();
-        match tokio::time::timeout(TIMEOUT, exchange(sender, request)).await {
+        let request = request.map(Outgoing::Parts);
+        match tokio::time::timeout(TIMEOUT, exchange(self.sender(), request)).await {
             Ok(Ok((code, headers, body))) => judge(code, &headers, body),
             Ok(Err(error)) => Err(Failure::Lost(chain(&*error))),
             Err(_) => Err(Failure::TimedOut(format!("no answer within {} s", TIMEOUT.as_secs()))),
@@ -117,7 +158,7 @@ impl Connection {
     }
 }
 
-async fn exchange(sender: Sender, request: Request<Parts>) -> Result<(StatusCode, HeaderMap, Bytes), BoxError> {
+async fn exchange(sender: Sender, request: Request<Outgoing>) -> Result<(StatusCode, HeaderMap, Bytes), BoxError> {
     let (parts, body) = sender.oneshot(request).await?.into_parts();
     Ok((parts.status, parts.headers, body.collect().await?.to_bytes()))
 }
@@ -189,6 +230,32 @@ impl Body for Parts {
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(self.rest.iter().map(|part| part.len() as u64).sum())
+    }
+}
+
+impl Body for Outgoing {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        match self.get_mut() {
+            Self::Parts(parts) => Pin::new(parts).poll_frame(context).map_err(BoxError::from),
+            Self::Whole(body) => Pin::new(body).poll_frame(context).map_err(BoxError::from),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Parts(parts) => parts.is_end_stream(),
+            Self::Whole(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Parts(parts) => parts.size_hint(),
+            Self::Whole(body) => body.size_hint(),
+        }
     }
 }
 

@@ -83,15 +83,11 @@ enum Done {
 }
 
 impl Controller {
-    /// A controller for the world's settings: it watches with `client`, sends events with `events`, and everything else
-    /// over the connection. It is ready once all watches have delivered their lists, and begins no work but under its
-    /// mandate.
-    #[allow(clippy::too_many_arguments, reason = "the parts of the process, named once, where it is put together")]
+    /// A controller for the world's settings. It is ready once all watches have delivered their lists, and begins no work
+    /// but under its mandate.
     #[must_use]
     pub fn new(
-        client: Client,
-        connection: Connection,
-        events: Client,
+        connection: &Connection,
         mandate: Mandate,
         trust_namespace: &str,
         world: World,
@@ -99,10 +95,12 @@ impl Controller {
         vitals: Arc<Vitals>,
     ) -> Self {
         let watches = watch::needed(&world.settings);
+        let client = connection.client();
+        let connection = connection.gated(mandate.clone());
         Self {
             engine: Engine::new(world.settings.clone(), limits),
             writer: Writer::new(connection.clone()),
-            publisher: Publisher::new(connection.clone(), events),
+            publisher: Publisher::new(connection.clone()),
             client,
             connection,
             trust_namespace: trust_namespace.to_owned(),

@@ -18,5 +18,5 @@ mod write;
 pub use connection::Connection;
 pub use controller::{Controller, Ending};
 pub use hand_back::{HandBack, HandedBack, Refused, leader};
-pub use lease::{Candidacy, Leadership, LeaseSettings, Mandate, gated};
+pub use lease::{Candidacy, Leadership, LeaseSettings, Mandate};
 pub use vitals::Vitals;

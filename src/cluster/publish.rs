@@ -35,7 +35,8 @@ pub(super) struct Answer {
 
 impl Publisher {
     /// A publisher that signs events with this process's host name.
-    pub(super) fn new(connection: Connection, client: Client) -> Self {
+    pub(super) fn new(connection: Connection) -> Self {
+        let client = connection.client();
         Self { connection, good_news: Recorder::new(client.clone(), reporter()), client }
     }
 

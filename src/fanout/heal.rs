@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::bundle::Place;
 
 /// How many times in a row a target is healed at once.
-const AT_ONCE: u32 = 3;
+const AT_ONCE: u32 = 10;
 
 /// The longest pause between two times.
 const PAUSE_MAX: Duration = Duration::from_mins(1);
@@ -89,13 +89,14 @@ mod tests {
         let mut now = Duration::from_secs(100);
         let mut pauses = Vec::new();
         let mut fights = 0;
-        for _ in 0..12 {
+        for _ in 0..19 {
             let Turn { at, is_fight } = heals.next(&place, now);
             pauses.push(at.saturating_sub(now).as_secs());
             fights += usize::from(is_fight);
             now = at;
         }
-        assert_eq!(pauses, [0, 0, 0, 1, 2, 4, 8, 16, 32, 60, 60, 60]);
+        assert_eq!(pauses[..10], [0; 10]);
+        assert_eq!(pauses[10..], [1, 2, 4, 8, 16, 32, 60, 60, 60]);
         assert_eq!(fights, 1, "a fight is spoken of once");
         let next = heals.next(&place, now + Duration::from_secs(1)).at;
         for _ in 0..100 {

@@ -1,9 +1,9 @@
 //! Every recorded case through the live controller.
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::{api::events::v1::Event, apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry};
 use kube::{Api, Client, Resource as _, ResourceExt as _, api::ListParams};
-use rootcast::api::Bundle;
+use rootcast::{api::Bundle, bundle::hand_back};
 use rootcast_e2e::{
     ControlPlane, Controller, Fence, Install, eventually,
     story::{SOON, objects},
@@ -123,14 +123,30 @@ fn anonymous(mut object: Value, uid: &str) -> Value {
     object
 }
 
-/// Who manages which fields, without times and uids.
+/// Who manages which fields, once they are handed back to trust-manager: without times, uids, and what is owned by the way
+/// with an object that was created whole (`.` and a Secret's type).
 fn managed_fields(object: &Value) -> Result<Vec<Value>> {
-    let mut entries = object["metadata"]["managedFields"].as_array().context("no managed fields")?.clone();
+    let entries: Vec<ManagedFieldsEntry> = serde_json::from_value(object["metadata"]["managedFields"].clone())?;
+    let entries = json!(hand_back(&entries).unwrap_or(entries));
+    let mut entries = entries.as_array().context("no managed fields")?.clone();
     for entry in &mut entries {
         entry.as_object_mut().context("an entry is an object")?.remove("time");
         if let Some(owners) = entry.pointer_mut("/fieldsV1/f:metadata/f:ownerReferences") {
+            strip(owners);
             *owners = owners.as_object().context("owners are by uid")?.values().cloned().collect();
         }
+        if let Some(fields) = entry["fieldsV1"].as_object_mut() {
+            fields.remove("f:type");
+        }
+        strip(&mut entry["fieldsV1"]);
     }
     Ok(entries)
+}
+
+/// Takes out what says that a field itself is owned.
+fn strip(fields: &mut Value) {
+    if let Some(fields) = fields.as_object_mut() {
+        fields.remove(".");
+        fields.values_mut().for_each(strip);
+    }
 }

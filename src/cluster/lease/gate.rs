@@ -6,26 +6,11 @@ use std::task::{Context, Poll};
 
 use futures::future::BoxFuture;
 use http::{Request, Response};
-use kube::Client;
-use kube::client::Body;
-use tower::{BoxError, Layer, Service, service_fn};
+use tower::{BoxError, Layer, Service};
 
 use super::Mandate;
 
-/// The same client, but that requests other than reads get through only while the mandate holds. One that has not got
-/// through when the mandate ends is given up, and so it is never sent: that is looked at again before each step of a
-/// request, such as after a connection was made.
-#[must_use]
-pub fn gated(client: &Client, mandate: Mandate) -> Client {
-    let sender = client.clone();
-    let inner = service_fn(move |request: Request<Body>| {
-        let sender = sender.clone();
-        async move { sender.send(request).await.map_err(BoxError::from) }
-    });
-    Client::new(Gate(mandate).layer(inner), client.default_namespace())
-}
-
-/// Puts a [`gated`] service's gate before any service.
+/// Before a service, lets requests other than reads through only while the mandate holds.
 pub(in crate::cluster) struct Gate(pub(in crate::cluster) Mandate);
 
 impl<S> Layer<S> for Gate {
@@ -76,6 +61,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::Duration;
 
+    use kube::client::Body;
     use tokio::sync::watch;
     use tokio::time::{Instant, sleep};
 

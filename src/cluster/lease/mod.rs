@@ -21,7 +21,6 @@ use std::time::Duration;
 
 pub use candidacy::Candidacy;
 pub(super) use gate::Gate;
-pub use gate::gated;
 pub use mandate::{Leadership, Mandate};
 
 /// One candidate's part in the election.
