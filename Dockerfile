@@ -11,6 +11,9 @@ RUN target="$(rustc -vV | sed -n 's/^host: //p')" \
 
 FROM scratch
 COPY --from=build /rootcast /rootcast
+# The C library's allocator gives large pieces back to the system at once, rather
+# than to keep them for the next rollout (mallopt(3)).
+ENV MALLOC_MMAP_THRESHOLD_=65536 MALLOC_TRIM_THRESHOLD_=65536
 USER 65532:65532
 ENTRYPOINT ["/rootcast"]
 CMD ["controller"]

@@ -136,6 +136,7 @@ impl<'a> Controller<'a> {
             .current_dir(control_plane.scratch.data())
             .env_remove("KUBECONFIG")
             .env("RUST_BACKTRACE", "1")
+            .envs(image_environment())
             .envs(clock.map(Clock::environment).into_iter().flatten());
         let log = control_plane.logs().join(format!("controller-{probes}.log"));
         Ok(Self {
@@ -294,6 +295,15 @@ impl Drop for Controller<'_> {
             }
         }
     }
+}
+
+/// The environment that the image sets.
+fn image_environment() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let lines = include_str!("../../Dockerfile").lines();
+    lines
+        .filter_map(|line| line.strip_prefix("ENV "))
+        .flat_map(str::split_whitespace)
+        .filter_map(|pair| pair.split_once('='))
 }
 
 /// A kubeconfig with a fresh token of the shipped `ServiceAccount`.

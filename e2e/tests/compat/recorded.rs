@@ -5,7 +5,7 @@ use k8s_openapi::{api::events::v1::Event, apimachinery::pkg::apis::meta::v1::Man
 use kube::{Api, Client, Resource as _, ResourceExt as _, api::ListParams};
 use rootcast::{api::Bundle, bundle::hand_back};
 use rootcast_e2e::{
-    ControlPlane, Controller, Fence, Install, eventually,
+    ControlPlane, Controller, Entry, Fence, Install, eventually,
     story::{SOON, objects},
 };
 use serde_json::{Value, json};
@@ -52,8 +52,9 @@ async fn replay(which: impl Fn(&Vector) -> bool, filters: &[&str]) -> Result<()>
     ensure!(wrong.is_empty(), "{} of {} cases differ: {wrong:#?}", wrong.len(), cases.len());
     let mut written: Vec<_> = writes(&control_plane, began).await?.into_iter().filter(is_target).collect();
     let all = written.len();
-    written.sort_by(|one, other| one.uri.cmp(&other.uri));
-    written.dedup_by(|one, other| one.uri == other.uri);
+    let target = |entry: &Entry| (entry.resource.clone(), entry.namespace.clone(), entry.name.clone());
+    written.sort_by_key(target);
+    written.dedup_by_key(|entry| target(entry));
     ensure!(written.len() == all, "{} targets were written {all} times", written.len());
 
     controller.stop().await?;

@@ -31,6 +31,9 @@ async fn orphaned_targets_stay_untouched_and_the_next_bundle_of_the_name_adopts_
     story.apply(&manifest(name)).await?;
     story.then("the Bundle comes", name, 4, &synced).await?;
     let before = uids(&story, name).await?;
+    // It orphans what it has seen, and would collect the rest.
+    garbage_collector_has_caught_up(&story, name, &synced).await?;
+    story.count_from_here().await?;
 
     story.kubectl(&["delete", "bundle", name, "--cascade=orphan"], "")?;
     let mut orphaned = Scene { reason: no_bundle().reason, ..synced.clone() };
@@ -56,12 +59,8 @@ async fn after_a_forced_replacement_every_target_is_the_new_bundles() -> Result<
     story.kubectl(&["replace", "--force", "-f", "-"], &manifest(name).to_string())?;
     story.becomes("it is replaced", name, &synced).await;
     // The garbage collector may take an object of the old Bundle before it has seen who owns it now; then it is written
-    // again. It takes up its work in order: once it has collected a later Bundle's targets, it is done with these.
-    let later = "replaced-later";
-    story.apply(&reaching(later, name)).await?;
-    story.becomes("a later Bundle comes", later, &synced).await;
-    story.kubectl(&["delete", "bundle", later], "")?;
-    story.becomes("the later Bundle goes", later, &no_bundle()).await;
+    // again.
+    garbage_collector_has_caught_up(&story, name, &synced).await?;
     story.becomes("all are there", name, &synced).await;
     story.count_from_here().await?;
     story.then("all are there to stay", name, 0, &synced).await?;
@@ -110,6 +109,17 @@ async fn an_object_of_the_name_is_adopted_and_handed_back_with_what_is_not_ours(
     story.leave("a").await?;
     story.leave("b").await?;
     story.then("both leave", name, 2, &scene(&released, false)).await?;
+    Ok(())
+}
+
+/// The garbage collector takes up its work in order: once it has collected a later Bundle's targets, it has seen all that
+/// came before.
+async fn garbage_collector_has_caught_up(story: &Story<'_>, name: &str, synced: &Scene) -> Result<()> {
+    let later = format!("{name}-later");
+    story.apply(&reaching(&later, name)).await?;
+    story.becomes("a later Bundle comes", &later, synced).await;
+    story.kubectl(&["delete", "bundle", &later], "")?;
+    story.becomes("the later Bundle goes", &later, &no_bundle()).await;
     Ok(())
 }
 
