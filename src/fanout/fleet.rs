@@ -4,20 +4,15 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::bundle::{Drift, Namespace, Need, ObjectKind, Outcome, Place, Progress, Settings, Wanted};
+use crate::bundle::{Drift, Namespace, Need, ObjectKind, Place, Settings, Wanted};
 
-use super::action::{Action, Order, Request};
+use super::action::{Order, Request};
 use super::heal::Heals;
 use super::index::{Bytes, Looks, Namespaces, Observed, Targets};
+use super::story::Story;
 use super::task::{Fault, State, Task, Tasks};
 use super::verb;
 use super::version::Version;
-
-/// A rollout that takes longer than this says how far it is, and then every [`PROGRESS_EVERY`].
-const PROGRESS_FIRST: Duration = Duration::from_secs(1);
-
-/// How often a Bundle's status says how far a rollout is, and how often it says anew what fails.
-pub const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 
 /// What a fleet sees of the world around it.
 #[derive(Clone, Copy)]
@@ -47,30 +42,13 @@ pub(super) struct Fleet {
     pub(super) name: Arc<str>,
     pub(super) targets: Targets,
     pub(super) tasks: Tasks,
-    wanted: Option<Arc<Wanted>>,
+    pub(super) wanted: Option<Arc<Wanted>>,
     urgent: VecDeque<Place>,
     bulk: VecDeque<Place>,
-    heals: Heals,
-    /// Targets that others keep changing, and that were not spoken of yet.
-    fights: Vec<Place>,
+    pub(super) heals: Heals,
     /// How many namespaces the Bundle reaches.
-    reached: usize,
-    story: Story,
-}
-
-/// What happened since the last report.
-#[derive(Default)]
-struct Story {
-    /// What began it, in words.
-    cause: Option<String>,
-    /// Whether the Bundle was decided anew.
-    decided: bool,
-    /// How many objects were written or let go.
-    written: usize,
-    /// When the next progress is due.
-    progress: Option<Duration>,
-    /// When what fails may be told anew.
-    failures: Duration,
+    pub(super) reached: usize,
+    pub(super) story: Story,
 }
 
 impl Fleet {
@@ -83,7 +61,6 @@ impl Fleet {
             urgent: VecDeque::new(),
             bulk: VecDeque::new(),
             heals: Heals::default(),
-            fights: Vec::new(),
             reached: 0,
             story: Story::default(),
         }
@@ -98,13 +75,6 @@ impl Fleet {
         if urgent { !self.urgent.is_empty() } else { !self.bulk.is_empty() }
     }
 
-    /// Remembers what began the work that is now done.
-    pub(super) fn because(&mut self, cause: impl FnOnce() -> String) {
-        if self.story.cause.is_none() {
-            self.story.cause = Some(cause());
-        }
-    }
-
     /// The Bundle was decided anew.
     pub(super) fn decide(&mut self, around: Surroundings<'_>, wanted: Option<Arc<Wanted>>) {
         self.urgent.clear();
@@ -116,8 +86,7 @@ impl Fleet {
             self.reached = 0;
             return;
         };
-        self.story.decided = true;
-        self.story.progress.get_or_insert(around.now + PROGRESS_FIRST);
+        self.story.decided(around.now);
         let mut places: BTreeSet<Place> = self.targets.places().chain(self.tasks.places()).cloned().collect();
         self.reached = 0;
         for (name, namespace) in around.namespaces.iter() {
@@ -206,7 +175,7 @@ impl Fleet {
         let turn = (why == Why::Changed && writes && !matches!(task, Some(Task { state: State::Queued, .. })))
             .then(|| self.heals.next(place, around.now));
         if turn.is_some_and(|turn| turn.is_fight) {
-            self.fights.push(place.clone());
+            self.story.fights.push(place.clone());
         }
         match &mut task {
             None => task = Some(Task::new(urgent)),
@@ -343,90 +312,9 @@ impl Fleet {
         self.request_in_flight(place).is_some_and(Request::is_write)
     }
 
-    /// Others change a target faster than it can be written; who, in words.
-    pub(super) fn lost_to_others(&mut self, around: Surroundings<'_>, place: &Place) -> String {
-        if self.heals.lost(place, around.now) {
-            self.fights.push(place.clone());
-        }
-        let Place { kind, namespace } = place;
-        let who = self.rival(place).map_or_else(String::new, |(manager, key)| {
-            format!(": field manager {manager:?} keeps writing its key {key:?}")
-        });
-        format!(
-            "failed to patch {} {namespace}/{}: it changes faster than it can be written{who}",
-            kind.as_str(),
-            self.name
-        )
-    }
-
-    /// Why a target that was written is not as it should be.
-    pub(super) fn not_as_written(&self, place: &Place) -> String {
-        let Place { kind, namespace } = place;
-        format!(
-            "{} {namespace}/{} was written and is not what was written: a mutating webhook or policy changes it on its way: exempt objects that carry the label {}",
-            kind.as_str(),
-            self.name,
-            crate::api::BUNDLE_LABEL
-        )
-    }
-
     /// Whether this is what is wanted now.
     pub(super) fn wants(&self, wanted: &Arc<Wanted>) -> bool {
         self.wanted.as_ref().is_some_and(|now| Arc::ptr_eq(now, wanted))
-    }
-
-    /// An order of this Bundle changed the cluster.
-    pub(super) fn wrote(&mut self) {
-        self.story.written += 1;
-    }
-
-    /// Who takes keys of a target from us.
-    fn rival(&self, place: &Place) -> Option<(String, String)> {
-        let payload = self.wanted.as_ref()?.payloads.get(&place.kind)?;
-        let (manager, key) = self.targets.get(place)?.look.rival(payload.values.keys())?;
-        Some((manager.to_owned(), key.to_owned()))
-    }
-
-    /// What there is to tell now.
-    pub(super) fn tell(&mut self, around: Surroundings<'_>) -> Option<Action> {
-        let now = around.now;
-        if let Some(place) = self.fights.pop() {
-            return Some(Action::Contested { bundle: self.name.clone(), rival: self.rival(&place), place });
-        }
-        if !self.tasks.is_idle() {
-            let due = self.story.progress.filter(|due| *due <= now && self.story.decided)?;
-            self.story.progress = Some(due.max(now) + PROGRESS_EVERY);
-            return Some(Action::Progress { bundle: self.name.clone(), progress: self.progress() });
-        }
-        let Story { decided, written, failures, .. } = self.story;
-        let failing = self.tasks.failures().next().is_some();
-        let told = decided || written > 0 || (self.tasks.failures_changed && (now >= failures || !failing));
-        if self.wanted.is_none() || !told {
-            return None;
-        }
-        self.tasks.failures_changed = false;
-        let cause = std::mem::take(&mut self.story).cause.unwrap_or_else(|| "time passed".to_owned());
-        self.story.failures = now + PROGRESS_EVERY;
-        let outcome = Outcome {
-            namespaces: self.reached,
-            written,
-            rolled_out: decided,
-            failures: self.tasks.failures().map(|(place, cause)| (place.clone(), cause.to_string())).collect(),
-        };
-        Some(Action::Report { bundle: self.name.clone(), outcome, cause })
-    }
-
-    fn progress(&self) -> Progress {
-        let behind: BTreeSet<&Arc<str>> = self.tasks.places().map(|place| &place.namespace).collect();
-        Progress { done: self.reached.saturating_sub(behind.len()), namespaces: self.reached }
-    }
-
-    /// When time alone gives it something to do.
-    pub(super) fn wakes(&self) -> Option<Duration> {
-        let progress = self.story.progress.filter(|_| self.story.decided && !self.tasks.is_idle());
-        let failures = (self.wanted.is_some() && self.tasks.failures_changed && self.tasks.is_idle())
-            .then_some(self.story.failures);
-        [self.tasks.wakes(), progress, failures].into_iter().flatten().min()
     }
 }
 

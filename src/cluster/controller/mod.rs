@@ -6,6 +6,9 @@
 //!                                                          '--> outcomes --> Desk --> Publisher
 //! ```
 
+mod sources;
+mod status;
+
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -16,18 +19,17 @@ use jiff::Timestamp;
 use kube::Client;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tracing::{debug, error, info, warn};
+use tracing::{info, warn};
 
 use crate::api::BundleStatus;
 use crate::bundle::{Decision, Event, Intent, Place, Refusal, World, decide};
 use crate::fanout::{self, Action, Engine, Limits};
 
 use super::connection::{Connection, Failure};
-use super::contents::{Read, SourceKey, Wanted};
-use super::desk::{Desk, Statement, What};
+use super::contents::{Read, SourceKey};
+use super::desk::{Desk, What};
 use super::lease::{Leadership, Mandate};
 use super::publish::{Answer, Publisher};
-use super::source;
 use super::state::{Heard, State, Touched};
 use super::vitals::Vitals;
 use super::watch::{self, News};
@@ -266,28 +268,6 @@ impl Controller {
         self.step(fanout::Event::Wanted { bundle: name.into(), wanted, cause });
     }
 
-    fn read(&mut self, name: String, cause: String, unread: Vec<(SourceKey, Wanted)>) {
-        let desk = self.desks.entry(name.clone()).or_default();
-        desk.reading = true;
-        let patient = desk.failed < PATIENCE;
-        let (connection, namespace) = (self.connection.clone(), self.trust_namespace.clone());
-        self.tasks.spawn(async move {
-            let (mut reads, mut trouble) = (Vec::new(), None);
-            for (key, wanted) in unread {
-                match source::read(&connection, &namespace, &key, wanted.clone()).await {
-                    Ok(read) => reads.push((key, read)),
-                    Err(failure) => {
-                        if !patient {
-                            reads.push((key, source::unreadable(&failure.to_string(), wanted)));
-                        }
-                        trouble = Some(failure);
-                    }
-                }
-            }
-            Done::Read { name, cause, reads, trouble }
-        });
-    }
-
     /// Lets the fan-out take in what happened; but first whether it still may write, since any time may have passed.
     fn step(&mut self, event: fanout::Event) {
         self.lead(self.mandate.holds());
@@ -335,57 +315,13 @@ impl Controller {
         }
     }
 
-    fn say(&mut self, name: &str, what: What, cause: String) {
-        if let Some(desk) = self.desks.get_mut(name) {
-            desk.state(what, cause);
-            self.publish(name);
-        }
-    }
-
     fn finish(&mut self, done: Done) {
         match done {
             Done::Emitted => {}
             Done::Order(bundle, place, answer) => self.step(fanout::Event::Answer { bundle, place, answer }),
             Done::Read { name, cause, reads, trouble } => self.finish_reading(name, cause, reads, trouble),
-            Done::Published { name, result } => {
-                let Some(desk) = self.desks.get_mut(&name) else { return };
-                desk.publishing = false;
-                match result {
-                    Ok(answer) => {
-                        desk.unpublished = 0;
-                        if let Some(Answer { version, generation }) = answer {
-                            self.state.answered(&name, version, generation);
-                        }
-                        self.publish(&name);
-                    }
-                    Err((failure, before)) => {
-                        error!(bundle = name, "status not published: {failure}");
-                        desk.retry_publishing();
-                        self.state.published(&name, before);
-                        self.heed(&failure);
-                    }
-                }
-            }
+            Done::Published { name, result } => self.published(&name, result),
         }
-    }
-
-    fn finish_reading(&mut self, name: String, cause: String, reads: Vec<(SourceKey, Read)>, trouble: Option<Failure>) {
-        for (key, read) in reads {
-            let touched = self.state.read(&key, read);
-            self.enqueue(touched);
-        }
-        let Some(desk) = self.desks.get_mut(&name) else { return };
-        desk.reading = false;
-        if let Some(failure) = trouble {
-            warn!(bundle = name, cause, "sources not read: {failure}");
-            let patient = desk.failed < PATIENCE;
-            desk.retry();
-            self.heed(&failure);
-            if patient {
-                return;
-            }
-        }
-        self.queue.insert(name, cause);
     }
 
     /// The API server asks for patience: that is for all.
@@ -393,37 +329,6 @@ impl Controller {
         if let Failure::Busy(retry_after) = failure {
             self.step(fanout::Event::Busy(*retry_after));
         }
-    }
-
-    /// Publishes what is to be said of a Bundle, unless something is being published.
-    fn publish(&mut self, name: &str) {
-        let (Some(desk), Some(known)) = (self.desks.get_mut(name), self.state.bundle(name)) else { return };
-        if desk.publishing {
-            return;
-        }
-        let Some(Statement { what, cause }) = desk.next.take() else { return };
-        let Some(report) = desk.report(&what, &known.seen, Timestamp::now()) else { return };
-        let news = known.seen.status != report.status;
-        if !news && report.event.is_none() {
-            debug!(bundle = name, cause, "nothing to do");
-            return;
-        }
-        if let Some(event) = report.event.as_ref() {
-            let wrote = matches!(&what, What::Outcome(outcome) if outcome.written > 0);
-            if event.warning {
-                warn!(bundle = name, reason = %event.reason, cause, "{}", event.note);
-            } else if !wrote {
-                info!(bundle = name, reason = %event.reason, cause, "{}", event.note);
-            }
-        }
-        desk.publishing = true;
-        let (publisher, name, uid) = (self.publisher.clone(), name.to_owned(), known.uid.clone());
-        let before = known.seen.status.clone();
-        self.state.published(&name, report.status.clone());
-        self.tasks.spawn(async move {
-            let result = publisher.publish(&name, &uid, &report, news).await;
-            Done::Published { name, result: result.map_err(|failure| (failure, before)) }
-        });
     }
 }
 

@@ -1,0 +1,131 @@
+//! What there is to tell of a Bundle: how far it is, what became of it, who is in the way.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::bundle::{Outcome, Place, Progress};
+
+use super::action::Action;
+use super::fleet::{Fleet, Surroundings};
+
+/// A rollout that takes longer than this says how far it is, and then every [`PROGRESS_EVERY`].
+const PROGRESS_FIRST: Duration = Duration::from_secs(1);
+
+/// How often a Bundle's status says how far a rollout is, and how often it says anew what fails.
+pub const PROGRESS_EVERY: Duration = Duration::from_secs(5);
+
+/// What happened since the last report.
+#[derive(Default)]
+pub(super) struct Story {
+    /// What began it, in words.
+    cause: Option<String>,
+    /// Whether the Bundle was decided anew.
+    decided: bool,
+    /// How many objects were written or let go.
+    written: usize,
+    /// When the next progress is due.
+    progress: Option<Duration>,
+    /// When what fails may be told anew.
+    failures: Duration,
+    /// Targets that others keep changing, and that were not spoken of yet.
+    pub(super) fights: Vec<Place>,
+}
+
+impl Story {
+    /// The Bundle is decided anew: what follows is a rollout.
+    pub(super) fn decided(&mut self, now: Duration) {
+        self.decided = true;
+        self.progress.get_or_insert(now + PROGRESS_FIRST);
+    }
+}
+
+impl Fleet {
+    /// Remembers what began the work that is now done.
+    pub(super) fn because(&mut self, cause: impl FnOnce() -> String) {
+        if self.story.cause.is_none() {
+            self.story.cause = Some(cause());
+        }
+    }
+
+    /// Others change a target faster than it can be written; who, in words.
+    pub(super) fn lost_to_others(&mut self, around: Surroundings<'_>, place: &Place) -> String {
+        if self.heals.lost(place, around.now) {
+            self.story.fights.push(place.clone());
+        }
+        let Place { kind, namespace } = place;
+        let who = self.rival(place).map_or_else(String::new, |(manager, key)| {
+            format!(": field manager {manager:?} keeps writing its key {key:?}")
+        });
+        format!(
+            "failed to patch {} {namespace}/{}: it changes faster than it can be written{who}",
+            kind.as_str(),
+            self.name
+        )
+    }
+
+    /// Why a target that was written is not as it should be.
+    pub(super) fn not_as_written(&self, place: &Place) -> String {
+        let Place { kind, namespace } = place;
+        format!(
+            "{} {namespace}/{} was written and is not what was written: a mutating webhook or policy changes it on its way: exempt objects that carry the label {}",
+            kind.as_str(),
+            self.name,
+            crate::api::BUNDLE_LABEL
+        )
+    }
+
+    /// An order of this Bundle changed the cluster.
+    pub(super) fn wrote(&mut self) {
+        self.story.written += 1;
+    }
+
+    /// Who takes keys of a target from us.
+    fn rival(&self, place: &Place) -> Option<(String, String)> {
+        let payload = self.wanted.as_ref()?.payloads.get(&place.kind)?;
+        let (manager, key) = self.targets.get(place)?.look.rival(payload.values.keys())?;
+        Some((manager.to_owned(), key.to_owned()))
+    }
+
+    /// What there is to tell now.
+    pub(super) fn tell(&mut self, around: Surroundings<'_>) -> Option<Action> {
+        let now = around.now;
+        if let Some(place) = self.story.fights.pop() {
+            return Some(Action::Contested { bundle: self.name.clone(), rival: self.rival(&place), place });
+        }
+        if !self.tasks.is_idle() {
+            let due = self.story.progress.filter(|due| *due <= now && self.story.decided)?;
+            self.story.progress = Some(due.max(now) + PROGRESS_EVERY);
+            return Some(Action::Progress { bundle: self.name.clone(), progress: self.progress() });
+        }
+        let Story { decided, written, failures, .. } = self.story;
+        let failing = self.tasks.failures().next().is_some();
+        let told = decided || written > 0 || (self.tasks.failures_changed && (now >= failures || !failing));
+        if self.wanted.is_none() || !told {
+            return None;
+        }
+        self.tasks.failures_changed = false;
+        let cause = std::mem::take(&mut self.story).cause.unwrap_or_else(|| "time passed".to_owned());
+        self.story.failures = now + PROGRESS_EVERY;
+        let outcome = Outcome {
+            namespaces: self.reached,
+            written,
+            rolled_out: decided,
+            failures: self.tasks.failures().map(|(place, cause)| (place.clone(), cause.to_string())).collect(),
+        };
+        Some(Action::Report { bundle: self.name.clone(), outcome, cause })
+    }
+
+    fn progress(&self) -> Progress {
+        let behind: BTreeSet<&Arc<str>> = self.tasks.places().map(|place| &place.namespace).collect();
+        Progress { done: self.reached.saturating_sub(behind.len()), namespaces: self.reached }
+    }
+
+    /// When time alone gives it something to do.
+    pub(super) fn wakes(&self) -> Option<Duration> {
+        let progress = self.story.progress.filter(|_| self.story.decided && !self.tasks.is_idle());
+        let failures = (self.wanted.is_some() && self.tasks.failures_changed && self.tasks.is_idle())
+            .then_some(self.story.failures);
+        [self.tasks.wakes(), progress, failures].into_iter().flatten().min()
+    }
+}
