@@ -63,7 +63,10 @@ impl Fleet {
             Answer::Exists => self.once_more(around, place, task, true),
             Answer::Conflict => {
                 let known = self.targets.get(place).is_some_and(|entry| Some(entry.version) > request.version());
-                self.once_more(around, place, task, !known)
+                match self.intervention(around, place) {
+                    at if at > now => Next::Later(task.to(State::Waiting(at)).looking(!known)),
+                    _ => self.once_more(around, place, task, !known),
+                }
             }
             Answer::Compared(version, same) => {
                 self.targets.inspected(place, version, if same { Bytes::Right } else { Bytes::Wrong });

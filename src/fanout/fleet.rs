@@ -173,24 +173,21 @@ impl Fleet {
         let urgent = matches!(why, Why::Namespace | Why::Changed);
         let mut task = task.cloned();
         let turn = (why == Why::Changed && writes && !matches!(task, Some(Task { state: State::Queued, .. })))
-            .then(|| self.heals.next(place, around.now));
-        if turn.is_some_and(|turn| turn.is_fight) {
-            self.story.fights.push(place.clone());
-        }
+            .then(|| self.intervention(around, place));
         match &mut task {
             None => task = Some(Task::new(urgent)),
             Some(Task { state: State::Queued, urgent: before, .. }) => *before |= urgent,
             Some(Task { state: State::Waiting(until) | State::Patient(until), .. }) => match (why, turn) {
-                (Why::Changed, Some(turn)) => *until = turn.at.min(*until),
+                (Why::Changed, Some(turn)) => *until = turn.min(*until),
                 _ => task = task.map(|task| task.to(State::Queued).or_urgent(urgent)),
             },
             Some(Task { state: State::InFlight { .. }, .. }) => unreachable!("seen above"),
         }
         let mut task = task.expect("there is something to be done");
-        if let Some(turn) = turn.filter(|turn| turn.at > around.now)
+        if let Some(turn) = turn.filter(|turn| *turn > around.now)
             && matches!(task.state, State::Queued)
         {
-            task.state = State::Waiting(turn.at);
+            task.state = State::Waiting(turn);
         }
         let queue = if task.urgent { &mut self.urgent } else { &mut self.bulk };
         if matches!(task.state, State::Queued) {

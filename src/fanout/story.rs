@@ -48,6 +48,15 @@ impl Fleet {
         }
     }
 
+    /// Others have changed a target, since or while it was written; when it may be written again.
+    pub(super) fn intervention(&mut self, around: Surroundings<'_>, place: &Place) -> Duration {
+        let turn = self.heals.next(place, around.now);
+        if turn.is_fight {
+            self.story.fights.push(place.clone());
+        }
+        turn.at
+    }
+
     /// Others change a target faster than it can be written; who, in words.
     pub(super) fn lost_to_others(&mut self, around: Surroundings<'_>, place: &Place) -> String {
         if self.heals.lost(place, around.now) {
