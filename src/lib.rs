@@ -10,7 +10,8 @@
 //!   decide = resolve (Anchors), encode (Payload), plan (Plan)
 //! ```
 //!
-//! Data flows one way, and so do imports: `trust` and `api` stand alone, `bundle` decides, `cluster` and `cli` act.
+//! Data flows one way, and so do imports: `trust` and `api` stand alone, `bundle` and `inject` decide, `cluster`,
+//! `webhook` and `cli` act.
 
 pub mod api;
 pub mod trust;
@@ -18,6 +19,10 @@ pub mod trust;
 pub mod bundle;
 
 pub mod fanout;
+
+pub mod inject;
+
+pub mod webhook;
 
 pub mod default_cas;
 

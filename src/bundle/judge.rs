@@ -52,7 +52,7 @@ impl Wanted {
     /// Whether a namespace is to hold this.
     #[must_use]
     pub fn reaches(&self, settings: &Settings, name: &str, namespace: &Namespace) -> bool {
-        !namespace.terminating && settings.allows(name) && self.namespaces.matches(&namespace.labels)
+        settings.reach(&self.namespaces, name, namespace)
     }
 
     /// Compares what should be with what is in a namespace that the Bundle reaches (`reached`) or not; `None`: all is well.

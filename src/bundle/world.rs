@@ -11,7 +11,7 @@ use crate::trust::Anchor;
 
 use super::intent::{Intent, ObjectKind};
 use super::look;
-use super::selector::{Labels, PackedLabels};
+use super::selector::{Labels, PackedLabels, Selector};
 
 /// Everything that a decision may depend on beside the Bundle and the time.
 #[derive(Debug, Default)]
@@ -150,6 +150,12 @@ impl Content {
 }
 
 impl Settings {
+    /// Whether a Bundle with this selector reaches a namespace.
+    #[must_use]
+    pub fn reach(&self, selector: &Selector, name: &str, namespace: &Namespace) -> bool {
+        !namespace.terminating && self.allows(name) && selector.matches(&namespace.labels)
+    }
+
     /// Whether targets may be written into the namespace.
     #[must_use]
     pub fn allows(&self, namespace: &str) -> bool {

@@ -1,0 +1,93 @@
+//! What a Bundle has to offer to pods.
+
+use crate::bundle::{Intent, Namespace, ObjectKind, Problem, Selector, Settings, Source};
+use crate::trust::Password;
+
+/// A Bundle as pods may have it: the one object that they mount, and what is in it.
+#[derive(Clone, Debug)]
+pub struct Offer {
+    /// Kind of the object; its name is the Bundle's.
+    pub kind: ObjectKind,
+    /// The key that holds the PEM.
+    pub pem_key: String,
+    /// The trust store for Java, if the Bundle makes one.
+    pub keystore: Option<Keystore>,
+    /// Whether the Bundle has the default CAs in it.
+    pub default_cas: bool,
+    /// The namespaces that it reaches.
+    namespaces: Selector,
+}
+
+/// A trust store that Java reads.
+#[derive(Clone, Debug)]
+pub struct Keystore {
+    /// Its format.
+    pub kind: KeystoreKind,
+    /// The key of the object that holds it.
+    pub key: String,
+    /// Its password; empty for none.
+    pub password: Password,
+}
+
+/// The formats of trust stores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeystoreKind {
+    /// A Java keystore.
+    Jks,
+    /// PKCS#12 (RFC 7292).
+    Pkcs12,
+}
+
+/// What a Bundle comes to for pods.
+#[derive(Clone, Debug)]
+pub enum Offered {
+    /// Pods may mount it.
+    Usable(Offer),
+    /// They may not, for this cause, with its cure.
+    Unusable(String),
+}
+
+impl Offered {
+    /// Reads it off a Bundle, under the controller's settings.
+    #[must_use]
+    pub fn of(bundle: Result<&Intent, &[Problem]>, settings: &Settings) -> Self {
+        let intent = match bundle {
+            Ok(intent) => intent,
+            Err(problems) => {
+                let first = problems.first().map_or_else(String::new, ToString::to_string);
+                return Self::Unusable(format!("it is invalid: {first}"));
+            }
+        };
+        // Both kinds hold the same; a ConfigMap needs no permission on Secrets to look at.
+        let enabled = |kind| kind != ObjectKind::Secret || settings.secret_targets;
+        let Some(object) = intent.output.objects.iter().find(|object| enabled(object.kind)) else {
+            return Self::Unusable(match intent.output.objects.is_empty() {
+                true => "it has no target: give it spec.target.configMap.key".to_owned(),
+                false => "its target is a Secret and Secret targets are off: start controller and injector with --secret-targets-enabled".to_owned(),
+            });
+        };
+        // Every Java reads a Java keystore, whatever its password.
+        let jks = intent.output.jks.as_ref().map(|jks| (KeystoreKind::Jks, &jks.key, &jks.password));
+        let pkcs12 = intent.output.pkcs12.as_ref().map(|pkcs12| (KeystoreKind::Pkcs12, &pkcs12.key, &pkcs12.password));
+        let keystore = jks.or(pkcs12);
+        Self::Usable(Offer {
+            kind: object.kind,
+            pem_key: object.pem_key.clone(),
+            keystore: keystore.map(|(kind, key, password)| Keystore {
+                kind,
+                key: key.clone(),
+                password: password.clone(),
+            }),
+            default_cas: intent.sources.iter().any(|source| matches!(source, Source::DefaultCas)),
+            namespaces: intent.namespaces.clone(),
+        })
+    }
+}
+
+impl Offer {
+    /// Whether its object is, or will be, in a namespace.
+    #[must_use]
+    pub fn reaches(&self, settings: &Settings, name: &str, namespace: &Namespace) -> bool {
+        settings.reach(&self.namespaces, name, namespace)
+    }
+}
