@@ -61,10 +61,12 @@ impl Offered {
         // Both kinds hold the same; a ConfigMap needs no permission on Secrets to look at.
         let enabled = |kind| kind != ObjectKind::Secret || settings.secret_targets;
         let Some(object) = intent.output.objects.iter().find(|object| enabled(object.kind)) else {
-            return Self::Unusable(match intent.output.objects.is_empty() {
-                true => "it has no target: give it spec.target.configMap.key".to_owned(),
-                false => "its target is a Secret and Secret targets are off: start controller and injector with --secret-targets-enabled".to_owned(),
-            });
+            let cause = if intent.output.objects.is_empty() {
+                "it has no target: give it spec.target.configMap.key"
+            } else {
+                "its target is a Secret: start controller and injector with --secret-targets-enabled"
+            };
+            return Self::Unusable(cause.to_owned());
         };
         // Every Java reads a Java keystore, whatever its password.
         let jks = intent.output.jks.as_ref().map(|jks| (KeystoreKind::Jks, &jks.key, &jks.password));
