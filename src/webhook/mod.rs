@@ -16,6 +16,7 @@ mod crowd;
 mod files;
 mod mutations;
 mod review;
+pub mod rotation;
 mod server;
 mod tls;
 mod validation;
