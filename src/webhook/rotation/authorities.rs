@@ -123,7 +123,9 @@ mod tests {
     fn the_expired_leave_and_of_too_many_the_oldest() {
         let mut many = Authorities::default();
         let all: Vec<_> = (0..20).map(|number| authority(100 + 10 * number)).collect();
-        all.iter().for_each(|authority| many.add(authority));
+        for authority in &all {
+            many.add(authority);
+        }
         let first = Timestamp::from_second(all[1].not_after()).expect("a time");
         many.prune(first);
         assert_eq!(many.0.len(), MOST);

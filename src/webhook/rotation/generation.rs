@@ -61,10 +61,9 @@ impl Generation {
         leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let leaf = leaf.signed_by(&key, &Issuer::new(authority, authority_key))?;
 
-        let anchor = |der: &[u8]| Anchor::from_der(der).expect("what we make we can read");
         Ok(Self {
-            authority: anchor(authority_certificate.der()),
-            leaf: anchor(leaf.der()),
+            authority: made(&authority_certificate),
+            leaf: made(&leaf),
             certificate_pem: leaf.pem() + &authority_certificate.pem(),
             key_pem: key.serialize_pem(),
         })
@@ -177,6 +176,10 @@ fn params(name: &str, not_before: i64, not_after: i64) -> CertificateParams {
     params.distinguished_name.push(DnType::OrganizationName, ORGANIZATION);
     params.distinguished_name.push(DnType::CommonName, name);
     params
+}
+
+fn made(certificate: &rcgen::Certificate) -> Anchor {
+    Anchor::from_der(&**certificate.der()).expect("what we make we can read")
 }
 
 /// The CA signed the certificate, is valid for as long as it is, and the key is the certificate's.

@@ -79,7 +79,7 @@ pub fn step(view: &View<'_>, settings: &Settings) -> Result<Step, rcgen::Error> 
     if let Some(first) = differing.first() {
         let cause = match &first.flaw {
             Some(flaw) => flaw.clone(),
-            None if first.trusted.are_within(&content.trusted) => "a CA is missing".to_owned(),
+            None if first.trusted.are_within(&content.trusted) => "a CA is to be trusted".to_owned(),
             None => "a CA has expired".to_owned(),
         };
         let entries = differing.iter().map(|entry| entry.name.clone()).collect();
@@ -95,7 +95,9 @@ fn turn(view: &View<'_>, settings: &Settings) -> Result<(Content, String), rcgen
     let (kept, served, next) = (valid(seen.current.as_ref()), valid(served), valid(seen.next.as_ref()));
     let lost = kept.is_none();
     let mut trusted = seen.trusted.clone();
-    entries.iter().for_each(|entry| trusted.merge(&entry.trusted));
+    for entry in entries {
+        trusted.merge(&entry.trusted);
+    }
     trusted.prune(now);
 
     let announced = |next: &Generation| entries.iter().all(|entry| entry.trusted.hold(next.authority()));
@@ -113,7 +115,9 @@ fn turn(view: &View<'_>, settings: &Settings) -> Result<(Content, String), rcgen
         (None, None) if trusted.is_empty() => (Some(new()?), None, "the first certificate"),
         (None, None) => (None, Some(new()?), "no valid certificate here, but other replicas may serve one"),
     };
-    [&current, &next].into_iter().flatten().for_each(|generation| trusted.add(generation.authority()));
+    for generation in [&current, &next].into_iter().flatten() {
+        trusted.add(generation.authority());
+    }
     Ok((Content { trusted, current, next }, turn.to_owned()))
 }
 
