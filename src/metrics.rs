@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
@@ -49,7 +49,11 @@ impl Injector {
             config_valid: Gauge::default(),
         };
         registry.register("webhook_reviews", "Reviews of pods by outcome", new.reviews.clone());
-        registry.register("webhook_review_duration_seconds", "Time from a read review to its answer", new.seconds.clone());
+        registry.register(
+            "webhook_review_duration_seconds",
+            "Time from a read review to its answer",
+            new.seconds.clone(),
+        );
         registry.register(
             "config_last_reload_successful",
             "Whether the configuration file, as it is now, is in use (1) or was refused (0)",

@@ -154,10 +154,10 @@ impl Offers {
 impl webhook::Cluster for Offers {
     fn bundles(&self) -> Result<Arc<Bundles>, String> {
         let known = self.lock();
-        match known.off {
-            false => Ok(known.bundles.clone()),
-            true => Err("the injector may not see Bundles: give it the role of config/injector".to_owned()),
+        if known.off {
+            return Err("the injector may not see Bundles: give it the role of config/injector".to_owned());
         }
+        Ok(known.bundles.clone())
     }
 
     /// As the watch has shown it, and otherwise as the API server says now.
@@ -165,12 +165,8 @@ impl webhook::Cluster for Offers {
         if let Some(namespace) = self.lock().namespaces.get(name) {
             return Ok(namespace.clone());
         }
-        let ask = Ask {
-            method: Method::GET,
-            uri: format!("/api/v1/namespaces/{name}"),
-            accept: METADATA_ONLY,
-            body: None,
-        };
+        let ask =
+            Ask { method: Method::GET, uri: format!("/api/v1/namespaces/{name}"), accept: METADATA_ONLY, body: None };
         let answer = tokio::time::timeout(LOOK_MAX, self.connection.send(ask))
             .await
             .unwrap_or_else(|_| Err(Failure::TimedOut(format!("no answer within {} s", LOOK_MAX.as_secs()))));

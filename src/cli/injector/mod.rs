@@ -36,11 +36,7 @@ pub(super) fn run(arguments: InjectorArguments) -> anyhow::Result<ExitCode> {
 
 async fn serve(arguments: InjectorArguments) -> anyhow::Result<ExitCode> {
     let operator = arguments.operator();
-    info!(
-        version = env!("CARGO_PKG_VERSION"),
-        operator = format!("{}.{}", operator.name, operator.domain),
-        "starting"
-    );
+    info!(version = env!("CARGO_PKG_VERSION"), operator = format!("{}.{}", operator.name, operator.domain), "starting");
     let mut registry = metrics::registry();
     let counts = Injector::register(&mut registry);
     let certificate = Certificate::new();
@@ -72,7 +68,8 @@ async fn serve(arguments: InjectorArguments) -> anyhow::Result<ExitCode> {
     if arguments.metrics_port != 0 {
         admin::listen("metrics", arguments.metrics_port, admin::metrics(registry)).await?;
     }
-    let listener = admin::bind(arguments.port).await.with_context(|| format!("listen for reviews on port {}", arguments.port))?;
+    let listener =
+        admin::bind(arguments.port).await.with_context(|| format!("listen for reviews on port {}", arguments.port))?;
     let ended = pod::ended()?;
     let stop = async {
         tokio::select! {

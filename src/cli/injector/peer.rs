@@ -15,7 +15,8 @@ pub(in crate::cli) fn cainjector_arguments(
     let mut given: Vec<_> = given.into_iter().collect();
     let is_set = |name: &&str| environment(name).is_some_and(|value| !value.is_empty());
     let is_flag = |argument: &OsString| argument.as_encoded_bytes().starts_with(b"-");
-    let asks_about_us = |argument: &OsString| ["-h", "--help", "-V", "--version"].map(OsStr::new).contains(&&**argument);
+    let asks_about_us =
+        |argument: &OsString| ["-h", "--help", "-V", "--version"].map(OsStr::new).contains(&&**argument);
     let rest = given.get(1..).unwrap_or_default();
     if !["OPERATOR_NAME", "OPERATOR_DOMAIN"].iter().any(is_set)
         || !rest.first().is_none_or(is_flag)

@@ -16,6 +16,7 @@ use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::{Error, RootCertStore};
 
 use crate::trust::{Anchor, pem};
+use crate::webhook::Identity;
 
 /// How much before its making a certificate begins, in seconds: clocks differ.
 const BACKDATED: i64 = 3600;
@@ -110,6 +111,15 @@ impl Generation {
     #[must_use]
     pub fn key_pem(&self) -> &str {
         &self.key_pem
+    }
+
+    /// What is served.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        Identity {
+            certificate_pem: self.certificate_pem().as_bytes().to_vec(),
+            key_pem: self.key_pem().as_bytes().to_vec(),
+        }
     }
 
     /// The last moment at which the serving certificate is valid.
