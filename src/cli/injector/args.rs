@@ -30,7 +30,7 @@ pub(in crate::cli) struct InjectorArguments {
     /// Secret that the certificate is kept in, shared by all replicas.
     #[arg(long, default_value = "rootcast-injector-tls", value_name = "NAME", help_heading = "Certificate")]
     pub(super) tls_secret: String,
-    /// MutatingWebhookConfiguration that is told which CA to trust.
+    /// `MutatingWebhookConfiguration` that is told which CA to trust.
     #[arg(long, default_value = "rootcast-injector", value_name = "NAME", help_heading = "Certificate")]
     pub(super) webhook_configuration: String,
     /// Service that API servers find the webhook by.

@@ -47,15 +47,14 @@ async fn serve(arguments: InjectorArguments) -> anyhow::Result<ExitCode> {
     let connection = Connection::new(&arguments.cluster.config().await?).context(CONNECT)?;
     let offers = Offers::new(&connection, &arguments.trust_namespace, arguments.settings());
     tasks.spawn(offers.clone().follow(arguments.bundles.into()));
-    match &arguments.cert_dir {
-        Some(folder) => tasks.spawn(webhook::follow(folder.clone(), certificate.clone())),
-        None => {
-            let (client, settings, certificate) = (connection.client(), arguments.serving()?, certificate.clone());
-            tasks.spawn(async move {
-                match keep(&client, settings, |generation| certificate.replace(&generation.identity())).await {}
-            })
-        }
-    };
+    if let Some(folder) = &arguments.cert_dir {
+        tasks.spawn(webhook::follow(folder.clone(), certificate.clone()));
+    } else {
+        let (client, settings, certificate) = (connection.client(), arguments.serving()?, certificate.clone());
+        tasks.spawn(async move {
+            match keep(&client, settings, |generation| certificate.replace(&generation.identity())).await {}
+        });
+    }
     let options = options(&arguments, &counts, &mut tasks)?;
 
     let (ready, shown) = (offers.clone(), certificate.clone());
