@@ -1,6 +1,7 @@
 //! What Bundles offer to pods in which namespaces, kept from watches.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -82,7 +83,7 @@ impl Offers {
     }
 
     /// Keeps it up to date, for the life of the process.
-    pub async fn follow(self, need: Need) {
+    pub async fn follow(self, need: Need) -> Infallible {
         let watches = [Watch::Bundles, Watch::Namespaces];
         loop {
             let mut news = watch::all(&self.connection.client(), &self.trust_namespace, &watches);

@@ -11,7 +11,7 @@ use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert};
 use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::{Error, InconsistentKeys};
 
-use crate::trust::Anchor;
+use crate::trust::{Anchor, Fingerprint};
 
 /// A serving certificate and its key, as PEM.
 #[derive(Clone, PartialEq, Eq)]
@@ -33,7 +33,7 @@ struct Shared {
 
 struct Current {
     key: Arc<CertifiedKey>,
-    not_after: i64,
+    leaf: Anchor,
 }
 
 impl Certificate {
@@ -69,7 +69,17 @@ impl Certificate {
     /// When it ends, in seconds since 1970-01-01T00:00:00Z.
     #[must_use]
     pub fn not_after(&self) -> Option<i64> {
-        self.0.current.read().expect("nothing panics while it writes").as_ref().map(|current| current.not_after)
+        self.leaf().map(|leaf| leaf.not_after())
+    }
+
+    /// Which one it is.
+    #[must_use]
+    pub fn fingerprint(&self) -> Option<Fingerprint> {
+        self.leaf().map(|leaf| leaf.fingerprint())
+    }
+
+    fn leaf(&self) -> Option<Anchor> {
+        self.0.current.read().expect("nothing panics while it writes").as_ref().map(|current| current.leaf.clone())
     }
 }
 
@@ -81,7 +91,7 @@ impl Default for Certificate {
 
 impl fmt::Debug for Certificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Certificate").field("not_after", &self.not_after()).finish()
+        f.debug_struct("Certificate").field("fingerprint", &self.fingerprint()).finish()
     }
 }
 
@@ -97,7 +107,7 @@ impl Identity {
         let chain = CertificateDer::pem_slice_iter(&self.certificate_pem).collect::<Result<Vec<_>, _>>();
         let chain = chain.map_err(|error| format!("the certificate is no PEM: {error}"))?;
         let first = chain.first().ok_or("there is no certificate in the PEM of the certificate")?;
-        let anchor = Anchor::from_der(&**first).map_err(|error| format!("the certificate is malformed: {error}"))?;
+        let leaf = Anchor::from_der(&**first).map_err(|error| format!("the certificate is malformed: {error}"))?;
         let key = PrivateKeyDer::from_pem_slice(&self.key_pem)
             .map_err(|error| format!("there is no private key in the PEM of the key: {error}"))?;
         let key = CertifiedKey::from_der(chain, key, &ring::default_provider()).map_err(|error| match error {
@@ -106,7 +116,7 @@ impl Identity {
             }
             error => format!("the private key cannot be used: {error}"),
         })?;
-        Ok(Current { key: Arc::new(key), not_after: anchor.not_after() })
+        Ok(Current { key: Arc::new(key), leaf })
     }
 }
 

@@ -3,6 +3,7 @@
 mod args;
 mod peer;
 
+use std::convert::Infallible;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -51,9 +52,9 @@ async fn serve(arguments: InjectorArguments) -> anyhow::Result<ExitCode> {
         tasks.spawn(webhook::follow(folder.clone(), certificate.clone()));
     } else {
         let (client, settings, certificate) = (connection.client(), arguments.serving()?, certificate.clone());
-        tasks.spawn(async move {
-            match keep(&client, settings, |generation| certificate.replace(&generation.identity())).await {}
-        });
+        tasks.spawn(
+            async move { keep(&client, settings, |generation| certificate.replace(&generation.identity())).await },
+        );
     }
     let options = options(&arguments, &counts, &mut tasks)?;
 
@@ -75,7 +76,7 @@ async fn serve(arguments: InjectorArguments) -> anyhow::Result<ExitCode> {
             () = ended => info!("stopping: API servers are given time to hear of it"),
             Some(ended) = tasks.join_next() => match ended {
                 Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-                Ok(()) => unreachable!("what is followed is followed for ever"),
+                Ok(never) => match never {},
             }
         }
     };
@@ -90,7 +91,7 @@ async fn serve(arguments: InjectorArguments) -> anyhow::Result<ExitCode> {
 fn options(
     arguments: &InjectorArguments,
     counts: &Injector,
-    tasks: &mut JoinSet<()>,
+    tasks: &mut JoinSet<Infallible>,
 ) -> anyhow::Result<watch::Receiver<Arc<Options>>> {
     let mut file = File::new(arguments.config.clone(), Options::parse);
     let first = match file.read() {
