@@ -9,6 +9,8 @@
 
 mod cainjector;
 mod fit;
+#[cfg(test)]
+mod fixture;
 mod injection;
 mod java;
 mod native;

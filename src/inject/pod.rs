@@ -4,9 +4,11 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::marker::PhantomData;
 use std::ops::Deref;
 
 use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use thiserror::Error as ThisError;
 
@@ -40,9 +42,9 @@ pub(super) enum Which {
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Pod<'a> {
     #[serde(default, borrow)]
-    metadata: Maybe<Metadata<'a>>,
+    metadata: Object<Metadata<'a>>,
     #[serde(default, borrow)]
-    spec: Maybe<Spec<'a>>,
+    spec: Object<Spec<'a>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -64,7 +66,7 @@ pub(super) struct Spec<'a> {
     #[serde(default, borrow)]
     pub(super) ephemeral_containers: List<Container<'a>>,
     #[serde(default, borrow)]
-    os: Maybe<Named<'a>>,
+    os: Object<Named<'a>>,
     #[serde(default, borrow)]
     node_selector: Texts<'a>,
 }
@@ -76,9 +78,9 @@ pub(super) struct Volume<'a> {
     #[serde(default, borrow)]
     pub(super) name: Text<'a>,
     #[serde(default, borrow)]
-    config_map: Option<ObjectVolume<'a>>,
+    config_map: Option<Object<ObjectVolume<'a>>>,
     #[serde(default, borrow)]
-    secret: Option<ObjectVolume<'a>>,
+    secret: Option<Object<ObjectVolume<'a>>>,
 }
 
 /// A volume from a ConfigMap (`name`) or a Secret (`secretName`).
@@ -149,7 +151,8 @@ struct Named<'a> {
 
 impl<'a> Pod<'a> {
     pub(super) fn parse(which: Which, text: &'a str) -> Result<Self, Malformed> {
-        serde_json::from_str(text).map_err(|cause| Malformed { which, cause })
+        let pod = serde_json::from_str::<Object<Self>>(text).map_err(|cause| Malformed { which, cause })?;
+        Ok(pod.0)
     }
 
     /// Whether it only mirrors a static pod.
@@ -281,11 +284,11 @@ impl<'de: 'a, 'a> Deserialize<'de> for Texts<'a> {
     }
 }
 
-/// An object. `null` is the empty one.
+/// An object. `null` is the empty one, and a list is none (serde would fill fields from it in their order).
 #[derive(Debug, Default)]
-struct Maybe<T>(T);
+pub(super) struct Object<T>(T);
 
-impl<T> Deref for Maybe<T> {
+impl<T> Deref for Object<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -293,15 +296,33 @@ impl<T> Deref for Maybe<T> {
     }
 }
 
-impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for Maybe<T> {
+impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for Object<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self(Option::deserialize(deserializer)?.unwrap_or_default()))
+        struct Members<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de> + Default> Visitor<'de> for Members<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_unit<E: Error>(self) -> Result<Object<T>, E> {
+                Ok(Object::default())
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+
+        deserializer.deserialize_any(Members(PhantomData))
     }
 }
 
 /// A list: `None` if it is absent or `null`, and `None` for elements that are `null`.
 #[derive(Debug)]
-pub(super) struct List<T>(Option<Vec<Option<T>>>);
+pub(super) struct List<T>(Option<Vec<Option<Object<T>>>>);
 
 impl<T> Default for List<T> {
     fn default() -> Self {
@@ -322,12 +343,110 @@ impl<T> List<T> {
     /// The elements that are there, each with its index.
     pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = (usize, &T)> {
         let elements = self.0.as_deref().unwrap_or_default().iter().enumerate();
-        elements.filter_map(|(index, element)| element.as_ref().map(|element| (index, element)))
+        elements.filter_map(|(index, element)| element.as_ref().map(|element| (index, &**element)))
     }
 }
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
+impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for List<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Option::deserialize(deserializer).map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Pod<'_>, String> {
+        Pod::parse(Which::Object, text).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn null_is_as_good_as_absent() {
+        let texts = [
+            "{}",
+            r#"{"metadata": null, "spec": null}"#,
+            r#"{"metadata": {"annotations": null}, "spec": {"volumes": null, "containers": null, "os": null, "nodeSelector": null}}"#,
+            r#"{"metadata": {"annotations": {"a": null}}, "spec": {"containers": [null], "os": {"name": null}}}"#,
+        ];
+        for text in texts {
+            let pod = parse(text).unwrap();
+            assert_eq!(pod.spec().containers.iter().count(), 0, "{text}");
+            assert!(!pod.is_mirror() && !pod.is_for_windows(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_pod_is_named_with_its_place() {
+        let table = [
+            ("", "the review's object is no pod: EOF while parsing a value at line 1 column 0"),
+            ("[]", "the review's object is no pod: invalid type: sequence, expected an object at line 1 column 2"),
+            (
+                r#"{"spec": []}"#,
+                "the review's object is no pod: invalid type: sequence, expected an object at line 1 column 11",
+            ),
+            (
+                r#"{"spec": {"containers": [["a"]]}}"#,
+                "the review's object is no pod: invalid type: sequence, expected an object at line 1 column 26",
+            ),
+            (
+                "{\n\"spec\": {\"containers\": [{\"name\": 5}]}}",
+                "the review's object is no pod: invalid type: integer `5`, expected text at line 2 column 34",
+            ),
+            (
+                r#"{"metadata": {"annotations": {"a": {}}}}"#,
+                "the review's object is no pod: invalid type: map, expected text at line 1 column 34",
+            ),
+            (
+                r#"{"spec": {}, "spec": {}}"#,
+                "the review's object is no pod: duplicate field `spec` at line 1 column 19",
+            ),
+        ];
+        for (text, expected) in table {
+            assert_eq!(parse(text).unwrap_err(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn windows_is_seen_in_the_os_and_in_the_node_selector() {
+        let table = [
+            (r#"{"spec": {"os": {"name": "windows"}}}"#, true),
+            (r#"{"spec": {"os": {"name": "linux"}}}"#, false),
+            (r#"{"spec": {"nodeSelector": {"kubernetes.io/os": "windows"}}}"#, true),
+            (r#"{"spec": {"nodeSelector": {"kubernetes.io/os": "linux"}}}"#, false),
+        ];
+        for (text, expected) in table {
+            assert_eq!(parse(text).unwrap().is_for_windows(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn text_is_borrowed_where_it_has_no_escapes() {
+        let pod = parse(r#"{"spec": {"containers": [{"name": "a"}, {"name": "\u0061"}]}}"#).unwrap();
+        let names: Vec<_> = pod.spec().containers.iter().map(|(_, container)| &container.name.0).collect();
+        assert!(matches!(names[..], [Cow::Borrowed("a"), Cow::Owned(name)] if name == "a"));
+    }
+
+    #[test]
+    fn only_a_whole_volume_that_is_not_optional_will_do() {
+        let table = [
+            (r#"{"configMap": {"name": "x"}}"#, true),
+            (
+                r#"{"configMap": {"name": "x", "defaultMode": 420, "optional": false, "items": []}, "secret": null}"#,
+                true,
+            ),
+            (r#"{"configMap": {"name": "y"}}"#, false),
+            (r#"{"configMap": {"secretName": "x"}}"#, false),
+            (r#"{"configMap": {"name": "x", "optional": true}}"#, false),
+            (r#"{"configMap": {"name": "x", "items": [{"key": "a", "path": "b"}]}}"#, false),
+            (r#"{"secret": {"secretName": "x"}}"#, false),
+            (r#"{"emptyDir": {}}"#, false),
+        ];
+        for (text, expected) in table {
+            let volume: Volume<'_> = serde_json::from_str(text).unwrap();
+            assert_eq!(volume.is_whole(ObjectKind::ConfigMap, "x"), expected, "{text}");
+        }
+        let volume: Volume<'_> = serde_json::from_str(r#"{"secret": {"secretName": "x"}}"#).unwrap();
+        assert!(volume.is_whole(ObjectKind::Secret, "x"));
     }
 }
