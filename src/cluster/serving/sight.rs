@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::ServingSettings;
 use crate::cluster::watch::Pauses;
 use crate::fanout::Version;
-use crate::webhook::rotation::{Authorities, Entry, Generation, Kept, View};
+use crate::webhook::rotation::{Authorities, Content, Entry, Generation, Kept, View};
 
 /// Everything that was seen.
 #[derive(Debug)]
@@ -93,23 +93,23 @@ impl Sight {
         self.configuration().map(|_| &self.entries[..])
     }
 
+    /// What the Secret holds.
+    pub(super) fn kept(&self) -> &Kept {
+        &self.kept
+    }
+
     /// What is to be served.
     pub(super) fn current(&self, now: Timestamp) -> Option<&Generation> {
         self.kept.content.current.as_ref().filter(|current| now <= current.not_after())
     }
 
     /// Everything; `None` before both objects have been looked for.
-    pub(super) fn view<'a>(
-        &'a self,
-        served: Option<&'a Generation>,
-        now: Timestamp,
-        clock: Instant,
-    ) -> Option<View<'a>> {
+    pub(super) fn view<'a>(&'a self, remembered: &'a Content, now: Timestamp, clock: Instant) -> Option<View<'a>> {
         if matches!(self.secret.now, Now::Unknown) {
             return None;
         }
         let quiet = clock.duration_since(self.since?);
-        Some(View { secret: &self.kept, entries: &self.entries, quiet, served, now })
+        Some(View { secret: &self.kept, entries: &self.entries, quiet, remembered, now })
     }
 
     pub(super) fn hear_secret(&mut self, event: Event<Secret>, _: Instant) {

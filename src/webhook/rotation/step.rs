@@ -18,8 +18,8 @@ pub struct View<'a> {
     pub entries: &'a [Entry],
     /// For how long, at least, the entries are known to be as they are.
     pub quiet: Duration,
-    /// What this replica serves.
-    pub served: Option<&'a Generation>,
+    /// What this replica has seen in the Secret while it was whole; its `current` is what it serves.
+    pub remembered: &'a Content,
     /// The time of day.
     pub now: Timestamp,
 }
@@ -74,13 +74,13 @@ pub fn step(view: &View<'_>, settings: &Settings) -> Result<Step, rcgen::Error> 
         let cause = flaws.iter().cloned().chain((!cause.is_empty()).then_some(cause)).collect::<Vec<_>>().join("; ");
         return Ok(Step::Write { content, cause, damaged });
     }
-    let differ = |entry: &&Entry| entry.trusted != content.trusted || entry.flaw.is_some();
+    let differ = |entry: &&Entry| entry.flaw.is_some() || !entry.trusted.do_for(&content.trusted, view.now);
     let differing: Vec<_> = entries.iter().filter(differ).collect();
     if let Some(first) = differing.first() {
         let cause = match &first.flaw {
             Some(flaw) => flaw.clone(),
-            None if first.trusted.are_within(&content.trusted) => "a CA is to be trusted".to_owned(),
-            None => "a CA has expired".to_owned(),
+            None if content.trusted.are_within(&first.trusted) => "a CA has expired".to_owned(),
+            None => "a CA is to be trusted".to_owned(),
         };
         let entries = differing.iter().map(|entry| entry.name.clone()).collect();
         return Ok(Step::Announce { entries, trusted: content.trusted, cause });
@@ -90,29 +90,31 @@ pub fn step(view: &View<'_>, settings: &Settings) -> Result<Step, rcgen::Error> 
 
 /// What is to be in the Secret, and whose turn it is, in words, if that changes.
 fn turn(view: &View<'_>, settings: &Settings) -> Result<(Content, String), rcgen::Error> {
-    let &View { secret: Kept { content: seen, .. }, entries, quiet, served, now } = view;
-    let valid = |generation: Option<&Generation>| generation.filter(|it| it.is_valid(now)).cloned();
-    let (kept, served, next) = (valid(seen.current.as_ref()), valid(served), valid(seen.next.as_ref()));
+    let &View { secret: Kept { content: seen, .. }, entries, quiet, remembered, now } = view;
+    let valid = |generation: &Option<Generation>| generation.clone().filter(|it| it.is_valid(now));
+    let kept = valid(&seen.current);
     let lost = kept.is_none();
+    let current = kept.or_else(|| valid(&remembered.current));
+    let next = valid(&seen.next).or_else(|| valid(&remembered.next)).filter(|next| Some(next) != current.as_ref());
     let mut trusted = seen.trusted.clone();
-    for entry in entries {
-        trusted.merge(&entry.trusted);
+    for others in entries.iter().map(|entry| &entry.trusted).chain([&remembered.trusted]) {
+        trusted.merge(others, now);
     }
     trusted.prune(now);
 
     let announced = |next: &Generation| entries.iter().all(|entry| entry.trusted.hold(next.authority()));
     let new = || Generation::new(&settings.names, settings.lifetime, now);
-    let (current, next, turn) = match (kept.or(served), next) {
+    let (current, next, turn) = match (current, next) {
         (Some(_), Some(next)) if announced(&next) && quiet >= settings.settle() => (Some(next), None, TAKES_OVER),
         (Some(current), Some(next)) => (Some(current), Some(next), if lost { PUT_BACK } else { "" }),
         (Some(current), None) => match due(&current, lost, settings, now) {
             Some(why) => (Some(current), Some(new()?), why),
             None => (Some(current), None, ""),
         },
-        (None, Some(next)) if trusted.are_only(next.authority()) => (Some(next), None, TAKES_OVER),
+        (None, Some(next)) if trusted.serve_only(Some(next.authority()), now) => (Some(next), None, TAKES_OVER),
         (None, Some(next)) if announced(&next) && quiet >= settings.grace() => (Some(next), None, TAKES_OVER),
         (None, Some(next)) => (None, Some(next), ""),
-        (None, None) if trusted.is_empty() => (Some(new()?), None, "the first certificate"),
+        (None, None) if trusted.serve_only(None, now) => (Some(new()?), None, "the first certificate"),
         (None, None) => (None, Some(new()?), "no valid certificate here, but other replicas may serve one"),
     };
     for generation in [&current, &next].into_iter().flatten() {
@@ -137,8 +139,8 @@ fn due(current: &Generation, lost: bool, settings: &Settings, now: Timestamp) ->
 }
 
 fn trust_changed(content: &Content, seen: &Content) -> String {
-    let grows = seen.trusted.are_within(&content.trusted);
-    if grows { "a CA that an entry trusts is missing" } else { "a CA has expired" }.to_owned()
+    let shrinks = content.trusted.are_within(&seen.trusted);
+    if shrinks { "a CA has expired" } else { "a CA that is trusted elsewhere is missing" }.to_owned()
 }
 
 /// When time alone gives something to do.
