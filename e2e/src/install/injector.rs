@@ -89,7 +89,8 @@ impl Balancer {
         if kind == "Service" {
             return Some(self.service(text("/metadata/namespace"), text("/metadata/name")));
         }
-        for webhook in object["webhooks"].as_array_mut().into_iter().flatten() {
+        let webhooks = object.get_mut("webhooks").and_then(Value::as_array_mut);
+        for webhook in webhooks.into_iter().flatten() {
             webhook["clientConfig"]["service"]["port"] = json!(self.port());
         }
         Some(object)
