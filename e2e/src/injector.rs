@@ -8,7 +8,7 @@ use crate::{
     ControlPlane, Exit,
     balancer::{Balancer, Place},
     control_plane::free_port,
-    product::{Launch, Product, Role, until_ready},
+    product::{Launch, NAMESPACE, Product, Role, until_ready},
 };
 
 /// The user that the shipped `ServiceAccount` is to RBAC and the audit log.
@@ -22,8 +22,8 @@ pub struct Injector<'a> {
 }
 
 impl<'a> Injector<'a> {
-    /// Starts `rootcast injector` with these arguments beside the harness's own: kubeconfig and ports. The injector
-    /// must be installed. Returns when it is ready and takes part behind the balancer.
+    /// Starts `rootcast injector` with these arguments beside the harness's own: kubeconfig, ports and namespace. The
+    /// injector must be installed. Returns when it is ready and takes part behind the balancer.
     ///
     /// # Errors
     /// When the release binary does not build, or the injector ends or is not ready in 90 seconds.
@@ -75,7 +75,7 @@ impl<'a> Injector<'a> {
     ) -> Result<Self> {
         let injector = until_ready(async || {
             let port = free_port()?;
-            let role = role(vec![format!("--port={port}")]);
+            let role = role(vec![format!("--port={port}"), format!("--namespace={NAMESPACE}")]);
             Ok(Self { product: Product::launch(control_plane, role, launch).await?, place: balancer.place(port) })
         })
         .await?;

@@ -69,9 +69,9 @@ impl ControlPlane {
 }
 
 impl Balancer {
-    /// A Service by which the API server finds this balancer: it resolves names of external hosts by itself.
+    /// A Service by which the API server finds a balancer at its port: it resolves names of external hosts by itself.
     #[must_use]
-    pub fn service(&self, namespace: &str, name: &str) -> Value {
+    pub fn service(namespace: &str, name: &str) -> Value {
         json!({
             "apiVersion": "v1", "kind": "Service",
             "metadata": {"name": name, "namespace": namespace},
@@ -87,7 +87,7 @@ impl Balancer {
             return None;
         }
         if kind == "Service" {
-            return Some(self.service(text("/metadata/namespace"), text("/metadata/name")));
+            return Some(Self::service(text("/metadata/namespace"), text("/metadata/name")));
         }
         let webhooks = object.get_mut("webhooks").and_then(Value::as_array_mut);
         for webhook in webhooks.into_iter().flatten() {

@@ -6,5 +6,8 @@ mod created;
 mod guests;
 mod hindered;
 mod offers;
+mod peer;
 mod pods;
+mod rotation;
+mod scope;
 mod stage;
