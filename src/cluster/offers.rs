@@ -193,7 +193,10 @@ impl Known {
                         let intent = Intent::parse(bundle, trust_namespace);
                         Offered::of(intent.as_ref().map_err(Vec::as_slice), settings)
                     }
-                    Err(unreadable) => Offered::Unusable(format!("it cannot be read: {}", unreadable.cause)),
+                    Err(unreadable) => Offered::Unusable {
+                        cause: format!("it cannot be read: {}", unreadable.cause),
+                        cure: "mend it".to_owned(),
+                    },
                 };
                 offered.insert(name, offer);
             }
