@@ -395,7 +395,7 @@ mod tests {
             ),
             (
                 r#"{"metadata": {"annotations": {"a": {}}}}"#,
-                "the review's object is no pod: invalid type: map, expected text at line 1 column 34",
+                "the review's object is no pod: invalid type: map, expected text at line 1 column 37",
             ),
             (
                 r#"{"spec": {}, "spec": {}}"#,
