@@ -152,13 +152,15 @@ fn by(body: &[u8], policy: &Policy<'_>) -> Result<(Outcome, Vec<u8>), Failure> {
 
 /// A pod that asks for a Bundle while nobody knows of Bundles.
 fn off(pod: &inject::Review<'_>, cause: &str) -> Result<Answer, Failure> {
-    let value: Value =
-        serde_json::from_str(pod.pod).map_err(|error| Failure::Malformed(format!("the pod: {error}")))?;
-    let required = value.pointer("/metadata/annotations").and_then(|annotations| annotations.get(inject::REQUIRED));
-    let required = required.and_then(Value::as_str).is_some_and(|required| required.trim() == "true");
-    let message = format!("rootcast: no Bundle is mounted, native mode is off: {cause}");
-    Ok(if required && pod.old.is_none() {
-        let message = format!("{message}; the pod is refused because of {}", inject::REQUIRED);
+    let value: Value = serde_json::from_str(pod.pod)
+        .map_err(|cause| Failure::Malformed(format!("the review's object is no pod: {cause}")))?;
+    let annotations = value.pointer("/metadata/annotations");
+    let is_set = |key| annotations.and_then(|all| all.get(key)?.as_str()).is_some_and(|text| text.trim() == "true");
+    let message = format!("no Bundle is mounted, for native mode is off: {cause}");
+    Ok(if is_set(inject::SKIP) {
+        Answer::default()
+    } else if is_set(inject::REQUIRED) && pod.old.is_none() {
+        let message = format!("{message}; annotation {} lets no pod in without", inject::REQUIRED);
         Answer { refusal: Some(Refusal { code: 403, message }), ..Answer::default() }
     } else {
         Answer { warnings: vec![message], ..Answer::default() }
