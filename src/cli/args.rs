@@ -112,7 +112,7 @@ pub(super) struct ControllerArguments {
     /// Folder with its tls.crt and tls.key; it is off as long as they are not there.
     #[arg(long, default_value = "/tls", value_name = "DIR", help_heading = "Validating webhook")]
     pub(super) webhook_certificate_dir: PathBuf,
-    /// Its oldest TLS version: VersionTLS12 or VersionTLS13; default: VersionTLS12.
+    /// Its oldest TLS version: `VersionTLS12` (the default) or `VersionTLS13`.
     #[arg(
         long,
         default_value = "",

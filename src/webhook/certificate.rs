@@ -1,7 +1,7 @@
 //! The certificate of the moment: every handshake takes the one that is there when it begins.
 
 use std::fmt;
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio_rustls::rustls::crypto::ring;
@@ -24,12 +24,7 @@ pub struct Identity {
 
 /// What a server shows to its clients. Clones share one certificate; there is none at first, and handshakes fail.
 #[derive(Clone)]
-pub struct Certificate(Arc<Shared>);
-
-struct Shared {
-    current: RwLock<Option<Current>>,
-    there: watch::Sender<bool>,
-}
+pub struct Certificate(watch::Sender<Option<Current>>);
 
 struct Current {
     key: Arc<CertifiedKey>,
@@ -40,7 +35,7 @@ impl Certificate {
     /// None yet.
     #[must_use]
     pub fn new() -> Self {
-        Self(Arc::new(Shared { current: RwLock::default(), there: watch::Sender::new(false) }))
+        Self(watch::Sender::new(None))
     }
 
     /// Shows this one from now on. Connections that are open stay as they are.
@@ -48,38 +43,32 @@ impl Certificate {
     /// # Errors
     /// What is wrong with it, in words without its content; the certificate stays as it was.
     pub fn replace(&self, identity: &Identity) -> Result<(), String> {
-        let current = identity.read()?;
-        *self.0.current.write().expect("nothing panics while it writes") = Some(current);
-        self.0.there.send_replace(true);
+        self.0.send_replace(Some(identity.read()?));
         Ok(())
     }
 
     /// Whether there is one.
     #[must_use]
     pub fn is_there(&self) -> bool {
-        *self.0.there.borrow()
+        self.0.borrow().is_some()
     }
 
     /// Waits until there is one.
     pub async fn there(&self) {
-        let mut there = self.0.there.subscribe();
-        there.wait_for(|there| *there).await.expect("the sender lives in self");
+        // It fails only when nobody can send, and this one could.
+        drop(self.0.subscribe().wait_for(Option::is_some).await);
     }
 
     /// When it ends, in seconds since 1970-01-01T00:00:00Z.
     #[must_use]
     pub fn not_after(&self) -> Option<i64> {
-        self.leaf().map(|leaf| leaf.not_after())
+        self.0.borrow().as_ref().map(|current| current.leaf.not_after())
     }
 
     /// Which one it is.
     #[must_use]
     pub fn fingerprint(&self) -> Option<Fingerprint> {
-        self.leaf().map(|leaf| leaf.fingerprint())
-    }
-
-    fn leaf(&self) -> Option<Anchor> {
-        self.0.current.read().expect("nothing panics while it writes").as_ref().map(|current| current.leaf.clone())
+        self.0.borrow().as_ref().map(|current| current.leaf.fingerprint())
     }
 }
 
@@ -97,8 +86,7 @@ impl fmt::Debug for Certificate {
 
 impl ResolvesServerCert for Certificate {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let current = self.0.current.read().expect("nothing panics while it writes");
-        current.as_ref().map(|current| current.key.clone())
+        self.0.borrow().as_ref().map(|current| current.key.clone())
     }
 }
 

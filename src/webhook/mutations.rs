@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::DefaultBodyLimit;
+use axum::handler::Handler;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, post};
 use http::StatusCode;
@@ -69,9 +70,9 @@ pub fn mutations<C: Cluster>(
 ) -> Router {
     let native = Arc::new(Native { cluster, observer: observer.clone() });
     let cainjector = Arc::new(Cainjector { operator, options, observer });
-    router()
-        .route(INJECT, only_post(post(Native::<C>::serve)).with_state(native))
-        .route(MUTATE, only_post(post(Cainjector::serve)).with_state(cainjector))
+    let by_annotations = async move |body: Bytes| native.serve(&body).await;
+    let by_options = async move |body: Bytes| cainjector.serve(&body);
+    router().route(INJECT, only_post(by_annotations)).route(MUTATE, only_post(by_options))
 }
 
 /// A router that says what is wrong with a request for nothing that is there.
@@ -80,9 +81,9 @@ pub(super) fn router() -> Router {
     Router::new().fallback(nothing).layer(DefaultBodyLimit::disable())
 }
 
-/// Says what is wrong with a request by another method.
-pub(super) fn only_post<S: Clone + Send + Sync + 'static>(route: MethodRouter<S>) -> MethodRouter<S> {
-    route.fallback(|| async { (StatusCode::METHOD_NOT_ALLOWED, "reviews are sent by POST") })
+/// Takes POST, and says what is wrong with another method.
+pub(super) fn only_post<T: 'static>(handler: impl Handler<T, ()>) -> MethodRouter {
+    post(handler).fallback(|| async { (StatusCode::METHOD_NOT_ALLOWED, "reviews are sent by POST") })
 }
 
 struct Native<C> {
@@ -103,9 +104,9 @@ enum Failure {
 }
 
 impl<C: Cluster> Native<C> {
-    async fn serve(State(native): State<Arc<Self>>, body: Bytes) -> Response {
+    async fn serve(&self, body: &[u8]) -> Response {
         let began = Instant::now();
-        conclude(native.review(&body).await, began, &native.observer)
+        conclude(self.review(body).await, began, &self.observer)
     }
 
     async fn review(&self, body: &[u8]) -> Result<(Outcome, Vec<u8>), Failure> {
@@ -129,9 +130,9 @@ impl<C: Cluster> Native<C> {
 }
 
 impl Cainjector {
-    async fn serve(State(cainjector): State<Arc<Self>>, body: Bytes) -> Response {
+    fn serve(&self, body: &[u8]) -> Response {
         let began = Instant::now();
-        conclude(cainjector.review(&body), began, &cainjector.observer)
+        conclude(self.review(body), began, &self.observer)
     }
 
     fn review(&self, body: &[u8]) -> Result<(Outcome, Vec<u8>), Failure> {

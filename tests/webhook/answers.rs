@@ -124,7 +124,7 @@ async fn what_is_no_pod_to_be_created_goes_untouched() {
     let (server, seen) = start(true).await;
     let mut client = server.client().await;
     let wish = pod(&json!({"inject.rootcast.dev/bundle": "roots"}));
-    let with = |pointer: &str, value: &str, review: &Value| {
+    let changed = |pointer: &str, value: &str, review: &Value| {
         let mut review = review.clone();
         *review.pointer_mut(pointer).expect("a field") = json!(value);
         review
@@ -135,9 +135,9 @@ async fn what_is_no_pod_to_be_created_goes_untouched() {
     let mut binding = create.clone();
     binding["request"]["subResource"] = json!("binding");
     let table = [
-        with("/request/kind/kind", "Deployment", &create),
-        with("/request/kind/group", "metrics.k8s.io", &create),
-        with("/request/kind/version", "v2", &create),
+        changed("/request/kind/kind", "Deployment", &create),
+        changed("/request/kind/group", "metrics.k8s.io", &create),
+        changed("/request/kind/version", "v2", &create),
         review("Pod", "DELETE", &Value::Null),
         review("Pod", "CONNECT", &Value::Null),
         review("Pod", "UPDATE", &wish),
