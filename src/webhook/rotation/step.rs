@@ -152,6 +152,7 @@ fn until_next(view: &View<'_>, settings: &Settings, content: &Content) -> Durati
     let settled = content.next.as_ref().map(|_| pause.saturating_sub(quiet));
     let due = content.current.as_ref().filter(|_| content.next.is_none()).map(|current| until(current.life().1));
     let ends = [&content.current, &content.next].into_iter().flatten().map(|it| it.not_after().as_second());
-    let ends = ends.chain(content.trusted.first_end()).map(|end| until(after(end)));
+    let trusted = view.entries.iter().map(|entry| &entry.trusted).chain([&content.trusted]);
+    let ends = ends.chain(trusted.filter_map(Authorities::first_end)).map(|end| until(after(end)));
     ends.chain(settled).chain(due).min().unwrap_or(LOOK).min(LOOK)
 }
