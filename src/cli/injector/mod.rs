@@ -15,7 +15,7 @@ use tracing::{info, warn};
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::bundle::Settings;
-use crate::cluster::{Connection, Need, Offers, ServingSettings, keep};
+use crate::cluster::{Connection, Need, Offers, ServingSettings, keep_certificate};
 use crate::inject::{Operator, Options};
 use crate::metrics::{Expiry, Injector};
 use crate::webhook::{self, Certificate, File, Limits, TlsSettings, mutations};

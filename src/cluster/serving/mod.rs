@@ -53,7 +53,7 @@ pub struct ServingSettings {
 ///
 /// It is never in the way of the rest of the process: whatever the API server refuses is logged, with its cure, and tried
 /// again.
-pub async fn keep(
+pub async fn keep_certificate(
     client: &Client,
     settings: ServingSettings,
     serve: impl FnMut(&Generation) -> Result<(), String>,

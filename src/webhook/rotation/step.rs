@@ -156,3 +156,282 @@ fn until_next(view: &View<'_>, settings: &Settings, content: &Content) -> Durati
     let ends = ends.chain(trusted.filter_map(Authorities::first_end)).map(|end| until(after(end)));
     ends.chain(settled).chain(due).min().unwrap_or(LOOK).min(LOOK)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIFETIME: Duration = Duration::from_secs(900);
+
+    /// A replica with a Secret and two entries all to itself.
+    struct Stage {
+        settings: Settings,
+        secret: Kept,
+        entries: Vec<Entry>,
+        quiet: Duration,
+        remembered: Content,
+        now: Timestamp,
+    }
+
+    impl Stage {
+        fn empty() -> Self {
+            let names = ["injector.ns.svc".to_owned(), "injector".to_owned()];
+            Self {
+                settings: Settings { names: names.to_vec(), lifetime: LIFETIME },
+                secret: Kept::default(),
+                entries: vec![entry("a", b""), entry("b", b"")],
+                quiet: Duration::ZERO,
+                remembered: Content::default(),
+                now: Timestamp::UNIX_EPOCH + Duration::from_hours(24),
+            }
+        }
+
+        /// With a first certificate that everybody trusts.
+        fn set() -> Self {
+            let mut stage = Self::empty();
+            assert_eq!(stage.take(), ["write: the first certificate", "a, b: a CA is to be trusted"]);
+            stage
+        }
+
+        fn step(&self) -> Step {
+            let Self { settings, secret, entries, quiet, remembered, now } = self;
+            let view = View { secret, entries, quiet: *quiet, remembered, now: *now };
+            step(&view, settings).expect("there are random numbers")
+        }
+
+        /// Takes steps until there is nothing to do, and tells them.
+        fn take(&mut self) -> Vec<String> {
+            let mut told = Vec::new();
+            loop {
+                self.remembered.remember(&self.secret);
+                match self.step() {
+                    Step::Wait(_) => return told,
+                    Step::Write { content, cause, damaged } => {
+                        assert_eq!(damaged, !self.secret.flaws.is_empty());
+                        told.push(format!("write: {cause}"));
+                        self.secret = Kept { content, flaws: Vec::new() };
+                    }
+                    Step::Announce { entries, trusted, cause } => {
+                        told.push(format!("{}: {cause}", entries.join(", ")));
+                        for entry in self.entries.iter_mut().filter(|entry| entries.contains(&entry.name)) {
+                            (entry.trusted, entry.flaw) = (trusted.clone(), None);
+                        }
+                        self.quiet = Duration::ZERO;
+                    }
+                }
+            }
+        }
+
+        fn pass(&mut self, time: Duration) {
+            self.now += time;
+            self.quiet += time;
+        }
+
+        fn pause(&self) -> Duration {
+            match self.step() {
+                Step::Wait(pause) => pause,
+                other => panic!("{other:?}"),
+            }
+        }
+
+        fn current(&self) -> Generation {
+            self.secret.content.current.clone().expect("there is a certificate")
+        }
+
+        fn next(&self) -> Generation {
+            self.secret.content.next.clone().expect("there is a next certificate")
+        }
+
+        fn trust(&self, generation: &Generation) -> [bool; 3] {
+            let places = [&self.secret.content.trusted, &self.entries[0].trusted, &self.entries[1].trusted];
+            places.map(|place| place.hold(generation.authority()))
+        }
+    }
+
+    fn entry(name: &str, bundle: &[u8]) -> Entry {
+        let (trusted, flaw) = Authorities::read(bundle);
+        Entry { name: name.to_owned(), trusted, flaw }
+    }
+
+    const SUCCESSOR: &str = "write: two thirds of the certificate's life are over: it gets a successor";
+    const TRUSTED: &str = "a, b: a CA is to be trusted";
+    const PROMOTED: &str = "write: the next certificate takes over";
+    const LOST: &str = "write: what is served was taken out: it is put back and gets a successor";
+
+    #[test]
+    fn a_certificate_is_renewed_at_two_thirds_of_its_life_and_its_ca_trusted_until_it_has_expired() {
+        let mut stage = Stage::set();
+        let first = stage.current();
+        assert_eq!(stage.pause(), Duration::from_secs(600));
+        stage.pass(Duration::from_secs(599));
+        assert_eq!(stage.pause(), Duration::from_secs(1));
+        stage.pass(Duration::from_secs(1));
+        assert_eq!(stage.take(), [SUCCESSOR, TRUSTED]);
+        let second = stage.next();
+        assert_eq!((stage.current(), stage.trust(&first), stage.trust(&second)), (first.clone(), [true; 3], [true; 3]));
+        assert_eq!(stage.pause(), Duration::from_secs(100));
+        stage.pass(Duration::from_secs(100));
+        assert_eq!(stage.take(), [PROMOTED]);
+        assert_eq!((stage.current(), &stage.secret.content.next), (second.clone(), &None));
+        assert_eq!((stage.trust(&first), stage.trust(&second)), ([true; 3], [true; 3]));
+
+        // The first CA outlives its certificate by 300 s, to 1200 s after it was made.
+        stage.pass(Duration::from_secs(500));
+        assert_eq!(stage.take(), [SUCCESSOR, TRUSTED]);
+        assert_eq!(stage.trust(&first), [true; 3]);
+        assert_eq!(stage.pause(), Duration::from_secs(1));
+        stage.pass(Duration::from_secs(1));
+        assert_eq!(stage.take(), ["write: a CA has expired", "a, b: a CA has expired"]);
+        assert_eq!(stage.trust(&first), [false; 3]);
+    }
+
+    #[test]
+    fn the_next_waits_for_every_entry_and_again_after_each_change() {
+        let mut stage = Stage::set();
+        stage.pass(Duration::from_secs(600));
+        stage.take();
+        stage.pass(Duration::from_secs(99));
+        stage.entries[1] = entry("b", stage.secret.content.trusted.to_pem().as_bytes());
+        stage.quiet = Duration::ZERO;
+        stage.pass(Duration::from_secs(99));
+        assert_eq!(stage.pause(), Duration::from_secs(1));
+        stage.entries[1] = entry("b", b"");
+        stage.quiet = Duration::from_secs(1000);
+        assert_eq!(stage.take(), ["b: a CA is to be trusted"]);
+        assert_eq!(stage.pause(), Duration::from_secs(100));
+    }
+
+    #[test]
+    fn without_entries_the_next_takes_over_as_soon_as_that_is_known() {
+        let mut stage = Stage::set();
+        stage.entries.clear();
+        stage.pass(Duration::from_secs(600));
+        assert_eq!(stage.take(), [SUCCESSOR, PROMOTED]);
+    }
+
+    #[test]
+    fn a_secret_that_is_deleted_comes_back_with_what_is_served_and_a_successor() {
+        let mut stage = Stage::set();
+        let first = stage.current();
+        stage.secret = Kept::default();
+        assert_eq!(stage.take(), [LOST, TRUSTED]);
+        assert_eq!(stage.current(), first);
+        stage.pass(Duration::from_secs(50));
+        let second = stage.next();
+        stage.secret = Kept::default();
+        assert_eq!(stage.take(), ["write: what is served was taken out and is put back"]);
+        assert_eq!(stage.next(), second, "who deletes it again and again does not hold up the renewal");
+        stage.pass(Duration::from_secs(50));
+        stage.secret = Kept::default();
+        assert_eq!(stage.take(), [PROMOTED]);
+        assert_eq!((stage.current(), stage.trust(&first)), (second, [true; 3]));
+    }
+
+    #[test]
+    fn without_a_secret_and_a_memory_what_others_may_serve_stays_trusted_and_they_are_waited_for() {
+        let mut stage = Stage::set();
+        let first = stage.current();
+        (stage.secret, stage.remembered) = (Kept::default(), Content::default());
+        assert_eq!(stage.take(), ["write: no valid certificate here, but other replicas may serve one", TRUSTED]);
+        assert_eq!((&stage.secret.content.current, stage.trust(&first)), (&None, [true; 3]));
+        let second = stage.next();
+        assert_eq!(stage.pause(), Duration::from_secs(30));
+
+        // Somebody who serves has heard of it.
+        let mut other = Stage { remembered: Content { current: Some(first.clone()), ..Content::default() }, ..stage };
+        assert_eq!(other.take(), ["write: what is served was taken out and is put back"]);
+        assert_eq!((other.current(), other.next()), (first, second.clone()));
+
+        // Nobody has.
+        other.secret.content.current = None;
+        other.remembered = Content::default();
+        other.pass(Duration::from_secs(30));
+        assert_eq!(other.take(), [PROMOTED]);
+        assert_eq!(other.current(), second);
+    }
+
+    #[test]
+    fn where_nothing_is_valid_a_new_certificate_is_served_at_once() {
+        let mut stage = Stage::set();
+        stage.pass(Duration::from_secs(10_000));
+        assert_eq!(stage.take(), ["write: the first certificate", "a, b: a CA is to be trusted"]);
+        assert!(stage.secret.content.next.is_none());
+        assert_eq!(stage.entries[0].trusted, stage.secret.content.trusted);
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_secret_is_told_and_healed() {
+        let mut stage = Stage::set();
+        let first = stage.current();
+        stage.secret.content.current = None;
+        stage.secret.flaws = vec!["tls.crt: a flaw".to_owned(), "ca.crt: another".to_owned()];
+        let lost = &LOST["write: ".len()..];
+        assert_eq!(stage.take(), [format!("write: tls.crt: a flaw; ca.crt: another; {lost}"), TRUSTED.to_owned()]);
+        assert_eq!(stage.current(), first);
+        stage.secret.flaws = vec!["next.crt: a flaw".to_owned()];
+        assert_eq!(stage.take(), ["write: next.crt: a flaw"]);
+        stage.secret.content.trusted = Authorities::default();
+        let second = stage.next();
+        assert_eq!(stage.take(), ["write: a CA that is trusted elsewhere is missing"]);
+        assert_eq!((stage.trust(&first), stage.trust(&second)), ([true; 3], [true; 3]));
+    }
+
+    #[test]
+    fn other_settings_give_a_successor_where_the_certificate_does_not_do() {
+        let with = |change: fn(&mut Settings)| {
+            let mut stage = Stage::set();
+            change(&mut stage.settings);
+            stage.take()
+        };
+        let longer = "write: the certificate is valid for longer than it is to be: it gets a successor";
+        let names = "write: the certificate has not the names of the service: it gets a successor";
+        assert_eq!(with(|settings| settings.lifetime /= 2), [longer, TRUSTED]);
+        assert_eq!(with(|settings| settings.names[1] = "other".to_owned()), [names, TRUSTED]);
+        assert!(with(|settings| settings.lifetime *= 2).is_empty());
+        assert!(with(|settings| settings.names.truncate(1)).is_empty());
+    }
+
+    #[test]
+    fn only_entries_that_differ_are_written() {
+        let mut stage = Stage::set();
+        let pem = stage.secret.content.trusted.to_pem();
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let foreign = rcgen::CertificateParams::default().self_signed(&key).expect("a certificate").pem();
+        let table = [
+            (String::new(), "b: a CA is to be trusted"),
+            (pem.clone() + &foreign, "b: foreign CA \"CN=rcgen self signed cert\""),
+            ("?".to_owned(), "b: a CA is to be trusted"),
+            (
+                "-----BEGIN CERTIFICATE-----\n".to_owned(),
+                "b: invalid PEM block in bundle; it has no END line (block 1, line 1)",
+            ),
+        ];
+        for (bundle, told) in table {
+            stage.entries[1] = entry("b", bundle.as_bytes());
+            assert_eq!(stage.take(), [told]);
+        }
+        stage.entries[1] = entry("b", (pem + "# comment\n").as_bytes());
+        assert!(stage.take().is_empty());
+    }
+
+    #[test]
+    fn a_ca_whose_certificate_has_expired_is_left_where_it_is_whatever_the_clocks() {
+        let mut stage = Stage::set();
+        let first = stage.current();
+        stage.pass(Duration::from_secs(600));
+        stage.take();
+        stage.pass(Duration::from_secs(100));
+        stage.take();
+        // 1060 s after it was made, in the last 150 s of its CA.
+        stage.pass(Duration::from_secs(360));
+        stage.secret.content.trusted = Authorities::default();
+        stage.secret.content.trusted.add(stage.current().authority());
+        stage.entries[1].trusted = stage.secret.content.trusted.clone();
+        stage.remembered = stage.secret.content.clone();
+        assert!(stage.take().is_empty());
+        assert_eq!(stage.trust(&first), [false, true, false]);
+        stage.pass(Duration::from_secs(1201 - 1060));
+        stage.take();
+        assert_eq!(stage.trust(&first), [false; 3]);
+    }
+}
