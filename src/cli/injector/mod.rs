@@ -52,9 +52,9 @@ async fn serve(arguments: InjectorArguments) -> anyhow::Result<ExitCode> {
         tasks.spawn(webhook::follow(folder.clone(), certificate.clone()));
     } else {
         let (client, settings, certificate) = (connection.client(), arguments.serving()?, certificate.clone());
-        tasks.spawn(
-            async move { keep(&client, settings, |generation| certificate.replace(&generation.identity())).await },
-        );
+        tasks.spawn(async move {
+            keep_certificate(&client, settings, |generation| certificate.replace(&generation.identity())).await
+        });
     }
     let options = options(&arguments, &counts, &mut tasks)?;
 
