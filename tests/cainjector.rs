@@ -95,14 +95,18 @@ const DIFFERENCES: &[Difference] = &[
     ("certFile is ca.crt where nobody says, as cainjector's README has it", |_, gain| {
         each(gain, |_, env| {
             let mut open: Vec<_> = env.iter_mut().filter(|(_, value)| value.ends_with('/')).collect();
-            open.iter_mut().for_each(|(_, value)| value.push_str("ca.crt"));
+            for (_, value) in &mut open {
+                value.push_str("ca.crt");
+            }
             !open.is_empty()
         })
     }),
     ("annotation sslCertFile is honoured", |case, gain| {
         let Some(file) = case.annotations.get("cainjector.lestak.sh/sslCertFile") else { return false };
         each(gain, |_, env| {
-            env.iter_mut().for_each(|(_, value)| file.clone_into(value));
+            for (_, value) in env.iter_mut() {
+                file.clone_into(value);
+            }
             !env.is_empty()
         })
     }),
@@ -125,7 +129,8 @@ const DIFFERENCES: &[Difference] = &[
             let Some((path, _)) = mounts.first() else { continue };
             let paths = list(&container(&case.pod, name)["volumeMounts"]).iter().map(|own| text(&own["mountPath"]));
             if paths.into_iter().any(|own| own == "/" || own.starts_with(&format!("{path}/"))) {
-                (mounts.clear(), env.clear());
+                mounts.clear();
+                env.clear();
                 found = true;
             }
         }

@@ -115,11 +115,11 @@ fn or<'a>(text: &'a str, otherwise: &'a str) -> &'a str {
 mod tests {
     use super::*;
     use crate::inject::Policy;
-    use crate::inject::fixture::{pod, said};
+    use crate::inject::fixture::{Pairs, pod, said};
     use serde_json::{Value, json};
 
     /// What is said to a pod of one container in the namespace `team-a`.
-    fn decide(options: &str, annotations: &[(&str, &str)], spec: &Value) -> Vec<String> {
+    fn decide(options: &str, annotations: Pairs<'_>, spec: &Value) -> Vec<String> {
         let annotations: Value = annotations
             .iter()
             .map(|(key, value)| (format!("cainjector.lestak.sh/{key}"), Value::from(*value)))
@@ -134,7 +134,7 @@ mod tests {
     }
 
     /// Where what is mounted, and the variable.
-    fn injected(options: &str, annotations: &[(&str, &str)]) -> String {
+    fn injected(options: &str, annotations: Pairs<'_>) -> String {
         let said = decide(options, annotations, &app());
         let value = |start: &str| -> Value {
             let line = said.iter().find_map(|line| line.strip_prefix(start));
@@ -154,8 +154,7 @@ mod tests {
     #[test]
     fn annotations_win_over_options_and_those_over_defaults() {
         let all = "{configMap: corp, mountPath: /certs, certFile: ca.pem}";
-        type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
-        let table: &[Row<'_>] = &[
+        let table: &[(&str, Pairs<'_>, &str)] = &[
             ("configMap: corp", &[], "configMap corp at /cacerts /cacerts/ca.crt"),
             (all, &[], "configMap corp at /certs /certs/ca.pem"),
             (all, &[("mountPath", "/m"), ("certFile", "c")], "configMap corp at /m /m/c"),
@@ -183,7 +182,7 @@ mod tests {
 
     #[test]
     fn pods_are_injected_unless_something_excludes_them() {
-        let rows: &[(&str, &[(&str, &str)], bool)] = &[
+        let rows: &[(&str, Pairs<'_>, bool)] = &[
             ("", &[], true),
             ("inject: false", &[], false),
             ("inject: 'false'", &[], false),

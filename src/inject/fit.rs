@@ -213,7 +213,7 @@ fn parts(path: &str) -> Vec<&str> {
 mod tests {
     use super::*;
     use crate::bundle::Settings;
-    use crate::inject::fixture::{bundles, namespace, pod, told};
+    use crate::inject::fixture::{Pairs, bundles, namespace, pod, told};
     use crate::inject::{Policy, Review};
     use serde_json::Value;
 
@@ -222,7 +222,7 @@ mod tests {
     const VARIABLE: &str = r#"{"name":"SSL_CERT_FILE","value":"/etc/rootcast/plain/ca.pem"}"#;
 
     /// What is said to a pod that asks for a plain Bundle and one variable.
-    fn decide(spec: &Value, old: Option<&Value>, more: &[(&str, &str)]) -> Vec<String> {
+    fn decide(spec: &Value, old: Option<&Value>, more: Pairs<'_>) -> Vec<String> {
         let mut annotations = json!({ "inject.rootcast.dev/bundle": "plain", "inject.rootcast.dev/runtimes": "go" });
         for (key, value) in more {
             annotations[*key] = (*value).into();
@@ -312,7 +312,7 @@ mod tests {
         let mounting = json!({ "name": "a", "volumeMounts": [{ "name": "rootcast-plain", "mountPath": "/own" }] });
         let at = "/spec/containers/0";
         let exclude = [("inject.rootcast.dev/excludeContainers", "b, a")];
-        let table: &[(Value, &[(&str, &str)], Vec<String>)] = &[
+        let table: &[(Value, Pairs<'_>, Vec<String>)] = &[
             (json!({ "volumes": [own], "containers": [{ "name": "a" }] }), &[], fresh(at).to_vec()),
             (json!({ "volumes": [own], "containers": [mounting] }), &[], vec![]),
             (json!({ "containers": [mounting] }), &[], vec![format!("/spec/volumes [{VOLUME}]")]),
@@ -383,7 +383,7 @@ mod tests {
         };
         let [one, two] = [0, 1].map(|index| fresh(&format!("/spec/ephemeralContainers/{index}")));
         let exclude = ("inject.rootcast.dev/excludeContainers", "two");
-        let table: &[(Value, Value, &[(&str, &str)], Vec<String>)] = &[
+        let table: &[(Value, Value, Pairs<'_>, Vec<String>)] = &[
             (pod(&own), old.clone(), &[], two.to_vec()),
             (pod(&own), json!({}), &[], [one, two].concat()),
             (pod(&own), pod(&own), &[], vec![]),

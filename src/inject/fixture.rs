@@ -7,13 +7,16 @@ use crate::bundle::{Intent, Labels, Namespace, Problem, Settings};
 
 use super::{Bundles, Offered, Policy, Review, Verdict, inject};
 
+/// Keys and values of a row in a table.
+pub(super) type Pairs<'a> = &'a [(&'a str, &'a str)];
+
 /// A pod with these annotations and this spec.
 pub(super) fn pod(annotations: &Value, spec: &Value) -> String {
     json!({ "metadata": { "annotations": annotations }, "spec": spec }).to_string()
 }
 
 /// A namespace with these labels.
-pub(super) fn namespace(labels: &[(&str, &str)]) -> Namespace {
+pub(super) fn namespace(labels: Pairs<'_>) -> Namespace {
     let labels: Labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     Namespace { labels: (&labels).into(), terminating: false }
 }
@@ -53,7 +56,7 @@ pub(super) fn bundles(settings: Settings) -> Bundles {
         ("my-org.com", json!({ "sources": public, "target": { "configMap": key } })),
     ];
     let offered = specs.iter().map(|(name, spec)| ((*name).to_owned(), offered(name, spec, &settings))).collect();
-    Bundles { offered, settings }
+    Bundles { settings, offered }
 }
 
 /// What is said to a new pod: changes without the word `add`, warnings, refusals, a line each.

@@ -128,7 +128,7 @@ mod tests {
         let set = |index, value: &str| Step::Set(index, value.to_owned());
         let named = Step::LeaveAlone("it names a trust store already");
         let table = [
-            (r#"{}"#, Step::Add),
+            ("{}", Step::Add),
             (r#"{"env": [{"name": "OTHER", "value": "x"}], "envFrom": []}"#, Step::Add),
             (r#"{"envFrom": [{"configMapRef": {"name": "x"}}]}"#, Step::LeaveAlone(ENV_FROM)),
             (

@@ -13,6 +13,7 @@ mod fit;
 mod fixture;
 mod injection;
 mod java;
+mod lenient;
 mod native;
 mod offer;
 mod options;

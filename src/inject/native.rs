@@ -140,18 +140,18 @@ fn injection(bundle: &str, offer: &Offer, pod: &Pod<'_>, warnings: &mut Vec<Stri
 mod tests {
     use super::*;
     use crate::inject::Policy;
-    use crate::inject::fixture::{bundles, namespace, pod, said, told};
+    use crate::inject::fixture::{Pairs, bundles, namespace, pod, said, told};
     use serde_json::{Value, json};
 
     const MOUNT: &str = r#"/spec/containers/0/volumeMounts [{"mountPath":"/etc/rootcast/plain","name":"rootcast-plain","readOnly":true}]"#;
     const VOLUME: &str = r#"/spec/volumes [{"configMap":{"name":"plain"},"name":"rootcast-plain"}]"#;
 
-    fn annotations(pairs: &[(&str, &str)]) -> Value {
+    fn annotations(pairs: Pairs<'_>) -> Value {
         pairs.iter().map(|(key, value)| (format!("inject.rootcast.dev/{key}"), Value::from(*value))).collect()
     }
 
     /// What is said to a pod of one container, with `runtimes` set so that no variables are in the way.
-    fn decide(pairs: &[(&str, &str)], labels: &[(&str, &str)], settings: Settings) -> Vec<String> {
+    fn decide(pairs: Pairs<'_>, labels: Pairs<'_>, settings: Settings) -> Vec<String> {
         let mut annotations = annotations(pairs);
         annotations["inject.rootcast.dev/runtimes"] = ",".into();
         let pod = pod(&annotations, &json!({ "containers": [{ "name": "app" }] }));
@@ -162,8 +162,7 @@ mod tests {
     fn the_pod_chooses_before_its_namespace_and_skip_before_both() {
         let label = [(BUNDLE, "plain")];
         let injected: &[&str] = &[VOLUME, MOUNT];
-        type Row<'a> = (&'a [(&'a str, &'a str)], &'a [(&'a str, &'a str)], &'a [&'a str]);
-        let table: &[Row<'_>] = &[
+        let table: &[(Pairs<'_>, Pairs<'_>, &[&str])] = &[
             (&[], &[], &[]),
             (&[], &label, injected),
             (&[("bundle", "plain")], &[], injected),

@@ -1,18 +1,14 @@
 //! A pod, read only as far as it matters here, and borrowed from the request.
-//!
-//! `null` and absent are the same, as Kubernetes reads them; elements of lists keep their index, for the patch.
 
-use std::borrow::Cow;
 use std::fmt;
-use std::marker::PhantomData;
-use std::ops::Deref;
 
 use serde::Deserialize;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+use serde::de::IgnoredAny;
 use thiserror::Error as ThisError;
 
 use crate::bundle::ObjectKind;
+
+use super::lenient::{List, Object, Text, Texts};
 
 /// The annotation of mirror pods (<https://kubernetes.io/docs/tasks/configure-pod-container/static-pod/>).
 const MIRROR: &str = "kubernetes.io/config.mirror";
@@ -206,153 +202,6 @@ impl fmt::Display for Which {
     }
 }
 
-/// Text, borrowed where JSON writes it without escapes. `null` is empty.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Text<'a>(Cow<'a, str>);
-
-impl Deref for Text<'_> {
-    type Target = str;
-
-    fn deref(&self) -> &str {
-        &self.0
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Borrow;
-
-        impl<'de> Visitor<'de> for Borrow {
-            type Value = Text<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("text")
-            }
-
-            fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Text<'de>, E> {
-                Ok(Text(Cow::Borrowed(text)))
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Text<'de>, E> {
-                Ok(Text(Cow::Owned(text.to_owned())))
-            }
-
-            fn visit_unit<E: Error>(self) -> Result<Text<'de>, E> {
-                Ok(Text::default())
-            }
-        }
-
-        deserializer.deserialize_any(Borrow)
-    }
-}
-
-/// A map of texts, in its order. `null` is empty.
-#[derive(Debug, Default)]
-struct Texts<'a>(Vec<(Text<'a>, Text<'a>)>);
-
-impl Texts<'_> {
-    fn value(&self, key: &str) -> Option<&str> {
-        self.0.iter().rev().find(|(name, _)| **name == *key).map(|(_, value)| &**value)
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Texts<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Pairs;
-
-        impl<'de> Visitor<'de> for Pairs {
-            type Value = Texts<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a map of text")
-            }
-
-            fn visit_unit<E: Error>(self) -> Result<Texts<'de>, E> {
-                Ok(Texts::default())
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Texts<'de>, A::Error> {
-                let mut pairs = Vec::new();
-                while let Some(pair) = map.next_entry()? {
-                    pairs.push(pair);
-                }
-                Ok(Texts(pairs))
-            }
-        }
-
-        deserializer.deserialize_any(Pairs)
-    }
-}
-
-/// An object. `null` is the empty one, and a list is none (serde would fill fields from it in their order).
-#[derive(Debug, Default)]
-pub(super) struct Object<T>(T);
-
-impl<T> Deref for Object<T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        &self.0
-    }
-}
-
-impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for Object<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members<T>(PhantomData<T>);
-
-        impl<'de, T: Deserialize<'de> + Default> Visitor<'de> for Members<T> {
-            type Value = Object<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_unit<E: Error>(self) -> Result<Object<T>, E> {
-                Ok(Object::default())
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
-                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
-            }
-        }
-
-        deserializer.deserialize_any(Members(PhantomData))
-    }
-}
-
-/// A list: `None` if it is absent or `null`, and `None` for elements that are `null`.
-#[derive(Debug)]
-pub(super) struct List<T>(Option<Vec<Option<Object<T>>>>);
-
-impl<T> Default for List<T> {
-    fn default() -> Self {
-        Self(None)
-    }
-}
-
-impl<T> List<T> {
-    /// Whether there is a list that can be added to.
-    pub(super) fn is_there(&self) -> bool {
-        self.0.is_some()
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.as_ref().is_none_or(Vec::is_empty)
-    }
-
-    /// The elements that are there, each with its index.
-    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = (usize, &T)> {
-        let elements = self.0.as_deref().unwrap_or_default().iter().enumerate();
-        elements.filter_map(|(index, element)| element.as_ref().map(|element| (index, &**element)))
-    }
-}
-
-impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for List<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Option::deserialize(deserializer).map(Self)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -418,13 +267,6 @@ mod tests {
         for (text, expected) in table {
             assert_eq!(parse(text).unwrap().is_for_windows(), expected, "{text}");
         }
-    }
-
-    #[test]
-    fn text_is_borrowed_where_it_has_no_escapes() {
-        let pod = parse(r#"{"spec": {"containers": [{"name": "a"}, {"name": "\u0061"}]}}"#).unwrap();
-        let names: Vec<_> = pod.spec().containers.iter().map(|(_, container)| &container.name.0).collect();
-        assert!(matches!(names[..], [Cow::Borrowed("a"), Cow::Owned(name)] if name == "a"));
     }
 
     #[test]
