@@ -41,6 +41,7 @@ mod release;
 mod scratch;
 pub mod story;
 mod supervised;
+mod tls;
 mod volume;
 
 pub use audit::{Audit, CallOutcome, Entry, Mark, WebhookCall};
@@ -58,4 +59,5 @@ pub use product::{Launch, Product};
 pub use prometheus::Samples;
 pub use release::release_binary;
 pub use supervised::Exit;
+pub use tls::TlsClient;
 pub use volume::Volume;

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use kube::Client;
 use rootcast_e2e::{Balancer, ControlPlane, INJECTOR_IDENTITY, Injector};
-use serde_json::json;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::{
@@ -52,8 +51,10 @@ async fn every_pod_is_injected_while_certificates_change_every_few_seconds() -> 
     control_plane.namespace("crowded", &[]).await?;
     let balancer = Balancer::start()?;
     control_plane.install_injector(&balancer, &[])?;
-    let start = || Injector::start(&control_plane, &balancer, &[LIFETIME]);
-    let replicas = tokio::try_join!(start(), start())?;
+    let (one, other) = {
+        let start = || Injector::start(&control_plane, &balancer, &[LIFETIME]);
+        tokio::try_join!(start(), start())?
+    };
     in_effect(&client, "crowded").await;
 
     let before = control_plane.metrics().await?;
@@ -75,7 +76,6 @@ async fn every_pod_is_injected_while_certificates_change_every_few_seconds() -> 
     let rounds = took.as_secs() / 6;
     let announced = announced.count() as u64;
     assert!(announced + 1 >= rounds && announced <= 4 * (rounds + 2), "{announced} writes in {took:?}: {writes:#?}");
-    let (one, other) = replicas;
     assert!(one.connections() > 0 && other.connections() > 0, "both replicas took part");
     one.stop().await?;
     other.stop().await?;
