@@ -31,6 +31,7 @@ mod fence;
 mod history;
 mod injector;
 mod install;
+pub mod peer;
 mod pki;
 mod probe;
 mod product;

@@ -166,8 +166,8 @@ mod tests {
     fn text_is_borrowed_where_it_has_no_escapes() {
         let texts: Texts<'_> = serde_json::from_str(r#"{"a": "plain", "b": "\u0061", "c": null}"#).unwrap();
         let values: Vec<_> = texts.0.iter().map(|(_, value)| &value.0).collect();
-        assert!(matches!(values[..], [Cow::Borrowed("plain"), Cow::Owned(b), Cow::Borrowed("")] if b == "a"));
-        assert_eq!((texts.value("b"), texts.value("d")), (Some("a"), None));
+        assert!(matches!(values[..], [Cow::Borrowed("plain"), Cow::Owned(b), _] if b == "a"));
+        assert_eq!(["b", "c", "d"].map(|key| texts.value(key)), [Some("a"), Some(""), None]);
     }
 
     #[test]

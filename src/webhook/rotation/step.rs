@@ -161,7 +161,7 @@ fn until_next(view: &View<'_>, settings: &Settings, content: &Content) -> Durati
 mod tests {
     use super::*;
 
-    const LIFETIME: Duration = Duration::from_secs(900);
+    const LIFETIME: Duration = Duration::from_mins(15);
 
     /// A replica with a Secret and two entries all to itself.
     struct Stage {
@@ -222,14 +222,14 @@ mod tests {
             }
         }
 
-        fn pass(&mut self, time: Duration) {
-            self.now += time;
-            self.quiet += time;
+        fn pass(&mut self, seconds: u64) {
+            self.now += Duration::from_secs(seconds);
+            self.quiet += Duration::from_secs(seconds);
         }
 
-        fn pause(&self) -> Duration {
+        fn pause(&self) -> u64 {
             match self.step() {
-                Step::Wait(pause) => pause,
+                Step::Wait(pause) => pause.as_secs(),
                 other => panic!("{other:?}"),
             }
         }
@@ -262,25 +262,25 @@ mod tests {
     fn a_certificate_is_renewed_at_two_thirds_of_its_life_and_its_ca_trusted_until_it_has_expired() {
         let mut stage = Stage::set();
         let first = stage.current();
-        assert_eq!(stage.pause(), Duration::from_secs(600));
-        stage.pass(Duration::from_secs(599));
-        assert_eq!(stage.pause(), Duration::from_secs(1));
-        stage.pass(Duration::from_secs(1));
+        assert_eq!(stage.pause(), 600);
+        stage.pass(599);
+        assert_eq!(stage.pause(), 1);
+        stage.pass(1);
         assert_eq!(stage.take(), [SUCCESSOR, TRUSTED]);
         let second = stage.next();
         assert_eq!((stage.current(), stage.trust(&first), stage.trust(&second)), (first.clone(), [true; 3], [true; 3]));
-        assert_eq!(stage.pause(), Duration::from_secs(100));
-        stage.pass(Duration::from_secs(100));
+        assert_eq!(stage.pause(), 100);
+        stage.pass(100);
         assert_eq!(stage.take(), [PROMOTED]);
         assert_eq!((stage.current(), &stage.secret.content.next), (second.clone(), &None));
         assert_eq!((stage.trust(&first), stage.trust(&second)), ([true; 3], [true; 3]));
 
         // The first CA outlives its certificate by 300 s, to 1200 s after it was made.
-        stage.pass(Duration::from_secs(500));
+        stage.pass(500);
         assert_eq!(stage.take(), [SUCCESSOR, TRUSTED]);
         assert_eq!(stage.trust(&first), [true; 3]);
-        assert_eq!(stage.pause(), Duration::from_secs(1));
-        stage.pass(Duration::from_secs(1));
+        assert_eq!(stage.pause(), 1);
+        stage.pass(1);
         assert_eq!(stage.take(), ["write: a CA has expired", "a, b: a CA has expired"]);
         assert_eq!(stage.trust(&first), [false; 3]);
     }
@@ -288,24 +288,24 @@ mod tests {
     #[test]
     fn the_next_waits_for_every_entry_and_again_after_each_change() {
         let mut stage = Stage::set();
-        stage.pass(Duration::from_secs(600));
+        stage.pass(600);
         stage.take();
-        stage.pass(Duration::from_secs(99));
+        stage.pass(99);
         stage.entries[1] = entry("b", stage.secret.content.trusted.to_pem().as_bytes());
         stage.quiet = Duration::ZERO;
-        stage.pass(Duration::from_secs(99));
-        assert_eq!(stage.pause(), Duration::from_secs(1));
+        stage.pass(99);
+        assert_eq!(stage.pause(), 1);
         stage.entries[1] = entry("b", b"");
         stage.quiet = Duration::from_secs(1000);
         assert_eq!(stage.take(), ["b: a CA is to be trusted"]);
-        assert_eq!(stage.pause(), Duration::from_secs(100));
+        assert_eq!(stage.pause(), 100);
     }
 
     #[test]
     fn without_entries_the_next_takes_over_as_soon_as_that_is_known() {
         let mut stage = Stage::set();
         stage.entries.clear();
-        stage.pass(Duration::from_secs(600));
+        stage.pass(600);
         assert_eq!(stage.take(), [SUCCESSOR, PROMOTED]);
     }
 
@@ -316,12 +316,12 @@ mod tests {
         stage.secret = Kept::default();
         assert_eq!(stage.take(), [LOST, TRUSTED]);
         assert_eq!(stage.current(), first);
-        stage.pass(Duration::from_secs(50));
+        stage.pass(50);
         let second = stage.next();
         stage.secret = Kept::default();
         assert_eq!(stage.take(), ["write: what is served was taken out and is put back"]);
         assert_eq!(stage.next(), second, "who deletes it again and again does not hold up the renewal");
-        stage.pass(Duration::from_secs(50));
+        stage.pass(50);
         stage.secret = Kept::default();
         assert_eq!(stage.take(), [PROMOTED]);
         assert_eq!((stage.current(), stage.trust(&first)), (second, [true; 3]));
@@ -335,7 +335,7 @@ mod tests {
         assert_eq!(stage.take(), ["write: no valid certificate here, but other replicas may serve one", TRUSTED]);
         assert_eq!((&stage.secret.content.current, stage.trust(&first)), (&None, [true; 3]));
         let second = stage.next();
-        assert_eq!(stage.pause(), Duration::from_secs(30));
+        assert_eq!(stage.pause(), 30);
 
         // Somebody who serves has heard of it.
         let mut other = Stage { remembered: Content { current: Some(first.clone()), ..Content::default() }, ..stage };
@@ -345,7 +345,7 @@ mod tests {
         // Nobody has.
         other.secret.content.current = None;
         other.remembered = Content::default();
-        other.pass(Duration::from_secs(30));
+        other.pass(30);
         assert_eq!(other.take(), [PROMOTED]);
         assert_eq!(other.current(), second);
     }
@@ -353,7 +353,7 @@ mod tests {
     #[test]
     fn where_nothing_is_valid_a_new_certificate_is_served_at_once() {
         let mut stage = Stage::set();
-        stage.pass(Duration::from_secs(10_000));
+        stage.pass(10_000);
         assert_eq!(stage.take(), ["write: the first certificate", "a, b: a CA is to be trusted"]);
         assert!(stage.secret.content.next.is_none());
         assert_eq!(stage.entries[0].trusted, stage.secret.content.trusted);
@@ -418,19 +418,19 @@ mod tests {
     fn a_ca_whose_certificate_has_expired_is_left_where_it_is_whatever_the_clocks() {
         let mut stage = Stage::set();
         let first = stage.current();
-        stage.pass(Duration::from_secs(600));
+        stage.pass(600);
         stage.take();
-        stage.pass(Duration::from_secs(100));
+        stage.pass(100);
         stage.take();
         // 1060 s after it was made, in the last 150 s of its CA.
-        stage.pass(Duration::from_secs(360));
+        stage.pass(360);
         stage.secret.content.trusted = Authorities::default();
         stage.secret.content.trusted.add(stage.current().authority());
         stage.entries[1].trusted = stage.secret.content.trusted.clone();
         stage.remembered = stage.secret.content.clone();
         assert!(stage.take().is_empty());
         assert_eq!(stage.trust(&first), [false, true, false]);
-        stage.pass(Duration::from_secs(1201 - 1060));
+        stage.pass(1201 - 1060);
         stage.take();
         assert_eq!(stage.trust(&first), [false; 3]);
     }
