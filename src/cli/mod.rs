@@ -5,6 +5,7 @@ mod connect;
 mod controller;
 mod hand_back;
 mod input;
+mod inspect;
 mod render;
 
 use std::io::Write;
@@ -34,6 +35,7 @@ pub fn run() -> ExitCode {
         Command::Controller(arguments) => controller::run(*arguments),
         Command::Render(arguments) => render::run(&arguments),
         Command::HandBack(arguments) => hand_back::run(&arguments),
+        Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Crds => print(&api::crd_yaml()).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
