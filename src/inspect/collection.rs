@@ -200,7 +200,7 @@ impl Place<'_> {
         }
     }
 
-    /// One certificate, or several behind each other.
+    /// One certificate, or several behind each other, up to something that is none.
     fn der(&mut self, bytes: &[u8]) {
         let (mut rest, mut number) = (bytes, 1);
         while !rest.is_empty() {
@@ -208,7 +208,9 @@ impl Place<'_> {
                 let at = bytes.len() - rest.len();
                 return self.say(true, format!("byte {}: DER that is cut off; copy the file again, as binary", at + 1));
             };
-            self.add(At::Number(number), Anchor::from_der(der));
+            let certificate = Anchor::from_der(der);
+            let after = if certificate.is_ok() { after } else { &[] };
+            self.add(At::Number(number), certificate);
             (rest, number) = (after, number + 1);
         }
     }

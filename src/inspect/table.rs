@@ -182,3 +182,73 @@ impl Paint {
         painted(text, if good { Tone::Good } else { Tone::Bad }, self)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inspect::{Difference, Passwords};
+
+    const RSA: &str = include_str!("../../tests/cases/certs/rsa.pem");
+    const EXPIRED: &str = include_str!("../../tests/cases/certs/expired.pem");
+    const FUTURE: &str = include_str!("../../tests/cases/certs/future.pem");
+    const BRAINPOOL: &str = include_str!("../../tests/cases/certs/brainpool.pem");
+
+    fn collection(texts: &[&str]) -> Collection {
+        let mut collection = Collection::new("test");
+        collection.read(Some("ca.crt"), texts.concat().as_bytes(), &Passwords::WellKnown).unwrap();
+        collection
+    }
+
+    fn now() -> Timestamp {
+        "2048-12-20T12:00:00Z".parse().unwrap()
+    }
+
+    #[test]
+    fn a_table_names_what_expires_what_is_refused_and_where_it_is() {
+        let table = collection(&[RSA, EXPIRED, BRAINPOOL]).table(now(), Paint::Plain);
+        assert_eq!(
+            table,
+            "\
+SUBJECT                                 ISSUER    EXPIRES              KEY       CA   SHA-256   FOUND AT
+CN=Alpha Root CA A,O=Example Corp,C=US  (itself)  2049-01-01, 11 days  RSA 2048  yes  e533eb20  ca.crt line 1
+CN=Expired Root A                       (itself)  2015-01-01, expired  EC P-256  yes  efa998f5  ca.crt line 21
+CN=Brainpool Root A                     -         -                    -         -    c181a142  ca.crt line 31: refused by bundles: unsupported elliptic curve
+"
+        );
+    }
+
+    #[test]
+    fn colour_is_there_only_when_asked_for_and_marks_what_is_urgent() {
+        let collection = collection(&[RSA, EXPIRED]);
+        let coloured = collection.table(now(), Paint::Colour);
+        assert!(coloured.contains("\u{1b}[33m2049-01-01, 11 days\u{1b}[0m"), "{coloured}");
+        assert!(coloured.contains("\u{1b}[31m2015-01-01, expired\u{1b}[0m"), "{coloured}");
+        let plain = coloured
+            .split('\u{1b}')
+            .map(|part| part.split_once('m').filter(|_| part.starts_with('[')).map_or(part, |(_, text)| text));
+        assert_eq!(plain.collect::<String>(), collection.table(now(), Paint::Plain));
+    }
+
+    #[test]
+    fn a_difference_is_by_fingerprint_whatever_the_order_and_how_often() {
+        let (old, new) = (collection(&[RSA, EXPIRED, RSA]), collection(&[FUTURE, RSA]));
+        let difference = Difference::between(&old, &new);
+        assert_eq!(
+            difference.table(now(), Paint::Plain),
+            "\
+-  CN=Expired Root A  (itself)  2015-01-01, expired  EC P-256  yes  efa998f5  ca.crt line 21
++  CN=Future Root A   (itself)  2048-01-01, expired  EC P-256  yes  2f080692  ca.crt line 1
+1 added, 1 removed, 1 the same
+"
+        );
+        assert!(!difference.is_empty());
+        assert!(Difference::between(&old, &collection(&[EXPIRED, RSA])).is_empty());
+    }
+
+    #[test]
+    fn what_would_command_a_terminal_is_replaced_and_what_is_too_long_is_cut() {
+        assert_eq!(cut("a\u{1b}[31m\n\u{202e}b"), "a\u{fffd}[31m\u{fffd}\u{fffd}b");
+        assert_eq!(cut(&"é".repeat(65)).chars().count(), 64);
+        assert_eq!(cut(&"é".repeat(64)), "é".repeat(64));
+    }
+}

@@ -204,3 +204,41 @@ fn read_text(mut octets: &[u8]) -> Option<String> {
     }
     Some(String::from_utf16_lossy(&units))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trust::pem;
+
+    #[test]
+    fn what_is_written_reads_back_and_only_its_password_fits() {
+        let text = include_str!("../../tests/cases/certs/unicode.pem");
+        let blocks = pem::read(text.as_bytes()).unwrap();
+        let anchors = Anchors::collect(blocks.into_iter().map(|block| block.certificate.unwrap())).unwrap();
+        for password in ["changeit", "päss", ""] {
+            let store = encode(&anchors, &Password::new(password));
+            let keystore = read(&store).unwrap();
+            let [Entry { alias: Some(alias), der, trusted: true }] = &keystore.entries[..] else {
+                panic!("{keystore:?}")
+            };
+            let anchor = anchors.iter().next().unwrap();
+            assert_eq!(&**alias, lower_case(&format!("{}|{}", anchor.fingerprint().short(), anchor.subject())));
+            assert_eq!(&**der, anchor.der());
+            for other in ["changeit", "päss", ""] {
+                assert_eq!(is_intact(&store, &Password::new(other)), other == password);
+            }
+            assert_eq!(read(&store[..store.len() - 1]), Err(Unreadable::Malformed("JKS entry")));
+        }
+    }
+
+    #[test]
+    fn texts_beyond_the_basic_plane_read_back_and_halves_of_characters_are_replaced() {
+        let mut out = Vec::new();
+        write_text(&mut out, "a\0é€🔑");
+        assert_eq!(read_text(&out[2..]).as_deref(), Some("a\0é€🔑"));
+        assert_eq!(read_text(&[0xc0, 0x80, 0xed, 0xa0, 0x80]).as_deref(), Some("\0\u{fffd}"));
+        for malformed in [&[0x80][..], &[0xc3], &[0xc3, 0x41], &[0xe2, 0x82], &[0xf0, 0x9f, 0x94, 0x91]] {
+            assert_eq!(read_text(malformed), None);
+        }
+    }
+}

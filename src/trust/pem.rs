@@ -243,3 +243,40 @@ fn trim_end(line: &[u8]) -> &[u8] {
     }
     line
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_looks_sees_the_blocks_behind_a_fault_and_each_fault_once() {
+        let good = include_str!("../../tests/cases/certs/ec.pem").trim_end();
+        let cut = &good[..200];
+        let other = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----";
+        let no_base64 = "-----BEGIN CERTIFICATE-----\n!\n!\n-----END CERTIFICATE-----";
+        let lines = |text: &str| text.lines().count();
+        let text = [good, cut, good, other, no_base64, "-----END CERTIFICATE-----", good, cut].join("\n");
+        let mut line = 1;
+        let mut place = |text: &str| {
+            line += lines(text);
+            line - lines(text)
+        };
+        let places = [good, cut, good, other, no_base64, "end", good, cut].map(&mut place);
+        let found: Vec<_> = blocks(text.as_bytes())
+            .map(|block| block.map(|block| block.line).map_err(|error| (error.line, error.block, error.cause)))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                Ok(places[0]),
+                Err((places[1], 2, PemCause::Unterminated)),
+                Ok(places[2]),
+                Err((places[3], 4, PemCause::Label("PRIVATE KEY".to_owned()))),
+                Err((places[4] + 1, 5, PemCause::Base64)),
+                Err((places[5], 6, PemCause::Unopened)),
+                Ok(places[6]),
+                Err((places[7], 8, PemCause::Unterminated)),
+            ]
+        );
+    }
+}

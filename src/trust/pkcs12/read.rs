@@ -166,3 +166,86 @@ fn attributes(mut set: Reader<'_>, entry: &mut Entry) -> Option<()> {
     }
     Some(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trust::der::element;
+    use crate::trust::{Anchors, Profile, pem, pkcs12};
+
+    fn anchors() -> Anchors {
+        let text = include_str!("../../../tests/cases/certs/ec.pem").to_owned()
+            + include_str!("../../../tests/cases/certs/unicode.pem");
+        let blocks = pem::read(text.as_bytes()).unwrap();
+        Anchors::collect(blocks.into_iter().map(|block| block.certificate.unwrap())).unwrap()
+    }
+
+    fn open(store: &[u8], password: Option<&str>) -> Result<Keystore> {
+        read(store, password.map(Password::new).as_ref(), &mut Work::default())
+    }
+
+    /// With indefinite lengths, and octet strings in pieces of seven octets.
+    fn to_ber(der: &[u8]) -> Vec<u8> {
+        let mut input = Reader::new(der);
+        let mut out = Vec::new();
+        while let Some((tag, content)) = input.any() {
+            let inner = match tag {
+                tag::OCTET_STRING => content.chunks(7).flat_map(|piece| element(tag, &[piece])).collect(),
+                // The encrypted content, whose tag is implicit.
+                0x80 => content.chunks(7).flat_map(|piece| element(tag::OCTET_STRING, &[piece])).collect(),
+                constructed if constructed & 0x20 != 0 => to_ber(content),
+                _ => {
+                    out.extend(element(tag, &[content]));
+                    continue;
+                }
+            };
+            out.extend([&[tag | 0x20, 0x80], &inner[..], &[0, 0]].concat());
+        }
+        out
+    }
+
+    #[test]
+    fn what_is_written_reads_back_under_its_password_alone_and_as_ber_too() {
+        let anchors = anchors();
+        for profile in [Profile::LegacyRc2, Profile::LegacyDes, Profile::Modern2023] {
+            let store = pkcs12::encode(&anchors, &Password::new("päss"), profile);
+            for store in [&store, &to_ber(&store)] {
+                assert!(is_pkcs12(store));
+                let keystore = open(store, Some("päss")).unwrap();
+                assert!(keystore.sealed && keystore.private_keys == 0);
+                let found: Vec<_> =
+                    keystore.entries.iter().map(|entry| (entry.alias.as_deref(), &*entry.der)).collect();
+                let aliased: Vec<_> = anchors.aliased().collect();
+                let written: Vec<_> =
+                    aliased.iter().map(|(alias, anchor)| (Some(alias.as_str()), anchor.der())).collect();
+                assert_eq!(found, written);
+                assert!(keystore.entries.iter().all(|entry| entry.trusted));
+                for other in [Some("pass"), Some(""), None] {
+                    assert_eq!(open(store, other), Err(Unreadable::Password), "{profile:?} {other:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn without_encryption_and_mac_any_password_will_do() {
+        let store = pkcs12::encode(&anchors(), &Password::new(""), Profile::Modern2023);
+        for password in [None, Some(""), Some("x")] {
+            let keystore = open(&store, password).unwrap();
+            assert!(!keystore.sealed && keystore.entries.len() == 2);
+        }
+    }
+
+    #[test]
+    fn a_store_that_asks_for_endless_work_is_refused_at_once() {
+        let digest = element(
+            tag::SEQUENCE,
+            &[&element(tag::SEQUENCE, &[&element(tag::OID, &[&[0x2b, 14, 3, 2, 0x1a]])]), &[4, 0]],
+        );
+        let mac = element(tag::SEQUENCE, &[&digest, &[4, 0], &[2, 4, 0x7f, 0xff, 0xff, 0xff]]);
+        let data = element(tag::explicit(0), &[&element(tag::OCTET_STRING, &[&[0x30, 0]])]);
+        let content = element(tag::SEQUENCE, &[&element(tag::OID, &[oid::DATA]), &data]);
+        let store = element(tag::SEQUENCE, &[&[2, 1, 3], &content, &mac]);
+        assert_eq!(open(&store, Some("x")), Err(Unreadable::TooMuchWork));
+    }
+}
