@@ -54,7 +54,7 @@ impl Mutation {
     fn apply(&self, bytes: &mut Vec<u8>) {
         // The beginning is where formats say what they are and how long.
         let at = |at: &usize, bytes: &[u8]| {
-            if at % 2 == 0 { at % bytes.len().max(1) } else { at % 64.min(bytes.len().max(1)) }
+            if at.is_multiple_of(2) { at % bytes.len().max(1) } else { at % 64.min(bytes.len().max(1)) }
         };
         if bytes.is_empty() {
             return;
@@ -142,7 +142,7 @@ fn a_mebibyte_that_means_harm_is_read_or_refused_soon() {
         [&[0xfe, 0xed, 0xfe, 0xed, 0, 0, 0, 2][..], &count, &entries, &[0; 20]].concat()
     };
     let long_alias =
-        [&[0, 0, 0, 1, 0xff, 0xff][..], &[b'a'; 65_535], &[0; 8], &[0; 4], &0xffff_u32.to_be_bytes()].concat();
+        [&[0, 0, 0, 1, 0xff, 0xff][..], &vec![b'a'; 65_535], &[0; 8], &[0; 4], &0xffff_u32.to_be_bytes()].concat();
     let empty_certificates = [&long_alias[..], &[0; 6].repeat(100_000)].concat();
     let table: [(&str, Vec<u8>); 9] = [
         ("open brackets", [&[0x30, 0x80, 2, 1, 3][..], &[0x30, 0x80].repeat(SIZE / 2)].concat()),

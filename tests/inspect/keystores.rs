@@ -200,7 +200,7 @@ fn a_store_with_another_password_is_named_with_the_cure_and_the_given_one_must_f
         assert!(told.errors.contains("the given password does not fit, or the keystore is damaged"), "{}", told.errors);
         let told = inspect(&[file, "--password-file", &password]);
         assert_eq!((told.code, told.out.lines().count()), (0, 3), "{}", told.errors);
-        assert!(told.out.lines().nth(1).unwrap().contains("|"), "the alias tells where: {}", told.out);
+        assert!(told.out.lines().nth(1).unwrap().contains('|'), "the alias tells where: {}", told.out);
         assert!(!(told.out + &told.errors).contains("secret word"), "the password is not shown");
     }
     assert_eq!(inspect(&[&p12, &jks_file, "--password-file", &password]).code, 0, "they trust the same");

@@ -138,115 +138,113 @@ async fn a_server_is_accepted_by_its_root_and_by_its_intermediate_alone() {
     );
 }
 
+/// A server that is refused: why, what it shows, the host it is reached by, what is trusted, and the reasons that are told.
+/// `OWN` stands for the fingerprint of its certificate.
+type Refused<'a> = (&'static str, Identity, &'static str, &'a Authority, String);
+
+async fn refused(table: Vec<Refused<'_>>) {
+    for (what, identity, host, trusted, expected) in table {
+        let told = verify(&identity, host, &[trusted]).await;
+        let own = Fingerprint::of(&identity.chain[0]).short();
+        let days = told.out.split_once("2021-01-01, ").and_then(|(_, rest)| rest.split(' ').next()).unwrap_or("no");
+        let out = told.out.replace(&own, "OWN").replace(&format!(", {days} days ago"), ", DAYS days ago");
+        assert_eq!(out, format!("refused by who trusts BUNDLE\n{expected}"), "{what}");
+        assert_eq!((told.code, told.errors.as_str()), (1, ""), "{what}");
+    }
+}
+
 #[tokio::test]
-async fn a_server_that_would_be_refused_is_told_why_and_what_to_do() {
-    let (root, other) = (root("Root"), self::root("Other"));
-    let namesake = self::root("Root");
+async fn a_missing_issuer_is_named_with_the_cure() {
+    let (root, other, namesake) = (root("Root"), root("Other"), root("Root"));
     let intermediate =
         Authority::signed_by(authority_params("Issuing CA"), KeyPair::generate().unwrap(), &root).unwrap();
-    let expired = {
-        let mut params = authority_params("Old Root");
-        params.not_after = date_time_ymd(2021, 1, 1);
-        Authority::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+    let good = params("web");
+    let neither = |issuer: &str| {
+        format!(
+            "  unknown issuer: {issuer}, which issued CN=web (OWN), is neither sent by the server nor trusted\n    cure: add {issuer} to the sources; if it is an intermediate of a trusted root, have the server send it instead\n"
+        )
     };
-    let with = |change: fn(&mut CertificateParams)| {
-        let mut params = params("web");
-        change(&mut params);
-        params
-    };
-    let good = with(|_| {});
-    let sha = |authority: &Authority| Fingerprint::of(authority.der()).to_string();
-    let own = |identity: &Identity| Fingerprint::of(&identity.chain[0]).short();
-    let issued_by = |authority: &Authority| issue(&good, authority, &[]);
-
-    let by_root = issued_by(&root);
-    let by_intermediate = issued_by(&intermediate);
-    let table: Vec<(&str, Identity, &str, Vec<&Authority>, String)> = vec![
-        (
-            "the root is missing",
-            issue(&good, &root, &[&root]),
-            "localhost",
-            vec![&other],
-            format!("  unknown issuer: the root: CN=Root ({}) is not among the trusted certificates\n    cure: add it to the sources, once its owner has confirmed the SHA-256 {}\n", short(&root), sha(&root)),
-        ),
-        (
-            "the root is missing and not sent",
-            by_root,
-            "localhost",
-            vec![&other],
-            "  unknown issuer: CN=Root, which issued CN=web (OWN), is neither sent by the server nor trusted\n    cure: add CN=Root to the sources; if it is an intermediate of a trusted root, have the server send it instead\n".to_owned(),
-        ),
+    let sent = format!(
+        "  unknown issuer: the root: CN=Root ({}) is not among the trusted certificates\n    cure: add it to the sources, once its owner has confirmed the SHA-256 {}\n",
+        short(&root),
+        Fingerprint::of(root.der())
+    );
+    let replaced = format!(
+        "  unknown issuer: CN=Root ({}) is trusted, but with another key than the one that signed CN=web (OWN)\n    cure: that CA has a successor, or an impostor, of the same name: ask its owner for the present certificate and add it to the sources\n",
+        short(&namesake)
+    );
+    let and_name = neither("CN=Root")
+        + "  its certificate is not for 127.0.0.1, but for localhost\n    cure: have the certificate issued for 127.0.0.1, too, or connect by a name that it has\n";
+    refused(vec![
+        ("the root is sent, but not trusted", issue(&good, &root, &[&root]), "localhost", &other, sent),
+        ("nor is it sent", issue(&good, &root, &[]), "localhost", &other, neither("CN=Root")),
         (
             "the intermediate is not sent",
-            by_intermediate,
+            issue(&good, &intermediate, &[]),
             "localhost",
-            vec![&root],
-            "  unknown issuer: CN=Issuing CA, which issued CN=web (OWN), is neither sent by the server nor trusted\n    cure: add CN=Issuing CA to the sources; if it is an intermediate of a trusted root, have the server send it instead\n".to_owned(),
+            &root,
+            neither("CN=Issuing CA"),
         ),
-        (
-            "the root has been replaced by one of the same name",
-            issued_by(&root),
-            "localhost",
-            vec![&namesake],
-            format!("  unknown issuer: CN=Root ({}) is trusted, but with another key than the one that signed CN=web (OWN)\n    cure: that CA has a successor, or an impostor, of the same name: ask its owner for the present certificate and add it to the sources\n", short(&namesake)),
-        ),
+        ("the root was replaced by one of its name", issue(&good, &root, &[]), "localhost", &namesake, replaced),
+        ("the name is wrong, too", issue(&good, &root, &[]), "127.0.0.1", &other, and_name),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn wrong_dates_names_and_purposes_are_told_with_the_cure() {
+    let root = root("Root");
+    let mut old = authority_params("Old Root");
+    old.not_after = date_time_ymd(2021, 1, 1);
+    let old = Authority::self_signed(old, KeyPair::generate().unwrap()).unwrap();
+    let issued_with = |change: fn(&mut CertificateParams)| {
+        let mut params = params("web");
+        change(&mut params);
+        issue(&params, &root, &[])
+    };
+    let old_root = format!(
+        "  the CA CN=Old Root ({}) expired on 2021-01-01, DAYS days ago\n    cure: put the CA's successor into the sources, and have the server's certificate issued by that\n",
+        short(&old)
+    );
+    refused(vec![
         (
             "the certificate has expired",
-            issue(&with(|params| params.not_after = date_time_ymd(2021, 1, 1)), &root, &[]),
+            issued_with(|params| params.not_after = date_time_ymd(2021, 1, 1)),
             "localhost",
-            vec![&root],
+            &root,
             "  its certificate CN=web (OWN) expired on 2021-01-01, DAYS days ago\n    cure: renew the server's certificate\n".to_owned(),
         ),
         (
             "the certificate is of the future",
-            issue(&with(|params| params.not_before = date_time_ymd(2079, 1, 1)), &root, &[]),
+            issued_with(|params| params.not_before = date_time_ymd(2079, 1, 1)),
             "localhost",
-            vec![&root],
+            &root,
             "  the certificate CN=web (OWN) is not valid before 2079-01-01\n    cure: wait, or correct the clock of the one who issued it or of this machine\n".to_owned(),
         ),
         (
-            "it is for another name",
-            issue(&with(|params| params.subject_alt_names.clear()), &root, &[]),
+            "it is for no name",
+            issued_with(|params| params.subject_alt_names.clear()),
             "localhost",
-            vec![&root],
+            &root,
             "  its certificate has no alternative name at all, let alone localhost; programs no longer read the common name\n    cure: have the certificate issued for localhost, too, or connect by a name that it has\n".to_owned(),
         ),
         (
             "it is reached by address, for which it is not",
-            issued_by(&root),
+            issued_with(|_| {}),
             "127.0.0.1",
-            vec![&root],
+            &root,
             "  its certificate is not for 127.0.0.1, but for localhost\n    cure: have the certificate issued for 127.0.0.1, too, or connect by a name that it has\n".to_owned(),
         ),
         (
             "it is for clients",
-            issue(&with(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth]), &root, &[]),
+            issued_with(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth]),
             "localhost",
-            vec![&root],
+            &root,
             "  its certificate is not for servers (extended key usage)\n    cure: have one issued with the usage serverAuth (cert-manager: usages: [server auth])\n".to_owned(),
         ),
-        (
-            "the CA has expired",
-            issued_by(&expired),
-            "localhost",
-            vec![&expired],
-            format!("  the CA CN=Old Root ({}) expired on 2021-01-01, DAYS days ago\n    cure: put the CA's successor into the sources, and have the server's certificate issued by that\n", short(&expired)),
-        ),
-        (
-            "two things at once",
-            issued_by(&root),
-            "127.0.0.1",
-            vec![&other],
-            "  unknown issuer: CN=Root, which issued CN=web (OWN), is neither sent by the server nor trusted\n    cure: add CN=Root to the sources; if it is an intermediate of a trusted root, have the server send it instead\n  its certificate is not for 127.0.0.1, but for localhost\n    cure: have the certificate issued for 127.0.0.1, too, or connect by a name that it has\n".to_owned(),
-        ),
-    ];
-    for (what, identity, host, trusted, expected) in table {
-        let told = verify(&identity, host, &trusted).await;
-        let days = told.out.split_once("2021-01-01, ").and_then(|(_, rest)| rest.split(' ').next()).unwrap_or("no");
-        let out = told.out.replace(&own(&identity), "OWN").replace(&format!(", {days} days ago"), ", DAYS days ago");
-        assert_eq!(out, format!("refused by who trusts BUNDLE\n{expected}"), "{what}");
-        assert_eq!((told.code, told.errors.as_str()), (1, ""), "{what}");
-    }
+        ("the CA has expired", issue(&params("web"), &old, &[]), "localhost", &old, old_root),
+    ])
+    .await;
 }
 
 #[tokio::test]
