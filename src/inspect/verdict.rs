@@ -291,7 +291,7 @@ impl Verdict {
     #[must_use]
     pub fn text(&self, trusted: &Collection, paint: Paint) -> String {
         let word = paint.emphasise(self.answer.word(), self.answer == Answer::Accepted);
-        format!("{}: {word} by who trusts {}\n{self}", self.server, trusted.name)
+        format!("{}: {word} by programs that trust {}\n{self}", self.server, trusted.name)
     }
 }
 

@@ -121,7 +121,7 @@ async fn a_server_is_accepted_by_its_root_and_by_its_intermediate_alone() {
     let told = verify(&identity, "localhost", &[&root]).await;
     assert_eq!(told.code, 0, "{}{}", told.out, told.errors);
     let lines: Vec<&str> = told.out.lines().collect();
-    assert_eq!(lines[0], "accepted by who trusts BUNDLE");
+    assert_eq!(lines[0], "accepted by programs that trust BUNDLE");
     assert!(
         lines[1].starts_with(&format!("  its certificate CN=web ({own}) is valid until 2080-01-01, ")),
         "{}",
@@ -148,7 +148,7 @@ async fn refused(table: Vec<Refused<'_>>) {
         let own = Fingerprint::of(&identity.chain[0]).short();
         let days = told.out.split_once("2021-01-01, ").and_then(|(_, rest)| rest.split(' ').next()).unwrap_or("no");
         let out = told.out.replace(&own, "OWN").replace(&format!(", {days} days ago"), ", DAYS days ago");
-        assert_eq!(out, format!("refused by who trusts BUNDLE\n{expected}"), "{what}");
+        assert_eq!(out, format!("refused by programs that trust BUNDLE\n{expected}"), "{what}");
         assert_eq!((told.code, told.errors.as_str()), (1, ""), "{what}");
     }
 }

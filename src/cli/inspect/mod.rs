@@ -27,7 +27,7 @@ differs, the server would be refused; 2: bad usage, nothing could be read, or th
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
     /// FILE, - (standard input), configmap/NAMESPACE/NAME[/KEY], secret/NAMESPACE/NAME[/KEY], bundle/NAME (its target in the
-    /// first namespace that has one) or <https://HOST[:PORT]> (what the server shows).
+    /// first namespace that has one) or `https://HOST[:PORT]` (what the server shows).
     #[arg(value_name = "PLACE")]
     place: Place,
     /// Another place to compare with.
