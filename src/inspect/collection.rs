@@ -67,6 +67,9 @@ pub enum Passwords {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Locked;
 
+/// After so many faults of a text nobody wants to be told of more.
+const MOST_FAULTS: usize = 20;
+
 const WELL_KNOWN: [&str; 3] = ["changeit", "changeme", ""];
 
 impl Found {
@@ -171,7 +174,7 @@ impl Place<'_> {
     }
 
     fn pem(&mut self, text: &[u8]) {
-        let mut any = false;
+        let (mut any, mut told) = (false, 0);
         for block in pem::blocks(text) {
             any = true;
             match block {
@@ -186,13 +189,14 @@ impl Place<'_> {
                 Err(PemError { line, cause: PemCause::Certificate(malformed), .. }) => {
                     self.add(At::Line(line), Err(malformed));
                 }
-                Err(PemError { line, cause: PemCause::Label(label), .. }) if label.ends_with("PRIVATE KEY") => {
-                    self.say(
-                        false,
-                        format!("line {line}: a private key, which is not read; a bundle must not hold it"),
-                    );
+                Err(PemError { line, .. }) if told == MOST_FAULTS => {
+                    return self.say(true, format!("line {line}: and further faults; what follows was not read"));
                 }
-                Err(PemError { line, cause, .. }) => self.say(true, format!("line {line}: {}", mend(&cause))),
+                Err(PemError { line, cause, .. }) => {
+                    told += 1;
+                    let private_key = matches!(&cause, PemCause::Label(label) if label.ends_with("PRIVATE KEY"));
+                    self.say(!private_key, format!("line {line}: {}", mend(&cause)));
+                }
             }
         }
         if !any {

@@ -5,6 +5,9 @@ use crate::trust::pem::PemCause;
 /// The cause and the cure.
 pub(super) fn mend(cause: &PemCause) -> String {
     let (what, cure) = match cause {
+        PemCause::Label(label) if label.ends_with("PRIVATE KEY") => {
+            ("a private key, which is not read", "a bundle must not hold it")
+        }
         PemCause::Label(label) => {
             return format!(
                 "a block {label:?} instead of CERTIFICATE; take it out, or convert it with openssl x509 -in FILE"

@@ -87,9 +87,9 @@ pub(super) fn cells(found: &Found, now: Timestamp) -> [Cell; HEADER.len()] {
     }
 }
 
-/// In whole days, rounded down.
+/// In whole days; negative once it has expired.
 pub(super) fn days_left(not_after: i64, now: Timestamp) -> i64 {
-    (not_after - now.as_second()).div_euclid(SECONDS_PER_DAY)
+    (not_after - now.as_second()) / SECONDS_PER_DAY
 }
 
 /// The day of a time in seconds since 1970, in UTC.
@@ -103,7 +103,7 @@ fn expiry(not_before: i64, not_after: i64, now: Timestamp) -> Cell {
         return Cell(format!("{day_of_end}, begins {}", day(not_before)), Tone::Warning);
     }
     match days_left(not_after, now) {
-        left if left < 0 => Cell(format!("{day_of_end}, expired"), Tone::Bad),
+        _ if not_after < now.as_second() => Cell(format!("{day_of_end}, expired"), Tone::Bad),
         left if left < SOON => Cell(format!("{day_of_end}, {left} days"), Tone::Warning),
         left => Cell(format!("{day_of_end}, {left} days"), Tone::Plain),
     }

@@ -96,32 +96,16 @@ impl Trial<'_> {
     /// nobody, as OpenSSL and Go see it.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
-        let mut reasons: Vec<Reason> = Vec::new();
-        let mut answer = Answer::Accepted;
         let pinned = self.own().filter(|own| self.trusted.anchors().any(|anchor| anchor == *own));
-        for trouble in &self.troubles {
-            match (trouble, pinned) {
-                (Trouble::UnknownIssuer | Trouble::CaAsServer | Trouble::Signature, Some(_)) => {}
-                (Trouble::NotChecked(what), _) => {
-                    answer = Answer::Unknown;
-                    reasons.push((
-                        format!("this program cannot check {what}"),
-                        Some(format!(
-                            "ask openssl s_client -verify_return_error -CAfile FILE -connect {}",
-                            self.server
-                        )),
-                    ));
-                }
-                _ => reasons.push(self.reason(trouble)),
-            }
-        }
-        reasons.extend(self.stale_anchors());
-        if !reasons.is_empty() && answer == Answer::Accepted {
-            answer = Answer::Refused;
-        }
-        if answer == Answer::Accepted {
-            reasons = self.grounds(pinned);
-        }
+        let mut against: Vec<Reason> =
+            self.troubles.iter().filter_map(|trouble| self.reason(trouble, pinned)).collect();
+        against.extend(self.stale_anchors());
+        let unchecked = self.troubles.iter().filter_map(|trouble| self.unchecked(trouble));
+        let (answer, reasons) = match (against.is_empty(), unchecked.collect::<Vec<_>>()) {
+            (false, _) => (Answer::Refused, against),
+            (true, unchecked) if !unchecked.is_empty() => (Answer::Unknown, unchecked),
+            (true, _) => (Answer::Accepted, self.grounds(pinned)),
+        };
         Verdict { server: self.server.to_owned(), answer, reasons }
     }
 
@@ -132,9 +116,7 @@ impl Trial<'_> {
 
     /// The CAs that would vouch for the server, were they not all out of date.
     fn stale_anchors(&self) -> Option<Reason> {
-        let now = self.now.as_second();
-        let valid = |anchor: &Anchor| anchor.not_before() <= now && now <= anchor.not_after();
-        if self.vouching.iter().any(valid) {
+        if self.vouching.iter().any(|anchor| is_valid(anchor, self.now)) {
             return None;
         }
         let stale = self.vouching.first()?;
@@ -181,21 +163,32 @@ impl Trial<'_> {
         grounds
     }
 
-    fn reason(&self, trouble: &Trouble) -> Reason {
-        match trouble {
-            Trouble::UnknownIssuer | Trouble::Signature => self.missing_issuer(),
-            Trouble::Time => self.out_of_date(),
-            Trouble::Name(names) => self.wrong_name(names),
-            Trouble::Purpose => (
+    /// What speaks against the server. Who trusts its very certificate (`pinned`) asks for no issuer, only for the time.
+    fn reason(&self, trouble: &Trouble, pinned: Option<&Anchor>) -> Option<Reason> {
+        Some(match (trouble, pinned) {
+            (Trouble::NotChecked(_), _) => return None,
+            (Trouble::UnknownIssuer | Trouble::Signature | Trouble::CaAsServer, Some(own)) => {
+                return (!is_valid(own, self.now)).then(|| self.out_of_date());
+            }
+            (Trouble::UnknownIssuer | Trouble::Signature, None) => self.missing_issuer(),
+            (Trouble::Time, _) => self.out_of_date(),
+            (Trouble::Name(names), _) => self.wrong_name(names),
+            (Trouble::Purpose, _) => (
                 "its certificate is not for servers (extended key usage)".to_owned(),
                 Some("have one issued with the usage serverAuth (cert-manager: usages: [server auth])".to_owned()),
             ),
-            Trouble::CaAsServer => (
+            (Trouble::CaAsServer, None) => (
                 "its certificate is a CA's, and not among the trusted ones".to_owned(),
                 Some("have a server certificate issued (without CA:TRUE)".to_owned()),
             ),
-            Trouble::NotChecked(what) | Trouble::Other(what) => (what.clone(), None),
-        }
+            (Trouble::Other(what), _) => (what.clone(), None),
+        })
+    }
+
+    fn unchecked(&self, trouble: &Trouble) -> Option<Reason> {
+        let Trouble::NotChecked(what) = trouble else { return None };
+        let command = format!("openssl s_client -verify_return_error -CAfile FILE -connect {}", self.server);
+        Some((format!("this program cannot check {what}"), Some(format!("ask {command}"))))
     }
 
     fn out_of_date(&self) -> Reason {
@@ -268,6 +261,10 @@ impl Trial<'_> {
     }
 }
 
+fn is_valid(anchor: &Anchor, now: Timestamp) -> bool {
+    (anchor.not_before()..=anchor.not_after()).contains(&now.as_second())
+}
+
 /// A certificate in a sentence.
 fn label(anchor: &Anchor) -> String {
     format!("{} ({})", quoted(anchor.subject()), anchor.fingerprint().short())
@@ -278,11 +275,12 @@ fn quoted(name: &str) -> String {
 }
 
 fn validity(anchor: &Anchor, now: Timestamp) -> String {
-    let label = label(anchor);
+    let (label, end) = (label(anchor), day(anchor.not_after()));
     if now.as_second() < anchor.not_before() {
         format!("{label} is not valid before {}", day(anchor.not_before()))
     } else {
-        format!("{label} expired on {}, {} days ago", day(anchor.not_after()), -days_left(anchor.not_after(), now) - 1)
+        let ago = -days_left(anchor.not_after(), now);
+        format!("{label} expired on {end}, {ago} days ago")
     }
 }
 
@@ -304,5 +302,61 @@ impl fmt::Display for Verdict {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inspect::Passwords;
+
+    /// A server that shows the certificate of the file, which is trusted or not, and what TLS has against it.
+    fn verdict(shown: &str, pinned: bool, troubles: Vec<Trouble>) -> Verdict {
+        let collection = |text: &str| {
+            let mut collection = Collection::new("test");
+            collection.read(None, text.as_bytes(), &Passwords::WellKnown).unwrap();
+            collection
+        };
+        let (chain, trusted) = (collection(shown), collection(if pinned { shown } else { "" }));
+        let now = "2030-01-01T00:00:00Z".parse().unwrap();
+        let vouching = Vec::new();
+        Trial { server: "s:1", host: "s", trusted: &trusted, chain: &chain, vouching, troubles, now }.verdict()
+    }
+
+    #[test]
+    fn what_cannot_be_checked_is_unknown_unless_something_else_is_wrong_already() {
+        let good = include_str!("../../tests/cases/certs/ec.pem");
+        let unchecked = || Trouble::NotChecked("a signature".to_owned());
+        let unknown = verdict(good, false, vec![unchecked()]);
+        assert_eq!((unknown.answer, unknown.answer.accepted()), (Answer::Unknown, None));
+        assert!(unknown.to_string().contains("openssl s_client -verify_return_error -CAfile FILE -connect s:1"));
+        let refused = verdict(good, false, vec![unchecked(), Trouble::Name(vec!["t".to_owned()])]);
+        assert_eq!((refused.answer, refused.reasons.len()), (Answer::Refused, 1));
+    }
+
+    #[test]
+    fn a_server_that_is_itself_trusted_needs_no_issuer_but_has_to_be_valid() {
+        let table = [
+            (include_str!("../../tests/cases/certs/ec.pem"), "among the trusted certificates"),
+            (include_str!("../../tests/cases/certs/expired.pem"), "expired on 2015-01-01, 5479 days ago"),
+            (include_str!("../../tests/cases/certs/future.pem"), "is not valid before 2045-01-01"),
+        ];
+        for (at, (shown, words)) in table.iter().enumerate() {
+            for trouble in [Trouble::UnknownIssuer, Trouble::CaAsServer] {
+                let verdict = verdict(shown, true, vec![trouble]);
+                assert_eq!(verdict.answer, if at == 0 { Answer::Accepted } else { Answer::Refused });
+                assert!(verdict.to_string().contains(words), "{verdict}");
+            }
+        }
+    }
+
+    #[test]
+    fn names_of_a_server_are_shown_without_what_commands_a_terminal_and_not_all_of_many() {
+        let names = (0..9).map(|number| format!("\u{1b}{number}")).collect();
+        let verdict = verdict(include_str!("../../tests/cases/certs/ec.pem"), false, vec![Trouble::Name(names)]);
+        assert_eq!(
+            verdict.reasons[0].0,
+            "its certificate is not for s, but for \u{fffd}0, \u{fffd}1, \u{fffd}2, \u{fffd}3, \u{fffd}4 and 4 more"
+        );
     }
 }

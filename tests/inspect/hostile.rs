@@ -158,7 +158,7 @@ fn a_mebibyte_that_means_harm_is_read_or_refused_soon() {
     for (what, bytes) in table {
         let start = Instant::now();
         let shown = look(&bytes, &Passwords::WellKnown);
-        assert!(start.elapsed() < Duration::from_secs(10), "{what}: {:?}", start.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(30), "{what}: {:?}", start.elapsed());
         assert!(shown < 1 << 28, "{what}: {shown} characters");
     }
 }
