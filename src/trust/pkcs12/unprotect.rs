@@ -246,3 +246,31 @@ fn keyed<C: KeyInit + BlockCipherDecrypt>(key: &[u8], iv: Option<&[u8]>, cipher:
 fn cbc<C: BlockCipherDecrypt>(block: C, iv: &[u8], cipher: &[u8]) -> Option<Vec<u8>> {
     cbc::Decryptor::inner_iv_slice_init(block, iv).ok()?.decrypt_padded_vec::<Pkcs7>(cipher).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trust::der::{element, small_integer};
+
+    #[test]
+    fn a_mac_of_rfc_9579_fits_its_password_alone() {
+        let octets = |content: &[u8]| element(tag::OCTET_STRING, &[content]);
+        let identifier =
+            |oid: &[u8], parameters: &[u8]| element(tag::SEQUENCE, &[&element(tag::OID, &[oid]), parameters]);
+        let (salt, safe) = (b"salt", b"authenticated safe");
+        let key = pbkdf2::pbkdf2_hmac_array::<Sha512, 32>(b"password", salt, 300);
+        let digest = Hash::Sha256.hmac(&key, safe);
+
+        let hmac_sha512 = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 2, 11];
+        let kdf = [octets(salt), small_integer(300), small_integer(32), identifier(hmac_sha512, &[])].concat();
+        let kdf = identifier(oid::PBKDF2, &element(tag::SEQUENCE, &[&kdf]));
+        let parameters = element(tag::SEQUENCE, &[&kdf, &identifier(oid::HMAC_SHA256, &[])]);
+        let info = [identifier(oid::PBMAC1, &parameters), octets(&digest)].concat();
+        let mac = [element(tag::SEQUENCE, &[&info]), octets(b"NOT USED"), small_integer(1)].concat();
+
+        let check = |password: &[u8]| {
+            verify(Reader::new(&mac), safe, &Key { bmp: &[], octets: password }, &mut Work::default())
+        };
+        assert_eq!((check(b"password"), check(b"passwort")), (Ok(true), Ok(false)));
+    }
+}
