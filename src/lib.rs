@@ -10,7 +10,7 @@
 //!   decide = resolve (Anchors), encode (Payload), plan (Plan)
 //! ```
 //!
-//! Data flows one way, and so do imports: `trust` and `api` stand alone, `bundle` and `inject` decide, `cluster`,
+//! Data flows one way, and so do imports: `trust` and `api` stand alone, `bundle`, `inject` and `inspect` decide, `cluster`,
 //! `webhook` and `cli` act.
 
 pub mod api;
@@ -21,6 +21,8 @@ pub mod bundle;
 pub mod fanout;
 
 pub mod inject;
+
+pub mod inspect;
 
 pub mod webhook;
 

@@ -36,6 +36,12 @@ pub(super) enum Command {
     Injector(Box<InjectorArguments>),
     /// Print the targets that the controller would write, from files, without a cluster.
     Render(RenderArguments),
+    /// Show the certificates in a file, an object or on a server; compare two; tell whether a server would be accepted.
+    ///
+    /// Reads PEM, DER, JKS and PKCS#12. Keystores are tried with the passwords changeit, changeme and none, unless one is
+    /// given. With two places: what the second trusts that the first does not, and the other way round, by fingerprint.
+    #[command(after_long_help = super::inspect::EXIT_CODES)]
+    Inspect(super::inspect::Arguments),
     /// Prepare all targets for trust-manager, before a switch back to it.
     ///
     /// trust-manager takes out of a target only what it has applied. What the controller writes is on record as updated: a

@@ -6,6 +6,7 @@ mod controller;
 mod hand_back;
 mod injector;
 mod input;
+mod inspect;
 mod log;
 mod pod;
 mod render;
@@ -41,6 +42,7 @@ pub fn run() -> ExitCode {
         Command::Injector(arguments) => injector::run(*arguments),
         Command::Render(arguments) => render::run(&arguments),
         Command::HandBack(arguments) => hand_back::run(&arguments),
+        Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Crds => print(&api::crd_yaml()).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {

@@ -5,6 +5,7 @@ mod connection;
 mod contents;
 mod controller;
 mod desk;
+pub mod glance;
 mod hand_back;
 mod lease;
 mod offers;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::x509::{self, Flaw};
+use super::x509::{self, Flaw, Key, Outline};
 
 /// SHA-256 of a certificate's DER. Ordered as its bytes are; printed as 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -97,6 +97,34 @@ impl Anchor {
         &self.0.facts.subject
     }
 
+    /// The issuer, in the form of [`subject`](Anchor::subject). Read anew each time.
+    #[must_use]
+    pub fn issuer(&self) -> String {
+        read_before(x509::text_of(self.issuer_der()))
+    }
+
+    /// The issuer's name in DER: what chains are built by.
+    #[must_use]
+    pub fn issuer_der(&self) -> &[u8] {
+        self.outline().issuer
+    }
+
+    /// The subject's name in DER: what chains are built by.
+    #[must_use]
+    pub fn subject_der(&self) -> &[u8] {
+        self.outline().subject
+    }
+
+    /// The kind and size of the key. Read anew each time.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        read_before(self.outline().key())
+    }
+
+    fn outline(&self) -> Outline<'_> {
+        read_before(Outline::of(self.der()))
+    }
+
     /// Start of validity, in seconds since 1970-01-01T00:00:00Z; negative before.
     #[must_use]
     pub fn not_before(&self) -> i64 {
@@ -115,6 +143,11 @@ impl Anchor {
     pub fn is_ca(&self) -> bool {
         self.0.facts.is_ca
     }
+}
+
+/// What parsing the certificate has read already.
+fn read_before<T>(part: Option<T>) -> T {
+    part.expect("read when the certificate was parsed")
 }
 
 impl PartialEq for Anchor {

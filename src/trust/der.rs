@@ -173,6 +173,12 @@ pub(super) fn oid_arcs(content: &[u8]) -> Option<Vec<u32>> {
     (rest.is_empty() && !arcs.is_empty()).then_some(arcs)
 }
 
+/// An object identifier that [`Reader::oid`] has let pass, as numbers between dots.
+pub(super) fn dotted(oid: &[u8]) -> String {
+    let arcs = oid_arcs(oid).expect("checked when it was read");
+    arcs.iter().map(u32::to_string).collect::<Vec<_>>().join(".")
+}
+
 /// One element: `tag`, length, and the concatenation of `parts`.
 pub(super) fn element(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     enclose(tag, parts, Vec::new())

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! PEM text --pem::read--> blocks --collect--> Anchors --to_pem, jks::encode, pkcs12::encode--> bytes
+//! keystore --jks::read, pkcs12::read--> Keystore: for who looks into one
 //! ```
 //!
 //! This room knows nothing of Kubernetes, and it has no clock, no randomness and no input or output: the same input
@@ -11,6 +12,7 @@ mod anchor;
 mod anchors;
 mod der;
 pub mod jks;
+mod keystore;
 mod password;
 pub mod pem;
 pub mod pkcs12;
@@ -18,7 +20,8 @@ mod x509;
 
 pub use anchor::{Anchor, Fingerprint, Malformed};
 pub use anchors::Anchors;
+pub use keystore::{Entry, Keystore, Unreadable, Work};
 pub use password::Password;
 pub use pem::{Block, PemError, Rejected};
 pub use pkcs12::Profile;
-pub use x509::Flaw;
+pub use x509::{Flaw, Key};

@@ -92,32 +92,71 @@ pub enum PemCause {
 ///
 /// [`PemError`] for the first block that is not a readable certificate; see [`PemCause`].
 pub fn read(text: &[u8]) -> Result<Vec<Block>, PemError> {
-    let mut blocks = Vec::new();
-    let mut open: Option<Open> = None;
-    for (at, line) in text.split(|octet| *octet == b'\n').enumerate() {
-        let (number, line) = (at + 1, trim_end(line));
-        let error = |line, cause| PemError { line, block: blocks.len() + 1, cause };
-        open = match (open, Line::read(line)) {
-            (None, Line::Text) => None,
-            (None, Line::Begin) => Some(Open { line: number, base64: Vec::new() }),
-            (None, Line::End) => return Err(error(number, PemCause::Unopened)),
-            (None, Line::Bad(_)) if is_comment(line) => None,
-            (_, Line::Bad(cause)) => return Err(error(number, cause)),
-            (Some(begun), Line::Begin) => return Err(error(begun.line, PemCause::Unterminated)),
-            (Some(mut begun), Line::Text) => {
-                begun.push(line, number).map_err(|cause| error(number, cause))?;
-                Some(begun)
-            }
-            (Some(begun), Line::End) => {
-                let certificate = begun.close().map_err(|cause| error(begun.line, cause))?;
-                blocks.push(Block { line: begun.line, certificate });
-                None
+    blocks(text).collect()
+}
+
+/// Like [`read`], but goes on behind a block that is not a readable certificate: for who looks, instead of trusting.
+pub fn blocks(text: &[u8]) -> impl Iterator<Item = Result<Block, PemError>> {
+    let mut lines = text.split(|octet| *octet == b'\n').zip(1..);
+    let mut state = State::Outside;
+    let mut count = 0;
+    std::iter::from_fn(move || {
+        let found = loop {
+            let Some((line, number)) = lines.next() else {
+                break std::mem::replace(&mut state, State::Outside).end();
+            };
+            let (next, found) = std::mem::replace(&mut state, State::Outside).take(trim_end(line), number);
+            state = next;
+            if found.is_some() {
+                break found;
             }
         };
+        count += 1;
+        found.map(|result| result.map_err(|(line, cause)| PemError { line, block: count, cause }))
+    })
+}
+
+/// Where in the text a line is.
+enum State {
+    /// Between blocks.
+    Outside,
+    /// In a block.
+    Inside(Open),
+    /// In a block that is at fault, which has been said.
+    Lost,
+}
+
+/// A block, or the line at fault and what is wrong.
+type Found = Option<Result<Block, (usize, PemCause)>>;
+
+impl State {
+    /// Goes over one line.
+    fn take(self, line: &[u8], number: usize) -> (State, Found) {
+        let open = || State::Inside(Open { line: number, base64: Vec::new() });
+        match (self, Line::read(line)) {
+            (State::Outside, Line::Text) | (State::Lost, Line::End | Line::Bad(PemCause::Unopened)) => {
+                (State::Outside, None)
+            }
+            (State::Outside, Line::Bad(_)) if is_comment(line) => (State::Outside, None),
+            (State::Outside, Line::End) => (State::Outside, Some(Err((number, PemCause::Unopened)))),
+            (State::Lost, Line::Text) => (State::Lost, None),
+            (State::Outside | State::Lost, Line::Begin) => (open(), None),
+            (State::Inside(begun), Line::Begin) => (open(), Some(Err(begun.unterminated()))),
+            (_, Line::Bad(cause)) => (State::Lost, Some(Err((number, cause)))),
+            (State::Inside(mut begun), Line::Text) => match begun.push(line, number) {
+                Ok(()) => (State::Inside(begun), None),
+                Err(cause) => (State::Lost, Some(Err((number, cause)))),
+            },
+            (State::Inside(begun), Line::End) => {
+                let block = begun.close().map(|certificate| Block { line: begun.line, certificate });
+                (State::Outside, Some(block.map_err(|cause| (begun.line, cause))))
+            }
+        }
     }
-    match open {
-        Some(begun) => Err(PemError { line: begun.line, block: blocks.len() + 1, cause: PemCause::Unterminated }),
-        None => Ok(blocks),
+
+    /// The text ends.
+    fn end(self) -> Found {
+        if let State::Inside(begun) = self { Some(Err(begun.unterminated())) } else { None }
     }
 }
 
@@ -128,6 +167,10 @@ struct Open {
 }
 
 impl Open {
+    fn unterminated(&self) -> (usize, PemCause) {
+        (self.line, PemCause::Unterminated)
+    }
+
     fn push(&mut self, line: &[u8], number: usize) -> Result<(), PemCause> {
         if number == self.line + 1 && line.contains(&b':') {
             return Err(PemCause::Headers);
@@ -199,4 +242,41 @@ fn trim_end(line: &[u8]) -> &[u8] {
         line = rest;
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_looks_sees_the_blocks_behind_a_fault_and_each_fault_once() {
+        let good = include_str!("../../tests/cases/certs/ec.pem").trim_end();
+        let cut = &good[..200];
+        let other = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----";
+        let no_base64 = "-----BEGIN CERTIFICATE-----\n!\n!\n-----END CERTIFICATE-----";
+        let lines = |text: &str| text.lines().count();
+        let text = [good, cut, good, other, no_base64, "-----END CERTIFICATE-----", good, cut].join("\n");
+        let mut line = 1;
+        let mut place = |text: &str| {
+            line += lines(text);
+            line - lines(text)
+        };
+        let places = [good, cut, good, other, no_base64, "end", good, cut].map(&mut place);
+        let found: Vec<_> = blocks(text.as_bytes())
+            .map(|block| block.map(|block| block.line).map_err(|error| (error.line, error.block, error.cause)))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                Ok(places[0]),
+                Err((places[1], 2, PemCause::Unterminated)),
+                Ok(places[2]),
+                Err((places[3], 4, PemCause::Label("PRIVATE KEY".to_owned()))),
+                Err((places[4] + 1, 5, PemCause::Base64)),
+                Err((places[5], 6, PemCause::Unopened)),
+                Ok(places[6]),
+                Err((places[7], 8, PemCause::Unterminated)),
+            ]
+        );
+    }
 }

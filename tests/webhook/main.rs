@@ -6,5 +6,6 @@ mod certificates;
 mod connections;
 mod crowd;
 mod drain;
+mod files;
 mod fuzz;
 mod stage;

@@ -3,6 +3,7 @@
 
 mod chains;
 mod formats;
+mod inspected;
 mod namespaces;
 mod owners;
 mod sources;

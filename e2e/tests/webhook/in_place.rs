@@ -107,6 +107,17 @@ async fn trust_managers_webhook_says_what_it_said_as_soon_as_its_certificate_is_
     .await;
     assert!(objection(&bundles, "refused", REFUSED[1].0).await?.is_some_and(|words| words.contains("denied")));
 
+    // A certificate without its key is none.
+    let another = control_plane.serving_certificate(HOST)?;
+    place.volume.show(&[("tls.crt", &another.certificate), ("tls.key", &place.certificate.key)])?;
+    eventually("it says why nothing has changed", SOON, async || {
+        let log = controller.logs()?;
+        ensure!(log.contains("stays as it was: certificate and key do not belong together"), "{log}");
+        Ok(())
+    })
+    .await;
+    assert!(objection(&bundles, "refused", REFUSED[1].0).await?.is_some_and(|words| words.contains("denied")));
+
     // What waits for its finalizers may lose them, and nobody is asked about a deletion.
     let params = PatchParams::default();
     let hold = json!({"metadata": {"finalizers": ["example.com/hold"]}});
@@ -115,6 +126,15 @@ async fn trust_managers_webhook_says_what_it_said_as_soon_as_its_certificate_is_
         bundles.delete(name, &DeleteParams::default()).await.context(name)?;
     }
     bundles.patch("good", &params, &Patch::Merge(&json!({"metadata": {"finalizers": null}}))).await?;
+    let log = controller.logs()?;
+    for (words, times) in [
+        ("no serving certificate yet", 1),
+        ("the validating webhook is served", 1),
+        ("serving certificate read", 2),
+        ("stays as it was", 1),
+    ] {
+        assert_eq!(log.matches(words).count(), times, "{words}: {log}");
+    }
     assert_eq!(controller.stop().await?, Exit::Code(0));
     control_plane.finish().await
 }

@@ -40,7 +40,7 @@ pub(in crate::cli) struct InjectorArguments {
     #[arg(long, value_name = "NAMESPACE", help_heading = "Certificate")]
     pub(super) namespace: Option<String>,
     /// How long a certificate lives; it is renewed after two thirds of that.
-    #[arg(long, value_parser = duration, default_value = "2160h", value_name = "DURATION", help_heading = "Certificate")]
+    #[arg(long, value_parser = lifetime, default_value = "2160h", value_name = "DURATION", help_heading = "Certificate")]
     pub(super) certificate_lifetime: Duration,
 
     /// Whether it needs to see Bundles: `optional` goes on by cainjector's rules alone where that is not permitted.
@@ -75,6 +75,17 @@ pub(in crate::cli) struct InjectorArguments {
 
     #[command(flatten)]
     pub(super) cluster: ClusterArguments,
+}
+
+/// The shortest lifetime: API servers and replicas need a second or so to hear of a successor.
+const LIFETIME_MIN: Duration = Duration::from_secs(9);
+
+fn lifetime(text: &str) -> Result<Duration, String> {
+    let lifetime = duration(text)?;
+    if lifetime < LIFETIME_MIN {
+        return Err(format!("give at least {} s", LIFETIME_MIN.as_secs()));
+    }
+    Ok(lifetime)
 }
 
 /// Whether it needs to see Bundles.

@@ -1,15 +1,21 @@
-//! PKCS#12 trust stores (RFC 7292): certificate bags only, each marked as trusted the way Java wants it.
+//! PKCS#12 stores (RFC 7292). What is written is a trust store: certificate bags only, each marked as trusted the way Java
+//! wants it. What others write is read, as far as certificates go.
 //!
 //! The same input gives the same bytes: salts and initialisation vectors are derived from the certificates instead of
 //! drawn. They are not derived from the password: that would hand out a fast check for guessed passwords, which the
 //! slow derivation of keys is there to prevent.
 
+mod ber;
 mod protection;
+mod read;
 mod triple_des;
+mod unprotect;
 
 use super::der::{element, enclose, small_integer, tag};
 use super::{Anchors, Password};
 use protection::{Protection, Salts};
+
+pub use read::{is_pkcs12, read};
 
 /// How a keystore with a password is protected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -94,6 +100,12 @@ fn bmp(text: &str) -> Vec<u8> {
 mod oid {
     /// `data` (RFC 5652).
     pub(super) const DATA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 1];
+    /// `keyBag` (RFC 7292).
+    pub(super) const KEY_BAG: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 12, 10, 1, 1];
+    /// `pkcs8ShroudedKeyBag` (RFC 7292).
+    pub(super) const SHROUDED_KEY_BAG: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 12, 10, 1, 2];
+    /// `safeContentsBag` (RFC 7292).
+    pub(super) const SAFE_CONTENTS_BAG: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 12, 10, 1, 6];
     /// `certBag` (RFC 7292).
     pub(super) const CERT_BAG: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 12, 10, 1, 3];
     /// `x509Certificate` (RFC 2985).

@@ -17,14 +17,13 @@ const ITERATIONS: u16 = 2048;
 pub(super) struct Protection<'a> {
     profile: Profile,
     password: &'a Password,
-    /// The password as section B.1 wants it: UTF-16, terminated.
+    /// See [`terminated_bmp`].
     bmp: Vec<u8>,
 }
 
 impl Protection<'_> {
     pub(super) fn new(profile: Profile, password: &Password) -> Protection<'_> {
-        let bmp = [bmp(password.reveal()), vec![0, 0]].concat();
-        Protection { profile, password, bmp }
+        Protection { profile, password, bmp: terminated_bmp(password) }
     }
 
     /// A `ContentInfo` of type `encryptedData` (RFC 5652, section 8).
@@ -54,8 +53,8 @@ impl Protection<'_> {
     fn pbes1<const KEY: usize>(&self, algorithm: &[u8], salts: &Salts) -> (Vec<u8>, [u8; KEY], [u8; 8]) {
         let salt = legacy(&salts.encryption);
         let parameters = element(tag::SEQUENCE, &[&octets(salt), &small_integer(ITERATIONS)]);
-        let key = derive::<Sha1, KEY>(Purpose::Key, &self.bmp, salt, ITERATIONS);
-        let iv = derive::<Sha1, 8>(Purpose::Iv, &self.bmp, salt, ITERATIONS);
+        let key = derive::<Sha1, KEY>(Purpose::Key, &self.bmp, salt, ITERATIONS.into());
+        let iv = derive::<Sha1, 8>(Purpose::Iv, &self.bmp, salt, ITERATIONS.into());
         (identifier(algorithm, &parameters), key, iv)
     }
 
@@ -70,13 +69,18 @@ impl Protection<'_> {
             }
             Profile::Modern2023 => {
                 let salt = &salts.mac[..];
-                let key = derive::<Sha256, 32>(Purpose::Mac, &self.bmp, salt, ITERATIONS);
+                let key = derive::<Sha256, 32>(Purpose::Mac, &self.bmp, salt, ITERATIONS.into());
                 (hmac::<Hmac<Sha256>>(&key, safe), oid::SHA256, salt, small_integer(ITERATIONS))
             }
         };
         let digest = element(tag::SEQUENCE, &[&identifier(algorithm, &[]), &octets(&digest)]);
         element(tag::SEQUENCE, &[&digest, &octets(salt), &iterations])
     }
+}
+
+/// A password as section B.1 wants it: UTF-16, terminated.
+pub(super) fn terminated_bmp(password: &Password) -> Vec<u8> {
+    [bmp(password.reveal()), vec![0, 0]].concat()
 }
 
 /// Salts and initialisation vector. The legacy profiles use the first eight octets of the salts.
@@ -110,18 +114,18 @@ fn legacy(salt: &[u8; 16]) -> &[u8] {
 
 /// What a derived key is for: the `ID` of RFC 7292, section B.3.
 #[derive(Clone, Copy)]
-enum Purpose {
+pub(super) enum Purpose {
     Key = 1,
     Iv = 2,
     Mac = 3,
 }
 
 /// The key derivation of RFC 7292, section B.2.
-fn derive<D: Digest + BlockSizeUser, const N: usize>(
+pub(super) fn derive<D: Digest + BlockSizeUser, const N: usize>(
     purpose: Purpose,
     password: &[u8],
     salt: &[u8],
-    iterations: u16,
+    iterations: u32,
 ) -> [u8; N] {
     let block = D::block_size();
     let fill = |octets: &[u8]| -> Vec<u8> {
@@ -182,14 +186,23 @@ fn octets(content: &[u8]) -> Vec<u8> {
     element(tag::OCTET_STRING, &[content])
 }
 
-mod oid {
-    pub(super) const ENCRYPTED_DATA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 6];
-    pub(super) const RC2_40: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 12, 1, 6];
-    pub(super) const TRIPLE_DES: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 12, 1, 3];
-    pub(super) const PBES2: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 5, 13];
-    pub(super) const PBKDF2: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 5, 12];
-    pub(super) const HMAC_SHA256: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 2, 9];
-    pub(super) const AES256_CBC: &[u8] = &[0x60, 0x86, 0x48, 1, 0x65, 3, 4, 1, 42];
-    pub(super) const SHA1: &[u8] = &[0x2b, 0x0e, 3, 2, 0x1a];
-    pub(super) const SHA256: &[u8] = &[0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, 1];
+/// Algorithms, those included that are only read.
+pub(super) mod oid {
+    pub(in crate::trust::pkcs12) const ENCRYPTED_DATA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 13, 1, 7, 6];
+    pub(in crate::trust::pkcs12) const RC2_128: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 13, 1, 12, 1, 5];
+    pub(in crate::trust::pkcs12) const RC2_40: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 13, 1, 12, 1, 6];
+    pub(in crate::trust::pkcs12) const TRIPLE_DES: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 13, 1, 12, 1, 3];
+    pub(in crate::trust::pkcs12) const PBES2: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 13, 1, 5, 13];
+    pub(in crate::trust::pkcs12) const PBKDF2: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 13, 1, 5, 12];
+    pub(in crate::trust::pkcs12) const PBMAC1: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 13, 1, 5, 14];
+    pub(in crate::trust::pkcs12) const HMAC_SHA256: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 13, 2, 9];
+    pub(in crate::trust::pkcs12) const TRIPLE_DES_CBC: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 13, 3, 7];
+    pub(in crate::trust::pkcs12) const AES128_CBC: &[u8] = &[0x60, 0x86, 0x48, 1, 0x65, 3, 4, 1, 2];
+    pub(in crate::trust::pkcs12) const AES192_CBC: &[u8] = &[0x60, 0x86, 0x48, 1, 0x65, 3, 4, 1, 0x16];
+    pub(in crate::trust::pkcs12) const AES256_CBC: &[u8] = &[0x60, 0x86, 0x48, 1, 0x65, 3, 4, 1, 42];
+    pub(in crate::trust::pkcs12) const SHA1: &[u8] = &[0x2b, 14, 3, 2, 0x1a];
+    pub(in crate::trust::pkcs12) const SHA224: &[u8] = &[0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, 4];
+    pub(in crate::trust::pkcs12) const SHA256: &[u8] = &[0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, 1];
+    pub(in crate::trust::pkcs12) const SHA384: &[u8] = &[0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, 2];
+    pub(in crate::trust::pkcs12) const SHA512: &[u8] = &[0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, 3];
 }

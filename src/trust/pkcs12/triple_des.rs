@@ -1,4 +1,4 @@
-//! Triple DES in CBC mode (FIPS 46-3, RFC 2898 padding), encryption only.
+//! Triple DES in CBC mode (FIPS 46-3, RFC 2898 padding).
 //!
 //! The `des` crate needs twice the time of Go's, since it permutes bit by bit; here a round is eight look-ups in tables
 //! that hold S-boxes and permutation P together. Triple DES protects nothing any more: it is here because old programs
@@ -34,6 +34,29 @@ impl TripleDes {
             out.extend_from_slice(&chain.to_be_bytes());
         }
         out
+    }
+
+    /// The inverse of [`encrypt`](TripleDes::encrypt); `None` if the length or the padding is wrong, as nearly always under
+    /// another key.
+    pub(super) fn decrypt(mut self, iv: [u8; 8], cipher: &[u8]) -> Option<Vec<u8>> {
+        self.0.reverse();
+        let (blocks, []) = cipher.as_chunks::<8>() else {
+            return None;
+        };
+        let mut out = Vec::with_capacity(cipher.len());
+        let mut chain = u64::from_be_bytes(iv);
+        for block in blocks {
+            let block = u64::from_be_bytes(*block);
+            out.extend_from_slice(&(self.block(block) ^ chain).to_be_bytes());
+            chain = block;
+        }
+        let padding = *out.last().filter(|padding| (1..=8).contains(*padding))?;
+        let (plain, padded) = out.split_at(out.len() - usize::from(padding));
+        let length = plain.len();
+        padded.iter().all(|octet| *octet == padding).then(|| {
+            out.truncate(length);
+            out
+        })
     }
 
     fn block(&self, block: u64) -> u64 {
@@ -179,6 +202,23 @@ mod tests {
             let theirs =
                 cbc::Encryptor::<des::TdesEde3>::new(&key.into(), &iv.into()).encrypt_padded_vec::<Pkcs7>(plain);
             assert_eq!(TripleDes::new(&key).encrypt(iv, plain), theirs);
+            assert_eq!(TripleDes::new(&key).decrypt(iv, &theirs).as_deref(), Some(plain));
+        }
+    }
+
+    #[test]
+    fn what_has_no_whole_blocks_or_no_padding_is_not_decrypted() {
+        let plain = |last: [u8; 8]| {
+            let cipher = TripleDes::new(&[7; 24]).encrypt([0; 8], &last);
+            TripleDes::new(&[7; 24]).decrypt([0; 8], &cipher[..8])
+        };
+        assert_eq!(plain([1, 2, 3, 4, 5, 6, 2, 2]), Some(vec![1, 2, 3, 4, 5, 6]));
+        assert_eq!(plain([8; 8]), Some(vec![]));
+        for last in [[0; 8], [9; 8], [1, 2, 3, 4, 5, 6, 3, 2]] {
+            assert_eq!(plain(last), None, "{last:?}");
+        }
+        for cipher in [&[][..], &[1; 7], &[1; 9]] {
+            assert_eq!(TripleDes::new(&[7; 24]).decrypt([0; 8], cipher), None);
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::{Flaw, constraint, uri};
-use crate::trust::der::{Reader, oid_arcs, tag};
+use crate::trust::der::{Reader, dotted, tag};
 
 /// The kinds of `GeneralName` (RFC 5280, section 4.2.1.6) whose content is checked.
 pub(super) mod general_name {
@@ -92,11 +92,6 @@ impl<'a> Extension<'a> {
             _ => Kind::Unknown,
         }
     }
-}
-
-fn dotted(oid: &[u8]) -> String {
-    let arcs = oid_arcs(oid).expect("checked when it was read");
-    arcs.iter().map(u32::to_string).collect::<Vec<_>>().join(".")
 }
 
 /// A number of at most 64 bits.

@@ -1,16 +1,60 @@
 //! Public keys: what RFC 3279, 5480 and 8410 say of their parameters and values. Other kinds of keys pass unread.
 
+use std::fmt;
 use std::sync::LazyLock;
 
 use num_bigint::BigUint;
 
 use super::{Algorithm, Flaw};
-use crate::trust::der::{Reader, tag};
+use crate::trust::der::{Reader, dotted, tag};
 
 const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1];
 const DSA: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x38, 4, 1];
 const EC: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1];
 const ED25519: &[u8] = &[0x2b, 0x65, 0x70];
+const ED448: &[u8] = &[0x2b, 0x65, 0x71];
+
+/// The kind of a public key and its size.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Key {
+    /// RSA, by the length of the modulus in bits.
+    Rsa(u64),
+    /// DSA, by the length of the prime p in bits.
+    Dsa(u64),
+    /// On a curve, named as in FIPS 186-4 or RFC 8032.
+    Curve(&'static str),
+    /// Of another kind: its object identifier, as numbers between dots.
+    Other(String),
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Key::Rsa(bits) => write!(f, "RSA {bits}"),
+            Key::Dsa(bits) => write!(f, "DSA {bits}"),
+            Key::Curve(name) => f.write_str(name),
+            Key::Other(oid) => f.write_str(oid),
+        }
+    }
+}
+
+/// Tells the kind and size of a key that [`check`] lets pass.
+pub(super) fn describe(algorithm: &Algorithm<'_>, bits: (u8, &[u8])) -> Option<Key> {
+    let length = |octets: &[u8]| BigUint::from_bytes_be(octets).bits();
+    Some(match algorithm.oid {
+        RSA => Key::Rsa(length(Reader::new(&right_aligned(bits)).enter(tag::SEQUENCE)?.integer()?)),
+        DSA => Key::Dsa(length(Reader::new(algorithm.parameters).enter(tag::SEQUENCE)?.integer()?)),
+        EC => Key::Curve(match curve(algorithm.parameters).ok()?.octets {
+            28 => "EC P-224",
+            32 => "EC P-256",
+            48 => "EC P-384",
+            _ => "EC P-521",
+        }),
+        ED25519 => Key::Curve("Ed25519"),
+        ED448 => Key::Curve("Ed448"),
+        other => Key::Other(dotted(other)),
+    })
+}
 
 /// Checks the key in `bits` (unused bits and octets of the BIT STRING).
 pub(super) fn check(algorithm: &Algorithm<'_>, bits: (u8, &[u8])) -> Result<(), Flaw> {

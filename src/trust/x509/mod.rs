@@ -12,6 +12,8 @@ mod uri;
 
 use super::der::{Reader, tag};
 
+pub use key::Key;
+
 /// What the product wants to know of a certificate.
 pub(super) struct Facts {
     pub(super) subject: String,
@@ -103,10 +105,40 @@ pub(super) fn parse(der: &[u8]) -> Result<Facts, Flaw> {
 
 /// The subject of what may be a flawed certificate, if the way to it is well-formed.
 pub(super) fn subject_of(der: &[u8]) -> Option<String> {
-    let mut tbs = Reader::new(der).enter(tag::SEQUENCE)?.enter(tag::SEQUENCE)?;
-    tbs.enter_if(tag::explicit(0))?;
-    let [_serial, _algorithm, _issuer, _validity] = [tbs.any()?, tbs.any()?, tbs.any()?, tbs.any()?];
-    name::parse(&mut tbs, "subject").ok().map(|name| name.to_string())
+    Outline::of(der).and_then(|outline| text_of(outline.subject))
+}
+
+/// The text of a name, as [`Facts::subject`] has it.
+pub(super) fn text_of(name: &[u8]) -> Option<String> {
+    name::parse(&mut Reader::new(name), "name").ok().map(|name| name.to_string())
+}
+
+/// Parts of a certificate that are seldom asked for and therefore not kept in memory.
+pub(super) struct Outline<'a> {
+    /// The issuer, an element.
+    pub(super) issuer: &'a [u8],
+    /// The subject, an element.
+    pub(super) subject: &'a [u8],
+    key: Reader<'a>,
+}
+
+impl<'a> Outline<'a> {
+    /// Of what may be a flawed certificate, if the way to the parts is well-formed.
+    pub(super) fn of(der: &'a [u8]) -> Option<Outline<'a>> {
+        let mut tbs = Reader::new(der).enter(tag::SEQUENCE)?.enter(tag::SEQUENCE)?;
+        tbs.enter_if(tag::explicit(0))?;
+        let [_serial, _algorithm] = [tbs.any()?, tbs.any()?];
+        let issuer = tbs.any_whole()?;
+        let _validity = tbs.any()?;
+        Some(Outline { issuer, subject: tbs.any_whole()?, key: tbs.enter(tag::SEQUENCE)? })
+    }
+
+    /// The kind and size of the key.
+    pub(super) fn key(&self) -> Option<Key> {
+        let mut info = self.key;
+        let algorithm = Algorithm::read(info.enter(tag::SEQUENCE)?).ok()?;
+        key::describe(&algorithm, info.bits()?)
+    }
 }
 
 enum Version {

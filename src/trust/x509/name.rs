@@ -109,13 +109,8 @@ impl fmt::Display for Name<'_> {
             }
         }
         for attribute in self.0.iter().rev().filter(|found| KNOWN.iter().all(|(oid, ..)| *oid != found.oid)) {
-            f.write_str(comma)?;
+            write!(f, "{comma}{}=#", der::dotted(attribute.oid))?;
             comma = ",";
-            let arcs = der::oid_arcs(attribute.oid).expect("checked when it was read");
-            for (at, arc) in arcs.iter().enumerate() {
-                write!(f, "{}{arc}", if at == 0 { "" } else { "." })?;
-            }
-            f.write_str("=#")?;
             let string =
                 if attribute.value.bytes().all(is_printable) { tag::PRINTABLE_STRING } else { tag::UTF8_STRING };
             for octet in der::element(string, &[attribute.value.as_bytes()]) {

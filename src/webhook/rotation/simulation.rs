@@ -44,6 +44,8 @@ enum Blow {
     /// A replica dies, and comes back after some time.
     Kill(usize, u64),
     Delete,
+    /// The Secret is deleted, and a replica comes up that has never seen it.
+    Lose(usize),
     /// Some value of the Secret is overwritten, or taken out.
     Spoil(&'static str, Option<&'static str>),
     /// `caBundle` of an entry is emptied.
@@ -187,6 +189,10 @@ impl Simulation {
         match *blow {
             Blow::Kill(index, pause) => self.replicas[index] = self.replica(index, now + pause),
             Blow::Delete => self.store.write(now, None),
+            Blow::Lose(index) => {
+                self.store.write(now, None);
+                self.replicas[index] = self.replica(index, now);
+            }
             Blow::Spoil(key, text) => {
                 let mut values = self.store.secrets[self.store.secret()].1.clone().unwrap_or_default();
                 match text {
@@ -353,6 +359,8 @@ fn blows() -> impl Strategy<Value = Vec<(u64, Blow)>> {
         age => Blow::Revert(index, age),
     });
     let entry = (150..600u64, entry);
+    let lose = (150..600u64, (0..REPLICAS).prop_map(Blow::Lose));
+    let secret = prop_oneof![3 => secret, 1 => lose];
     let list =
         |other: BoxedStrategy<(u64, Blow)>| prop::collection::vec(prop_oneof![1 => kill.clone(), 2 => other], 0..16);
     prop_oneof![list(secret.boxed()), list(entry.boxed())]

@@ -1,0 +1,91 @@
+//! The same as documents for programs: JSON values. Times are RFC 3339 in UTC, fingerprints whole.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::collection::{At, Collection, Found, Remark};
+use super::difference::{Change, Difference};
+use super::table::days_left;
+use super::verdict::Verdict;
+
+impl Collection {
+    /// `source`, `certificates` and `remarks`.
+    #[must_use]
+    pub fn document(&self, now: Timestamp) -> Value {
+        let certificates = self.certificates.iter().map(|found| certificate(found, now));
+        json!({
+            "source": self.name,
+            "certificates": certificates.collect::<Vec<_>>(),
+            "remarks": self.remarks.iter().map(remark).collect::<Vec<_>>(),
+        })
+    }
+}
+
+impl Difference {
+    /// `added`, `removed` and `same`: lists of certificates.
+    #[must_use]
+    pub fn document(&self, now: Timestamp) -> Value {
+        let list = |change| self.of(change).map(|found| certificate(found, now)).collect::<Vec<_>>();
+        json!({ "added": list(Change::Added), "removed": list(Change::Removed), "same": list(Change::Same) })
+    }
+}
+
+impl Verdict {
+    /// `server`, `accepted` (null if it cannot be told), `reasons` and `chain`, what the server shows.
+    #[must_use]
+    pub fn document(&self, chain: &Collection, now: Timestamp) -> Value {
+        let reasons = self.reasons.iter().map(|(cause, cure)| json!({ "cause": cause, "cure": cure }));
+        json!({
+            "server": self.server,
+            "accepted": self.answer.accepted(),
+            "reasons": reasons.collect::<Vec<_>>(),
+            "chain": chain.certificates.iter().map(|found| certificate(found, now)).collect::<Vec<_>>(),
+        })
+    }
+}
+
+fn certificate(found: &Found, now: Timestamp) -> Value {
+    let (line, alias, number) = match &found.at {
+        At::Line(line) => (Some(line), None, None),
+        At::Alias(alias) => (None, Some(alias), None),
+        At::Number(number) => (None, None, Some(number)),
+    };
+    let mut document = json!({ "fingerprint": found.fingerprint().to_string() });
+    match &found.certificate {
+        Ok(anchor) => {
+            document["subject"] = json!(anchor.subject());
+            document["issuer"] = json!(anchor.issuer());
+            document["notBefore"] = json!(time(anchor.not_before()));
+            document["notAfter"] = json!(time(anchor.not_after()));
+            document["expiresInDays"] = json!(days_left(anchor.not_after(), now));
+            document["key"] = json!(anchor.key().to_string());
+            document["ca"] = json!(anchor.is_ca());
+        }
+        Err(malformed) => {
+            document["subject"] = json!(malformed.subject);
+            document["refused"] = json!(malformed.flaw.to_string());
+        }
+    }
+    let place = [
+        ("objectKey", found.key.as_ref().map(|key| json!(&**key))),
+        ("line", line.map(|line| json!(line))),
+        ("alias", alias.map(|alias| json!(&**alias))),
+        ("number", number.map(|number| json!(number))),
+    ];
+    for (name, value) in place {
+        if let Some(value) = value {
+            document[name] = value;
+        }
+    }
+    document
+}
+
+fn remark(remark: &Remark) -> Value {
+    let Remark { key, text, damage } = remark;
+    json!({ "objectKey": key.as_deref(), "text": text, "damage": damage })
+}
+
+/// `null` beyond the year 9999.
+fn time(seconds: i64) -> Option<String> {
+    Timestamp::from_second(seconds).ok().map(|time| time.to_string())
+}

@@ -1,0 +1,362 @@
+//! Whether programs that trust a collection would accept a server, and why not, with the cure.
+
+use std::fmt;
+
+use jiff::Timestamp;
+
+use super::collection::Collection;
+use super::table::{Paint, day, days_left, printable};
+use crate::trust::Anchor;
+
+/// What is to be judged.
+pub struct Trial<'a> {
+    /// The server, as the user calls it.
+    pub server: &'a str,
+    /// The name or address that its certificate has to be for.
+    pub host: &'a str,
+    /// What is trusted.
+    pub trusted: &'a Collection,
+    /// What the server shows, its own certificate first.
+    pub chain: &'a Collection,
+    /// Which of the trusted certificates, each alone, vouch for the server by signatures, dates and purposes of the chain.
+    pub vouching: Vec<Anchor>,
+    /// What TLS has against the server.
+    pub troubles: Vec<Trouble>,
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// What TLS has against a server's certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trouble {
+    /// No way leads from it to a trusted certificate.
+    UnknownIssuer,
+    /// Something in the chain is not valid now.
+    Time,
+    /// It is for other names: these.
+    Name(Vec<String>),
+    /// It is not for servers.
+    Purpose,
+    /// It says that it is a CA's.
+    CaAsServer,
+    /// A signature does not fit.
+    Signature,
+    /// This program cannot check it.
+    NotChecked(String),
+    /// Something else.
+    Other(String),
+}
+
+/// The judgement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// The server, as the user calls it.
+    pub server: String,
+    /// The judgement in a word.
+    pub answer: Answer,
+    /// Causes, and the cure for each that is one to be cured.
+    pub reasons: Vec<(String, Option<String>)>,
+}
+
+/// The judgement in a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// Programs that trust this accept the server.
+    Accepted,
+    /// They refuse it.
+    Refused,
+    /// This program cannot tell.
+    Unknown,
+}
+
+impl Answer {
+    /// Whether the server is accepted, if that can be told.
+    #[must_use]
+    pub fn accepted(self) -> Option<bool> {
+        match self {
+            Self::Accepted => Some(true),
+            Self::Refused => Some(false),
+            Self::Unknown => None,
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Refused => "refused",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+type Reason = (String, Option<String>);
+
+impl Trial<'_> {
+    /// Judges as most programs would. Stricter than TLS of this program in one thing: a CA that has expired vouches for
+    /// nobody, as OpenSSL and Go see it.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        let pinned = self.own().filter(|own| self.trusted.anchors().any(|anchor| anchor == *own));
+        let mut against: Vec<Reason> =
+            self.troubles.iter().filter_map(|trouble| self.reason(trouble, pinned)).collect();
+        against.extend(self.stale_anchors());
+        let unchecked = self.troubles.iter().filter_map(|trouble| self.unchecked(trouble));
+        let (answer, reasons) = match (against.is_empty(), unchecked.collect::<Vec<_>>()) {
+            (false, _) => (Answer::Refused, against),
+            (true, unchecked) if !unchecked.is_empty() => (Answer::Unknown, unchecked),
+            (true, _) => (Answer::Accepted, self.grounds(pinned)),
+        };
+        Verdict { server: self.server.to_owned(), answer, reasons }
+    }
+
+    /// The server's own certificate.
+    fn own(&self) -> Option<&Anchor> {
+        self.chain.certificates.first()?.certificate.as_ref().ok()
+    }
+
+    /// The CAs that would vouch for the server, were they not all out of date.
+    fn stale_anchors(&self) -> Option<Reason> {
+        if self.vouching.iter().any(|anchor| is_valid(anchor, self.now)) {
+            return None;
+        }
+        let stale = self.vouching.first()?;
+        Some((
+            format!("the CA {}", validity(stale, self.now)),
+            Some(
+                "put the CA's successor into the sources, and have the server's certificate issued by that".to_owned(),
+            ),
+        ))
+    }
+
+    /// Why the server is accepted.
+    fn grounds(&self, pinned: Option<&Anchor>) -> Vec<Reason> {
+        let mut grounds = Vec::new();
+        if let Some(own) = self.own() {
+            let left = days_left(own.not_after(), self.now);
+            grounds.push((
+                format!("its certificate {} is valid until {}, {left} days", label(own), day(own.not_after())),
+                None,
+            ));
+        }
+        match (self.vouching.first(), pinned) {
+            (Some(anchor), _) => {
+                grounds.push((format!("{} vouches for it", label(anchor)), None));
+                if anchor.issuer_der() != anchor.subject_der()
+                    && self.vouching.iter().all(|other| other.issuer_der() != other.subject_der())
+                {
+                    grounds.push((
+                        format!(
+                            "that is no root: programs with OpenSSL's defaults want its issuer, {}, too",
+                            quoted(&anchor.issuer())
+                        ),
+                        None,
+                    ));
+                }
+            }
+            (None, Some(_)) => grounds.push((
+                "it is itself among the trusted certificates; programs that insist on a CA may refuse it all the same"
+                    .to_owned(),
+                None,
+            )),
+            (None, None) => {}
+        }
+        grounds
+    }
+
+    /// What speaks against the server. Who trusts its very certificate (`pinned`) asks for no issuer, only for the time.
+    fn reason(&self, trouble: &Trouble, pinned: Option<&Anchor>) -> Option<Reason> {
+        Some(match (trouble, pinned) {
+            (Trouble::NotChecked(_), _) => return None,
+            (Trouble::UnknownIssuer | Trouble::Signature | Trouble::CaAsServer, Some(own)) => {
+                return (!is_valid(own, self.now)).then(|| self.out_of_date());
+            }
+            (Trouble::UnknownIssuer | Trouble::Signature, None) => self.missing_issuer(),
+            (Trouble::Time, _) => self.out_of_date(),
+            (Trouble::Name(names), _) => self.wrong_name(names),
+            (Trouble::Purpose, _) => (
+                "its certificate is not for servers (extended key usage)".to_owned(),
+                Some("have one issued with the usage serverAuth (cert-manager: usages: [server auth])".to_owned()),
+            ),
+            (Trouble::CaAsServer, None) => (
+                "its certificate is a CA's, and not among the trusted ones".to_owned(),
+                Some("have a server certificate issued (without CA:TRUE)".to_owned()),
+            ),
+            (Trouble::Other(what), _) => (what.clone(), None),
+        })
+    }
+
+    fn unchecked(&self, trouble: &Trouble) -> Option<Reason> {
+        let Trouble::NotChecked(what) = trouble else { return None };
+        let command = format!("openssl s_client -verify_return_error -CAfile FILE -connect {}", self.server);
+        Some((format!("this program cannot check {what}"), Some(format!("ask {command}"))))
+    }
+
+    fn out_of_date(&self) -> Reason {
+        let now = self.now.as_second();
+        let (early, late) = (|anchor: &Anchor| now < anchor.not_before(), |anchor: &Anchor| anchor.not_after() < now);
+        let which = self.chain.anchors().find(|anchor| early(anchor) || late(anchor));
+        let Some(which) = which else {
+            return ("a certificate of its chain is not valid now".to_owned(), None);
+        };
+        let (what, cure) = match (Some(which) == self.own(), early(which)) {
+            (true, false) => ("its certificate", "renew the server's certificate"),
+            (false, false) => ("the intermediate", "have the server send the renewed intermediate"),
+            (_, true) => ("the certificate", "wait, or correct the clock of the one who issued it or of this machine"),
+        };
+        (format!("{what} {}", validity(which, self.now)), Some(cure.to_owned()))
+    }
+
+    fn wrong_name(&self, names: &[String]) -> Reason {
+        let host = self.host;
+        let cure = format!("have the certificate issued for {host}, too, or connect by a name that it has");
+        let cause = if names.is_empty() {
+            format!(
+                "its certificate has no alternative name at all, let alone {host}; programs no longer read the common name"
+            )
+        } else {
+            const SHOWN: usize = 5;
+            let more = names.len().saturating_sub(SHOWN);
+            let shown = printable(&names[..names.len() - more].join(", "));
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            format!("its certificate is not for {host}, but for {shown}{more}")
+        };
+        (cause, Some(cure))
+    }
+
+    /// Follows the chain up to where it breaks off.
+    fn missing_issuer(&self) -> Reason {
+        let Some(mut top) = self.own() else {
+            return ("its certificate cannot be read".to_owned(), None);
+        };
+        let mut rest: Vec<&Anchor> = self.chain.anchors().skip(1).collect();
+        while top.issuer_der() != top.subject_der() {
+            let Some(at) = rest.iter().position(|issuer| issuer.subject_der() == top.issuer_der()) else { break };
+            top = rest.swap_remove(at);
+        }
+        let issuer = quoted(&top.issuer());
+        let namesake = self.trusted.anchors().find(|anchor| anchor.subject_der() == top.issuer_der() && *anchor != top);
+        if let Some(namesake) = namesake {
+            return (
+                format!(
+                    "unknown issuer: {} is trusted, but with another key than the one that signed {}",
+                    label(namesake),
+                    label(top)
+                ),
+                Some("that CA has a successor, or an impostor, of the same name: ask its owner for the present certificate and add it to the sources".to_owned()),
+            );
+        }
+        if top.issuer_der() == top.subject_der() {
+            let what = if Some(top) == self.own() { "it is self-signed" } else { "unknown issuer: the root" };
+            return (
+                format!("{what}: {} is not among the trusted certificates", label(top)),
+                Some(format!("add it to the sources, once its owner has confirmed the SHA-256 {}", top.fingerprint())),
+            );
+        }
+        (
+            format!("unknown issuer: {issuer}, which issued {}, is neither sent by the server nor trusted", label(top)),
+            Some(format!(
+                "add {issuer} to the sources; if it is an intermediate of a trusted root, have the server send it instead"
+            )),
+        )
+    }
+}
+
+fn is_valid(anchor: &Anchor, now: Timestamp) -> bool {
+    (anchor.not_before()..=anchor.not_after()).contains(&now.as_second())
+}
+
+/// A certificate in a sentence.
+fn label(anchor: &Anchor) -> String {
+    format!("{} ({})", quoted(anchor.subject()), anchor.fingerprint().short())
+}
+
+fn quoted(name: &str) -> String {
+    if name.is_empty() { "(no name)".to_owned() } else { printable(name) }
+}
+
+fn validity(anchor: &Anchor, now: Timestamp) -> String {
+    let (label, end) = (label(anchor), day(anchor.not_after()));
+    if now.as_second() < anchor.not_before() {
+        format!("{label} is not valid before {}", day(anchor.not_before()))
+    } else {
+        let ago = -days_left(anchor.not_after(), now);
+        format!("{label} expired on {end}, {ago} days ago")
+    }
+}
+
+impl Verdict {
+    /// The answer in the first line, a line for each reason, and one for its cure.
+    #[must_use]
+    pub fn text(&self, trusted: &Collection, paint: Paint) -> String {
+        let word = paint.emphasise(self.answer.word(), self.answer == Answer::Accepted);
+        format!("{}: {word} by programs that trust {}\n{self}", self.server, trusted.name)
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (cause, cure) in &self.reasons {
+            writeln!(f, "  {cause}")?;
+            if let Some(cure) = cure {
+                writeln!(f, "    cure: {cure}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inspect::Passwords;
+
+    /// A server that shows the certificate of the file, which is trusted or not, and what TLS has against it.
+    fn verdict(shown: &str, pinned: bool, troubles: Vec<Trouble>) -> Verdict {
+        let collection = |text: &str| {
+            let mut collection = Collection::new("test");
+            collection.read(None, text.as_bytes(), &Passwords::WellKnown).unwrap();
+            collection
+        };
+        let (chain, trusted) = (collection(shown), collection(if pinned { shown } else { "" }));
+        let now = "2030-01-01T00:00:00Z".parse().unwrap();
+        let vouching = Vec::new();
+        Trial { server: "s:1", host: "s", trusted: &trusted, chain: &chain, vouching, troubles, now }.verdict()
+    }
+
+    #[test]
+    fn what_cannot_be_checked_is_unknown_unless_something_else_is_wrong_already() {
+        let good = include_str!("../../tests/cases/certs/ec.pem");
+        let unchecked = || Trouble::NotChecked("a signature".to_owned());
+        let unknown = verdict(good, false, vec![unchecked()]);
+        assert_eq!((unknown.answer, unknown.answer.accepted()), (Answer::Unknown, None));
+        assert!(unknown.to_string().contains("openssl s_client -verify_return_error -CAfile FILE -connect s:1"));
+        let refused = verdict(good, false, vec![unchecked(), Trouble::Name(vec!["t".to_owned()])]);
+        assert_eq!((refused.answer, refused.reasons.len()), (Answer::Refused, 1));
+    }
+
+    #[test]
+    fn a_server_that_is_itself_trusted_needs_no_issuer_but_has_to_be_valid() {
+        let table = [
+            (include_str!("../../tests/cases/certs/ec.pem"), "among the trusted certificates"),
+            (include_str!("../../tests/cases/certs/expired.pem"), "expired on 2015-01-01, 5479 days ago"),
+            (include_str!("../../tests/cases/certs/future.pem"), "is not valid before 2045-01-01"),
+        ];
+        for (at, (shown, words)) in table.iter().enumerate() {
+            for trouble in [Trouble::UnknownIssuer, Trouble::CaAsServer] {
+                let verdict = verdict(shown, true, vec![trouble]);
+                assert_eq!(verdict.answer, if at == 0 { Answer::Accepted } else { Answer::Refused });
+                assert!(verdict.to_string().contains(words), "{verdict}");
+            }
+        }
+    }
+
+    #[test]
+    fn names_of_a_server_are_shown_without_what_commands_a_terminal_and_not_all_of_many() {
+        let names = (0..9).map(|number| format!("\u{1b}{number}")).collect();
+        let verdict = verdict(include_str!("../../tests/cases/certs/ec.pem"), false, vec![Trouble::Name(names)]);
+        assert_eq!(
+            verdict.reasons[0].0,
+            "its certificate is not for s, but for \u{fffd}0, \u{fffd}1, \u{fffd}2, \u{fffd}3, \u{fffd}4 and 4 more"
+        );
+    }
+}

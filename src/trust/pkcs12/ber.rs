@@ -1,0 +1,106 @@
+//! BER (ITU-T X.690) turned into DER as far as keystores need it: `BouncyCastle` and old Windows write indefinite lengths
+//! and octet strings in pieces.
+
+use crate::trust::der::{Reader, element, tag};
+
+/// How deep elements may lie in each other. Octet strings count for what they are: what is inside is not looked at.
+const DEEPEST: usize = 32;
+
+/// Bit of an identifier octet: the content is made of elements.
+const CONSTRUCTED: u8 = 0x20;
+const OCTET_STRING_IN_PIECES: u8 = tag::OCTET_STRING | CONSTRUCTED;
+
+/// The first element of `ber` with definite, minimal lengths and octet strings in one piece; `None` if it is malformed. Its
+/// length is bounded by that of `ber`, but for the few octets of longer lengths.
+pub(super) fn to_der(ber: &[u8]) -> Option<Vec<u8>> {
+    take(&mut { ber }, DEEPEST)
+}
+
+/// Takes one element off the front.
+fn take(input: &mut &[u8], depth: usize) -> Option<Vec<u8>> {
+    let depth = depth.checked_sub(1)?;
+    let (&[tag, first], rest) = input.split_first_chunk()?;
+    if tag & 0x1f == 0x1f {
+        return None;
+    }
+    *input = rest;
+    let constructed = tag & CONSTRUCTED != 0;
+    let mut parts = Vec::new();
+    match length(first, input)? {
+        Length::Indefinite if constructed => {
+            while !input.starts_with(&[0, 0]) {
+                parts.push(take(input, depth)?);
+            }
+            *input = &input[2..];
+        }
+        Length::Indefinite => return None,
+        Length::Definite(length) => {
+            let (mut content, rest) = input.split_at_checked(length)?;
+            *input = rest;
+            if !constructed {
+                return Some(element(tag, &[content]));
+            }
+            while !content.is_empty() {
+                parts.push(take(&mut content, depth)?);
+            }
+        }
+    }
+    if tag == OCTET_STRING_IN_PIECES {
+        return joined(&parts);
+    }
+    Some(element(tag, &parts.iter().map(Vec::as_slice).collect::<Vec<_>>()))
+}
+
+/// How long the content of an element is.
+enum Length {
+    Definite(usize),
+    /// Up to two zero octets.
+    Indefinite,
+}
+
+fn length(first: u8, input: &mut &[u8]) -> Option<Length> {
+    let octets = match first {
+        0x80 => return Some(Length::Indefinite),
+        0..0x80 => return Some(Length::Definite(first.into())),
+        _ => usize::from(first & 0x7f),
+    };
+    let (length, rest) = input.split_at_checked(octets).filter(|_| octets <= 4)?;
+    *input = rest;
+    Some(Length::Definite(length.iter().fold(0, |sum, octet| sum << 8 | usize::from(*octet))))
+}
+
+/// One octet string of the contents of several, as [`take`] has made them.
+fn joined(pieces: &[Vec<u8>]) -> Option<Vec<u8>> {
+    let contents: Option<Vec<&[u8]>> =
+        pieces.iter().map(|piece| Reader::new(piece).content(tag::OCTET_STRING)).collect();
+    Some(element(tag::OCTET_STRING, &contents?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn indefinite_lengths_and_pieces_become_definite_and_whole() {
+        let table: [(&[u8], &[u8]); 5] = [
+            (&[0x30, 0x80, 2, 1, 5, 0, 0], &[0x30, 3, 2, 1, 5]),
+            (&[0x24, 0x80, 4, 1, 7, 4, 2, 8, 9, 0, 0], &[4, 3, 7, 8, 9]),
+            (&[0x24, 6, 0x24, 4, 4, 2, 1, 2], &[4, 2, 1, 2]),
+            (&[0x30, 0x82, 0, 2, 5, 0, 0xff], &[0x30, 2, 5, 0]),
+            (&[0xa0, 0x80, 0x30, 0x80, 0, 0, 0, 0], &[0xa0, 2, 0x30, 0]),
+        ];
+        for (ber, der) in table {
+            assert_eq!(to_der(ber).as_deref(), Some(der), "{ber:x?}");
+        }
+    }
+
+    #[test]
+    fn what_is_malformed_or_too_deep_is_refused() {
+        let deep = [&[0x30, 0x80].repeat(DEEPEST)[..], &[0; 2 * DEEPEST]].concat();
+        assert!(to_der(&deep).is_some());
+        let deeper = [&[0x30, 0x80].repeat(DEEPEST + 1)[..], &[0; 2 * DEEPEST + 2]].concat();
+        for ber in [&deeper[..], &[], &[0x30], &[0x30, 0x80], &[4, 0x80, 0, 0], &[4, 2, 0], &[0x24, 2, 5, 0]] {
+            assert_eq!(to_der(ber), None, "{ber:x?}");
+        }
+    }
+}
