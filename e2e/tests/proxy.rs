@@ -37,7 +37,10 @@ impl Stage {
         let control_plane = ControlPlane::shared().await;
         control_plane.namespace(namespace, &[]).await?;
         let proxy = Proxy::start(control_plane)?;
-        let config_maps = |client: Client| Api::namespaced(client, namespace);
+        let config_maps = |client: Client| Api::<ConfigMap>::namespaced(client, namespace);
+        // It comes to every namespace, and would be one event more in some tests.
+        let root = config_maps(control_plane.client());
+        eventually("the cluster's CA comes", SOON, async || Ok(root.get_metadata("kube-root-ca.crt").await?)).await;
         Ok(Self { near: config_maps(proxy.client()), far: config_maps(control_plane.client()), proxy, namespace })
     }
 
