@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 use rootcast_e2e::{Balancer, CallOutcome, ControlPlane};
 
-use crate::pods::{call, calls, create, pod, pods, trusts};
+use crate::pods::{Annotations, call, calls, create, pod, pods, trusts};
 
 const BUNDLE: (&str, &str) = ("inject.rootcast.dev/bundle", "corporate");
 const NO_BUNDLE: (&str, &str) = ("inject.rootcast.dev/bundle", " ");
@@ -14,7 +14,7 @@ const NOT_REQUIRED: (&str, &str) = ("inject.rootcast.dev/required", "false");
 const MIRROR: (&str, &str) = ("kubernetes.io/config.mirror", "x");
 
 /// Each pod: its namespace (labelled or not), its annotations, and the one entry that asks about it.
-const ASKED: &[(&str, &[(&str, &str)], Option<&str>)] = &[
+const ASKED: &[(&str, Annotations<'_>, Option<&str>)] = &[
     ("plain", &[], None),
     ("plain", &[BUNDLE], Some("annotation")),
     ("plain", &[NO_BUNDLE], None),

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use rootcast_e2e::CallOutcome::Changed;
 
 use crate::{
-    pods::{Trust, call, create, pod, pods, trust, trusts},
+    pods::{Annotations, Trust, call, calls, create, pod, pods, trust, trusts},
     stage::{BUNDLE, BY_ANNOTATION, BY_NAMESPACE, BY_REQUIREMENT, Play, REQUIRED, SKIP},
 };
 
@@ -15,7 +15,7 @@ fn nothing() -> Trust {
 #[tokio::test]
 async fn the_label_of_a_namespace_is_for_all_pods_that_say_nothing_else() -> Result<()> {
     let play = Play::begin("labelled", &[(BUNDLE, "corporate")]).await?;
-    let table: [(&str, &[(&str, &str)], _, _); 6] = [
+    let table: [(&str, Annotations<'_>, _, _); 6] = [
         ("silent", &[], Some(BY_NAMESPACE), trust("corporate", &["app"], &[])),
         ("empty", &[(BUNDLE, "")], Some(BY_NAMESPACE), trust("corporate", &["app"], &[])),
         ("required", &[REQUIRED], Some(BY_REQUIREMENT), trust("corporate", &["app"], &[])),
@@ -45,8 +45,8 @@ async fn pods_of_excluded_namespaces_and_without_a_word_never_reach_the_injector
         let since = control_plane.audit().mark().await?;
         let created = create(&play.client, &pods(namespace), &pod("unasked", annotations)).await?.object()?;
         assert_eq!(trusts(&created), nothing(), "in {namespace}");
-        let calls = crate::pods::calls(control_plane, since, "create", (namespace, "unasked")).await?;
-        assert_eq!(calls, [], "in {namespace}");
+        let called = calls(control_plane, since, "create", (namespace, "unasked")).await?;
+        assert_eq!(called, [], "in {namespace}");
     }
     play.end().await
 }

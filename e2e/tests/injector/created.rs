@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use http::Method;
-use rootcast_e2e::{CallOutcome, eventually, story::SOON};
+use rootcast_e2e::{CallOutcome, WebhookCall, eventually, story::SOON};
 use serde_json::{Value, json};
 
 use crate::{
@@ -138,7 +138,7 @@ async fn a_container_that_comes_after_the_first_call_is_injected_by_a_second() -
     assert_eq!(trusts(&created), trust("corporate", &["app", "late"], &[]), "each once: {created:#}");
 
     play.create(&pod("twice", &[CORPORATE])).await?.object()?;
-    let again = rootcast_e2e::WebhookCall { again: true, ..call(BY_ANNOTATION, CallOutcome::Changed) };
+    let again = WebhookCall { again: true, ..call(BY_ANNOTATION, CallOutcome::Changed) };
     assert_eq!(play.calls("create", "twice").await?, [call(BY_ANNOTATION, CallOutcome::Changed), again]);
     play.end().await
 }

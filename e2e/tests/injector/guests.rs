@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use http::Method;
-use rootcast_e2e::CallOutcome;
+use rootcast_e2e::{CallOutcome, Mark, eventually, story::SOON};
 use serde_json::json;
 
 use crate::{
@@ -18,7 +18,7 @@ async fn a_guest_of_an_injected_pod_trusts_what_the_pod_trusts() -> Result<()> {
         let answer = play.debug("host", guest).await?;
         assert_eq!(trusts(&answer.object()?), trust("corporate", containers, &[]));
     }
-    let entries = play.stage.control_plane.audit().since(rootcast_e2e::Mark::default()).await?;
+    let entries = play.stage.control_plane.audit().since(Mark::default()).await?;
     let ours = entries.iter().filter(|entry| entry.namespace == "guests" && entry.subresource == "ephemeralcontainers");
     for entry in ours {
         assert_eq!(entry.webhooks, [call(BY_ANNOTATION, CallOutcome::Changed)]);
@@ -40,7 +40,7 @@ async fn a_guest_of_another_pod_joins_as_it_is_with_a_warning() -> Result<()> {
     // A namespace that gets its label later has such pods, too.
     play.create(&pod("older", &[])).await?.object()?;
     play.stage.control_plane.namespace("strangers", &[(BUNDLE, "corporate")]).await?;
-    let answer = rootcast_e2e::eventually("the label counts", crate::stage::ARRIVES, async || {
+    let answer = eventually("the label counts", SOON, async || {
         let guest =
             format!("guest-{}", play.read("older").await?["metadata"]["resourceVersion"].as_str().unwrap_or("0"));
         let answer = play.debug("older", &guest).await?;
@@ -49,7 +49,7 @@ async fn a_guest_of_another_pod_joins_as_it_is_with_a_warning() -> Result<()> {
     })
     .await;
     assert!(!trusts(&answer.object()?).is_in_part());
-    let entries = play.stage.control_plane.audit().since(rootcast_e2e::Mark::default()).await?;
+    let entries = play.stage.control_plane.audit().since(Mark::default()).await?;
     let last =
         entries.iter().rfind(|entry| entry.namespace == "strangers" && entry.name == "older" && entry.verb == "patch");
     assert_eq!(last.map(|entry| &entry.webhooks[..]), Some(&[call(BY_NAMESPACE, CallOutcome::Unchanged)][..]));

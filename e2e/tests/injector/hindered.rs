@@ -1,7 +1,11 @@
 //! Pods that cannot have what they ask for: they hear why, and start as they are or not at all.
 
 use anyhow::{Context as _, Result, ensure};
-use rootcast_e2e::CallOutcome;
+use kube::api::DeleteParams;
+use rootcast_e2e::{
+    CallOutcome, eventually,
+    story::{SOON, apply, bundle, certificate, objects},
+};
 use serde_json::json;
 
 use crate::{
@@ -55,24 +59,24 @@ async fn a_bundle_that_changes_is_known_to_the_next_pod() -> Result<()> {
         Ok(if trusts(&answer.object()?).is_in_part() { "injected".to_owned() } else { warnings })
     };
     let becomes = async |words: &str| {
-        rootcast_e2e::eventually(words, crate::stage::ARRIVES, async || {
+        eventually(words, SOON, async || {
             let said = said("changing").await?;
             ensure!(said.contains(words), "{said}");
             Ok(())
         })
         .await;
     };
-    let source = json!(rootcast_e2e::story::certificate("ec"));
-    let apply = async |rest: &str| {
+    let source = json!(certificate("ec"));
+    let define = async |rest: &str| {
         let spec = format!("sources: [{{inLine: {source}}}]\n{rest}");
-        rootcast_e2e::story::apply(&play.client, &rootcast_e2e::story::bundle("changing", &spec)).await
+        apply(&play.client, &bundle("changing", &spec)).await
     };
     becomes("no such Bundle").await;
-    apply("").await?;
+    define("").await?;
     becomes("no target").await;
-    apply("target: {configMap: {key: k}}").await.context("a target")?;
+    define("target: {configMap: {key: k}}").await.context("a target")?;
     becomes("injected").await;
-    rootcast_e2e::story::objects(&play.client, "Bundle", "")?.delete("changing", &Default::default()).await?;
+    objects(&play.client, "Bundle", "")?.delete("changing", &DeleteParams::default()).await?;
     becomes("no such Bundle").await;
     play.end().await
 }

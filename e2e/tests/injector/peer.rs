@@ -11,7 +11,7 @@ use rootcast_e2e::{
 use serde_json::{Value, json};
 
 use crate::{
-    pods::{calls, create, pod, pods, trust, trusts},
+    pods::{Annotations, calls, create, pod, pods, trust, trusts},
     stage::{BUNDLE, BY_ANNOTATION, create_bundles, in_effect},
 };
 
@@ -106,7 +106,7 @@ async fn it_takes_cainjectors_place_without_any_permission() -> Result<()> {
     becomes(&client, "configMap example-bundle at /cacerts, /cacerts/ca.crt").await;
 
     let annotation = |key: &str| format!("cainjector.lestak.sh/{key}");
-    let table: [(&str, &[(&str, &str)], &str); 5] = [
+    let table: [(&str, Annotations<'_>, &str); 5] = [
         ("out", &[("inject", "false")], "nothing"),
         ("secret", &[("secret", "own")], "secret \"own\" at /cacerts, /cacerts/ca.crt"),
         ("dotted", &[("configMap", "my-org.com")], "configMap my-org.com at /cacerts, /cacerts/ca.crt"),

@@ -10,13 +10,16 @@ use serde_json::{Value, json};
 
 use crate::stage::KEY;
 
+/// Annotations of a pod.
+pub(crate) type Annotations<'a> = &'a [(&'a str, &'a str)];
+
 /// The path of pods of a namespace.
 pub(crate) fn pods(namespace: &str) -> String {
     format!("/api/v1/namespaces/{namespace}/pods")
 }
 
 /// A pod with one container, `app`. As most are, it is sent without its namespace, which the path says.
-pub(crate) fn pod(name: &str, annotations: &[(&str, &str)]) -> Value {
+pub(crate) fn pod(name: &str, annotations: Annotations<'_>) -> Value {
     let annotations: serde_json::Map<_, _> =
         annotations.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect();
     json!({

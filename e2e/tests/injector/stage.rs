@@ -1,12 +1,10 @@
 //! What most stories share: one control plane, the injector as it is shipped with two replicas, some Bundles. No
 //! controller runs: that pods are to mount something does not depend on its being there.
 
-use std::time::Duration;
-
 use anyhow::{Context as _, Result, ensure};
 use kube::Client;
 use rootcast_e2e::{
-    Balancer, ControlPlane, INJECTOR_IDENTITY, Injector, Mark, WebhookCall, eventually,
+    Balancer, ControlPlane, INJECTOR_IDENTITY, Injector, Mark, WebhookCall, eventually, http_get,
     story::{SOON, apply, bundle, certificate},
 };
 use serde_json::{Value, json};
@@ -118,8 +116,8 @@ impl Play {
     /// Adds an ephemeral container, as `kubectl debug` does.
     pub(crate) async fn debug(&self, pod: &str, container: &str) -> Result<Answer> {
         let path = format!("{}/{pod}/ephemeralcontainers", pods(self.namespace));
-        let patch = json!({"spec": {"ephemeralContainers": [{"name": container, "image": "busybox"}]}});
-        send(&self.client, http::Method::PATCH, &path, "application/strategic-merge-patch+json", &patch).await
+        let guest = json!({"spec": {"ephemeralContainers": [{"name": container, "image": "busybox"}]}});
+        send(&self.client, http::Method::PATCH, &path, "application/strategic-merge-patch+json", &guest).await
     }
 
     /// The webhooks that were called for the one request with this verb for a pod of this story.
@@ -140,11 +138,8 @@ impl Play {
             ensure!(count.abs() < 0.5, "{name} is {count}");
         }
         for replica in replicas {
-            assert_eq!(rootcast_e2e::http_get(replica.probe_port(), "/readyz").await?.status, 200);
+            assert_eq!(http_get(replica.probe_port(), "/readyz").await?.status, 200);
         }
         Ok(())
     }
 }
-
-/// How long a change of a configuration may take to arrive.
-pub(crate) const ARRIVES: Duration = SOON;

@@ -3,7 +3,7 @@
 use std::{
     env,
     net::{Ipv4Addr, TcpListener},
-    path::PathBuf,
+    path::Path,
     process::{self, Command},
     time::Duration,
 };
@@ -81,7 +81,7 @@ pub(crate) async fn injector(stage: &Stage, report: &mut Report) -> Result<()> {
     let flags = [format!("--cert-dir={}", certs.path().display()), format!("--config={}", config.file("config.yaml"))];
 
     let ours = Injector::start(control_plane, &balancer, &flags.each_ref().map(String::as_str)).await?;
-    let peer = env::var_os(PEER).map(|program| Peer::start(PathBuf::from(program), &flags)).transpose()?;
+    let peer = env::var_os(PEER).map(|program| Peer::start(Path::new(&program), &flags)).transpose()?;
     // What goes on in a cluster is no part of this.
     control_plane.freeze();
     control_plane.freeze_etcd();
@@ -118,10 +118,7 @@ fn tell(by_bundle: &Results, by_rules: &Results, peer: Option<&Results>, report:
             |peer| format!("cainjector {}", words(peer)),
         )
     };
-    let cost = |words: &str| {
-        let micros = |results: &Results| format!("{:.0} µs", 1e6 * results.cost.as_secs_f64());
-        format!("{words} {}; {}", micros(by_bundle), beside(&micros))
-    };
+    let micros = |results: &Results| format!("{:.0} µs", 1e6 * results.cost.as_secs_f64());
     let ratio = peer.map(|peer| by_rules.rate / peer.rate);
     let times = ratio.map_or_else(String::new, |ratio| format!(" = {ratio:.1} x"));
     report.add(Row {
@@ -134,7 +131,7 @@ fn tell(by_bundle: &Results, by_rules: &Results, peer: Option<&Results>, report:
             beside(&|peer| format!("{:.0}/s", peer.rate))
         ),
         met: by_bundle.rate.min(by_rules.rate) >= RATE_GOAL && ratio.is_none_or(|ratio| ratio >= RATIO_GOAL),
-        cost: cost("the review"),
+        cost: format!("{} per review, {} by rules; {}", micros(by_bundle), micros(by_rules), beside(&micros)),
         requests: "none".to_owned(),
     });
     let latency = |results: &Results| {
@@ -146,7 +143,7 @@ fn tell(by_bundle: &Results, by_rules: &Results, peer: Option<&Results>, report:
         goal: "99th percentile under 1 ms",
         measured: format!("{}; {}", latency(by_bundle), beside(&latency)),
         met: by_bundle.late < LATENCY_GOAL,
-        cost: String::new(),
+        cost: "-".to_owned(),
         requests: "none".to_owned(),
     });
     let rss = |results: &Results| format!("{:.1} MiB", results.rss);
@@ -155,7 +152,7 @@ fn tell(by_bundle: &Results, by_rules: &Results, peer: Option<&Results>, report:
         goal: "under 14 MiB",
         measured: format!("{}; {}", rss(by_rules), beside(&rss)),
         met: by_rules.rss < RSS_GOAL,
-        cost: String::new(),
+        cost: "-".to_owned(),
         requests: "none".to_owned(),
     });
 }
@@ -166,7 +163,7 @@ impl Subject<'_> {
         let began = std::time::Instant::now();
         let rate = self.asker.rate(CONNECTIONS).await?;
         let count = rate * began.elapsed().as_secs_f64();
-        let cost = (cpu_time(self.pid)? - before).div_f64(count);
+        let cost = cpu_time(self.pid)?.saturating_sub(before).div_f64(count);
         let latencies = self.asker.latencies().await?;
         ensure!(!latencies.is_empty(), "no review was answered");
         let results = Results {
@@ -201,9 +198,9 @@ struct Peer {
 }
 
 impl Peer {
-    fn start(program: PathBuf, flags: &[String]) -> Result<Self> {
+    fn start(program: &Path, flags: &[String]) -> Result<Self> {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
-        let mut command = Command::new(&program);
+        let mut command = Command::new(program);
         command.args(flags).arg(format!("--port={port}")).env("LOG_LEVEL", "error").stdout(process::Stdio::null());
         let process = command.spawn().with_context(|| format!("starting {}", program.display()))?;
         Ok(Self { process, port })

@@ -81,6 +81,7 @@ impl Asker<'_> {
             .header("Host", "localhost")
             .header("Content-Type", "application/json")
             .body(Full::new(self.review.clone()))?;
+        connection.ready().await?;
         let response = connection.send_request(request).await?;
         let status = response.status();
         let body = response.into_body().collect().await?.to_bytes();
