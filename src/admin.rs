@@ -7,45 +7,39 @@ use anyhow::Context;
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
+use prometheus_client::encoding::text;
+use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tracing::error;
 
-use crate::cluster::Vitals;
-
-/// The readiness probe at `path`, true once all stores are filled, and the health probe at `/healthz`, true while the
-/// controller's loop turns. Neither asks whether we lead or whether the API server is there.
-pub fn probes(path: &str, vitals: Arc<Vitals>) -> Router {
-    let readiness = {
-        let vitals = vitals.clone();
-        move || {
-            std::future::ready(if vitals.is_ready() {
-                (StatusCode::OK, "ok")
-            } else {
-                (StatusCode::SERVICE_UNAVAILABLE, "filling stores")
-            })
-        }
-    };
-    let health = move || {
-        std::future::ready(match vitals.stuck() {
-            None => (StatusCode::OK, "ok".to_owned()),
-            Some(since) => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                format!("the controller's loop is stuck: its last turn was {} s ago", since.as_secs()),
-            ),
-        })
-    };
-    Router::new().route(path, get(readiness)).route("/healthz", get(health))
+/// The readiness probe at `path` and the health probe at `/healthz`: 200, or 503 with the reason why not.
+pub fn probes<R, H>(path: &str, readiness: R, health: H) -> Router
+where
+    R: Fn() -> Result<(), String> + Clone + Send + Sync + 'static,
+    H: Fn() -> Result<(), String> + Clone + Send + Sync + 'static,
+{
+    Router::new()
+        .route(path, get(move || std::future::ready(probe(readiness()))))
+        .route("/healthz", get(move || std::future::ready(probe(health()))))
 }
 
-/// Metrics in the Prometheus text format (<https://prometheus.io/docs/instrumenting/exposition_formats/>).
-pub fn metrics() -> Router {
-    const BUILD: &str = concat!(
-        "# HELP rootcast_build_info Version of this program.\n# TYPE rootcast_build_info gauge\n",
-        "rootcast_build_info{version=\"",
-        env!("CARGO_PKG_VERSION"),
-        "\"} 1\n"
-    );
-    Router::new().route("/metrics", get(([("content-type", "text/plain; version=0.0.4")], BUILD)))
+fn probe(result: Result<(), String>) -> (StatusCode, String) {
+    match result {
+        Ok(()) => (StatusCode::OK, "ok".to_owned()),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, reason),
+    }
+}
+
+/// Metrics in the text format of `OpenMetrics` (<https://prometheus.io/docs/specs/om/open_metrics_spec/>).
+pub fn metrics(registry: Registry) -> Router {
+    const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    let registry = Arc::new(registry);
+    let scrape = move || {
+        let mut body = String::new();
+        let written = text::encode(&mut body, &registry).map(|()| ([("content-type", OPEN_METRICS)], body));
+        std::future::ready(written.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR))
+    };
+    Router::new().route("/metrics", get(scrape))
 }
 
 /// Serves in the background, on every address.
@@ -53,11 +47,7 @@ pub fn metrics() -> Router {
 /// # Errors
 /// When the port cannot be had.
 pub async fn listen(what: &'static str, port: u16, router: Router) -> anyhow::Result<()> {
-    // An IPv6 socket takes IPv4 connections, too; there are machines without IPv6.
-    let listener = match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).await {
-        Ok(listener) => Ok(listener),
-        Err(_) => TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await,
-    };
+    let listener = bind(port).await;
     let listener = listener.with_context(|| format!("listen for {what} on port {port}"))?;
     tokio::spawn(async move {
         if let Err(cause) = axum::serve(listener, router).await {
@@ -65,4 +55,16 @@ pub async fn listen(what: &'static str, port: u16, router: Router) -> anyhow::Re
         }
     });
     Ok(())
+}
+
+/// A listener on every address.
+///
+/// # Errors
+/// When the port cannot be had.
+pub async fn bind(port: u16) -> std::io::Result<TcpListener> {
+    // An IPv6 socket takes IPv4 connections, too; there are machines without IPv6.
+    match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).await {
+        Ok(listener) => Ok(listener),
+        Err(_) => TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await,
+    }
 }

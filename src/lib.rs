@@ -29,4 +29,6 @@ pub mod default_cas;
 pub mod cluster;
 
 pub mod admin;
+pub mod metrics;
+
 pub mod cli;

@@ -40,7 +40,7 @@ pub(crate) async fn start_api_server(
     let log = scratch.logs().join("kube-apiserver.log");
     let policy = scratch.keys().join("audit-policy.yaml");
     fs::write(&policy, audit::POLICY).context("writing the audit policy")?;
-    let server = pki.server("kube-apiserver")?;
+    let server = pki.server("kube-apiserver", "localhost")?;
     let tokens = pki.token_keys()?;
     for _ in 0..PORT_TRIES {
         let access = Access {

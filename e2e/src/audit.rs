@@ -1,6 +1,7 @@
 //! The API server's audit log: who wrote what, who was denied what.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::{Read as _, Seek as _, SeekFrom},
     path::PathBuf,
@@ -64,6 +65,30 @@ pub struct Entry {
     pub message: String,
     /// When the request came.
     pub time: Timestamp,
+    /// The mutating webhooks that were called, in the order of their calls.
+    pub webhooks: Vec<WebhookCall>,
+}
+
+/// One call of a mutating webhook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebhookCall {
+    /// The name of the entry.
+    pub webhook: String,
+    /// Whether it was called again because of what others changed.
+    pub again: bool,
+    /// What came of it.
+    pub outcome: CallOutcome,
+}
+
+/// What came of a call of a webhook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallOutcome {
+    /// The object is as it was: nothing was to be done, or the request was refused.
+    Unchanged,
+    /// It changed the object.
+    Changed,
+    /// It could not be asked, and the request went on without it.
+    FailedOpen,
 }
 
 impl Entry {
@@ -214,6 +239,8 @@ struct Event {
     #[serde(default)]
     response_status: Status,
     request_received_timestamp: Timestamp,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
@@ -249,6 +276,7 @@ impl From<Event> for Entry {
             object_ref,
             response_status,
             request_received_timestamp,
+            annotations,
         } = event;
         let ObjectRef { resource, subresource, namespace, name } = object_ref;
         let Status { code, message } = response_status;
@@ -263,8 +291,35 @@ impl From<Event> for Entry {
             code,
             message,
             time: request_received_timestamp,
+            webhooks: webhook_calls(&annotations),
         }
     }
+}
+
+/// What the API server notes about a call of a mutating webhook, under a key that ends with round and place
+/// (<https://kubernetes.io/docs/reference/labels-annotations-taints/audit-annotations/>).
+#[derive(Deserialize)]
+struct MutationNote {
+    webhook: String,
+    mutated: bool,
+}
+
+fn webhook_calls(annotations: &BTreeMap<String, String>) -> Vec<WebhookCall> {
+    const NOTE: &str = "mutation.webhook.admission.k8s.io/round_";
+    let calls = annotations.iter().filter_map(|(key, value)| {
+        let (round, place) = key.strip_prefix(NOTE)?.split_once("_index_")?;
+        let MutationNote { webhook, mutated } = serde_json::from_str(value).ok()?;
+        let outcome = match mutated {
+            _ if annotations.contains_key(&format!("failed-open.{key}")) => CallOutcome::FailedOpen,
+            true => CallOutcome::Changed,
+            false => CallOutcome::Unchanged,
+        };
+        let at: (u32, u32) = (round.parse().ok()?, place.parse().ok()?);
+        Some((at, WebhookCall { webhook, again: at.0 > 0, outcome }))
+    });
+    let mut calls: Vec<_> = calls.collect();
+    calls.sort_by_key(|(at, _)| *at);
+    calls.into_iter().map(|(_, call)| call).collect()
 }
 
 #[cfg(test)]

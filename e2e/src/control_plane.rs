@@ -1,5 +1,5 @@
 //! One control plane: etcd behind a socket, the API server on a free port, the
-//! controller manager with the four controllers that tests and the demo need.
+//! controller manager with the controllers that tests and the demo need.
 
 use std::{
     fs,
@@ -19,6 +19,7 @@ use crate::{
     api_server::{ready, socket, start_api_server},
     audit::{self, Audit},
     controller::IDENTITY,
+    injector::INJECTOR_IDENTITY,
     pki::Pki,
     programs::Program,
     scratch::Scratch,
@@ -27,6 +28,16 @@ use crate::{
 
 /// How long a program may take to be ready on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+
+/// What runs in the controller manager: the life of namespaces and owned objects, and where pods come from.
+const CONTROLLERS: [&str; 6] = [
+    "garbage-collector-controller",
+    "namespace-controller",
+    "serviceaccount-controller",
+    "root-ca-certificate-publisher-controller",
+    "deployment-controller",
+    "replicaset-controller",
+];
 
 /// What may differ between control planes.
 #[derive(Clone, Debug, Default)]
@@ -221,10 +232,12 @@ impl ControlPlane {
     /// Ends the control plane.
     ///
     /// # Errors
-    /// When the controller's identity was ever denied anything.
+    /// When the controller's identity or the injector's was ever denied anything.
     pub async fn finish(self) -> Result<()> {
-        let denied = self.audit().denied(IDENTITY, audit::Mark::default()).await?;
-        ensure!(denied.is_empty(), "the controller was denied: {denied:#?}");
+        for identity in [IDENTITY, INJECTOR_IDENTITY] {
+            let denied = self.audit().denied(identity, audit::Mark::default()).await?;
+            ensure!(denied.is_empty(), "{identity} was denied: {denied:#?}");
+        }
         Ok(())
     }
 
@@ -281,7 +294,7 @@ fn controller_manager(access: &Access, pki: &Pki) -> Result<Command> {
     command
         .arg(flag("--kubeconfig", &manager.kubeconfig(Caller::Admin)?))
         .arg(flag("--root-ca-file", &access.authority_file))
-        .arg("--controllers=garbage-collector-controller,namespace-controller,serviceaccount-controller,root-ca-certificate-publisher-controller")
+        .arg(format!("--controllers={}", CONTROLLERS.join(",")))
         // Its own default, 20 requests a second, would take minutes for a thousand namespaces.
         .args(["--kube-api-qps=1000", "--kube-api-burst=1000"])
         .arg("--leader-elect=false")

@@ -9,7 +9,8 @@
 //!        │                kill, freeze: its programs, and back again
 //!        ├──▶ install     CRD and permissions, as config/ ships them
 //!        ├──▶ Proxy       faults on the way to the API server, and counts
-//!        └──▶ Controller  the product, started, stopped, killed, read
+//!        ├──▶ Controller  the product, started, stopped, killed, read
+//!        └──▶ Injector    the same, in replicas behind a Balancer, to which the API server sends reviews
 //! ```
 //!
 //! Nothing outlives the process that started it, however that process ends: see
@@ -20,30 +21,41 @@
 mod access;
 mod api_server;
 mod audit;
+mod background;
+mod balancer;
 mod clock;
 mod control_plane;
 mod controller;
 mod eventually;
 mod fence;
 mod history;
+mod injector;
 mod install;
 mod pki;
 mod probe;
+mod product;
 mod programs;
+mod prometheus;
 pub mod proxy;
 mod release;
 mod scratch;
 pub mod story;
 mod supervised;
+mod volume;
 
-pub use audit::{Audit, Entry, Mark};
+pub use audit::{Audit, CallOutcome, Entry, Mark, WebhookCall};
+pub use balancer::{Balancer, Place};
 pub use clock::Clock;
 pub use control_plane::{ControlPlane, Options};
-pub use controller::{Controller, IDENTITY, Launch};
+pub use controller::{Controller, IDENTITY};
 pub use eventually::eventually;
 pub use fence::Fence;
 pub use history::{Change, Revision};
-pub use install::{Install, TargetScope};
+pub use injector::{INJECTOR_IDENTITY, Injector};
+pub use install::{Install, ServingCertificate, TargetScope};
 pub use probe::{Answer, http_get};
+pub use product::{Launch, Product};
+pub use prometheus::Samples;
 pub use release::release_binary;
 pub use supervised::Exit;
+pub use volume::Volume;

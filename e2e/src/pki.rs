@@ -53,9 +53,9 @@ impl Pki {
         self.authority.der().to_vec()
     }
 
-    /// A certificate for a server on this machine's loopback address.
-    pub(crate) fn server(&self, name: &str) -> Result<Identity> {
-        let mut params = CertificateParams::new(["localhost".to_owned()])?;
+    /// A certificate for a server on this machine's loopback address that is asked for by this host name.
+    pub(crate) fn server(&self, name: &str, host: &str) -> Result<Identity> {
+        let mut params = CertificateParams::new([host.to_owned()])?;
         params.subject_alt_names.push(SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)));
         params.distinguished_name.push(DnType::CommonName, name);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];

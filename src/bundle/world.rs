@@ -92,6 +92,15 @@ pub struct Namespace {
     pub terminating: bool,
 }
 
+impl From<&ObjectMeta> for Namespace {
+    fn from(metadata: &ObjectMeta) -> Self {
+        Self {
+            labels: metadata.labels.as_ref().map(PackedLabels::from).unwrap_or_default(),
+            terminating: metadata.deletion_timestamp.is_some(),
+        }
+    }
+}
+
 /// The place of one of a Bundle's targets, sorted by kind.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {

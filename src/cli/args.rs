@@ -8,6 +8,8 @@ use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 
+use super::injector::InjectorArguments;
+
 /// Distributes trust anchors (CA certificates) to every namespace of a Kubernetes cluster.
 #[derive(Debug, Parser)]
 #[command(
@@ -30,6 +32,8 @@ pub(super) struct Arguments {
 pub(super) enum Command {
     /// Keep every Bundle's targets in sync (the default command).
     Controller(Box<ControllerArguments>),
+    /// Put bundles into pods: an admission webhook that mounts them and points programs at them.
+    Injector(Box<InjectorArguments>),
     /// Print the targets that the controller would write, from files, without a cluster.
     Render(RenderArguments),
     /// Prepare all targets for trust-manager, before a switch back to it.
@@ -231,7 +235,7 @@ impl Arguments {
 }
 
 /// A duration as Go writes it, such as `1m30s` or `500ms`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let parsed: Option<SignedDuration> = text.parse().ok();
     parsed
         .and_then(|duration| Duration::try_from(duration).ok())

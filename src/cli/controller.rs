@@ -1,25 +1,23 @@
 //! `rootcast controller`: composition and shutdown.
 
-use std::fs;
 use std::num::NonZeroU64;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
-use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::filter::LevelFilter;
 
 use crate::admin;
 use crate::bundle::World;
 use crate::cluster::{Candidacy, Connection, Controller, Ending, LeaseSettings, Mandate, Vitals};
 use crate::fanout::Limits;
+use crate::metrics;
 
 use super::CONNECT;
-use super::args::{ControllerArguments, LogFormat};
+use super::args::ControllerArguments;
+use super::{log, pod};
 
 /// Exit code when leadership was lost: a fresh start takes part again.
 const DEPOSED: u8 = 1;
@@ -27,17 +25,10 @@ const DEPOSED: u8 = 1;
 /// The pause between two renewals of the Lease, as in controller-runtime.
 const RETRY_PERIOD: Duration = Duration::from_secs(2);
 
-/// Where Linux tells them (<https://man7.org/linux/man-pages/man5/proc_sys_kernel.5.html>).
-const HOST_NAME: &str = "/proc/sys/kernel/hostname";
-const RANDOM_UUID: &str = "/proc/sys/kernel/random/uuid";
-
-/// Where a pod finds its own namespace (<https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/>).
-const POD_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
-
 pub(super) fn run(arguments: ControllerArguments) -> anyhow::Result<ExitCode> {
     arguments.check()?;
     let lease = arguments.lease()?;
-    start_log(&arguments);
+    log::start(arguments.log_level(), arguments.log_format);
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -58,18 +49,13 @@ async fn serve(arguments: ControllerArguments, lease: Option<LeaseSettings>) -> 
     );
     let connection = Connection::new(&arguments.cluster.config().await?).context(CONNECT)?;
     let vitals = Arc::new(Vitals::new());
-    let probes = admin::probes(&arguments.readiness_probe_path, vitals.clone());
-    admin::listen("probes", arguments.readiness_probe_port, probes).await?;
+    admin::listen("probes", arguments.readiness_probe_port, probes(&arguments.readiness_probe_path, &vitals)).await?;
     if arguments.metrics_port != 0 {
-        admin::listen("metrics", arguments.metrics_port, admin::metrics()).await?;
+        admin::listen("metrics", arguments.metrics_port, admin::metrics(metrics::registry())).await?;
     }
-    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    let ended = pod::ended()?;
     let stop = async move {
-        tokio::select! {
-            _ = terminate.recv() => {},
-            _ = interrupt.recv() => {},
-        }
+        ended.await;
         info!("stopping: writes in flight are finished");
     };
     let (candidacy, mandate) = match lease {
@@ -93,21 +79,18 @@ async fn serve(arguments: ControllerArguments, lease: Option<LeaseSettings>) -> 
     Ok(ExitCode::SUCCESS)
 }
 
-fn start_log(arguments: &ControllerArguments) {
-    let level = match arguments.log_level {
-        0..=2 => LevelFilter::INFO,
-        3 | 4 => LevelFilter::DEBUG,
-        _ => LevelFilter::TRACE,
-    };
-    // Whoever sent a request says what became of it: the client's own words are for those who look for the reason.
-    let client = if level == LevelFilter::INFO { LevelFilter::OFF } else { level };
-    let filter = Targets::new().with_default(level).with_target("kube_client", client);
-    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
-    let registry = tracing_subscriber::registry().with(filter);
-    match arguments.log_format {
-        LogFormat::Text => registry.with(log.with_ansi(false)).init(),
-        LogFormat::Json => registry.with(log.json().flatten_event(true)).init(),
-    }
+/// Ready once all stores are filled, healthy while the controller's loop turns; whether we lead or whether the API server
+/// is there has no part in it.
+fn probes(readiness_path: &str, vitals: &Arc<Vitals>) -> axum::Router {
+    let (ready, alive) = (vitals.clone(), vitals.clone());
+    admin::probes(
+        readiness_path,
+        move || if ready.is_ready() { Ok(()) } else { Err("filling stores".to_owned()) },
+        move || match alive.stuck() {
+            None => Ok(()),
+            Some(since) => Err(format!("the controller's loop is stuck: its last turn was {} s ago", since.as_secs())),
+        },
+    )
 }
 
 impl ControllerArguments {
@@ -149,19 +132,26 @@ impl ControllerArguments {
         }
         let namespace = match &self.leader_election_namespace {
             Some(namespace) => namespace.clone(),
-            None => word(POD_NAMESPACE).context(
+            None => pod::namespace().context(
                 "--leader-election-namespace: this is no pod with a service account, so name the namespace of the Lease, or run a single replica with --leader-elect=false",
             )?,
         };
-        let identity = format!("{}_{}", word(HOST_NAME)?, word(RANDOM_UUID)?);
         Ok(Some(LeaseSettings {
             namespace,
             name: self.leader_election_id.clone(),
-            identity,
+            identity: pod::identity()?,
             lease_duration,
             renew_deadline,
             retry_period: RETRY_PERIOD,
         }))
+    }
+
+    fn log_level(&self) -> LevelFilter {
+        match self.log_level {
+            0..=2 => LevelFilter::INFO,
+            3 | 4 => LevelFilter::DEBUG,
+            _ => LevelFilter::TRACE,
+        }
     }
 
     fn limits(&self) -> Limits {
@@ -170,9 +160,4 @@ impl ControllerArguments {
             max_write_bytes_per_second: NonZeroU64::new(self.max_write_bytes_per_second),
         }
     }
-}
-
-fn word(file: &str) -> anyhow::Result<String> {
-    let text = fs::read_to_string(file).with_context(|| format!("read {file}"))?;
-    Ok(text.trim().to_owned())
 }

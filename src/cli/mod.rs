@@ -4,9 +4,13 @@ mod args;
 mod connect;
 mod controller;
 mod hand_back;
+mod injector;
 mod input;
+mod log;
+mod pod;
 mod render;
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -30,8 +34,10 @@ const CONNECT: &str = "prepare the connection to the cluster";
 /// Runs the program with the process's arguments.
 #[must_use]
 pub fn run() -> ExitCode {
-    let result = match Arguments::parse().into_command() {
+    let arguments = injector::cainjector_arguments(std::env::args_os(), |name| std::env::var_os(name));
+    let result = match Arguments::parse_from(arguments).into_command() {
         Command::Controller(arguments) => controller::run(*arguments),
+        Command::Injector(arguments) => injector::run(*arguments),
         Command::Render(arguments) => render::run(&arguments),
         Command::HandBack(arguments) => hand_back::run(&arguments),
         Command::Crds => print(&api::crd_yaml()).map(|()| ExitCode::SUCCESS),
@@ -50,14 +56,18 @@ fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
+/// The namespaces of a flag; `None`, all, where it is not given.
+fn listed(namespaces: &[String]) -> Option<BTreeSet<String>> {
+    (!namespaces.is_empty()).then(|| namespaces.iter().cloned().collect())
+}
+
 impl DecisionArguments {
     fn settings(&self) -> Settings {
         Settings {
             secret_targets: self.secret_targets_enabled,
             filter_expired: self.filter_expired_certificates,
             filter_non_ca: self.filter_non_ca_certs,
-            target_namespaces: (!self.target_namespaces.is_empty())
-                .then(|| self.target_namespaces.iter().cloned().collect()),
+            target_namespaces: listed(&self.target_namespaces),
         }
     }
 

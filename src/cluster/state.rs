@@ -8,8 +8,7 @@ use kube::runtime::watcher;
 
 use crate::api;
 use crate::bundle::{
-    Change, Content, Intent, Labels, Namespace, ObjectKind, OutputKeys, PackedLabels, Refusal, Seen, SourceObject,
-    World, touch,
+    Change, Content, Intent, Labels, Namespace, ObjectKind, OutputKeys, Refusal, Seen, SourceObject, World, touch,
 };
 use crate::fanout::{self, Observed, Phase, Scope, Sighting, Version};
 
@@ -130,9 +129,7 @@ impl State {
             }
             watcher::Event::Apply(object) | watcher::Event::InitApply(object) => {
                 let metadata = object.metadata();
-                let labels = metadata.labels.as_ref().map(PackedLabels::from).unwrap_or_default();
-                let terminating = metadata.deletion_timestamp.is_some();
-                (metadata.name.clone().unwrap_or_default(), Some(Namespace { labels, terminating }))
+                (metadata.name.clone().unwrap_or_default(), Some(Namespace::from(metadata)))
             }
             watcher::Event::Delete(object) => (object.metadata().name.clone().unwrap_or_default(), None),
         };

@@ -132,7 +132,7 @@ where
 
 /// The pauses between failures in a row; whatever a watch delivers ends the row.
 #[derive(Default)]
-struct Pauses(u32);
+pub(super) struct Pauses(u32);
 
 impl Iterator for Pauses {
     type Item = Duration;

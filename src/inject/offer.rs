@@ -3,6 +3,9 @@
 use crate::bundle::{Intent, Namespace, ObjectKind, Problem, Selector, Settings, Source};
 use crate::trust::Password;
 
+use super::verdict::Hindrance;
+use super::words;
+
 /// A Bundle as pods may have it: the one object that they mount, and what is in it.
 #[derive(Clone, Debug)]
 pub struct Offer {
@@ -87,9 +90,19 @@ impl Offered {
 }
 
 impl Offer {
-    /// Whether its object is, or will be, in a namespace.
-    #[must_use]
-    pub fn reaches(&self, settings: &Settings, name: &str, namespace: &Namespace) -> bool {
-        settings.reach(&self.namespaces, name, namespace)
+    /// Whether its object is, or will be, in a namespace; if not, what keeps it out.
+    pub(super) fn reach(&self, settings: &Settings, name: &str, namespace: &Namespace) -> Result<(), Hindrance> {
+        let quoted = words::quoted(name);
+        if settings.reach(&self.namespaces, name, namespace) {
+            Ok(())
+        } else if !settings.allows(name) {
+            let cure = "add it to --target-namespaces of controller and injector";
+            Err(Hindrance::of_pod(format!("namespace {quoted} receives no targets"), cure))
+        } else if namespace.terminating {
+            Err(Hindrance::of_pod(format!("namespace {quoted} is being deleted"), "wait for its end"))
+        } else {
+            let why = format!("it does not select namespace {quoted}: {}", self.namespaces);
+            Err(Hindrance::of_pod(why, "label the namespace or mend spec.target.namespaceSelector"))
+        }
     }
 }

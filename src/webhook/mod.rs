@@ -1,8 +1,30 @@
 //! Admission: reviews in over TLS, verdicts out.
 //!
 //! ```text
-//! connection --TLS (tls: the certificate of the moment)--> request --review: read--> decision --review: answer--> response
+//! files: follow --> certificate ---.
+//!                                  v
+//! server: accept --> connection: TLS, head, body --> mutations, validation: review read, decided, answered
+//!            '--crowd: who stays, who goes---'
 //! ```
 //!
 //! Certificates come from files or from the cluster and may change at any moment; what is decided comes from whoever
 //! serves. This room knows neither the cluster nor the command line.
+
+mod certificate;
+mod connection;
+mod crowd;
+mod files;
+mod mutations;
+mod review;
+pub mod rotation;
+mod server;
+mod tls;
+mod validation;
+
+pub use certificate::{Certificate, Identity};
+pub use files::{File, follow};
+pub use mutations::{Cluster, INJECT, MUTATE, Observer, Outcome, mutations};
+pub use review::{Answer, Review, Subject};
+pub use server::{Limits, serve};
+pub use tls::TlsSettings;
+pub use validation::{VALIDATE_BUNDLE, validation};

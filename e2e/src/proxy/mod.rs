@@ -16,19 +16,18 @@ mod request;
 mod serve;
 
 use std::{
-    net::{Ipv4Addr, TcpListener},
     sync::{Arc, Mutex, PoisonError},
-    thread::{self, JoinHandle},
     time::Instant,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use kube::Client;
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::broadcast;
 
 use crate::{
     ControlPlane,
     access::{Access, Caller},
+    background::Background,
 };
 
 pub use fault::{Effect, Fault, Turns};
@@ -39,11 +38,9 @@ const CUTS: usize = 1024;
 
 /// A running proxy. Dropping it closes every connection.
 pub struct Proxy {
-    port: u16,
+    server: Background,
     access: Access,
     state: Arc<State>,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
 }
 
 /// One request and what became of it.
@@ -73,43 +70,29 @@ struct Exchanges {
 }
 
 impl Proxy {
-    /// Starts a proxy without faults. It runs in a thread of its own: neither a test that waits for a program nor the
-    /// end of a test's runtime stops it.
+    /// Starts a proxy without faults.
     ///
     /// # Errors
     /// When there is no port, or no thread.
     pub fn start(control_plane: &ControlPlane) -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("a port for the proxy")?;
-        listener.set_nonblocking(true)?;
-        let port = listener.local_addr()?.port();
         let access = control_plane.access.clone();
-        let tls = serve::tls(&control_plane.pki.server("proxy")?)?;
+        let tls = serve::tls(&control_plane.pki.server("proxy", "localhost")?)?;
         let state = Arc::new(State {
             faults: fault::Table::default(),
             cuts: broadcast::Sender::new(CUTS),
             exchanges: Mutex::default(),
         });
-        let (stop, stopped) = oneshot::channel();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let work = {
+        let server = {
             let (access, state) = (access.clone(), state.clone());
-            move || {
-                runtime.block_on(async move {
-                    tokio::select! {
-                        () = serve::serve(listener, tls, &access, state) => {}
-                        _ = stopped => {}
-                    }
-                });
-            }
+            Background::start("proxy", |listener| serve::serve(listener, tls, access, state))?
         };
-        let thread = thread::Builder::new().name("proxy".to_owned()).spawn(work)?;
-        Ok(Self { port, access, state, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { server, access, state })
     }
 
     /// The proxy's address.
     #[must_use]
     pub fn url(&self) -> String {
-        self.access.at(self.port).url()
+        self.access.at(self.server.port()).url()
     }
 
     /// A client of the administrator's that comes through the proxy.
@@ -118,7 +101,7 @@ impl Proxy {
     /// Outside a tokio runtime.
     #[must_use]
     pub fn client(&self) -> Client {
-        self.access.at(self.port).client(Caller::Admin)
+        self.access.at(self.server.port()).client(Caller::Admin)
     }
 
     /// A client for a user in some groups that comes through the proxy.
@@ -127,7 +110,7 @@ impl Proxy {
     /// Outside a tokio runtime.
     #[must_use]
     pub fn client_as(&self, user: &str, groups: &[&str]) -> Client {
-        self.access.at(self.port).client(Caller::User(user, groups))
+        self.access.at(self.server.port()).client(Caller::User(user, groups))
     }
 
     /// From now on, until the answer is dropped, `effect` happens to these requests. Of several faults for one request
@@ -155,16 +138,7 @@ impl Proxy {
     }
 
     pub(crate) fn access(&self) -> Access {
-        self.access.at(self.port)
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            let _: thread::Result<()> = thread.join();
-        }
+        self.access.at(self.server.port())
     }
 }
 

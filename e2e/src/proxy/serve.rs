@@ -1,6 +1,6 @@
 //! Connections: TLS in, faults on the way, the API server's own answers out.
 
-use std::{io, net::TcpListener, sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
@@ -13,7 +13,11 @@ use http_body_util::{BodyExt as _, Full, StreamBody, combinators::UnsyncBoxBody}
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use kube::{Client, client::Body};
-use tokio::{net::TcpStream, sync::broadcast, task::JoinSet};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::broadcast,
+    task::JoinSet,
+};
 use tokio_rustls::{
     TlsAcceptor,
     rustls::{
@@ -48,8 +52,7 @@ pub(super) fn tls(identity: &Identity) -> Result<TlsAcceptor> {
 }
 
 /// Serves until dropped.
-pub(super) async fn serve(listener: TcpListener, tls: TlsAcceptor, access: &Access, state: Arc<State>) {
-    let listener = tokio::net::TcpListener::from_std(listener).expect("a listener that does not block");
+pub(super) async fn serve(listener: TcpListener, tls: TlsAcceptor, access: Access, state: Arc<State>) {
     let upstream = Upstream { administrator: access.client(Caller::Admin), bearer: access.client(Caller::Bearer) };
     let mut connections = JoinSet::new();
     loop {

@@ -1,6 +1,8 @@
 //! Installing the product as an administrator would: the CRD from crds/, the
 //! identity and permissions from config/.
 
+mod injector;
+
 use std::{fs, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
@@ -15,6 +17,8 @@ use kube::{
 use serde_json::json;
 
 use crate::{ControlPlane, access::workspace};
+
+pub use injector::ServingCertificate;
 
 const CRD: &str = "bundles.trust.cert-manager.io";
 

@@ -1,0 +1,56 @@
+//! An injector that is told of the controller's limits, and one whose view of the cluster lags behind.
+
+use anyhow::{Context as _, Result, ensure};
+use rootcast_e2e::{
+    Balancer, ControlPlane, Injector, Launch,
+    proxy::{Effect, On, Proxy, Turns},
+};
+
+use crate::{
+    pods::{create, pod, pods, trust, trusts},
+    stage::{BUNDLE, REQUIRED, create_bundles, in_effect},
+};
+
+#[tokio::test]
+async fn what_the_controller_does_not_write_is_not_mounted() -> Result<()> {
+    let control_plane = ControlPlane::start().await?;
+    control_plane.install().await?;
+    let client = control_plane.client();
+    create_bundles(&client).await?;
+    let balancer = Balancer::start()?;
+    control_plane.install_injector(&balancer, &[])?;
+    let args = ["--target-namespaces=inside,late"];
+    let proxy = Proxy::start(&control_plane)?;
+    let launch = Launch { args: &args, through: Some(&proxy), ..Launch::default() };
+    let injector = Injector::start_with(&control_plane, &balancer, launch).await?;
+    for namespace in ["inside", "outside"] {
+        control_plane.namespace(namespace, &[]).await?;
+    }
+    in_effect(&client, "inside").await;
+
+    // The controller's flags: `secretive` would need another, `outside` is not among its namespaces.
+    for (namespace, bundle, cause) in
+        [("outside", "corporate", "--target-namespaces"), ("inside", "secretive", "--secret-targets-enabled")]
+    {
+        let answer = create(&client, &pods(namespace), &pod(bundle, &[(BUNDLE, bundle)])).await?;
+        let [warning] = &answer.warnings[..] else { anyhow::bail!("{bundle}: {:?}", answer.warnings) };
+        ensure!(warning.contains(cause), "{warning}");
+        assert!(!trusts(&answer.object()?).is_in_part());
+        let required = pod("required", &[(BUNDLE, bundle), REQUIRED]);
+        let refused = create(&client, &pods(namespace), &required).await?;
+        ensure!(refused.code == 403 && refused.refusal()?.contains(cause), "{refused:#?}");
+    }
+
+    // A namespace and its pod come faster than the watch, which says nothing at all any more.
+    let silence = proxy.inject(On::watches().resource("namespaces"), Turns::All, Effect::Stall);
+    let reads = On::default().verbs(&["get"]).resource("namespaces");
+    let before = proxy.count(&reads);
+    control_plane.namespace("late", &[(BUNDLE, "corporate")]).await?;
+    let created = create(&client, &pods("late"), &pod("early", &[])).await?.object().context("the early pod")?;
+    assert_eq!(trusts(&created), trust("corporate", &["app"], &[]));
+    assert_eq!(proxy.count(&reads), before + 1, "it was read");
+    drop(silence);
+
+    injector.stop().await?;
+    control_plane.finish().await
+}

@@ -1,0 +1,104 @@
+//! The injector's flags. Those of cainjector keep their names and meaning.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::BoolishValueParser;
+use clap::{Args, ValueEnum};
+
+use crate::cli::args::{ClusterArguments, LogFormat, duration};
+
+/// The injector's flags.
+#[derive(Args, Clone, Debug)]
+pub(in crate::cli) struct InjectorArguments {
+    /// Port of the webhook (HTTPS): /inject by Bundle, /mutate by cainjector's rules.
+    #[arg(long, default_value_t = 8443, value_name = "PORT", help_heading = "Serving")]
+    pub(super) port: u16,
+    /// Port of the readiness and health probes, /readyz and /healthz.
+    #[arg(long, default_value_t = 6060, value_name = "PORT", help_heading = "Serving")]
+    pub(super) readiness_probe_port: u16,
+    /// Port of the metrics (plain HTTP, /metrics); 0 serves none.
+    #[arg(long, default_value_t = 9402, value_name = "PORT", help_heading = "Serving")]
+    pub(super) metrics_port: u16,
+    /// How long it goes on serving after SIGTERM, until API servers have heard that it ends.
+    #[arg(long, value_parser = duration, default_value = "5s", value_name = "DURATION", help_heading = "Serving")]
+    pub(super) shutdown_delay: Duration,
+
+    /// Directory with tls.crt and tls.key, followed as they change; default: makes its own certificate, see below.
+    #[arg(long, value_name = "DIR", help_heading = "Certificate")]
+    pub(super) cert_dir: Option<PathBuf>,
+    /// Secret that the certificate is kept in, shared by all replicas.
+    #[arg(long, default_value = "rootcast-injector-tls", value_name = "NAME", help_heading = "Certificate")]
+    pub(super) tls_secret: String,
+    /// `MutatingWebhookConfiguration` that is told which CA to trust.
+    #[arg(long, default_value = "rootcast-injector", value_name = "NAME", help_heading = "Certificate")]
+    pub(super) webhook_configuration: String,
+    /// Service that API servers find the webhook by.
+    #[arg(long, default_value = "rootcast-injector", value_name = "NAME", help_heading = "Certificate")]
+    pub(super) service: String,
+    /// Namespace of Secret and Service; default: the pod's own.
+    #[arg(long, value_name = "NAMESPACE", help_heading = "Certificate")]
+    pub(super) namespace: Option<String>,
+    /// How long a certificate lives; it is renewed after two thirds of that.
+    #[arg(long, value_parser = duration, default_value = "2160h", value_name = "DURATION", help_heading = "Certificate")]
+    pub(super) certificate_lifetime: Duration,
+
+    /// Whether it needs to see Bundles: `optional` goes on by cainjector's rules alone where that is not permitted.
+    #[arg(long, value_enum, default_value = "required", value_name = "NEED", help_heading = "Bundles")]
+    pub(super) bundles: BundlesNeed,
+    /// Namespace that the controller reads sources from.
+    #[arg(long, default_value = "cert-manager", value_name = "NAMESPACE", help_heading = "Bundles")]
+    pub(super) trust_namespace: String,
+    /// The controller's --target-namespaces: pods elsewhere have nothing to mount.
+    #[arg(long, value_delimiter = ',', value_name = "NAMESPACES", help_heading = "Bundles")]
+    pub(super) target_namespaces: Vec<String>,
+    /// The controller's --secret-targets-enabled: whether Bundles whose only target is a Secret can be mounted.
+    #[arg(long, value_parser = BoolishValueParser::new(), num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_name = "BOOL", help_heading = "Bundles")]
+    pub(super) secret_targets_enabled: bool,
+
+    /// cainjector's configuration file, followed as it changes; where it is missing, annotations alone count.
+    #[arg(long, default_value = "/etc/webhook/config.yaml", value_name = "FILE", help_heading = "cainjector")]
+    pub(super) config: PathBuf,
+    /// First part of the prefix of cainjector's annotations; default: `OPERATOR_NAME`, or cainjector.
+    #[arg(long, value_name = "NAME", help_heading = "cainjector")]
+    pub(super) operator_name: Option<String>,
+    /// Second part of that prefix; default: `OPERATOR_DOMAIN`, or lestak.sh.
+    #[arg(long, value_name = "DOMAIN", help_heading = "cainjector")]
+    pub(super) operator_domain: Option<String>,
+
+    /// Format of the log.
+    #[arg(long, value_enum, default_value = "text", value_name = "FORMAT", help_heading = "Logging")]
+    pub(super) log_format: LogFormat,
+    /// How much to log; default: `LOG_LEVEL`, or info.
+    #[arg(long, value_enum, ignore_case = true, value_name = "LEVEL", help_heading = "Logging")]
+    pub(super) log_level: Option<LogLevel>,
+
+    #[command(flatten)]
+    pub(super) cluster: ClusterArguments,
+}
+
+/// Whether it needs to see Bundles.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum BundlesNeed {
+    /// It is not ready before.
+    Required,
+    /// Without permission it goes on without them.
+    Optional,
+}
+
+/// What is logged, in cainjector's words.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum LogLevel {
+    /// Errors only.
+    #[value(aliases = ["panic", "fatal"])]
+    Error,
+    /// And what needs an eye.
+    #[value(alias = "warning")]
+    Warn,
+    /// And what changes.
+    Info,
+    /// And every step.
+    Debug,
+    /// Everything.
+    Trace,
+}

@@ -1,0 +1,175 @@
+//! `rootcast injector`: composition and shutdown.
+
+mod args;
+mod peer;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use clap::ValueEnum;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::bundle::Settings;
+use crate::cluster::{Connection, Need, Offers, ServingSettings, keep};
+use crate::inject::{Operator, Options};
+use crate::metrics::{Expiry, Injector};
+use crate::webhook::{self, Certificate, File, Limits, TlsSettings, mutations};
+use crate::{admin, metrics};
+
+use super::{CONNECT, log, pod};
+pub(super) use args::InjectorArguments;
+use args::{BundlesNeed, LogLevel};
+pub(super) use peer::cainjector_arguments;
+
+pub(super) fn run(arguments: InjectorArguments) -> anyhow::Result<ExitCode> {
+    log::start(arguments.log_level(), arguments.log_format);
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")?
+        .block_on(serve(arguments))
+}
+
+async fn serve(arguments: InjectorArguments) -> anyhow::Result<ExitCode> {
+    let operator = arguments.operator();
+    info!(version = env!("CARGO_PKG_VERSION"), operator = format!("{}.{}", operator.name, operator.domain), "starting");
+    let mut registry = metrics::registry();
+    let counts = Injector::register(&mut registry);
+    let certificate = Certificate::new();
+    registry.register_collector(Box::new(Expiry(certificate.clone())));
+    // Whatever runs beside the server runs as long as it does.
+    let mut tasks = JoinSet::new();
+
+    let connection = Connection::new(&arguments.cluster.config().await?).context(CONNECT)?;
+    let offers = Offers::new(&connection, &arguments.trust_namespace, arguments.settings());
+    tasks.spawn(offers.clone().follow(arguments.bundles.into()));
+    if let Some(folder) = &arguments.cert_dir {
+        tasks.spawn(webhook::follow(folder.clone(), certificate.clone()));
+    } else {
+        let (client, settings, certificate) = (connection.client(), arguments.serving()?, certificate.clone());
+        tasks.spawn(async move {
+            match keep(&client, settings, |generation| certificate.replace(&generation.identity())).await {}
+        });
+    }
+    let options = options(&arguments, &counts, &mut tasks)?;
+
+    let (ready, shown) = (offers.clone(), certificate.clone());
+    let readiness = move || match (shown.is_there(), ready.is_ready()) {
+        (true, true) => Ok(()),
+        (false, _) => Err("there is no serving certificate yet".to_owned()),
+        (true, false) => Err("Bundles and Namespaces are still being listed".to_owned()),
+    };
+    admin::listen("probes", arguments.readiness_probe_port, admin::probes("/readyz", readiness, || Ok(()))).await?;
+    if arguments.metrics_port != 0 {
+        admin::listen("metrics", arguments.metrics_port, admin::metrics(registry)).await?;
+    }
+    let listener =
+        admin::bind(arguments.port).await.with_context(|| format!("listen for reviews on port {}", arguments.port))?;
+    let ended = pod::ended()?;
+    let stop = async {
+        tokio::select! {
+            () = ended => info!("stopping: API servers are given time to hear of it"),
+            Some(ended) = tasks.join_next() => match ended {
+                Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+                Ok(()) => unreachable!("what is followed is followed for ever"),
+            }
+        }
+    };
+    let router = mutations(offers, operator, options, Arc::new(move |outcome, time| counts.reviewed(outcome, time)));
+    let limits = Limits { linger: arguments.shutdown_delay, ..Limits::default() };
+    webhook::serve(listener, certificate, &TlsSettings::default(), router, limits, stop).await;
+    info!("stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The options of the configuration file, as it is at each moment.
+fn options(
+    arguments: &InjectorArguments,
+    counts: &Injector,
+    tasks: &mut JoinSet<()>,
+) -> anyhow::Result<watch::Receiver<Arc<Options>>> {
+    let mut file = File::new(arguments.config.clone(), Options::parse);
+    let first = match file.read() {
+        Ok(options) => options,
+        Err(cause) => bail!("{cause}"),
+    };
+    counts.config_is_valid(true);
+    let (sender, options) = watch::channel(Arc::new(first));
+    let counts = counts.clone();
+    tasks.spawn(file.follow(move |read| {
+        counts.config_is_valid(read.is_ok());
+        match read {
+            Ok(options) => {
+                info!("configuration file taken over");
+                sender.send_replace(Arc::new(options));
+            }
+            Err(cause) => warn!("the configuration stays as it was: {cause}"),
+        }
+    }));
+    Ok(options)
+}
+
+impl InjectorArguments {
+    fn operator(&self) -> Operator {
+        let from = |given: &Option<String>, variable, default: &str| {
+            let set = given.clone().or_else(|| std::env::var(variable).ok());
+            set.filter(|value| !value.is_empty()).unwrap_or_else(|| default.to_owned())
+        };
+        Operator {
+            name: from(&self.operator_name, "OPERATOR_NAME", "cainjector"),
+            domain: from(&self.operator_domain, "OPERATOR_DOMAIN", "lestak.sh"),
+        }
+    }
+
+    fn serving(&self) -> anyhow::Result<ServingSettings> {
+        let namespace = match &self.namespace {
+            Some(namespace) => namespace.clone(),
+            None => pod::namespace().context(
+                "--namespace: this is no pod with a service account, so name the namespace of Secret and Service, or give a --cert-dir",
+            )?,
+        };
+        Ok(ServingSettings {
+            namespace,
+            secret: self.tls_secret.clone(),
+            configuration: self.webhook_configuration.clone(),
+            service: self.service.clone(),
+            lifetime: self.certificate_lifetime,
+        })
+    }
+
+    fn log_level(&self) -> LevelFilter {
+        // What cainjector cannot read in its environment it takes for info.
+        let level = self.log_level.or_else(|| {
+            let variable = std::env::var("LOG_LEVEL").ok()?;
+            LogLevel::from_str(&variable, true).ok()
+        });
+        match level.unwrap_or(LogLevel::Info) {
+            LogLevel::Error => LevelFilter::ERROR,
+            LogLevel::Warn => LevelFilter::WARN,
+            LogLevel::Info => LevelFilter::INFO,
+            LogLevel::Debug => LevelFilter::DEBUG,
+            LogLevel::Trace => LevelFilter::TRACE,
+        }
+    }
+
+    fn settings(&self) -> Settings {
+        Settings {
+            secret_targets: self.secret_targets_enabled,
+            target_namespaces: super::listed(&self.target_namespaces),
+            ..Settings::default()
+        }
+    }
+}
+
+impl From<BundlesNeed> for Need {
+    fn from(need: BundlesNeed) -> Self {
+        match need {
+            BundlesNeed::Required => Self::Required,
+            BundlesNeed::Optional => Self::Optional,
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! What Bundles offer to pods in which namespaces, kept from watches.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use futures::StreamExt;
+use http::Method;
+use kube::core::PartialObjectMeta;
+use kube::runtime::watcher;
+use tracing::{info, warn};
+
+use crate::bundle::{Intent, Namespace, Settings};
+use crate::inject::{Bundles, Offered};
+use crate::webhook;
+
+use super::connection::{Ask, Connection, Failure, METADATA_ONLY};
+use super::watch::{self, Object, Watch};
+
+/// How long a namespace that no watch has shown yet may take to be read: a review has to be answered within 5 s.
+const LOOK_MAX: Duration = Duration::from_secs(3);
+
+/// How long until permission is looked for again where it is not needed.
+const DENIED_PAUSE: Duration = Duration::from_mins(1);
+
+/// What is known of Bundles and namespaces. Clones share it.
+#[derive(Clone)]
+pub struct Offers {
+    known: Arc<Mutex<Known>>,
+    connection: Connection,
+    trust_namespace: String,
+}
+
+/// Whether there is nothing to do without Bundles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// There is nothing to do without them.
+    Required,
+    /// Without permission to see them it goes on without them.
+    Optional,
+}
+
+struct Known {
+    bundles: Arc<Bundles>,
+    namespaces: BTreeMap<Box<str>, Namespace>,
+    lists: Lists,
+    /// Whether we are not permitted to see Bundles, and do without.
+    off: bool,
+}
+
+/// The first lists of both watches.
+#[derive(Default)]
+struct Lists {
+    bundles: Listing,
+    namespaces: Listing,
+}
+
+/// Where a watch is with its list.
+#[derive(Default)]
+struct Listing {
+    /// What was known before and has not been seen in the list that runs.
+    unseen: BTreeSet<String>,
+    /// Whether a list has ever been whole.
+    filled: bool,
+}
+
+impl Offers {
+    /// Knows nothing yet.
+    #[must_use]
+    pub fn new(connection: &Connection, trust_namespace: &str, settings: Settings) -> Self {
+        let known = Known {
+            bundles: Arc::new(Bundles { settings, offered: BTreeMap::new() }),
+            namespaces: BTreeMap::new(),
+            lists: Lists::default(),
+            off: false,
+        };
+        Self {
+            known: Arc::new(Mutex::new(known)),
+            connection: connection.clone(),
+            trust_namespace: trust_namespace.to_owned(),
+        }
+    }
+
+    /// Keeps it up to date, for the life of the process.
+    pub async fn follow(self, need: Need) {
+        let watches = [Watch::Bundles, Watch::Namespaces];
+        loop {
+            let mut news = watch::all(&self.connection.client(), &self.trust_namespace, &watches);
+            while let Some((watch, event)) = news.next().await {
+                match event {
+                    Ok(event) => self.hear(&watch, event),
+                    Err(error) if need == Need::Optional && is_denied(&error) => {
+                        let mut known = self.lock();
+                        known.lists = Lists::default();
+                        if !std::mem::replace(&mut known.off, true) {
+                            info!(
+                                "native mode is off, since Bundles and Namespaces may not be watched here; only cainjector's rules hold: {error}"
+                            );
+                        }
+                        break;
+                    }
+                    Err(error) => warn!(?watch, "watch interrupted: {error}"),
+                }
+            }
+            tokio::time::sleep(DENIED_PAUSE).await;
+        }
+    }
+
+    /// Whether everything that reviews depend on is known, or is not to be had and not needed.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        let known = self.lock();
+        known.off || known.lists.are_filled()
+    }
+
+    fn hear(&self, watch: &Watch, event: watcher::Event<Object>) {
+        let mut known = self.lock();
+        let before = known.lists.are_filled();
+        match event {
+            watcher::Event::Init => {
+                let names: BTreeSet<_> = match watch {
+                    Watch::Bundles => known.bundles.offered.keys().cloned().collect(),
+                    _ => known.namespaces.keys().map(ToString::to_string).collect(),
+                };
+                known.lists.of(watch).unseen = names;
+            }
+            watcher::Event::InitApply(object) | watcher::Event::Apply(object) => {
+                let name = object.metadata().name.clone().unwrap_or_default();
+                known.lists.of(watch).unseen.remove(&name);
+                known.put(name, &object, &self.trust_namespace);
+            }
+            watcher::Event::Delete(object) => {
+                known.remove(watch, &object.metadata().name.clone().unwrap_or_default());
+            }
+            watcher::Event::InitDone => {
+                let listing = known.lists.of(watch);
+                listing.filled = true;
+                for name in std::mem::take(&mut listing.unseen) {
+                    known.remove(watch, &name);
+                }
+            }
+        }
+        if known.lists.are_filled() && (!before || known.off) {
+            known.off = false;
+            info!(bundles = known.bundles.offered.len(), namespaces = known.namespaces.len(), "native mode is on");
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().expect("nobody panics with it")
+    }
+}
+
+impl webhook::Cluster for Offers {
+    fn bundles(&self) -> Result<Arc<Bundles>, String> {
+        let known = self.lock();
+        if known.off {
+            return Err("the injector may not see Bundles: give it the role of config/injector".to_owned());
+        }
+        Ok(known.bundles.clone())
+    }
+
+    /// As the watch has shown it, and otherwise as the API server says now.
+    async fn namespace(&self, name: &str) -> Result<Namespace, String> {
+        if let Some(namespace) = self.lock().namespaces.get(name) {
+            return Ok(namespace.clone());
+        }
+        let ask =
+            Ask { method: Method::GET, uri: format!("/api/v1/namespaces/{name}"), accept: METADATA_ONLY, body: None };
+        let answer = tokio::time::timeout(LOOK_MAX, self.connection.send(ask))
+            .await
+            .unwrap_or_else(|_| Err(Failure::TimedOut(format!("no answer within {} s", LOOK_MAX.as_secs()))));
+        let read = |body: &[u8]| serde_json::from_slice::<PartialObjectMeta>(body).map_err(|error| error.to_string());
+        answer
+            .map_err(|failure| failure.to_string())
+            .and_then(|body| read(&body))
+            .map(|found| Namespace::from(&found.metadata))
+            .map_err(|cause| format!("failed to read namespace {name}: {cause}"))
+    }
+}
+
+impl Known {
+    fn put(&mut self, name: String, object: &Object, trust_namespace: &str) {
+        match object {
+            Object::Metadata(metadata) => {
+                self.namespaces.insert(name.into(), Namespace::from(&**metadata));
+            }
+            Object::Bundle(bundle) => {
+                let Bundles { settings, offered } = Arc::make_mut(&mut self.bundles);
+                let offer = match &**bundle {
+                    Ok(bundle) => {
+                        let intent = Intent::parse(bundle, trust_namespace);
+                        Offered::of(intent.as_ref().map_err(Vec::as_slice), settings)
+                    }
+                    Err(unreadable) => Offered::Unusable(format!("it cannot be read: {}", unreadable.cause)),
+                };
+                offered.insert(name, offer);
+            }
+        }
+    }
+
+    fn remove(&mut self, watch: &Watch, name: &str) {
+        match watch {
+            Watch::Bundles => {
+                Arc::make_mut(&mut self.bundles).offered.remove(name);
+            }
+            _ => {
+                self.namespaces.remove(name);
+            }
+        }
+    }
+}
+
+impl Lists {
+    fn of(&mut self, watch: &Watch) -> &mut Listing {
+        match watch {
+            Watch::Bundles => &mut self.bundles,
+            _ => &mut self.namespaces,
+        }
+    }
+
+    fn are_filled(&self) -> bool {
+        self.bundles.filled && self.namespaces.filled
+    }
+}
+
+/// Whether the API server does not let us see what we ask for, or has no such thing.
+fn is_denied(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => matches!(status.code, 401 | 403 | 404),
+        _ => false,
+    }
+}

@@ -1,0 +1,141 @@
+//! The file of options that cainjector reads.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+use serde_json::{Map, Value};
+
+/// What holds for pods that say nothing else. An option that is not set is empty.
+///
+/// A text may be written as a boolean or a number: it is taken as it is spelt.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// `false` leaves pods alone.
+    pub inject: String,
+    /// The Secret to mount; wins over `config_map`.
+    pub secret: String,
+    /// The ConfigMap to mount.
+    pub config_map: String,
+    /// The key of the PEM.
+    pub cert_file: String,
+    /// Where it is mounted.
+    pub mount_path: String,
+    /// `false` sets no variable.
+    pub set_env_var: String,
+    /// The only namespaces whose pods are injected.
+    pub include_namespaces: Vec<String>,
+    /// Containers that are left alone.
+    pub exclude_containers: Vec<String>,
+    /// Namespaces that are left alone.
+    pub exclude_namespaces: Vec<String>,
+    /// Keys that mean nothing, which somebody may want to hear of.
+    pub unknown: Vec<String>,
+}
+
+/// The keys, as YAML has to spell them.
+const WORDS: [&str; 9] = [
+    "inject",
+    "secret",
+    "configMap",
+    "certFile",
+    "mountPath",
+    "setEnvVar",
+    "includeNamespaces",
+    "excludeContainers",
+    "excludeNamespaces",
+];
+
+/// A place for an option.
+enum Place<'a> {
+    Text(&'a mut String),
+    List(&'a mut Vec<String>),
+}
+
+impl Options {
+    /// Reads JSON, in which upper and lower case of a key do not matter, or else YAML, in which they do.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, with its key, and with its line in YAML.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        match serde_json::from_str::<Map<String, Value>>(text) {
+            Ok(json) => Self::deserialize(spelt_out(json)).map_err(|error| error.to_string()),
+            Err(_) => serde_saphyr::from_str::<Option<Self>>(text)
+                .map(Option::unwrap_or_default)
+                .map_err(|error| error.to_string()),
+        }
+    }
+
+    fn place(&mut self, key: &str) -> Option<Place<'_>> {
+        Some(match key {
+            "inject" => Place::Text(&mut self.inject),
+            "secret" => Place::Text(&mut self.secret),
+            "configMap" => Place::Text(&mut self.config_map),
+            "certFile" => Place::Text(&mut self.cert_file),
+            "mountPath" => Place::Text(&mut self.mount_path),
+            "setEnvVar" => Place::Text(&mut self.set_env_var),
+            "includeNamespaces" => Place::List(&mut self.include_namespaces),
+            "excludeContainers" => Place::List(&mut self.exclude_containers),
+            "excludeNamespaces" => Place::List(&mut self.exclude_namespaces),
+            _ => return None,
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Options {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Keys;
+
+        impl<'de> Visitor<'de> for Keys {
+            type Value = Options;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map of options")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Options, A::Error> {
+                let mut options = Options::default();
+                while let Some(key) = map.next_key::<String>()? {
+                    let about = |error| A::Error::custom(format!("{key}: {error}"));
+                    match options.place(&key) {
+                        Some(Place::Text(text)) => {
+                            *text = map.next_value::<Option<String>>().map_err(about)?.unwrap_or_default();
+                        }
+                        Some(Place::List(list)) => {
+                            let items: Option<Vec<Option<String>>> = map.next_value().map_err(about)?;
+                            *list = items.into_iter().flatten().map(Option::unwrap_or_default).collect();
+                        }
+                        None => {
+                            map.next_value::<IgnoredAny>().map_err(about)?;
+                            options.unknown.push(key);
+                        }
+                    }
+                }
+                Ok(options)
+            }
+        }
+
+        deserializer.deserialize_map(Keys)
+    }
+}
+
+/// JSON with the keys as YAML has to spell them, and text where YAML would see text.
+fn spelt_out(json: Map<String, Value>) -> Value {
+    json.into_iter().map(|(key, value)| (spelling(&key).unwrap_or(key), text(value))).collect()
+}
+
+/// How a known key is spelt.
+fn spelling(key: &str) -> Option<String> {
+    let mut words = WORDS.into_iter().filter(|word| key.eq_ignore_ascii_case(word));
+    words.next().map(ToOwned::to_owned)
+}
+
+fn text(value: Value) -> Value {
+    match value {
+        Value::Bool(value) => value.to_string().into(),
+        Value::Number(value) => value.to_string().into(),
+        Value::Array(values) => values.into_iter().map(text).collect(),
+        other => other,
+    }
+}

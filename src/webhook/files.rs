@@ -1,0 +1,148 @@
+//! Files that are followed by their content: however they are replaced (written over, renamed, or a whole volume of
+//! symbolic links swapped, as kubelet does), what counts is that other bytes are read than the last time.
+
+use std::fs;
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+use super::{Certificate, Identity};
+
+/// How often files are looked at.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// Files that have changed are read again after this time until two readings agree: nobody can tell by one reading that
+/// a file has been written to its end.
+const SETTLING: Duration = Duration::from_millis(100);
+
+/// The largest file that is read, in bytes: no ConfigMap or Secret is larger.
+const LARGEST: u64 = 1024 * 1024;
+
+/// Keeps a certificate as `tls.crt` and `tls.key` in a folder have it; never ends. Files that are missing or not usable
+/// leave it as it was; the log says so once, and again when they have changed.
+pub async fn follow(folder: PathBuf, certificate: Certificate) {
+    let mut files = Followed::new(vec![folder.join("tls.crt"), folder.join("tls.key")]);
+    loop {
+        files.changed().await;
+        match identity(&files).and_then(|identity| certificate.replace(&identity)) {
+            Ok(()) => {
+                info!(folder = %folder.display(), not_after = certificate.not_after(), "serving certificate read")
+            }
+            Err(cause) if certificate.is_there() => {
+                warn!(folder = %folder.display(), "the serving certificate stays as it was: {cause}");
+            }
+            Err(cause) => info!(folder = %folder.display(), "no serving certificate yet: {cause}"),
+        }
+    }
+}
+
+fn identity(files: &Followed) -> Result<Identity, String> {
+    let mut bytes = files.read().map(|(path, content)| match content {
+        Content::Bytes(bytes) => Ok(bytes.clone()),
+        Content::Missing => Err(format!("{}: there is no such file", path.display())),
+        Content::Unreadable(cause) => Err(format!("{}: {cause}", path.display())),
+    });
+    let mut next = || bytes.next().expect("both files are read");
+    Ok(Identity { certificate_pem: next()?, key_pem: next()? })
+}
+
+/// A file whose content is parsed. One that is missing is taken for an empty one.
+pub struct File<T> {
+    followed: Followed,
+    parse: fn(&str) -> Result<T, String>,
+}
+
+impl<T> File<T> {
+    /// Follows the file at `path`; `parse` says what is wrong in words that need no mention of the file.
+    pub fn new(path: PathBuf, parse: fn(&str) -> Result<T, String>) -> Self {
+        Self { followed: Followed::new(vec![path]), parse }
+    }
+
+    /// What it holds now.
+    ///
+    /// # Errors
+    /// What is wrong with it, with its name.
+    pub fn read(&mut self) -> Result<T, String> {
+        self.followed.seen = self.followed.look();
+        self.value()
+    }
+
+    /// Hands on what it holds whenever that has changed since it was last read, in words with its name if something is
+    /// wrong with it; never ends.
+    pub async fn follow(mut self, mut apply: impl FnMut(Result<T, String>)) {
+        loop {
+            self.followed.changed().await;
+            apply(self.value());
+        }
+    }
+
+    fn value(&self) -> Result<T, String> {
+        let (path, content) = self.followed.read().next().expect("the file is read");
+        let value = match content {
+            Content::Missing => (self.parse)(""),
+            Content::Unreadable(cause) => Err(cause.clone()),
+            Content::Bytes(bytes) => match str::from_utf8(bytes) {
+                Ok(text) => (self.parse)(text),
+                Err(error) => Err(format!("it is no text in UTF-8: {error}")),
+            },
+        };
+        value.map_err(|cause| format!("{}: {cause}", path.display()))
+    }
+}
+
+/// Files and what was in them at the last look; nothing before the first one.
+struct Followed {
+    paths: Vec<PathBuf>,
+    seen: Vec<Content>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Content {
+    Bytes(Vec<u8>),
+    Missing,
+    Unreadable(String),
+}
+
+impl Followed {
+    fn new(paths: Vec<PathBuf>) -> Self {
+        Self { paths, seen: Vec::new() }
+    }
+
+    /// Waits until their content is another than at the last look.
+    async fn changed(&mut self) {
+        let mut found = self.look();
+        while found == self.seen {
+            sleep(PERIOD).await;
+            found = self.look();
+        }
+        while found != self.seen {
+            self.seen = found;
+            sleep(SETTLING).await;
+            found = self.look();
+        }
+    }
+
+    fn look(&self) -> Vec<Content> {
+        self.paths.iter().map(|path| Content::of(path)).collect()
+    }
+
+    /// What was in them at the last look.
+    fn read(&self) -> impl Iterator<Item = (&Path, &Content)> {
+        self.paths.iter().map(PathBuf::as_path).zip(&self.seen)
+    }
+}
+
+impl Content {
+    fn of(path: &Path) -> Self {
+        let mut bytes = Vec::new();
+        match fs::File::open(path).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes)) {
+            Ok(_) if bytes.len() as u64 > LARGEST => Self::Unreadable(format!("it is larger than {LARGEST} bytes")),
+            Ok(_) => Self::Bytes(bytes),
+            Err(error) if error.kind() == ErrorKind::NotFound => Self::Missing,
+            Err(error) => Self::Unreadable(error.to_string()),
+        }
+    }
+}

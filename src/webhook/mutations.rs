@@ -1,0 +1,210 @@
+//! Reviews of pods. A path is a mode: who calls it has chosen whose rules hold.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, post};
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use serde_json::Value;
+use tokio::sync::watch;
+use tracing::{debug, warn};
+
+use crate::bundle::Namespace;
+use crate::inject::{self, Bundles, Operator, Options, Policy, Refusal, inject};
+
+use super::review::{Answer, Review, Subject};
+
+/// The path of native mode: annotations of pods and labels of namespaces name Bundles.
+pub const INJECT: &str = "/inject";
+
+/// The path of cainjector's rules.
+pub const MUTATE: &str = "/mutate";
+
+/// What the cluster holds, as far as pods are concerned.
+pub trait Cluster: Send + Sync + 'static {
+    /// The Bundles on offer, or why native mode is off.
+    ///
+    /// # Errors
+    /// The cause with its cure, in at most 150 characters: it becomes a warning.
+    fn bundles(&self) -> Result<Arc<Bundles>, String>;
+
+    /// A namespace: one that is not known is asked for.
+    ///
+    /// # Errors
+    /// When it cannot be had, why. It is never taken for one without labels.
+    fn namespace(&self, name: &str) -> impl Future<Output = Result<Namespace, String>> + Send;
+}
+
+/// What became of a review.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// Allowed as it was, with nothing to say.
+    Unchanged,
+    /// Allowed with a patch.
+    Injected,
+    /// Allowed as it was, with a warning.
+    Warned,
+    /// Refused.
+    Refused,
+    /// Not readable.
+    Malformed,
+    /// Not decided: something that the decision needs could not be had.
+    Failed,
+}
+
+/// Is told what became of each review, and how long the decision took.
+pub type Observer = Arc<dyn Fn(Outcome, Duration) + Send + Sync>;
+
+/// Serves [`INJECT`], by what `cluster` holds, and [`MUTATE`], by cainjector's rules with the options of the moment.
+pub fn mutations<C: Cluster>(
+    cluster: C,
+    operator: Operator,
+    options: watch::Receiver<Arc<Options>>,
+    observer: Observer,
+) -> Router {
+    let native = Arc::new(Native { cluster, observer: observer.clone() });
+    let cainjector = Arc::new(Cainjector { operator, options, observer });
+    router()
+        .route(INJECT, only_post(post(Native::<C>::serve)).with_state(native))
+        .route(MUTATE, only_post(post(Cainjector::serve)).with_state(cainjector))
+}
+
+/// A router that says what is wrong with a request for nothing that is there.
+pub(super) fn router() -> Router {
+    let nothing = || async { (StatusCode::NOT_FOUND, "there is no webhook at this path") };
+    Router::new().fallback(nothing).layer(DefaultBodyLimit::disable())
+}
+
+/// Says what is wrong with a request by another method.
+pub(super) fn only_post<S: Clone + Send + Sync + 'static>(route: MethodRouter<S>) -> MethodRouter<S> {
+    route.fallback(|| async { (StatusCode::METHOD_NOT_ALLOWED, "reviews are sent by POST") })
+}
+
+struct Native<C> {
+    cluster: C,
+    observer: Observer,
+}
+
+struct Cainjector {
+    operator: Operator,
+    options: watch::Receiver<Arc<Options>>,
+    observer: Observer,
+}
+
+/// Why there is no answer.
+enum Failure {
+    Malformed(String),
+    Failed(String),
+}
+
+impl<C: Cluster> Native<C> {
+    async fn serve(State(native): State<Arc<Self>>, body: Bytes) -> Response {
+        let began = Instant::now();
+        conclude(native.review(&body).await, began, &native.observer)
+    }
+
+    async fn review(&self, body: &[u8]) -> Result<(Outcome, Vec<u8>), Failure> {
+        let review = Review::read(body)?;
+        let answer = match review.subject()? {
+            Subject::Pod(pod) => self.decide(&pod).await?,
+            Subject::Bundle(_) | Subject::Other => Answer::default(),
+        };
+        Ok(answered(&review, &answer))
+    }
+
+    async fn decide(&self, pod: &inject::Review<'_>) -> Result<Answer, Failure> {
+        match self.cluster.bundles() {
+            Ok(bundles) => {
+                let namespace = self.cluster.namespace(pod.namespace).await.map_err(Failure::Failed)?;
+                Ok(inject(pod, &Policy::Native { namespace: &namespace, bundles: &bundles })?.into())
+            }
+            Err(cause) => off(pod, &cause),
+        }
+    }
+}
+
+impl Cainjector {
+    async fn serve(State(cainjector): State<Arc<Self>>, body: Bytes) -> Response {
+        let began = Instant::now();
+        conclude(cainjector.review(&body), began, &cainjector.observer)
+    }
+
+    fn review(&self, body: &[u8]) -> Result<(Outcome, Vec<u8>), Failure> {
+        let options = self.options.borrow().clone();
+        by(body, &Policy::Cainjector { operator: &self.operator, options: &options })
+    }
+}
+
+/// A review by rules that are at hand.
+fn by(body: &[u8], policy: &Policy<'_>) -> Result<(Outcome, Vec<u8>), Failure> {
+    let review = Review::read(body)?;
+    let answer = match review.subject()? {
+        Subject::Pod(pod) => inject(&pod, policy)?.into(),
+        Subject::Bundle(_) | Subject::Other => Answer::default(),
+    };
+    Ok(answered(&review, &answer))
+}
+
+/// A pod that asks for a Bundle while nobody knows of Bundles.
+fn off(pod: &inject::Review<'_>, cause: &str) -> Result<Answer, Failure> {
+    let value: Value =
+        serde_json::from_str(pod.pod).map_err(|error| Failure::Malformed(format!("the pod: {error}")))?;
+    let required = value.pointer("/metadata/annotations").and_then(|annotations| annotations.get(inject::REQUIRED));
+    let required = required.and_then(Value::as_str).is_some_and(|required| required.trim() == "true");
+    let message = format!("rootcast: no Bundle is mounted, native mode is off: {cause}");
+    Ok(if required && pod.old.is_none() {
+        let message = format!("{message}; the pod is refused because of {}", inject::REQUIRED);
+        Answer { refusal: Some(Refusal { code: 403, message }), ..Answer::default() }
+    } else {
+        Answer { warnings: vec![message], ..Answer::default() }
+    })
+}
+
+fn answered(review: &Review<'_>, answer: &Answer) -> (Outcome, Vec<u8>) {
+    let outcome = match answer {
+        Answer { refusal: Some(_), .. } => Outcome::Refused,
+        Answer { patch, .. } if !patch.is_empty() => Outcome::Injected,
+        Answer { warnings, .. } if !warnings.is_empty() => Outcome::Warned,
+        Answer { .. } => Outcome::Unchanged,
+    };
+    debug!(namespace = review.namespace(), pod = review.name(), ?outcome, "reviewed");
+    (outcome, review.answer(answer))
+}
+
+fn conclude(result: Result<(Outcome, Vec<u8>), Failure>, began: Instant, observer: &Observer) -> Response {
+    let (outcome, response) = match result {
+        Ok((outcome, answer)) => (outcome, json(answer)),
+        Err(Failure::Malformed(reason)) => {
+            debug!("a malformed review: {reason}");
+            (Outcome::Malformed, (StatusCode::BAD_REQUEST, reason).into_response())
+        }
+        Err(Failure::Failed(reason)) => {
+            warn!("a review is not decided: {reason}");
+            (Outcome::Failed, (StatusCode::INTERNAL_SERVER_ERROR, reason).into_response())
+        }
+    };
+    observer(outcome, began.elapsed());
+    response
+}
+
+/// An answer that is JSON already.
+pub(super) fn json(answer: Vec<u8>) -> Response {
+    ([(CONTENT_TYPE, "application/json")], answer).into_response()
+}
+
+impl From<String> for Failure {
+    fn from(reason: String) -> Self {
+        Self::Malformed(reason)
+    }
+}
+
+impl From<inject::Malformed> for Failure {
+    fn from(malformed: inject::Malformed) -> Self {
+        Self::Malformed(malformed.to_string())
+    }
+}

@@ -1,0 +1,178 @@
+//! The server: it lets connections in, lets the least useful go, and drains when it is to stop.
+
+use std::convert::Infallible;
+use std::fs;
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tracing::{error, warn};
+
+use super::connection::{Farewell, Seat, attend};
+use super::crowd::Crowd;
+use super::{Certificate, TlsSettings};
+
+/// What a server gives to its clients at most.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Connections. Fewer where the process may not have twice as many open files.
+    pub connections: usize,
+    /// Bytes of one body.
+    pub body: usize,
+    /// Bytes of all bodies in memory.
+    pub bodies: usize,
+    /// Time for the TLS handshake.
+    pub handshake: Duration,
+    /// Time for the head of a request, from its first byte.
+    pub head: Duration,
+    /// Time without a request. Longer than the 90 seconds after which an API server closes a connection itself: a request
+    /// must not meet a closed door.
+    pub idle: Duration,
+    /// Time for a body and the decision on it, and again for the answer.
+    pub request: Duration,
+    /// How long connections are still accepted when the server is to stop, each for one answer: the news that it stops
+    /// takes time to get around.
+    pub linger: Duration,
+    /// Time for the requests that are in flight then.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 2048,
+            // A pod can have 1.5 MiB in etcd and 3 MiB in a request; an update carries two.
+            body: 8 * 1024 * 1024,
+            bodies: 32 * 1024 * 1024,
+            handshake: Duration::from_secs(5),
+            head: Duration::from_secs(5),
+            idle: Duration::from_secs(120),
+            request: Duration::from_secs(10),
+            linger: Duration::ZERO,
+            drain: Duration::from_secs(5),
+        }
+    }
+}
+
+/// How often connections are looked through for those that take too long.
+const ROUND: Duration = Duration::from_millis(250);
+
+/// How long nobody is accepted after that has failed, and how many go then: as a rule too many files are open.
+const BACK_OFF: Duration = Duration::from_millis(10);
+const RETREAT: usize = 16;
+
+/// What all connections of a server share.
+pub(super) struct House {
+    pub(super) acceptor: TlsAcceptor,
+    pub(super) router: Router,
+    pub(super) limits: Limits,
+    pub(super) crowd: Mutex<Crowd<AbortHandle>>,
+    pub(super) farewell: watch::Receiver<Farewell>,
+}
+
+/// Serves HTTP/1.1 over TLS until `stop`, and then until the last request in flight is answered, at most
+/// [`Limits::linger`] and [`Limits::drain`] longer. Requests get to `router` with their bodies complete.
+pub async fn serve(
+    listener: TcpListener,
+    certificate: Certificate,
+    tls: &TlsSettings,
+    router: Router,
+    limits: Limits,
+    stop: impl Future<Output = ()>,
+) {
+    let (farewell, others) = watch::channel(Farewell::NotYet);
+    let (linger, drain) = (limits.linger, limits.drain);
+    let connections = limits.connections.min(open_files().map_or(usize::MAX, |files| files / 2));
+    let house = Arc::new(House {
+        acceptor: TlsAcceptor::from(tls.server(certificate)),
+        router,
+        limits: Limits { connections, ..limits },
+        crowd: Mutex::new(Crowd::new()),
+        farewell: others,
+    });
+    let mut connections = JoinSet::new();
+    {
+        let mut accepting = pin!(accept(&listener, &house, &mut connections));
+        tokio::select! {
+            never = &mut accepting => match never {},
+            () = stop => {}
+        }
+        farewell.send_replace(Farewell::WithNextAnswer);
+        if let Ok(never) = timeout(linger, accepting).await {
+            match never {}
+        }
+    }
+    drop(listener);
+    farewell.send_replace(Farewell::Now);
+    let drained = timeout(drain, async { while connections.join_next().await.is_some() {} }).await;
+    if drained.is_err() {
+        warn!("{} connections were cut: they took longer than {drain:?} to end", connections.len());
+    }
+}
+
+async fn accept(listener: &TcpListener, house: &Arc<House>, connections: &mut JoinSet<()>) -> Infallible {
+    let mut rounds = interval(ROUND);
+    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut failing = false;
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    failing = false;
+                    house.welcome(stream, connections);
+                }
+                Err(cause) => {
+                    if !failing {
+                        error!("connections cannot be accepted, and are as soon as possible: {cause}");
+                    }
+                    failing = true;
+                    house.retreat();
+                    sleep(BACK_OFF).await;
+                }
+            },
+            Some(ended) = connections.join_next() => {
+                if let Err(cause) = ended && cause.is_panic() {
+                    error!("a connection ended in a panic: {cause}");
+                }
+            }
+            _ = rounds.tick() => house.look_around(),
+        }
+    }
+}
+
+impl House {
+    fn welcome(self: &Arc<Self>, stream: TcpStream, connections: &mut JoinSet<()>) {
+        let mut crowd = self.crowd.lock().expect("nothing panics with the crowd");
+        let (number, leaving) = crowd.enter(Instant::now(), &self.limits);
+        drop(crowd);
+        leaving.iter().for_each(AbortHandle::abort);
+        let end = connections.spawn(attend(stream, Seat { house: self.clone(), number }));
+        self.crowd.lock().expect("nothing panics with the crowd").arm(number, end);
+    }
+
+    fn retreat(&self) {
+        let mut crowd = self.crowd.lock().expect("nothing panics with the crowd");
+        let leaving: Vec<_> = (0..RETREAT).map_while(|_| crowd.least_useful()).collect();
+        drop(crowd);
+        leaving.iter().for_each(AbortHandle::abort);
+    }
+
+    fn look_around(&self) {
+        let late = self.crowd.lock().expect("nothing panics with the crowd").overdue(Instant::now(), &self.limits);
+        late.iter().for_each(AbortHandle::abort);
+    }
+}
+
+/// How many files this process may have open
+/// (<https://man7.org/linux/man-pages/man5/proc_pid_limits.5.html>); `None` where nobody says.
+fn open_files() -> Option<usize> {
+    let limits = fs::read_to_string("/proc/self/limits").ok()?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_whitespace().next()?.parse().ok()
+}

@@ -1,0 +1,68 @@
+//! Reviews of Bundles: what the controller would refuse to work with is refused at the door.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use http::StatusCode;
+use tracing::debug;
+
+use crate::api::Bundle;
+use crate::bundle::Intent;
+use crate::inject::Refusal;
+
+use super::mutations::{json, only_post, router};
+use super::review::{Answer, Review, Subject};
+
+/// The path at which trust-manager's `ValidatingWebhookConfiguration` calls.
+pub const VALIDATE_BUNDLE: &str = "/validate-trust-cert-manager-io-v1alpha1-bundle";
+
+/// Serves [`VALIDATE_BUNDLE`]; the rules are those of [`Intent::parse`].
+pub fn validation(trust_namespace: &str) -> Router {
+    let trust_namespace: Arc<str> = trust_namespace.into();
+    router().route(VALIDATE_BUNDLE, only_post(post(serve)).with_state(trust_namespace))
+}
+
+async fn serve(State(trust_namespace): State<Arc<str>>, body: Bytes) -> Response {
+    match review(&body, &trust_namespace) {
+        Ok(answer) => json(answer),
+        Err(reason) => (StatusCode::BAD_REQUEST, reason).into_response(),
+    }
+}
+
+fn review(body: &[u8], trust_namespace: &str) -> Result<Vec<u8>, String> {
+    let review = Review::read(body)?;
+    let refusal = match review.subject()? {
+        Subject::Bundle(bundle) => judge(bundle, trust_namespace),
+        Subject::Pod(_) | Subject::Other => None,
+    };
+    debug!(bundle = review.name(), refusal = refusal.as_ref().map(|refusal| &refusal.message), "reviewed");
+    Ok(review.answer(&Answer { refusal, ..Answer::default() }))
+}
+
+fn judge(bundle: &str, trust_namespace: &str) -> Option<Refusal> {
+    let bundle: Bundle = match serde_json::from_str(bundle) {
+        Ok(bundle) => bundle,
+        Err(error) => return Some(Refusal { code: 400, message: format!("this is no Bundle: {error}") }),
+    };
+    // What is being deleted is only waiting for its finalizers: whoever takes them away must not be stopped.
+    if bundle.metadata.deletion_timestamp.is_some() {
+        return None;
+    }
+    let problems = Intent::parse(&bundle, trust_namespace).err()?;
+    // As Go prints a list of errors: one as it is, more in brackets, none twice.
+    let mut messages: Vec<String> = Vec::new();
+    for message in problems.iter().map(ToString::to_string) {
+        if !messages.contains(&message) {
+            messages.push(message);
+        }
+    }
+    let message = match &messages[..] {
+        [one] => one.clone(),
+        more => format!("[{}]", more.join(", ")),
+    };
+    Some(Refusal { code: 403, message })
+}
