@@ -36,9 +36,9 @@ check: ## Check format, lints, documentation and generated files, as CI does.
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps --document-private-items
 	@cargo run --locked --quiet --bin rootcast -- crds | diff -u $(CRD) - || { echo '$(CRD) is not what the types say: run `make crds`' >&2; exit 1; }
 
-bench: ## Measure the fan-out on a real API server (15 minutes); PARTS=update: only a part of it.
+bench: ## Measure fan-out and injector on a real API server (16 minutes); PARTS=injector: only a part of it.
 bench: control-plane build
-	@cargo run --release --locked --quiet --package rootcast-e2e --bin fanout-bench -- $(PARTS)
+	@cargo run --release --locked --quiet --package rootcast-e2e --bin bench -- $(PARTS)
 
 bench-encoders: ## Measure the encoders beside those that trust-manager uses.
 	cargo bench --locked --package rootcast

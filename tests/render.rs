@@ -133,11 +133,13 @@ fn what_cannot_be_read_ends_with_code_2_and_names_the_place() {
 fn flags_that_cannot_be_obeyed_are_refused_by_name_with_the_cure() {
     let table: &[(&[&str], &str)] = &[
         (
-            &["controller", "--webhook-port=6443", "--webhook-host=0.0.0.0"],
-            "--webhook-host, --webhook-port: no validating webhook",
+            &["--leader-elect=false", "--tls-min-version=1.2"],
+            "--tls-min-version=1.2: give VersionTLS12 or VersionTLS13",
         ),
-        (&["--webhook-certificate-dir=/tls"], "remove the flags and the ValidatingWebhookConfiguration"),
-        (&["--tls-min-version=VersionTLS12"], "--tls-min-version"),
+        (
+            &["--leader-elect=false", "--tls-cipher-suites=TLS_RSA_WITH_AES_128_CBC_SHA"],
+            "none of them is served; give some of TLS_ECDHE_",
+        ),
         (&["--leader-elect"], "name the namespace of the Lease, or run a single replica with --leader-elect=false"),
         (&["--leader-election-lease-duration=10s"], "(10s) must be longer than --leader-election-renew-deadline (10s)"),
         (&["--leader-election-renew-deadline=2400ms"], "(2.4s) must be longer than 2.4s"),
@@ -155,7 +157,7 @@ fn flags_that_cannot_be_obeyed_are_refused_by_name_with_the_cure() {
 }
 
 #[test]
-fn the_arguments_of_a_trust_manager_deployment_are_taken_but_for_its_webhook() {
+fn the_arguments_of_a_trust_manager_deployment_are_taken() {
     let arguments = [
         "--log-format=text",
         "--log-level=1",
@@ -171,7 +173,11 @@ fn the_arguments_of_a_trust_manager_deployment_are_taken_but_for_its_webhook() {
         "--filter-expired-certificates=true",
         "--filter-non-ca-certs",
         "--target-namespaces=a,b",
-        "--webhook-port=0",
+        "--webhook-host=0.0.0.0",
+        "--webhook-port=6443",
+        "--webhook-certificate-dir=/tls",
+        "--tls-min-version=VersionTLS12",
+        "--tls-cipher-suites=TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,TLS_RSA_WITH_AES_128_CBC_SHA",
         "--kubeconfig=/absent",
         "-v",
         "2",

@@ -8,8 +8,8 @@ use kube::{
     api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
     core::{ApiResource, Status},
 };
-use rootcast::api::{Bundle, FIELD_MANAGER, MAX_NAME, crd, crd_yaml};
-use rootcast_e2e::{ControlPlane, eventually};
+use rootcast::api::{Bundle, FIELD_MANAGER, MAX_NAME, crd_yaml};
+use rootcast_e2e::{ControlPlane, eventually, peer};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
@@ -382,9 +382,9 @@ async fn a_hundred_sources_with_two_thousand_labels_and_annotations_are_not_too_
 async fn bundles_that_the_rules_would_refuse_outlive_every_change_of_definition() -> Result<()> {
     let control_plane = ControlPlane::start().await?;
     let bundles = bundles(&control_plane.client());
-    control_plane.install_crd(&trust_managers_crd()).await?;
+    control_plane.install_crd(&peer::crd_yaml()).await?;
 
-    let let_in = || VIOLATIONS.iter().filter(|violation| !is_trust_managers(violation.says));
+    let let_in = || VIOLATIONS.iter().filter(|violation| !peer::is_rule(violation.says));
     let mut specs: Vec<(&str, &str)> = let_in().map(|violation| (violation.name, violation.spec)).collect();
     specs.extend(VALID);
     specs.push((TOO_LONG, "{sources: [{inLine: x}]}"));
@@ -393,7 +393,7 @@ async fn bundles_that_the_rules_would_refuse_outlive_every_change_of_definition(
         stored.push((name, create(&bundles, name, yaml(spec)).await.context(name)?.data["spec"].take()));
     }
 
-    for (definition, has_rules) in [(crd_yaml(), true), (trust_managers_crd(), false), (crd_yaml(), true)] {
+    for (definition, has_rules) in [(crd_yaml(), true), (peer::crd_yaml(), false), (crd_yaml(), true)] {
         control_plane.install_crd(&definition).await?;
         rules_are_in_force(&bundles, has_rules).await;
         for (name, spec) in &stored {
@@ -428,7 +428,7 @@ async fn bundles_that_the_rules_would_refuse_outlive_every_change_of_definition(
 async fn a_stored_bundle_that_is_its_own_source_must_be_repaired_with_the_next_edit() -> Result<()> {
     let control_plane = ControlPlane::start().await?;
     let bundles = bundles(&control_plane.client());
-    control_plane.install_crd(&trust_managers_crd()).await?;
+    control_plane.install_crd(&peer::crd_yaml()).await?;
     let mut spec = yaml("{sources: [{configMap: {name: own, key: k}}], target: {configMap: {key: k}}}");
     create(&bundles, "own", spec.clone()).await?;
     control_plane.install_crd(&crd_yaml()).await?;
@@ -564,27 +564,4 @@ async fn rules_are_in_force(bundles: &Api<DynamicObject>, expected: bool) {
         Ok(())
     })
     .await;
-}
-
-/// The definition as trust-manager has it: ours, with the one-of rules only.
-fn trust_managers_crd() -> String {
-    fn strip(value: &mut Value) {
-        match value {
-            Value::Array(values) => values.iter_mut().for_each(strip),
-            Value::Object(fields) => {
-                if let Some(Value::Array(rules)) = fields.get_mut("x-kubernetes-validations") {
-                    rules.retain(|rule| rule["message"].as_str().is_some_and(is_trust_managers));
-                }
-                fields.values_mut().for_each(strip);
-            }
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-        }
-    }
-    let mut crd = serde_json::to_value(crd()).expect("a definition is plain data");
-    strip(&mut crd);
-    crd.to_string()
-}
-
-fn is_trust_managers(words: &str) -> bool {
-    words.contains("one of the fields in [")
 }

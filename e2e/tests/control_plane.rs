@@ -208,7 +208,7 @@ async fn nothing_is_left_after_drop() -> Result<()> {
 async fn the_shipped_manifests_build_and_the_server_accepts_them() -> Result<()> {
     let control_plane = ControlPlane::start().await?;
     control_plane.install().await?;
-    for folder in ["config/secret-targets", "config/manager", "config/default"] {
+    for folder in ["config/secret-targets", "config/manager", "config/default", "config/with-injector"] {
         control_plane.kubectl_ok(&["apply", "--server-side", "-k", folder], "")?;
     }
     for namespace in ["team-a", "team-b"] {

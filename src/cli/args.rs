@@ -103,6 +103,28 @@ pub(super) struct ControllerArguments {
     #[arg(long, default_value_t = 9402, value_name = "PORT", help_heading = "Serving")]
     pub(super) metrics_port: u16,
 
+    /// Address that the validating webhook listens on.
+    #[arg(long, default_value = "0.0.0.0", value_name = "HOST", help_heading = "Validating webhook")]
+    pub(super) webhook_host: String,
+    /// Its port; 0 serves none.
+    #[arg(long, default_value_t = 6443, value_name = "PORT", help_heading = "Validating webhook")]
+    pub(super) webhook_port: u16,
+    /// Folder with its tls.crt and tls.key; it is off as long as they are not there.
+    #[arg(long, default_value = "/tls", value_name = "DIR", help_heading = "Validating webhook")]
+    pub(super) webhook_certificate_dir: PathBuf,
+    /// Its oldest TLS version: `VersionTLS12` (the default) or `VersionTLS13`.
+    #[arg(
+        long,
+        default_value = "",
+        hide_default_value = true,
+        value_name = "VERSION",
+        help_heading = "Validating webhook"
+    )]
+    pub(super) tls_min_version: String,
+    /// Its cipher suites for TLS 1.2, by their IANA names (comma-separated); default: all that are safe.
+    #[arg(long, value_delimiter = ',', value_name = "SUITES", help_heading = "Validating webhook")]
+    pub(super) tls_cipher_suites: Vec<String>,
+
     /// Format of the log.
     #[arg(long, value_enum, default_value = "text", value_name = "FORMAT", help_heading = "Logging")]
     pub(super) log_format: LogFormat,
@@ -140,22 +162,6 @@ pub(super) struct ControllerArguments {
     /// Bytes that are written in a second; 0: as many as the API server takes.
     #[arg(long, default_value_t = 0, value_name = "BYTES", help_heading = "Rollouts")]
     pub(super) max_write_bytes_per_second: u64,
-
-    /// Validating webhook: only 0, none, is possible in this version; the rules are in the CRD.
-    #[arg(long, default_value_t = 0, value_name = "PORT", help_heading = "Not in this version")]
-    pub(super) webhook_port: u16,
-    /// Refused: there is no webhook to serve.
-    #[arg(long, value_name = "HOST", help_heading = "Not in this version")]
-    pub(super) webhook_host: Option<String>,
-    /// Refused: there is no webhook to serve.
-    #[arg(long, value_name = "DIR", help_heading = "Not in this version")]
-    pub(super) webhook_certificate_dir: Option<PathBuf>,
-    /// Refused: nothing is served over TLS.
-    #[arg(long, value_name = "VERSION", help_heading = "Not in this version")]
-    pub(super) tls_min_version: Option<String>,
-    /// Refused: nothing is served over TLS.
-    #[arg(long, value_name = "SUITES", help_heading = "Not in this version")]
-    pub(super) tls_cipher_suites: Option<String>,
 }
 
 /// Which cluster to talk to, and as whom.

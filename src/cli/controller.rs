@@ -17,6 +17,7 @@ use crate::metrics;
 
 use super::CONNECT;
 use super::args::ControllerArguments;
+use super::webhook::Webhook;
 use super::{log, pod};
 
 /// Exit code when leadership was lost: a fresh start takes part again.
@@ -26,17 +27,24 @@ const DEPOSED: u8 = 1;
 const RETRY_PERIOD: Duration = Duration::from_secs(2);
 
 pub(super) fn run(arguments: ControllerArguments) -> anyhow::Result<ExitCode> {
-    arguments.check()?;
     let lease = arguments.lease()?;
+    let (webhook, notes) = arguments.webhook()?;
     log::start(arguments.log_level(), arguments.log_format);
+    for note in notes {
+        warn!("{note}");
+    }
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("start the runtime")?
-        .block_on(serve(arguments, lease))
+        .block_on(serve(arguments, lease, webhook))
 }
 
-async fn serve(arguments: ControllerArguments, lease: Option<LeaseSettings>) -> anyhow::Result<ExitCode> {
+async fn serve(
+    arguments: ControllerArguments,
+    lease: Option<LeaseSettings>,
+    webhook: Option<Webhook>,
+) -> anyhow::Result<ExitCode> {
     let (default_cas, notes) = arguments.decision.load_default_cas()?;
     for note in notes {
         warn!("{note}");
@@ -56,8 +64,9 @@ async fn serve(arguments: ControllerArguments, lease: Option<LeaseSettings>) -> 
     let ended = pod::ended()?;
     let stop = async move {
         ended.await;
-        info!("stopping: writes in flight are finished");
+        info!("stopping: writes and reviews in flight are finished");
     };
+    let webhook = webhook.map(Webhook::start);
     let (candidacy, mandate) = match lease {
         None => (None, Mandate::unopposed()),
         Some(lease) => {
@@ -69,14 +78,20 @@ async fn serve(arguments: ControllerArguments, lease: Option<LeaseSettings>) -> 
     let world = World { settings, default_cas, ..World::default() };
     let trust_namespace = &arguments.decision.trust_namespace;
     let controller = Controller::new(&connection, mandate, trust_namespace, world, arguments.limits(), vitals);
-    match (controller.run(stop).await, candidacy) {
-        (Ending::Deposed, _) => return Ok(ExitCode::from(DEPOSED)),
-        (Ending::Stopped, Some(candidacy)) => candidacy.resign().await,
+    let code = match (controller.run(stop).await, candidacy) {
+        (Ending::Deposed, _) => ExitCode::from(DEPOSED),
+        (Ending::Stopped, Some(candidacy)) => {
+            candidacy.resign().await;
+            ExitCode::SUCCESS
+        }
         // A write without an answer may yet take effect: nobody is to follow us before the Lease has expired.
-        (Ending::Stopped, None) | (Ending::Unanswered, _) => {}
+        (Ending::Stopped, None) | (Ending::Unanswered, _) => ExitCode::SUCCESS,
+    };
+    if let Some(webhook) = webhook {
+        webhook.stop().await;
     }
     info!("stopped");
-    Ok(ExitCode::SUCCESS)
+    Ok(code)
 }
 
 /// Ready once all stores are filled, healthy while the controller's loop turns; whether we lead or whether the API server
@@ -94,25 +109,6 @@ fn probes(readiness_path: &str, vitals: &Arc<Vitals>) -> axum::Router {
 }
 
 impl ControllerArguments {
-    /// Refuses what this version cannot do, rather than to seem to do it.
-    fn check(&self) -> anyhow::Result<()> {
-        let webhook = [
-            ("--webhook-host", self.webhook_host.is_some()),
-            ("--webhook-port", self.webhook_port != 0),
-            ("--webhook-certificate-dir", self.webhook_certificate_dir.is_some()),
-            ("--tls-min-version", self.tls_min_version.is_some()),
-            ("--tls-cipher-suites", self.tls_cipher_suites.is_some()),
-        ];
-        let named: Vec<_> = webhook.iter().filter(|(_, given)| *given).map(|(flag, _)| *flag).collect();
-        if !named.is_empty() {
-            bail!(
-                "{}: no validating webhook is served in this version, its rules are in the CRD; remove the flags and the ValidatingWebhookConfiguration that points here",
-                named.join(", ")
-            );
-        }
-        Ok(())
-    }
-
     /// This process's part in the election of a leader, if it takes part.
     fn lease(&self) -> anyhow::Result<Option<LeaseSettings>> {
         let (lease_duration, renew_deadline) =

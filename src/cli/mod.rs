@@ -9,6 +9,7 @@ mod input;
 mod log;
 mod pod;
 mod render;
+mod webhook;
 
 use std::collections::BTreeSet;
 use std::io::Write;

@@ -22,5 +22,5 @@ pub use controller::{Controller, Ending};
 pub use hand_back::{HandBack, HandedBack, Refused, leader};
 pub use lease::{Candidacy, Leadership, LeaseSettings, Mandate};
 pub use offers::{Need, Offers};
-pub use serving::{ServingSettings, keep};
+pub use serving::{ServingSettings, keep_certificate};
 pub use vitals::Vitals;

@@ -1,6 +1,8 @@
 //! What Bundles offer to pods in which namespaces, kept from watches.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
+use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -27,7 +29,7 @@ const DENIED_PAUSE: Duration = Duration::from_mins(1);
 #[derive(Clone)]
 pub struct Offers {
     known: Arc<Mutex<Known>>,
-    connection: Connection,
+    connection: Option<Connection>,
     trust_namespace: String,
 }
 
@@ -65,27 +67,28 @@ struct Listing {
 }
 
 impl Offers {
-    /// Knows nothing yet.
+    /// Knows nothing yet; without a connection it never will.
     #[must_use]
-    pub fn new(connection: &Connection, trust_namespace: &str, settings: Settings) -> Self {
+    pub fn new(connection: Option<&Connection>, trust_namespace: &str, settings: Settings) -> Self {
         let known = Known {
             bundles: Arc::new(Bundles { settings, offered: BTreeMap::new() }),
             namespaces: BTreeMap::new(),
             lists: Lists::default(),
-            off: false,
+            off: connection.is_none(),
         };
         Self {
             known: Arc::new(Mutex::new(known)),
-            connection: connection.clone(),
+            connection: connection.cloned(),
             trust_namespace: trust_namespace.to_owned(),
         }
     }
 
     /// Keeps it up to date, for the life of the process.
-    pub async fn follow(self, need: Need) {
+    pub async fn follow(self, need: Need) -> Infallible {
+        let Some(connection) = &self.connection else { return pending().await };
         let watches = [Watch::Bundles, Watch::Namespaces];
         loop {
-            let mut news = watch::all(&self.connection.client(), &self.trust_namespace, &watches);
+            let mut news = watch::all(&connection.client(), &self.trust_namespace, &watches);
             while let Some((watch, event)) = news.next().await {
                 match event {
                     Ok(event) => self.hear(&watch, event),
@@ -165,9 +168,10 @@ impl webhook::Cluster for Offers {
         if let Some(namespace) = self.lock().namespaces.get(name) {
             return Ok(namespace.clone());
         }
+        let Some(connection) = &self.connection else { return Err("there is no cluster to ask".to_owned()) };
         let ask =
             Ask { method: Method::GET, uri: format!("/api/v1/namespaces/{name}"), accept: METADATA_ONLY, body: None };
-        let answer = tokio::time::timeout(LOOK_MAX, self.connection.send(ask))
+        let answer = tokio::time::timeout(LOOK_MAX, connection.send(ask))
             .await
             .unwrap_or_else(|_| Err(Failure::TimedOut(format!("no answer within {} s", LOOK_MAX.as_secs()))));
         let read = |body: &[u8]| serde_json::from_slice::<PartialObjectMeta>(body).map_err(|error| error.to_string());
@@ -192,7 +196,10 @@ impl Known {
                         let intent = Intent::parse(bundle, trust_namespace);
                         Offered::of(intent.as_ref().map_err(Vec::as_slice), settings)
                     }
-                    Err(unreadable) => Offered::Unusable(format!("it cannot be read: {}", unreadable.cause)),
+                    Err(unreadable) => Offered::Unusable {
+                        cause: format!("it cannot be read: {}", unreadable.cause),
+                        cure: "mend it".to_owned(),
+                    },
                 };
                 offered.insert(name, offer);
             }

@@ -110,3 +110,144 @@ fn what(say: &Say<'_>, namespace: &str, operator: &Operator, options: &Options) 
 fn or<'a>(text: &'a str, otherwise: &'a str) -> &'a str {
     if text.is_empty() { otherwise } else { text }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inject::Policy;
+    use crate::inject::fixture::{Pairs, pod, said};
+    use serde_json::{Value, json};
+
+    /// What is said to a pod of one container in the namespace `team-a`.
+    fn decide(options: &str, annotations: Pairs<'_>, spec: &Value) -> Vec<String> {
+        let annotations: Value = annotations
+            .iter()
+            .map(|(key, value)| (format!("cainjector.lestak.sh/{key}"), Value::from(*value)))
+            .collect();
+        let operator = Operator { name: "cainjector".to_owned(), domain: "lestak.sh".to_owned() };
+        let options = Options::parse(options).unwrap();
+        said(&pod(&annotations, spec), &Policy::Cainjector { operator: &operator, options: &options })
+    }
+
+    fn app() -> Value {
+        json!({ "containers": [{ "name": "app" }] })
+    }
+
+    /// Where what is mounted, and the variable.
+    fn injected(options: &str, annotations: Pairs<'_>) -> String {
+        let said = decide(options, annotations, &app());
+        let value = |start: &str| -> Value {
+            let line = said.iter().find_map(|line| line.strip_prefix(start));
+            line.map_or(Value::Null, |line| serde_json::from_str(line).unwrap())
+        };
+        let (volume, mount, env) =
+            (value("/spec/volumes "), value("/spec/containers/0/volumeMounts "), value("/spec/containers/0/env "));
+        let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+        let source = match &volume[0]["secret"]["secretName"] {
+            Value::Null => format!("configMap {}", text(&volume[0]["configMap"]["name"])),
+            name => format!("secret {}", text(name)),
+        };
+        assert_eq!(volume[0]["name"], mount[0]["name"]);
+        format!("{source} at {} {}", text(&mount[0]["mountPath"]), text(&env[0]["value"]))
+    }
+
+    #[test]
+    fn annotations_win_over_options_and_those_over_defaults() {
+        let all = "{configMap: corp, mountPath: /certs, certFile: ca.pem}";
+        let table: &[(&str, Pairs<'_>, &str)] = &[
+            ("configMap: corp", &[], "configMap corp at /cacerts /cacerts/ca.crt"),
+            (all, &[], "configMap corp at /certs /certs/ca.pem"),
+            (all, &[("mountPath", "/m"), ("certFile", "c")], "configMap corp at /m /m/c"),
+            (all, &[("mountPath", ""), ("certFile", "")], "configMap corp at /certs /certs/ca.pem"),
+            (all, &[("configMap", "mine")], "configMap mine at /certs /certs/ca.pem"),
+            (all, &[("secret", "mine")], "secret mine at /certs /certs/ca.pem"),
+            (all, &[("secret", "mine"), ("configMap", "")], "secret mine at /certs /certs/ca.pem"),
+            ("{secret: s, configMap: c}", &[], "secret s at /cacerts /cacerts/ca.crt"),
+            ("{secret: s, configMap: c}", &[("configMap", "mine")], "configMap mine at /cacerts /cacerts/ca.crt"),
+            (all, &[("setEnvVar", "false")], "configMap corp at /certs -"),
+            (all, &[("setEnvVar", "False")], "configMap corp at /certs /certs/ca.pem"),
+            ("{configMap: corp, setEnvVar: false}", &[], "configMap corp at /cacerts -"),
+            (
+                "{configMap: corp, setEnvVar: false}",
+                &[("setEnvVar", "true")],
+                "configMap corp at /cacerts /cacerts/ca.crt",
+            ),
+            (all, &[("sslCertFile", "/etc/own.pem")], "configMap corp at /certs /etc/own.pem"),
+            (all, &[("sslCertFile", "/etc/own.pem"), ("setEnvVar", "false")], "configMap corp at /certs -"),
+        ];
+        for (options, annotations, expected) in table {
+            assert_eq!(injected(options, annotations), *expected, "{options} {annotations:?}");
+        }
+    }
+
+    #[test]
+    fn pods_are_injected_unless_something_excludes_them() {
+        let rows: &[(&str, Pairs<'_>, bool)] = &[
+            ("", &[], true),
+            ("inject: false", &[], false),
+            ("inject: 'false'", &[], false),
+            ("inject: False", &[], true),
+            ("inject: false", &[("inject", "true")], true),
+            ("inject: false", &[("inject", "")], false),
+            ("", &[("inject", "false")], false),
+            ("", &[("inject", "FALSE")], true),
+            ("includeNamespaces: [Team-A]", &[], true),
+            ("includeNamespaces: [team-b]", &[], false),
+            ("includeNamespaces: [team-b]", &[("includeNamespaces", "x, TEAM-A")], true),
+            ("", &[("includeNamespaces", ",")], false),
+            ("excludeNamespaces: [TEAM-A]", &[], false),
+            ("excludeNamespaces: [team-a]", &[("excludeNamespaces", "other")], true),
+            ("excludeNamespaces: [team-a]", &[("excludeNamespaces", "")], false),
+            ("{includeNamespaces: [team-a], excludeNamespaces: [team-a]}", &[], false),
+            ("excludeContainers: [app]", &[], false),
+            ("excludeContainers: [App]", &[], true),
+            ("excludeContainers: [app]", &[("excludeContainers", "other")], true),
+            ("", &[("excludeContainers", "other , app")], false),
+        ];
+        for (options, annotations, expected) in rows {
+            let options = match options.strip_prefix('{') {
+                Some(rest) => format!("{{configMap: corp, {rest}"),
+                None => format!("configMap: corp\n{options}"),
+            };
+            let said = decide(&options, annotations, &app());
+            assert_eq!(said.len(), if *expected { 3 } else { 0 }, "{options} {annotations:?}: {said:?}");
+        }
+    }
+
+    #[test]
+    fn a_pod_that_names_both_sources_is_refused_unless_it_is_left_alone_anyway() {
+        let both = [("secret", "s"), ("configMap", "c")];
+        let refused = "400 both secret and configMap specified: drop annotation cainjector.lestak.sh/secret or cainjector.lestak.sh/configMap";
+        assert_eq!(decide("", &both, &app()), [refused]);
+        assert_eq!(decide("excludeNamespaces: [team-a]", &both, &app()), [""; 0]);
+        assert_eq!(decide("includeNamespaces: [team-b]", &both, &app()), [""; 0]);
+        assert_eq!(decide("inject: false", &both, &app()), [""; 0]);
+    }
+
+    #[test]
+    fn a_pod_that_cannot_be_injected_is_left_alone_with_a_warning() {
+        let windows = json!({ "containers": [{ "name": "app" }], "nodeSelector": { "kubernetes.io/os": "windows" } });
+        let foreign =
+            json!({ "containers": [{ "name": "app" }], "volumes": [{ "name": "cainjector-c", "emptyDir": {} }] });
+        let table = [
+            (
+                "",
+                app(),
+                "neither secret nor configMap is set; set configMap in the options or annotation cainjector.lestak.sh/configMap",
+            ),
+            ("configMap: c", windows, "it is for Windows; annotate it cainjector.lestak.sh/inject: \"false\""),
+            ("configMap: c", foreign, "its volume \"cainjector-c\" has another source; rename that volume"),
+        ];
+        for (options, spec, cause) in table {
+            assert_eq!(decide(options, &[], &spec), [format!("! cainjector.lestak.sh: pod not injected: {cause}")]);
+        }
+    }
+
+    #[test]
+    fn a_container_with_its_own_mount_there_is_left_alone_silently_but_not_one_around_it() {
+        let mounting = |path: &str| json!({ "containers": [{ "name": "app", "volumeMounts": [{ "name": "own", "mountPath": path }] }] });
+        assert_eq!(decide("configMap: c", &[], &mounting("/cacerts")), [""; 0]);
+        let said = decide("configMap: c", &[], &mounting("/cacerts/x"));
+        assert!(said.len() == 1 && said[0].contains("container \"app\" not injected"), "{said:?}");
+    }
+}

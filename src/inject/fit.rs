@@ -160,7 +160,9 @@ impl<'a> Work<'a> {
         let alone: Vec<_> = injection.exclusive.iter().filter(|name| set.contains(**name)).copied().collect();
         if !alone.is_empty() {
             let names = alone.join(", ");
-            notes.push(format!("no default CAs in it, and {names} replace the program's own; add useDefaultCAs: true"));
+            notes.push(format!(
+                "has no default CAs, but {names} replace those of programs; add useDefaultCAs: true to its sources"
+            ));
         }
         Fitted { patch, hindrances, notes }
     }
@@ -205,4 +207,226 @@ fn parts(path: &str) -> Vec<&str> {
         }
         parts
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bundle::Settings;
+    use crate::inject::fixture::{Pairs, bundles, namespace, pod, told};
+    use crate::inject::{Policy, Review};
+    use serde_json::Value;
+
+    const VOLUME: &str = r#"{"configMap":{"name":"plain"},"name":"rootcast-plain"}"#;
+    const MOUNT: &str = r#"{"mountPath":"/etc/rootcast/plain","name":"rootcast-plain","readOnly":true}"#;
+    const VARIABLE: &str = r#"{"name":"SSL_CERT_FILE","value":"/etc/rootcast/plain/ca.pem"}"#;
+
+    /// What is said to a pod that asks for a plain Bundle and one variable.
+    fn decide(spec: &Value, old: Option<&Value>, more: Pairs<'_>) -> Vec<String> {
+        let mut annotations = json!({ "inject.rootcast.dev/bundle": "plain", "inject.rootcast.dev/runtimes": "go" });
+        for (key, value) in more {
+            annotations[*key] = (*value).into();
+        }
+        let (namespace, bundles) = (namespace(&[]), bundles(Settings::default()));
+        let (pod, old) = (pod(&annotations, spec), old.map(|spec| pod(&annotations, spec)));
+        let review = Review { namespace: "team-a", pod: &pod, old: old.as_deref() };
+        told(&review, &Policy::Native { namespace: &namespace, bundles: &bundles })
+    }
+
+    /// The changes of a container that has neither variables nor mounts.
+    fn fresh(at: &str) -> [String; 2] {
+        [format!("{at}/volumeMounts [{MOUNT}]"), format!("{at}/env [{VARIABLE}]")]
+    }
+
+    #[test]
+    fn every_container_is_injected_sidecars_and_init_containers_too() {
+        let said = decide(
+            &json!({
+                "initContainers": [{ "name": "init" }, { "name": "sidecar", "restartPolicy": "Always" }],
+                "containers": [{ "name": "a" }, null, { "name": "b" }],
+            }),
+            None,
+            &[],
+        );
+        let mut expected = vec![format!("/spec/volumes [{VOLUME}]")];
+        let places = ["/spec/initContainers/0", "/spec/initContainers/1", "/spec/containers/0", "/spec/containers/2"];
+        expected.extend(places.into_iter().flat_map(fresh));
+        assert_eq!(said, expected);
+    }
+
+    #[test]
+    fn lists_that_are_there_are_added_to_and_others_are_made() {
+        let list = json!({ "volumes": [], "containers": [{ "env": [], "volumeMounts": [] }] });
+        let null = json!({ "volumes": null, "containers": [{ "env": null, "volumeMounts": null }] });
+        let at = "/spec/containers/0";
+        let appended = [
+            format!("/spec/volumes/- {VOLUME}"),
+            format!("{at}/volumeMounts/- {MOUNT}"),
+            format!("{at}/env/- {VARIABLE}"),
+        ];
+        assert_eq!(decide(&list, None, &[]), appended);
+        let [mount, env] = fresh(at);
+        assert_eq!(decide(&null, None, &[]), [format!("/spec/volumes [{VOLUME}]"), mount, env]);
+    }
+
+    #[test]
+    fn what_a_container_has_is_respected() {
+        let mounting = |path: &str| json!({ "name": "a", "volumeMounts": [{ "name": "own", "mountPath": path }] });
+        let device = json!({ "name": "a", "volumeDevices": [{ "name": "d", "devicePath": "/etc/rootcast/plain" }] });
+        let taken = vec![
+            "! Bundle \"plain\": container \"a\" not injected: something is mounted at, above or below \
+             \"/etc/rootcast/plain\"; move that mount or exclude the container"
+                .to_owned(),
+        ];
+        let at = "/spec/containers/0";
+        let injected = |changes: &[String]| [&[format!("/spec/volumes [{VOLUME}]")], changes].concat();
+        let beside = injected(&[format!("{at}/volumeMounts/- {MOUNT}"), format!("{at}/env [{VARIABLE}]")]);
+        let table = [
+            (mounting("/etc/rootcast/plain"), taken.clone()),
+            (mounting("/etc//rootcast/./x/../plain/"), taken.clone()),
+            (mounting("etc/rootcast/plain"), taken.clone()),
+            (mounting("/etc"), taken.clone()),
+            (mounting("/"), taken.clone()),
+            (mounting("/etc/rootcast/plain/sub"), taken.clone()),
+            (device, taken),
+            (mounting("/etc/rootcast/plainer"), beside.clone()),
+            (mounting("/etc/rootcast/other"), beside),
+            (
+                json!({ "env": [{ "name": "SSL_CERT_FILE", "value": "/own" }] }),
+                injected(&[format!("{at}/volumeMounts [{MOUNT}]")]),
+            ),
+            (
+                json!({ "env": [{ "name": "SSL_CERT_FILE", "valueFrom": {} }] }),
+                injected(&[format!("{at}/volumeMounts [{MOUNT}]")]),
+            ),
+            (json!({ "envFrom": [{ "configMapRef": { "name": "x" } }] }), injected(&fresh(at))),
+        ];
+        for (container, expected) in table {
+            assert_eq!(decide(&json!({ "containers": [container] }), None, &[]), expected, "{container}");
+        }
+    }
+
+    #[test]
+    fn a_pod_has_the_volume_once_if_anything_mounts_it() {
+        let own = json!({ "name": "rootcast-plain", "configMap": { "name": "plain" } });
+        let mounting = json!({ "name": "a", "volumeMounts": [{ "name": "rootcast-plain", "mountPath": "/own" }] });
+        let at = "/spec/containers/0";
+        let exclude = [("inject.rootcast.dev/excludeContainers", "b, a")];
+        let table: &[(Value, Pairs<'_>, Vec<String>)] = &[
+            (json!({ "volumes": [own], "containers": [{ "name": "a" }] }), &[], fresh(at).to_vec()),
+            (json!({ "volumes": [own], "containers": [mounting] }), &[], vec![]),
+            (json!({ "containers": [mounting] }), &[], vec![format!("/spec/volumes [{VOLUME}]")]),
+            (json!({ "containers": [{ "name": "a" }] }), &exclude, vec![]),
+            (json!({ "containers": [mounting] }), &exclude, vec![format!("/spec/volumes [{VOLUME}]")]),
+            (json!({ "containers": [] }), &[], vec![]),
+        ];
+        for (spec, more, expected) in table {
+            assert_eq!(decide(spec, None, more), *expected, "{spec}");
+        }
+    }
+
+    #[test]
+    fn a_pod_that_cannot_be_injected_is_left_alone_or_refused_where_it_insists() {
+        let containers = json!([{ "name": "a" }]);
+        let foreign = json!({ "name": "rootcast-plain", "emptyDir": {} });
+        let taken = json!([{ "name": "a", "volumeMounts": [{ "name": "own", "mountPath": "/etc/rootcast/plain" }] }, { "name": "b" }]);
+        let table = [
+            (
+                json!({ "volumes": [foreign], "containers": containers }),
+                "pod",
+                "its volume \"rootcast-plain\" has another source; rename that volume",
+                1,
+            ),
+            (
+                json!({ "os": { "name": "windows" }, "containers": containers }),
+                "pod",
+                "it is for Windows; annotate it inject.rootcast.dev/skip: \"true\"",
+                1,
+            ),
+            (
+                json!({ "containers": taken }),
+                "container \"a\"",
+                "something is mounted at, above or below \"/etc/rootcast/plain\"; move that mount or exclude the container",
+                4,
+            ),
+        ];
+        for (spec, what, cause, lines) in table {
+            let said = decide(&spec, None, &[]);
+            assert_eq!(said.len(), lines, "{said:?}");
+            assert_eq!(said[lines - 1], format!("! Bundle \"plain\": {what} not injected: {cause}"));
+            let refused = format!(
+                "403 Bundle \"plain\": {what} cannot be injected, and annotation inject.rootcast.dev/required lets no pod in \
+                 without: {cause}"
+            );
+            assert_eq!(decide(&spec, None, &[("inject.rootcast.dev/required", "true")]), [refused]);
+        }
+    }
+
+    #[test]
+    fn mirror_pods_are_left_alone_silently() {
+        let spec = json!({ "containers": [{ "name": "a" }] });
+        let more = [("kubernetes.io/config.mirror", "x"), ("inject.rootcast.dev/required", "true")];
+        assert_eq!(decide(&spec, None, &more), [""; 0]);
+    }
+
+    #[test]
+    fn of_ephemeral_containers_only_new_ones_of_an_injected_pod_can_be_injected() {
+        let debug = json!([{ "name": "one" }, { "name": "two", "targetContainerName": "a" }]);
+        let own = json!([{ "name": "rootcast-plain", "configMap": { "name": "plain" } }]);
+        let foreign = json!([{ "name": "rootcast-plain", "secret": { "secretName": "plain" } }]);
+        let pod = |volumes: &Value| json!({ "volumes": volumes, "containers": [{ "name": "a" }], "ephemeralContainers": debug });
+        let old = json!({ "ephemeralContainers": [{ "name": "one" }] });
+        let warned = |what: &str| {
+            vec![format!(
+                "! Bundle \"plain\": {what} not injected: the pod was not, either, and its volumes are fixed; make the pod anew"
+            )]
+        };
+        let [one, two] = [0, 1].map(|index| fresh(&format!("/spec/ephemeralContainers/{index}")));
+        let exclude = ("inject.rootcast.dev/excludeContainers", "two");
+        let table: &[(Value, Value, Pairs<'_>, Vec<String>)] = &[
+            (pod(&own), old.clone(), &[], two.to_vec()),
+            (pod(&own), json!({}), &[], [one, two].concat()),
+            (pod(&own), pod(&own), &[], vec![]),
+            (pod(&own), old.clone(), &[exclude], vec![]),
+            (pod(&Value::Null), old.clone(), &[], warned("container \"two\"")),
+            (pod(&foreign), json!({}), &[], warned("containers \"one\", \"two\"")),
+            (pod(&Value::Null), pod(&Value::Null), &[], vec![]),
+            (pod(&Value::Null), old, &[exclude], vec![]),
+        ];
+        for (new, old, more, expected) in table {
+            assert_eq!(decide(new, Some(old), more), *expected, "{new}");
+        }
+    }
+
+    #[test]
+    fn javas_own_options_are_extended_and_containers_that_are_not_are_told_together() {
+        let java = |env: Value| json!({ "name": "a", "env": [env] });
+        let mut annotations = json!({ "inject.rootcast.dev/bundle": "pkcs12", "inject.rootcast.dev/runtimes": "java" });
+        annotations["other"] = "x".into();
+        let spec = json!({ "containers": [
+            java(json!({ "name": "JAVA_TOOL_OPTIONS", "value": "-Xmx1g" })),
+            java(json!({ "name": "JAVA_TOOL_OPTIONS", "valueFrom": {} })),
+            java(json!({ "name": "JAVA_TOOL_OPTIONS", "valueFrom": {} })),
+            java(json!({ "name": "JAVA_TOOL_OPTIONS", "value": "-Djavax.net.ssl.trustStore=/own" })),
+        ]});
+        let (namespace, bundles) = (namespace(&[]), bundles(Settings::default()));
+        let pod = pod(&annotations, &spec);
+        let review = Review { namespace: "team-a", pod: &pod, old: None };
+        let said = told(&review, &Policy::Native { namespace: &namespace, bundles: &bundles });
+        let options = "-Djavax.net.ssl.trustStore=/etc/rootcast/pkcs12/k.p12 -Djavax.net.ssl.trustStoreType=PKCS12";
+        assert_eq!(said[2], format!("/spec/containers/0/env/0/value \"-Xmx1g {options}\""));
+        let rest: Vec<_> = said[3..].iter().filter(|line| !line.contains("/volumeMounts ")).collect();
+        let left = |of: &str, cause: &str| {
+            format!(
+                "! Bundle \"pkcs12\": JAVA_TOOL_OPTIONS of {of} left alone: {cause}; give it the trust store's options yourself"
+            )
+        };
+        assert_eq!(
+            rest,
+            [
+                &left("containers \"a\", \"a\"", "it has valueFrom"),
+                &left("container \"a\"", "it names a trust store already"),
+            ]
+        );
+    }
 }

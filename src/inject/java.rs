@@ -83,3 +83,79 @@ fn quote(value: &str) -> Cow<'_, str> {
         })
         .into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trust::Password;
+
+    const OPTIONS: &str = "-Djavax.net.ssl.trustStore=/t/k.jks -Djavax.net.ssl.trustStoreType=JKS -Djavax.net.ssl.trustStorePassword=changeit";
+
+    fn keystore(kind: KeystoreKind, key: &str, password: &str) -> Keystore {
+        Keystore { kind, key: key.to_owned(), password: Password::new(password) }
+    }
+
+    #[test]
+    fn the_options_name_path_type_and_password() {
+        assert_eq!(options(&keystore(KeystoreKind::Jks, "k.jks", "changeit"), "/t"), OPTIONS);
+        let without = "-Djavax.net.ssl.trustStore=/t/k.p12 -Djavax.net.ssl.trustStoreType=PKCS12";
+        assert_eq!(options(&keystore(KeystoreKind::Pkcs12, "k.p12", ""), "/t"), without);
+    }
+
+    #[test]
+    fn values_are_quoted_for_the_jvm_and_escaped_for_kubernetes() {
+        let table = [
+            ("plain", "plain"),
+            ("two words", r#""two words""#),
+            ("it's", r#""it's""#),
+            (r#"say "hi" there"#, r#""say "'"'"hi"'"'" there""#),
+            (r#"""#, r#"""'"'"#),
+            (r"back\slash", r"back\slash"),
+            ("$(HOME)", "$$(HOME)"),
+            ("a$$b$", "a$$$$b$$"),
+            ("new\nline", "\"new\nline\""),
+        ];
+        for (password, expected) in table {
+            let options = options(&keystore(KeystoreKind::Jks, "k", password), "/t");
+            let (_, value) = options.split_once("trustStorePassword=").unwrap();
+            assert_eq!(value, expected, "{password}");
+        }
+    }
+
+    #[test]
+    fn the_users_own_value_is_extended_or_left_alone() {
+        let more = format!("-Xmx1g {OPTIONS}");
+        let set = |index, value: &str| Step::Set(index, value.to_owned());
+        let named = Step::LeaveAlone("it names a trust store already");
+        let table = [
+            ("{}", Step::Add),
+            (r#"{"env": [{"name": "OTHER", "value": "x"}], "envFrom": []}"#, Step::Add),
+            (r#"{"envFrom": [{"configMapRef": {"name": "x"}}]}"#, Step::LeaveAlone(ENV_FROM)),
+            (
+                r#"{"env": [{"name": "JAVA_TOOL_OPTIONS", "value": "-Xmx1g"}], "envFrom": [{}]}"#,
+                Step::LeaveAlone(ENV_FROM),
+            ),
+            (r#"{"env": [null, {"name": "JAVA_TOOL_OPTIONS", "value": "-Xmx1g"}]}"#, set(1, &more)),
+            (r#"{"env": [{"name": "JAVA_TOOL_OPTIONS"}]}"#, set(0, OPTIONS)),
+            (r#"{"env": [{"name": "JAVA_TOOL_OPTIONS", "value": null, "valueFrom": null}]}"#, set(0, OPTIONS)),
+            (
+                r#"{"env": [{"name": "JAVA_TOOL_OPTIONS", "value": "a"}, {"name": "JAVA_TOOL_OPTIONS", "value": "-Xmx1g"}]}"#,
+                set(1, &more),
+            ),
+            (
+                r#"{"env": [{"name": "JAVA_TOOL_OPTIONS", "valueFrom": {"fieldRef": {}}}]}"#,
+                Step::LeaveAlone("it has valueFrom"),
+            ),
+            (r#"{"env": [{"name": "JAVA_TOOL_OPTIONS", "value": "-Djavax.net.ssl.trustStore=/own"}]}"#, named),
+            (
+                r#"{"env": [{"name": "JAVA_TOOL_OPTIONS", "value": "-D'javax.net.ssl'.trustStoreType=JKS"}]}"#,
+                Step::LeaveAlone("it names a trust store already"),
+            ),
+        ];
+        for (text, expected) in table {
+            assert_eq!(step(&serde_json::from_str(text).unwrap(), OPTIONS), expected, "{text}");
+        }
+        let own = format!(r#"{{"env": [{{"name": "JAVA_TOOL_OPTIONS", "value": "{more}"}}], "envFrom": [{{}}]}}"#);
+        assert_eq!(step(&serde_json::from_str(&own).unwrap(), OPTIONS), Step::Keep);
+    }
+}

@@ -9,8 +9,11 @@
 
 mod cainjector;
 mod fit;
+#[cfg(test)]
+mod fixture;
 mod injection;
 mod java;
+mod lenient;
 mod native;
 mod offer;
 mod options;

@@ -97,7 +97,7 @@ fn offer<'a>(
     let Bundles { settings, offered } = bundles;
     match offered.get(bundle) {
         None => Err(Hindrance::of_pod("there is no such Bundle", format!("create it or mend {by} {BUNDLE}"))),
-        Some(Offered::Unusable(cause)) => Err(Hindrance::of_pod(cause, "mend the Bundle")),
+        Some(Offered::Unusable { cause, cure }) => Err(Hindrance::of_pod(cause, cure)),
         Some(Offered::Usable(offer)) => offer.reach(settings, name, namespace).map(|()| offer),
     }
 }
@@ -134,4 +134,199 @@ fn injection(bundle: &str, offer: &Offer, pod: &Pod<'_>, warnings: &mut Vec<Stri
         }
     }
     injection
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inject::Policy;
+    use crate::inject::fixture::{Pairs, bundles, namespace, pod, said, told};
+    use serde_json::{Value, json};
+
+    const MOUNT: &str = r#"/spec/containers/0/volumeMounts [{"mountPath":"/etc/rootcast/plain","name":"rootcast-plain","readOnly":true}]"#;
+    const VOLUME: &str = r#"/spec/volumes [{"configMap":{"name":"plain"},"name":"rootcast-plain"}]"#;
+
+    fn annotations(pairs: Pairs<'_>) -> Value {
+        pairs.iter().map(|(key, value)| (format!("inject.rootcast.dev/{key}"), Value::from(*value))).collect()
+    }
+
+    /// What is said to a pod of one container, with `runtimes` set so that no variables are in the way.
+    fn decide(pairs: Pairs<'_>, labels: Pairs<'_>, settings: Settings) -> Vec<String> {
+        let mut annotations = annotations(pairs);
+        annotations["inject.rootcast.dev/runtimes"] = ",".into();
+        let pod = pod(&annotations, &json!({ "containers": [{ "name": "app" }] }));
+        said(&pod, &Policy::Native { namespace: &namespace(labels), bundles: &bundles(settings) })
+    }
+
+    #[test]
+    fn the_pod_chooses_before_its_namespace_and_skip_before_both() {
+        let label = [(BUNDLE, "plain")];
+        let injected: &[&str] = &[VOLUME, MOUNT];
+        let table: &[(Pairs<'_>, Pairs<'_>, &[&str])] = &[
+            (&[], &[], &[]),
+            (&[], &label, injected),
+            (&[("bundle", "plain")], &[], injected),
+            (&[("bundle", " plain ")], &[], injected),
+            (&[("bundle", "plain")], &[(BUNDLE, "absent")], injected),
+            (&[("bundle", "")], &label, injected),
+            (&[("bundle", " ")], &[], &[]),
+            (&[("skip", "true")], &label, &[]),
+            (&[("skip", "true"), ("bundle", "plain"), ("required", "true")], &label, &[]),
+            (&[("skip", "true"), ("required", "true")], &[], &[]),
+            (&[("skip", "false")], &label, injected),
+            (&[("skip", "")], &label, injected),
+            (&[("required", "true")], &label, injected),
+            (
+                &[("required", "yes")],
+                &[],
+                &[r#"! inject.rootcast.dev/required: "yes" is neither "true" nor "false", and means nothing"#],
+            ),
+            (
+                &[("skip", "1")],
+                &label,
+                &[VOLUME, MOUNT, r#"! inject.rootcast.dev/skip: "1" is neither "true" nor "false", and means nothing"#],
+            ),
+        ];
+        for (pairs, labels, expected) in table {
+            assert_eq!(decide(pairs, labels, Settings::default()), *expected, "{pairs:?} {labels:?}");
+        }
+    }
+
+    #[test]
+    fn what_stands_in_the_way_is_told_with_its_cure_or_refuses_a_pod_that_insists() {
+        let only = |names: &[&str]| Settings {
+            target_namespaces: Some(names.iter().map(|name| (*name).to_owned()).collect()),
+            ..Settings::default()
+        };
+        let table = [
+            (
+                "absent",
+                Settings::default(),
+                "there is no such Bundle; create it or mend annotation inject.rootcast.dev/bundle",
+            ),
+            ("homeless", Settings::default(), "it has no target; give it spec.target.configMap.key"),
+            (
+                "broken",
+                Settings::default(),
+                "it is invalid: spec.sources: Forbidden: must define at least one source; mend it",
+            ),
+            (
+                "secret",
+                Settings::default(),
+                "its target is a Secret; give controller and injector --secret-targets-enabled",
+            ),
+            (
+                "picky",
+                Settings::default(),
+                "it does not select namespace \"team-a\": env=prod; label the namespace or mend spec.target.namespaceSelector",
+            ),
+            (
+                "plain",
+                only(&["team-b"]),
+                "namespace \"team-a\" receives no targets; add it to --target-namespaces of controller and injector",
+            ),
+        ];
+        for (bundle, settings, cause) in table {
+            let asked = decide(&[("bundle", bundle)], &[], settings.clone());
+            assert_eq!(asked, [format!("! Bundle {bundle:?}: pod not injected: {cause}")]);
+            let insisted = decide(&[("bundle", bundle), ("required", "true")], &[], settings);
+            let without = "pod cannot be injected, and annotation inject.rootcast.dev/required lets no pod in without";
+            assert_eq!(insisted, [format!("403 Bundle {bundle:?}: {without}: {cause}")]);
+        }
+        assert_eq!(decide(&[("bundle", "picky")], &[("env", "prod")], Settings::default()).len(), 2);
+        assert_eq!(decide(&[("bundle", "plain")], &[], only(&["team-a"])).len(), 2);
+        let by_label = decide(&[], &[(BUNDLE, "absent")], Settings::default());
+        assert!(by_label[0].ends_with("create it or mend namespace label inject.rootcast.dev/bundle"), "{by_label:?}");
+        let unnamed = decide(&[("required", "true")], &[], Settings::default());
+        assert!(unnamed[0].starts_with("403 no Bundle: pod cannot be injected"), "{unnamed:?}");
+    }
+
+    #[test]
+    fn a_running_pod_is_not_held_to_what_it_required_at_its_start() {
+        let pod = pod(
+            &annotations(&[("bundle", "absent"), ("required", "true")]),
+            &json!({ "containers": [{ "name": "app" }], "ephemeralContainers": [{ "name": "debug" }] }),
+        );
+        let (namespace, bundles) = (namespace(&[]), bundles(Settings::default()));
+        let review = Review { namespace: "team-a", pod: &pod, old: Some("{}") };
+        let said = told(&review, &Policy::Native { namespace: &namespace, bundles: &bundles });
+        assert!(said.len() == 1 && said[0].starts_with("! Bundle \"absent\": pod not injected"), "{said:?}");
+    }
+
+    #[test]
+    fn a_secret_is_mounted_where_secrets_are_written_and_there_is_no_config_map() {
+        let settings = Settings { secret_targets: true, ..Settings::default() };
+        let volume = |bundle| decide(&[("bundle", bundle)], &[], settings.clone())[0].clone();
+        assert_eq!(volume("secret"), r#"/spec/volumes [{"name":"rootcast-secret","secret":{"secretName":"secret"}}]"#);
+        assert_eq!(volume("either"), r#"/spec/volumes [{"configMap":{"name":"either"},"name":"rootcast-either"}]"#);
+        let dotted = volume("my-org.com");
+        assert!(dotted.contains(r#"{"name":"my-org.com"},"name":"rootcast-my-org-com-"#), "{dotted}");
+    }
+
+    /// The variables of the one container, or what is said besides.
+    fn environment(bundle: &str, runtimes: Option<&str>) -> (Vec<(String, String)>, Vec<String>) {
+        let mut pairs = vec![("bundle", bundle)];
+        pairs.extend(runtimes.map(|runtimes| ("runtimes", runtimes)));
+        let pod = pod(&annotations(&pairs), &json!({ "containers": [{ "name": "app" }] }));
+        let (namespace, bundles) = (namespace(&[]), bundles(Settings::default()));
+        let mut said = said(&pod, &Policy::Native { namespace: &namespace, bundles: &bundles });
+        let warnings = said.split_off(said.iter().position(|line| line.starts_with('!')).unwrap_or(said.len()));
+        let env = said.iter().find_map(|line| line.strip_prefix("/spec/containers/0/env "));
+        let env: Vec<Value> = env.map_or_else(Vec::new, |env| serde_json::from_str(env).unwrap());
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        (env.iter().map(|item| (text(&item["name"]), text(&item["value"]))).collect(), warnings)
+    }
+
+    #[test]
+    fn runtimes_choose_variables_all_but_javas_without_them() {
+        let pem = |names: &[&str]| -> Vec<(String, String)> {
+            names.iter().map(|name| ((*name).to_owned(), "/etc/rootcast/plain/ca.pem".to_owned())).collect()
+        };
+        let all = [
+            "SSL_CERT_FILE",
+            "CURL_CA_BUNDLE",
+            "REQUESTS_CA_BUNDLE",
+            "PIP_CERT",
+            "AWS_CA_BUNDLE",
+            "GIT_SSL_CAINFO",
+            "NODE_EXTRA_CA_CERTS",
+            "DENO_CERT",
+            "CARGO_HTTP_CAINFO",
+        ];
+        assert_eq!(environment("plain", None), (pem(&all), vec![]));
+        assert_eq!(environment("plain", Some(" ")), (pem(&all), vec![]));
+        assert_eq!(environment("plain", Some("node, git")), (pem(&["GIT_SSL_CAINFO", "NODE_EXTRA_CA_CERTS"]), vec![]));
+        let known = "openssl, go, ruby, dotnet, curl, python, aws, git, node, deno, cargo, java";
+        let warning = format!("! inject.rootcast.dev/runtimes: \"php\" unknown; there are {known}");
+        assert_eq!(environment("plain", Some("go,php")), (pem(&["SSL_CERT_FILE"]), vec![warning]));
+    }
+
+    #[test]
+    fn java_is_told_of_the_keystore_that_it_reads_best() {
+        let options = |bundle, store: &str| format!("-Djavax.net.ssl.trustStore=/etc/rootcast/{bundle}/{store}");
+        let jks = format!(
+            "{} -Djavax.net.ssl.trustStorePassword=changeit",
+            options("stores", "k.jks -Djavax.net.ssl.trustStoreType=JKS")
+        );
+        let p12 = options("pkcs12", "k.p12 -Djavax.net.ssl.trustStoreType=PKCS12");
+        let java = |value| vec![("JAVA_TOOL_OPTIONS".to_owned(), value)];
+        assert_eq!(environment("stores", Some("java")), (java(jks), vec![]));
+        assert_eq!(environment("pkcs12", Some("java")), (java(p12), vec![]));
+        let warning = "! Bundle \"plain\": JAVA_TOOL_OPTIONS left alone: it has no keystore; give it spec.target.additionalFormats.jks";
+        assert_eq!(environment("plain", Some("java")), (vec![], vec![warning.to_owned()]));
+    }
+
+    #[test]
+    fn a_bundle_without_default_cas_is_warned_of_where_it_replaces_them() {
+        let warning = |names| {
+            vec![format!(
+                "! Bundle \"private\": has no default CAs, but {names} replace those of programs; add useDefaultCAs: true to its sources"
+            )]
+        };
+        assert_eq!(environment("private", Some("node,deno,go")).1, [""; 0]);
+        assert_eq!(environment("private", Some("git,node")).1, warning("GIT_SSL_CAINFO"));
+        assert_eq!(environment("private", Some("java,aws")).1, warning("AWS_CA_BUNDLE, JAVA_TOOL_OPTIONS"));
+        let all = "CURL_CA_BUNDLE, REQUESTS_CA_BUNDLE, PIP_CERT, AWS_CA_BUNDLE, GIT_SSL_CAINFO, CARGO_HTTP_CAINFO";
+        assert_eq!(environment("private", None).1, warning(all));
+    }
 }

@@ -46,8 +46,13 @@ pub enum KeystoreKind {
 pub enum Offered {
     /// Pods may mount it.
     Usable(Offer),
-    /// They may not, for this cause, with its cure.
-    Unusable(String),
+    /// They may not.
+    Unusable {
+        /// Why.
+        cause: String,
+        /// What to do about it.
+        cure: String,
+    },
 }
 
 impl Offered {
@@ -58,18 +63,17 @@ impl Offered {
             Ok(intent) => intent,
             Err(problems) => {
                 let first = problems.first().map_or_else(String::new, ToString::to_string);
-                return Self::Unusable(format!("it is invalid: {first}"));
+                return Self::unusable(&format!("it is invalid: {first}"), "mend it");
             }
         };
         // Both kinds hold the same; a ConfigMap needs no permission on Secrets to look at.
         let enabled = |kind| kind != ObjectKind::Secret || settings.secret_targets;
         let Some(object) = intent.output.objects.iter().find(|object| enabled(object.kind)) else {
-            let cause = if intent.output.objects.is_empty() {
-                "it has no target: give it spec.target.configMap.key"
+            return if intent.output.objects.is_empty() {
+                Self::unusable("it has no target", "give it spec.target.configMap.key")
             } else {
-                "its target is a Secret: start controller and injector with --secret-targets-enabled"
+                Self::unusable("its target is a Secret", "give controller and injector --secret-targets-enabled")
             };
-            return Self::Unusable(cause.to_owned());
         };
         // Every Java reads a Java keystore, whatever its password.
         let jks = intent.output.jks.as_ref().map(|jks| (KeystoreKind::Jks, &jks.key, &jks.password));
@@ -86,6 +90,10 @@ impl Offered {
             default_cas: intent.sources.iter().any(|source| matches!(source, Source::DefaultCas)),
             namespaces: intent.namespaces.clone(),
         })
+    }
+
+    fn unusable(cause: &str, cure: &str) -> Self {
+        Self::Unusable { cause: cause.to_owned(), cure: cure.to_owned() }
     }
 }
 

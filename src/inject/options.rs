@@ -63,7 +63,7 @@ impl Options {
             Ok(json) => Self::deserialize(spelt_out(json)).map_err(|error| error.to_string()),
             Err(_) => serde_saphyr::from_str::<Option<Self>>(text)
                 .map(Option::unwrap_or_default)
-                .map_err(|error| error.to_string()),
+                .map_err(|error| error.without_snippet().to_string()),
         }
     }
 
@@ -137,5 +137,61 @@ fn text(value: Value) -> Value {
         Value::Number(value) => value.to_string().into(),
         Value::Array(values) => values.into_iter().map(text).collect(),
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_taken_as_it_is_spelt_and_null_is_not_set() {
+        let yaml = "inject: False\nsecret: 0x10\nconfigMap: no\ncertFile: ~\nmountPath:\nsetEnvVar: 1.50\n\
+                    excludeNamespaces: [1, ~, true]\nincludeNamespaces:\nexcludeContainers: null\n";
+        let expected = Options {
+            inject: "False".to_owned(),
+            secret: "0x10".to_owned(),
+            config_map: "no".to_owned(),
+            set_env_var: "1.50".to_owned(),
+            exclude_namespaces: ["1", "", "true"].map(ToOwned::to_owned).to_vec(),
+            ..Options::default()
+        };
+        assert_eq!(Options::parse(yaml), Ok(expected));
+    }
+
+    #[test]
+    fn a_file_without_content_sets_nothing() {
+        for text in ["", "# nothing\n", "---\n", "null", "~", "{}"] {
+            assert_eq!(Options::parse(text), Ok(Options::default()), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn case_matters_in_yaml_and_not_in_json() {
+        let set = Options { config_map: "corp".to_owned(), set_env_var: "false".to_owned(), ..Options::default() };
+        assert_eq!(Options::parse(r#"{"CONFIGMAP": "corp", "setenvvar": false, "secret": null}"#), Ok(set.clone()));
+        assert_eq!(Options::parse("configMap: corp\nsetEnvVar: false\n"), Ok(set.clone()));
+        assert_eq!(Options::parse("{configMap: corp, setEnvVar: 'false',}"), Ok(set));
+        let unknown = ["ConfigMap", "other"].map(ToOwned::to_owned).to_vec();
+        let yaml = "ConfigMap: corp\nother: {a: [1]}\n";
+        assert_eq!(Options::parse(yaml), Ok(Options { unknown, ..Options::default() }));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_key_and_line() {
+        let table = [
+            ("inject: [1]", "inject: expected string scalar at line 1, column 9"),
+            ("a: 1\nexcludeNamespaces: x", "excludeNamespaces: expected sequence start at line 2, column 20"),
+            (
+                "secret: a\nsecret: b",
+                "duplicate mapping key: secret, set DuplicateKeyPolicy in Options if acceptable at line 2, column 1",
+            ),
+            ("foo", "expected mapping start at line 1, column 1"),
+            (r#"{"inject": {}}"#, "inject: invalid type: map, expected a string"),
+            (r#"{"excludeNamespaces": "x"}"#, "excludeNamespaces: invalid type: string \"x\", expected a sequence"),
+        ];
+        for (text, expected) in table {
+            assert_eq!(Options::parse(text), Err(expected.to_owned()), "{text}");
+        }
     }
 }

@@ -1,16 +1,14 @@
 //! A pod, read only as far as it matters here, and borrowed from the request.
-//!
-//! `null` and absent are the same, as Kubernetes reads them; elements of lists keep their index, for the patch.
 
-use std::borrow::Cow;
 use std::fmt;
-use std::ops::Deref;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+use serde::de::IgnoredAny;
 use thiserror::Error as ThisError;
 
 use crate::bundle::ObjectKind;
+
+use super::lenient::{List, Object, Text, Texts};
 
 /// The annotation of mirror pods (<https://kubernetes.io/docs/tasks/configure-pod-container/static-pod/>).
 const MIRROR: &str = "kubernetes.io/config.mirror";
@@ -40,9 +38,9 @@ pub(super) enum Which {
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Pod<'a> {
     #[serde(default, borrow)]
-    metadata: Maybe<Metadata<'a>>,
+    metadata: Object<Metadata<'a>>,
     #[serde(default, borrow)]
-    spec: Maybe<Spec<'a>>,
+    spec: Object<Spec<'a>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -64,7 +62,7 @@ pub(super) struct Spec<'a> {
     #[serde(default, borrow)]
     pub(super) ephemeral_containers: List<Container<'a>>,
     #[serde(default, borrow)]
-    os: Maybe<Named<'a>>,
+    os: Object<Named<'a>>,
     #[serde(default, borrow)]
     node_selector: Texts<'a>,
 }
@@ -76,9 +74,9 @@ pub(super) struct Volume<'a> {
     #[serde(default, borrow)]
     pub(super) name: Text<'a>,
     #[serde(default, borrow)]
-    config_map: Option<ObjectVolume<'a>>,
+    config_map: Option<Object<ObjectVolume<'a>>>,
     #[serde(default, borrow)]
-    secret: Option<ObjectVolume<'a>>,
+    secret: Option<Object<ObjectVolume<'a>>>,
 }
 
 /// A volume from a ConfigMap (`name`) or a Secret (`secretName`).
@@ -149,7 +147,8 @@ struct Named<'a> {
 
 impl<'a> Pod<'a> {
     pub(super) fn parse(which: Which, text: &'a str) -> Result<Self, Malformed> {
-        serde_json::from_str(text).map_err(|cause| Malformed { which, cause })
+        let pod = serde_json::from_str::<Object<Self>>(text).map_err(|cause| Malformed { which, cause })?;
+        Ok(pod.0)
     }
 
     /// Whether it only mirrors a static pod.
@@ -203,131 +202,93 @@ impl fmt::Display for Which {
     }
 }
 
-/// Text, borrowed where JSON writes it without escapes. `null` is empty.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Text<'a>(Cow<'a, str>);
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Deref for Text<'_> {
-    type Target = str;
-
-    fn deref(&self) -> &str {
-        &self.0
+    fn parse(text: &str) -> Result<Pod<'_>, String> {
+        Pod::parse(Which::Object, text).map_err(|error| error.to_string())
     }
-}
 
-impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Borrow;
-
-        impl<'de> Visitor<'de> for Borrow {
-            type Value = Text<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("text")
-            }
-
-            fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Text<'de>, E> {
-                Ok(Text(Cow::Borrowed(text)))
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Text<'de>, E> {
-                Ok(Text(Cow::Owned(text.to_owned())))
-            }
-
-            fn visit_unit<E: Error>(self) -> Result<Text<'de>, E> {
-                Ok(Text::default())
-            }
+    #[test]
+    fn null_is_as_good_as_absent() {
+        let texts = [
+            "{}",
+            r#"{"metadata": null, "spec": null}"#,
+            r#"{"metadata": {"annotations": null}, "spec": {"volumes": null, "containers": null, "os": null, "nodeSelector": null}}"#,
+            r#"{"metadata": {"annotations": {"a": null}}, "spec": {"containers": [null], "os": {"name": null}}}"#,
+        ];
+        for text in texts {
+            let pod = parse(text).unwrap();
+            assert_eq!(pod.spec().containers.iter().count(), 0, "{text}");
+            assert!(!pod.is_mirror() && !pod.is_for_windows(), "{text}");
         }
-
-        deserializer.deserialize_any(Borrow)
     }
-}
 
-/// A map of texts, in its order. `null` is empty.
-#[derive(Debug, Default)]
-struct Texts<'a>(Vec<(Text<'a>, Text<'a>)>);
-
-impl Texts<'_> {
-    fn value(&self, key: &str) -> Option<&str> {
-        self.0.iter().rev().find(|(name, _)| **name == *key).map(|(_, value)| &**value)
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Texts<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Pairs;
-
-        impl<'de> Visitor<'de> for Pairs {
-            type Value = Texts<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a map of text")
-            }
-
-            fn visit_unit<E: Error>(self) -> Result<Texts<'de>, E> {
-                Ok(Texts::default())
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Texts<'de>, A::Error> {
-                let mut pairs = Vec::new();
-                while let Some(pair) = map.next_entry()? {
-                    pairs.push(pair);
-                }
-                Ok(Texts(pairs))
-            }
+    #[test]
+    fn what_is_no_pod_is_named_with_its_place() {
+        let table = [
+            ("", "the review's object is no pod: EOF while parsing a value at line 1 column 0"),
+            ("[]", "the review's object is no pod: invalid type: sequence, expected an object at line 1 column 2"),
+            (
+                r#"{"spec": []}"#,
+                "the review's object is no pod: invalid type: sequence, expected an object at line 1 column 11",
+            ),
+            (
+                r#"{"spec": {"containers": [["a"]]}}"#,
+                "the review's object is no pod: invalid type: sequence, expected an object at line 1 column 26",
+            ),
+            (
+                "{\n\"spec\": {\"containers\": [{\"name\": 5}]}}",
+                "the review's object is no pod: invalid type: integer `5`, expected text at line 2 column 34",
+            ),
+            (
+                r#"{"metadata": {"annotations": {"a": {}}}}"#,
+                "the review's object is no pod: invalid type: map, expected text at line 1 column 37",
+            ),
+            (
+                r#"{"spec": {}, "spec": {}}"#,
+                "the review's object is no pod: duplicate field `spec` at line 1 column 19",
+            ),
+        ];
+        for (text, expected) in table {
+            assert_eq!(parse(text).unwrap_err(), expected, "{text}");
         }
-
-        deserializer.deserialize_any(Pairs)
-    }
-}
-
-/// An object. `null` is the empty one.
-#[derive(Debug, Default)]
-struct Maybe<T>(T);
-
-impl<T> Deref for Maybe<T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        &self.0
-    }
-}
-
-impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for Maybe<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self(Option::deserialize(deserializer)?.unwrap_or_default()))
-    }
-}
-
-/// A list: `None` if it is absent or `null`, and `None` for elements that are `null`.
-#[derive(Debug)]
-pub(super) struct List<T>(Option<Vec<Option<T>>>);
-
-impl<T> Default for List<T> {
-    fn default() -> Self {
-        Self(None)
-    }
-}
-
-impl<T> List<T> {
-    /// Whether there is a list that can be added to.
-    pub(super) fn is_there(&self) -> bool {
-        self.0.is_some()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.as_ref().is_none_or(Vec::is_empty)
+    #[test]
+    fn windows_is_seen_in_the_os_and_in_the_node_selector() {
+        let table = [
+            (r#"{"spec": {"os": {"name": "windows"}}}"#, true),
+            (r#"{"spec": {"os": {"name": "linux"}}}"#, false),
+            (r#"{"spec": {"nodeSelector": {"kubernetes.io/os": "windows"}}}"#, true),
+            (r#"{"spec": {"nodeSelector": {"kubernetes.io/os": "linux"}}}"#, false),
+        ];
+        for (text, expected) in table {
+            assert_eq!(parse(text).unwrap().is_for_windows(), expected, "{text}");
+        }
     }
 
-    /// The elements that are there, each with its index.
-    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = (usize, &T)> {
-        let elements = self.0.as_deref().unwrap_or_default().iter().enumerate();
-        elements.filter_map(|(index, element)| element.as_ref().map(|element| (index, element)))
-    }
-}
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Option::deserialize(deserializer).map(Self)
+    #[test]
+    fn only_a_whole_volume_that_is_not_optional_will_do() {
+        let table = [
+            (r#"{"configMap": {"name": "x"}}"#, true),
+            (
+                r#"{"configMap": {"name": "x", "defaultMode": 420, "optional": false, "items": []}, "secret": null}"#,
+                true,
+            ),
+            (r#"{"configMap": {"name": "y"}}"#, false),
+            (r#"{"configMap": {"secretName": "x"}}"#, false),
+            (r#"{"configMap": {"name": "x", "optional": true}}"#, false),
+            (r#"{"configMap": {"name": "x", "items": [{"key": "a", "path": "b"}]}}"#, false),
+            (r#"{"secret": {"secretName": "x"}}"#, false),
+            (r#"{"emptyDir": {}}"#, false),
+        ];
+        for (text, expected) in table {
+            let volume: Volume<'_> = serde_json::from_str(text).unwrap();
+            assert_eq!(volume.is_whole(ObjectKind::ConfigMap, "x"), expected, "{text}");
+        }
+        let volume: Volume<'_> = serde_json::from_str(r#"{"secret": {"secretName": "x"}}"#).unwrap();
+        assert!(volume.is_whole(ObjectKind::Secret, "x"));
     }
 }

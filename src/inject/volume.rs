@@ -18,7 +18,8 @@ pub(super) fn volume_name(owner: &str, object: &str) -> String {
         return plain;
     }
     let room = NAME_MAX - 2 * DIGEST - 1;
-    let near: String = plain.chars().map(|c| if is_inner(c) { c } else { '-' }).take(room).collect();
+    let near: String =
+        plain.to_ascii_lowercase().chars().map(|c| if is_inner(c) { c } else { '-' }).take(room).collect();
     let mut name = near.trim_matches('-').to_owned();
     if !name.is_empty() {
         name.push('-');
@@ -49,7 +50,7 @@ mod tests {
             ("rootcast", "corp", "rootcast-corp".to_owned()),
             ("cainjector", "my-org.com", "cainjector-my-org-com-b24f3702".to_owned()),
             ("rootcast", &long, format!("rootcast-{}-", "a".repeat(45))),
-            ("Our_CA", "x", "ur--x-".to_owned()),
+            ("Our_CA", "x", "our-ca-x-".to_owned()),
             ("", "", String::new()),
         ];
         for (owner, object, expected) in table {

@@ -1,7 +1,7 @@
 //! The certificate of the moment: every handshake takes the one that is there when it begins.
 
 use std::fmt;
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio_rustls::rustls::crypto::ring;
@@ -11,7 +11,7 @@ use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert};
 use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::{Error, InconsistentKeys};
 
-use crate::trust::Anchor;
+use crate::trust::{Anchor, Fingerprint};
 
 /// A serving certificate and its key, as PEM.
 #[derive(Clone, PartialEq, Eq)]
@@ -24,23 +24,18 @@ pub struct Identity {
 
 /// What a server shows to its clients. Clones share one certificate; there is none at first, and handshakes fail.
 #[derive(Clone)]
-pub struct Certificate(Arc<Shared>);
-
-struct Shared {
-    current: RwLock<Option<Current>>,
-    there: watch::Sender<bool>,
-}
+pub struct Certificate(watch::Sender<Option<Current>>);
 
 struct Current {
     key: Arc<CertifiedKey>,
-    not_after: i64,
+    leaf: Anchor,
 }
 
 impl Certificate {
     /// None yet.
     #[must_use]
     pub fn new() -> Self {
-        Self(Arc::new(Shared { current: RwLock::default(), there: watch::Sender::new(false) }))
+        Self(watch::Sender::new(None))
     }
 
     /// Shows this one from now on. Connections that are open stay as they are.
@@ -48,28 +43,32 @@ impl Certificate {
     /// # Errors
     /// What is wrong with it, in words without its content; the certificate stays as it was.
     pub fn replace(&self, identity: &Identity) -> Result<(), String> {
-        let current = identity.read()?;
-        *self.0.current.write().expect("nothing panics while it writes") = Some(current);
-        self.0.there.send_replace(true);
+        self.0.send_replace(Some(identity.read()?));
         Ok(())
     }
 
     /// Whether there is one.
     #[must_use]
     pub fn is_there(&self) -> bool {
-        *self.0.there.borrow()
+        self.0.borrow().is_some()
     }
 
     /// Waits until there is one.
     pub async fn there(&self) {
-        let mut there = self.0.there.subscribe();
-        there.wait_for(|there| *there).await.expect("the sender lives in self");
+        // It fails only when nobody can send, and this one could.
+        drop(self.0.subscribe().wait_for(Option::is_some).await);
     }
 
     /// When it ends, in seconds since 1970-01-01T00:00:00Z.
     #[must_use]
     pub fn not_after(&self) -> Option<i64> {
-        self.0.current.read().expect("nothing panics while it writes").as_ref().map(|current| current.not_after)
+        self.0.borrow().as_ref().map(|current| current.leaf.not_after())
+    }
+
+    /// Which one it is.
+    #[must_use]
+    pub fn fingerprint(&self) -> Option<Fingerprint> {
+        self.0.borrow().as_ref().map(|current| current.leaf.fingerprint())
     }
 }
 
@@ -81,14 +80,13 @@ impl Default for Certificate {
 
 impl fmt::Debug for Certificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Certificate").field("not_after", &self.not_after()).finish()
+        f.debug_struct("Certificate").field("fingerprint", &self.fingerprint()).finish()
     }
 }
 
 impl ResolvesServerCert for Certificate {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let current = self.0.current.read().expect("nothing panics while it writes");
-        current.as_ref().map(|current| current.key.clone())
+        self.0.borrow().as_ref().map(|current| current.key.clone())
     }
 }
 
@@ -97,7 +95,7 @@ impl Identity {
         let chain = CertificateDer::pem_slice_iter(&self.certificate_pem).collect::<Result<Vec<_>, _>>();
         let chain = chain.map_err(|error| format!("the certificate is no PEM: {error}"))?;
         let first = chain.first().ok_or("there is no certificate in the PEM of the certificate")?;
-        let anchor = Anchor::from_der(&**first).map_err(|error| format!("the certificate is malformed: {error}"))?;
+        let leaf = Anchor::from_der(&**first).map_err(|error| format!("the certificate is malformed: {error}"))?;
         let key = PrivateKeyDer::from_pem_slice(&self.key_pem)
             .map_err(|error| format!("there is no private key in the PEM of the key: {error}"))?;
         let key = CertifiedKey::from_der(chain, key, &ring::default_provider()).map_err(|error| match error {
@@ -106,7 +104,7 @@ impl Identity {
             }
             error => format!("the private key cannot be used: {error}"),
         })?;
-        Ok(Current { key: Arc::new(key), not_after: anchor.not_after() })
+        Ok(Current { key: Arc::new(key), leaf })
     }
 }
 

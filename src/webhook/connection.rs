@@ -5,6 +5,7 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
@@ -22,7 +23,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::server::TlsStream;
 use tower::ServiceExt;
 
-use super::crowd::{Number, Phase};
+use super::crowd::{NoRoom, Number, Phase};
 use super::server::House;
 
 /// When connections are to end.
@@ -41,6 +42,8 @@ const BUFFER: usize = 16 * 1024;
 
 /// How much of a body that is too large is read, and forgotten, so that its sender comes to hear why it is refused.
 const PATIENCE: usize = 4;
+
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
 /// A connection's place in the house. Dropping it gives it up.
 pub(super) struct Seat {
@@ -87,7 +90,7 @@ pub(super) async fn attend(stream: TcpStream, seat: Seat) {
 
 impl Seat {
     fn turn(&self, phase: Phase) {
-        self.house.crowd.lock().expect("nothing panics with the crowd").turn(self.number, Instant::now(), phase);
+        self.house.crowd().turn(self.number, Instant::now(), phase);
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Response {
@@ -95,39 +98,34 @@ impl Seat {
         let House { router, limits, farewell, .. } = &*self.house;
         let deadline = Instant::now() + limits.request;
         let (head, body) = request.into_parts();
-        let body = timeout_at(deadline, self.receive(&head.headers, body)).await.unwrap_or_else(|_| {
-            Err(reject(StatusCode::REQUEST_TIMEOUT, format!("the body did not arrive in {:?}", limits.request)))
-        });
+        let late = |_| Rejection::LateBody(limits.request);
+        let body = timeout_at(deadline, self.receive(&head.headers, body)).await.map_err(late).flatten();
         let mut response = match body {
-            Err(rejected) => rejected,
+            Err(rejection) => rejection.into_response(),
             Ok(body) => {
                 self.turn(Phase::Decision);
                 let request = Request::from_parts(head, Body::from(body));
                 match timeout_at(deadline, router.clone().oneshot(request)).await {
                     Ok(Ok(response)) => response,
-                    Err(_) => reject(
-                        StatusCode::GATEWAY_TIMEOUT,
-                        format!("body and decision took longer than {:?}", limits.request),
-                    ),
+                    Err(_) => Rejection::LateDecision(limits.request).into_response(),
                 }
             }
         };
         if *farewell.borrow() != Farewell::NotYet {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            response.headers_mut().insert(CONNECTION, CLOSE);
         }
         self.turn(Phase::Answer);
         response
     }
 
     /// Takes in a body. Memory is taken as it arrives: an announcement alone gets none.
-    async fn receive(&self, headers: &HeaderMap, mut body: Incoming) -> Result<Vec<u8>, Response> {
+    async fn receive(&self, headers: &HeaderMap, mut body: Incoming) -> Result<Vec<u8>, Rejection> {
         let limit = self.house.limits.body;
         let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         let mut received = Vec::new();
         let mut size = 0_usize;
         while let Some(frame) = body.frame().await {
-            let frame =
-                frame.map_err(|cause| reject(StatusCode::BAD_REQUEST, format!("the body broke off: {cause}")))?;
+            let frame = frame.map_err(Rejection::BrokenOff)?;
             let Ok(data) = frame.into_data() else { continue };
             size = size.saturating_add(data.len());
             if size > limit.saturating_mul(PATIENCE) {
@@ -144,35 +142,52 @@ impl Seat {
             received.extend_from_slice(&data);
         }
         if size > limit {
-            let reason = format!("the body is larger than {limit} bytes, the most that is taken");
-            return Err(reject(StatusCode::PAYLOAD_TOO_LARGE, reason));
+            return Err(Rejection::TooLarge(limit));
         }
         Ok(received)
     }
 
-    fn hold(&self, bytes: usize) -> Result<(), Response> {
-        let House { crowd, limits, .. } = &*self.house;
-        let mut crowd = crowd.lock().expect("nothing panics with the crowd");
-        let leaving = crowd.hold(self.number, bytes, Instant::now(), limits);
-        drop(crowd);
-        let leaving = leaving.map_err(|_| {
-            let reason = format!("bodies in flight hold {} bytes already: try again", limits.bodies);
-            reject(StatusCode::SERVICE_UNAVAILABLE, reason)
-        })?;
-        leaving.iter().for_each(AbortHandle::abort);
+    fn hold(&self, bytes: usize) -> Result<(), Rejection> {
+        let limits = &self.house.limits;
+        let leaving = self.house.crowd().hold(self.number, bytes, Instant::now(), limits);
+        leaving.map_err(|NoRoom| Rejection::NoRoom(limits.bodies))?.iter().for_each(AbortHandle::abort);
         Ok(())
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.house.crowd.lock().expect("nothing panics with the crowd").leave(self.number);
+        self.house.crowd().leave(self.number);
     }
 }
 
-/// An answer before the end of the request: nothing can follow it on the same connection.
-fn reject(code: StatusCode, reason: String) -> Response {
-    (code, [(CONNECTION, HeaderValue::from_static("close"))], reason).into_response()
+/// Why a request ends before it is decided, or instead.
+#[derive(Debug, thiserror::Error)]
+enum Rejection {
+    #[error("the body is larger than {0} bytes, the most that is taken")]
+    TooLarge(usize),
+    #[error("bodies in flight hold {0} bytes already: try again")]
+    NoRoom(usize),
+    #[error("the body broke off: {0}")]
+    BrokenOff(hyper::Error),
+    #[error("the body did not arrive in {0:?}")]
+    LateBody(Duration),
+    #[error("body and decision took longer than {0:?}")]
+    LateDecision(Duration),
+}
+
+impl IntoResponse for Rejection {
+    fn into_response(self) -> Response {
+        let code = match self {
+            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::NoRoom(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::BrokenOff(_) => StatusCode::BAD_REQUEST,
+            Self::LateBody(_) => StatusCode::REQUEST_TIMEOUT,
+            Self::LateDecision(_) => StatusCode::GATEWAY_TIMEOUT,
+        };
+        // What is left of the request would be taken for the next one.
+        (code, [(CONNECTION, CLOSE)], self.to_string()).into_response()
+    }
 }
 
 /// A stream that tells where in a request it is.

@@ -1,11 +1,13 @@
 //! Files that are followed by their content: however they are replaced (written over, renamed, or a whole volume of
 //! symbolic links swapped, as kubelet does), what counts is that other bytes are read than the last time.
 
+use std::convert::Infallible;
 use std::fs;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
@@ -23,20 +25,24 @@ const LARGEST: u64 = 1024 * 1024;
 
 /// Keeps a certificate as `tls.crt` and `tls.key` in a folder have it; never ends. Files that are missing or not usable
 /// leave it as it was; the log says so once, and again when they have changed.
-pub async fn follow(folder: PathBuf, certificate: Certificate) {
+pub async fn follow(folder: PathBuf, certificate: Certificate) -> Infallible {
     let mut files = Followed::new(vec![folder.join("tls.crt"), folder.join("tls.key")]);
     loop {
         files.changed().await;
         match identity(&files).and_then(|identity| certificate.replace(&identity)) {
-            Ok(()) => {
-                info!(folder = %folder.display(), not_after = certificate.not_after(), "serving certificate read")
-            }
+            Ok(()) => info!(folder = %folder.display(), until = %end(&certificate), "serving certificate read"),
             Err(cause) if certificate.is_there() => {
                 warn!(folder = %folder.display(), "the serving certificate stays as it was: {cause}");
             }
             Err(cause) => info!(folder = %folder.display(), "no serving certificate yet: {cause}"),
         }
     }
+}
+
+/// When a certificate ends, for people.
+fn end(certificate: &Certificate) -> Timestamp {
+    let end = certificate.not_after().and_then(|end| Timestamp::from_second(end).ok());
+    end.unwrap_or(Timestamp::MAX)
 }
 
 fn identity(files: &Followed) -> Result<Identity, String> {
@@ -72,7 +78,7 @@ impl<T> File<T> {
 
     /// Hands on what it holds whenever that has changed since it was last read, in words with its name if something is
     /// wrong with it; never ends.
-    pub async fn follow(mut self, mut apply: impl FnMut(Result<T, String>)) {
+    pub async fn follow(mut self, mut apply: impl FnMut(Result<T, String>)) -> Infallible {
         loop {
             self.followed.changed().await;
             apply(self.value());

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::DefaultBodyLimit;
+use axum::handler::Handler;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, post};
 use http::StatusCode;
@@ -69,9 +70,9 @@ pub fn mutations<C: Cluster>(
 ) -> Router {
     let native = Arc::new(Native { cluster, observer: observer.clone() });
     let cainjector = Arc::new(Cainjector { operator, options, observer });
-    router()
-        .route(INJECT, only_post(post(Native::<C>::serve)).with_state(native))
-        .route(MUTATE, only_post(post(Cainjector::serve)).with_state(cainjector))
+    let by_annotations = async move |body: Bytes| native.serve(&body).await;
+    let by_options = async move |body: Bytes| cainjector.serve(&body);
+    router().route(INJECT, only_post(by_annotations)).route(MUTATE, only_post(by_options))
 }
 
 /// A router that says what is wrong with a request for nothing that is there.
@@ -80,9 +81,9 @@ pub(super) fn router() -> Router {
     Router::new().fallback(nothing).layer(DefaultBodyLimit::disable())
 }
 
-/// Says what is wrong with a request by another method.
-pub(super) fn only_post<S: Clone + Send + Sync + 'static>(route: MethodRouter<S>) -> MethodRouter<S> {
-    route.fallback(|| async { (StatusCode::METHOD_NOT_ALLOWED, "reviews are sent by POST") })
+/// Takes POST, and says what is wrong with another method.
+pub(super) fn only_post<T: 'static>(handler: impl Handler<T, ()>) -> MethodRouter {
+    post(handler).fallback(|| async { (StatusCode::METHOD_NOT_ALLOWED, "reviews are sent by POST") })
 }
 
 struct Native<C> {
@@ -103,9 +104,9 @@ enum Failure {
 }
 
 impl<C: Cluster> Native<C> {
-    async fn serve(State(native): State<Arc<Self>>, body: Bytes) -> Response {
+    async fn serve(&self, body: &[u8]) -> Response {
         let began = Instant::now();
-        conclude(native.review(&body).await, began, &native.observer)
+        conclude(self.review(body).await, began, &self.observer)
     }
 
     async fn review(&self, body: &[u8]) -> Result<(Outcome, Vec<u8>), Failure> {
@@ -129,9 +130,9 @@ impl<C: Cluster> Native<C> {
 }
 
 impl Cainjector {
-    async fn serve(State(cainjector): State<Arc<Self>>, body: Bytes) -> Response {
+    fn serve(&self, body: &[u8]) -> Response {
         let began = Instant::now();
-        conclude(cainjector.review(&body), began, &cainjector.observer)
+        conclude(self.review(body), began, &self.observer)
     }
 
     fn review(&self, body: &[u8]) -> Result<(Outcome, Vec<u8>), Failure> {
@@ -152,13 +153,15 @@ fn by(body: &[u8], policy: &Policy<'_>) -> Result<(Outcome, Vec<u8>), Failure> {
 
 /// A pod that asks for a Bundle while nobody knows of Bundles.
 fn off(pod: &inject::Review<'_>, cause: &str) -> Result<Answer, Failure> {
-    let value: Value =
-        serde_json::from_str(pod.pod).map_err(|error| Failure::Malformed(format!("the pod: {error}")))?;
-    let required = value.pointer("/metadata/annotations").and_then(|annotations| annotations.get(inject::REQUIRED));
-    let required = required.and_then(Value::as_str).is_some_and(|required| required.trim() == "true");
-    let message = format!("rootcast: no Bundle is mounted, native mode is off: {cause}");
-    Ok(if required && pod.old.is_none() {
-        let message = format!("{message}; the pod is refused because of {}", inject::REQUIRED);
+    let value: Value = serde_json::from_str(pod.pod)
+        .map_err(|cause| Failure::Malformed(format!("the review's object is no pod: {cause}")))?;
+    let annotations = value.pointer("/metadata/annotations");
+    let is_set = |key| annotations.and_then(|all| all.get(key)?.as_str()).is_some_and(|text| text.trim() == "true");
+    let message = format!("no Bundle is mounted, for native mode is off: {cause}");
+    Ok(if is_set(inject::SKIP) {
+        Answer::default()
+    } else if is_set(inject::REQUIRED) && pod.old.is_none() {
+        let message = format!("{message}; annotation {} lets no pod in without", inject::REQUIRED);
         Answer { refusal: Some(Refusal { code: 403, message }), ..Answer::default() }
     } else {
         Answer { warnings: vec![message], ..Answer::default() }

@@ -1,4 +1,4 @@
-//! AdmissionReview (<https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/>): what
+//! `AdmissionReview` (<https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/>): what
 //! the API server asks, read only as far as it matters and without a copy of the objects, and what it is answered.
 
 use std::borrow::Cow;
@@ -18,7 +18,7 @@ pub struct Review<'a> {
     request: Request<'a>,
 }
 
-/// The versions of AdmissionReview; what is read here is the same in both. An answer has that of its question.
+/// The versions of `AdmissionReview`; what is read here is the same in both. An answer has that of its question.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 enum Version {
     #[serde(rename = "admission.k8s.io/v1")]

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::fs;
 use std::pin::pin;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use axum::Router;
@@ -52,7 +52,7 @@ impl Default for Limits {
             bodies: 32 * 1024 * 1024,
             handshake: Duration::from_secs(5),
             head: Duration::from_secs(5),
-            idle: Duration::from_secs(120),
+            idle: Duration::from_mins(2),
             request: Duration::from_secs(10),
             linger: Duration::ZERO,
             drain: Duration::from_secs(5),
@@ -72,7 +72,7 @@ pub(super) struct House {
     pub(super) acceptor: TlsAcceptor,
     pub(super) router: Router,
     pub(super) limits: Limits,
-    pub(super) crowd: Mutex<Crowd<AbortHandle>>,
+    crowd: Mutex<Crowd<AbortHandle>>,
     pub(super) farewell: watch::Receiver<Farewell>,
 }
 
@@ -147,24 +147,26 @@ async fn accept(listener: &TcpListener, house: &Arc<House>, connections: &mut Jo
 }
 
 impl House {
+    pub(super) fn crowd(&self) -> MutexGuard<'_, Crowd<AbortHandle>> {
+        self.crowd.lock().expect("nothing panics with the crowd")
+    }
+
     fn welcome(self: &Arc<Self>, stream: TcpStream, connections: &mut JoinSet<()>) {
-        let mut crowd = self.crowd.lock().expect("nothing panics with the crowd");
-        let (number, leaving) = crowd.enter(Instant::now(), &self.limits);
-        drop(crowd);
+        let (number, leaving) = self.crowd().enter(Instant::now(), &self.limits);
         leaving.iter().for_each(AbortHandle::abort);
         let end = connections.spawn(attend(stream, Seat { house: self.clone(), number }));
-        self.crowd.lock().expect("nothing panics with the crowd").arm(number, end);
+        self.crowd().arm(number, end);
     }
 
     fn retreat(&self) {
-        let mut crowd = self.crowd.lock().expect("nothing panics with the crowd");
+        let mut crowd = self.crowd();
         let leaving: Vec<_> = (0..RETREAT).map_while(|_| crowd.least_useful()).collect();
         drop(crowd);
         leaving.iter().for_each(AbortHandle::abort);
     }
 
     fn look_around(&self) {
-        let late = self.crowd.lock().expect("nothing panics with the crowd").overdue(Instant::now(), &self.limits);
+        let late = self.crowd().overdue(Instant::now(), &self.limits);
         late.iter().for_each(AbortHandle::abort);
     }
 }

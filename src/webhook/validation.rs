@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::State;
-use axum::response::{IntoResponse, Response};
-use axum::routing::post;
+use axum::response::IntoResponse;
 use http::StatusCode;
 use tracing::debug;
 
@@ -23,14 +21,11 @@ pub const VALIDATE_BUNDLE: &str = "/validate-trust-cert-manager-io-v1alpha1-bund
 /// Serves [`VALIDATE_BUNDLE`]; the rules are those of [`Intent::parse`].
 pub fn validation(trust_namespace: &str) -> Router {
     let trust_namespace: Arc<str> = trust_namespace.into();
-    router().route(VALIDATE_BUNDLE, only_post(post(serve)).with_state(trust_namespace))
-}
-
-async fn serve(State(trust_namespace): State<Arc<str>>, body: Bytes) -> Response {
-    match review(&body, &trust_namespace) {
+    let judge = async move |body: Bytes| match review(&body, &trust_namespace) {
         Ok(answer) => json(answer),
         Err(reason) => (StatusCode::BAD_REQUEST, reason).into_response(),
-    }
+    };
+    router().route(VALIDATE_BUNDLE, only_post(judge))
 }
 
 fn review(body: &[u8], trust_namespace: &str) -> Result<Vec<u8>, String> {

@@ -9,5 +9,6 @@ mod offers;
 mod peer;
 mod pods;
 mod rotation;
+mod samples;
 mod scope;
 mod stage;

@@ -22,10 +22,10 @@ async fn a_bundle_with_a_secret_alone_is_mounted_as_a_secret() -> Result<()> {
 #[tokio::test]
 async fn java_gets_the_keystore_after_its_own_options() -> Result<()> {
     let play = Play::begin("java", &[]).await?;
-    let mut wanted = pod("java", &[(BUNDLE, "java"), ("inject.rootcast.dev/runtimes", "java")]);
+    let mut wanted = pod("java", &[(BUNDLE, "jvm"), ("inject.rootcast.dev/runtimes", "java")]);
     wanted["spec"]["containers"][0]["env"] = json!([{"name": "JAVA_TOOL_OPTIONS", "value": "-Xmx1g"}]);
     let trust = trusts(&play.create(&wanted).await?.object()?);
-    let options = "-Xmx1g -Djavax.net.ssl.trustStore=/etc/rootcast/java/trust.jks \
+    let options = "-Xmx1g -Djavax.net.ssl.trustStore=/etc/rootcast/jvm/trust.jks \
                    -Djavax.net.ssl.trustStoreType=JKS -Djavax.net.ssl.trustStorePassword=changeit";
     assert_eq!(trust.containers["app"].1, [format!("JAVA_TOOL_OPTIONS={options}")]);
 

@@ -2,10 +2,18 @@
 
 use anyhow::{Context as _, Result, ensure};
 use kube::Client;
-use rootcast_e2e::{Balancer, ControlPlane, Injector, Samples, ServingCertificate, Volume, eventually, story::SOON};
+use rootcast_e2e::{
+    Balancer,
+    CallOutcome::{Changed, Unchanged},
+    ControlPlane, Injector, Samples, ServingCertificate, TlsClient, Volume, eventually,
+    story::SOON,
+};
 use serde_json::{Value, json};
 
-use crate::pods::{create, pod, pods};
+use crate::{
+    pods::{calls, create, pod, pods, trust, trusts},
+    stage::{BUNDLE, BY_ANNOTATION, create_bundles, in_effect},
+};
 
 /// The host name that the API server asks for.
 const HOST: &str = "cainjector.cert-manager.svc";
@@ -137,12 +145,11 @@ async fn it_takes_cainjectors_place_without_any_permission() -> Result<()> {
     assert!((valid().await? - 1.0).abs() < 0.5);
 
     // cert-manager renews the certificate. New connections show it.
-    show(&mut certs, &files(&control_plane.serving_certificate(HOST)?))?;
     let renewed = control_plane.serving_certificate(HOST)?;
     show(&mut certs, &files(&renewed))?;
     eventually("the new certificate is shown", SOON, async || {
-        let shown = shown_certificate(injector.port(), &renewed.authority).await?;
-        ensure!(renewed.certificate.contains(&shown), "it is not");
+        let shown = TlsClient::new(&renewed.authority, HOST)?.shown(injector.port()).await?;
+        ensure!(renewed.certificate.replace('\n', "").contains(&shown), "it is not");
         Ok(())
     })
     .await;
@@ -153,3 +160,32 @@ async fn it_takes_cainjectors_place_without_any_permission() -> Result<()> {
 
 /// Whether the file, as it is, is in use.
 const CONFIG_VALID: &str = "rootcast_config_last_reload_successful";
+
+#[tokio::test]
+async fn its_rules_and_bundles_hold_side_by_side() -> Result<()> {
+    let control_plane = ControlPlane::start().await?;
+    control_plane.install().await?;
+    let client = control_plane.client();
+    create_bundles(&client).await?;
+    let balancer = Balancer::start()?;
+    control_plane.install_injector(&balancer, &["cainjector"])?;
+    let mut config = Volume::new(&control_plane)?;
+    config.show(&[("config.yaml", CONFIG)])?;
+    let config = format!("--config={}", config.file("config.yaml"));
+    let injector = Injector::start(&control_plane, &balancer, &[&config]).await?;
+    in_effect(&client, "default").await;
+
+    let mark = control_plane.audit().mark().await?;
+    let created = create_named(&client, "both", &[(BUNDLE, "corporate")]).await?;
+    assert_eq!(got(&created), "configMap example-bundle at /cacerts, /etc/rootcast/corporate/ca-bundle.crt");
+    assert_eq!(trusts(&created), trust("corporate", &["app"], &[]), "each once");
+    let calls = calls(&control_plane, mark, "create", ("default", "both")).await?;
+    let calls: Vec<_> = calls.iter().map(|call| (call.webhook.as_str(), call.again, call.outcome)).collect();
+    let by_rules = "cainjector.inject.rootcast.dev";
+    assert_eq!(calls, [(BY_ANNOTATION, false, Changed), (by_rules, false, Changed), (BY_ANNOTATION, true, Unchanged)]);
+
+    let created = create_named(&client, "plain", &[]).await?;
+    assert_eq!(got(&created), "configMap example-bundle at /cacerts, /cacerts/ca.crt");
+    injector.stop().await?;
+    control_plane.finish().await
+}

@@ -1,12 +1,14 @@
 //! Certificates that are renewed every few seconds, and replicas that come and go, while pods are created.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use kube::Client;
-use rootcast_e2e::{Balancer, ControlPlane, INJECTOR_IDENTITY, Injector};
-use serde_json::json;
+use rootcast_e2e::{Balancer, ControlPlane, INJECTOR_IDENTITY, Injector, eventually, story::SOON};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::{
@@ -24,8 +26,8 @@ const SECONDS: u32 = 30;
 /// How many creations may be under way.
 const IN_FLIGHT: usize = 32;
 
-/// Creates pods at the given rate and checks each.
-async fn load(client: &Client) -> Result<()> {
+/// Creates pods at the given rate, checks each and counts.
+async fn load(client: &Client, created: &AtomicU32) -> Result<()> {
     let mut pace = interval(Duration::from_secs(1) / RATE);
     // Who is late makes up for it: the number counts.
     pace.set_missed_tick_behavior(MissedTickBehavior::Burst);
@@ -36,15 +38,16 @@ async fn load(client: &Client) -> Result<()> {
     });
     let creations = turns.map(async |number| {
         let wanted = pod(&format!("pod-{number}"), &[(BUNDLE, "corporate")]);
-        let created = create(client, &pods("crowded"), &wanted).await?.object()?;
-        ensure!(trusts(&created) == expected, "pod-{number}: {created:#}");
+        let pod = create(client, &pods("crowded"), &wanted).await?.object()?;
+        ensure!(trusts(&pod) == expected, "pod-{number}: {pod:#}");
+        created.fetch_add(1, Ordering::Relaxed);
         Ok(())
     });
     creations.buffer_unordered(IN_FLIGHT).try_collect().await
 }
 
 #[tokio::test]
-async fn every_pod_is_injected_while_certificates_change_every_few_seconds() -> Result<()> {
+async fn every_pod_is_injected_while_certificates_change_every_few_seconds_and_a_replica_is_replaced() -> Result<()> {
     let control_plane = ControlPlane::start().await?;
     control_plane.install().await?;
     let client = control_plane.client();
@@ -53,13 +56,25 @@ async fn every_pod_is_injected_while_certificates_change_every_few_seconds() -> 
     let balancer = Balancer::start()?;
     control_plane.install_injector(&balancer, &[])?;
     let start = || Injector::start(&control_plane, &balancer, &[LIFETIME]);
-    let replicas = tokio::try_join!(start(), start())?;
+    let (one, other) = tokio::try_join!(start(), start())?;
     in_effect(&client, "crowded").await;
 
     let before = control_plane.metrics().await?;
     let mark = control_plane.audit().mark().await?;
     let began = Instant::now();
-    load(&client).await?;
+    let created = AtomicU32::new(0);
+    let replacement = async {
+        eventually("a third of the pods is there", 10 * SOON, async || {
+            let created = created.load(Ordering::Relaxed);
+            ensure!(created > RATE * SECONDS / 3, "{created} pods");
+            Ok(())
+        })
+        .await;
+        let replacement = start().await?;
+        one.stop().await?;
+        Ok(replacement)
+    };
+    let ((), replacement) = tokio::try_join!(load(&client, &created), replacement)?;
     let took = began.elapsed();
 
     let after = control_plane.metrics().await?;
@@ -75,9 +90,9 @@ async fn every_pod_is_injected_while_certificates_change_every_few_seconds() -> 
     let rounds = took.as_secs() / 6;
     let announced = announced.count() as u64;
     assert!(announced + 1 >= rounds && announced <= 4 * (rounds + 2), "{announced} writes in {took:?}: {writes:#?}");
-    let (one, other) = replicas;
-    assert!(one.connections() > 0 && other.connections() > 0, "both replicas took part");
-    one.stop().await?;
-    other.stop().await?;
+    for replica in [replacement, other] {
+        assert!(replica.connections() > 0, "it took part");
+        replica.stop().await?;
+    }
     control_plane.finish().await
 }

@@ -42,7 +42,7 @@ async fn what_the_controller_does_not_write_is_not_mounted() -> Result<()> {
     }
 
     // A namespace and its pod come faster than the watch, which says nothing at all any more.
-    let silence = proxy.inject(On::watches().resource("namespaces"), Turns::All, Effect::Stall);
+    let silence = proxy.inject(On::watches().resource("namespaces"), Turns::Each, Effect::Stall);
     let reads = On::default().verbs(&["get"]).resource("namespaces");
     let before = proxy.count(&reads);
     control_plane.namespace("late", &[(BUNDLE, "corporate")]).await?;

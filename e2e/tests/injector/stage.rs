@@ -33,7 +33,7 @@ pub(crate) const KEY: &str = "ca-bundle.crt";
 const BUNDLES: &[(&str, &str)] = &[
     ("corporate", "target: {configMap: {key: ca-bundle.crt}}"),
     ("other", "target: {configMap: {key: ca-bundle.crt}}"),
-    ("java", "target: {configMap: {key: ca-bundle.crt}, additionalFormats: {jks: {key: trust.jks}}}"),
+    ("jvm", "target: {configMap: {key: ca-bundle.crt}, additionalFormats: {jks: {key: trust.jks}}}"),
     ("secretive", "target: {secret: {key: ca-bundle.crt}}"),
     ("payments-only", "target: {configMap: {key: ca-bundle.crt}, namespaceSelector: {matchLabels: {team: payments}}}"),
     ("aimless", ""),

@@ -3,6 +3,7 @@
 mod args;
 mod peer;
 
+use std::convert::Infallible;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use tracing::{info, warn};
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::bundle::Settings;
-use crate::cluster::{Connection, Need, Offers, ServingSettings, keep};
+use crate::cluster::{Connection, Need, Offers, ServingSettings, keep_certificate};
 use crate::inject::{Operator, Options};
 use crate::metrics::{Expiry, Injector};
 use crate::webhook::{self, Certificate, File, Limits, TlsSettings, mutations};
@@ -44,17 +45,19 @@ async fn serve(arguments: InjectorArguments) -> anyhow::Result<ExitCode> {
     // Whatever runs beside the server runs as long as it does.
     let mut tasks = JoinSet::new();
 
-    let connection = Connection::new(&arguments.cluster.config().await?).context(CONNECT)?;
-    let offers = Offers::new(&connection, &arguments.trust_namespace, arguments.settings());
+    let connection = arguments.connection().await?;
+    let offers = Offers::new(connection.as_ref(), &arguments.trust_namespace, arguments.settings());
     tasks.spawn(offers.clone().follow(arguments.bundles.into()));
-    if let Some(folder) = &arguments.cert_dir {
-        tasks.spawn(webhook::follow(folder.clone(), certificate.clone()));
-    } else {
-        let (client, settings, certificate) = (connection.client(), arguments.serving()?, certificate.clone());
-        tasks.spawn(async move {
-            match keep(&client, settings, |generation| certificate.replace(&generation.identity())).await {}
-        });
-    }
+    match (&arguments.cert_dir, &connection) {
+        (Some(folder), _) => tasks.spawn(webhook::follow(folder.clone(), certificate.clone())),
+        (None, Some(connection)) => {
+            let (client, settings, certificate) = (connection.client(), arguments.serving()?, certificate.clone());
+            tasks.spawn(async move {
+                keep_certificate(&client, settings, |generation| certificate.replace(&generation.identity())).await
+            })
+        }
+        (None, None) => bail!("without a cluster to keep a certificate in, give it one by --cert-dir"),
+    };
     let options = options(&arguments, &counts, &mut tasks)?;
 
     let (ready, shown) = (offers.clone(), certificate.clone());
@@ -75,7 +78,7 @@ async fn serve(arguments: InjectorArguments) -> anyhow::Result<ExitCode> {
             () = ended => info!("stopping: API servers are given time to hear of it"),
             Some(ended) = tasks.join_next() => match ended {
                 Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-                Ok(()) => unreachable!("what is followed is followed for ever"),
+                Ok(never) => match never {},
             }
         }
     };
@@ -90,7 +93,7 @@ async fn serve(arguments: InjectorArguments) -> anyhow::Result<ExitCode> {
 fn options(
     arguments: &InjectorArguments,
     counts: &Injector,
-    tasks: &mut JoinSet<()>,
+    tasks: &mut JoinSet<Infallible>,
 ) -> anyhow::Result<watch::Receiver<Arc<Options>>> {
     let mut file = File::new(arguments.config.clone(), Options::parse);
     let first = match file.read() {
@@ -122,6 +125,18 @@ impl InjectorArguments {
         Operator {
             name: from(&self.operator_name, "OPERATOR_NAME", "cainjector"),
             domain: from(&self.operator_domain, "OPERATOR_DOMAIN", "lestak.sh"),
+        }
+    }
+
+    /// The way to the cluster; none where there is none, and none is needed.
+    async fn connection(&self) -> anyhow::Result<Option<Connection>> {
+        match (self.cluster.config().await, self.bundles) {
+            (Ok(config), _) => Ok(Some(Connection::new(&config).context(CONNECT)?)),
+            (Err(error), BundlesNeed::Required) => Err(error),
+            (Err(error), BundlesNeed::Optional) => {
+                info!("native mode is off, since there is no cluster; only cainjector's rules hold: {error:#}");
+                Ok(None)
+            }
         }
     }
 

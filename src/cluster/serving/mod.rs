@@ -23,7 +23,7 @@ use kube::Client;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use crate::webhook::rotation::{self, Generation, Step, step};
+use crate::webhook::rotation::{self, Content, Generation, Step, step};
 
 use pace::Pace;
 use sight::Sight;
@@ -53,7 +53,7 @@ pub struct ServingSettings {
 ///
 /// It is never in the way of the rest of the process: whatever the API server refuses is logged, with its cure, and tried
 /// again.
-pub async fn keep(
+pub async fn keep_certificate(
     client: &Client,
     settings: ServingSettings,
     serve: impl FnMut(&Generation) -> Result<(), String>,
@@ -75,6 +75,7 @@ struct Keeper<F> {
     settings: rotation::Settings,
     writer: Writer,
     sight: Sight,
+    remembered: Content,
     served: Option<Generation>,
     serve: F,
     secret_pace: Pace,
@@ -91,6 +92,7 @@ impl<F: FnMut(&Generation) -> Result<(), String>> Keeper<F> {
             troubles: Troubles::new(&settings),
             sight: Sight::new(&settings),
             writer: Writer::new(client, settings),
+            remembered: Content::default(),
             served: None,
             serve,
         }
@@ -116,7 +118,8 @@ impl<F: FnMut(&Generation) -> Result<(), String>> Keeper<F> {
         loop {
             let (now, clock) = (Timestamp::now(), Instant::now());
             self.hand_over(now);
-            let Some(view) = self.sight.view(self.served.as_ref(), now, clock) else { return PATIENCE };
+            self.remembered.remember(self.sight.kept());
+            let Some(view) = self.sight.view(&self.remembered, now, clock) else { return PATIENCE };
             self.troubles.entries(self.sight.entries());
             let (pace, step) = match step(&view, &self.settings) {
                 Ok(Step::Wait(pause)) => return pause,

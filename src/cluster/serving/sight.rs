@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::ServingSettings;
 use crate::cluster::watch::Pauses;
 use crate::fanout::Version;
-use crate::webhook::rotation::{Authorities, Entry, Generation, Kept, View};
+use crate::webhook::rotation::{Authorities, Content, Entry, Generation, Kept, View};
 
 /// Everything that was seen.
 #[derive(Debug)]
@@ -93,23 +93,23 @@ impl Sight {
         self.configuration().map(|_| &self.entries[..])
     }
 
+    /// What the Secret holds.
+    pub(super) fn kept(&self) -> &Kept {
+        &self.kept
+    }
+
     /// What is to be served.
     pub(super) fn current(&self, now: Timestamp) -> Option<&Generation> {
         self.kept.content.current.as_ref().filter(|current| now <= current.not_after())
     }
 
     /// Everything; `None` before both objects have been looked for.
-    pub(super) fn view<'a>(
-        &'a self,
-        served: Option<&'a Generation>,
-        now: Timestamp,
-        clock: Instant,
-    ) -> Option<View<'a>> {
+    pub(super) fn view<'a>(&'a self, remembered: &'a Content, now: Timestamp, clock: Instant) -> Option<View<'a>> {
         if matches!(self.secret.now, Now::Unknown) {
             return None;
         }
         let quiet = clock.duration_since(self.since?);
-        Some(View { secret: &self.kept, entries: &self.entries, quiet, served, now })
+        Some(View { secret: &self.kept, entries: &self.entries, quiet, remembered, now })
     }
 
     pub(super) fn hear_secret(&mut self, event: Event<Secret>, _: Instant) {
@@ -216,5 +216,101 @@ impl<K> Default for Seen<K> {
 impl<K> Now<K> {
     fn of(found: Option<K>) -> Self {
         found.map_or(Self::Absent, Self::There)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+    use Event::{Apply, Delete, Init, InitApply, InitDone};
+
+    fn sight() -> Sight {
+        Sight::new(&ServingSettings {
+            namespace: "ns".to_owned(),
+            secret: "s".to_owned(),
+            configuration: "c".to_owned(),
+            service: "injector".to_owned(),
+            lifetime: Duration::from_hours(2160),
+        })
+    }
+
+    fn configuration(version: u64, generation: u64) -> MutatingWebhookConfiguration {
+        let entry = |name: &str, client: serde_json::Value| json!({ "name": name, "clientConfig": client, "admissionReviewVersions": ["v1"], "sideEffects": "None" });
+        let service = |namespace: &str, name: &str| json!({ "service": { "namespace": namespace, "name": name } });
+        serde_json::from_value(json!({
+            "metadata": { "name": "c", "uid": "u", "resourceVersion": version.to_string(), "generation": generation },
+            "webhooks": [
+                entry("ours", service("ns", "injector")),
+                entry("namesake", service("elsewhere", "injector")),
+                entry("neighbour", service("ns", "other")),
+                entry("url", json!({ "url": "https://injector.ns.svc" })),
+            ],
+        }))
+        .expect("a configuration")
+    }
+
+    fn secret(version: u64) -> Secret {
+        serde_json::from_value(json!({ "metadata": { "name": "s", "resourceVersion": version.to_string() } }))
+            .expect("a Secret")
+    }
+
+    fn quiet(sight: &Sight, clock: Instant) -> Option<Duration> {
+        sight.view(&Content::default(), Timestamp::UNIX_EPOCH, clock).map(|view| view.quiet)
+    }
+
+    #[test]
+    fn nothing_is_decided_before_both_objects_have_been_looked_for() {
+        let clock = Instant::now();
+        let mut sight = sight();
+        sight.hear_secret(Init, clock);
+        sight.hear_secret(InitDone, clock);
+        assert_eq!(quiet(&sight, clock), None);
+        sight.hear_configuration(Init, clock);
+        sight.hear_configuration(InitApply(configuration(1, 1)), clock);
+        assert_eq!(quiet(&sight, clock), None);
+        sight.hear_configuration(InitDone, clock);
+        assert_eq!(quiet(&sight, clock), Some(Duration::ZERO));
+        let names: Vec<_> = sight.entries().into_iter().flatten().map(|entry| &entry.name).collect();
+        assert_eq!(names, ["ours"]);
+    }
+
+    #[test]
+    fn entries_are_quiet_for_as_long_as_none_changes() {
+        let second = Duration::from_secs(1);
+        let clock = Instant::now();
+        let mut sight = sight();
+        sight.read_secret(None, clock);
+        sight.read_configuration(None, clock);
+        assert_eq!(quiet(&sight, clock + second), Some(second), "there are none");
+        assert!(sight.entries().is_none());
+        sight.hear_configuration(Apply(configuration(2, 1)), clock + second);
+        sight.hear_configuration(Apply(configuration(3, 1)), clock + 2 * second);
+        assert_eq!(quiet(&sight, clock + 3 * second), Some(2 * second), "something else than an entry changed");
+        sight.read_configuration(Some(configuration(4, 2)), clock + 3 * second);
+        assert_eq!(quiet(&sight, clock + 3 * second), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_watch_that_is_behind_an_answer_takes_nothing_back() {
+        let clock = Instant::now();
+        let version = |sight: &Sight| sight.secret().map(|secret| Version::of(&secret.metadata));
+        let mut sight = sight();
+        sight.read_secret(Some(secret(10)), clock);
+        sight.hear_secret(Apply(secret(9)), clock);
+        sight.hear_secret(Delete(secret(9)), clock);
+        assert_eq!(version(&sight), Some(Version::parse("10")));
+        sight.hear_secret(Apply(secret(11)), clock);
+        assert_eq!(version(&sight), Some(Version::parse("11")));
+        sight.hear_secret(Delete(secret(12)), clock);
+        assert_eq!(version(&sight), None);
+        sight.hear_secret(Init, clock);
+        sight.hear_secret(InitApply(secret(5)), clock);
+        assert_eq!(version(&sight), None, "a list counts when it has ended");
+        sight.hear_secret(InitDone, clock);
+        assert_eq!(version(&sight), Some(Version::parse("5")), "and is right, whatever was seen before");
     }
 }

@@ -118,3 +118,59 @@ fn status(error: &kube::Error) -> Option<&Status> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn troubles() -> Troubles {
+        Troubles::new(&ServingSettings {
+            namespace: "cert-manager".to_owned(),
+            secret: "rootcast-injector-tls".to_owned(),
+            configuration: "rootcast-injector".to_owned(),
+            service: "rootcast-injector".to_owned(),
+            lifetime: Duration::from_hours(2160),
+        })
+    }
+
+    fn refused(reason: &str) -> kube::Error {
+        kube::Error::Api(Box::new(Status::failure("it is forbidden", reason)))
+    }
+
+    #[test]
+    fn a_lacking_permission_is_named_with_its_cure_and_other_trouble_as_it_is() {
+        let mut troubles = troubles();
+        troubles.watch(SECRET, &watcher::Error::InitialListFailed(refused("Forbidden")));
+        troubles.request(CONFIGURATION, &refused("Forbidden"));
+        troubles.request(SECRET, &refused("InternalError"));
+        assert_eq!(
+            troubles.now[SECRET.watch],
+            "it is forbidden; the injector's ServiceAccount needs a Role in namespace cert-manager with the verb create on \
+             secrets, and get, list, watch and update on the one named rootcast-injector-tls, or start it with --cert-dir"
+        );
+        assert_eq!(
+            troubles.now[CONFIGURATION.write],
+            "it is forbidden; the injector's ServiceAccount needs a ClusterRole with the verbs get, list, watch and patch on \
+             mutatingwebhookconfigurations.admissionregistration.k8s.io named rootcast-injector, or start it with --cert-dir"
+        );
+        assert!(!troubles.now[SECRET.write].contains("Role"), "{:?}", troubles.now[SECRET.write]);
+    }
+
+    #[test]
+    fn that_nobody_can_call_is_trouble_until_an_entry_names_the_service() {
+        let mut troubles = troubles();
+        troubles.entries(None);
+        assert_eq!(troubles.now[CALLS], "there is no MutatingWebhookConfiguration rootcast-injector; waiting for it");
+        troubles.entries(Some(&[]));
+        assert_eq!(
+            troubles.now[CALLS],
+            "no entry of MutatingWebhookConfiguration rootcast-injector names Service cert-manager/rootcast-injector; waiting for one"
+        );
+        let entry =
+            Entry { name: "a".to_owned(), trusted: crate::webhook::rotation::Authorities::default(), flaw: None };
+        troubles.entries(Some(&[entry]));
+        assert!(troubles.now.is_empty());
+    }
+}

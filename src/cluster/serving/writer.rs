@@ -1,5 +1,6 @@
 //! Requests that change the Secret and the webhook configuration.
 
+use std::fmt::Debug;
 use std::future::Future;
 use std::time::Duration;
 
@@ -7,7 +8,9 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
+use kube::core::Status;
 use kube::{Api, Client, Error};
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::ServingSettings;
@@ -80,7 +83,8 @@ impl Writer {
                 self.secrets.create(&params, &secret).await
             }
         };
-        outcome(request, &self.secrets, name).await
+        let stale = |status: &Status| if exists { is_stale(status) } else { status.is_already_exists() };
+        outcome(request, stale, &self.secrets, name).await
     }
 
     /// Puts these CAs into entries of the configuration.
@@ -100,22 +104,30 @@ impl Writer {
         let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
         let name = &self.settings.configuration;
         let request = self.configurations.patch(name, &params, &patch);
-        outcome(request, &self.configurations, name).await
+        outcome(request, is_stale, &self.configurations, name).await
     }
 }
 
-async fn outcome<K>(request: impl Future<Output = kube::Result<K>>, api: &Api<K>, name: &str) -> Outcome<K>
+/// Whether a refusal says that the object is no longer as it was seen.
+fn is_stale(status: &Status) -> bool {
+    status.is_conflict() || status.is_not_found()
+}
+
+async fn outcome<K>(
+    request: impl Future<Output = kube::Result<K>>,
+    is_stale: impl Fn(&Status) -> bool,
+    api: &Api<K>,
+    name: &str,
+) -> Outcome<K>
 where
-    K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
+    K: Clone + DeserializeOwned + Debug,
 {
     match in_time(request).await {
         Ok(object) => Outcome::Done(object),
-        Err(Error::Api(status)) if status.is_conflict() || status.is_already_exists() || status.is_not_found() => {
-            match in_time(api.get_opt(name)).await {
-                Ok(found) => Outcome::Stale(found),
-                Err(error) => Outcome::Failed(error),
-            }
-        }
+        Err(Error::Api(status)) if is_stale(&status) => match in_time(api.get_opt(name)).await {
+            Ok(found) => Outcome::Stale(found),
+            Err(error) => Outcome::Failed(error),
+        },
         Err(error) => Outcome::Failed(error),
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::generation::{is_ours, is_valid};
+use super::generation::{is_ours, is_valid, lingering};
 use crate::trust::{Anchor, Anchors, Fingerprint, pem};
 
 /// How many CAs are trusted at most. There are three while all is well; more come only from somebody who keeps taking
@@ -54,9 +54,17 @@ impl Authorities {
         self.0.is_empty()
     }
 
-    /// Whether there is none but this one.
-    pub(super) fn are_only(&self, authority: &Anchor) -> bool {
-        self.0.keys().all(|key| *key == authority.fingerprint())
+    /// Whether certificates of this one at most may still be served.
+    pub(super) fn serve_only(&self, authority: Option<&Anchor>, now: Timestamp) -> bool {
+        let only = authority.map(Anchor::fingerprint);
+        self.0.iter().all(|(key, anchor)| Some(*key) == only || !is_needed(anchor, now))
+    }
+
+    /// Whether these, found somewhere, do for the wanted ones: one that lingers may be there or not.
+    pub(super) fn do_for(&self, wanted: &Self, now: Timestamp) -> bool {
+        let missing = wanted.0.values().any(|anchor| is_needed(anchor, now) && !self.hold(anchor));
+        let spare = self.0.values().any(|anchor| !lingers(anchor, now) && !wanted.hold(anchor));
+        !missing && !spare
     }
 
     /// Whether all of these are among the others.
@@ -73,8 +81,10 @@ impl Authorities {
         self.0.insert(authority.fingerprint(), authority.clone());
     }
 
-    pub(super) fn merge(&mut self, others: &Self) {
-        self.0.extend(others.0.iter().map(|(key, anchor)| (*key, anchor.clone())));
+    /// Adds those of the others that are still needed.
+    pub(super) fn merge(&mut self, others: &Self, now: Timestamp) {
+        let needed = others.0.iter().filter(|(_, anchor)| is_needed(anchor, now));
+        self.0.extend(needed.map(|(key, anchor)| (*key, anchor.clone())));
     }
 
     /// Takes out what has expired and, should there still be too many, those that expire first.
@@ -86,6 +96,15 @@ impl Authorities {
             self.0.remove(&first);
         }
     }
+}
+
+/// Whether a certificate of this CA may still be valid.
+fn is_needed(authority: &Anchor, now: Timestamp) -> bool {
+    now.as_second() <= authority.not_after() - lingering(authority)
+}
+
+fn lingers(authority: &Anchor, now: Timestamp) -> bool {
+    is_valid(authority, now) && !is_needed(authority, now)
 }
 
 #[cfg(test)]

@@ -176,6 +176,13 @@ pub(super) fn is_valid(anchor: &Anchor, now: Timestamp) -> bool {
     now.as_second() <= anchor.not_after()
 }
 
+/// For how long at its end, in seconds, a CA is only left where it is: its certificate has expired, and those whose clocks
+/// are fast take the CA away, while those whose clocks are slow must not bring it back.
+pub(super) fn lingering(authority: &Anchor) -> i64 {
+    let life = authority.not_after() - authority.not_before() - BACKDATED;
+    (life / 8).min(seconds(OUTLIVES / 2))
+}
+
 fn params(name: &str, not_before: i64, not_after: i64) -> CertificateParams {
     let epoch = rcgen::date_time_ymd(1970, 1, 1);
     let since = |seconds: i64| Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
@@ -246,6 +253,7 @@ mod tests {
             let (made_at, end) = (86_400, 86_400 + seconds(lifetime));
             assert_eq!((made.leaf.not_before(), made.leaf.not_after()), (made_at - 3600, end));
             assert_eq!((made.authority.not_before(), made.authority.not_after()), (made_at - 3600, end + more));
+            assert!(lingering(&made.authority) < more);
         }
     }
 

@@ -50,6 +50,15 @@ impl Kept {
 }
 
 impl Content {
+    /// Remembers what the Secret holds, should somebody take it out: the whole of it, or at least what is served.
+    pub fn remember(&mut self, kept: &Kept) {
+        match &kept.content.current {
+            Some(_) if kept.flaws.is_empty() => self.clone_from(&kept.content),
+            Some(current) => self.current = Some(current.clone()),
+            None => {}
+        }
+    }
+
     /// The Secret's values by their keys; `None` for a key that must not be there.
     #[must_use]
     pub fn values(&self) -> [(&'static str, Option<String>); 5] {

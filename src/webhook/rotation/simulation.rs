@@ -1,1 +1,397 @@
+//! Replicas and API servers that hear of everything late, crash between any two steps, have wrong clocks and lose each
+//! other's races, while somebody damages the Secret or the configuration: whatever a replica serves at any moment
+//! verifies against whatever an API server goes by, and when the trouble is over all agree.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use proptest::prelude::*;
+
+use super::*;
+
+/// Everything below is in seconds.
+const LIFETIME: u64 = 900;
+const TROUBLE: u64 = 3 * LIFETIME;
+const CALM: u64 = 300;
+/// The longest that anybody may need to hear of a change.
+const LAG: u64 = 8;
+const SERVERS: usize = 2;
+const REPLICAS: usize = 3;
+const START: u64 = 1_800_000_000;
+
+type Values = BTreeMap<&'static str, String>;
+
+/// A configuration as it was written once.
+#[derive(Clone)]
+struct Configuration {
+    at: u64,
+    entries: Vec<Entry>,
+    /// Somebody has damaged it: no call can be answered by rights.
+    damaged: bool,
+}
+
+/// Everything that was ever written. A version is an index.
+struct Store {
+    secrets: Vec<(u64, Option<Values>, Kept)>,
+    configurations: Vec<Configuration>,
+    writes: usize,
+}
+
+/// What befalls the world.
+#[derive(Clone, Debug)]
+enum Blow {
+    /// A replica dies, and comes back after some time.
+    Kill(usize, u64),
+    Delete,
+    /// Some value of the Secret is overwritten, or taken out.
+    Spoil(&'static str, Option<&'static str>),
+    /// `caBundle` of an entry is emptied.
+    Empty(usize),
+    /// `caBundle` of an entry is what it was so many versions before.
+    Revert(usize, usize),
+}
+
+/// How a replica's or a server's luck is at one moment.
+#[derive(Clone, Copy, Debug)]
+struct Luck {
+    /// How old its newest news may be.
+    lag: u64,
+    /// How long a write travels.
+    travel: u64,
+    /// Whether it hears what became of it.
+    answered: bool,
+}
+
+struct Replica {
+    skew: i64,
+    secret: usize,
+    configuration: usize,
+    since: u64,
+    remembered: Content,
+    /// When it looks again without news.
+    look: u64,
+    back: u64,
+    /// Until when it waits for an answer.
+    busy: u64,
+}
+
+/// A write under way.
+struct Travelling {
+    arrives: u64,
+    from: usize,
+    secret: usize,
+    configuration: usize,
+    step: Step,
+    answered: bool,
+}
+
+struct Simulation {
+    settings: Settings,
+    store: Store,
+    replicas: Vec<Replica>,
+    servers: Vec<usize>,
+    travelling: Vec<Travelling>,
+}
+
+impl Store {
+    fn new(entries: usize) -> Self {
+        let entry =
+            |number: usize| Entry { name: format!("entry-{number}"), trusted: Authorities::default(), flaw: None };
+        let configuration = Configuration { at: 0, entries: (0..entries).map(entry).collect(), damaged: false };
+        Self { secrets: vec![(0, None, Kept::default())], configurations: vec![configuration], writes: 0 }
+    }
+
+    fn write(&mut self, at: u64, values: Option<Values>) {
+        let read = |key: &str| values.as_ref()?.get(key).map(String::as_bytes);
+        let kept = Kept::read(read);
+        self.secrets.push((at, values, kept));
+    }
+
+    fn secret(&self) -> usize {
+        self.secrets.len() - 1
+    }
+
+    fn configuration(&self) -> usize {
+        self.configurations.len() - 1
+    }
+
+    /// Takes a write, if it was decided on what is there.
+    fn take(&mut self, now: u64, Travelling { secret, configuration, step, .. }: &Travelling) {
+        self.writes += 1;
+        match step {
+            Step::Write { content, .. } if *secret == self.secret() => {
+                let mut values = self.secrets[*secret].1.clone().unwrap_or_default();
+                for (key, value) in content.values() {
+                    match value {
+                        Some(value) => values.insert(key, value),
+                        None => values.remove(key),
+                    };
+                }
+                self.write(now, Some(values));
+            }
+            Step::Announce { entries, trusted, .. } if *configuration == self.configuration() => {
+                let mut new = self.configurations[*configuration].clone();
+                for entry in new.entries.iter_mut().filter(|entry| entries.contains(&entry.name)) {
+                    (entry.trusted, entry.flaw) = Authorities::read(trusted.to_pem().as_bytes());
+                }
+                self.configurations.push(Configuration { at: now, damaged: false, ..new });
+            }
+            _ => {}
+        }
+    }
+
+    fn damage(&mut self, now: u64, change: impl FnOnce(&[Configuration], &mut [Entry])) {
+        let mut entries = self.configurations[self.configuration()].entries.clone();
+        change(&self.configurations, &mut entries);
+        self.configurations.push(Configuration { at: now, entries, damaged: true });
+    }
+}
+
+/// What somebody knows who hears of things so late.
+fn heard(known: usize, times: impl DoubleEndedIterator<Item = u64> + ExactSizeIterator, now: u64, lag: u64) -> usize {
+    let newest = times.enumerate().rev().find(|(_, at)| at + lag <= now);
+    newest.map_or(known, |(index, _)| index.max(known))
+}
+
+impl Simulation {
+    fn new(entries: usize) -> Self {
+        let names = ["injector.ns.svc".to_owned()];
+        let settings = Settings { names: names.to_vec(), lifetime: Duration::from_secs(LIFETIME) };
+        let mut simulation = Self {
+            settings,
+            store: Store::new(entries),
+            replicas: Vec::new(),
+            servers: vec![0; SERVERS],
+            travelling: Vec::new(),
+        };
+        simulation.replicas = (0..REPLICAS).map(|index| simulation.replica(index, 0)).collect();
+        simulation
+    }
+
+    fn replica(&self, index: usize, back: u64) -> Replica {
+        let skew = [-5, 0, 5][index % 3];
+        Replica {
+            skew,
+            secret: self.store.secret(),
+            configuration: self.store.configuration(),
+            since: back,
+            remembered: Content::default(),
+            look: 0,
+            back,
+            busy: 0,
+        }
+    }
+
+    fn befall(&mut self, now: u64, blow: &Blow) {
+        match *blow {
+            Blow::Kill(index, pause) => self.replicas[index] = self.replica(index, now + pause),
+            Blow::Delete => self.store.write(now, None),
+            Blow::Spoil(key, text) => {
+                let mut values = self.store.secrets[self.store.secret()].1.clone().unwrap_or_default();
+                match text {
+                    Some(text) => values.insert(key, text.to_owned()),
+                    None => values.remove(key),
+                };
+                self.store.write(now, Some(values));
+            }
+            Blow::Empty(index) => self.store.damage(now, |_, entries| {
+                let index = index % entries.len();
+                (entries[index].trusted, entries[index].flaw) = Authorities::read(b"");
+            }),
+            Blow::Revert(index, age) => self.store.damage(now, |all, entries| {
+                let index = index % entries.len();
+                entries[index] = all[(all.len() - 1).saturating_sub(age)].entries[index].clone();
+            }),
+        }
+    }
+
+    fn arrive(&mut self, now: u64) {
+        let due: Vec<_> = self.travelling.extract_if(.., |travelling| travelling.arrives <= now).collect();
+        for travelling in due {
+            self.store.take(now, &travelling);
+            if travelling.answered {
+                // After a conflict it reads what is there.
+                self.see(now, travelling.from, self.store.secret(), self.store.configuration());
+            }
+        }
+    }
+
+    fn see(&mut self, now: u64, index: usize, secret: usize, configuration: usize) {
+        let replica = &mut self.replicas[index];
+        if now < replica.back {
+            return;
+        }
+        if configuration != replica.configuration {
+            replica.since = now;
+        }
+        if (secret, configuration) != (replica.secret, replica.configuration) {
+            replica.look = now;
+        }
+        (replica.secret, replica.configuration) = (secret, configuration);
+        replica.remembered.remember(&self.store.secrets[secret].2);
+    }
+
+    fn hear(&mut self, now: u64, lucks: &mut impl Iterator<Item = Luck>) {
+        let Store { secrets, configurations, .. } = &self.store;
+        let secrets = secrets.iter().map(|(at, ..)| *at);
+        let configurations: Vec<_> = configurations.iter().map(|configuration| configuration.at).collect();
+        let configurations = configurations.iter().copied();
+        let mut seen = Vec::new();
+        for replica in &self.replicas {
+            let luck = lucks.next().expect("luck repeats for ever");
+            if now == replica.back {
+                seen.push((self.store.secret(), self.store.configuration()));
+                continue;
+            }
+            let secret = heard(replica.secret, secrets.clone(), now, luck.lag);
+            seen.push((secret, heard(replica.configuration, configurations.clone(), now, LAG - luck.lag)));
+        }
+        for server in &mut self.servers {
+            let luck = lucks.next().expect("luck repeats for ever");
+            *server = heard(*server, configurations.clone(), now, luck.lag);
+        }
+        for (index, (secret, configuration)) in seen.into_iter().enumerate() {
+            self.see(now, index, secret, configuration);
+        }
+    }
+
+    fn act(&mut self, now: u64, index: usize, luck: Luck) {
+        let replica = &mut self.replicas[index];
+        if now < replica.back || now < replica.busy || now < replica.look {
+            return;
+        }
+        let view = View {
+            secret: &self.store.secrets[replica.secret].2,
+            entries: &self.store.configurations[replica.configuration].entries,
+            quiet: Duration::from_secs(now - replica.since),
+            remembered: &replica.remembered,
+            now: time(now, replica.skew),
+        };
+        match step(&view, &self.settings).expect("there are random numbers") {
+            Step::Wait(pause) => replica.look = now + pause.as_secs() + 1,
+            step => {
+                let arrives = now + luck.travel;
+                replica.busy = arrives + 1;
+                self.travelling.push(Travelling {
+                    arrives,
+                    from: index,
+                    secret: replica.secret,
+                    configuration: replica.configuration,
+                    step,
+                    answered: luck.answered,
+                });
+            }
+        }
+    }
+
+    fn served(&self, now: u64) -> impl Iterator<Item = (usize, &Generation)> {
+        let up = self.replicas.iter().enumerate().filter(move |(_, replica)| replica.back <= now);
+        up.filter_map(|(index, replica)| Some((index, replica.remembered.current.as_ref()?)))
+    }
+
+    /// The first version of the configuration that has a CA in each entry.
+    fn first(&self) -> usize {
+        let announced = |it: &Configuration| it.entries.iter().all(|entry| !entry.trusted.is_empty());
+        self.store.configurations.iter().position(announced).unwrap_or(usize::MAX)
+    }
+
+    /// Whether everybody serves what the Secret holds, and each entry trusts what it says.
+    fn agreed(&self, now: u64) -> bool {
+        let Kept { content: Content { trusted, current, .. }, flaws } = &self.store.secrets[self.store.secret()].2;
+        let entries = &self.store.configurations[self.store.configuration()].entries;
+        let serve = |(_, served)| current.as_ref() == Some(served);
+        flaws.is_empty()
+            && self.served(now).count() == REPLICAS
+            && self.served(now).all(serve)
+            && entries.iter().all(|entry| entry.flaw.is_none() && entry.trusted.do_for(trusted, time(now, 0)))
+    }
+
+    fn check(&self, now: u64, first: usize) -> Result<(), TestCaseError> {
+        for (index, served) in self.served(now) {
+            if first <= self.store.configuration() {
+                prop_assert!(served.is_valid(time(now, 0)), "replica {index} serves {served:?} at {now}");
+            }
+            for (server, version) in self.servers.iter().enumerate() {
+                let configuration = &self.store.configurations[*version];
+                if *version < first || configuration.damaged {
+                    continue;
+                }
+                for entry in &configuration.entries {
+                    prop_assert!(
+                        entry.trusted.hold(served.authority()),
+                        "at {now}: replica {index} serves {served:?}, but server {server} trusts {:?} in {}, as written at {}",
+                        entry.trusted,
+                        entry.name,
+                        configuration.at,
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn time(now: u64, skew: i64) -> Timestamp {
+    Timestamp::from_second(i64::try_from(START + now).expect("small") + skew).expect("in range")
+}
+
+fn luck() -> impl Strategy<Value = Luck> {
+    (0..=LAG, 0..3u64, prop::bool::weighted(0.8)).prop_map(|(lag, travel, answered)| Luck { lag, travel, answered })
+}
+
+/// Blows that cost a settling time come so that another one fits between; and only one of the two objects is damaged, as
+/// each is the other's memory.
+fn blows() -> impl Strategy<Value = Vec<(u64, Blow)>> {
+    let kill = (150..600u64, (0..REPLICAS, 1..60u64).prop_map(|(index, pause)| Blow::Kill(index, pause)));
+    let key = prop::sample::select(vec!["ca.crt", "tls.crt", "tls.key", "next.crt", "next.key"]);
+    let text = prop::sample::select(vec![None, Some(""), Some("?"), Some("-----BEGIN CERTIFICATE-----\n")]);
+    let spoil = (key, text).prop_map(|(key, text)| Blow::Spoil(key, text));
+    let secret = (1..400u64, prop_oneof![1 => Just(Blow::Delete), 2 => spoil]);
+    let entry = (0..3usize, 0..4usize).prop_map(|(index, age)| match age {
+        0 => Blow::Empty(index),
+        age => Blow::Revert(index, age),
+    });
+    let entry = (150..600u64, entry);
+    let list =
+        |other: BoxedStrategy<(u64, Blow)>| prop::collection::vec(prop_oneof![1 => kill.clone(), 2 => other], 0..16);
+    prop_oneof![list(secret.boxed()), list(entry.boxed())]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_served_verifies_wherever_it_is_asked_for_and_in_calm_times_all_agree(
+        entries in 1..4usize,
+        lucks in prop::collection::vec(luck(), 1..60),
+        blows in blows(),
+    ) {
+        let mut lucks = lucks.into_iter().cycle();
+        let mut calm = std::iter::repeat(Luck { lag: 1, travel: 1, answered: true });
+        let mut simulation = Simulation::new(entries);
+        // Before the first CA is announced nobody but the Secret knows of it.
+        let mut at = 3 * LAG;
+        let mut blows = blows.into_iter().map(|(gap, blow)| { at += gap; (at, blow) }).collect::<Vec<_>>();
+        blows.retain(|(at, _)| *at < TROUBLE);
+        let mut agreed = false;
+        for now in 0..TROUBLE + CALM {
+            for (_, blow) in blows.extract_if(.., |(at, _)| *at == now) {
+                simulation.befall(now, &blow);
+            }
+            simulation.arrive(now);
+            if now < TROUBLE { simulation.hear(now, &mut lucks) } else { simulation.hear(now, &mut calm) }
+            for index in 0..REPLICAS {
+                let luck = if now < TROUBLE { lucks.next() } else { calm.next() };
+                simulation.act(now, index, luck.expect("luck repeats for ever"));
+            }
+            simulation.check(now, simulation.first())?;
+            agreed |= TROUBLE + CALM / 2 <= now && simulation.agreed(now);
+        }
+        let store = &simulation.store;
+        let last = (&store.secrets[store.secret()].2, &store.configurations[store.configuration()].entries);
+        let served: Vec<_> = simulation.served(TROUBLE + CALM).collect();
+        prop_assert!(agreed, "{:?}, and served {:?}", last, served);
+        prop_assert!(simulation.store.writes < 400, "{} writes", simulation.store.writes);
+    }
+}

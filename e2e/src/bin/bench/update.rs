@@ -9,7 +9,7 @@ use crate::{
     ground::Ground,
     material::Material,
     numbers::{mebibytes, median_by, ratio, seconds},
-    process::{Used, own_rss},
+    process::{Used, rss},
     raw::{self, Effect, Raw, Verb},
     report::{RawRow, Report, Row, cost},
     stage::Stage,
@@ -96,7 +96,7 @@ pub(crate) async fn concurrency(stage: &Stage, report: &mut Report) -> Result<()
             for (place, verb) in [&raw::PUT_PROTOBUF, &raw::STRATEGIC_MERGE].into_iter().enumerate() {
                 number += 1;
                 let used = raw.write(verb, &material.content(number)?, in_flight).await?;
-                let memory = mebibytes(own_rss()?);
+                let memory = mebibytes(rss(std::process::id())?);
                 eprintln!("{} {in_flight}: {:.2} s, writer {memory:.1} MiB", verb.name, seconds(used.time));
                 samples.entry((place, in_flight)).or_default().push((verb, used));
                 stage.quiet().await?;

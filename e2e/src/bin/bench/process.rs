@@ -126,14 +126,15 @@ impl Sub for Usage {
 }
 
 /// CPU time of a process, its ended threads included, in steps of 10 ms.
-fn cpu_time(pid: u32) -> Result<Duration> {
+pub(crate) fn cpu_time(pid: u32) -> Result<Duration> {
     let [user, system] = stat(pid)?.times;
     Ok(TICK * u32::try_from(user + system)?)
 }
 
-/// The memory that this program has in use now (resident set), in bytes.
-pub(crate) fn own_rss() -> Result<u64> {
-    let status = fs::read_to_string("/proc/self/status").context("this benchmark needs Linux")?;
+/// The memory that a process has in use now (resident set), in bytes.
+pub(crate) fn rss(pid: u32) -> Result<u64> {
+    let status =
+        fs::read_to_string(format!("/proc/{pid}/status")).with_context(|| format!("process {pid} has ended"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
     Ok(line.context("a program has memory")?.parse::<u64>()? * 1024)
 }

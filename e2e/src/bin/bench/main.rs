@@ -1,4 +1,5 @@
-//! `make bench`: how fast and how thrifty the fan-out is, on a real API server, beside a raw writer without any logic.
+//! `make bench`: how fast and how thrifty the fan-out is, on a real API server, beside a raw writer without any logic;
+//! and how fast the injector answers, beside cainjector.
 //!
 //! ```text
 //! Stage (a control plane, many namespaces) ──▶ Ground (the product, a Bundle) ──▶ update, create, burst, memory, many
@@ -10,6 +11,7 @@
 mod burst;
 mod create;
 mod ground;
+mod injector;
 mod many;
 mod material;
 mod memory;
@@ -20,6 +22,7 @@ mod protobuf;
 mod raw;
 mod report;
 mod requests;
+mod reviews;
 mod stage;
 mod subject;
 mod tally;
@@ -50,15 +53,16 @@ const LARGE: usize = 220_000;
 const SMALL: usize = 20_000;
 
 /// The parts of a run, in their order.
-const PARTS: [&str; 5] = ["update", "namespace", "burst", "memory", "many"];
+const PARTS: [&str; 6] = ["update", "namespace", "burst", "memory", "many", "injector"];
 
 /// Parts that run only when they are asked for: the raw writer without the product.
 const EXTRA: [&str; 2] = ["raw", "concurrency"];
 
 const USAGE: &str = "\
-usage: fanout-bench [--in-flight N] [--keep SUFFIX] [PART]... [-- CONTROLLER-FLAG...]
+usage: bench [--in-flight N] [--keep SUFFIX] [PART]... [-- CONTROLLER-FLAG...]
 
-PART: update, namespace, burst, memory (and restart), many (10,000 namespaces); default: all of these.
+PART: update, namespace, burst, memory (and restart), many (10,000 namespaces), injector; default: all of these.
+      The injector is compared with the cainjector that the environment's CAINJECTOR names, if it does.
       Only when asked for, and without the product: raw (the raw writer), concurrency (with 4 to 32 in flight).
 --in-flight: concurrent requests of the raw writer (32, as the controller's own default).
 --keep: keep the results below benches/results under a name that ends so; a whole run is always kept.";
@@ -133,6 +137,14 @@ async fn run(arguments: &Arguments) -> Result<()> {
     }
     if wanted("many") {
         many::many(&args, &mut report).await?;
+    }
+    // The last: from then on this program has one core.
+    if wanted("injector") {
+        let stage = Stage::with_namespaces(0).await?;
+        if report.circumstances.is_empty() {
+            report.describe(&stage).await?;
+        }
+        injector::injector(&stage, &mut report).await?;
     }
     report.circumstances.push(format!("load average at the end: {}", report::load()));
     println!("{}", report.render());

@@ -123,7 +123,7 @@ impl Report {
         });
         let file = file.context("a name is free")?;
         let title = file.file_stem().map(|stem| stem.display().to_string()).unwrap_or_default();
-        fs::write(&file, format!("# Fan-out, {title}\n\n{}", self.render())).context("keeping the results")?;
+        fs::write(&file, format!("# Benchmark, {title}\n\n{}", self.render())).context("keeping the results")?;
         Ok(file)
     }
 }

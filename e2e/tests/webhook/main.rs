@@ -1,0 +1,5 @@
+//! The controller's validating webhook, as trust-manager's chart would have it, and how its server stands a crowd.
+
+mod crowd;
+mod in_place;
+mod stage;

@@ -1,0 +1,100 @@
+//! The controller's validating webhook: off, with no port bound, until its certificate is there.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+use tracing::{error, info};
+
+use crate::webhook::{Certificate, Limits, TlsSettings, follow, serve, validation};
+
+use super::args::ControllerArguments;
+
+/// The pause before a port that cannot be had is tried again.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// What to serve, and where.
+pub(super) struct Webhook {
+    host: String,
+    port: u16,
+    certificate_dir: PathBuf,
+    tls: TlsSettings,
+    trust_namespace: String,
+}
+
+/// One that serves, or will.
+pub(super) struct Serving {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl ControllerArguments {
+    /// The webhook, if it has a port, and what is to be said about its settings.
+    pub(super) fn webhook(&self) -> anyhow::Result<(Option<Webhook>, Vec<String>)> {
+        let (tls, notes) =
+            TlsSettings::parse(&self.tls_min_version, &self.tls_cipher_suites).map_err(|cause| anyhow!(cause))?;
+        let webhook = Webhook {
+            host: self.webhook_host.clone(),
+            port: self.webhook_port,
+            certificate_dir: self.webhook_certificate_dir.clone(),
+            tls,
+            trust_namespace: self.decision.trust_namespace.clone(),
+        };
+        Ok(((webhook.port != 0).then_some(webhook), notes))
+    }
+}
+
+impl Webhook {
+    /// Serves in the background as soon as there is a certificate.
+    pub(super) fn start(self) -> Serving {
+        let (stop, stopped) = oneshot::channel();
+        Serving { stop, task: tokio::spawn(self.run(stopped)) }
+    }
+
+    async fn run(self, mut stopped: oneshot::Receiver<()>) {
+        let Self { host, port, certificate_dir, tls, trust_namespace } = self;
+        let certificate = Certificate::new();
+        let follow = follow(certificate_dir, certificate.clone());
+        let listen = async {
+            certificate.there().await;
+            let mut complained = false;
+            loop {
+                match TcpListener::bind((host.as_str(), port)).await {
+                    Ok(listener) => return listener,
+                    Err(cause) if !complained => {
+                        error!("the validating webhook cannot listen on {host}:{port}, and tries again: {cause}");
+                        complained = true;
+                    }
+                    Err(_) => {}
+                }
+                sleep(PAUSE).await;
+            }
+        };
+        let work = async {
+            let listener = tokio::select! {
+                listener = listen => listener,
+                _ = &mut stopped => return,
+            };
+            info!(host, port, "the validating webhook is served");
+            let stopped = async { drop(stopped.await) };
+            serve(listener, certificate.clone(), &tls, validation(&trust_namespace), Limits::default(), stopped).await;
+        };
+        tokio::select! {
+            never = follow => match never {},
+            () = work => {}
+        }
+    }
+}
+
+impl Serving {
+    /// Answers what is in flight, and ends.
+    pub(super) async fn stop(self) {
+        // It has ended by itself only if it panicked, and then the log says so.
+        let _ = self.stop.send(());
+        let _ = self.task.await;
+    }
+}

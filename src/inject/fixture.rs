@@ -1,0 +1,77 @@
+//! Small pods, and verdicts in words, for the tests of this room.
+
+use serde_json::{Value, json};
+
+use crate::api;
+use crate::bundle::{Intent, Labels, Namespace, Problem, Settings};
+
+use super::{Bundles, Offered, Policy, Review, Verdict, inject};
+
+/// Keys and values of a row in a table.
+pub(super) type Pairs<'a> = &'a [(&'a str, &'a str)];
+
+/// A pod with these annotations and this spec.
+pub(super) fn pod(annotations: &Value, spec: &Value) -> String {
+    json!({ "metadata": { "annotations": annotations }, "spec": spec }).to_string()
+}
+
+/// A namespace with these labels.
+pub(super) fn namespace(labels: Pairs<'_>) -> Namespace {
+    let labels: Labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    Namespace { labels: (&labels).into(), terminating: false }
+}
+
+/// What a Bundle of this spec offers.
+pub(super) fn offered(name: &str, spec: &Value, settings: &Settings) -> Offered {
+    let bundle: api::Bundle = serde_json::from_value(json!({
+        "apiVersion": api::API_VERSION, "kind": api::KIND, "metadata": { "name": name }, "spec": spec,
+    }))
+    .expect("a Bundle");
+    let intent: Result<Intent, Vec<Problem>> = Intent::parse(&bundle, "cert-manager");
+    Offered::of(intent.as_ref().map_err(Vec::as_slice), settings)
+}
+
+/// Bundles of every sort, by what is special about them.
+pub(super) fn bundles(settings: Settings) -> Bundles {
+    let source = json!([{ "configMap": { "name": "x", "key": "y" } }]);
+    let public = json!([{ "configMap": { "name": "x", "key": "y" } }, { "useDefaultCAs": true }]);
+    let key = json!({ "key": "ca.pem" });
+    let stores = json!({ "jks": { "key": "k.jks" }, "pkcs12": { "key": "k.p12" } });
+    let specs = [
+        ("plain", json!({ "sources": public, "target": { "configMap": key } })),
+        ("private", json!({ "sources": source, "target": { "configMap": key, "additionalFormats": stores } })),
+        ("stores", json!({ "sources": public, "target": { "configMap": key, "additionalFormats": stores } })),
+        (
+            "pkcs12",
+            json!({ "sources": public, "target": { "configMap": key, "additionalFormats": { "pkcs12": { "key": "k.p12" } } } }),
+        ),
+        ("secret", json!({ "sources": public, "target": { "secret": key } })),
+        ("either", json!({ "sources": public, "target": { "secret": { "key": "s.pem" }, "configMap": key } })),
+        (
+            "picky",
+            json!({ "sources": public, "target": { "configMap": key, "namespaceSelector": { "matchLabels": { "env": "prod" } } } }),
+        ),
+        ("homeless", json!({ "sources": public })),
+        ("broken", json!({ "sources": [], "target": { "configMap": key } })),
+        ("my-org.com", json!({ "sources": public, "target": { "configMap": key } })),
+    ];
+    let offered = specs.iter().map(|(name, spec)| ((*name).to_owned(), offered(name, spec, &settings))).collect();
+    Bundles { settings, offered }
+}
+
+/// What is said to a new pod: changes without the word `add`, warnings, refusals, a line each.
+pub(super) fn said(pod: &str, policy: &Policy<'_>) -> Vec<String> {
+    told(&Review { namespace: "team-a", pod, old: None }, policy)
+}
+
+/// What is said to a review.
+pub(super) fn told(review: &Review<'_>, policy: &Policy<'_>) -> Vec<String> {
+    let Verdict { patch, warnings, refusal } = inject(review, policy).expect("a pod");
+    let line = |change| {
+        let change = serde_json::to_value(change).expect("a change is JSON");
+        format!("{} {}", change["path"].as_str().expect("a path"), change["value"])
+    };
+    let warnings = warnings.into_iter().map(|warning| format!("! {warning}"));
+    let refusal = refusal.map(|refusal| format!("{} {}", refusal.code, refusal.message));
+    patch.iter().map(line).chain(warnings).chain(refusal).collect()
+}

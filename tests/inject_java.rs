@@ -1,0 +1,89 @@
+//! A JVM reads the options that we set, whatever the password.
+
+use std::io::Write as _;
+use std::process::Command;
+
+use rootcast::api;
+use rootcast::bundle::{Intent, Labels, Namespace, Problem, Settings};
+use rootcast::inject::{Bundles, Offered, Policy, Review, inject};
+use serde_json::{Value, json};
+
+const PASSWORDS: [&str; 7] =
+    ["changeit", "two  words", "it's", r#"say "hi", it's $(HOME)"#, r#""""#, r"back\slash $$ $", "tab\tnew"];
+
+#[test]
+fn a_jvm_has_the_very_path_type_and_password_as_its_properties() {
+    for password in PASSWORDS {
+        let options = expand(&options(password));
+        let java = Command::new("java")
+            .args(["-XshowSettings:properties", "-version"])
+            .env("JAVA_TOOL_OPTIONS", &options)
+            .output();
+        let Ok(output) = java else {
+            // Past the capture of test output.
+            std::io::stderr().write_all(b"java: absent, not checked\n").unwrap();
+            return;
+        };
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{options}\n{said}");
+        let shown = password.replace('\t', "\\t");
+        for (property, value) in [("", "/etc/rootcast/corp/k.jks"), ("Type", "JKS"), ("Password", &*shown)] {
+            let line = format!("    javax.net.ssl.trustStore{property} = {value}");
+            let plain = line.replace("\\t", "\t");
+            assert!(said.lines().any(|said| said == line || said == plain), "{line:?} is not in\n{said}");
+        }
+        assert!(said.lines().any(|said| said == "    own = 1"), "{said}");
+    }
+}
+
+/// The value of the variable in a container that has one of its own.
+fn options(password: &str) -> String {
+    let bundle: api::Bundle = serde_json::from_value(json!({
+        "apiVersion": api::API_VERSION, "kind": api::KIND, "metadata": { "name": "corp" },
+        "spec": {
+            "sources": [{ "useDefaultCAs": true }, { "configMap": { "name": "x", "key": "y" } }],
+            "target": {
+                "configMap": { "key": "ca.pem" },
+                "additionalFormats": { "jks": { "key": "k.jks", "password": password } },
+            },
+        },
+    }))
+    .unwrap();
+    let intent: Result<Intent, Vec<Problem>> = Intent::parse(&bundle, "cert-manager");
+    let offered = Offered::of(intent.as_ref().map_err(Vec::as_slice), &Settings::default());
+    let bundles = Bundles { settings: Settings::default(), offered: [("corp".to_owned(), offered)].into() };
+    let namespace = Namespace { labels: (&Labels::new()).into(), terminating: false };
+    let pod = json!({
+        "metadata": { "annotations": { "inject.rootcast.dev/bundle": "corp", "inject.rootcast.dev/runtimes": "java" } },
+        "spec": { "containers": [{ "name": "app", "env": [{ "name": "JAVA_TOOL_OPTIONS", "value": "-Down=1" }] }] },
+    })
+    .to_string();
+    let review = Review { namespace: "team-a", pod: &pod, old: None };
+    let verdict = inject(&review, &Policy::Native { namespace: &namespace, bundles: &bundles }).unwrap();
+    let patch: Value = serde_json::to_value(&verdict.patch).unwrap();
+    let change = patch.as_array().unwrap().iter().find(|change| change["path"] == "/spec/containers/0/env/0/value");
+    change.unwrap()["value"].as_str().unwrap().to_owned()
+}
+
+/// What the kubelet makes of a value, in a pod that has a variable `HOME`.
+fn expand(value: &str) -> String {
+    let (mut expanded, mut rest) = (String::new(), value);
+    while let Some((before, after)) = rest.split_once('$') {
+        expanded.push_str(before);
+        rest = match after.chars().next() {
+            Some('$') => {
+                expanded.push('$');
+                &after[1..]
+            }
+            Some('(') => {
+                expanded.push_str("EXPANDED");
+                after.split_once(')').map_or("", |(_, rest)| rest)
+            }
+            _ => {
+                expanded.push('$');
+                after
+            }
+        };
+    }
+    expanded + rest
+}
