@@ -15,10 +15,11 @@ fn nothing() -> Trust {
 #[tokio::test]
 async fn the_label_of_a_namespace_is_for_all_pods_that_say_nothing_else() -> Result<()> {
     let play = Play::begin("labelled", &[(BUNDLE, "corporate")]).await?;
-    let table: [(&str, Annotations<'_>, _, _); 6] = [
+    let table: [(&str, Annotations<'_>, _, _); 7] = [
         ("silent", &[], Some(BY_NAMESPACE), trust("corporate", &["app"], &[])),
         ("empty", &[(BUNDLE, "")], Some(BY_NAMESPACE), trust("corporate", &["app"], &[])),
         ("required", &[REQUIRED], Some(BY_REQUIREMENT), trust("corporate", &["app"], &[])),
+        ("required-own", &[REQUIRED, (BUNDLE, "other")], Some(BY_REQUIREMENT), trust("other", &["app"], &[])),
         ("own", &[(BUNDLE, " other ")], Some(BY_ANNOTATION), trust("other", &["app"], &[])),
         ("skipped", &[SKIP], None, nothing()),
         ("skipped-own", &[SKIP, (BUNDLE, "other")], None, nothing()),
