@@ -13,7 +13,7 @@ use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use serde_json::Value;
 use tokio::sync::watch;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::bundle::Namespace;
 use crate::inject::{self, Bundles, Operator, Options, Policy, Refusal, inject};
@@ -186,7 +186,16 @@ fn answered(review: &Review<'_>, answer: &Answer) -> (Outcome, Vec<u8>) {
         Answer { warnings, .. } if !warnings.is_empty() => Outcome::Warned,
         Answer { .. } => Outcome::Unchanged,
     };
-    debug!(namespace = review.namespace(), pod = review.name(), ?outcome, "reviewed");
+    let (namespace, pod) = (review.namespace(), review.name());
+    match outcome {
+        // Warnings to a Deployment's pods reach nobody but the ReplicaSet controller.
+        Outcome::Warned | Outcome::Refused => {
+            let refusal = answer.refusal.as_ref().map(|refusal| &refusal.message);
+            let words: Vec<_> = refusal.into_iter().chain(&answer.warnings).map(String::as_str).collect();
+            info!(namespace, pod, ?outcome, "{}", words.join("; "));
+        }
+        _ => debug!(namespace, pod, ?outcome, "reviewed"),
+    }
     (outcome, review.answer(answer))
 }
 
