@@ -1,9 +1,10 @@
 # Everything that a developer or CI runs. Needs Rust and Go; nothing else.
 
 .DEFAULT_GOAL := help
-.PHONY: help control-plane build test demo check bench bench-encoders crds
+.PHONY: help control-plane tools build test demo check bench bench-encoders crds charts
 
 CRD := crds/trust.cert-manager.io_bundles.yaml
+CHART_CRD := charts/rootcast/files/bundles.yaml
 ONCE ?=
 PARTS ?=
 
@@ -15,11 +16,14 @@ help: ## Show this list.
 control-plane: ## Build etcd, kube-apiserver, kube-controller-manager and kubectl into the user's cache (8 minutes, once).
 	@e2e/control-plane/build
 
+tools: ## Build helm into the user's cache (3 minutes, once).
+	@e2e/tools/build
+
 build: ## Build the release binary, target/release/rootcast.
 	cargo build --release --locked --package rootcast --bin rootcast
 
 test: ## Run every test; those that need a cluster start a real control plane.
-test: control-plane build
+test: control-plane tools build
 	cargo test --locked --workspace --no-fail-fast
 
 demo: ## Watch rootcast at work in a throwaway control plane; ONCE=1 ends by itself.
@@ -39,6 +43,12 @@ bench: control-plane build
 bench-encoders: ## Measure the encoders beside those that trust-manager uses.
 	cargo bench --locked --package rootcast
 
-crds: ## Write the CRD anew from the Rust types.
+crds: ## Write the CRD anew from the Rust types, here and in the chart.
 	cargo run --locked --quiet --bin rootcast -- crds > $(CRD).new
 	mv $(CRD).new $(CRD)
+	cp $(CRD) $(CHART_CRD)
+
+charts: ## Write what the chart renders anew, for `git diff` to show.
+charts: tools
+	cp $(CRD) $(CHART_CRD)
+	REWRITE=1 cargo test --locked --quiet --package rootcast-e2e --test chart the_chart_renders

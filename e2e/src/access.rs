@@ -148,6 +148,15 @@ pub(crate) fn kubectl_ok(kubeconfig: &Path, args: &[&str], stdin: &[u8]) -> Resu
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// What kubectl prints that needs no cluster, such as `kustomize`, run in the workspace's folder.
+///
+/// # Errors
+/// When kubectl fails; the error quotes it.
+pub fn kubectl_without_cluster(args: &[&str]) -> Result<String> {
+    let home = tempfile::tempdir().context("making a home for kubectl")?;
+    kubectl_ok(&home.path().join("kubeconfig"), args, b"")
+}
+
 /// The folder of the workspace's Cargo.toml.
 pub(crate) fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this crate is a member of a workspace")

@@ -8,6 +8,7 @@
 //!        │                history: every version of every ConfigMap
 //!        │                kill, freeze: its programs, and back again
 //!        ├──▶ install     CRD and permissions, as config/ ships them
+//!        ├──▶ helm        the chart, as an administrator would install it
 //!        ├──▶ Proxy       faults on the way to the API server, and counts
 //!        ├──▶ Controller  the product, started, stopped, killed, read
 //!        └──▶ Injector    the same, in replicas behind a Balancer, to which the API server sends reviews
@@ -28,6 +29,7 @@ mod control_plane;
 mod controller;
 mod eventually;
 mod fence;
+mod helm;
 mod history;
 mod injector;
 mod install;
@@ -45,6 +47,7 @@ mod supervised;
 mod tls;
 mod volume;
 
+pub use access::kubectl_without_cluster;
 pub use audit::{Audit, CallOutcome, Entry, Mark, WebhookCall};
 pub use balancer::{Balancer, Place};
 pub use clock::Clock;
@@ -52,6 +55,7 @@ pub use control_plane::{ControlPlane, Options};
 pub use controller::{Controller, IDENTITY};
 pub use eventually::eventually;
 pub use fence::Fence;
+pub use helm::{CHART, helm, helm_ok};
 pub use history::{Change, Revision};
 pub use injector::{INJECTOR_IDENTITY, Injector};
 pub use install::{Install, ServingCertificate, TargetScope};

@@ -1,10 +1,11 @@
 //! Where the control plane's programs are: in the folder that
 //! `KUBEBUILDER_ASSETS` names, else in the user's cache folder, where
-//! `e2e/control-plane/build` puts them.
+//! `e2e/control-plane/build` puts them. Other tools are in a folder beside that,
+//! where `e2e/tools/build` puts them.
 
 use std::{env, path::PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 /// A program of the control plane.
 #[derive(Clone, Copy, Debug)]
@@ -46,16 +47,34 @@ impl Program {
     }
 }
 
+/// Helm, which installs the chart. Fails, naming the cure, when it was never built.
+pub(crate) fn helm() -> Result<PathBuf> {
+    let version = required(include_str!("../tools/helm/go.mod"), "helm.sh/helm/v4");
+    let file = cache()?.join("tools").join(format!("helm-{version}-{}", platform()));
+    ensure!(file.is_file(), "there is no {}: run `make tools` first (once per machine)", file.display());
+    Ok(file)
+}
+
 /// The folder that `e2e/control-plane/build` fills, by the versions that it
 /// builds: both read them from the same go.mod files.
 fn cache_folder() -> Result<PathBuf> {
+    let kubernetes = required(include_str!("../control-plane/kubernetes/go.mod"), "k8s.io/kubernetes");
+    let etcd = required(include_str!("../control-plane/etcd/go.mod"), "go.etcd.io/etcd/server/v3");
+    Ok(cache()?.join("control-plane").join(format!("{kubernetes}-{etcd}-{}", platform())))
+}
+
+/// The project's folder in the user's cache.
+fn cache() -> Result<PathBuf> {
     let cache = env::var_os("XDG_CACHE_HOME")
         .filter(|folder| !folder.is_empty())
         .map(PathBuf::from)
         .or_else(|| env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))
         .context("neither XDG_CACHE_HOME nor HOME is set")?;
-    let kubernetes = required(include_str!("../control-plane/kubernetes/go.mod"), "k8s.io/kubernetes");
-    let etcd = required(include_str!("../control-plane/etcd/go.mod"), "go.etcd.io/etcd/server/v3");
+    Ok(cache.join("rootcast"))
+}
+
+/// The platform in Go's words, `linux-amd64` for one.
+fn platform() -> String {
     let architecture = match env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
@@ -65,7 +84,7 @@ fn cache_folder() -> Result<PathBuf> {
         "macos" => "darwin",
         other => other,
     };
-    Ok(cache.join("rootcast/control-plane").join(format!("{kubernetes}-{etcd}-{os}-{architecture}")))
+    format!("{os}-{architecture}")
 }
 
 /// The version, without its `v`, at which a go.mod file requires a module.

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use http::Method;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use kube::api::ListParams;
-use kube::{Api, Client};
+use serde::Deserialize;
+use serde_json::Value;
 
-use super::hand_back::Refused;
-use crate::api::{BUNDLE_LABEL, Bundle, SYNCED};
+use super::connection::{Ask, Connection};
+use crate::api::{API_VERSION, BUNDLE_LABEL, Bundle, SYNCED};
 use crate::bundle::{Content, ObjectKind};
 
 /// The keys of an object and their values.
@@ -36,63 +37,82 @@ pub struct SeenTarget {
     pub value: Option<Vec<u8>>,
 }
 
+/// Why an object cannot be seen: the API server's words, or the connection's.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Unseen(String);
+
 /// Reads the keys of a ConfigMap or Secret.
 ///
 /// # Errors
 /// When the API server refuses or cannot be reached.
-pub async fn object(client: &Client, kind: ObjectKind, namespace: &str, name: &str) -> Result<Values, Refused> {
-    let client = client.clone();
-    Ok(match kind {
-        ObjectKind::ConfigMap => config_map(Api::<ConfigMap>::namespaced(client, namespace).get(name).await?),
-        ObjectKind::Secret => secret(Api::<Secret>::namespaced(client, namespace).get(name).await?),
-    })
+pub async fn object(connection: &Connection, kind: ObjectKind, namespace: &str, name: &str) -> Result<Values, Unseen> {
+    let object = get(connection, format!("/api/v1/namespaces/{namespace}/{}/{name}", plural(kind))).await?;
+    values(kind, &object)
 }
 
 /// Reads a Bundle, and one of its targets, by two requests or three.
 ///
 /// # Errors
 /// When the API server refuses or cannot be reached.
-pub async fn bundle(client: &Client, name: &str) -> Result<Seen, Refused> {
-    let bundle = Api::<Bundle>::all(client.clone()).get(name).await?;
+pub async fn bundle(connection: &Connection, name: &str) -> Result<Seen, Unseen> {
+    let bundle = get(connection, format!("/apis/{API_VERSION}/bundles/{name}")).await?;
+    let bundle = Bundle::deserialize(&bundle)?;
     let conditions = bundle.status.into_iter().flat_map(|status| status.conditions.unwrap_or_default());
     let mut untrue = conditions.filter(|condition| condition.type_ == SYNCED && condition.status != "True");
     let trouble = untrue.next().map(|condition| format!("{}: {}", condition.reason, condition.message));
     let spec = bundle.spec.target.unwrap_or_default();
-    let first = ListParams::default()
-        .labels(&format!("{BUNDLE_LABEL}={name}"))
-        .fields(&format!("metadata.name={name}"))
-        .limit(1);
     let mut target = None;
-    if let Some(spec) = spec.config_map {
-        let found = Api::<ConfigMap>::all(client.clone()).list(&first).await?.items.into_iter().next();
-        target = found.map(|found| {
-            let namespace = found.metadata.namespace.clone().unwrap_or_default();
-            let value = config_map(found).remove(&spec.key);
-            SeenTarget { kind: ObjectKind::ConfigMap, namespace, key: spec.key, value }
-        });
-    }
-    if let (None, Some(spec)) = (&target, spec.secret) {
-        let found = Api::<Secret>::all(client.clone()).list(&first).await?.items.into_iter().next();
-        target = found.map(|found| {
-            let namespace = found.metadata.namespace.clone().unwrap_or_default();
-            let value = secret(found).remove(&spec.key);
-            SeenTarget { kind: ObjectKind::Secret, namespace, key: spec.key, value }
-        });
+    for (kind, spec) in [(ObjectKind::ConfigMap, spec.config_map), (ObjectKind::Secret, spec.secret)] {
+        if let (None, Some(spec)) = (&target, spec) {
+            target = first_target(connection, kind, name, spec.key).await?;
+        }
     }
     Ok(Seen { trouble, target })
 }
 
-fn config_map(object: ConfigMap) -> Values {
-    values(Content::of_config_map(object, |_| true))
+/// The server sorts by namespace, so one object is all that has to come.
+async fn first_target(
+    connection: &Connection,
+    kind: ObjectKind,
+    bundle: &str,
+    key: String,
+) -> Result<Option<SeenTarget>, Unseen> {
+    let label = BUNDLE_LABEL.replace('/', "%2F");
+    let selectors = format!("labelSelector={label}%3D{bundle}&fieldSelector=metadata.name%3D{bundle}");
+    let list = get(connection, format!("/api/v1/{}?{selectors}&limit=1", plural(kind))).await?;
+    let Some(found) = list.pointer("/items/0") else { return Ok(None) };
+    let namespace = found.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let value = values(kind, found)?.remove(&key);
+    Ok(Some(SeenTarget { kind, namespace, key, value }))
 }
 
-fn secret(object: Secret) -> Values {
-    values(Content::of_secret(object, |_, _| true))
+async fn get(connection: &Connection, uri: String) -> Result<Value, Unseen> {
+    let ask = Ask { method: Method::GET, uri, accept: "application/json", body: None };
+    let body = connection.send(ask).await.map_err(|failure| Unseen(failure.to_string()))?;
+    Ok(serde_json::from_slice(&body)?)
 }
 
-fn values(content: Content) -> Values {
-    match content {
+fn values(kind: ObjectKind, object: &Value) -> Result<Values, Unseen> {
+    let content = match kind {
+        ObjectKind::ConfigMap => Content::of_config_map(ConfigMap::deserialize(object)?, |_| true),
+        ObjectKind::Secret => Content::of_secret(Secret::deserialize(object)?, |_, _| true),
+    };
+    Ok(match content {
         Content::Keys(values) | Content::TlsKeys(values) => values,
         Content::Unreadable(_) => Values::new(),
+    })
+}
+
+fn plural(kind: ObjectKind) -> &'static str {
+    match kind {
+        ObjectKind::ConfigMap => "configmaps",
+        ObjectKind::Secret => "secrets",
+    }
+}
+
+impl From<serde_json::Error> for Unseen {
+    fn from(error: serde_json::Error) -> Self {
+        Self(format!("the API server's answer is malformed: {error}"))
     }
 }

@@ -163,11 +163,11 @@ impl webhook::Cluster for Offers {
         Ok(known.bundles.clone())
     }
 
-    /// As the watch has shown it, and otherwise as the API server says now.
+    fn known_namespace(&self, name: &str) -> Option<Namespace> {
+        self.lock().namespaces.get(name).cloned()
+    }
+
     async fn namespace(&self, name: &str) -> Result<Namespace, String> {
-        if let Some(namespace) = self.lock().namespaces.get(name) {
-            return Ok(namespace.clone());
-        }
         let Some(connection) = &self.connection else { return Err("there is no cluster to ask".to_owned()) };
         let ask =
             Ask { method: Method::GET, uri: format!("/api/v1/namespaces/{name}"), accept: METADATA_ONLY, body: None };

@@ -13,7 +13,7 @@ use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use serde_json::Value;
 use tokio::sync::watch;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::bundle::Namespace;
 use crate::inject::{self, Bundles, Operator, Options, Policy, Refusal, inject};
@@ -34,7 +34,10 @@ pub trait Cluster: Send + Sync + 'static {
     /// The cause with its cure, in at most 150 characters: it becomes a warning.
     fn bundles(&self) -> Result<Arc<Bundles>, String>;
 
-    /// A namespace: one that is not known is asked for.
+    /// A namespace as it was last heard of, if it was.
+    fn known_namespace(&self, name: &str) -> Option<Namespace>;
+
+    /// A namespace as it is now.
     ///
     /// # Errors
     /// When it cannot be had, why. It is never taken for one without labels.
@@ -119,13 +122,21 @@ impl<C: Cluster> Native<C> {
     }
 
     async fn decide(&self, pod: &inject::Review<'_>) -> Result<Answer, Failure> {
-        match self.cluster.bundles() {
-            Ok(bundles) => {
-                let namespace = self.cluster.namespace(pod.namespace).await.map_err(Failure::Failed)?;
-                Ok(inject(pod, &Policy::Native { namespace: &namespace, bundles: &bundles })?.into())
+        let bundles = match self.cluster.bundles() {
+            Ok(bundles) => bundles,
+            Err(cause) => return off(pod, &cause),
+        };
+        let by = |namespace: &Namespace| inject(pod, &Policy::Native { namespace, bundles: &bundles });
+        if let Some(namespace) = self.cluster.known_namespace(pod.namespace) {
+            let verdict = by(&namespace)?;
+            // We are asked only about pods that are to have a Bundle: if this one is to have none, the API server may know
+            // of labels that we have not heard of yet.
+            if !verdict.patch.is_empty() {
+                return Ok(verdict.into());
             }
-            Err(cause) => off(pod, &cause),
         }
+        let namespace = self.cluster.namespace(pod.namespace).await.map_err(Failure::Failed)?;
+        Ok(by(&namespace)?.into())
     }
 }
 
@@ -175,7 +186,16 @@ fn answered(review: &Review<'_>, answer: &Answer) -> (Outcome, Vec<u8>) {
         Answer { warnings, .. } if !warnings.is_empty() => Outcome::Warned,
         Answer { .. } => Outcome::Unchanged,
     };
-    debug!(namespace = review.namespace(), pod = review.name(), ?outcome, "reviewed");
+    let (namespace, pod) = (review.namespace(), review.name());
+    match outcome {
+        // Warnings to a Deployment's pods reach nobody but the ReplicaSet controller.
+        Outcome::Warned | Outcome::Refused => {
+            let refusal = answer.refusal.as_ref().map(|refusal| &refusal.message);
+            let words: Vec<_> = refusal.into_iter().chain(&answer.warnings).map(String::as_str).collect();
+            info!(namespace, pod, ?outcome, "{}", words.join("; "));
+        }
+        _ => debug!(namespace, pod, ?outcome, "reviewed"),
+    }
     (outcome, review.answer(answer))
 }
 

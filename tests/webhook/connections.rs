@@ -11,7 +11,7 @@ use crate::stage::{SOON, Server, short, sizes};
 
 #[tokio::test]
 async fn a_connection_that_does_not_get_on_is_closed_whatever_it_is_doing() {
-    let server = Server::start(sizes(), short()).await;
+    let server = Server::start(sizes(), Limits { idle: Duration::from_mins(1), ..short() }).await;
     let began = Instant::now();
 
     let mut silent = TcpStream::connect(server.address).await.expect("a connection");

@@ -44,10 +44,10 @@ async fn what_a_file_holds_is_handed_on_when_it_changes_and_only_then() {
     fs::rename(folder.path().join("next"), &path).expect("renamed");
     assert_eq!(next().await, Ok("two".to_owned()));
 
-    let bad: [(&[u8], &str); 3] = [
-        (b"configMap: [two]", "config.yaml: "),
-        (b"\xff", "config.yaml: it is no text in UTF-8"),
-        (&[b'#'; 1024 * 1024 + 1], "config.yaml: it is larger than 1048576 bytes"),
+    let bad = [
+        (b"configMap: [two]".to_vec(), "config.yaml: "),
+        (b"\xff".to_vec(), "config.yaml: it is no text in UTF-8"),
+        (vec![b'#'; 1024 * 1024 + 1], "config.yaml: it is larger than 1048576 bytes"),
     ];
     for (bytes, words) in bad {
         fs::write(&path, bytes).expect("written");

@@ -112,9 +112,10 @@ async fn ask_all_the_time(client: TlsClient, port: u16, times: Arc<Mutex<Vec<Dur
     loop {
         for is_kept in [true, false] {
             let began = Instant::now();
-            let answer = match is_kept {
-                true => ask(&mut kept, &good).await.context("over a connection that is kept")?,
-                false => ask(&mut client.connect(port).await?, &good).await.context("over a new connection")?,
+            let answer = if is_kept {
+                ask(&mut kept, &good).await.context("over a connection that is kept")?
+            } else {
+                ask(&mut client.connect(port).await?, &good).await.context("over a new connection")?
             };
             let took = began.elapsed();
             ensure!(answer["response"]["allowed"] == true, "{answer}");

@@ -58,7 +58,11 @@ async fn trust_managers_webhook_says_what_it_said_as_soon_as_its_certificate_is_
     let controller = place.controller(&control_plane).await?;
     let listens = async || TcpStream::connect((Ipv4Addr::LOCALHOST, place.port)).await.is_ok();
     assert!(!listens().await, "there is no certificate, and yet it listens");
-    ensure!(controller.logs()?.contains("tls.crt: there is no such file"), "{}", controller.logs()?);
+    eventually("it says what it waits for", SOON, async || {
+        ensure!(controller.logs()?.contains("tls.crt: there is no such file"), "{}", controller.logs()?);
+        Ok(())
+    })
+    .await;
     let good = format!("{{sources: [{{inLine: {:?}}}], target: {{configMap: {{key: k}}}}}}", certificate("ec"));
     assert_eq!(objection(&bundles, "before", &good).await?, None);
     // What is stored already is reported on, whoever would refuse it now.

@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use anyhow::{Context, bail};
-use kube::Client;
 
 use super::super::CONNECT;
 use super::super::args::ClusterArguments;
@@ -125,13 +124,13 @@ impl fmt::Display for Server {
 /// Looks into places.
 pub(super) struct Looker<'a> {
     cluster: &'a ClusterArguments,
-    client: Option<Client>,
+    connection: Option<Connection>,
     passwords: Passwords,
 }
 
 impl<'a> Looker<'a> {
     pub(super) fn new(cluster: &'a ClusterArguments, passwords: Passwords) -> Self {
-        Self { cluster, client: None, passwords }
+        Self { cluster, connection: None, passwords }
     }
 
     /// Gathers what is there.
@@ -190,8 +189,9 @@ impl<'a> Looker<'a> {
         key: Option<&str>,
     ) -> anyhow::Result<Collection> {
         let what = format!("{} {namespace}/{name}", kind.as_str());
-        let client = self.client().await?;
-        let values = glance::object(&client, kind, namespace, name).await.with_context(|| format!("read {what}"))?;
+        let connection = self.connection().await?;
+        let values =
+            glance::object(&connection, kind, namespace, name).await.with_context(|| format!("read {what}"))?;
         let values = match key {
             None => values,
             Some(key) => {
@@ -213,8 +213,8 @@ impl<'a> Looker<'a> {
     }
 
     async fn bundle(&mut self, name: &str) -> anyhow::Result<Collection> {
-        let client = self.client().await?;
-        let Seen { trouble, target } = glance::bundle(&client, name).await.with_context(|| {
+        let connection = self.connection().await?;
+        let Seen { trouble, target } = glance::bundle(&connection, name).await.with_context(|| {
             format!("read Bundle {name} and a target of it (who may not, names a target: configmap/NAMESPACE/{name})")
         })?;
         let Some(SeenTarget { kind, namespace, key, value }) = target else {
@@ -236,12 +236,12 @@ impl<'a> Looker<'a> {
         Ok(collection)
     }
 
-    async fn client(&mut self) -> anyhow::Result<Client> {
-        if let Some(client) = &self.client {
-            return Ok(client.clone());
+    async fn connection(&mut self) -> anyhow::Result<Connection> {
+        if let Some(connection) = &self.connection {
+            return Ok(connection.clone());
         }
-        let client = Connection::new(&self.cluster.config().await?).context(CONNECT)?.client();
-        Ok(self.client.insert(client).clone())
+        let connection = Connection::new(&self.cluster.config().await?).context(CONNECT)?;
+        Ok(self.connection.insert(connection).clone())
     }
 }
 
