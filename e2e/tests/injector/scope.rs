@@ -2,8 +2,9 @@
 
 use anyhow::{Context as _, Result, ensure};
 use rootcast_e2e::{
-    Balancer, ControlPlane, Injector, Launch,
+    Balancer, ControlPlane, Injector, Launch, eventually,
     proxy::{Effect, On, Proxy, Turns},
+    story::SOON,
 };
 
 use crate::{
@@ -49,6 +50,20 @@ async fn what_the_controller_does_not_write_is_not_mounted() -> Result<()> {
     let created = create(&client, &pods("late"), &pod("early", &[])).await?.object().context("the early pod")?;
     assert_eq!(trusts(&created), trust("corporate", &["app"], &[]));
     assert_eq!(proxy.count(&reads), before + 1, "it was read");
+
+    // So does the label of a namespace that is known: nobody is asked about its pods before the API server has it.
+    control_plane.namespace("inside", &[(BUNDLE, "corporate")]).await?;
+    eventually("the API server asks because of the label", SOON, async || {
+        let mut wanted = pod("", &[]);
+        wanted["metadata"]["generateName"] = "labelled-".into();
+        let since = control_plane.audit().mark().await?;
+        let created = create(&client, &pods("inside"), &wanted).await?.object()?;
+        let asked = control_plane.audit().since(since).await?.into_iter().any(|entry| !entry.webhooks.is_empty());
+        ensure!(asked, "it does not");
+        assert_eq!(trusts(&created), trust("corporate", &["app"], &[]));
+        Ok(())
+    })
+    .await;
     drop(silence);
 
     injector.stop().await?;
