@@ -73,8 +73,10 @@ pub(super) fn data_key(key: &str, at: &str, problems: &mut Vec<Problem>) {
     }
 }
 
-/// Names of most objects: RFC 1123 subdomains.
-pub(super) fn is_dns_subdomain(text: &str) -> bool {
+/// Whether this can be the name of an object: of most kinds, that is an RFC 1123 subdomain
+/// (<https://kubernetes.io/docs/concepts/overview/working-with-objects/names/>).
+#[must_use]
+pub fn is_dns_subdomain(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= 253
         && text.split('.').all(|label| {

@@ -148,8 +148,13 @@ impl Connection {
         if !media_type.is_empty() {
             request = request.header(header::CONTENT_TYPE, media_type);
         }
-        let request = request.body(parts).expect("names are checked when a Bundle is parsed");
-        let request = request.map(Outgoing::Parts);
+        let request = match request.body(Outgoing::Parts(parts)) {
+            Ok(request) => request,
+            Err(error) => {
+                let status = Status::failure(&error.to_string(), "BadRequest").with_code(400);
+                return Err(Failure::Refused(Box::new(status)));
+            }
+        };
         match tokio::time::timeout(TIMEOUT, exchange(self.sender(), request)).await {
             Ok(Ok((code, headers, body))) => judge(code, &headers, body),
             Ok(Err(error)) => Err(Failure::Lost(chain(&*error))),

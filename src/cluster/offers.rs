@@ -8,11 +8,14 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use http::Method;
-use kube::core::PartialObjectMeta;
+use kube::Resource;
+use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::watcher;
+use serde::de::DeserializeOwned;
 use tracing::{info, warn};
 
-use crate::bundle::{Intent, Namespace, Settings};
+use crate::api::Bundle;
+use crate::bundle::{Intent, Namespace, Settings, is_dns_subdomain};
 use crate::inject::{Bundles, Offered};
 use crate::webhook;
 
@@ -168,18 +171,46 @@ impl webhook::Cluster for Offers {
     }
 
     async fn namespace(&self, name: &str) -> Result<Namespace, String> {
+        let found: PartialObjectMeta = match self.look("/api/v1/namespaces", name, METADATA_ONLY).await {
+            Ok(Some(found)) => found,
+            Ok(None) => return Err(format!("there is no namespace {name:?}")),
+            Err(cause) => return Err(format!("failed to read namespace {name:?}: {cause}")),
+        };
+        Ok(Namespace::from(&found.metadata))
+    }
+
+    async fn bundles_with(&self, name: &str) -> Result<Arc<Bundles>, String> {
+        let found = self.look(&Bundle::url_path(&(), None), name, "application/json").await;
+        let found: Option<DeserializeGuard<Bundle>> =
+            found.map_err(|cause| format!("failed to read Bundle {name:?}: {cause}"))?;
+        let mut known = self.lock();
+        match found {
+            Some(found) => known.put(name.to_owned(), &Object::from(found), &self.trust_namespace),
+            None => known.remove(&Watch::Bundles, name),
+        }
+        Ok(known.bundles.clone())
+    }
+}
+
+impl Offers {
+    /// An object as it is now, if it is there.
+    async fn look<T: DeserializeOwned>(
+        &self,
+        folder: &str,
+        name: &str,
+        accept: &'static str,
+    ) -> Result<Option<T>, String> {
         let Some(connection) = &self.connection else { return Err("there is no cluster to ask".to_owned()) };
-        let ask =
-            Ask { method: Method::GET, uri: format!("/api/v1/namespaces/{name}"), accept: METADATA_ONLY, body: None };
-        let answer = tokio::time::timeout(LOOK_MAX, connection.send(ask))
-            .await
-            .unwrap_or_else(|_| Err(Failure::TimedOut(format!("no answer within {} s", LOOK_MAX.as_secs()))));
-        let read = |body: &[u8]| serde_json::from_slice::<PartialObjectMeta>(body).map_err(|error| error.to_string());
-        answer
-            .map_err(|failure| failure.to_string())
-            .and_then(|body| read(&body))
-            .map(|found| Namespace::from(&found.metadata))
-            .map_err(|cause| format!("failed to read namespace {name}: {cause}"))
+        if !is_dns_subdomain(name) {
+            return Ok(None);
+        }
+        let ask = Ask { method: Method::GET, uri: format!("{folder}/{name}"), accept, body: None };
+        match tokio::time::timeout(LOOK_MAX, connection.send(ask)).await {
+            Ok(Ok(body)) => serde_json::from_slice(&body).map(Some).map_err(|error| error.to_string()),
+            Ok(Err(Failure::Refused(status))) if status.is_not_found() => Ok(None),
+            Ok(Err(failure)) => Err(failure.to_string()),
+            Err(_) => Err(format!("no answer within {} s", LOOK_MAX.as_secs())),
+        }
     }
 }
 

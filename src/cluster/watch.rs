@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures::stream::{BoxStream, SelectAll, StreamExt};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::core::error_boundary::InvalidObject;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::utils::Backoff;
@@ -86,14 +87,7 @@ fn start(client: Client, trust_namespace: &str, watch: Watch) -> BoxStream<'stat
     match &watch {
         Watch::Bundles => watcher(Api::<DeserializeGuard<Bundle>>::all(client), everything)
             .backoff(Pauses::default())
-            .map(move |event| {
-                let object = |DeserializeGuard(result)| {
-                    Object::Bundle(Box::new(
-                        result.map_err(|invalid| Unreadable { metadata: invalid.metadata, cause: invalid.error }),
-                    ))
-                };
-                (watch.clone(), event.map(|event| convert(event, object)))
-            })
+            .map(move |event| (watch.clone(), event.map(|event| convert(event, Object::from))))
             .boxed(),
         Watch::Namespaces => metadata(Api::<PartialObjectMeta<Namespace>>::all(client), everything, watch),
         Watch::Sources(ObjectKind::ConfigMap) => {
@@ -158,6 +152,13 @@ fn convert<K>(event: watcher::Event<K>, object: impl FnOnce(K) -> Object) -> wat
         InitApply(inner) => InitApply(object(inner)),
         Init => Init,
         InitDone => InitDone,
+    }
+}
+
+impl From<DeserializeGuard<Bundle>> for Object {
+    fn from(DeserializeGuard(read): DeserializeGuard<Bundle>) -> Self {
+        let unreadable = |invalid: InvalidObject| Unreadable { metadata: invalid.metadata, cause: invalid.error };
+        Self::Bundle(Box::new(read.map_err(unreadable)))
     }
 }
 

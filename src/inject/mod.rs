@@ -68,6 +68,16 @@ pub enum Policy<'a> {
     },
 }
 
+/// The Bundle that a pod names, or its namespace for it.
+///
+/// # Errors
+///
+/// The pod is not what Kubernetes takes for a pod.
+pub fn named_bundle(review: &Review<'_>, namespace: &Namespace) -> Result<Option<String>, Malformed> {
+    let pod = Pod::parse(Which::Object, review.pod)?;
+    Ok(native::named(&pod, namespace).map(|(name, _)| name.to_owned()))
+}
+
 /// Decides about one pod.
 ///
 /// # Errors

@@ -58,11 +58,7 @@ pub(super) fn wish(pod: &Pod<'_>, review: &Review<'_>, namespace: &Namespace, bu
     let (skip, required) = (is_set(SKIP), is_set(REQUIRED));
     // It is about a pod's start: who looks into a running one is not sent away.
     let required = required && review.old.is_none();
-    let by_annotation = word(BUNDLE).map(|name| (name, "annotation"));
-    let named =
-        by_annotation.or_else(|| Some((namespace.labels.value(BUNDLE).and_then(self::word)?, "namespace label")));
-
-    let Some((name, by)) = named.filter(|_| !skip) else {
+    let Some((name, by)) = named(pod, namespace).filter(|_| !skip) else {
         let what = if required && !skip { What::Hindered(names_none()) } else { What::Nothing };
         return Wish { subject: "no Bundle".to_owned(), required, warnings, what };
     };
@@ -71,6 +67,12 @@ pub(super) fn wish(pod: &Pod<'_>, review: &Review<'_>, namespace: &Namespace, bu
         Err(hindrance) => What::Hindered(hindrance),
     };
     Wish { subject: subject(name), required, warnings, what }
+}
+
+/// The Bundle that a pod is to have, and by what it is named.
+pub(super) fn named<'a>(pod: &'a Pod<'_>, namespace: &'a Namespace) -> Option<(&'a str, &'static str)> {
+    let by_annotation = pod.annotation(BUNDLE).and_then(word).map(|name| (name, "annotation"));
+    by_annotation.or_else(|| Some((namespace.labels.value(BUNDLE).and_then(word)?, "namespace label")))
 }
 
 /// A value that says something.

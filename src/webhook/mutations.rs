@@ -34,6 +34,12 @@ pub trait Cluster: Send + Sync + 'static {
     /// The cause with its cure, in at most 150 characters: it becomes a warning.
     fn bundles(&self) -> Result<Arc<Bundles>, String>;
 
+    /// The same, after a look at one of them as it is now.
+    ///
+    /// # Errors
+    /// When that cannot be had, why.
+    fn bundles_with(&self, name: &str) -> impl Future<Output = Result<Arc<Bundles>, String>> + Send;
+
     /// A namespace as it was last heard of, if it was.
     fn known_namespace(&self, name: &str) -> Option<Namespace>;
 
@@ -126,17 +132,20 @@ impl<C: Cluster> Native<C> {
             Ok(bundles) => bundles,
             Err(cause) => return off(pod, &cause),
         };
-        let by = |namespace: &Namespace| inject(pod, &Policy::Native { namespace, bundles: &bundles });
         if let Some(namespace) = self.cluster.known_namespace(pod.namespace) {
-            let verdict = by(&namespace)?;
-            // We are asked only about pods that are to have a Bundle: if this one is to have none, the API server may know
-            // of labels that we have not heard of yet.
+            let verdict = inject(pod, &Policy::Native { namespace: &namespace, bundles: &bundles })?;
             if !verdict.patch.is_empty() {
                 return Ok(verdict.into());
             }
         }
+        // We are asked only about pods that are to have a Bundle. If this one is to have none, there may be a label or a
+        // Bundle that we have not heard of yet.
         let namespace = self.cluster.namespace(pod.namespace).await.map_err(Failure::Failed)?;
-        Ok(by(&namespace)?.into())
+        let bundles = match inject::named_bundle(pod, &namespace)? {
+            Some(name) => self.cluster.bundles_with(&name).await.map_err(Failure::Failed)?,
+            None => bundles,
+        };
+        Ok(inject(pod, &Policy::Native { namespace: &namespace, bundles: &bundles })?.into())
     }
 }
 

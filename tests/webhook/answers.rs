@@ -23,6 +23,10 @@ impl Cluster for Small {
         if self.native { Ok(Arc::new(bundles())) } else { Err("it has no access to the API server".to_owned()) }
     }
 
+    async fn bundles_with(&self, _: &str) -> Result<Arc<Bundles>, String> {
+        self.bundles()
+    }
+
     fn known_namespace(&self, name: &str) -> Option<Namespace> {
         (name != "lost").then(namespace)
     }

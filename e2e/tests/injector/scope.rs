@@ -4,8 +4,9 @@ use anyhow::{Context as _, Result, ensure};
 use rootcast_e2e::{
     Balancer, ControlPlane, Injector, Launch, eventually,
     proxy::{Effect, On, Proxy, Turns},
-    story::SOON,
+    story::{SOON, apply, bundle, certificate},
 };
+use serde_json::json;
 
 use crate::{
     pods::{create, pod, pods, trust, trusts},
@@ -64,6 +65,15 @@ async fn what_the_controller_does_not_write_is_not_mounted() -> Result<()> {
         Ok(())
     })
     .await;
+    drop(silence);
+
+    // And a Bundle that is as new as its pod.
+    let silence = proxy.inject(On::watches().resource("bundles"), Turns::Each, Effect::Stall);
+    let spec =
+        format!("sources: [{{inLine: {}}}]\ntarget: {{configMap: {{key: ca-bundle.crt}}}}", json!(certificate("ec")));
+    apply(&client, &bundle("newborn", &spec)).await?;
+    let created = create(&client, &pods("inside"), &pod("with-newborn", &[(BUNDLE, "newborn")])).await?.object()?;
+    assert_eq!(trusts(&created), trust("newborn", &["app"], &[]));
     drop(silence);
 
     injector.stop().await?;
