@@ -22,8 +22,8 @@ use crate::webhook;
 use super::connection::{Ask, Connection, Failure, METADATA_ONLY};
 use super::watch::{self, Object, Watch};
 
-/// How long a namespace that no watch has shown yet may take to be read: a review has to be answered within 5 s.
-const LOOK_MAX: Duration = Duration::from_secs(3);
+/// How long the read of one object may take: a review, for which there are two at most, has to be answered within 5 s.
+const LOOK_MAX: Duration = Duration::from_secs(2);
 
 /// How long until permission is looked for again where it is not needed.
 const DENIED_PAUSE: Duration = Duration::from_mins(1);
