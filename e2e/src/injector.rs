@@ -3,11 +3,14 @@
 use std::ops::{Deref, DerefMut};
 
 use anyhow::Result;
+use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::Api;
 
 use crate::{
     ControlPlane, Exit,
     balancer::{Balancer, Place},
     control_plane::free_port,
+    eventually,
     product::{Launch, NAMESPACE, Product, Role, until_ready},
 };
 
@@ -56,6 +59,12 @@ impl<'a> Injector<'a> {
         balancer: &Balancer,
         args: &[&str],
     ) -> Result<Self> {
+        // The controller manager makes it in its own time.
+        eventually("the default account is there", SOON, async || {
+            Api::<ServiceAccount>::namespaced(control_plane.client(), "cert-manager").get("default").await?;
+            Ok(())
+        })
+        .await;
         let launch = Launch { args, ..Launch::default() };
         Self::enter(control_plane, balancer, launch, |args| Role {
             name: "cainjector",
