@@ -12,6 +12,7 @@ use crate::{
     control_plane::free_port,
     eventually,
     product::{Launch, NAMESPACE, Product, Role, until_ready},
+    story::SOON,
 };
 
 /// The user that the shipped `ServiceAccount` is to RBAC and the audit log.
@@ -61,7 +62,7 @@ impl<'a> Injector<'a> {
     ) -> Result<Self> {
         // The controller manager makes it in its own time.
         eventually("the default account is there", SOON, async || {
-            Api::<ServiceAccount>::namespaced(control_plane.client(), "cert-manager").get("default").await?;
+            Api::<ServiceAccount>::namespaced(control_plane.client(), NAMESPACE).get("default").await?;
             Ok(())
         })
         .await;
