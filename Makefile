@@ -1,7 +1,7 @@
 # Everything that a developer or CI runs. Needs Rust and Go; nothing else.
 
 .DEFAULT_GOAL := help
-.PHONY: help control-plane tools build test demo check bench bench-encoders crds charts
+.PHONY: help control-plane tools node build test e2e demo check bench bench-encoders crds charts
 
 CRD := crds/trust.cert-manager.io_bundles.yaml
 CHART_CRD := charts/rootcast/files/bundles.yaml
@@ -19,12 +19,20 @@ control-plane: ## Build etcd, kube-apiserver, kube-controller-manager and kubect
 tools: ## Build helm into the user's cache (3 minutes, once).
 	@e2e/tools/build
 
+node: ## Build kubelet, scheduler and kube-proxy as well, and fetch containerd, for e2e (5 minutes, once; Debian only).
+	@e2e/control-plane/build node
+	@e2e/node/build
+
 build: ## Build the release binary, target/release/rootcast.
 	cargo build --release --locked --package rootcast --bin rootcast
 
 test: ## Run every test; those that need a cluster start a real control plane.
 test: control-plane tools build
 	cargo test --locked --workspace --no-fail-fast
+
+e2e: ## Run the product in pods of a real node on this machine; as root, on a Debian.
+e2e: node tools
+	cargo test --locked --package rootcast-e2e --test node -- --test-threads=1 --nocapture
 
 demo: ## Watch rootcast at work in a throwaway control plane; ONCE=1 ends by itself.
 demo: control-plane build
