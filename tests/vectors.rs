@@ -30,8 +30,8 @@ fn check(case: &Vector) -> Result<(), String> {
     case.check_status(&json!(report.status))?;
     case.check_event(
         report
-            .event
-            .as_ref()
+            .events
+            .first()
             .map(|event| (event.warning, event.reason.to_string(), event.action().to_owned(), event.note.clone())),
     )?;
     for kind in ObjectKind::ALL {
@@ -105,6 +105,6 @@ fn a_refused_bundle_says_so_in_one_event_however_often_it_is_looked_at() {
     let first = refused(&refusal, &Seen::default(), now);
     let seen = Seen { generation: None, status: first.status.clone() };
     let second = refused(&refusal, &seen, now);
-    assert!(first.event.is_some() && second.event.is_none());
+    assert!(first.events.len() == 1 && second.events.is_empty());
     assert_eq!(first.status, second.status);
 }

@@ -1,5 +1,6 @@
 //! What the admin is told: conditions and events, from what was done.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::Timestamp;
@@ -10,7 +11,7 @@ use crate::api;
 use super::decision::{Decision, Wanted};
 use super::intent::ObjectKind;
 use super::problem::Problem;
-use super::sources::Finding;
+use super::sources::{Finding, Observation};
 use super::world::Place;
 
 /// How many findings a condition spells out.
@@ -49,6 +50,16 @@ pub enum Reason {
     SyncSecretTargetFailed,
     /// Another field manager keeps changing a target. Only in events: the target is healed each time.
     TargetContested,
+    /// The time of a certificate is over. Only in events, as those below: condition `SourcesComplete` says the same.
+    CertificateExpired,
+    /// The time of a certificate is nearly over.
+    CertificateExpiresSoon,
+    /// The time of a certificate has not begun.
+    CertificateNotYetValid,
+    /// A certificate was left out.
+    CertificateLeftOut,
+    /// A source, or a part of it, was not read.
+    SourceIgnored,
 }
 
 /// A Bundle that cannot be carried out as it stands; its targets stay as they are.
@@ -93,8 +104,8 @@ pub struct Progress {
 pub struct Report {
     /// The Bundle's status.
     pub status: api::BundleStatus,
-    /// An event, where there is news.
-    pub event: Option<Event>,
+    /// Events, where there is news: what became of the Bundle, and then what its sources show.
+    pub events: Vec<Event>,
 }
 
 /// An event about a Bundle (`events.k8s.io/v1`).
@@ -122,6 +133,11 @@ impl Reason {
             Self::SyncConfigMapTargetFailed => "SyncConfigMapTargetFailed",
             Self::SyncSecretTargetFailed => "SyncSecretTargetFailed",
             Self::TargetContested => "TargetContested",
+            Self::CertificateExpired => "CertificateExpired",
+            Self::CertificateExpiresSoon => "CertificateExpiresSoon",
+            Self::CertificateNotYetValid => "CertificateNotYetValid",
+            Self::CertificateLeftOut => "CertificateLeftOut",
+            Self::SourceIgnored => "SourceIgnored",
         }
     }
 }
@@ -139,7 +155,18 @@ impl Event {
         match self.reason {
             Reason::Synced => "Synced",
             Reason::TargetContested => "Heal",
-            _ => "SyncFailed",
+            Reason::CertificateExpired
+            | Reason::CertificateExpiresSoon
+            | Reason::CertificateNotYetValid
+            | Reason::CertificateLeftOut
+            | Reason::SourceIgnored => "ReadSources",
+            Reason::SourceNotFound
+            | Reason::SourceBuildError
+            | Reason::InvalidSpec
+            | Reason::TargetTooLarge
+            | Reason::SecretTargetsDisabled
+            | Reason::SyncConfigMapTargetFailed
+            | Reason::SyncSecretTargetFailed => "SyncFailed",
         }
     }
 
@@ -214,7 +241,7 @@ pub fn rolling_out(progress: Progress, seen: &Seen, now: Timestamp) -> Report {
     conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
     let status =
         api::BundleStatus { conditions: Some(conditions), default_ca_version: seen.status.default_ca_version.clone() };
-    Report { status, event: None }
+    Report { status, events: Vec::new() }
 }
 
 fn verdict(wanted: &Wanted, restricted: bool, outcome: &Outcome) -> (Reason, String) {
@@ -251,6 +278,19 @@ fn failed(Outcome { namespaces, failures, .. }: &Outcome) -> String {
         n => format!(" (and {n} more of {namespaces} namespaces' targets)"),
     };
     format!("Failed to sync bundle {}{others}", named.collect::<Vec<_>>().join("; "))
+}
+
+impl Observation {
+    /// The word that its event goes by.
+    fn reason(&self) -> Reason {
+        match self {
+            Self::Expired(..) | Self::LeftOutExpired(..) => Reason::CertificateExpired,
+            Self::ExpiresSoon { .. } => Reason::CertificateExpiresSoon,
+            Self::NotYetValid(..) => Reason::CertificateNotYetValid,
+            Self::LeftOutNonCa(_) | Self::LeftOutRejected(_) => Reason::CertificateLeftOut,
+            Self::NoPem | Self::OwnOutput => Reason::SourceIgnored,
+        }
+    }
 }
 
 impl Wanted {
@@ -291,18 +331,33 @@ impl Seen {
         let news = self.condition(api::SYNCED).is_none_or(|old| {
             old.status != truth(synced) || old.reason != reason.as_str() || (!failing && old.message != message)
         });
-        let event = (news || (synced && rolled_out)).then(|| Event {
+        let verdict = (news || (synced && rolled_out)).then(|| Event {
             warning: !synced,
             reason,
             note: clip(&message, NOTE_MAX),
         });
+        let events = verdict.into_iter().chain(self.attention(findings.unwrap_or_default())).collect();
         let mut conditions = vec![
             self.dated(api::SYNCED, truth(synced), reason.as_str(), message, now),
             self.sources_complete(findings, now),
         ];
         conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
         let status = api::BundleStatus { conditions: Some(conditions), default_ca_version };
-        Report { status, event }
+        Report { status, events }
+    }
+
+    /// An event for each kind of finding that the condition did not spell out before, with all that are new.
+    fn attention(&self, findings: &[Finding]) -> impl Iterator<Item = Event> {
+        let said = self.condition(api::SOURCES_COMPLETE).map(|old| old.message.as_str()).unwrap_or_default();
+        let mut news: BTreeMap<Reason, String> = BTreeMap::new();
+        for finding in findings.iter().take(FINDINGS_SHOWN) {
+            let text = finding.to_string();
+            if !said.contains(&text) {
+                let note = news.entry(finding.what.reason()).or_default();
+                *note = if note.is_empty() { text } else { format!("{note}; {text}") };
+            }
+        }
+        news.into_iter().map(|(reason, note)| Event { warning: true, reason, note: clip(&note, NOTE_MAX) })
     }
 
     /// False as soon as a source holds something that deserves a look; what could not be read is unknown.
@@ -363,7 +418,7 @@ fn clip(message: &str, max: usize) -> String {
 mod tests {
     use super::*;
     use crate::bundle::fixture::{now, plain};
-    use crate::bundle::{Observation, World, decide};
+    use crate::bundle::{World, decide};
 
     fn after(failures: &[(&str, &str)], seen: &Seen, at: Timestamp) -> Report {
         let decision = decide(&plain("b"), &World::default(), at).expect("a decision");
@@ -379,10 +434,10 @@ mod tests {
     #[test]
     fn a_state_that_stays_keeps_its_date_and_makes_no_event() {
         let first = after(&[], &Seen::default(), now());
-        assert!(first.event.is_some());
+        assert_eq!(first.events.len(), 1);
         let seen = Seen { generation: None, status: first.status.clone() };
         let later = after(&[], &seen, now() + jiff::SignedDuration::from_hours(1));
-        assert_eq!(later, Report { status: first.status, event: None });
+        assert_eq!(later, Report { status: first.status, events: Vec::new() });
     }
 
     #[test]
@@ -392,7 +447,7 @@ mod tests {
         let failed = after(&[("one", "no")], &seen, later);
         assert_eq!(condition(&failed, api::SYNCED).last_transition_time.0, later);
         assert_eq!(condition(&failed, api::SOURCES_COMPLETE).last_transition_time.0, now(), "this one did not change");
-        assert!(failed.event.expect("an event").warning);
+        assert!(failed.events[0].warning);
     }
 
     #[test]
@@ -427,7 +482,33 @@ mod tests {
         let first = after(&[("one", "no")], &Seen::default(), now());
         let seen = Seen { generation: None, status: first.status };
         let second = after(&[("two", "never")], &seen, now());
-        assert!(second.event.is_none() && second.status != seen.status);
+        assert!(second.events.is_empty() && second.status != seen.status);
+    }
+
+    #[test]
+    fn what_the_sources_show_makes_an_event_of_its_own_when_it_is_new() {
+        let end: Timestamp = "2026-11-20T00:00:00Z".parse().expect("a time");
+        let soon = |within| Finding {
+            what: Observation::ExpiresSoon { within, title: "CN=a (01)".to_owned(), end },
+            place: "inline source line 1".to_owned(),
+        };
+        let left_out = Finding { what: Observation::LeftOutNonCa("CN=b (02)".to_owned()), place: "there".to_owned() };
+        let report = |findings: Vec<Finding>, seen: &Seen| {
+            let decision = decide(&plain("b"), &World::default(), now()).expect("a decision");
+            carried_out(&Decision { findings, ..decision }, &Outcome::default(), seen, now())
+        };
+        let seen = |report: &Report| Seen { generation: None, status: report.status.clone() };
+        let said = |report: &Report| report.events.iter().map(|e| (e.reason, e.note.clone())).collect::<Vec<_>>();
+
+        let healthy = report(vec![], &Seen::default());
+        let first = report(vec![soon(30)], &seen(&healthy));
+        let note = "inline source line 1: CN=a (01) expires on 2026-11-20, within 30 days";
+        assert_eq!(said(&first), [(Reason::CertificateExpiresSoon, note.to_owned())]);
+        let both = report(vec![soon(30), left_out.clone()], &seen(&first));
+        let note = "there: CN=b (02) left out: not a CA certificate";
+        assert_eq!(said(&both), [(Reason::CertificateLeftOut, note.to_owned())]);
+        assert!(report(vec![soon(30), left_out], &seen(&both)).events.is_empty());
+        assert_eq!(said(&report(vec![soon(7)], &seen(&both))).len(), 1, "it is said again when it comes nearer");
     }
 
     #[test]
@@ -438,7 +519,7 @@ mod tests {
         let refusal = Refusal { findings: Some(findings), ..Refusal::new(Reason::SourceNotFound, "m".repeat(40_000)) };
         let report = refused(&refusal, &Seen::default(), now());
         assert!(report.status.conditions.iter().flatten().all(|condition| condition.message.len() <= MESSAGE_MAX));
-        assert!(report.event.expect("an event").note.len() <= NOTE_MAX);
+        assert!(report.events.iter().all(|event| event.note.len() <= NOTE_MAX));
         let short = |n: usize| Finding { place: format!("{n:02}"), what: Observation::NoPem };
         let refusal = Refusal { findings: Some((0..12).map(short).collect()), ..refusal };
         let report = refused(&refusal, &Seen::default(), now());

@@ -12,8 +12,8 @@ use super::intent::{Intent, Keys, ObjectKind, ObjectSource, Select, Source};
 use super::report::{Reason, Refusal};
 use super::world::{Content, OutputKeys, SourceObject, World};
 
-/// How long before its end a certificate counts as expiring soon.
-pub const SOON: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// How many days before its end a certificate is named, and named anew.
+pub const SOON: [i64; 3] = [30, 7, 1];
 
 /// What the sources of a Bundle amount to.
 #[derive(Clone, Debug)]
@@ -28,13 +28,13 @@ pub struct Resolved {
     pub look_again: Option<Timestamp>,
 }
 
-/// Something in a source that is not simply a valid certificate.
+/// Something in a source that is not simply a valid certificate. What is most urgent comes first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Finding {
-    /// Where: the source, its key and the line.
-    pub place: String,
     /// What.
     pub what: Observation,
+    /// Where: the source, its key and the line.
+    pub place: String,
 }
 
 /// What was found. Certificates are named by subject and short fingerprint.
@@ -44,12 +44,21 @@ pub enum Observation {
     Expired(String, Timestamp),
     /// Left out because its time is over.
     LeftOutExpired(String, Timestamp),
+    /// Its time will be over within so many days.
+    ExpiresSoon {
+        /// How many days: one of [`SOON`].
+        within: i64,
+        /// The certificate.
+        title: String,
+        /// The last moment of its time.
+        end: Timestamp,
+    },
+    /// Published although its time has not begun.
+    NotYetValid(String, Timestamp),
     /// Left out because it is no CA certificate.
     LeftOutNonCa(String),
     /// Left out because it is known to break programs.
     LeftOutRejected(String),
-    /// Its time will be over soon.
-    ExpiresSoon(String, Timestamp),
     /// The key holds no PEM at all.
     NoPem,
     /// The object is the output of a Bundle, which a selector does not read.
@@ -273,17 +282,21 @@ impl Gathering<'_> {
         if let Some(what) = self.left_out(&anchor) {
             return Some(what);
         }
-        let end = end(&anchor);
-        let soon = end - SOON;
-        let title = title(&anchor);
+        let (start, end, title) = (moment(anchor.not_before()), end(&anchor), title(&anchor));
+        self.at(start);
         self.at(end);
-        self.at(soon);
+        for days in SOON {
+            self.at(before(end, days));
+        }
         self.found.push(anchor);
         if end < self.now {
-            Some(Observation::Expired(title, end))
-        } else {
-            (soon <= self.now).then_some(Observation::ExpiresSoon(title, end))
+            return Some(Observation::Expired(title, end));
         }
+        if self.now < start {
+            return Some(Observation::NotYetValid(title, start));
+        }
+        let within = SOON.into_iter().rfind(|days| before(end, *days) <= self.now)?;
+        Some(Observation::ExpiresSoon { within, title, end })
     }
 
     fn left_out(&self, anchor: &Anchor) -> Option<Observation> {
@@ -320,9 +333,18 @@ fn holds_more_than_output(object: &SourceObject, wanted: &Keys) -> bool {
     }
 }
 
-/// The last moment of the certificate's time; what lies beyond the calendar counts as its end.
+/// The last moment of the certificate's time.
 fn end(anchor: &Anchor) -> Timestamp {
-    Timestamp::from_second(anchor.not_after()).unwrap_or(Timestamp::MAX)
+    moment(anchor.not_after())
+}
+
+/// What lies beyond the calendar counts as its end.
+fn moment(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap_or(if second < 0 { Timestamp::MIN } else { Timestamp::MAX })
+}
+
+fn before(end: Timestamp, days: i64) -> Timestamp {
+    end.saturating_sub(SignedDuration::from_hours(24 * days)).expect("days can be taken off down to the limit")
 }
 
 fn title(anchor: &Anchor) -> String {
@@ -331,7 +353,7 @@ fn title(anchor: &Anchor) -> String {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { place, what } = self;
+        let Self { what, place } = self;
         let date = |at: &Timestamp| at.strftime("%Y-%m-%d").to_string();
         match what {
             Observation::Expired(title, at) => {
@@ -344,8 +366,12 @@ impl fmt::Display for Finding {
                 write!(f, "{place}: {title} left out: not a CA certificate")
             }
             Observation::LeftOutRejected(why) => write!(f, "{place}: left out: {why}"),
-            Observation::ExpiresSoon(title, at) => {
-                write!(f, "{place}: {title} expires on {}", date(at))
+            Observation::ExpiresSoon { within, title, end } => {
+                let (days, date) = (if *within == 1 { "day" } else { "days" }, date(end));
+                write!(f, "{place}: {title} expires on {date}, within {within} {days}")
+            }
+            Observation::NotYetValid(title, at) => {
+                write!(f, "{place}: {title} is not valid before {}", date(at))
             }
             Observation::NoPem => write!(f, "{place}: holds no PEM certificate"),
             Observation::OwnOutput => {
@@ -390,24 +416,28 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_is_looked_at_again_when_it_nears_its_end_and_when_it_ends() {
-        let anchor = Anchor::from_der(
-            trust::pem::read(pem("rsa").as_bytes()).expect("PEM")[0].certificate.as_ref().expect("one").der().to_vec(),
-        )
-        .expect("a certificate");
+    fn a_certificate_is_looked_at_again_when_it_begins_when_it_nears_its_end_and_when_it_ends() {
+        let block = trust::pem::read(pem("rsa").as_bytes()).expect("PEM").remove(0);
+        let anchor = block.certificate.expect("a certificate");
         let intent = with_sources(&json!([{ "inLine": pem("rsa") }]));
-        let at = |now| resolve(&intent, &World::default(), now).expect("resolved");
         let second = SignedDuration::from_secs(1);
-
-        let long_before = at(end(&anchor) - SOON - second);
-        assert!(long_before.findings.is_empty());
-        assert_eq!(long_before.look_again, Some(end(&anchor) - SOON + second));
-
-        let soon = at(end(&anchor) - SOON + second);
-        assert!(findings(&soon)[0].contains(" expires on "), "{:?}", soon.findings);
-        assert_eq!(soon.look_again, Some(end(&anchor) + second));
-
-        let over = at(end(&anchor) + second);
+        let (start, end) = (moment(anchor.not_before()), end(&anchor));
+        let mut at = start - second;
+        for (words, next) in [
+            (Some(" is not valid before "), start),
+            (None, before(end, 30)),
+            (Some(", within 30 days"), before(end, 7)),
+            (Some(", within 7 days"), before(end, 1)),
+            (Some(", within 1 day"), end),
+        ] {
+            let resolved = resolve(&intent, &World::default(), at).expect("resolved");
+            let found = findings(&resolved);
+            assert_eq!(found.len(), usize::from(words.is_some()), "{found:?}");
+            assert!(words.is_none_or(|words| found[0].contains(words)), "{words:?}: {found:?}");
+            assert_eq!(resolved.look_again, Some(next + second));
+            at = next + second;
+        }
+        let over = resolve(&intent, &World::default(), at).expect("resolved");
         assert!(findings(&over)[0].contains(" expired on "), "{:?}", over.findings);
         assert_eq!(over.look_again, None);
     }

@@ -40,7 +40,7 @@ impl Publisher {
         Self { connection, good_news: Recorder::new(client.clone(), reporter()), client }
     }
 
-    /// Writes the status, if it is news, and then the event, if there is one. Returns what the Bundle is after the write, if
+    /// Writes the status, if it is news, and then the events, if there are any. Returns what the Bundle is after the write, if
     /// there was one.
     ///
     /// # Errors
@@ -53,7 +53,7 @@ impl Publisher {
         status_is_news: bool,
     ) -> Result<Option<Answer>, Failure> {
         let answer = if status_is_news { self.write_status(name, uid, report).await? } else { None };
-        if let Some(event) = &report.event {
+        for event in &report.events {
             self.emit(name, uid, event).await;
         }
         Ok(answer)

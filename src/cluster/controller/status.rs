@@ -49,11 +49,11 @@ impl Controller {
         let Some(Statement { what, cause }) = desk.next.take() else { return };
         let Some(report) = desk.report(&what, &known.seen, Timestamp::now()) else { return };
         let news = known.seen.status != report.status;
-        if !news && report.event.is_none() {
+        if !news && report.events.is_empty() {
             debug!(bundle = name, cause, "nothing to do");
             return;
         }
-        if let Some(event) = report.event.as_ref() {
+        for event in &report.events {
             let wrote = matches!(&what, What::Outcome(outcome) if outcome.written > 0);
             if event.warning {
                 warn!(bundle = name, reason = %event.reason, cause, "{}", event.note);
