@@ -273,7 +273,7 @@ impl Gathering<'_> {
                 Err(rejected) => Some(Observation::LeftOutRejected(rejected.to_string())),
             };
             let place = format!("{place} line {line}");
-            self.findings.extend(what.map(|what| Finding { place, what }));
+            self.findings.extend(what.map(|what| Finding { what, place }));
         }
         Ok(())
     }

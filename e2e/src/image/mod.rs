@@ -4,6 +4,7 @@
 //!
 //! Same input, same bytes: no times, no owners, blobs in the order of their making.
 
+mod dockerfile;
 mod layer;
 
 use std::{
@@ -20,6 +21,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+pub use dockerfile::Dockerfile;
 pub use layer::{Entry, Layer};
 
 /// An image for this machine's architecture.

@@ -15,7 +15,7 @@ use crate::janitor::Janitor;
 const REMOVE: &str = r#"
 for try in $(seq 100); do
     find "$@" -depth -type d -exec rmdir {} \; 2>/dev/null
-    ls -d "$@" >/dev/null 2>&1 || exit
+    ls -d "$@" 2>/dev/null | grep -q . || exit
     sleep 0.1
 done
 "#;
