@@ -1,7 +1,7 @@
 # Everything that a developer or CI runs. Needs Rust and Go; nothing else.
 
 .DEFAULT_GOAL := help
-.PHONY: help control-plane tools node build static image test e2e demo check bench bench-encoders crds charts
+.PHONY: help control-plane tools node build static image test e2e switch demo check bench bench-encoders crds charts
 
 CRD := crds/trust.cert-manager.io_bundles.yaml
 CHART_CRD := charts/rootcast/files/bundles.yaml
@@ -44,6 +44,10 @@ test: control-plane tools build
 e2e: ## Run the product in pods of a real node on this machine; as root, on a Debian.
 e2e: node tools image
 	cargo test --locked --package rootcast-e2e --test node -- --test-threads=1 --nocapture
+
+switch: ## Replace a live trust-manager on a node and come back; TRUST_MANAGER names a checkout of its repository.
+switch: node tools image
+	cargo test --locked --package rootcast-e2e --test switch -- --nocapture
 
 demo: ## Watch rootcast at work in a throwaway control plane; ONCE=1 ends by itself.
 demo: control-plane build

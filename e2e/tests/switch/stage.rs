@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    path::Path,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -44,6 +45,9 @@ const SLOW: Duration = Duration::from_secs(180);
 /// For how long nothing may happen where nothing is to happen.
 const QUIET: Duration = Duration::from_secs(10);
 
+/// The product's image, as `make image` makes it.
+const IMAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/image/rootcast.tar");
+
 pub(crate) struct Stage {
     pub(crate) node: &'static Node,
     began: Instant,
@@ -53,7 +57,7 @@ impl Stage {
     /// A node with the product's image and empty tenants.
     pub(crate) async fn set() -> Result<Self> {
         let stage = Self { node: Node::shared().await, began: Instant::now() };
-        stage.node.import(&rootcast_e2e::image().await?)?;
+        stage.node.import(Path::new(IMAGE))?;
         let namespaces = Api::<Namespace>::all(stage.node.client());
         let create = async |(name, labels): (String, serde_json::Value)| {
             let namespace = json!({"metadata": {"name": name, "labels": labels}});
@@ -73,9 +77,13 @@ impl Stage {
     /// Runs helm in the trust namespace with trust-manager's values at hand, and waits until its pods are ready.
     pub(crate) fn helm(&self, what: &str, args: &[&str]) -> Result<()> {
         let settled = ["--namespace", TRUST_NAMESPACE, "--wait", "--timeout=3m"];
-        self.node.helm_ok(&[args, &settled].concat(), &peer::values().to_string())?;
+        let done = self.node.helm_ok(&[args, &settled].concat(), &peer::values().to_string());
+        if done.is_err() {
+            let told = self.node.kubectl_ok(&["describe", "pods", "--namespace", TRUST_NAMESPACE], "")?;
+            println!("{told}");
+        }
         self.say(what);
-        Ok(())
+        done.map(drop)
     }
 
     pub(crate) async fn mark(&self) -> Result<Mark> {
@@ -127,12 +135,17 @@ impl Stage {
             let all = bundles.list(&ListParams::default()).await?.items;
             ensure!(all.len() == BUNDLES.len());
             for bundle in all {
-                let conditions: Vec<_> = bundle.status.into_iter().flat_map(|status| status.conditions).flatten().collect();
+                let conditions: Vec<_> =
+                    bundle.status.into_iter().flat_map(|status| status.conditions).flatten().collect();
                 let synced = conditions.iter().any(|one| {
                     one.type_ == SYNCED && one.status == "True" && one.observed_generation == bundle.metadata.generation
                 });
                 let has_ours = conditions.iter().any(|one| one.type_ == SOURCES_COMPLETE);
-                ensure!(synced && ours.is_none_or(|ours| ours == has_ours), "{:?}: {conditions:?}", bundle.metadata.name);
+                ensure!(
+                    synced && ours.is_none_or(|ours| ours == has_ours),
+                    "{:?}: {conditions:?}",
+                    bundle.metadata.name
+                );
             }
             Ok(())
         })
@@ -178,9 +191,12 @@ impl Stage {
         tokio::time::sleep(QUIET).await;
         let mut entries = self.node.audit().since(since).await?;
         let named = |name: &str| BUNDLES.iter().any(|(bundle, _)| *bundle == name);
-        let denied: Vec<_> = entries.iter().filter(|entry| entry.code == 403 && entry.user.contains(TRUST_NAMESPACE)).collect();
+        let denied: Vec<_> =
+            entries.iter().filter(|entry| entry.code == 403 && entry.user.contains(TRUST_NAMESPACE)).collect();
         ensure!(denied.is_empty(), "{what}: denied {denied:#?}");
-        entries.retain(|entry| entry.is_write() && ["configmaps", "secrets"].contains(&&*entry.resource) && named(&entry.name));
+        entries.retain(|entry| {
+            entry.is_write() && ["configmaps", "secrets"].contains(&&*entry.resource) && named(&entry.name)
+        });
         ensure!(entries.is_empty(), "{what}: {} writes, such as {:#?}", entries.len(), entries[0]);
         self.say(&format!("{what}: 0 writes to {} targets", TENANTS * BUNDLES.len()));
         Ok(())
@@ -227,7 +243,10 @@ impl Stage {
 
     /// Asks for a Bundle that no webhook would let pass; returns the refusal.
     pub(crate) fn apply_nonsense(&self) -> Result<String> {
-        let nonsense = bundle("nonsense", "sources: [{inLine: 'not PEM'}]\ntarget: {configMap: {key: ca.pem}, namespaceSelector: {matchLabels: {'not a key!': ''}}}");
+        let nonsense = bundle(
+            "nonsense",
+            "sources: [{inLine: 'not PEM'}]\ntarget: {configMap: {key: ca.pem}, namespaceSelector: {matchLabels: {'not a key!': ''}}}",
+        );
         let told = self.node.kubectl(&["create", "-f", "-"], &nonsense.to_string())?;
         ensure!(!told.status.success(), "it was let pass");
         Ok(String::from_utf8(told.stderr)?.trim().to_owned())
@@ -243,8 +262,14 @@ impl Stage {
         let mut targets = Vec::new();
         for (bundle, _) in BUNDLES {
             targets.extend(match bundle {
-                "sealed" => Api::<Secret>::namespaced(client.clone(), &tenant(0)).get_opt(bundle).await?.map(|found| json!(found)),
-                _ => Api::<ConfigMap>::namespaced(client.clone(), &tenant(0)).get_opt(bundle).await?.map(|found| json!(found)),
+                "sealed" => Api::<Secret>::namespaced(client.clone(), &tenant(0))
+                    .get_opt(bundle)
+                    .await?
+                    .map(|found| json!(found)),
+                _ => Api::<ConfigMap>::namespaced(client.clone(), &tenant(0))
+                    .get_opt(bundle)
+                    .await?
+                    .map(|found| json!(found)),
             });
         }
         recording::write(phase, &sources, &bundles, &targets)
