@@ -73,14 +73,8 @@ pub enum Observation {
 /// # Errors
 /// A [`Refusal`] that names every source that is missing, unreadable or malformed.
 pub fn resolve(intent: &Intent, world: &World, now: Timestamp) -> Result<Resolved, Refusal> {
-    let mut gathering = Gathering {
-        world,
-        now,
-        found: Vec::new(),
-        own: BTreeSet::new(),
-        findings: Vec::new(),
-        look_again: None,
-    };
+    let mut gathering =
+        Gathering { world, now, found: Vec::new(), own: BTreeSet::new(), findings: Vec::new(), look_again: None };
     let mut faults = Vec::new();
     let mut default_ca_version = None;
     if let Some(cycle) = chain::cycle(intent, world) {

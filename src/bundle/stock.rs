@@ -107,8 +107,11 @@ mod tests {
         let default = read((pem("rsa") + &pem("ec")).as_bytes()).expect("PEM");
         let anchors = default.into_iter().map(|block| block.certificate.expect("a certificate")).collect();
         let default_cas = Some(DefaultCas { version: "v".to_owned(), anchors });
-        let world = World { settings, default_cas, ..World::default() }
-            .with_config_map("own", &[], &[("ca", &(pem("expired") + &pem("ec")))]);
+        let world = World { settings, default_cas, ..World::default() }.with_config_map(
+            "own",
+            &[],
+            &[("ca", &(pem("expired") + &pem("ec")))],
+        );
         let sources = json!([{ "useDefaultCAs": true }, { "configMap": { "name": "own", "key": "ca" } }]);
         let spec = json!({ "sources": sources, "target": { "configMap": { "key": "out" } } });
         decide(&intent("b", &spec), &world, now()).expect("a decision")

@@ -1,5 +1,6 @@
 //! How things stand: counted when somebody asks, and kept nowhere.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,8 +19,8 @@ pub struct Census {
     pub paused: bool,
     /// How many targets wait for their turn.
     pub queued: usize,
-    /// Bundles that are carried out, sorted by name.
-    pub bundles: Vec<(Arc<str>, Standing)>,
+    /// Bundles that are carried out.
+    pub bundles: BTreeMap<Arc<str>, Standing>,
 }
 
 /// How one Bundle's targets stand.

@@ -144,9 +144,9 @@ impl Fleet {
     pub(super) fn holds(&self, around: Surroundings<'_>, place: &Place) -> bool {
         let namespace = around.namespaces.living(&place.namespace);
         let of_kind = self.wanted.as_ref().filter(|wanted| wanted.payloads.contains_key(&place.kind));
-        namespace.zip(of_kind).is_some_and(|(namespace, wanted)| {
-            wanted.reaches(around.settings, &place.namespace, namespace)
-        })
+        namespace
+            .zip(of_kind)
+            .is_some_and(|(namespace, wanted)| wanted.reaches(around.settings, &place.namespace, namespace))
     }
 
     /// A watch shows a target; whether there is news in it.

@@ -99,7 +99,7 @@ fn a_census_counts_what_is_to_be_there_what_is_and_what_cannot_be() {
     let mut world = with_many_namespaces(2);
     world.refusing = ["n2".to_owned(), "n5".to_owned()].into();
     world.decide("a", Some(&content(&["ca.pem"], "x")));
-    let standing = |world: &World| world.census().bundles.first().map(|(_, standing)| *standing);
+    let standing = |world: &World| world.census().bundles.get("a").copied();
     let begun = Standing { wanted: 8, in_sync: 0, failing: 0 };
     assert_eq!((standing(&world), world.census().in_flight, world.census().queued), (Some(begun), 2, 6));
     world.flush();
