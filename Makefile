@@ -5,6 +5,7 @@
 
 CRD := crds/trust.cert-manager.io_bundles.yaml
 CHART_CRD := charts/rootcast/files/bundles.yaml
+MONITORING := config/monitoring/prometheus-rule.yaml config/monitoring/dashboard.json
 # A target is named so that flags hold for the program only, not for the procedural macros that the compiler loads.
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 ONCE ?=
@@ -18,7 +19,7 @@ help: ## Show this list.
 control-plane: ## Build etcd, kube-apiserver, kube-controller-manager and kubectl into the user's cache (8 minutes, once).
 	@e2e/control-plane/build
 
-tools: ## Build helm into the user's cache (3 minutes, once).
+tools: ## Build helm and promtool into the user's cache (5 minutes, once).
 	@e2e/tools/build
 
 node: ## Build kubelet, scheduler and kube-proxy as well, and fetch containerd, for e2e (5 minutes, once; Debian only).
@@ -74,4 +75,5 @@ crds: ## Write the CRD anew from the Rust types, here and in the chart.
 charts: ## Write what the chart renders anew, for `git diff` to show.
 charts: tools
 	cp $(CRD) $(CHART_CRD)
+	cp $(MONITORING) charts/rootcast/files/
 	REWRITE=1 cargo test --locked --quiet --package rootcast-e2e --test chart the_chart_renders

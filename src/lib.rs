@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Data flows one way, and so do imports: `trust` and `api` stand alone, `bundle`, `inject` and `inspect` decide, `cluster`,
-//! `webhook` and `cli` act.
+//! `webhook` and `cli` act, and `metrics` tell of it.
 
 pub mod api;
 pub mod trust;
@@ -28,9 +28,10 @@ pub mod webhook;
 
 pub mod default_cas;
 
+pub mod metrics;
+
 pub mod cluster;
 
 pub mod admin;
-pub mod metrics;
 
 pub mod cli;

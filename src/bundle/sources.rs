@@ -1,15 +1,16 @@
 //! From sources to trust anchors.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::trust::{self, Anchor, Anchors};
+use crate::trust::{self, Anchor, Anchors, Fingerprint};
 
 use super::chain;
 use super::intent::{Intent, Keys, ObjectKind, ObjectSource, Select, Source};
 use super::report::{Reason, Refusal};
+use super::stock::Stock;
 use super::world::{Content, OutputKeys, SourceObject, World};
 
 /// How many days before its end a certificate is named, and named anew.
@@ -20,6 +21,8 @@ pub const SOON: [i64; 3] = [30, 7, 1];
 pub struct Resolved {
     /// The certificates to publish.
     pub anchors: Anchors,
+    /// When these expire.
+    pub stock: Stock,
     /// What the admin should know about the sources.
     pub findings: Vec<Finding>,
     /// Version of the default CAs, if the Bundle asks for them.
@@ -70,7 +73,8 @@ pub enum Observation {
 /// # Errors
 /// A [`Refusal`] that names every source that is missing, unreadable or malformed.
 pub fn resolve(intent: &Intent, world: &World, now: Timestamp) -> Result<Resolved, Refusal> {
-    let mut gathering = Gathering { world, now, found: Vec::new(), findings: Vec::new(), look_again: None };
+    let mut gathering =
+        Gathering { world, now, found: Vec::new(), own: BTreeSet::new(), findings: Vec::new(), look_again: None };
     let mut faults = Vec::new();
     let mut default_ca_version = None;
     if let Some(cycle) = chain::cycle(intent, world) {
@@ -84,7 +88,7 @@ pub fn resolve(intent: &Intent, world: &World, now: Timestamp) -> Result<Resolve
         };
         faults.extend(result.err());
     }
-    let Gathering { found, mut findings, look_again, .. } = gathering;
+    let Gathering { found, own, mut findings, look_again, .. } = gathering;
     findings.sort();
     findings.dedup();
     if !faults.is_empty() {
@@ -93,7 +97,8 @@ pub fn resolve(intent: &Intent, world: &World, now: Timestamp) -> Result<Resolve
     let Some(anchors) = Anchors::collect(found) else {
         return Err(Refusal { findings: Some(findings), look_again, ..refuse(&[Fault::Nothing]) });
     };
-    Ok(Resolved { anchors, findings, default_ca_version, look_again })
+    let stock = Stock::of(&anchors, &own);
+    Ok(Resolved { anchors, stock, findings, default_ca_version, look_again })
 }
 
 /// Why a source cannot be used.
@@ -172,6 +177,8 @@ struct Gathering<'a> {
     world: &'a World,
     now: Timestamp,
     found: Vec<Anchor>,
+    /// Those among them that are no default CAs, or not only.
+    own: BTreeSet<Fingerprint>,
     findings: Vec<Finding>,
     look_again: Option<Timestamp>,
 }
@@ -288,6 +295,7 @@ impl Gathering<'_> {
         for days in SOON {
             self.at(before(end, days));
         }
+        self.own.insert(anchor.fingerprint());
         self.found.push(anchor);
         if end < self.now {
             return Some(Observation::Expired(title, end));
