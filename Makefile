@@ -1,7 +1,11 @@
 # Everything that a developer or CI runs. Needs Rust and Go; nothing else.
 
 .DEFAULT_GOAL := help
+<<<<<<< HEAD
 .PHONY: help control-plane tools node build static image test e2e switch demo check bench bench-encoders crds charts
+=======
+.PHONY: help control-plane tools node clients build static image test e2e demo check bench bench-encoders crds charts
+>>>>>>> clients
 
 CRD := crds/trust.cert-manager.io_bundles.yaml
 CHART_CRD := charts/rootcast/files/bundles.yaml
@@ -26,6 +30,9 @@ node: ## Build kubelet, scheduler and kube-proxy as well, and fetch containerd, 
 	@e2e/control-plane/build node
 	@e2e/node/build
 
+clients: ## Make the image of TLS clients that e2e puts Bundles before (2 minutes, once; root on a Debian with debootstrap).
+	@e2e/clients/build
+
 build: ## Build the release binary, target/release/rootcast.
 	cargo build --release --locked --package rootcast --bin rootcast
 
@@ -43,7 +50,7 @@ test: control-plane tools build
 	cargo test --locked --workspace --no-fail-fast
 
 e2e: ## Run the product in pods of a real node on this machine; as root, on a Debian.
-e2e: node tools image
+e2e: node tools clients image
 	cargo test --locked --package rootcast-e2e --test node -- --test-threads=1 --nocapture
 
 switch: ## Replace a live trust-manager on a node and come back; TRUST_MANAGER names a checkout of its repository.

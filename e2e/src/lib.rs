@@ -51,6 +51,7 @@ mod scratch;
 pub mod story;
 mod supervised;
 mod tls;
+mod tls_server;
 mod volume;
 
 pub use access::kubectl_without_cluster;
@@ -73,4 +74,5 @@ pub use promtool::promtool_ok;
 pub use release::release_binary;
 pub use supervised::Exit;
 pub use tls::TlsClient;
+pub use tls_server::{Authority, TlsServer};
 pub use volume::Volume;
