@@ -1,7 +1,7 @@
 # Everything that a developer or CI runs. Needs Rust and Go; nothing else.
 
 .DEFAULT_GOAL := help
-.PHONY: help control-plane tools node clients build static image test e2e switch demo check bench bench-encoders crds charts monitoring
+.PHONY: help control-plane tools node clients build static image test e2e switch demo check bench bench-encoders crds charts
 
 CRD := crds/trust.cert-manager.io_bundles.yaml
 CHART_CRD := charts/rootcast/files/bundles.yaml
