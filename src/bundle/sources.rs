@@ -20,12 +20,23 @@ pub const SOON: [i64; 3] = [30, 7, 1];
 pub struct Resolved {
     /// The certificates to publish.
     pub anchors: Anchors,
+    /// Those of them that a source names, which default CAs do not, in the order of the sources.
+    pub origins: Vec<Origin>,
     /// What the admin should know about the sources.
     pub findings: Vec<Finding>,
     /// Version of the default CAs, if the Bundle asks for them.
     pub default_ca_version: Option<String>,
     /// When time alone changes this result.
     pub look_again: Option<Timestamp>,
+}
+
+/// A certificate, and a place that it comes from.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The certificate.
+    pub anchor: Anchor,
+    /// The source, its key and the line.
+    pub place: String,
 }
 
 /// Something in a source that is not simply a valid certificate. What is most urgent comes first.
@@ -70,7 +81,8 @@ pub enum Observation {
 /// # Errors
 /// A [`Refusal`] that names every source that is missing, unreadable or malformed.
 pub fn resolve(intent: &Intent, world: &World, now: Timestamp) -> Result<Resolved, Refusal> {
-    let mut gathering = Gathering { world, now, found: Vec::new(), findings: Vec::new(), look_again: None };
+    let mut gathering =
+        Gathering { world, now, found: Vec::new(), origins: Vec::new(), findings: Vec::new(), look_again: None };
     let mut faults = Vec::new();
     let mut default_ca_version = None;
     if let Some(cycle) = chain::cycle(intent, world) {
@@ -84,16 +96,17 @@ pub fn resolve(intent: &Intent, world: &World, now: Timestamp) -> Result<Resolve
         };
         faults.extend(result.err());
     }
-    let Gathering { found, mut findings, look_again, .. } = gathering;
+    let Gathering { found, origins, mut findings, look_again, .. } = gathering;
     findings.sort();
     findings.dedup();
     if !faults.is_empty() {
         return Err(refuse(&faults));
     }
-    let Some(anchors) = Anchors::collect(found) else {
+    let own = origins.iter().map(|origin| origin.anchor.clone());
+    let Some(anchors) = Anchors::collect(found.into_iter().chain(own)) else {
         return Err(Refusal { findings: Some(findings), look_again, ..refuse(&[Fault::Nothing]) });
     };
-    Ok(Resolved { anchors, findings, default_ca_version, look_again })
+    Ok(Resolved { anchors, origins, findings, default_ca_version, look_again })
 }
 
 /// Why a source cannot be used.
@@ -171,7 +184,9 @@ fn refuse(faults: &[Fault]) -> Refusal {
 struct Gathering<'a> {
     world: &'a World,
     now: Timestamp,
+    /// Default CAs.
     found: Vec<Anchor>,
+    origins: Vec<Origin>,
     findings: Vec<Finding>,
     look_again: Option<Timestamp>,
 }
@@ -268,17 +283,17 @@ impl Gathering<'_> {
             self.findings.push(Finding { place: place.to_owned(), what: Observation::NoPem });
         }
         for trust::Block { line, certificate } in blocks {
+            let place = format!("{place} line {line}");
             let what = match certificate {
-                Ok(anchor) => self.certificate(anchor),
+                Ok(anchor) => self.certificate(anchor, &place),
                 Err(rejected) => Some(Observation::LeftOutRejected(rejected.to_string())),
             };
-            let place = format!("{place} line {line}");
             self.findings.extend(what.map(|what| Finding { place, what }));
         }
         Ok(())
     }
 
-    fn certificate(&mut self, anchor: Anchor) -> Option<Observation> {
+    fn certificate(&mut self, anchor: Anchor, place: &str) -> Option<Observation> {
         if let Some(what) = self.left_out(&anchor) {
             return Some(what);
         }
@@ -288,7 +303,7 @@ impl Gathering<'_> {
         for days in SOON {
             self.at(before(end, days));
         }
-        self.found.push(anchor);
+        self.origins.push(Origin { anchor, place: place.to_owned() });
         if end < self.now {
             return Some(Observation::Expired(title, end));
         }
@@ -403,6 +418,11 @@ mod tests {
         let intent = with_sources(&json!([{ "configMap": { "name": "old", "key": "ca" } }]));
         let resolved = resolve(&intent, &world, now()).expect("resolved");
         assert_eq!(resolved.anchors.len(), 2);
+        let places: Vec<_> = resolved.origins.iter().map(|origin| &*origin.place).collect();
+        assert_eq!(
+            places,
+            ["ConfigMap cert-manager/old key \"ca\" line 1", "ConfigMap cert-manager/old key \"ca\" line 11"]
+        );
         let [finding] = &findings(&resolved)[..] else { panic!("{:?}", resolved.findings) };
         assert!(
             finding.starts_with("ConfigMap cert-manager/old key \"ca\" line 1: ") && finding.contains(" expired on "),
@@ -450,7 +470,7 @@ mod tests {
         let settings = Settings { filter_expired: true, ..Settings::default() };
         let world = World { default_cas: Some(cas), settings, ..World::default() };
         let resolved = resolve(&with_sources(&json!([{ "useDefaultCAs": true }])), &world, now()).expect("resolved");
-        assert_eq!((resolved.anchors.len(), resolved.findings.len()), (1, 0));
+        assert_eq!((resolved.anchors.len(), resolved.origins.len(), resolved.findings.len()), (1, 0, 0));
         assert_eq!(resolved.default_ca_version.as_deref(), Some("v"));
     }
 
