@@ -35,8 +35,10 @@ pub struct Resolved {
 pub struct Origin {
     /// The certificate.
     pub anchor: Anchor,
-    /// The source, its key and the line.
+    /// The source, and its key.
     pub place: String,
+    /// The line of its begin marker, from 1.
+    pub line: usize,
 }
 
 /// Something in a source that is not simply a valid certificate. What is most urgent comes first.
@@ -283,17 +285,17 @@ impl Gathering<'_> {
             self.findings.push(Finding { place: place.to_owned(), what: Observation::NoPem });
         }
         for trust::Block { line, certificate } in blocks {
-            let place = format!("{place} line {line}");
             let what = match certificate {
-                Ok(anchor) => self.certificate(anchor, &place),
+                Ok(anchor) => self.certificate(anchor, place, line),
                 Err(rejected) => Some(Observation::LeftOutRejected(rejected.to_string())),
             };
-            self.findings.extend(what.map(|what| Finding { place, what }));
+            let place = format!("{place} line {line}");
+            self.findings.extend(what.map(|what| Finding { what, place }));
         }
         Ok(())
     }
 
-    fn certificate(&mut self, anchor: Anchor, place: &str) -> Option<Observation> {
+    fn certificate(&mut self, anchor: Anchor, place: &str, line: usize) -> Option<Observation> {
         if let Some(what) = self.left_out(&anchor) {
             return Some(what);
         }
@@ -303,7 +305,7 @@ impl Gathering<'_> {
         for days in SOON {
             self.at(before(end, days));
         }
-        self.origins.push(Origin { anchor, place: place.to_owned() });
+        self.origins.push(Origin { anchor, place: place.to_owned(), line });
         if end < self.now {
             return Some(Observation::Expired(title, end));
         }
@@ -418,11 +420,9 @@ mod tests {
         let intent = with_sources(&json!([{ "configMap": { "name": "old", "key": "ca" } }]));
         let resolved = resolve(&intent, &world, now()).expect("resolved");
         assert_eq!(resolved.anchors.len(), 2);
-        let places: Vec<_> = resolved.origins.iter().map(|origin| &*origin.place).collect();
-        assert_eq!(
-            places,
-            ["ConfigMap cert-manager/old key \"ca\" line 1", "ConfigMap cert-manager/old key \"ca\" line 11"]
-        );
+        let places: Vec<_> = resolved.origins.iter().map(|origin| (&*origin.place, origin.line)).collect();
+        let key = "ConfigMap cert-manager/old key \"ca\"";
+        assert_eq!(places, [(key, 1), (key, 11)]);
         let [finding] = &findings(&resolved)[..] else { panic!("{:?}", resolved.findings) };
         assert!(
             finding.starts_with("ConfigMap cert-manager/old key \"ca\" line 1: ") && finding.contains(" expired on "),
