@@ -1,16 +1,16 @@
-# One static binary on nothing: no shell, no libraries, no root.
+# One static binary on nothing: no shell, no libraries, no root. `make image` makes the
+# same image of the last stage without a container engine.
 FROM rust:1.95-bookworm AS build
 WORKDIR /src
 COPY . .
-# The C library is linked in. A target is named so that this holds for the
-# program only, not for the procedural macros that the compiler loads.
-RUN target="$(rustc -vV | sed -n 's/^host: //p')" \
- && RUSTFLAGS='-C target-feature=+crt-static' \
-    cargo build --release --locked --package rootcast --bin rootcast --target "$target" \
- && cp "target/$target/release/rootcast" /rootcast
+RUN make static
 
 FROM scratch
-COPY --from=build /rootcast /rootcast
+LABEL org.opencontainers.image.title="rootcast" \
+      org.opencontainers.image.description="Distributes trust anchors (CA certificates) to every namespace of a Kubernetes cluster" \
+      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.licenses="Apache-2.0"
+COPY --from=build /src/target/static/rootcast /rootcast
 # The C library's allocator gives large pieces back to the system at once, rather
 # than to keep them for the next rollout (mallopt(3)).
 ENV MALLOC_MMAP_THRESHOLD_=65536 MALLOC_TRIM_THRESHOLD_=65536

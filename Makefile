@@ -1,10 +1,12 @@
 # Everything that a developer or CI runs. Needs Rust and Go; nothing else.
 
 .DEFAULT_GOAL := help
-.PHONY: help control-plane tools build test demo check bench bench-encoders crds charts
+.PHONY: help control-plane tools node build static image test e2e demo check bench bench-encoders crds charts
 
 CRD := crds/trust.cert-manager.io_bundles.yaml
 CHART_CRD := charts/rootcast/files/bundles.yaml
+# A target is named so that flags hold for the program only, not for the procedural macros that the compiler loads.
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 ONCE ?=
 PARTS ?=
 
@@ -19,12 +21,29 @@ control-plane: ## Build etcd, kube-apiserver, kube-controller-manager and kubect
 tools: ## Build helm into the user's cache (3 minutes, once).
 	@e2e/tools/build
 
+node: ## Build kubelet, scheduler and kube-proxy as well, and fetch containerd, for e2e (5 minutes, once; Debian only).
+	@e2e/control-plane/build node
+	@e2e/node/build
+
 build: ## Build the release binary, target/release/rootcast.
 	cargo build --release --locked --package rootcast --bin rootcast
+
+static: ## Build it without any library of the system, target/static/rootcast: what the image consists of.
+	RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --locked --package rootcast --bin rootcast --target $(HOST)
+	mkdir -p target/static
+	ln -f target/$(HOST)/release/rootcast target/static/rootcast
+
+image: ## Make the image without a container engine: target/image/rootcast.tar, an OCI archive.
+image: static
+	@cargo run --locked --quiet --package rootcast-e2e --bin image -- target/image/rootcast.tar
 
 test: ## Run every test; those that need a cluster start a real control plane.
 test: control-plane tools build
 	cargo test --locked --workspace --no-fail-fast
+
+e2e: ## Run the product in pods of a real node on this machine; as root, on a Debian.
+e2e: node tools image
+	cargo test --locked --package rootcast-e2e --test node -- --test-threads=1 --nocapture
 
 demo: ## Watch rootcast at work in a throwaway control plane; ONCE=1 ends by itself.
 demo: control-plane build

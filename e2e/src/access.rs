@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::Write as _,
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     sync::{
@@ -20,8 +21,8 @@ use crate::{pki::Identity, programs::Program};
 /// What it takes to reach one API server as its administrator.
 #[derive(Clone, Debug)]
 pub(crate) struct Access {
-    /// The API server's port on the loopback address.
-    pub(crate) port: u16,
+    /// Where the API server is.
+    pub(crate) server: SocketAddr,
     /// The CA that signed the API server's certificate, as a PEM file.
     pub(crate) authority_file: PathBuf,
     /// The same certificate in DER.
@@ -50,18 +51,23 @@ pub(crate) enum Caller<'a> {
 impl Access {
     /// The API server's address.
     pub(crate) fn url(&self) -> String {
-        format!("https://127.0.0.1:{}", self.port)
+        format!("https://{}", self.server)
     }
 
-    /// The same API server behind another port.
+    /// The same API server behind another port of the loopback address.
     pub(crate) fn at(&self, port: u16) -> Self {
-        Self { port, ..self.clone() }
+        Self { server: (Ipv4Addr::LOCALHOST, port).into(), ..self.clone() }
+    }
+
+    /// A kubeconfig for the owner of a client certificate.
+    pub(crate) fn kubeconfig_of(&self, identity: Identity) -> Result<PathBuf> {
+        Self { admin: identity, ..self.clone() }.kubeconfig(Caller::Admin)
     }
 
     /// A new client, at home in the current runtime. It sends each request
     /// once, so that a test sees what the server said.
     pub(crate) fn client(&self, caller: Caller<'_>) -> Client {
-        let url = self.url().parse().expect("a loopback address is a URL");
+        let url = self.url().parse().expect("an address is a URL");
         let mut config = Config::new(url);
         config.root_cert = Some(vec![self.authority_der.clone()]);
         config.auth_info = self.auth_info(caller);

@@ -2,12 +2,12 @@
 
 use std::{
     fs,
+    net::Ipv4Addr,
     process::Command,
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Error, Result, bail};
+use anyhow::{Context as _, Result, bail};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
 
@@ -15,6 +15,7 @@ use crate::{
     access::{Access, Caller},
     audit,
     control_plane::{Options, PATIENCE, flag, free_port, lock},
+    eventually::until,
     pki::Pki,
     programs::Program,
     scratch::Scratch,
@@ -40,11 +41,11 @@ pub(crate) async fn start_api_server(
     let log = scratch.logs().join("kube-apiserver.log");
     let policy = scratch.keys().join("audit-policy.yaml");
     fs::write(&policy, audit::POLICY).context("writing the audit policy")?;
-    let server = pki.server("kube-apiserver", "localhost")?;
+    let server = pki.server("kube-apiserver", &["localhost"])?;
     let tokens = pki.token_keys()?;
     for _ in 0..PORT_TRIES {
         let access = Access {
-            port: free_port()?,
+            server: (Ipv4Addr::LOCALHOST, free_port()?).into(),
             authority_file: pki.authority_file(),
             authority_der: pki.authority_der(),
             admin: pki.client("admin", "system:masters")?,
@@ -57,7 +58,7 @@ pub(crate) async fn start_api_server(
             .arg(format!("--etcd-servers={}", socket(scratch, "client")))
             .arg("--bind-address=127.0.0.1")
             .arg("--advertise-address=127.0.0.1")
-            .arg(format!("--secure-port={}", access.port))
+            .arg(format!("--secure-port={}", access.server.port()))
             .arg(flag("--tls-cert-file", &server.certificate))
             .arg(flag("--tls-private-key-file", &server.key))
             .arg(flag("--client-ca-file", &access.authority_file))
@@ -72,7 +73,7 @@ pub(crate) async fn start_api_server(
             .arg(flag("--audit-log-path", &audit::file(scratch)))
             .args(&options.api_server_flags);
         let program = Mutex::new(Supervised::start(&command, &log)?);
-        match ready(&access, &program, etcd).await {
+        match ready(&access, || both_run(etcd, &program)).await {
             Ok(()) => return Ok((program, command, access)),
             Err(error) if !lost_port(&mut lock(&program))? => return Err(error),
             Err(_) => {}
@@ -83,35 +84,25 @@ pub(crate) async fn start_api_server(
 
 /// Waits until the server answers, its own roles exist and so does the
 /// namespace that events of cluster-wide objects go to.
-pub(crate) async fn ready(access: &Access, program: &Mutex<Supervised>, etcd: &Mutex<Supervised>) -> Result<()> {
+///
+/// # Errors
+/// When `alive` fails, which is asked again and again, or after [`PATIENCE`].
+pub(crate) async fn ready(access: &Access, alive: impl FnMut() -> Result<()>) -> Result<()> {
     let client = access.client(Caller::Admin);
     let namespaces = Api::<Namespace>::all(client.clone());
-    let began = Instant::now();
-    loop {
-        let answer = async {
-            let request = http::Request::get("/readyz").body(Vec::new())?;
-            client.request_text(request).await?;
-            namespaces.get("default").await?;
-            Ok::<_, Error>(())
-        };
-        let trouble = match tokio::time::timeout(Duration::from_secs(5), answer).await {
-            Ok(Ok(())) => return Ok(()),
-            Ok(Err(error)) => error,
-            Err(late) => late.into(),
-        };
-        for (name, program) in [("etcd", etcd), ("kube-apiserver", program)] {
-            let mut program = lock(program);
-            if let Some(exit) = program.exit()? {
-                let log = fs::read_to_string(program.log()).unwrap_or_default();
-                bail!("{name} ended before it was ready ({exit:?}):\n{log}");
-            }
-        }
-        if began.elapsed() > PATIENCE {
-            let log = lock(program).log().display().to_string();
-            return Err(trouble.context(format!("kube-apiserver is not ready after {PATIENCE:?}; its log is {log}")));
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    until("kube-apiserver is ready", PATIENCE, alive, async || {
+        let request = http::Request::get("/readyz").body(Vec::new())?;
+        client.request_text(request).await?;
+        namespaces.get("default").await?;
+        Ok(())
+    })
+    .await
+}
+
+/// Fails, with its log, when one of the two has ended.
+pub(crate) fn both_run(etcd: &Mutex<Supervised>, api_server: &Mutex<Supervised>) -> Result<()> {
+    lock(etcd).still_runs("etcd")?;
+    lock(api_server).still_runs("kube-apiserver")
 }
 
 /// Whether a program ended because its port was taken.

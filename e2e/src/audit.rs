@@ -13,7 +13,10 @@ use anyhow::{Context as _, Result, ensure};
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use crate::{ControlPlane, scratch::Scratch};
+use crate::{
+    access::{Access, Caller},
+    scratch::Scratch,
+};
 
 /// Every request once, when it is answered, without bodies; not what the API
 /// server asks itself.
@@ -109,12 +112,13 @@ impl Entry {
 
 /// The audit log of one control plane, in the order of answers.
 pub struct Audit<'a> {
-    control_plane: &'a ControlPlane,
+    scratch: &'a Scratch,
+    access: &'a Access,
 }
 
 impl<'a> Audit<'a> {
-    pub(crate) fn new(control_plane: &'a ControlPlane) -> Self {
-        Self { control_plane }
+    pub(crate) fn new(scratch: &'a Scratch, access: &'a Access) -> Self {
+        Self { scratch, access }
     }
 
     /// The end of the log: after every request that was answered before.
@@ -170,7 +174,7 @@ impl<'a> Audit<'a> {
         let mark = self.end()?;
         let request = http::Request::get(&fence).body(Vec::new())?;
         // Answered with 404, as it should be.
-        drop(self.control_plane.client().request_text(request).await);
+        drop(self.access.client(Caller::Admin).request_text(request).await);
         let logged = async {
             while !self.read(mark)?.iter().any(|entry| entry.uri == fence) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -194,7 +198,7 @@ impl<'a> Audit<'a> {
     }
 
     fn open(&self) -> Result<File> {
-        File::open(file(&self.control_plane.scratch)).context("opening the audit log")
+        File::open(file(self.scratch)).context("opening the audit log")
     }
 
     fn read(&self, mark: Mark) -> Result<Vec<Entry>> {

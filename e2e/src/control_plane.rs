@@ -2,7 +2,6 @@
 //! controller manager with the controllers that tests and the demo need.
 
 use std::{
-    fs,
     net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
     process::{Command, Output},
@@ -16,7 +15,7 @@ use tokio::sync::OnceCell;
 
 use crate::{
     access::{self, Access, Caller},
-    api_server::{ready, socket, start_api_server},
+    api_server::{both_run, ready, socket, start_api_server},
     audit::{self, Audit},
     controller::IDENTITY,
     injector::INJECTOR_IDENTITY,
@@ -176,7 +175,7 @@ impl ControlPlane {
     /// The audit log.
     #[must_use]
     pub fn audit(&self) -> Audit<'_> {
-        Audit::new(self)
+        Audit::new(&self.scratch, &self.access)
     }
 
     /// Where the programs' logs are.
@@ -216,7 +215,7 @@ impl ControlPlane {
     pub async fn restart_api_server(&self) -> Result<()> {
         let log = lock(&self.api_server).log().to_owned();
         *lock(&self.api_server) = Supervised::start(&self.api_server_command, &log)?;
-        ready(&self.access, &self.api_server, &self.etcd).await
+        ready(&self.access, || both_run(&self.etcd, &self.api_server)).await
     }
 
     /// etcd stands still until [`ControlPlane::thaw_etcd`]: the API server answers from its caches or not at all.
@@ -284,15 +283,10 @@ pub(crate) fn free_port() -> Result<u16> {
 }
 
 fn controller_manager(access: &Access, pki: &Pki) -> Result<Command> {
-    let manager = Access {
-        admin: pki.client("kube-controller-manager", "system:masters")?,
-        folder: pki.authority_file().with_file_name("controller-manager"),
-        ..access.clone()
-    };
-    fs::create_dir(&manager.folder).context("preparing the controller manager's folder")?;
+    let kubeconfig = access.kubeconfig_of(pki.client("kube-controller-manager", "system:masters")?)?;
     let mut command = Command::new(Program::ControllerManager.path()?);
     command
-        .arg(flag("--kubeconfig", &manager.kubeconfig(Caller::Admin)?))
+        .arg(flag("--kubeconfig", &kubeconfig))
         .arg(flag("--root-ca-file", &access.authority_file))
         .arg(format!("--controllers={}", CONTROLLERS.join(",")))
         // Its own default, 20 requests a second, would take minutes for a thousand namespaces.

@@ -39,6 +39,37 @@ where
     }
 }
 
+/// How long one answer may take before it is asked for again.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// [`eventually`] for programs that are starting: gives up, with its error, as soon as `alive` fails.
+///
+/// # Errors
+/// That of `alive`, or the last of `probe` after `timeout`.
+pub(crate) async fn until<T, F>(
+    what: &str,
+    timeout: Duration,
+    mut alive: impl FnMut() -> Result<()>,
+    mut probe: impl FnMut() -> F,
+) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+{
+    let began = Instant::now();
+    loop {
+        let trouble = match tokio::time::timeout(ANSWER, probe()).await {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(error)) => error,
+            Err(late) => late.into(),
+        };
+        alive()?;
+        if began.elapsed() > timeout {
+            return Err(trouble.context(format!("{what}: not within {timeout:?}")));
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::{ControlPlane, access::workspace, programs};
+use crate::{ControlPlane, Node, access::workspace, programs};
 
 /// The chart's folder, seen from the workspace's, where helm runs.
 pub const CHART: &str = "charts/rootcast";
@@ -44,6 +44,16 @@ impl ControlPlane {
     /// As [`helm_ok`].
     pub fn helm_ok(&self, args: &[&str], stdin: &str) -> Result<String> {
         success(args, &self.helm(args, stdin)?)
+    }
+}
+
+impl Node {
+    /// What helm prints that runs as the administrator of this node.
+    ///
+    /// # Errors
+    /// As [`helm_ok`].
+    pub fn helm_ok(&self, args: &[&str], stdin: &str) -> Result<String> {
+        success(args, &run(self.kubeconfig(), args, stdin)?)
     }
 }
 

@@ -12,10 +12,12 @@
 //!        ├──▶ Proxy       faults on the way to the API server, and counts
 //!        ├──▶ Controller  the product, started, stopped, killed, read
 //!        └──▶ Injector    the same, in replicas behind a Balancer, to which the API server sends reviews
+//!
+//! Node::start ──▶ the same and more, with a kubelet: the product in its own pods
 //! ```
 //!
 //! Nothing outlives the process that started it, however that process ends: see
-//! `supervised` for the programs and `scratch` for the files.
+//! `supervised` for the programs, `scratch` for the files and `janitor` for the rest.
 
 #![allow(clippy::missing_errors_doc, reason = "every error here is the end of a test or demo, and says so itself")]
 
@@ -31,8 +33,11 @@ mod eventually;
 mod fence;
 mod helm;
 mod history;
+pub mod image;
 mod injector;
 mod install;
+mod janitor;
+mod node;
 pub mod peer;
 mod pki;
 mod probe;
@@ -59,6 +64,7 @@ pub use helm::{CHART, helm, helm_ok};
 pub use history::{Change, Revision};
 pub use injector::{INJECTOR_IDENTITY, Injector};
 pub use install::{Install, ServingCertificate, TargetScope};
+pub use node::{BUSYBOX, Node};
 pub use probe::{Answer, http_get};
 pub use product::{Launch, Product};
 pub use prometheus::Samples;

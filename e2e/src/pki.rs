@@ -53,9 +53,10 @@ impl Pki {
         self.authority.der().to_vec()
     }
 
-    /// A certificate for a server on this machine's loopback address that is asked for by this host name.
-    pub(crate) fn server(&self, name: &str, host: &str) -> Result<Identity> {
-        let mut params = CertificateParams::new([host.to_owned()])?;
+    /// A certificate for a server that is asked for by these host names and addresses, or by this machine's loopback
+    /// address.
+    pub(crate) fn server(&self, name: &str, hosts: &[&str]) -> Result<Identity> {
+        let mut params = CertificateParams::new(hosts.iter().map(ToString::to_string).collect::<Vec<_>>())?;
         params.subject_alt_names.push(SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)));
         params.distinguished_name.push(DnType::CommonName, name);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];

@@ -3,11 +3,17 @@
 //! `e2e/control-plane/build` puts them. Other tools are in a folder beside that,
 //! where `e2e/tools/build` puts them.
 
-use std::{env, path::PathBuf};
+use std::{
+    env,
+    path::PathBuf,
+    process::{Command, Stdio},
+};
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// A program of the control plane.
+use crate::access::workspace;
+
+/// A program of Kubernetes' own, or its store.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Program {
     /// The store behind the API server.
@@ -18,6 +24,12 @@ pub(crate) enum Program {
     ControllerManager,
     /// The command line client, with kustomize built in.
     Kubectl,
+    /// Gives pods their node.
+    Scheduler,
+    /// Runs a node's pods.
+    Kubelet,
+    /// Leads to the pods behind Services.
+    Proxy,
 }
 
 impl Program {
@@ -27,6 +39,17 @@ impl Program {
             Self::ApiServer => "kube-apiserver",
             Self::ControllerManager => "kube-controller-manager",
             Self::Kubectl => "kubectl",
+            Self::Scheduler => "kube-scheduler",
+            Self::Kubelet => "kubelet",
+            Self::Proxy => "kube-proxy",
+        }
+    }
+
+    /// What builds it.
+    fn cure(self) -> &'static str {
+        match self {
+            Self::Etcd | Self::ApiServer | Self::ControllerManager | Self::Kubectl => "make control-plane",
+            Self::Scheduler | Self::Kubelet | Self::Proxy => "make node",
         }
     }
 
@@ -40,9 +63,10 @@ impl Program {
             }
         }
         bail!(
-            "{} is neither in the folder that KUBEBUILDER_ASSETS names nor in {}: run `make control-plane` first (once per machine, about 8 minutes)",
+            "{} is neither in the folder that KUBEBUILDER_ASSETS names nor in {}: run `{}` first (once per machine, about 8 minutes)",
             self.name(),
-            cache_folder()?.display()
+            cache_folder()?.display(),
+            self.cure()
         )
     }
 }
@@ -55,6 +79,18 @@ pub(crate) fn helm() -> Result<PathBuf> {
     Ok(file)
 }
 
+/// The folder with Debian's programs for a node, fetched where they are missing.
+pub(crate) fn debian() -> Result<PathBuf> {
+    let script = workspace().join("e2e/node/build");
+    let output = Command::new(&script)
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("running {}", script.display()))?;
+    ensure!(output.status.success(), "{} failed", script.display());
+    Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim_end()))
+}
+
 /// The folder that `e2e/control-plane/build` fills, by the versions that it
 /// builds: both read them from the same go.mod files.
 fn cache_folder() -> Result<PathBuf> {
@@ -64,7 +100,7 @@ fn cache_folder() -> Result<PathBuf> {
 }
 
 /// The project's folder in the user's cache.
-fn cache() -> Result<PathBuf> {
+pub(crate) fn cache() -> Result<PathBuf> {
     let cache = env::var_os("XDG_CACHE_HOME")
         .filter(|folder| !folder.is_empty())
         .map(PathBuf::from)

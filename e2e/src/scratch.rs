@@ -1,27 +1,19 @@
 //! A folder for one control plane's data, keys and logs that is gone when the
 //! process is gone, however that ends. Where a test failed, the logs stay.
-//!
-//! A tiny shell process, the janitor, holds the read end of a pipe whose only
-//! write end is ours. The kernel closes it when we exit, are killed or drop the
-//! folder, and then the janitor removes it. A static, which is never dropped,
-//! needs no care of its own.
 
 use std::{
-    env, fs, io,
-    os::unix::process::CommandExt as _,
-    panic,
+    env, fs, panic,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
     sync::{Mutex, Once, PoisonError},
 };
 
 use anyhow::{Context as _, Result};
 
-/// Waits for the end of its input, then removes everything but, where the file
-/// `keep` says so, the logs. The programs that write here end at the same
-/// moment, so removing is tried until nothing comes back.
-const JANITOR: &str = r#"
-read -r _
+use crate::janitor::Janitor;
+
+/// Removes everything but, where the file `keep` says so, the logs. The programs that
+/// write here end at the same moment, so removing is tried until nothing comes back.
+const REMOVE: &str = r#"
 for try in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
     if [ -e "$1/keep" ]; then
         rm -rf "$1/data" "$1/keys" && [ ! -e "$1/data" ] && exit
@@ -39,7 +31,7 @@ static LIVE: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 #[derive(Debug)]
 pub(crate) struct Scratch {
     root: PathBuf,
-    janitor: Child,
+    _janitor: Janitor,
 }
 
 impl Scratch {
@@ -51,16 +43,8 @@ impl Scratch {
             .tempdir_in(env::temp_dir())
             .context("making a folder for the control plane's data")?
             .keep();
-        let janitor = Command::new("sh")
-            .args(["-c", JANITOR, "janitor"])
-            .arg(&root)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .process_group(0)
-            .spawn()
-            .context("starting the janitor of the control plane's data")?;
-        let scratch = Self { root, janitor };
+        let janitor = Janitor::hire(REMOVE, [&root])?;
+        let scratch = Self { root, _janitor: janitor };
         for folder in ["data", "keys", "logs"] {
             fs::create_dir(scratch.root.join(folder)).context("preparing the control plane's folder")?;
         }
@@ -87,9 +71,6 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         live(|roots| roots.retain(|root| *root != self.root));
-        drop(self.janitor.stdin.take());
-        // The janitor ends by itself; waiting makes "dropped" mean "gone".
-        let _: io::Result<_> = self.janitor.wait();
     }
 }
 

@@ -7,7 +7,7 @@
 //! own: Ctrl-C reaches us only, and they follow.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{BufRead as _, BufReader, Write as _},
     os::unix::process::{CommandExt as _, ExitStatusExt as _},
     path::{Path, PathBuf},
@@ -149,6 +149,15 @@ impl Supervised {
     pub(crate) fn exit(&mut self) -> Result<Option<Exit>> {
         let status = self.supervisor.try_wait().context("waiting for a program")?;
         Ok(status.map(Exit::from))
+    }
+
+    /// Fails, with its log, when the program has ended.
+    pub(crate) fn still_runs(&mut self, name: &str) -> Result<()> {
+        if let Some(exit) = self.exit()? {
+            let log = fs::read_to_string(&self.log).unwrap_or_default();
+            bail!("{name} ended before it was ready ({exit:?}):\n{log}");
+        }
+        Ok(())
     }
 
     /// Waits until the program has ended.

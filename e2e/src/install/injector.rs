@@ -59,7 +59,7 @@ impl ControlPlane {
     /// # Errors
     /// When its files cannot be written.
     pub fn serving_certificate(&self, host: &str) -> Result<ServingCertificate> {
-        let identity = self.pki.server("webhook", host)?;
+        let identity = self.pki.server("webhook", &[host])?;
         Ok(ServingCertificate {
             certificate: fs::read_to_string(identity.certificate)?,
             key: fs::read_to_string(identity.key)?,

@@ -76,7 +76,7 @@ impl Proxy {
     /// When there is no port, or no thread.
     pub fn start(control_plane: &ControlPlane) -> Result<Self> {
         let access = control_plane.access.clone();
-        let tls = serve::tls(&control_plane.pki.server("proxy", "localhost")?)?;
+        let tls = serve::tls(&control_plane.pki.server("proxy", &["localhost"])?)?;
         let state = Arc::new(State {
             faults: fault::Table::default(),
             cuts: broadcast::Sender::new(CUTS),

@@ -1,0 +1,42 @@
+//! Cleaning up after us, however we end: by return, panic or a kill.
+//!
+//! A janitor is a tiny shell process that holds the read end of a pipe whose only
+//! write end is ours. The kernel closes it when we end, and then the janitor does its
+//! duty. A static, which is never dropped, needs no care of its own.
+
+use std::{
+    ffi::OsStr,
+    io,
+    os::unix::process::CommandExt as _,
+    process::{Child, Command, Stdio},
+};
+
+use anyhow::{Context as _, Result};
+
+/// A janitor at work. Dropping it sees its duty done.
+#[derive(Debug)]
+pub(crate) struct Janitor(Child);
+
+impl Janitor {
+    /// Hires one whose duty is this shell script, with these arguments.
+    pub(crate) fn hire(duty: &str, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<Self> {
+        let janitor = Command::new("sh")
+            .args(["-c", &format!("read -r _\n{duty}"), "janitor"])
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .context("starting a janitor")?;
+        Ok(Self(janitor))
+    }
+}
+
+impl Drop for Janitor {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        // It ends by itself; waiting makes "dropped" mean "gone".
+        let _: io::Result<_> = self.0.wait();
+    }
+}

@@ -1,0 +1,138 @@
+//! trust-manager itself, built from a checkout of its public repository, in images for the node.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use k8s_openapi::api::core::v1::Secret;
+use kube::{
+    Api,
+    api::{DynamicObject, Patch, PatchParams},
+    core::{ApiResource, GroupVersionKind},
+};
+use rcgen::{CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
+use rootcast_e2e::Node;
+use serde_json::{Value, json};
+
+use crate::TRUST_NAMESPACE;
+
+/// Its name in the cluster.
+pub(crate) const NAME: &str = "trust-manager";
+
+/// Its image and that of its default CA package, as [`values`] name them.
+const IMAGES: [(&str, &str); 2] = [("localhost/trust-manager:peer", "trust-manager"), ("localhost/package:peer", "package")];
+
+/// Package of default CAs, the recorded cases' own.
+const PACKAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/cases/package.json");
+
+pub(crate) struct Peer {
+    /// Its chart.
+    pub(crate) chart: String,
+    authority: String,
+}
+
+impl Peer {
+    /// Builds it from the checkout that `TRUST_MANAGER` names, and gives the node its images.
+    pub(crate) async fn prepare(node: &Node) -> Result<Self> {
+        let checkout = env::var_os("TRUST_MANAGER").map(PathBuf::from);
+        let checkout = checkout.context("TRUST_MANAGER names no checkout of trust-manager's repository")?;
+        let scratch = tempfile::tempdir()?;
+        for (image, program) in IMAGES {
+            let root = scratch.path().join(program);
+            fs::create_dir_all(&root)?;
+            if program == "package" {
+                go_build(&Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/go"), "./copyandmaybepause", &root)?;
+                fs::create_dir(root.join("debian-package"))?;
+                fs::copy(PACKAGE, root.join("debian-package/cert-manager-package-debian.json"))?;
+            } else {
+                go_build(&checkout, "./cmd/trust-manager", &root)?;
+            }
+            let archive = scratch.path().join(program).with_extension("tar");
+            pack(&root, image, &archive)?;
+            node.import(&archive)?;
+        }
+        let authority = certify(node).await?;
+        Ok(Self { chart: checkout.join("deploy/charts/trust-manager").display().to_string(), authority })
+    }
+
+    /// Does for its webhook what cert-manager would do.
+    pub(crate) async fn open_webhook(&self, node: &Node) -> Result<()> {
+        let group = GroupVersionKind::gvk("admissionregistration.k8s.io", "v1", "ValidatingWebhookConfiguration");
+        let all = Api::<DynamicObject>::all_with(node.client(), &ApiResource::from_gvk(&group));
+        let patch = json!([{"op": "add", "path": "/webhooks/0/clientConfig/caBundle", "value": self.authority}]);
+        let patch = Patch::Json::<()>(serde_json::from_value(patch)?);
+        all.patch(NAME, &PatchParams::default(), &patch).await.context("telling API servers whom to trust")?;
+        Ok(())
+    }
+}
+
+/// What an administrator has in the values file.
+pub(crate) fn values() -> Value {
+    json!({
+        "image": {"repository": "localhost/trust-manager", "tag": "peer"},
+        "defaultPackageImage": {"repository": "localhost/package", "tag": "peer"},
+        "secretTargets": {"enabled": true, "authorizedSecretsAll": true},
+        "app": {"logLevel": 2, "podLabels": {"team": "platform"}},
+        "resources": {"requests": {"cpu": "10m"}},
+    })
+}
+
+/// A static program.
+fn go_build(module: &Path, package: &str, into: &Path) -> Result<()> {
+    let mut go = Command::new("go");
+    go.args(["build", "-trimpath", "-ldflags", "-s -w", "-o"]).arg(into).arg(package).current_dir(module);
+    run(go.env("CGO_ENABLED", "0"))
+}
+
+fn pack(root: &Path, image: &str, archive: &Path) -> Result<()> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/pack");
+    run(Command::new(script).arg(root).arg(image).arg(archive))
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("running {command:?}"))?;
+    ensure!(status.success(), "{command:?}: {status}");
+    Ok(())
+}
+
+/// The serving certificate of its webhook, and what cert-manager's own kinds are to the API server; returns the CA for
+/// `caBundle`.
+async fn certify(node: &Node) -> Result<String> {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
+    let key = KeyPair::generate()?;
+    let mut leaf = CertificateParams::new([format!("{NAME}.{TRUST_NAMESPACE}.svc")])?;
+    leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    let leaf = leaf.signed_by(&key, &authority)?;
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
+        "metadata": {"name": format!("{NAME}-tls"), "namespace": TRUST_NAMESPACE},
+        "stringData": {"tls.crt": leaf.pem(), "tls.key": key.serialize_pem()},
+    });
+    Api::<Secret>::namespaced(node.client(), TRUST_NAMESPACE)
+        .create(&kube::api::PostParams::default(), &serde_json::from_value(secret)?)
+        .await?;
+    for (kind, plural) in [("Issuer", "issuers"), ("Certificate", "certificates")] {
+        node.kubectl_ok(&["create", "-f", "-"], &anything(kind, plural).to_string())?;
+        node.kubectl_ok(&["wait", "--for=condition=Established", "crd", &format!("{plural}.cert-manager.io")], "")?;
+    }
+    Ok(k8s_openapi::ByteString(authority.pem().into_bytes()).to_base64())
+}
+
+/// A kind of cert-manager's that takes anything.
+fn anything(kind: &str, plural: &str) -> Value {
+    let schema = json!({"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}});
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": format!("{plural}.cert-manager.io")},
+        "spec": {
+            "group": "cert-manager.io", "scope": "Namespaced",
+            "names": {"kind": kind, "plural": plural},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": schema}],
+        },
+    })
+}
