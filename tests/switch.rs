@@ -7,7 +7,9 @@ use std::path::Path;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
 use rootcast::api;
-use rootcast::bundle::{Content, Intent, Look, ObjectKind, OutputKeys, Settings, SourceObject, World, decide, hand_back};
+use rootcast::bundle::{
+    Content, Intent, Look, ObjectKind, OutputKeys, Settings, SourceObject, World, decide, hand_back,
+};
 use rootcast::default_cas::{self, Origin};
 use serde_json::Value;
 
@@ -61,7 +63,10 @@ fn source(object: &Value) -> ((ObjectKind, String), SourceObject) {
         (key.clone(), bytes)
     });
     let content = Content::Keys(keys.collect());
-    ((kind, text(&object["metadata"]["name"])), SourceObject { labels: BTreeMap::new(), output: OutputKeys::None, content })
+    (
+        (kind, text(&object["metadata"]["name"])),
+        SourceObject { labels: BTreeMap::new(), output: OutputKeys::None, content },
+    )
 }
 
 #[test]
@@ -79,7 +84,8 @@ fn in_every_phase_of_the_switch_there_is_nothing_to_write() {
             let need = decision.wanted.judge(kind, true, Some(&Look::read(&metadata)));
             assert_eq!(need, None, "{name}: {}", intent.name);
             let wanted: Vec<_> = decision.wanted.payloads[&kind].values.keys().map(String::as_str).collect();
-            let mut keys: Vec<_> = recorded["keys"].as_array().expect("keys").iter().filter_map(Value::as_str).collect();
+            let mut keys: Vec<_> =
+                recorded["keys"].as_array().expect("keys").iter().filter_map(Value::as_str).collect();
             keys.sort_unstable();
             assert_eq!(keys, wanted, "{name}: {}", intent.name);
         }

@@ -9,15 +9,11 @@ use clap::Args;
 use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
 
-use crate::bundle::Place;
-use crate::cluster::Connection;
-use crate::cluster::glance;
 use crate::cluster::survey::{Sources, Surveyor, Within};
-use crate::inspect::{Collection, Passwords};
 use crate::survey::{Forecast, Overlay};
 
 use super::input::Input;
-use super::survey::{Form, Survey, SurveyArguments, document};
+use super::survey::{Form, Survey, SurveyArguments, document, published};
 use super::{BAD_USAGE, REFUSED, paint, print};
 
 /// What the exit codes mean.
@@ -62,7 +58,7 @@ async fn diff(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     // A Bundle of the file may have sources that no other has.
     let surveyor = Surveyor { connection: &connection, progress: &|_, _| {} };
     let shown = concerned.bundles.iter().filter_map(|name| Some((name, targets.get(name)?)));
-    let shown = stream::iter(shown.map(|(name, target)| published(&connection, name, target)));
+    let shown = stream::iter(shown.map(|(name, (place, key))| published(&connection, name, place, key)));
     let ((sources, unread), published): (Sources, Vec<_>) =
         tokio::join!(surveyor.sources(trust_namespace, &intents), shown.buffered(CONCURRENCY).collect());
     snapshot.world.sources.extend(sources.into_iter().filter(|(key, _)| !laid_over.contains(key)));
@@ -97,20 +93,4 @@ fn overlay(input: Input, trust_namespace: &str) -> anyhow::Result<Overlay> {
         bail!("the input holds no Bundle, no Namespace, and no ConfigMap or Secret of namespace {trust_namespace}");
     }
     Ok(Overlay { bundles, sources, namespaces })
-}
-
-/// What a Bundle publishes now.
-async fn published(
-    connection: &Connection,
-    name: &str,
-    (Place { kind, namespace }, key): &(Place, String),
-) -> anyhow::Result<(String, Collection)> {
-    let what = format!("{} {namespace}/{name}", kind.as_str());
-    let values = glance::object(connection, *kind, namespace, name).await.with_context(|| format!("read {what}"))?;
-    let mut collection = Collection::new(what);
-    if let Some(value) = values.get(key) {
-        // What is not PEM was not published by us; it is no certificate that goes.
-        let _ = collection.read(Some(key), value, &Passwords::WellKnown);
-    }
-    Ok((name.to_owned(), collection))
 }

@@ -56,16 +56,16 @@ async fn status(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         }
         (Some(name), None) => {
             let Survey { snapshot, .. } = survey.look(Within::Bundle(name), now).await?;
-            let Overview { leadership, settings_from, states } = Overview::of(&snapshot, now);
-            let Some(state) = states.first() else {
+            let overview = Overview::of(&snapshot, now);
+            let Some(state) = overview.states.first() else {
                 let known: Vec<_> = snapshot.world.intents.keys().map(String::as_str).collect();
                 bail!("there is no Bundle {name}; there are: {}", known.join(", "));
             };
             print(&match output {
-                Form::Table => state.detail(leadership, settings_from, now, paint()),
-                form => document(&Overview::of(&snapshot, now).document(), *form)?,
+                Form::Table => state.detail(overview.leadership, overview.settings_from, now, paint()),
+                form => document(&overview.document(), *form)?,
             })?;
-            state.is_well()
+            overview.is_well()
         }
         (None, None) => {
             let Survey { snapshot, .. } = survey.look(Within::Cluster, now).await?;

@@ -19,9 +19,11 @@ mod snapshot;
 mod state;
 mod table;
 mod trouble;
+mod witness;
 
 pub use forecast::{Concerned, Fate, Forecast, Overlay, Prospect};
 pub use neighbourhood::{Near, Neighbourhood, Standing};
 pub use snapshot::{Known, Leadership, Snapshot, Target, Unread, source_key};
 pub use state::{Overview, State, Synced};
 pub use trouble::Trouble;
+pub use witness::Witness;

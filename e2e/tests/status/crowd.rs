@@ -71,6 +71,12 @@ async fn a_thousand_namespaces_are_looked_at_in_a_second() -> Result<()> {
         ensure!(took.iter().any(|took| *took < BOUND), "{arguments:?} took {took:?} at {NAMESPACES} namespaces");
     }
 
+    // The controller's package may be a file that only its Pod has.
+    let told = rootcast(control_plane.kubeconfig(), &["diff", "-f", file, "--default-package-location=/none.json"], "")
+        .await?;
+    ensure!(told.out.contains("1 added, 0 removed, "), "{}{}", told.out, told.errors);
+    ensure!(told.errors.contains("; default CAs as Bundle crowd publishes them"), "{}", told.errors);
+
     let told = rootcast(control_plane.kubeconfig(), &["status", "crowd", "-o", "json"], "").await?;
     assert_eq!(told.document()?["bundles"][0]["targets"], json!({"wanted": 1000, "inSync": 1000, "failing": []}));
     controller.stop().await?;

@@ -23,7 +23,8 @@ use crate::TRUST_NAMESPACE;
 pub(crate) const NAME: &str = "trust-manager";
 
 /// Its image and that of its default CA package, as [`values`] name them.
-const IMAGES: [(&str, &str); 2] = [("localhost/trust-manager:peer", "trust-manager"), ("localhost/package:peer", "package")];
+const IMAGES: [(&str, &str); 2] =
+    [("localhost/trust-manager:peer", "trust-manager"), ("localhost/package:peer", "package")];
 
 /// Package of default CAs, the recorded cases' own.
 const PACKAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/cases/package.json");

@@ -127,12 +127,17 @@ impl Stage {
             let all = bundles.list(&ListParams::default()).await?.items;
             ensure!(all.len() == BUNDLES.len());
             for bundle in all {
-                let conditions: Vec<_> = bundle.status.into_iter().flat_map(|status| status.conditions).flatten().collect();
+                let conditions: Vec<_> =
+                    bundle.status.into_iter().flat_map(|status| status.conditions).flatten().collect();
                 let synced = conditions.iter().any(|one| {
                     one.type_ == SYNCED && one.status == "True" && one.observed_generation == bundle.metadata.generation
                 });
                 let has_ours = conditions.iter().any(|one| one.type_ == SOURCES_COMPLETE);
-                ensure!(synced && ours.is_none_or(|ours| ours == has_ours), "{:?}: {conditions:?}", bundle.metadata.name);
+                ensure!(
+                    synced && ours.is_none_or(|ours| ours == has_ours),
+                    "{:?}: {conditions:?}",
+                    bundle.metadata.name
+                );
             }
             Ok(())
         })
@@ -178,9 +183,12 @@ impl Stage {
         tokio::time::sleep(QUIET).await;
         let mut entries = self.node.audit().since(since).await?;
         let named = |name: &str| BUNDLES.iter().any(|(bundle, _)| *bundle == name);
-        let denied: Vec<_> = entries.iter().filter(|entry| entry.code == 403 && entry.user.contains(TRUST_NAMESPACE)).collect();
+        let denied: Vec<_> =
+            entries.iter().filter(|entry| entry.code == 403 && entry.user.contains(TRUST_NAMESPACE)).collect();
         ensure!(denied.is_empty(), "{what}: denied {denied:#?}");
-        entries.retain(|entry| entry.is_write() && ["configmaps", "secrets"].contains(&&*entry.resource) && named(&entry.name));
+        entries.retain(|entry| {
+            entry.is_write() && ["configmaps", "secrets"].contains(&&*entry.resource) && named(&entry.name)
+        });
         ensure!(entries.is_empty(), "{what}: {} writes, such as {:#?}", entries.len(), entries[0]);
         self.say(&format!("{what}: 0 writes to {} targets", TENANTS * BUNDLES.len()));
         Ok(())
@@ -227,7 +235,10 @@ impl Stage {
 
     /// Asks for a Bundle that no webhook would let pass; returns the refusal.
     pub(crate) fn apply_nonsense(&self) -> Result<String> {
-        let nonsense = bundle("nonsense", "sources: [{inLine: 'not PEM'}]\ntarget: {configMap: {key: ca.pem}, namespaceSelector: {matchLabels: {'not a key!': ''}}}");
+        let nonsense = bundle(
+            "nonsense",
+            "sources: [{inLine: 'not PEM'}]\ntarget: {configMap: {key: ca.pem}, namespaceSelector: {matchLabels: {'not a key!': ''}}}",
+        );
         let told = self.node.kubectl(&["create", "-f", "-"], &nonsense.to_string())?;
         ensure!(!told.status.success(), "it was let pass");
         Ok(String::from_utf8(told.stderr)?.trim().to_owned())
@@ -243,8 +254,14 @@ impl Stage {
         let mut targets = Vec::new();
         for (bundle, _) in BUNDLES {
             targets.extend(match bundle {
-                "sealed" => Api::<Secret>::namespaced(client.clone(), &tenant(0)).get_opt(bundle).await?.map(|found| json!(found)),
-                _ => Api::<ConfigMap>::namespaced(client.clone(), &tenant(0)).get_opt(bundle).await?.map(|found| json!(found)),
+                "sealed" => Api::<Secret>::namespaced(client.clone(), &tenant(0))
+                    .get_opt(bundle)
+                    .await?
+                    .map(|found| json!(found)),
+                _ => Api::<ConfigMap>::namespaced(client.clone(), &tenant(0))
+                    .get_opt(bundle)
+                    .await?
+                    .map(|found| json!(found)),
             });
         }
         recording::write(phase, &sources, &bundles, &targets)

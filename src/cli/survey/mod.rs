@@ -8,9 +8,10 @@ use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::bundle::{DefaultCas, Namespace, ObjectKind, Source};
-use crate::cluster::Connection;
+use crate::bundle::{DefaultCas, Namespace, ObjectKind, Place, Source};
 use crate::cluster::survey::{Surveyor, Targets, Unseen, Within};
+use crate::cluster::{Connection, glance};
+use crate::inspect::{Collection, Passwords};
 use crate::survey::{Known, Leadership, Snapshot};
 
 use super::CONNECT;
@@ -102,6 +103,12 @@ impl SurveyArguments {
             snapshot.bundles.retain(|bundle, _| bundle == name);
         }
         snapshot.read_sources(&surveyor, &settings, within).await?;
+        if let Some(witness) = snapshot.witness(now) {
+            // Without it the default CAs stay unknown, which is said.
+            if let Ok((_, seen)) = published(&connection, &witness.bundle, &witness.place, &witness.key).await {
+                snapshot.believe(&witness, &seen);
+            }
+        }
         drop(progress);
         Ok(Survey { connection, snapshot, settings, namespace })
     }
@@ -179,4 +186,21 @@ pub(super) fn document(document: &Value, form: Form) -> anyhow::Result<String> {
         Form::Yaml => serde_saphyr::to_string(document)?,
         Form::Json | Form::Table => serde_json::to_string_pretty(document)? + "\n",
     })
+}
+
+/// What a Bundle publishes now in one of its targets.
+pub(super) async fn published(
+    connection: &Connection,
+    bundle: &str,
+    Place { kind, namespace }: &Place,
+    key: &str,
+) -> anyhow::Result<(String, Collection)> {
+    let what = format!("{} {namespace}/{bundle}", kind.as_str());
+    let values = glance::object(connection, *kind, namespace, bundle).await.with_context(|| format!("read {what}"))?;
+    let mut collection = Collection::new(what);
+    if let Some(value) = values.get(key) {
+        // What is not PEM was not published by us; it is no certificate that goes.
+        let _ = collection.read(Some(key), value, &Passwords::WellKnown);
+    }
+    Ok((bundle.to_owned(), collection))
 }
