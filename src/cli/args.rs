@@ -50,7 +50,8 @@ pub(super) enum Command {
     Status(Box<super::status::Arguments>),
     /// Show what would change in the cluster if objects were as in a file: which namespaces, and which CAs come and go.
     ///
-    /// Nothing is written. The settings are those of the running controller, as for `status`.
+    /// Nothing is written. An object of the file stands in the place of the cluster's, labels and keys and all. The settings
+    /// are those of the running controller, as for `status`.
     #[command(after_long_help = super::diff::EXIT_CODES)]
     Diff(Box<super::diff::Arguments>),
     /// Prepare all targets for trust-manager, before a switch back to it.

@@ -309,6 +309,8 @@ impl Unseen {
         };
         let cure = match failure {
             _ if forbidden => format!("; have somebody grant you the verb {verb} on {resource}"),
+            // Pages of a list are of one moment, which etcd forgets after minutes.
+            Failure::Refused(status) if status.code == 410 => "; try again".to_owned(),
             Failure::Refused(_) => String::new(),
             Failure::Busy(_) => "; try again".to_owned(),
             Failure::Lost(_) | Failure::TimedOut(_) => "; can kubectl reach this cluster?".to_owned(),

@@ -51,6 +51,9 @@ impl State<'_> {
         }
         out += &self.targets();
         out += &self.certificates(now, paint);
+        if !self.findings.is_empty() {
+            out += "\nTheir sources need attention:\n";
+        }
         for finding in &self.findings {
             let _ = writeln!(out, "  {}", printable(finding));
         }

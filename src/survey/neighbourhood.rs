@@ -203,3 +203,45 @@ impl<'a> Standing<'a> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bundle::fixture::{now, pem};
+    use crate::survey::fixture::{corporate, namespace, selecting, snapshot, with_condition};
+
+    #[test]
+    fn each_bundle_is_named_with_what_it_offers_or_why_it_offers_nothing() {
+        let mut invalid = corporate("bad");
+        invalid.spec.sources.clear();
+        let here = with_condition(corporate("here"), "True", "Synced", "well");
+        let mut snapshot = snapshot(&[here, corporate("late"), selecting("other", "no"), invalid], &pem("rsa"));
+        snapshot.write("here", &["a", "b"]);
+        let labelled = |bundle| namespace(&[("story", "yes"), (inject::BUNDLE, bundle)]);
+        let table = |bundle| Neighbourhood::of("a", &labelled(bundle), &snapshot, now()).table(Paint::Plain);
+        let bundles = "\
+BUNDLE  SYNCED   TARGET     KEYS    STATE
+bad     Unknown  -          -       not offered: the Bundle is invalid
+here    True     ConfigMap  ca.pem  in sync
+late    Unknown  ConfigMap  ca.pem  not in sync
+other   Unknown  -          -       not offered: it does not select this namespace: story=no
+
+ConfigMap a/late: it is not there, or lacks the Bundle's label
+  cure: it is mended within seconds; if not, the log of pod-1 and the Bundle's events say why
+";
+        let pods = [
+            ("here", "Bundle here is injected when they start (namespace label inject.rootcast.dev/bundle)"),
+            (
+                "bad",
+                "Bundle bad, named by namespace label inject.rootcast.dev/bundle, cannot be injected: it is invalid: spec.sources: Forbidden: must define at least one source\n  cure: mend it",
+            ),
+            ("", "no Bundle is injected, unless their annotation inject.rootcast.dev/bundle names one"),
+        ];
+        for (label, words) in pods {
+            assert_eq!(table(label), format!("{bundles}\nPods: {words}\n"));
+        }
+        assert!(!Neighbourhood::of("a", &labelled("here"), &snapshot, now()).is_well());
+        snapshot.bundles.remove("late");
+        assert!(Neighbourhood::of("a", &labelled("here"), &snapshot, now()).is_well());
+    }
+}

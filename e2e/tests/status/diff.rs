@@ -81,6 +81,15 @@ async fn a_file_is_compared_with_the_cluster_and_nothing_is_written() -> Result<
         told.errors
     );
 
+    let named = bundle(
+        "compared-by-name",
+        "{sources: [{useDefaultCAs: true}], target: {configMap: {key: ca.pem}, namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: compared-d}}}}",
+    );
+    let coming = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "compared-d"}});
+    let told = stage.diff(&[&named, &coming], &[]).await?;
+    ensure!(told.out.contains("Bundle compared-by-name\n  created: 1 ConfigMap in compared-d\n"), "{told:?}");
+    ensure!(told.out.contains("default CAs no. 1\n"), "{}", told.out);
+
     story.then("nothing was written", name, 0, &expected).await?;
     Ok(())
 }

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::bundle::{DefaultCas, Namespace, ObjectKind, Place, Source};
+use crate::bundle::{DefaultCas, Namespace, ObjectKind, Place};
 use crate::cluster::survey::{Surveyor, Targets, Unseen, Within};
 use crate::cluster::{Connection, glance};
 use crate::inspect::{Collection, Passwords};
@@ -143,8 +143,6 @@ impl Snapshot {
             self.world.intents.values().filter(|intent| self.bundles.contains_key(&intent.name)).collect();
         let wants_secrets = settings.secret_targets_enabled
             && intents.iter().flat_map(|intent| &intent.output.objects).any(|object| object.kind == ObjectKind::Secret);
-        let wants_default_cas =
-            intents.iter().flat_map(|intent| &intent.sources).any(|source| matches!(source, Source::DefaultCas));
         let secrets = async {
             if wants_secrets { surveyor.targets(ObjectKind::Secret, within).await } else { Ok(Targets::new()) }
         };
@@ -160,9 +158,7 @@ impl Snapshot {
             Err(unseen) if unseen.forbidden => self.unread.secret_targets = Some(unseen.to_string()),
             Err(unseen) => return Err(unseen).context("read Secret targets"),
         }
-        if wants_default_cas {
-            self.take_default_cas(settings);
-        }
+        self.take_default_cas(settings);
         Ok(())
     }
 

@@ -45,6 +45,7 @@ impl Args for Typed {
             argument
                 .clone()
                 .default_value(None)
+                .hide_default_value(true)
                 .help_heading("Settings, where they are not to be the running controller's")
         });
         command.args(flags)
