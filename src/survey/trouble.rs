@@ -1,9 +1,10 @@
 //! What is wrong with a target, why, and what to do about it.
 
 use crate::api;
-use crate::bundle::{Controller, Drift, Look, Need, Place, Release};
+use crate::bundle::{Controller, Drift, Look, Need, Place, Reason, Release};
 
 use super::snapshot::{Known, Leadership};
+use super::state::Synced;
 
 /// What is wrong with targets, the same in several namespaces.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,14 +24,14 @@ impl Trouble {
                 format!("it is controlled by {}, and not written", owned(owner)),
                 "delete that owner, or give the Bundle another name".to_owned(),
             ),
-            Need::Create => ("it is not there, or lacks the Bundle's label".to_owned(), mended_by(leadership)),
-            Need::Update(drift) => (differs(*drift, look), mended_by(leadership)),
-            Need::Inspect => (differs(Drift::Bytes, look), mended_by(leadership)),
+            Need::Create => ("it is not there, or lacks the Bundle's label".to_owned(), mended_by(known, leadership)),
+            Need::Update(drift) => (differs(*drift, look), mended_by(known, leadership)),
+            Need::Inspect => (differs(Drift::Bytes, look), mended_by(known, leadership)),
             Need::Release(Release::Delete) => {
-                ("it is no longer wanted here, and still there".to_owned(), mended_by(leadership))
+                ("it is no longer wanted here, and still there".to_owned(), mended_by(known, leadership))
             }
             Need::Release(Release::HandOver) => {
-                ("our keys are no longer wanted in it, and still there".to_owned(), mended_by(leadership))
+                ("our keys are no longer wanted in it, and still there".to_owned(), mended_by(known, leadership))
             }
         };
         match said {
@@ -62,7 +63,16 @@ fn differs(drift: Drift, look: Option<&Look>) -> String {
     }
 }
 
-fn mended_by(leadership: &Leadership) -> String {
+/// The reasons with which targets are written, as far as it goes.
+const CARRIED_OUT: [Reason; 3] =
+    [Reason::SyncConfigMapTargetFailed, Reason::SyncSecretTargetFailed, Reason::SecretTargetsDisabled];
+
+fn mended_by(known: &Known, leadership: &Leadership) -> String {
+    if let Synced::No(reason) = Synced::of(known)
+        && CARRIED_OUT.iter().all(|carried_out| carried_out.as_str() != reason)
+    {
+        return format!("the Bundle is refused ({reason}), and its targets stay as they are until it is mended");
+    }
     match leadership {
         Leadership::Led { holder, .. } => {
             format!("it is mended within seconds; if not, the log of {holder} and the Bundle's events say why")
@@ -90,6 +100,8 @@ fn said<'a>(message: &'a str, place: &Place) -> Option<&'a str> {
 mod tests {
     use super::*;
     use crate::bundle::ObjectKind;
+    use crate::bundle::fixture::now;
+    use crate::survey::fixture::{corporate, with_condition};
 
     #[test]
     fn what_the_api_server_said_of_a_target_is_found_in_the_condition() {
@@ -99,5 +111,28 @@ mod tests {
         assert_eq!(said(message, &place("b")), Some("denied"));
         assert_eq!(said(message, &place("c")), None);
         assert_eq!(said(message, &Place { kind: ObjectKind::Secret, ..place("a") }), None);
+    }
+
+    #[test]
+    fn who_mends_a_target_depends_on_the_bundle_and_on_who_leads() {
+        let led = Leadership::Led { lease: "l/l".to_owned(), holder: "pod-1".to_owned(), renewed: now() };
+        let vacant = Leadership::Vacant { lease: "l/l".to_owned(), renewed: None };
+        let table = [
+            (("True", "Synced"), &led, "it is mended within seconds; if not, the log of pod-1 "),
+            (("True", "Synced"), &vacant, "nobody leads, so nobody mends it: "),
+            (("True", "Synced"), &Leadership::NoLease, "a running controller mends it within seconds: "),
+            (
+                ("False", "SourceNotFound"),
+                &led,
+                "the Bundle is refused (SourceNotFound), and its targets stay as they are",
+            ),
+            (("False", "SyncSecretTargetFailed"), &led, "it is mended within seconds; "),
+        ];
+        for ((status, reason), leadership, words) in table {
+            let known = Known::of(&with_condition(corporate("b"), status, reason, "m"));
+            let place = Place { kind: ObjectKind::ConfigMap, namespace: "a".into() };
+            let cure = Trouble::of(&Need::Create, &place, None, &known, leadership).cure;
+            assert!(cure.starts_with(words), "{reason}: {cure}");
+        }
     }
 }
