@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Data flows one way, and so do imports: `trust` and `api` stand alone, `bundle`, `inject`, `inspect` and `survey` decide,
-//! `cluster`, `webhook` and `cli` act.
+//! `cluster`, `webhook` and `cli` act, and `metrics` tell of it.
 
 pub mod api;
 pub mod trust;
@@ -30,9 +30,10 @@ pub mod webhook;
 
 pub mod default_cas;
 
+pub mod metrics;
+
 pub mod cluster;
 
 pub mod admin;
-pub mod metrics;
 
 pub mod cli;

@@ -10,6 +10,7 @@ use crate::trust::{self, Anchor, Anchors};
 use super::chain;
 use super::intent::{Intent, Keys, ObjectKind, ObjectSource, Select, Source};
 use super::report::{Reason, Refusal};
+use super::stock::Stock;
 use super::world::{Content, OutputKeys, SourceObject, World};
 
 /// How many days before its end a certificate is named, and named anew.
@@ -22,6 +23,8 @@ pub struct Resolved {
     pub anchors: Anchors,
     /// Those of them that a source names, which default CAs do not, in the order of the sources.
     pub origins: Vec<Origin>,
+    /// When these expire.
+    pub stock: Stock,
     /// What the admin should know about the sources.
     pub findings: Vec<Finding>,
     /// Version of the default CAs, if the Bundle asks for them.
@@ -104,11 +107,13 @@ pub fn resolve(intent: &Intent, world: &World, now: Timestamp) -> Result<Resolve
     if !faults.is_empty() {
         return Err(refuse(&faults));
     }
-    let own = origins.iter().map(|origin| origin.anchor.clone());
-    let Some(anchors) = Anchors::collect(found.into_iter().chain(own)) else {
+    let published = found.into_iter().chain(origins.iter().map(|origin| origin.anchor.clone()));
+    let Some(anchors) = Anchors::collect(published) else {
         return Err(Refusal { findings: Some(findings), look_again, ..refuse(&[Fault::Nothing]) });
     };
-    Ok(Resolved { anchors, origins, findings, default_ca_version, look_again })
+    let own = origins.iter().map(|origin| origin.anchor.fingerprint()).collect();
+    let stock = Stock::of(&anchors, &own);
+    Ok(Resolved { anchors, origins, stock, findings, default_ca_version, look_again })
 }
 
 /// Why a source cannot be used.

@@ -104,17 +104,12 @@ impl Machine {
 
     /// Lays the cable from here to there, and the way to what is behind it.
     fn plug_in(&self) -> Result<()> {
-        let there = self.pid.to_string();
-        let began = Instant::now();
-        let link = ["link", "add", INTERFACE, "type", "veth", "peer", "name", "eth0", "netns", &there];
-        while let Err(error) = ip(&link) {
-            // Of a node that was killed a moment ago.
-            let taken = format!("{error:#}").contains("File exists");
-            if !taken || began.elapsed() > PATIENCE {
-                return Err(error);
-            }
-            thread::sleep(Duration::from_millis(50));
+        // Of a node that was killed a moment ago, whose network lives as long as its connections: up to a minute.
+        if Path::new("/sys/class/net").join(INTERFACE).exists() {
+            ip(&["link", "delete", INTERFACE])?;
         }
+        let there = self.pid.to_string();
+        ip(&["link", "add", INTERFACE, "type", "veth", "peer", "name", "eth0", "netns", &there])?;
         ip(&["address", "add", &format!("{HOST}/30"), "dev", INTERFACE])?;
         ip(&["link", "set", INTERFACE, "up"])?;
         let node = ADDRESS.to_string();
@@ -126,12 +121,8 @@ impl Drop for Machine {
     fn drop(&mut self) {
         self.init.signal(Signal::Kill);
         let began = Instant::now();
-        let there = || {
-            [format!("/proc/{}", self.pid), format!("/sys/class/net/{INTERFACE}")]
-                .iter()
-                .any(|path| Path::new(path).exists())
-        };
-        while there() && began.elapsed() < PATIENCE {
+        let init = format!("/proc/{}", self.pid);
+        while Path::new(&init).exists() && began.elapsed() < PATIENCE {
             thread::sleep(Duration::from_millis(20));
         }
     }

@@ -1,4 +1,5 @@
 //! The product on a real node, as it is installed: `make e2e` runs these, as root on a
 //! Debian, one after another on one node.
 
+mod clients;
 mod ground;

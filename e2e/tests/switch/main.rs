@@ -8,10 +8,7 @@ mod recording;
 mod stage;
 
 use anyhow::{Result, ensure};
-use rootcast_e2e::{
-    CHART,
-    story::{TRUST_NAMESPACE, certificate},
-};
+use rootcast_e2e::{CHART, story::certificate};
 
 use crate::{peer::Peer, stage::Stage};
 

@@ -14,17 +14,15 @@ use kube::{
     core::{ApiResource, GroupVersionKind},
 };
 use rcgen::{CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
-use rootcast_e2e::Node;
+use rootcast_e2e::{
+    Node,
+    image::{Config, Entry, Image, Layer},
+    story::TRUST_NAMESPACE,
+};
 use serde_json::{Value, json};
-
-use crate::TRUST_NAMESPACE;
 
 /// Its name in the cluster.
 pub(crate) const NAME: &str = "trust-manager";
-
-/// Its image and that of its default CA package, as [`values`] name them.
-const IMAGES: [(&str, &str); 2] =
-    [("localhost/trust-manager:peer", "trust-manager"), ("localhost/package:peer", "package")];
 
 /// Package of default CAs, the recorded cases' own.
 const PACKAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/cases/package.json");
@@ -40,21 +38,16 @@ impl Peer {
     pub(crate) async fn prepare(node: &Node) -> Result<Self> {
         let checkout = env::var_os("TRUST_MANAGER").map(PathBuf::from);
         let checkout = checkout.context("TRUST_MANAGER names no checkout of trust-manager's repository")?;
-        let scratch = tempfile::tempdir()?;
-        for (image, program) in IMAGES {
-            let root = scratch.path().join(program);
-            fs::create_dir_all(&root)?;
-            if program == "package" {
-                go_build(&Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/go"), "./copyandmaybepause", &root)?;
-                fs::create_dir(root.join("debian-package"))?;
-                fs::copy(PACKAGE, root.join("debian-package/cert-manager-package-debian.json"))?;
-            } else {
-                go_build(&checkout, "./cmd/trust-manager", &root)?;
-            }
-            let archive = scratch.path().join(program).with_extension("tar");
-            pack(&root, image, &archive)?;
-            node.import(&archive)?;
-        }
+        let controller = go_build(&checkout, "./cmd/trust-manager")?;
+        let copy = go_build(&Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/go"), "./copyandmaybepause")?;
+        let package = fs::read(PACKAGE)?;
+        let config = Config { entrypoint: vec!["/trust-manager".to_owned()], ..Config::default() };
+        import(node, "localhost/trust-manager:peer", config, &[("/trust-manager", Entry::File(0o755, &controller))])?;
+        let files = [
+            ("/copyandmaybepause", Entry::File(0o755, &copy)),
+            ("/debian-package/cert-manager-package-debian.json", Entry::File(0o644, &package)),
+        ];
+        import(node, "localhost/package:peer", Config::default(), &files)?;
         let authority = certify(node).await?;
         Ok(Self { chart: checkout.join("deploy/charts/trust-manager").display().to_string(), authority })
     }
@@ -82,21 +75,21 @@ pub(crate) fn values() -> Value {
 }
 
 /// A static program.
-fn go_build(module: &Path, package: &str, into: &Path) -> Result<()> {
+fn go_build(module: &Path, package: &str) -> Result<Vec<u8>> {
+    let scratch = tempfile::tempdir()?;
+    let file = scratch.path().join("program");
     let mut go = Command::new("go");
-    go.args(["build", "-trimpath", "-ldflags", "-s -w", "-o"]).arg(into).arg(package).current_dir(module);
-    run(go.env("CGO_ENABLED", "0"))
+    go.args(["build", "-trimpath", "-ldflags", "-s -w", "-o"]).arg(&file).arg(package);
+    let status = go.current_dir(module).env("CGO_ENABLED", "0").status().context("running go")?;
+    ensure!(status.success(), "go build {package} in {}: {status}", module.display());
+    Ok(fs::read(file)?)
 }
 
-fn pack(root: &Path, image: &str, archive: &Path) -> Result<()> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/pack");
-    run(Command::new(script).arg(root).arg(image).arg(archive))
-}
-
-fn run(command: &mut Command) -> Result<()> {
-    let status = command.status().with_context(|| format!("running {command:?}"))?;
-    ensure!(status.success(), "{command:?}: {status}");
-    Ok(())
+fn import(node: &Node, name: &str, config: Config, files: &[(&str, Entry<'_>)]) -> Result<()> {
+    let scratch = tempfile::tempdir()?;
+    let archive = scratch.path().join("image.tar");
+    Image { config, layers: vec![Layer::new(files.iter().copied())?] }.write(name, &archive)?;
+    node.import(&archive)
 }
 
 /// The serving certificate of its webhook, and what cert-manager's own kinds are to the API server; returns the CA for
@@ -121,7 +114,8 @@ async fn certify(node: &Node) -> Result<String> {
         node.kubectl_ok(&["create", "-f", "-"], &anything(kind, plural).to_string())?;
         node.kubectl_ok(&["wait", "--for=condition=Established", "crd", &format!("{plural}.cert-manager.io")], "")?;
     }
-    Ok(k8s_openapi::ByteString(authority.pem().into_bytes()).to_base64())
+    let bundle = json!(k8s_openapi::ByteString(authority.pem().into_bytes()));
+    Ok(bundle.as_str().context("base64 is text")?.to_owned())
 }
 
 /// A kind of cert-manager's that takes anything.

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    path::Path,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -44,6 +45,9 @@ const SLOW: Duration = Duration::from_secs(180);
 /// For how long nothing may happen where nothing is to happen.
 const QUIET: Duration = Duration::from_secs(10);
 
+/// The product's image, as `make image` makes it.
+const IMAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/image/rootcast.tar");
+
 pub(crate) struct Stage {
     pub(crate) node: &'static Node,
     began: Instant,
@@ -53,7 +57,7 @@ impl Stage {
     /// A node with the product's image and empty tenants.
     pub(crate) async fn set() -> Result<Self> {
         let stage = Self { node: Node::shared().await, began: Instant::now() };
-        stage.node.import(&rootcast_e2e::image().await?)?;
+        stage.node.import(Path::new(IMAGE))?;
         let namespaces = Api::<Namespace>::all(stage.node.client());
         let create = async |(name, labels): (String, serde_json::Value)| {
             let namespace = json!({"metadata": {"name": name, "labels": labels}});
@@ -73,9 +77,13 @@ impl Stage {
     /// Runs helm in the trust namespace with trust-manager's values at hand, and waits until its pods are ready.
     pub(crate) fn helm(&self, what: &str, args: &[&str]) -> Result<()> {
         let settled = ["--namespace", TRUST_NAMESPACE, "--wait", "--timeout=3m"];
-        self.node.helm_ok(&[args, &settled].concat(), &peer::values().to_string())?;
+        let done = self.node.helm_ok(&[args, &settled].concat(), &peer::values().to_string());
+        if done.is_err() {
+            let told = self.node.kubectl_ok(&["describe", "pods", "--namespace", TRUST_NAMESPACE], "")?;
+            println!("{told}");
+        }
         self.say(what);
-        Ok(())
+        done.map(drop)
     }
 
     pub(crate) async fn mark(&self) -> Result<Mark> {
