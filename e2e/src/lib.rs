@@ -54,7 +54,7 @@ mod tls;
 mod tls_server;
 mod volume;
 
-pub use access::kubectl_without_cluster;
+pub use access::{kubectl_binary, kubectl_without_cluster};
 pub use audit::{Audit, CallOutcome, Entry, Mark, WebhookCall};
 pub use balancer::{Balancer, Place};
 pub use clock::Clock;

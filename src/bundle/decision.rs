@@ -51,7 +51,8 @@ pub struct Wanted {
 /// # Errors
 /// A [`Refusal`] if the Bundle cannot be carried out as it stands; then nothing of it may be touched.
 pub fn decide(intent: &Intent, world: &World, now: Timestamp) -> Result<Decision, Refusal> {
-    let Resolved { anchors, stock, findings, default_ca_version, look_again } = resolve(intent, world, now)?;
+    let Resolved { anchors, origins: _, stock, findings, default_ca_version, look_again } =
+        resolve(intent, world, now)?;
     let payloads = encode(&intent.output, &anchors).map_err(|refusal| Refusal {
         findings: Some(findings.clone()),
         look_again,

@@ -37,7 +37,7 @@ async fn rootcast_takes_the_place_of_trust_manager_and_gives_it_back() -> Result
     stage.hand_back("nothing was written, so nothing is to be handed back", 0).await?;
     stage.helm("trust-manager is back", &["rollback", peer::NAME])?;
     peer.open_webhook(stage.node).await?;
-    stage.until_theirs("and has looked at all Bundles").await;
+    stage.until_theirs("and has looked at all Bundles").await?;
     stage.writes_nothing("the way back", mark).await?;
     stage.record("trust-manager-again").await?;
     watched.end("on both ways")?;
@@ -51,7 +51,7 @@ async fn rootcast_takes_the_place_of_trust_manager_and_gives_it_back() -> Result
     stage.record("handed-back").await?;
     stage.helm("trust-manager is back once more", &["rollback", peer::NAME])?;
     peer.open_webhook(stage.node).await?;
-    stage.until_theirs("and has looked at all Bundles").await;
+    stage.until_theirs("and has looked at all Bundles").await?;
     stage.rename_key().await?;
     stage.until_renamed("it renames a key, and none is left behind").await;
     stage.record("renamed").await?;

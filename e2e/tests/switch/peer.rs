@@ -41,13 +41,14 @@ impl Peer {
         let controller = go_build(&checkout, "./cmd/trust-manager")?;
         let copy = go_build(&Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/go"), "./copyandmaybepause")?;
         let package = fs::read(PACKAGE)?;
-        let config = Config { entrypoint: vec!["/trust-manager".to_owned()], ..Config::default() };
+        let nobody = Config { user: "65532".to_owned(), ..Config::default() };
+        let config = Config { entrypoint: vec!["/trust-manager".to_owned()], ..nobody.clone() };
         import(node, "localhost/trust-manager:peer", config, &[("/trust-manager", Entry::File(0o755, &controller))])?;
         let files = [
             ("/copyandmaybepause", Entry::File(0o755, &copy)),
             ("/debian-package/cert-manager-package-debian.json", Entry::File(0o644, &package)),
         ];
-        import(node, "localhost/package:peer", Config::default(), &files)?;
+        import(node, "localhost/package:peer", nobody, &files)?;
         let authority = certify(node).await?;
         Ok(Self { chart: checkout.join("deploy/charts/trust-manager").display().to_string(), authority })
     }

@@ -9,15 +9,18 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
+use k8s_openapi::{
+    api::core::v1::{ConfigMap, Namespace, Secret},
+    apimachinery::pkg::apis::meta::v1::Condition,
+};
 use kube::{
     Api, ResourceExt as _,
-    api::{ListParams, PostParams},
+    api::{DeleteParams, ListParams, PostParams},
     runtime::{WatchStreamExt as _, watcher},
 };
 use rootcast::api::{Bundle, SOURCES_COMPLETE, SYNCED};
 use rootcast_e2e::{
-    Mark, Node, eventually, release_binary,
+    Entry, Mark, Node, eventually, release_binary,
     story::{TRUST_NAMESPACE, apply, bundle, certificate, source},
 };
 use serde_json::{from_value, json};
@@ -116,36 +119,36 @@ impl Stage {
 
     /// Waits until all Bundles are synced as they are now.
     pub(crate) async fn until_synced(&self, what: &str) {
-        self.until(what, None).await;
+        self.until(what, |_| true).await;
     }
 
     /// The same, with the condition that only rootcast has.
     pub(crate) async fn until_ours(&self, what: &str) {
-        self.until(what, Some(true)).await;
+        self.until(what, |bundle| condition(bundle, SOURCES_COMPLETE).is_some()).await;
     }
 
-    /// The same, without that condition: trust-manager drops it when it looks at a Bundle.
-    pub(crate) async fn until_theirs(&self, what: &str) {
-        self.until(what, Some(false)).await;
+    /// The same, when trust-manager has looked at all of them: at one more after them, since it takes them in turn.
+    pub(crate) async fn until_theirs(&self, what: &str) -> Result<()> {
+        let client = self.node.client();
+        let spec = "{sources: [{useDefaultCAs: true}], target: {configMap: {key: ca.pem}, namespaceSelector: {matchLabels: {no: one}}}}";
+        apply(&client, &bundle("last", spec)).await?;
+        let bundles = Api::<Bundle>::all(client);
+        eventually(what, SLOW, async || {
+            ensure!(is_synced(&bundles.get("last").await?), "the last one is not synced");
+            Ok(())
+        })
+        .await;
+        bundles.delete("last", &DeleteParams::default()).await?;
+        self.until_synced(what).await;
+        Ok(())
     }
 
-    async fn until(&self, what: &str, ours: Option<bool>) {
+    async fn until(&self, what: &str, is: fn(&Bundle) -> bool) {
         let bundles = Api::<Bundle>::all(self.node.client());
         eventually(what, SLOW, async || {
-            let all = bundles.list(&ListParams::default()).await?.items;
-            ensure!(all.len() == BUNDLES.len());
-            for bundle in all {
-                let conditions: Vec<_> =
-                    bundle.status.into_iter().flat_map(|status| status.conditions).flatten().collect();
-                let synced = conditions.iter().any(|one| {
-                    one.type_ == SYNCED && one.status == "True" && one.observed_generation == bundle.metadata.generation
-                });
-                let has_ours = conditions.iter().any(|one| one.type_ == SOURCES_COMPLETE);
-                ensure!(
-                    synced && ours.is_none_or(|ours| ours == has_ours),
-                    "{:?}: {conditions:?}",
-                    bundle.metadata.name
-                );
+            for (name, _) in BUNDLES {
+                let found = bundles.get(name).await?;
+                ensure!(is_synced(&found) && is(&found), "{name}: {:?}", found.status);
             }
             Ok(())
         })
@@ -189,17 +192,24 @@ impl Stage {
     /// Waits for a while; fails if anybody wrote a target since the mark, or deleted one.
     pub(crate) async fn writes_nothing(&self, what: &str, since: Mark) -> Result<()> {
         tokio::time::sleep(QUIET).await;
-        let mut entries = self.node.audit().since(since).await?;
-        let named = |name: &str| BUNDLES.iter().any(|(bundle, _)| *bundle == name);
-        let denied: Vec<_> =
-            entries.iter().filter(|entry| entry.code == 403 && entry.user.contains(TRUST_NAMESPACE)).collect();
-        ensure!(denied.is_empty(), "{what}: denied {denied:#?}");
-        entries.retain(|entry| {
-            entry.is_write() && ["configmaps", "secrets"].contains(&&*entry.resource) && named(&entry.name)
-        });
+        let entries = self.target_writes(since).await?;
         ensure!(entries.is_empty(), "{what}: {} writes, such as {:#?}", entries.len(), entries[0]);
         self.say(&format!("{what}: 0 writes to {} targets", TENANTS * BUNDLES.len()));
         Ok(())
+    }
+
+    /// Every write of a target, by whomever. Fails if a controller was denied anything.
+    async fn target_writes(&self, since: Mark) -> Result<Vec<Entry>> {
+        let mut entries = self.node.audit().since(since).await?;
+        let ours = |entry: &&Entry| entry.code == 403 && entry.user.starts_with("system:serviceaccount:cert-manager:");
+        let denied: Vec<_> = entries.iter().filter(ours).collect();
+        ensure!(denied.is_empty(), "denied: {denied:#?}");
+        entries.retain(|entry| {
+            entry.is_write()
+                && ["configmaps", "secrets"].contains(&entry.resource.as_str())
+                && BUNDLES.iter().any(|(bundle, _)| *bundle == entry.name)
+        });
+        Ok(entries)
     }
 
     /// Ends the controller and hands back; so many targets need it.
@@ -213,7 +223,7 @@ impl Stage {
         let kubeconfig = format!("--kubeconfig={}", self.node.kubeconfig().display());
         let told = command.args(["hand-back", "--write", &kubeconfig]).output().await?;
         ensure!(told.status.success(), "{told:?}");
-        let writes = self.node.audit().since(mark).await?.into_iter().filter(|entry| entry.is_write()).count();
+        let writes = self.target_writes(mark).await?.len();
         ensure!(writes == targets, "{what}: {writes} writes and not {targets}: {told:?}");
         self.say(&format!("{what}: {writes} requests"));
         Ok(())
@@ -228,11 +238,10 @@ impl Stage {
             let mut seen = watcher(bundles, watcher::Config::default()).applied_objects().boxed();
             while let Some(bundle) = seen.next().await {
                 let note = match bundle {
-                    Ok(bundle) => {
-                        let conditions = bundle.status.iter().flat_map(|status| status.conditions.iter().flatten());
-                        let synced = conditions.clone().any(|one| one.type_ == SYNCED && one.status == "True");
-                        (!synced).then(|| format!("{}: {:?}", bundle.name_any(), conditions.collect::<Vec<_>>()))
-                    }
+                    // One that was just created is not synced yet.
+                    Ok(bundle) => condition(&bundle, SYNCED)
+                        .filter(|one| one.status != "True")
+                        .map(|one| format!("{}: {one:?}", bundle.name_any())),
                     Err(error) => Some(error.to_string()),
                 };
                 noted.lock().expect("no note is half written").extend(note);
@@ -291,6 +300,16 @@ impl Watched {
         println!("          {when} every Bundle was Synced=True all the time");
         Ok(())
     }
+}
+
+fn condition<'a>(bundle: &'a Bundle, type_: &str) -> Option<&'a Condition> {
+    bundle.status.iter().flat_map(|status| status.conditions.iter().flatten()).find(|one| one.type_ == type_)
+}
+
+/// Whether it says so, and of what it is now.
+fn is_synced(bundle: &Bundle) -> bool {
+    condition(bundle, SYNCED)
+        .is_some_and(|one| one.status == "True" && one.observed_generation == bundle.metadata.generation)
 }
 
 fn tenant(number: usize) -> String {
