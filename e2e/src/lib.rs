@@ -68,7 +68,7 @@ pub use node::{BUSYBOX, Node};
 pub use probe::{Answer, http_get};
 pub use product::{Launch, Product};
 pub use prometheus::Samples;
-pub use release::release_binary;
+pub use release::{image_archive, release_binary};
 pub use supervised::Exit;
 pub use tls::TlsClient;
 pub use volume::Volume;

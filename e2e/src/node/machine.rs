@@ -105,16 +105,9 @@ impl Machine {
     /// Lays the cable from here to there, and the way to what is behind it.
     fn plug_in(&self) -> Result<()> {
         let there = self.pid.to_string();
-        let began = Instant::now();
-        let link = ["link", "add", INTERFACE, "type", "veth", "peer", "name", "eth0", "netns", &there];
-        while let Err(error) = ip(&link) {
-            // Of a node that was killed a moment ago.
-            let taken = format!("{error:#}").contains("File exists");
-            if !taken || began.elapsed() > PATIENCE {
-                return Err(error);
-            }
-            thread::sleep(Duration::from_millis(50));
-        }
+        // Nobody else has a node now: if there is one, it is left from one that was killed.
+        unplug();
+        ip(&["link", "add", INTERFACE, "type", "veth", "peer", "name", "eth0", "netns", &there])?;
         ip(&["address", "add", &format!("{HOST}/30"), "dev", INTERFACE])?;
         ip(&["link", "set", INTERFACE, "up"])?;
         let node = ADDRESS.to_string();
@@ -125,16 +118,18 @@ impl Machine {
 impl Drop for Machine {
     fn drop(&mut self) {
         self.init.signal(Signal::Kill);
-        let began = Instant::now();
-        let there = || {
-            [format!("/proc/{}", self.pid), format!("/sys/class/net/{INTERFACE}")]
-                .iter()
-                .any(|path| Path::new(path).exists())
-        };
-        while there() && began.elapsed() < PATIENCE {
+        let (process, began) = (format!("/proc/{}", self.pid), Instant::now());
+        while Path::new(&process).exists() && began.elapsed() < PATIENCE {
             thread::sleep(Duration::from_millis(20));
         }
+        unplug();
     }
+}
+
+/// Takes the cable away, with its routes; the kernel would do so in its own time.
+fn unplug() {
+    // It may be gone in this very moment, which is as well.
+    let _: Result<()> = ip(&["link", "delete", INTERFACE]);
 }
 
 /// The child that `unshare` has made, once it is what it is to be.
