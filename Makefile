@@ -1,10 +1,11 @@
 # Everything that a developer or CI runs. Needs Rust and Go; nothing else.
 
 .DEFAULT_GOAL := help
-.PHONY: help control-plane tools node build static image test e2e demo check bench bench-encoders crds charts
+.PHONY: help control-plane tools node clients build static image test e2e switch demo check bench bench-encoders crds charts
 
 CRD := crds/trust.cert-manager.io_bundles.yaml
 CHART_CRD := charts/rootcast/files/bundles.yaml
+MONITORING := config/monitoring/prometheus-rule.yaml config/monitoring/dashboard.json
 # A target is named so that flags hold for the program only, not for the procedural macros that the compiler loads.
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 ONCE ?=
@@ -18,12 +19,15 @@ help: ## Show this list.
 control-plane: ## Build etcd, kube-apiserver, kube-controller-manager and kubectl into the user's cache (8 minutes, once).
 	@e2e/control-plane/build
 
-tools: ## Build helm into the user's cache (3 minutes, once).
+tools: ## Build helm and promtool into the user's cache (5 minutes, once).
 	@e2e/tools/build
 
 node: ## Build kubelet, scheduler and kube-proxy as well, and fetch containerd, for e2e (5 minutes, once; Debian only).
 	@e2e/control-plane/build node
 	@e2e/node/build
+
+clients: ## Make the image of TLS clients that e2e puts Bundles before (2 minutes, once; root on a Debian with debootstrap).
+	@e2e/clients/build
 
 build: ## Build the release binary, target/release/rootcast.
 	cargo build --release --locked --package rootcast --bin rootcast
@@ -42,8 +46,12 @@ test: control-plane tools build
 	cargo test --locked --workspace --no-fail-fast
 
 e2e: ## Run the product in pods of a real node on this machine; as root, on a Debian.
-e2e: node tools image
+e2e: node tools clients image
 	cargo test --locked --package rootcast-e2e --test node -- --test-threads=1 --nocapture
+
+switch: ## Replace a live trust-manager on a node and come back; TRUST_MANAGER names a checkout of its repository.
+switch: node tools image
+	cargo test --locked --package rootcast-e2e --test switch -- --nocapture
 
 demo: ## Watch rootcast at work in a throwaway control plane; ONCE=1 ends by itself.
 demo: control-plane build
@@ -70,4 +78,5 @@ crds: ## Write the CRD anew from the Rust types, here and in the chart.
 charts: ## Write what the chart renders anew, for `git diff` to show.
 charts: tools
 	cp $(CRD) $(CHART_CRD)
+	cp $(MONITORING) charts/rootcast/files/
 	REWRITE=1 cargo test --locked --quiet --package rootcast-e2e --test chart the_chart_renders

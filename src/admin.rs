@@ -30,14 +30,20 @@ fn probe(result: Result<(), String>) -> (StatusCode, String) {
     }
 }
 
-/// Metrics in the text format of `OpenMetrics` (<https://prometheus.io/docs/specs/om/open_metrics_spec/>).
-pub fn metrics(registry: Registry) -> Router {
+/// Metrics in the text format of `OpenMetrics` (<https://prometheus.io/docs/specs/om/open_metrics_spec/>), each time as they
+/// are once `prepare` is done.
+pub fn metrics<P, F>(registry: Registry, prepare: P) -> Router
+where
+    P: Fn() -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = ()> + Send,
+{
     const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     let registry = Arc::new(registry);
-    let scrape = move || {
+    let scrape = move || async move {
+        prepare().await;
         let mut body = String::new();
         let written = text::encode(&mut body, &registry).map(|()| ([("content-type", OPEN_METRICS)], body));
-        std::future::ready(written.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR))
+        written.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)
     };
     Router::new().route("/metrics", get(scrape))
 }

@@ -10,8 +10,8 @@
 //!   decide = resolve (Anchors), encode (Payload), plan (Plan)
 //! ```
 //!
-//! Data flows one way, and so do imports: `trust` and `api` stand alone, `bundle`, `inject` and `inspect` decide, `cluster`,
-//! `webhook` and `cli` act.
+//! Data flows one way, and so do imports: `trust` and `api` stand alone, `bundle`, `inject`, `inspect` and `survey` decide,
+//! `cluster`, `webhook` and `cli` act, and `metrics` tell of it.
 
 pub mod api;
 pub mod trust;
@@ -24,13 +24,16 @@ pub mod inject;
 
 pub mod inspect;
 
+pub mod survey;
+
 pub mod webhook;
 
 pub mod default_cas;
 
+pub mod metrics;
+
 pub mod cluster;
 
 pub mod admin;
-pub mod metrics;
 
 pub mod cli;

@@ -163,6 +163,14 @@ pub fn kubectl_without_cluster(args: &[&str]) -> Result<String> {
     kubectl_ok(&home.path().join("kubeconfig"), args, b"")
 }
 
+/// Where kubectl is, for those that run it in a way of their own.
+///
+/// # Errors
+/// When it was never built.
+pub fn kubectl_binary() -> Result<PathBuf> {
+    Program::Kubectl.path()
+}
+
 /// The folder of the workspace's Cargo.toml.
 pub(crate) fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this crate is a member of a workspace")

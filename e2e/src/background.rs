@@ -2,7 +2,7 @@
 //! test's runtime stops it.
 
 use std::{
-    net::{Ipv4Addr, TcpListener},
+    net::{IpAddr, Ipv4Addr, TcpListener},
     thread::{self, JoinHandle},
 };
 
@@ -25,7 +25,20 @@ impl Background {
     where
         F: Future<Output = ()>,
     {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).with_context(|| format!("a port for the {name}"))?;
+        Self::start_on(Ipv4Addr::LOCALHOST.into(), name, serve)
+    }
+
+    /// The same, on another address of this machine.
+    pub(crate) fn start_on<F>(
+        address: IpAddr,
+        name: &str,
+        serve: impl FnOnce(tokio::net::TcpListener) -> F + Send + 'static,
+    ) -> Result<Self>
+    where
+        F: Future<Output = ()>,
+    {
+        let listener =
+            TcpListener::bind((address, 0)).with_context(|| format!("a port of {address} for the {name}"))?;
         listener.set_nonblocking(true)?;
         let port = listener.local_addr()?.port();
         let (stop, stopped) = oneshot::channel();

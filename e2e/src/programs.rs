@@ -73,8 +73,16 @@ impl Program {
 
 /// Helm, which installs the chart. Fails, naming the cure, when it was never built.
 pub(crate) fn helm() -> Result<PathBuf> {
-    let version = required(include_str!("../tools/helm/go.mod"), "helm.sh/helm/v4");
-    let file = cache()?.join("tools").join(format!("helm-{version}-{}", platform()));
+    tool("helm", required(include_str!("../tools/helm/go.mod"), "helm.sh/helm/v4"))
+}
+
+/// Prometheus' tool, which tests alerts. Fails as [`helm`] does.
+pub(crate) fn promtool() -> Result<PathBuf> {
+    tool("promtool", required(include_str!("../tools/promtool/go.mod"), "github.com/prometheus/prometheus"))
+}
+
+fn tool(name: &str, version: &str) -> Result<PathBuf> {
+    let file = cache()?.join("tools").join(format!("{name}-{version}-{}", platform()));
     ensure!(file.is_file(), "there is no {}: run `make tools` first (once per machine)", file.display());
     Ok(file)
 }

@@ -10,6 +10,7 @@ use super::payload::{Manifest, Payload, encode};
 use super::report::Refusal;
 use super::selector::Selector;
 use super::sources::{Finding, Resolved, resolve};
+use super::stock::Stock;
 use super::world::World;
 
 /// What a decision came to, with what the report needs of it.
@@ -19,6 +20,8 @@ pub struct Decision {
     pub wanted: Arc<Wanted>,
     /// Whether only listed namespaces may receive targets.
     pub restricted: bool,
+    /// When the certificates expire that it publishes.
+    pub stock: Stock,
     /// What the sources showed.
     pub findings: Vec<Finding>,
     /// Version of the default CAs, if the Bundle uses them.
@@ -48,7 +51,8 @@ pub struct Wanted {
 /// # Errors
 /// A [`Refusal`] if the Bundle cannot be carried out as it stands; then nothing of it may be touched.
 pub fn decide(intent: &Intent, world: &World, now: Timestamp) -> Result<Decision, Refusal> {
-    let Resolved { anchors, findings, default_ca_version, look_again } = resolve(intent, world, now)?;
+    let Resolved { anchors, origins: _, stock, findings, default_ca_version, look_again } =
+        resolve(intent, world, now)?;
     let payloads = encode(&intent.output, &anchors).map_err(|refusal| Refusal {
         findings: Some(findings.clone()),
         look_again,
@@ -68,7 +72,7 @@ pub fn decide(intent: &Intent, world: &World, now: Timestamp) -> Result<Decision
         secrets_off,
     };
     let restricted = world.settings.target_namespaces.is_some();
-    Ok(Decision { wanted: Arc::new(wanted), restricted, findings, default_ca_version, look_again })
+    Ok(Decision { wanted: Arc::new(wanted), restricted, stock, findings, default_ca_version, look_again })
 }
 
 impl Wanted {

@@ -17,6 +17,7 @@ mod problem;
 mod report;
 mod selector;
 mod sources;
+mod stock;
 mod syntax;
 mod world;
 
@@ -32,6 +33,7 @@ pub use payload::{Manifest, Payload, SIZE_MAX, Value, encode};
 pub use problem::Problem;
 pub use report::{Event, Outcome, Progress, Reason, Refusal, Report, Seen, carried_out, refused, rolling_out};
 pub use selector::{LabelSet, Labels, PackedLabels, Selector};
-pub use sources::{Finding, Observation, Resolved, SOON, resolve};
+pub use sources::{Finding, Observation, Origin, Resolved, SOON, resolve};
+pub use stock::{EXPIRIES_MAX, Expiry, LeftOut, Stock};
 pub use syntax::is_dns_subdomain;
 pub use world::{Content, DefaultCas, Namespace, OutputKeys, Place, Settings, SourceObject, World};

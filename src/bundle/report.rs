@@ -223,7 +223,7 @@ pub fn refused(refusal: &Refusal, seen: &Seen, now: Timestamp) -> Report {
 /// The report on a Bundle that was carried out, as far as it went.
 #[must_use]
 pub fn carried_out(decision: &Decision, outcome: &Outcome, seen: &Seen, now: Timestamp) -> Report {
-    let Decision { wanted, restricted, findings, default_ca_version, look_again: _ } = decision;
+    let Decision { wanted, restricted, stock: _, findings, default_ca_version, look_again: _ } = decision;
     let (reason, message) = verdict(wanted, *restricted, outcome);
     let rolled_out = outcome.rolled_out && outcome.written > 0;
     seen.report(reason, &message, Some(findings), default_ca_version.clone(), rolled_out, now)

@@ -10,6 +10,7 @@ use crate::trust::{self, Anchor, Anchors};
 use super::chain;
 use super::intent::{Intent, Keys, ObjectKind, ObjectSource, Select, Source};
 use super::report::{Reason, Refusal};
+use super::stock::Stock;
 use super::world::{Content, OutputKeys, SourceObject, World};
 
 /// How many days before its end a certificate is named, and named anew.
@@ -20,12 +21,27 @@ pub const SOON: [i64; 3] = [30, 7, 1];
 pub struct Resolved {
     /// The certificates to publish.
     pub anchors: Anchors,
+    /// Those of them that a source names, which default CAs do not, in the order of the sources.
+    pub origins: Vec<Origin>,
+    /// When these expire.
+    pub stock: Stock,
     /// What the admin should know about the sources.
     pub findings: Vec<Finding>,
     /// Version of the default CAs, if the Bundle asks for them.
     pub default_ca_version: Option<String>,
     /// When time alone changes this result.
     pub look_again: Option<Timestamp>,
+}
+
+/// A certificate, and a place that it comes from.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The certificate.
+    pub anchor: Anchor,
+    /// The source, and its key.
+    pub place: String,
+    /// The line of its begin marker, from 1.
+    pub line: usize,
 }
 
 /// Something in a source that is not simply a valid certificate. What is most urgent comes first.
@@ -70,7 +86,8 @@ pub enum Observation {
 /// # Errors
 /// A [`Refusal`] that names every source that is missing, unreadable or malformed.
 pub fn resolve(intent: &Intent, world: &World, now: Timestamp) -> Result<Resolved, Refusal> {
-    let mut gathering = Gathering { world, now, found: Vec::new(), findings: Vec::new(), look_again: None };
+    let mut gathering =
+        Gathering { world, now, found: Vec::new(), origins: Vec::new(), findings: Vec::new(), look_again: None };
     let mut faults = Vec::new();
     let mut default_ca_version = None;
     if let Some(cycle) = chain::cycle(intent, world) {
@@ -84,16 +101,19 @@ pub fn resolve(intent: &Intent, world: &World, now: Timestamp) -> Result<Resolve
         };
         faults.extend(result.err());
     }
-    let Gathering { found, mut findings, look_again, .. } = gathering;
+    let Gathering { found, origins, mut findings, look_again, .. } = gathering;
     findings.sort();
     findings.dedup();
     if !faults.is_empty() {
         return Err(refuse(&faults));
     }
-    let Some(anchors) = Anchors::collect(found) else {
+    let published = found.into_iter().chain(origins.iter().map(|origin| origin.anchor.clone()));
+    let Some(anchors) = Anchors::collect(published) else {
         return Err(Refusal { findings: Some(findings), look_again, ..refuse(&[Fault::Nothing]) });
     };
-    Ok(Resolved { anchors, findings, default_ca_version, look_again })
+    let own = origins.iter().map(|origin| origin.anchor.fingerprint()).collect();
+    let stock = Stock::of(&anchors, &own);
+    Ok(Resolved { anchors, origins, stock, findings, default_ca_version, look_again })
 }
 
 /// Why a source cannot be used.
@@ -171,7 +191,9 @@ fn refuse(faults: &[Fault]) -> Refusal {
 struct Gathering<'a> {
     world: &'a World,
     now: Timestamp,
+    /// Default CAs.
     found: Vec<Anchor>,
+    origins: Vec<Origin>,
     findings: Vec<Finding>,
     look_again: Option<Timestamp>,
 }
@@ -269,7 +291,7 @@ impl Gathering<'_> {
         }
         for trust::Block { line, certificate } in blocks {
             let what = match certificate {
-                Ok(anchor) => self.certificate(anchor),
+                Ok(anchor) => self.certificate(anchor, place, line),
                 Err(rejected) => Some(Observation::LeftOutRejected(rejected.to_string())),
             };
             let place = format!("{place} line {line}");
@@ -278,7 +300,7 @@ impl Gathering<'_> {
         Ok(())
     }
 
-    fn certificate(&mut self, anchor: Anchor) -> Option<Observation> {
+    fn certificate(&mut self, anchor: Anchor, place: &str, line: usize) -> Option<Observation> {
         if let Some(what) = self.left_out(&anchor) {
             return Some(what);
         }
@@ -288,7 +310,7 @@ impl Gathering<'_> {
         for days in SOON {
             self.at(before(end, days));
         }
-        self.found.push(anchor);
+        self.origins.push(Origin { anchor, place: place.to_owned(), line });
         if end < self.now {
             return Some(Observation::Expired(title, end));
         }
@@ -403,6 +425,9 @@ mod tests {
         let intent = with_sources(&json!([{ "configMap": { "name": "old", "key": "ca" } }]));
         let resolved = resolve(&intent, &world, now()).expect("resolved");
         assert_eq!(resolved.anchors.len(), 2);
+        let places: Vec<_> = resolved.origins.iter().map(|origin| (&*origin.place, origin.line)).collect();
+        let key = "ConfigMap cert-manager/old key \"ca\"";
+        assert_eq!(places, [(key, 1), (key, 11)]);
         let [finding] = &findings(&resolved)[..] else { panic!("{:?}", resolved.findings) };
         assert!(
             finding.starts_with("ConfigMap cert-manager/old key \"ca\" line 1: ") && finding.contains(" expired on "),
@@ -450,7 +475,7 @@ mod tests {
         let settings = Settings { filter_expired: true, ..Settings::default() };
         let world = World { default_cas: Some(cas), settings, ..World::default() };
         let resolved = resolve(&with_sources(&json!([{ "useDefaultCAs": true }])), &world, now()).expect("resolved");
-        assert_eq!((resolved.anchors.len(), resolved.findings.len()), (1, 0));
+        assert_eq!((resolved.anchors.len(), resolved.origins.len(), resolved.findings.len()), (1, 0, 0));
         assert_eq!(resolved.default_ca_version.as_deref(), Some("v"));
     }
 

@@ -42,6 +42,18 @@ pub(super) enum Command {
     /// given. With two places: what the second trusts that the first does not, and the other way round, by fingerprint.
     #[command(after_long_help = super::inspect::EXIT_CODES)]
     Inspect(super::inspect::Arguments),
+    /// Show how Bundles are: synced or not, where not and why, what ends when; or what a namespace is offered.
+    ///
+    /// Sources are read and judged anew, with the settings of the running controller, which are those of its Pod. What may
+    /// not be read is named, and the rest is shown.
+    #[command(after_long_help = super::status::EXIT_CODES)]
+    Status(Box<super::status::Arguments>),
+    /// Show what would change in the cluster if objects were as in a file: which namespaces, and which CAs come and go.
+    ///
+    /// Nothing is written. An object of the file stands in the place of the cluster's, labels and keys and all. The settings
+    /// are those of the running controller, as for `status`.
+    #[command(after_long_help = super::diff::EXIT_CODES)]
+    Diff(Box<super::diff::Arguments>),
     /// Prepare all targets for trust-manager, before a switch back to it.
     ///
     /// trust-manager takes out of a target only what it has applied. What the controller writes is on record as updated: a

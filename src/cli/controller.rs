@@ -13,7 +13,7 @@ use crate::admin;
 use crate::bundle::World;
 use crate::cluster::{Candidacy, Connection, Controller, Ending, LeaseSettings, Mandate, Vitals};
 use crate::fanout::Limits;
-use crate::metrics;
+use crate::metrics::{self, Validity};
 
 use super::CONNECT;
 use super::args::ControllerArguments;
@@ -58,15 +58,25 @@ async fn serve(
     let connection = Connection::new(&arguments.cluster.config().await?).context(CONNECT)?;
     let vitals = Arc::new(Vitals::new());
     admin::listen("probes", arguments.readiness_probe_port, probes(&arguments.readiness_probe_path, &vitals)).await?;
+    let mut registry = metrics::registry();
+    let (metrics, scrape) = metrics::Controller::register(&mut registry);
+    connection.requests().register(&mut registry);
+    let webhook = webhook.map(Webhook::start);
+    if let Some(webhook) = &webhook {
+        Validity::register(&mut registry, webhook.certificate());
+    }
     if arguments.metrics_port != 0 {
-        admin::listen("metrics", arguments.metrics_port, admin::metrics(metrics::registry())).await?;
+        let ask = move || {
+            let scrape = scrape.clone();
+            async move { scrape.ask().await }
+        };
+        admin::listen("metrics", arguments.metrics_port, admin::metrics(registry, ask)).await?;
     }
     let ended = pod::ended()?;
     let stop = async move {
         ended.await;
         info!("stopping: writes and reviews in flight are finished");
     };
-    let webhook = webhook.map(Webhook::start);
     let (candidacy, mandate) = match lease {
         None => (None, Mandate::unopposed()),
         Some(lease) => {
@@ -77,7 +87,7 @@ async fn serve(
     let settings = arguments.decision.settings();
     let world = World { settings, default_cas, ..World::default() };
     let trust_namespace = &arguments.decision.trust_namespace;
-    let controller = Controller::new(&connection, mandate, trust_namespace, world, arguments.limits(), vitals);
+    let controller = Controller::new(&connection, mandate, trust_namespace, world, arguments.limits(), vitals, metrics);
     let code = match (controller.run(stop).await, candidacy) {
         (Ending::Deposed, _) => ExitCode::from(DEPOSED),
         (Ending::Stopped, Some(candidacy)) => {

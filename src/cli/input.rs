@@ -1,4 +1,4 @@
-//! What `render` reads: manifests from files, folders and standard input.
+//! What `render` and `diff` read: manifests from files, folders and standard input.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -24,6 +24,10 @@ pub(super) struct Input {
     /// Namespaces by name.
     pub(super) namespaces: BTreeMap<String, Namespace>,
 }
+
+/// The label that the API server gives each namespace
+/// (<https://kubernetes.io/docs/reference/labels-annotations-taints/#kubernetes-io-metadata-name>).
+const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
 impl Input {
     /// Reads files, folders (their `.yaml`, `.yml` and `.json` files, sorted) and `-`, standard input.
@@ -66,7 +70,8 @@ impl Input {
             }
             ("v1", "Namespace") => {
                 let metadata = ObjectMeta::deserialize(&object["metadata"]).with_context(what)?;
-                let labels = metadata.labels.unwrap_or_default();
+                let mut labels = metadata.labels.unwrap_or_default();
+                labels.insert(NAME_LABEL.to_owned(), name.clone());
                 let terminating = metadata.deletion_timestamp.is_some();
                 self.namespaces.insert(name.clone(), Namespace { labels: (&labels).into(), terminating }).is_some()
             }

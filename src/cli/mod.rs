@@ -3,24 +3,30 @@
 mod args;
 mod connect;
 mod controller;
+mod diff;
 mod hand_back;
 mod injector;
 mod input;
 mod inspect;
 mod log;
+mod plugin;
 mod pod;
 mod render;
+mod status;
+mod survey;
 mod webhook;
 
 use std::collections::BTreeSet;
-use std::io::Write;
+use std::ffi::OsString;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::FromArgMatches;
 
 use crate::api;
 use crate::bundle::Settings;
 use crate::default_cas::{self, Origin};
+use crate::inspect::Paint;
 
 use args::{Arguments, Command, DecisionArguments, DefaultCasChoice};
 
@@ -37,12 +43,16 @@ const CONNECT: &str = "prepare the connection to the cluster";
 #[must_use]
 pub fn run() -> ExitCode {
     let arguments = injector::cainjector_arguments(std::env::args_os(), |name| std::env::var_os(name));
-    let result = match Arguments::parse_from(arguments).into_command() {
+    let matches = plugin::command(arguments.first().map(OsString::as_os_str)).get_matches_from(arguments);
+    let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let result = match arguments.into_command() {
         Command::Controller(arguments) => controller::run(*arguments),
         Command::Injector(arguments) => injector::run(*arguments),
         Command::Render(arguments) => render::run(&arguments),
         Command::HandBack(arguments) => hand_back::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Status(arguments) => status::run(&arguments),
+        Command::Diff(arguments) => diff::run(&arguments),
         Command::Crds => print(&api::crd_yaml()).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
@@ -57,6 +67,12 @@ fn print(text: &str) -> anyhow::Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         result => Ok(result?),
     }
+}
+
+/// Colour is for people at a terminal who do not object to it (<https://no-color.org>).
+fn paint() -> Paint {
+    let objection = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    if std::io::stdout().is_terminal() && !objection { Paint::Colour } else { Paint::Plain }
 }
 
 /// The namespaces of a flag; `None`, all, where it is not given.

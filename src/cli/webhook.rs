@@ -24,10 +24,12 @@ pub(super) struct Webhook {
     certificate_dir: PathBuf,
     tls: TlsSettings,
     trust_namespace: String,
+    certificate: Certificate,
 }
 
 /// One that serves, or will.
 pub(super) struct Serving {
+    certificate: Certificate,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
@@ -43,6 +45,7 @@ impl ControllerArguments {
             certificate_dir: self.webhook_certificate_dir.clone(),
             tls,
             trust_namespace: self.decision.trust_namespace.clone(),
+            certificate: Certificate::new(),
         };
         Ok(((webhook.port != 0).then_some(webhook), notes))
     }
@@ -52,12 +55,11 @@ impl Webhook {
     /// Serves in the background as soon as there is a certificate.
     pub(super) fn start(self) -> Serving {
         let (stop, stopped) = oneshot::channel();
-        Serving { stop, task: tokio::spawn(self.run(stopped)) }
+        Serving { certificate: self.certificate.clone(), stop, task: tokio::spawn(self.run(stopped)) }
     }
 
     async fn run(self, mut stopped: oneshot::Receiver<()>) {
-        let Self { host, port, certificate_dir, tls, trust_namespace } = self;
-        let certificate = Certificate::new();
+        let Self { host, port, certificate_dir, tls, trust_namespace, certificate } = self;
         let follow = follow(certificate_dir, certificate.clone());
         let listen = async {
             certificate.there().await;
@@ -91,6 +93,11 @@ impl Webhook {
 }
 
 impl Serving {
+    /// What it shows to its clients, once that is there.
+    pub(super) fn certificate(&self) -> &Certificate {
+        &self.certificate
+    }
+
     /// Answers what is in flight, and ends.
     pub(super) async fn stop(self) {
         // It has ended by itself only if it panicked, and then the log says so.

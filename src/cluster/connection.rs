@@ -22,6 +22,8 @@ use kube::core::Status;
 use tower::util::BoxCloneService;
 use tower::{BoxError, Layer, ServiceBuilder, ServiceExt, service_fn};
 
+use crate::metrics::{CameBack, Requests};
+
 use super::lease::{Gate, Mandate};
 
 /// How long one request may take before it counts as unanswered.
@@ -52,6 +54,7 @@ pub(super) struct Parts {
 pub struct Connection {
     sender: Arc<Mutex<Sender>>,
     default_namespace: String,
+    requests: Requests,
 }
 
 type Sender = BoxCloneService<Request<Outgoing>, Response<Incoming>, BoxError>;
@@ -111,11 +114,20 @@ impl Connection {
             .layer(config.extra_headers_layer()?)
             .map_err(BoxError::from)
             .service(client);
-        Ok(Self::over(BoxCloneService::new(service), &config.default_namespace))
+        let requests = Requests::default();
+        let counts = requests.clone();
+        let counted = service.map_result(move |answer: Result<Response<Incoming>, BoxError>| {
+            counts.count(answer.as_ref().map_or(CameBack::Lost, |answer| CameBack::Status(answer.status().as_u16())));
+            answer
+        });
+        let sender = Arc::new(Mutex::new(BoxCloneService::new(counted)));
+        Ok(Self { sender, default_namespace: config.default_namespace.clone(), requests })
     }
 
-    fn over(sender: Sender, default_namespace: &str) -> Self {
-        Self { sender: Arc::new(Mutex::new(sender)), default_namespace: default_namespace.to_owned() }
+    /// How many requests were sent, in whatever way.
+    #[must_use]
+    pub fn requests(&self) -> &Requests {
+        &self.requests
     }
 
     /// The same connection, but that requests other than reads get through only while the mandate holds. One that has
@@ -123,7 +135,8 @@ impl Connection {
     /// step of a request, such as after a connection was made.
     #[must_use]
     pub fn gated(&self, mandate: Mandate) -> Self {
-        Self::over(BoxCloneService::new(Gate(mandate).layer(self.sender())), &self.default_namespace)
+        let sender = BoxCloneService::new(Gate(mandate).layer(self.sender()));
+        Self { sender: Arc::new(Mutex::new(sender)), ..self.clone() }
     }
 
     /// kube's client over this connection.
@@ -158,7 +171,10 @@ impl Connection {
         match tokio::time::timeout(TIMEOUT, exchange(self.sender(), request)).await {
             Ok(Ok((code, headers, body))) => judge(code, &headers, body),
             Ok(Err(error)) => Err(Failure::Lost(chain(&*error))),
-            Err(_) => Err(Failure::TimedOut(format!("no answer within {} s", TIMEOUT.as_secs()))),
+            Err(_) => {
+                self.requests.count(CameBack::TimedOut);
+                Err(Failure::TimedOut(format!("no answer within {} s", TIMEOUT.as_secs())))
+            }
         }
     }
 }

@@ -18,6 +18,8 @@ const LOOK_AGAIN_MAX: Duration = Duration::from_hours(1);
 pub(super) struct Desk {
     /// What it came to when it was last decided, and for which generation.
     pub(super) decided: Option<(Arc<Decision>, Option<i64>)>,
+    /// Since when what it came to last is on its way to its targets, or is being found out.
+    pub(super) changed: Option<Instant>,
     /// Whether its sources are being read.
     pub(super) reading: bool,
     /// Whether something is being published.

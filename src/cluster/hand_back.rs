@@ -122,7 +122,8 @@ pub async fn leader(client: &Client, namespace: &str, lease: &str, now: Timestam
     Ok(lease.and_then(|lease| lease.spec).and_then(|spec| holder(spec, now)))
 }
 
-fn holder(spec: LeaseSpec, now: Timestamp) -> Option<String> {
+/// Who holds a Lease at this time, if anybody does.
+pub(super) fn holder(spec: LeaseSpec, now: Timestamp) -> Option<String> {
     let renewed = spec.renew_time?.0;
     let duration = SignedDuration::from_secs(spec.lease_duration_seconds?.into());
     let holds = now.duration_since(renewed) < duration;

@@ -14,6 +14,7 @@ mod publish;
 mod serving;
 mod source;
 mod state;
+pub mod survey;
 mod vitals;
 mod watch;
 mod write;

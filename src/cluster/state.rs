@@ -90,9 +90,9 @@ impl State {
         self.bundles.get(name)
     }
 
-    /// The names of all Bundles.
-    pub(super) fn bundles(&self) -> impl Iterator<Item = &String> {
-        self.bundles.keys()
+    /// All Bundles, sorted by name.
+    pub(super) fn bundles(&self) -> impl Iterator<Item = (&String, &Known)> {
+        self.bundles.iter()
     }
 
     /// Takes in what a watch tells.

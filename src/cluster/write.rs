@@ -12,6 +12,7 @@ use tracing::debug;
 use crate::api;
 use crate::bundle::{ObjectKind, Place, Value, Wanted};
 use crate::fanout::{Answer, Observed, Order, Request, Version};
+use crate::metrics::Writes;
 
 use super::body::{self, Content};
 use super::connection::{Ask, Connection, Failure, METADATA_ONLY};
@@ -19,14 +20,15 @@ use super::connection::{Ask, Connection, Failure, METADATA_ONLY};
 /// Carries out orders.
 pub(super) struct Writer {
     connection: Connection,
+    counts: Writes,
     /// Encoded contents of Bundles that are being written.
     contents: BTreeMap<(Arc<str>, ObjectKind), (Arc<Wanted>, Content)>,
 }
 
 impl Writer {
-    /// A writer over a connection.
-    pub(super) fn new(connection: Connection) -> Self {
-        Self { connection, contents: BTreeMap::new() }
+    /// A writer over a connection, that counts what it does.
+    pub(super) fn new(connection: Connection, counts: Writes) -> Self {
+        Self { connection, counts, contents: BTreeMap::new() }
     }
 
     /// Lets go of what was encoded for a Bundle, which has nothing to write any more.
@@ -40,12 +42,14 @@ impl Writer {
         let target = Target { bundle, place };
         debug!(%target, ?request, "order");
         let ask = self.ask(&target, &wanted, &request);
-        let connection = self.connection.clone();
+        let (connection, counts) = (self.connection.clone(), self.counts.clone());
         async move {
-            match connection.send(ask).await {
+            let answer = match connection.send(ask).await {
                 Ok(body) => understand(&target, &wanted, &request, &body),
                 Err(failure) => explain(&target, &request, failure),
-            }
+            };
+            counts.count(&request, &answer);
+            answer
         }
     }
 

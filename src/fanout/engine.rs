@@ -18,10 +18,10 @@ use super::version::Version;
 pub struct Engine {
     ground: Ground,
     looks: Looks,
-    fleets: BTreeMap<Arc<str>, Fleet>,
+    pub(super) fleets: BTreeMap<Arc<str>, Fleet>,
     /// How many lists of each scope were begun.
     epochs: BTreeMap<Scope, u32>,
-    pace: Pace,
+    pub(super) pace: Pace,
     /// Whose turn was last.
     last: Arc<str>,
     leads: bool,
@@ -92,6 +92,10 @@ impl Engine {
     #[must_use]
     pub fn namespace(&self, name: &str) -> Option<&Namespace> {
         self.ground.namespaces.living(name)
+    }
+
+    pub(super) fn around(&self, now: Duration) -> Surroundings<'_> {
+        self.ground.around(now)
     }
 
     fn hear(&mut self, now: Duration, event: Event, actions: &mut Vec<Action>) {

@@ -133,12 +133,20 @@ impl Fleet {
         let reached = wanted.reaches(around.settings, &place.namespace, namespace);
         let entry = self.targets.get(place);
         let need = wanted.judge(place.kind, reached, entry.map(|entry| &*entry.look));
-        let holds = reached && wanted.payloads.contains_key(&place.kind);
-        match entry.filter(|_| holds).map(|entry| entry.bytes) {
+        match entry.filter(|_| self.holds(around, place)).map(|entry| entry.bytes) {
             Some(Bytes::Doubtful) if need.is_none() => Some(Need::Inspect),
             Some(Bytes::Wrong) if need.is_none() => Some(Need::Update(Drift::Bytes)),
             _ => need,
         }
+    }
+
+    /// Whether there is to be an object of this Bundle at a place.
+    pub(super) fn holds(&self, around: Surroundings<'_>, place: &Place) -> bool {
+        let namespace = around.namespaces.living(&place.namespace);
+        let of_kind = self.wanted.as_ref().filter(|wanted| wanted.payloads.contains_key(&place.kind));
+        namespace
+            .zip(of_kind)
+            .is_some_and(|(namespace, wanted)| wanted.reaches(around.settings, &place.namespace, namespace))
     }
 
     /// A watch shows a target; whether there is news in it.

@@ -12,6 +12,7 @@
 
 mod action;
 mod answer;
+mod census;
 mod engine;
 mod event;
 mod fleet;
@@ -25,6 +26,7 @@ mod verb;
 mod version;
 
 pub use action::{Action, Order, Own, Request};
+pub use census::{Census, Standing};
 pub use engine::Engine;
 pub use event::{Answer, Event, Phase, Scope, Sighting};
 pub use index::Observed;

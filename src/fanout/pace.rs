@@ -76,11 +76,26 @@ impl Pace {
         }
     }
 
-    /// Whether one more request may be sent now.
-    pub(super) fn is_open(&self, now: Duration) -> bool {
+    /// How many requests are in flight.
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// How many may be in flight at present.
+    pub(super) fn limit(&self) -> usize {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and the maximum")]
         let limit = self.limit as usize;
-        self.in_flight < limit && self.opens().is_none_or(|at| at <= now)
+        limit
+    }
+
+    /// Whether nothing is sent for the API server's sake.
+    pub(super) fn is_paused(&self, now: Duration) -> bool {
+        now < self.closed_until
+    }
+
+    /// Whether one more request may be sent now.
+    pub(super) fn is_open(&self, now: Duration) -> bool {
+        self.in_flight < self.limit() && self.opens().is_none_or(|at| at <= now)
     }
 
     /// When time alone lets requests through again; `None`: there is nothing to wait for but answers.

@@ -194,6 +194,11 @@ impl Tasks {
         self.all.is_empty()
     }
 
+    /// All tasks, by place.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Place, &Task)> {
+        self.all.iter()
+    }
+
     /// The places of all tasks.
     pub(super) fn places(&self) -> impl Iterator<Item = &Place> {
         self.all.keys()

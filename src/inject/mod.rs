@@ -27,7 +27,7 @@ mod words;
 use crate::bundle::Namespace;
 
 pub use cainjector::Operator;
-pub use native::{BUNDLE, Bundles, EXCLUDE_CONTAINERS, REQUIRED, RUNTIMES, SKIP};
+pub use native::{BUNDLE, Bundles, EXCLUDE_CONTAINERS, REQUIRED, RUNTIMES, SKIP, labelled};
 pub use offer::{Keystore, KeystoreKind, Offer, Offered};
 pub use options::Options;
 pub use patch::Change;

@@ -75,6 +75,18 @@ pub(super) fn named<'a>(pod: &'a Pod<'_>, namespace: &'a Namespace) -> Option<(&
     by_annotation.or_else(|| Some((namespace.labels.value(BUNDLE).and_then(word)?, "namespace label")))
 }
 
+/// The Bundle that a namespace's label names for all of its pods; and if they cannot have it, why, and what to do about it.
+#[must_use]
+pub fn labelled<'a>(
+    name: &str,
+    namespace: &'a Namespace,
+    bundles: &Bundles,
+) -> Option<(&'a str, Option<(String, String)>)> {
+    let bundle = namespace.labels.value(BUNDLE).and_then(word)?;
+    let offer = offer(bundle, "namespace label", name, namespace, bundles);
+    Some((bundle, offer.err().map(|Hindrance { what: _, why, cure }| (why, cure))))
+}
+
 /// A value that says something.
 fn word(value: &str) -> Option<&str> {
     Some(value.trim()).filter(|value| !value.is_empty())

@@ -25,7 +25,7 @@ enum Tone {
 }
 
 /// The text of a cell and how urgent it is.
-pub(super) struct Cell(String, Tone);
+pub(crate) struct Cell(String, Tone);
 
 const HEADER: [&str; 7] = ["SUBJECT", "ISSUER", "EXPIRES", "KEY", "CA", "SHA-256", "FOUND AT"];
 
@@ -48,15 +48,19 @@ impl Collection {
 }
 
 impl Cell {
-    pub(super) fn plain(text: impl Into<String>) -> Self {
+    pub(crate) fn plain(text: impl Into<String>) -> Self {
         Self(text.into(), Tone::Plain)
     }
 
-    pub(super) fn good(text: impl Into<String>) -> Self {
+    pub(crate) fn good(text: impl Into<String>) -> Self {
         Self(text.into(), Tone::Good)
     }
 
-    pub(super) fn bad(text: impl Into<String>) -> Self {
+    pub(crate) fn warning(text: impl Into<String>) -> Self {
+        Self(text.into(), Tone::Warning)
+    }
+
+    pub(crate) fn bad(text: impl Into<String>) -> Self {
         Self(text.into(), Tone::Bad)
     }
 }
@@ -88,16 +92,17 @@ pub(super) fn cells(found: &Found, now: Timestamp) -> [Cell; HEADER.len()] {
 }
 
 /// In whole days; negative once it has expired.
-pub(super) fn days_left(not_after: i64, now: Timestamp) -> i64 {
+pub(crate) fn days_left(not_after: i64, now: Timestamp) -> i64 {
     (not_after - now.as_second()) / SECONDS_PER_DAY
 }
 
 /// The day of a time in seconds since 1970, in UTC.
-pub(super) fn day(seconds: i64) -> String {
+pub(crate) fn day(seconds: i64) -> String {
     Timestamp::from_second(seconds).map_or_else(|_| "never".to_owned(), |time| time.strftime("%Y-%m-%d").to_string())
 }
 
-fn expiry(not_before: i64, not_after: i64, now: Timestamp) -> Cell {
+/// When a certificate ends, and how soon that is.
+pub(crate) fn expiry(not_before: i64, not_after: i64, now: Timestamp) -> Cell {
     let day_of_end = day(not_after);
     if not_before > now.as_second() {
         return Cell(format!("{day_of_end}, begins {}", day(not_before)), Tone::Warning);
@@ -124,7 +129,7 @@ fn named(name: &str) -> String {
 }
 
 /// At most [`WIDEST`] characters, none of which commands a terminal.
-pub(super) fn cut(text: &str) -> String {
+pub(crate) fn cut(text: &str) -> String {
     let mut short: String = text.chars().take(WIDEST).collect();
     if short.len() < text.len() {
         short.pop();
@@ -134,7 +139,7 @@ pub(super) fn cut(text: &str) -> String {
 }
 
 /// Without characters that command a terminal or turn the direction of writing.
-pub(super) fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     let commands = |character: char| {
         character.is_control()
             || matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -143,7 +148,7 @@ pub(super) fn printable(text: &str) -> String {
 }
 
 /// Columns as wide as their widest cell, two blanks between them, and none at the ends of lines.
-pub(super) fn lay_out<const N: usize>(rows: impl Iterator<Item = [Cell; N]>, paint: Paint) -> String {
+pub(crate) fn lay_out<const N: usize>(rows: impl Iterator<Item = [Cell; N]>, paint: Paint) -> String {
     let rows: Vec<_> = rows.collect();
     let width = |text: &str| text.chars().count();
     let mut widths = [0; N];

@@ -97,6 +97,12 @@ impl Anchor {
         &self.0.facts.subject
     }
 
+    /// The subject's common name, the last if it has several. Read anew each time.
+    #[must_use]
+    pub fn common_name(&self) -> Option<String> {
+        x509::common_name_of(self.subject_der())
+    }
+
     /// The issuer, in the form of [`subject`](Anchor::subject). Read anew each time.
     #[must_use]
     pub fn issuer(&self) -> String {

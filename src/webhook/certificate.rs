@@ -59,10 +59,10 @@ impl Certificate {
         drop(self.0.subscribe().wait_for(Option::is_some).await);
     }
 
-    /// When it ends, in seconds since 1970-01-01T00:00:00Z.
+    /// When its time begins and ends, in seconds since 1970-01-01T00:00:00Z.
     #[must_use]
-    pub fn not_after(&self) -> Option<i64> {
-        self.0.borrow().as_ref().map(|current| current.leaf.not_after())
+    pub fn validity(&self) -> Option<(i64, i64)> {
+        self.0.borrow().as_ref().map(|current| (current.leaf.not_before(), current.leaf.not_after()))
     }
 
     /// Which one it is.

@@ -41,7 +41,7 @@ pub async fn follow(folder: PathBuf, certificate: Certificate) -> Infallible {
 
 /// When a certificate ends, for people.
 fn end(certificate: &Certificate) -> Timestamp {
-    let end = certificate.not_after().and_then(|end| Timestamp::from_second(end).ok());
+    let end = certificate.validity().and_then(|(_, end)| Timestamp::from_second(end).ok());
     end.unwrap_or(Timestamp::MAX)
 }
 

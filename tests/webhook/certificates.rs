@@ -15,7 +15,7 @@ use crate::stage::{Authority, SOON, Server, sizes};
 #[tokio::test]
 async fn a_server_without_a_certificate_greets_nobody_and_with_the_next_one_everybody() {
     let certificate = Certificate::new();
-    assert!(!certificate.is_there() && certificate.not_after().is_none());
+    assert!(!certificate.is_there() && certificate.validity().is_none());
     let waiting = tokio::spawn({
         let certificate = certificate.clone();
         async move { certificate.there().await }
@@ -23,7 +23,7 @@ async fn a_server_without_a_certificate_greets_nobody_and_with_the_next_one_ever
     let identity = Authority::new().identity();
     certificate.replace(&identity).expect("a good certificate");
     timeout(SOON, waiting).await.expect("in time").expect("without a panic");
-    assert!(certificate.is_there() && certificate.not_after().is_some());
+    assert!(certificate.is_there() && certificate.validity().is_some());
 }
 
 #[test]

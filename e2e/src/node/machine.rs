@@ -104,9 +104,11 @@ impl Machine {
 
     /// Lays the cable from here to there, and the way to what is behind it.
     fn plug_in(&self) -> Result<()> {
+        // Of a node that was killed a moment ago, whose network lives as long as its connections: up to a minute.
+        if Path::new("/sys/class/net").join(INTERFACE).exists() {
+            ip(&["link", "delete", INTERFACE])?;
+        }
         let there = self.pid.to_string();
-        // Nobody else has a node now: if there is one, it is left from one that was killed.
-        unplug();
         ip(&["link", "add", INTERFACE, "type", "veth", "peer", "name", "eth0", "netns", &there])?;
         ip(&["address", "add", &format!("{HOST}/30"), "dev", INTERFACE])?;
         ip(&["link", "set", INTERFACE, "up"])?;
@@ -118,18 +120,12 @@ impl Machine {
 impl Drop for Machine {
     fn drop(&mut self) {
         self.init.signal(Signal::Kill);
-        let (process, began) = (format!("/proc/{}", self.pid), Instant::now());
-        while Path::new(&process).exists() && began.elapsed() < PATIENCE {
+        let began = Instant::now();
+        let init = format!("/proc/{}", self.pid);
+        while Path::new(&init).exists() && began.elapsed() < PATIENCE {
             thread::sleep(Duration::from_millis(20));
         }
-        unplug();
     }
-}
-
-/// Takes the cable away, with its routes; the kernel would do so in its own time.
-fn unplug() {
-    // It may be gone in this very moment, which is as well.
-    let _: Result<()> = ip(&["link", "delete", INTERFACE]);
 }
 
 /// The child that `unshare` has made, once it is what it is to be.

@@ -256,11 +256,10 @@ impl Node {
     }
 }
 
-/// Waits until this process is the one that may have a node.
+/// Waits until this process is the one that may have a node: its network's names and addresses are the machine's.
 fn queue() -> Result<File> {
-    let file = programs::cache()?.join("node/lock");
-    let lock = File::options().create(true).append(true).open(&file);
-    let lock = lock.with_context(|| format!("opening {}", file.display()))?;
+    const LOCK: &str = "/run/rootcast-node.lock";
+    let lock = File::options().create(true).append(true).open(LOCK).with_context(|| format!("opening {LOCK}"))?;
     lock.lock().context("waiting for another node's end")?;
     Ok(lock)
 }

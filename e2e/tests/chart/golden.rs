@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use rootcast_e2e::{CHART, helm_ok};
 use serde_json::{Value, json};
 
-use crate::render::{kind, objects, template};
+use crate::render::{kind, name, objects, template};
 
 /// Release, and the name of its files in golden/.
 pub(crate) const CASES: [(&str, &str); 6] = [
@@ -23,13 +23,16 @@ pub(crate) const CASES: [(&str, &str); 6] = [
 /// Those that say nothing that is not so by default.
 const TELLING: [(&str, &str); 4] = [CASES[2], CASES[3], CASES[4], CASES[5]];
 
+/// By what the objects are known that are files of the chart.
+const COPIES: [&str; 3] = ["\nkind: CustomResourceDefinition\n", "\nkind: PrometheusRule\n", "\n  rootcast.json: |\n"];
+
 /// Values that have an effect only in a parent chart, or that may have one value only.
 const SINGULAR: [&str; 2] = ["/enabled", "/app/webhook/tls/helmCert/enabled"];
 
 #[test]
 fn the_chart_renders_what_the_files_say() -> Result<()> {
     for (release, case) in CASES {
-        let rendered = without_crd(&template(release, &values(case)?)?);
+        let rendered = without_copies(&template(release, &values(case)?)?);
         let file = golden(&format!("{case}.yaml"));
         if env::var_os("REWRITE").is_some() {
             fs::write(&file, &rendered)?;
@@ -63,6 +66,26 @@ fn the_crd_is_the_one_in_crds_and_kept_at_the_end_of_a_release() -> Result<()> {
         ensure!(crd == wanted, "the template changes the CRD");
     }
     ensure!(!template("rootcast", "{crds: {enabled: false}}")?.contains("CustomResourceDefinition"));
+    Ok(())
+}
+
+#[test]
+fn alerts_and_dashboard_are_those_of_config() -> Result<()> {
+    for file in ["prometheus-rule.yaml", "dashboard.json"] {
+        let read = |folder: &str| fs::read_to_string(root().join(folder).join(file));
+        let same = read("config/monitoring")? == read("charts/rootcast/files")?;
+        ensure!(same, "the chart's {file} is not that of config/monitoring: run `make charts`");
+    }
+    let rendered = objects(&template("trust", &values("full")?)?)?;
+    for (of, called, labels) in [
+        ("PrometheusRule", "trust", ["prometheus", "example.com/rules"]),
+        ("ConfigMap", "trust-dashboard", ["grafana_dashboard", "example.com/dashboards"]),
+    ] {
+        let found = rendered.iter().find(|object| kind(object) == of && name(object) == called);
+        let found = found.with_context(|| format!("no {of} {called}"))?;
+        let given = &found["metadata"]["labels"];
+        ensure!(labels.iter().all(|label| given[*label].is_string()), "{of}: {given}");
+    }
     Ok(())
 }
 
@@ -153,10 +176,11 @@ pub(crate) fn values(case: &str) -> Result<String> {
     fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))
 }
 
-/// The CRD is five hundred lines and has a test of its own.
-fn without_crd(rendered: &str) -> String {
+/// CRD, alerts and dashboard are hundreds of lines that are files already, and have tests of their own.
+fn without_copies(rendered: &str) -> String {
     let documents = rendered.split_inclusive("\n---\n");
-    documents.filter(|document| !document.contains("\nkind: CustomResourceDefinition\n")).collect()
+    let is_copy = |document: &str| COPIES.iter().any(|words| document.contains(words));
+    documents.filter(|document| !is_copy(document)).collect()
 }
 
 fn golden(file: &str) -> PathBuf {

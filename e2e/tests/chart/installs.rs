@@ -57,7 +57,8 @@ async fn installs_in_a_row_converge_while_crd_controller_and_bundle_race() -> Re
 #[tokio::test(flavor = "multi_thread")]
 async fn the_api_server_takes_whatever_the_chart_renders() -> Result<()> {
     // Kinds of others, which are not installed.
-    const FOREIGN: [&str; 4] = ["Certificate", "Issuer", "CertificateRequestPolicy", "ServiceMonitor"];
+    const FOREIGN: [&str; 5] =
+        ["Certificate", "Issuer", "CertificateRequestPolicy", "ServiceMonitor", "PrometheusRule"];
     let control_plane = ControlPlane::start().await?;
     control_plane.install().await?;
     for namespace in ["trust-system", "trust-sources", "team-a", "team-b"] {

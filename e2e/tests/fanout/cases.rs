@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rootcast::bundle::{Labels, ObjectKind, Place};
-use rootcast::fanout::Scope;
+use rootcast::fanout::{Scope, Standing};
 
 use crate::model::{Field, Key, Part, Verb};
 use crate::step::{Edit, Step, ends_well};
@@ -92,6 +92,28 @@ fn bundles_take_turns_and_a_single_event_goes_before_all_rollouts() {
     first_answers(&mut world);
     assert_eq!(order(&world), "aabababac");
     world.settle();
+}
+
+#[test]
+fn a_census_counts_what_is_to_be_there_what_is_and_what_cannot_be() {
+    let mut world = with_many_namespaces(2);
+    world.refusing = ["n2".to_owned(), "n5".to_owned()].into();
+    world.decide("a", Some(&content(&["ca.pem"], "x")));
+    let standing = |world: &World| world.census().bundles.get("a").copied();
+    let begun = Standing { wanted: 8, in_sync: 0, failing: 0 };
+    assert_eq!((standing(&world), world.census().in_flight, world.census().queued), (Some(begun), 2, 6));
+    world.flush();
+    let done = Standing { wanted: 8, in_sync: 6, failing: 2 };
+    assert_eq!((standing(&world), world.census().in_flight, world.census().queued), (Some(done), 0, 0));
+
+    // What is let go is not among what is wanted, but may fail.
+    world.refusing.insert("n3".to_owned());
+    world.decide("a", Some(&Content { selective: true, ..content(&["ca.pem"], "x") }));
+    world.flush();
+    assert_eq!(standing(&world), Some(Standing { wanted: 0, in_sync: 0, failing: 1 }));
+
+    world.decide("a", None);
+    assert_eq!(standing(&world), None, "what is refused is left as it is");
 }
 
 #[test]

@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use rootcast::api::BUNDLE_LABEL;
 use rootcast::bundle::{Namespace, Outcome, Place, Settings, Wanted};
-use rootcast::fanout::{Action, Answer, Engine, Event, Limits, Order, Phase, Request, Scope, Sighting, Version};
+use rootcast::fanout::{
+    Action, Answer, Census, Engine, Event, Limits, Order, Phase, Request, Scope, Sighting, Standing, Version,
+};
 
 use crate::model::{Change, Server, told};
 
@@ -75,6 +77,11 @@ pub(crate) struct World {
     pub(crate) contested: usize,
 }
 
+/// How a Bundle that is carried out stands.
+fn standing(engine: &Engine, now: Duration, bundle: &str) -> Standing {
+    engine.census(now).bundles[bundle]
+}
+
 impl World {
     pub(crate) fn new(max_in_flight: usize) -> Self {
         let settings = Settings { secret_targets: true, ..Settings::default() };
@@ -108,6 +115,10 @@ impl World {
         world
     }
 
+    pub(crate) fn census(&self) -> Census {
+        self.engine.census(self.now)
+    }
+
     fn step(&mut self, event: Event) {
         for action in self.engine.step(self.now, event) {
             match action {
@@ -121,6 +132,9 @@ impl World {
                     let reached =
                         self.heard.iter().filter(|(name, heard)| wanted.reaches(&self.settings, name, heard)).count();
                     assert_eq!(outcome.namespaces, reached, "reached by {bundle}");
+                    let standing = standing(&self.engine, self.now, &bundle);
+                    assert_eq!(standing.wanted, reached * wanted.payloads.len(), "objects of {bundle}");
+                    assert_eq!(standing.failing, outcome.failures.len(), "failing objects of {bundle}");
                     known.report = Some(outcome);
                 }
                 Action::Contested { .. } => self.contested += 1,
@@ -265,7 +279,12 @@ impl World {
             if self.collect() {
                 continue;
             }
-            let Some(at) = self.engine.wakes(self.now) else { return };
+            let Some(at) = self.engine.wakes(self.now) else {
+                for (bundle, standing) in self.census().bundles {
+                    assert_eq!((standing.in_sync, standing.failing), (standing.wanted, 0), "{bundle} at rest");
+                }
+                return;
+            };
             self.now = self.now.max(at);
             self.step(Event::Time);
         }

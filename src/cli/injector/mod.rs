@@ -17,7 +17,7 @@ use tracing_subscriber::filter::LevelFilter;
 use crate::bundle::Settings;
 use crate::cluster::{Connection, Need, Offers, ServingSettings, keep_certificate};
 use crate::inject::{Operator, Options};
-use crate::metrics::{Expiry, Injector};
+use crate::metrics::{Injector, Validity};
 use crate::webhook::{self, Certificate, File, Limits, TlsSettings, mutations};
 use crate::{admin, metrics};
 
@@ -41,11 +41,14 @@ async fn serve(arguments: InjectorArguments) -> anyhow::Result<ExitCode> {
     let mut registry = metrics::registry();
     let counts = Injector::register(&mut registry);
     let certificate = Certificate::new();
-    registry.register_collector(Box::new(Expiry(certificate.clone())));
+    Validity::register(&mut registry, &certificate);
     // Whatever runs beside the server runs as long as it does.
     let mut tasks = JoinSet::new();
 
     let connection = arguments.connection().await?;
+    if let Some(connection) = &connection {
+        connection.requests().register(&mut registry);
+    }
     let offers = Offers::new(connection.as_ref(), &arguments.trust_namespace, arguments.settings());
     tasks.spawn(offers.clone().follow(arguments.bundles.into()));
     match (&arguments.cert_dir, &connection) {
@@ -68,7 +71,7 @@ async fn serve(arguments: InjectorArguments) -> anyhow::Result<ExitCode> {
     };
     admin::listen("probes", arguments.readiness_probe_port, admin::probes("/readyz", readiness, || Ok(()))).await?;
     if arguments.metrics_port != 0 {
-        admin::listen("metrics", arguments.metrics_port, admin::metrics(registry)).await?;
+        admin::listen("metrics", arguments.metrics_port, admin::metrics(registry, || std::future::ready(()))).await?;
     }
     let listener =
         admin::bind(arguments.port).await.with_context(|| format!("listen for reviews on port {}", arguments.port))?;

@@ -4,7 +4,6 @@ mod password;
 mod place;
 mod tls;
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -13,10 +12,10 @@ use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::inspect::{Answer, Collection, Difference, Paint, Remark, Trial};
+use crate::inspect::{Answer, Collection, Difference, Remark, Trial};
 
 use super::args::ClusterArguments;
-use super::{REFUSED, print};
+use super::{REFUSED, paint, print};
 use place::{Looker, Place, Server};
 
 /// What the exit codes mean.
@@ -162,10 +161,4 @@ fn document(document: &Value, output: Form) -> anyhow::Result<String> {
         Form::Yaml => serde_saphyr::to_string(document)?,
         _ => serde_json::to_string_pretty(document)? + "\n",
     })
-}
-
-/// Colour is for people at a terminal who do not object to it (<https://no-color.org>).
-fn paint() -> Paint {
-    let objection = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    if std::io::stdout().is_terminal() && !objection { Paint::Colour } else { Paint::Plain }
 }

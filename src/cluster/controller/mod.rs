@@ -8,6 +8,7 @@
 
 mod sources;
 mod status;
+mod survey;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,8 +23,9 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::api::BundleStatus;
-use crate::bundle::{Decision, Event, Intent, Place, Refusal, World, decide};
+use crate::bundle::{Decision, Event, Intent, Outcome, Place, Refusal, World, decide};
 use crate::fanout::{self, Action, Engine, Limits};
+use crate::metrics;
 
 use super::connection::{Connection, Failure};
 use super::contents::{Read, SourceKey};
@@ -55,6 +57,7 @@ pub struct Controller {
     /// Whether the fan-out has heard that the mandate holds.
     leads: bool,
     vitals: Arc<Vitals>,
+    metrics: metrics::Controller,
     /// Bundles to decide, each with the cause in words.
     queue: Touched,
     desks: BTreeMap<String, Desk>,
@@ -95,13 +98,14 @@ impl Controller {
         world: World,
         limits: Limits,
         vitals: Arc<Vitals>,
+        metrics: metrics::Controller,
     ) -> Self {
         let watches = watch::needed(&world.settings);
         let client = connection.client();
         let connection = connection.gated(mandate.clone());
         Self {
             engine: Engine::new(world.settings.clone(), limits),
-            writer: Writer::new(connection.clone()),
+            writer: Writer::new(connection.clone(), metrics.writes.clone()),
             publisher: Publisher::new(connection.clone()),
             client,
             connection,
@@ -111,6 +115,7 @@ impl Controller {
             mandate,
             leads: false,
             vitals,
+            metrics,
             queue: Touched::new(),
             desks: BTreeMap::new(),
             tasks: JoinSet::new(),
@@ -139,12 +144,17 @@ impl Controller {
                     return Ending::Deposed;
                 },
                 () = &mut stop => break,
+                Some(inquiry) = self.metrics.inquiries.recv() => {
+                    // Who asked may have had no patience.
+                    let _ = inquiry.send(self.survey());
+                }
                 Some(done) = self.tasks.join_next() => self.finish(done.expect("a task does not panic")),
                 Some(heard) = news.next() => self.hear(heard),
                 () = sleep_until(timer) => self.wake(),
                 _ = pulse.tick() => {}
             }
         }
+        self.metrics.inquiries.close();
         self.lead(false);
         let rest = async { while self.tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(STOP_MAX, rest).await.is_err() {
@@ -226,6 +236,7 @@ impl Controller {
         let (generation, invalid) = (known.seen.generation, known.invalid.clone());
         let desk = self.desks.entry(name.clone()).or_default();
         desk.timer = None;
+        desk.changed.get_or_insert_with(Instant::now);
         if let Some(refusal) = invalid {
             return self.refuse(&name, refusal, cause);
         }
@@ -258,6 +269,7 @@ impl Controller {
     fn refuse(&mut self, name: &str, refusal: Refusal, cause: String) {
         if let Some(desk) = self.desks.get_mut(name) {
             desk.decided = None;
+            desk.changed = None;
             desk.state(What::Refused(Box::new(refusal)), cause.clone());
         }
         self.want(name, None, cause);
@@ -286,6 +298,7 @@ impl Controller {
                 }
                 Action::Report { bundle, outcome, cause } => {
                     self.writer.forget(&bundle);
+                    self.time(&bundle, &outcome);
                     if outcome.written > 0 {
                         let (namespaces, written, failed) =
                             (outcome.namespaces, outcome.written, outcome.failures.len());
@@ -312,6 +325,15 @@ impl Controller {
                     "PUT is not permitted (verb update): targets are patched from now on, which costs the API server more"
                 ),
             }
+        }
+    }
+
+    /// Takes the time of a rollout that is over.
+    fn time(&mut self, bundle: &str, outcome: &Outcome) {
+        let desk = self.desks.get_mut(bundle).filter(|_| outcome.rolled_out);
+        let changed = desk.and_then(|desk| desk.changed.take());
+        if let Some(changed) = changed.filter(|_| outcome.written > 0) {
+            self.metrics.rollouts.observe(changed.elapsed().as_secs_f64());
         }
     }
 

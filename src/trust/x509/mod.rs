@@ -113,6 +113,11 @@ pub(super) fn text_of(name: &[u8]) -> Option<String> {
     name::parse(&mut Reader::new(name), "name").ok().map(|name| name.to_string())
 }
 
+/// The common name in a name, the last if there are several.
+pub(super) fn common_name_of(name: &[u8]) -> Option<String> {
+    name::parse(&mut Reader::new(name), "name").ok()?.common_name().map(str::to_owned)
+}
+
 /// Parts of a certificate that are seldom asked for and therefore not kept in memory.
 pub(super) struct Outline<'a> {
     /// The issuer, an element.

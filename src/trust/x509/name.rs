@@ -14,11 +14,13 @@ struct Attribute<'a> {
     value: String,
 }
 
+const COMMON_NAME: &[u8] = &[0x55, 4, 3];
+
 /// The attribute types that have a name, in printing order. Of a common name or serial number given several times the
 /// last one counts; of the others each counts.
 const KNOWN: [(&[u8], &str, Repeat); 9] = [
     (&[0x55, 4, 5], "SERIALNUMBER", Repeat::Last),
-    (&[0x55, 4, 3], "CN", Repeat::Last),
+    (COMMON_NAME, "CN", Repeat::Last),
     (&[0x55, 4, 11], "OU", Repeat::All),
     (&[0x55, 4, 10], "O", Repeat::All),
     (&[0x55, 4, 17], "POSTALCODE", Repeat::All),
@@ -89,6 +91,14 @@ fn is_printable(octet: u8) -> bool {
     octet.is_ascii_alphanumeric() || b" '()+,-./:=?".contains(&octet)
 }
 
+impl Name<'_> {
+    /// The last common name that says something.
+    pub(super) fn common_name(&self) -> Option<&str> {
+        let last = self.0.iter().rfind(|attribute| attribute.oid == COMMON_NAME)?;
+        Some(&*last.value).filter(|value| !value.is_empty())
+    }
+}
+
 impl fmt::Display for Name<'_> {
     /// The known types come first, in the order of [`KNOWN`], values of one type joined by `+`; then the others, last
     /// one first, as number and hexadecimal DER.
@@ -157,7 +167,7 @@ mod tests {
         der::element(tag::SEQUENCE, &[&sets.concat()])
     }
 
-    const CN: &[u8] = &[0x55, 4, 3];
+    const CN: &[u8] = COMMON_NAME;
     const O: &[u8] = &[0x55, 4, 10];
     const OU: &[u8] = &[0x55, 4, 11];
     const TITLE: &[u8] = &[0x55, 4, 12];
@@ -178,6 +188,20 @@ mod tests {
         for (attributes, text) in table {
             let der = name(attributes);
             assert_eq!(parse(&mut Reader::new(&der), "name").ok().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn the_last_common_name_counts_and_is_not_escaped() {
+        let table: [(Given<'_>, Option<&str>); 4] = [
+            (&[(CN, 12, b"first"), (O, 12, b"Acme"), (CN, 12, b"a, b")], Some("a, b")),
+            (&[(O, 12, b"Acme")], None),
+            (&[(CN, 12, b"first"), (CN, 12, b"")], None),
+            (&[], None),
+        ];
+        for (attributes, common_name) in table {
+            let der = name(attributes);
+            assert_eq!(parse(&mut Reader::new(&der), "name").ok().unwrap().common_name(), common_name);
         }
     }
 

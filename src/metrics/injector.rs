@@ -1,4 +1,4 @@
-//! Metrics, by the names that are served (<https://prometheus.io/docs/practices/naming/>).
+//! What the injector tells, and what both tell of the certificates that they serve reviews with.
 
 use std::time::Duration;
 
@@ -9,22 +9,14 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use crate::webhook::{Certificate, Outcome};
 
+use super::ours;
+
 /// Bounds of a review's time, in seconds: it takes about a tenth of a millisecond, and the API server waits for 5 s.
 const REVIEW_SECONDS: [f64; 8] = [0.000_1, 0.000_3, 0.001, 0.003, 0.01, 0.1, 1.0, 5.0];
-
-/// A registry that tells which version this is.
-#[must_use]
-pub fn registry() -> Registry {
-    let mut registry = Registry::with_prefix("rootcast");
-    let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
-    registry.register("build", "Version of this program", version);
-    registry
-}
 
 /// What the injector counts. Clones count together.
 #[derive(Clone, Debug)]
@@ -48,6 +40,7 @@ impl Injector {
             seconds: Histogram::new(REVIEW_SECONDS),
             config_valid: Gauge::default(),
         };
+        let registry = ours(registry);
         registry.register("webhook_reviews", "Reviews of pods by outcome", new.reviews.clone());
         registry.register(
             "webhook_review_duration_seconds",
@@ -82,26 +75,38 @@ impl Injector {
     }
 }
 
-/// When a serving certificate expires.
+/// When the time of a serving certificate begins and ends.
 #[derive(Debug)]
-pub struct Expiry(pub Certificate);
+pub struct Validity(Certificate);
 
-impl Collector for Expiry {
-    fn encode(&self, mut encoder: DescriptorEncoder) -> std::fmt::Result {
-        let Some(at) = self.0.not_after() else { return Ok(()) };
-        let metric = encoder.encode_descriptor(
-            "webhook_certificate_expiry_timestamp_seconds",
-            "When the serving certificate expires, as Unix time",
-            None,
-            MetricType::Gauge,
-        )?;
-        ConstGauge::new(at).encode(metric)
+impl Validity {
+    /// Serves it, as soon as there is a certificate.
+    pub fn register(registry: &mut Registry, certificate: &Certificate) {
+        ours(registry).register_collector(Box::new(Self(certificate.clone())));
+    }
+}
+
+impl Collector for Validity {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
+        let Some((start, end)) = self.0.validity() else { return Ok(()) };
+        for (name, help, at) in [
+            (
+                "webhook_certificate_start_timestamp_seconds",
+                "When the time of the serving certificate began, as Unix time",
+                start,
+            ),
+            ("webhook_certificate_expiry_timestamp_seconds", "When the serving certificate expires, as Unix time", end),
+        ] {
+            ConstGauge::new(at).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
+        }
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::{assert_served, registry};
 
     #[test]
     fn metrics_have_the_names_that_dashboards_ask_for() {
@@ -109,16 +114,15 @@ mod tests {
         let injector = Injector::register(&mut registry);
         injector.reviewed(Outcome::Injected, Duration::from_micros(200));
         injector.config_is_valid(true);
-        registry.register_collector(Box::new(Expiry(Certificate::new())));
-        let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
-        for line in [
-            concat!("rootcast_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
-            "rootcast_webhook_reviews_total{outcome=\"injected\"} 1",
-            "rootcast_webhook_review_duration_seconds_bucket{le=\"0.0003\"} 1",
-            "rootcast_config_last_reload_successful 1",
-        ] {
-            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
-        }
+        Validity::register(&mut registry, &Certificate::new());
+        assert_served(
+            &registry,
+            &[
+                concat!("rootcast_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
+                "rootcast_webhook_reviews_total{outcome=\"injected\"} 1",
+                "rootcast_webhook_review_duration_seconds_bucket{le=\"0.0003\"} 1",
+                "rootcast_config_last_reload_successful 1",
+            ],
+        );
     }
 }

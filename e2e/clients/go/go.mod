@@ -1,0 +1,3 @@
+module rootcast.dev/e2e/clients
+
+go 1.26

@@ -1,0 +1,6 @@
+//! What the controller tells of itself is right, is cheap, and wakes somebody when it has to.
+
+mod alerts;
+mod fanout;
+mod leader;
+mod values;

@@ -1,0 +1,77 @@
+//! Requests to the API server, whatever they are for.
+
+use std::fmt::{self, Write as _};
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+
+use super::ours;
+
+/// Counts requests by what came back. Clones count together.
+#[derive(Clone, Debug, Default)]
+pub struct Requests(Family<Request, Counter>);
+
+/// What distinguishes requests.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Request {
+    code: CameBack,
+}
+
+/// What came back of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CameBack {
+    /// An answer with this HTTP status.
+    Status(u16),
+    /// The connection failed.
+    Lost,
+    /// No answer in time.
+    TimedOut,
+}
+
+impl Requests {
+    /// Serves what is counted.
+    pub fn register(&self, registry: &mut Registry) {
+        let help = "Requests to the API server by the HTTP status of their answer, or `lost` or `timed_out`";
+        ours(registry).register("api_requests", help, self.0.clone());
+    }
+
+    /// One more.
+    pub fn count(&self, code: CameBack) {
+        self.0.get_or_create(&Request { code }).inc();
+    }
+}
+
+impl EncodeLabelValue for CameBack {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        match self {
+            Self::Status(code) => write!(encoder, "{code}"),
+            Self::Lost => encoder.write_str("lost"),
+            Self::TimedOut => encoder.write_str("timed_out"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::{assert_served, registry};
+
+    #[test]
+    fn requests_are_counted_by_what_came_back() {
+        let (mut registry, requests) = (registry(), Requests::default());
+        requests.register(&mut registry);
+        for code in [CameBack::Status(429), CameBack::Status(429), CameBack::Lost, CameBack::TimedOut] {
+            requests.count(code);
+        }
+        assert_served(
+            &registry,
+            &[
+                "rootcast_api_requests_total{code=\"429\"} 2",
+                "rootcast_api_requests_total{code=\"lost\"} 1",
+                "rootcast_api_requests_total{code=\"timed_out\"} 1",
+            ],
+        );
+    }
+}

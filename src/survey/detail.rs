@@ -1,0 +1,114 @@
+//! One Bundle in full.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::bundle::{ObjectKind, Origin};
+use crate::inspect::{At, Cell, Collection, Found, Paint, lay_out, printable};
+
+use super::snapshot::Leadership;
+use super::state::State;
+use super::table::age;
+use super::trouble::Trouble;
+
+const HEADER: [&str; 5] = ["CONDITION", "STATUS", "REASON", "SINCE", "MESSAGE"];
+
+/// How many namespaces of one trouble are named; documents have all of them.
+const NAMED: usize = 10;
+
+impl State<'_> {
+    /// Everything about it.
+    #[must_use]
+    pub fn detail(&self, leadership: &Leadership, settings_from: &str, now: Timestamp, paint: Paint) -> String {
+        let generation = self.generation.map_or_else(String::new, |generation| format!(", generation {generation}"));
+        let changed =
+            self.changed.map_or_else(String::new, |time| format!(", last change {} ({time})", ago(time, now)));
+        let mut out = format!("Bundle {}{generation}{changed}\n{}\n", self.name, leadership.line(now));
+        let _ = writeln!(out, "Settings: {settings_from}");
+        let header = HEADER.map(Cell::plain);
+        let rows = self.conditions.iter().map(|condition| {
+            let status = match (&*condition.type_, &*condition.status) {
+                (_, "Unknown") => Cell::warning("Unknown"),
+                ("Synced" | "SourcesComplete", "False") => Cell::bad("False"),
+                (_, status) => Cell::plain(printable(status)),
+            };
+            let outdated = condition.observed_generation != self.generation;
+            let of = if outdated { " (of an earlier generation)" } else { "" };
+            [
+                Cell::plain(printable(&condition.type_)),
+                status,
+                Cell::plain(printable(&condition.reason)),
+                Cell::plain(ago(condition.last_transition_time.0, now)),
+                Cell::plain(printable(&condition.message) + of),
+            ]
+        });
+        if self.conditions.is_empty() {
+            out += "\nNo controller has said anything about it yet.\n";
+        } else {
+            let _ = write!(out, "\n{}", lay_out(std::iter::once(header).chain(rows), paint));
+        }
+        out += &self.targets();
+        out += &self.certificates(now, paint);
+        if !self.findings.is_empty() {
+            out += "\nTheir sources need attention:\n";
+        }
+        for finding in &self.findings {
+            let _ = writeln!(out, "  {}", printable(finding));
+        }
+        for remark in &self.remarks {
+            let _ = writeln!(out, "\nNote: {}", printable(remark));
+        }
+        out
+    }
+
+    fn targets(&self) -> String {
+        let Some(wanted) = self.wanted else { return String::new() };
+        let mut out = format!("\nTargets: {} of {wanted} in sync\n", self.in_sync);
+        for ((kind, Trouble { cause, cure }), namespaces) in &self.troubles {
+            let _ = writeln!(out, "  {}: {}", places(*kind, namespaces), printable(cause));
+            let _ = writeln!(out, "    cure: {}", printable(cure));
+        }
+        out
+    }
+
+    fn certificates(&self, now: Timestamp, paint: Paint) -> String {
+        let beside = if self.default_cas { ", beside the default CAs" } else { "" };
+        match &self.origins {
+            Err(cause) => format!("\nCertificates: not known: {}\n", printable(cause)),
+            Ok(origins) if origins.is_empty() && self.default_cas => {
+                "\nCertificates: the default CAs only\n".to_owned()
+            }
+            Ok(origins) => {
+                let certificates =
+                    Collection { certificates: origins.iter().map(found_at).collect(), ..Collection::default() };
+                format!("\nCertificates{beside}:\n{}", certificates.table(now, paint))
+            }
+        }
+    }
+}
+
+/// A certificate as it is shown: found in a source.
+pub(super) fn found_at(Origin { anchor, place, line }: &Origin) -> Found {
+    Found { key: Some(Arc::from(&**place)), at: At::Line(*line), certificate: Ok(anchor.clone()) }
+}
+
+fn ago(time: Timestamp, now: Timestamp) -> String {
+    format!("{} ago", age(time, now))
+}
+
+/// `12 ConfigMaps in a, b and 10 more`.
+pub(super) fn places(kind: ObjectKind, namespaces: &[Arc<str>]) -> String {
+    let plural = if namespaces.len() == 1 { "" } else { "s" };
+    let count = namespaces.len();
+    format!("{count} {}{plural} in {}", kind.as_str(), some(namespaces))
+}
+
+fn some(namespaces: &[Arc<str>]) -> String {
+    let named: Vec<&str> = namespaces.iter().take(NAMED).map(|name| &**name).collect();
+    match namespaces.len().saturating_sub(NAMED) {
+        0 => named.join(", "),
+        more => format!("{} and {more} more", named.join(", ")),
+    }
+}

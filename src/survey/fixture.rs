@@ -1,0 +1,88 @@
+//! Small clusters for the tests of this room.
+
+use serde_json::json;
+
+use crate::api;
+use crate::bundle::fixture::{bundle, labels, now};
+use crate::bundle::{Controller, Look, Namespace, ObjectKind, Place, Settings, Touched, World, decide};
+
+use super::snapshot::{Leadership, Snapshot, Target};
+
+pub(super) const TRUST_NAMESPACE: &str = "cert-manager";
+
+/// A Bundle that reads key `ca` of ConfigMap `corporate` and writes into namespaces with `story: yes`.
+pub(super) fn corporate(name: &str) -> api::Bundle {
+    selecting(name, "yes")
+}
+
+pub(super) fn selecting(name: &str, story: &str) -> api::Bundle {
+    let target = json!({
+        "configMap": { "key": "ca.pem" }, "namespaceSelector": { "matchLabels": { "story": story } },
+    });
+    let sources = json!([{ "configMap": { "name": "corporate", "key": "ca" } }]);
+    bundle(name, &json!({ "sources": sources, "target": target }))
+}
+
+/// The same with a status, as the controller writes one.
+pub(super) fn with_condition(mut bundle: api::Bundle, status: &str, reason: &str, message: &str) -> api::Bundle {
+    let condition = json!({
+        "type": api::SYNCED, "status": status, "reason": reason, "message": message,
+        "observedGeneration": 1, "lastTransitionTime": "2026-10-31T00:00:00Z",
+    });
+    bundle.status =
+        serde_json::from_value::<Option<api::BundleStatus>>(json!({ "conditions": [condition] })).expect("a status");
+    bundle
+}
+
+pub(super) fn namespace(pairs: &[(&str, &str)]) -> Namespace {
+    Namespace { labels: (&labels(pairs)).into(), terminating: false }
+}
+
+/// A cluster in which namespaces `a` and `b` are selected, `c` is not, and the source holds this text.
+pub(super) fn snapshot(bundles: &[api::Bundle], text: &str) -> Snapshot {
+    let world = World { settings: Settings::default(), ..World::default() };
+    let mut snapshot =
+        Snapshot { world: world.with_config_map("corporate", &[], &[("ca", text)]), ..Snapshot::default() };
+    for (name, story) in [("a", "yes"), ("b", "yes"), ("c", "no")] {
+        snapshot.namespaces.insert(name.into(), namespace(&[("story", story)]));
+    }
+    for bundle in bundles {
+        snapshot.add_bundle(bundle, TRUST_NAMESPACE);
+    }
+    snapshot.leadership = Leadership::Led { lease: "l/l".to_owned(), holder: "pod-1".to_owned(), renewed: now() };
+    snapshot
+}
+
+impl Snapshot {
+    /// The controller writes what the Bundle wants now into these namespaces.
+    pub(super) fn write(&mut self, name: &str, namespaces: &[&str]) {
+        let decision = decide(&self.world.intents[name], &self.world, now()).expect("a decision");
+        let payload = &decision.wanted.payloads[&ObjectKind::ConfigMap];
+        let look = Look {
+            labels: labels(&[(api::BUNDLE_LABEL, name)]),
+            annotations: labels(&[(api::HASH_ANNOTATION, &payload.hash)]),
+            controller: Some(owner(api::KIND, name, &decision.wanted.uid)),
+            own_keys: payload.values.keys().cloned().collect(),
+            touched: Touched::ByUsAlone,
+            ..Look::default()
+        };
+        for namespace in namespaces {
+            let target = Target { look: look.clone(), written: Some(now()) };
+            self.target(name, namespace, target);
+        }
+    }
+
+    pub(super) fn target(&mut self, name: &str, namespace: &str, target: Target) {
+        let place = Place { kind: ObjectKind::ConfigMap, namespace: namespace.into() };
+        self.targets.entry(name.to_owned()).or_default().insert(place, target);
+    }
+}
+
+pub(super) fn owner(kind: &str, name: &str, uid: &str) -> Controller {
+    Controller {
+        api_version: api::API_VERSION.to_owned(),
+        kind: kind.to_owned(),
+        name: name.to_owned(),
+        uid: uid.to_owned(),
+    }
+}

@@ -1,0 +1,346 @@
+//! What would change if some objects were as in a file.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::api;
+use crate::bundle::{Change, Namespace, Need, ObjectKind, Place, Resolved, SourceObject, resolve, touch};
+use crate::inspect::{At, Collection, Difference, Found, Paint, printable};
+
+use super::detail::{found_at, places};
+use super::expectation::Expectation;
+use super::snapshot::Snapshot;
+
+/// Objects to lay over a snapshot.
+#[derive(Debug, Default)]
+pub struct Overlay {
+    /// Bundles by name.
+    pub bundles: BTreeMap<String, api::Bundle>,
+    /// Objects of the trust namespace.
+    pub sources: BTreeMap<(ObjectKind, String), SourceObject>,
+    /// Namespaces by name.
+    pub namespaces: BTreeMap<String, Namespace>,
+}
+
+/// Whom an overlay concerns.
+#[derive(Debug, Default)]
+pub struct Concerned {
+    /// These Bundles, wherever their targets are.
+    pub bundles: BTreeSet<String>,
+    /// All Bundles in these namespaces.
+    pub namespaces: BTreeSet<String>,
+}
+
+/// What would change.
+#[derive(Debug)]
+pub struct Forecast {
+    /// Each Bundle of which anything would change, or cannot be told, by name.
+    pub prospects: Vec<Prospect>,
+}
+
+/// What would change of one Bundle.
+#[derive(Debug)]
+pub struct Prospect {
+    /// Its name.
+    pub bundle: String,
+    /// Why it would be refused, or cannot be told; then its targets stay as they are.
+    pub refusal: Option<String>,
+    /// What would become of which objects.
+    pub fates: BTreeMap<(Fate, ObjectKind), Vec<Arc<str>>>,
+    /// Which certificates come and go, if its content can be told.
+    pub trust: Option<Difference>,
+}
+
+/// What would become of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fate {
+    /// It would be there.
+    Created,
+    /// It would be changed.
+    Updated,
+    /// It would be let go: deleted, or only our keys of it where others have keys in it, too.
+    Released,
+    /// It would be wanted, and could not be written, since another controller owns it.
+    Blocked,
+}
+
+impl Fate {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Updated => "updated",
+            Self::Released => "released",
+            Self::Blocked => "not written, since another controller owns them",
+        }
+    }
+}
+
+impl Snapshot {
+    /// Lays objects over it.
+    ///
+    /// # Errors
+    /// Each Bundle among them that is invalid, with everything that is wrong with it.
+    pub fn lay_over(&mut self, overlay: Overlay, trust_namespace: &str) -> Result<Concerned, String> {
+        let Overlay { bundles, sources, namespaces } = overlay;
+        let mut concerned = Concerned::default();
+        let mut changes = Vec::new();
+        for (key, object) in sources {
+            let after = Some(object.labels.clone());
+            let (kind, name) = key.clone();
+            let before = self.world.sources.insert(key, object).map(|before| before.labels);
+            changes.push(Change::Source { kind, name, before, after });
+        }
+        let mut invalid = Vec::new();
+        for (name, mut bundle) in bundles {
+            concerned.bundles.extend(touch(&self.world, &Change::Bundle(name.clone())));
+            // Status and identity are the cluster's.
+            bundle.metadata.uid = self.world.intents.get(&name).map(|live| live.uid.clone());
+            let live = self.bundles.get(&name).cloned().unwrap_or_default();
+            let known = self.add_bundle(&bundle, trust_namespace);
+            invalid.extend(known.invalid.iter().map(|why| format!("Bundle {name} is invalid: {why}")));
+            known.default_ca_version = live.default_ca_version;
+            changes.push(Change::Bundle(name));
+        }
+        for (name, namespace) in namespaces {
+            if name == trust_namespace {
+                self.world.trust_namespace = Some(namespace.labels.clone());
+                changes.push(Change::TrustNamespace);
+            }
+            concerned.namespaces.insert(name.clone());
+            self.namespaces.insert(name.into(), namespace);
+        }
+        concerned.bundles.extend(changes.iter().flat_map(|change| touch(&self.world, change)));
+        if invalid.is_empty() { Ok(concerned) } else { Err(invalid.join("\n")) }
+    }
+
+    /// One target of each Bundle, and the key of its PEM: that which was written last.
+    #[must_use]
+    pub fn newest_targets(&self) -> BTreeMap<String, (Place, String)> {
+        let newest = self.world.intents.iter().filter_map(|(name, intent)| {
+            let targets = self.targets.get(name)?.iter();
+            let key = |place: &Place| intent.output.objects.iter().find(|object| object.kind == place.kind);
+            let (place, _) =
+                targets.filter(|(place, _)| key(place).is_some()).max_by_key(|(_, found)| found.written)?;
+            Some((name.clone(), (place.clone(), key(place)?.pem_key.clone())))
+        });
+        newest.collect()
+    }
+}
+
+impl Forecast {
+    /// Compares the cluster as it is with what the snapshot, with objects laid over it, would make of it. `published` is what
+    /// the Bundles publish now.
+    #[must_use]
+    pub fn of(
+        snapshot: &Snapshot,
+        concerned: &Concerned,
+        published: &BTreeMap<String, Collection>,
+        now: Timestamp,
+    ) -> Self {
+        let intents = snapshot.world.intents.values();
+        let prospects = intents.filter_map(|intent| {
+            let everywhere = concerned.bundles.contains(&intent.name);
+            if !everywhere && concerned.namespaces.is_empty() {
+                return None;
+            }
+            let expectation = Expectation::of(intent, snapshot, now);
+            let mut prospect =
+                Prospect { bundle: intent.name.clone(), refusal: None, fates: BTreeMap::new(), trust: None };
+            if let Some(cause) = expectation.hearsay {
+                prospect.refusal = everywhere.then_some(cause);
+                return prospect.refusal.is_some().then_some(prospect);
+            }
+            for (place, _, _, need) in expectation.judge(snapshot) {
+                if (everywhere || concerned.namespaces.contains(&*place.namespace))
+                    && let Some(fate) = need.as_ref().and_then(Fate::of)
+                {
+                    prospect.fates.entry((fate, place.kind)).or_default().push(place.namespace);
+                }
+            }
+            if everywhere && !expectation.wanted.payloads.is_empty() {
+                let planned =
+                    resolve(intent, &snapshot.world, now).ok().map(|resolved| planned(&intent.name, &resolved));
+                let nothing = Collection::default();
+                let before = published.get(&intent.name).unwrap_or(&nothing);
+                prospect.trust = planned.map(|planned| Difference::between(before, &planned));
+            }
+            (!prospect.is_empty()).then_some(prospect)
+        });
+        Self { prospects: prospects.collect() }
+    }
+
+    /// Whether nothing would change, as far as can be told.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.prospects.iter().all(Prospect::is_empty)
+    }
+
+    /// Of each Bundle how many objects would change and where, and which certificates come and go.
+    #[must_use]
+    pub fn table(&self, now: Timestamp, paint: Paint) -> String {
+        let mut out = String::new();
+        for Prospect { bundle, refusal, fates, trust } in &self.prospects {
+            if refusal.is_some() {
+                continue;
+            }
+            let _ = writeln!(out, "Bundle {bundle}");
+            for ((fate, kind), namespaces) in fates {
+                let _ = writeln!(out, "  {}: {}", fate.word(), places(*kind, namespaces));
+            }
+            if let Some(trust) = trust {
+                for line in trust.table(now, paint).lines() {
+                    let _ = writeln!(out, "  {line}");
+                }
+            }
+        }
+        out
+    }
+
+    /// What could not be told, a line for each Bundle.
+    pub fn refusals(&self) -> impl Iterator<Item = String> {
+        self.prospects.iter().filter_map(|Prospect { bundle, refusal, .. }| {
+            let refusal = refusal.as_ref()?;
+            Some(format!("Bundle {bundle}: its targets would stay as they are: {}", printable(refusal)))
+        })
+    }
+
+    /// `bundles`, each with `name`, `refusal`, `created`, `updated`, `released`, `blocked` and `trust`.
+    #[must_use]
+    pub fn document(&self, now: Timestamp) -> Value {
+        let bundles = self.prospects.iter().map(|Prospect { bundle, refusal, fates, trust }| {
+            let of = |wanted: Fate| {
+                let places = fates.iter().filter(|((fate, _), _)| *fate == wanted);
+                let places = places.flat_map(|((_, kind), namespaces)| {
+                    namespaces.iter().map(|namespace| json!({ "kind": kind.as_str(), "namespace": &**namespace }))
+                });
+                places.collect::<Vec<_>>()
+            };
+            json!({
+                "name": bundle,
+                "refusal": refusal,
+                "created": of(Fate::Created),
+                "updated": of(Fate::Updated),
+                "released": of(Fate::Released),
+                "blocked": of(Fate::Blocked),
+                "trust": trust.as_ref().map(|trust| trust.document(now)),
+            })
+        });
+        json!({ "bundles": bundles.collect::<Vec<_>>() })
+    }
+}
+
+impl Prospect {
+    fn is_empty(&self) -> bool {
+        self.refusal.is_none() && self.fates.is_empty() && self.trust.as_ref().is_none_or(Difference::is_empty)
+    }
+}
+
+impl Fate {
+    fn of(need: &Need) -> Option<Self> {
+        match need {
+            Need::Create => Some(Self::Created),
+            Need::Update(_) => Some(Self::Updated),
+            Need::Release(_) => Some(Self::Released),
+            Need::Yield(_) => Some(Self::Blocked),
+            Need::Inspect => None,
+        }
+    }
+}
+
+/// What would be published, each certificate with the places that it comes from.
+fn planned(bundle: &str, resolved: &Resolved) -> Collection {
+    let Resolved { anchors, origins, .. } = resolved;
+    let own: BTreeSet<_> = origins.iter().map(|origin| origin.anchor.fingerprint()).collect();
+    let origins = origins.iter().map(found_at);
+    let default_cas = anchors.iter().filter(|anchor| !own.contains(&anchor.fingerprint())).zip(1..);
+    let default_cas = default_cas.map(|(anchor, number)| Found {
+        key: Some(Arc::from("default CAs")),
+        at: At::Number(number),
+        certificate: Ok(anchor.clone()),
+    });
+    Collection { certificates: origins.chain(default_cas).collect(), ..Collection::new(bundle) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bundle::fixture::{now, pem};
+    use crate::bundle::{Content, OutputKeys};
+    use crate::inspect::Passwords;
+    use crate::survey::fixture::{TRUST_NAMESPACE, corporate, namespace, selecting, snapshot};
+
+    fn source(text: &str) -> BTreeMap<(ObjectKind, String), SourceObject> {
+        let content = Content::Keys([("ca".to_owned(), text.as_bytes().to_vec())].into());
+        let object = SourceObject { labels: BTreeMap::new(), output: OutputKeys::None, content };
+        [((ObjectKind::ConfigMap, "corporate".to_owned()), object)].into()
+    }
+
+    fn bundles(bundle: api::Bundle) -> Overlay {
+        let name = bundle.metadata.name.clone().expect("a name");
+        Overlay { bundles: [(name, bundle)].into(), ..Overlay::default() }
+    }
+
+    fn told(overlay: Overlay) -> (String, Vec<String>) {
+        let mut snapshot = snapshot(&[corporate("one")], &pem("rsa"));
+        snapshot.write("one", &["a", "b"]);
+        let mut published = Collection::new("target");
+        published.read(Some("ca.pem"), pem("rsa").as_bytes(), &Passwords::WellKnown).expect("PEM");
+        assert_eq!(snapshot.newest_targets()["one"].1, "ca.pem");
+        let concerned = snapshot.lay_over(overlay, TRUST_NAMESPACE).expect("valid Bundles");
+        let published = [("one".to_owned(), published)].into();
+        let forecast = Forecast::of(&snapshot, &concerned, &published, now());
+        (forecast.table(now(), Paint::Plain), forecast.refusals().collect())
+    }
+
+    #[test]
+    fn what_would_change_is_counted_and_named() {
+        let table: [(&str, Overlay, &str); 6] = [
+            ("the same again", bundles(corporate("one")), ""),
+            ("the source as it is", Overlay { sources: source(&pem("rsa")), ..Overlay::default() }, ""),
+            (
+                "another certificate",
+                Overlay { sources: source(&(pem("rsa") + &pem("ec"))), ..Overlay::default() },
+                "\
+Bundle one
+  updated: 2 ConfigMaps in a, b
+  +  CN=Beta EC Root A  (itself)  2049-01-01, 8097 days  EC P-256  yes  888818f8  ConfigMap cert-manager/corporate key \"ca\" line 21
+  1 added, 0 removed, 1 the same
+",
+            ),
+            (
+                "other namespaces",
+                bundles(selecting("one", "no")),
+                "Bundle one\n  created: 1 ConfigMap in c\n  released: 2 ConfigMaps in a, b\n  0 added, 0 removed, 1 the same\n",
+            ),
+            (
+                "a namespace joins",
+                Overlay { namespaces: [("c".to_owned(), namespace(&[("story", "yes")]))].into(), ..Overlay::default() },
+                "Bundle one\n  created: 1 ConfigMap in c\n",
+            ),
+            (
+                "a Bundle more",
+                bundles(selecting("two", "no")),
+                "\
+Bundle two
+  created: 1 ConfigMap in c
+  +  CN=Alpha Root CA A,O=Example Corp,C=US  (itself)  2049-01-01, 8097 days  RSA 2048  yes  e533eb20  ConfigMap cert-manager/corporate key \"ca\" line 1
+  1 added, 0 removed, 0 the same
+",
+            ),
+        ];
+        for (case, overlay, expected) in table {
+            assert_eq!(told(overlay), (expected.to_owned(), Vec::new()), "{case}");
+        }
+    }
+
+    #[test]
+    fn what_would_be_refused_changes_nothing_and_says_why() {
+        let (table, refusals) = told(Overlay { sources: source("garbage"), ..Overlay::default() });
+        assert_eq!(table, "");
+        assert!(refusals[0].starts_with("Bundle one: its targets would stay as they are: "), "{refusals:?}");
+    }
+}

@@ -1,0 +1,175 @@
+//! What was read of a cluster.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
+
+use crate::api;
+use crate::bundle::{Intent, Look, Namespace, ObjectKind, ObjectSource, Place, Select, Source, World};
+
+/// What was read of a cluster, at about the same moment.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// What decisions depend on: settings and default CAs of the controller, sources, Bundles that are valid.
+    pub world: World,
+    /// What the settings are known from, in words.
+    pub settings_from: String,
+    /// All Bundles that are looked at, by name.
+    pub bundles: BTreeMap<String, Known>,
+    /// The namespaces, by name.
+    pub namespaces: BTreeMap<Arc<str>, Namespace>,
+    /// The objects that carry the Bundle label, by the name of the Bundle.
+    pub targets: BTreeMap<String, BTreeMap<Place, Target>>,
+    /// What could not be read.
+    pub unread: Unread,
+    /// Who leads the controllers.
+    pub leadership: Leadership,
+}
+
+/// What could not be read, and why.
+#[derive(Debug, Default)]
+pub struct Unread {
+    /// Sources, by [`source_key`].
+    pub sources: BTreeMap<(ObjectKind, String), String>,
+    /// The Secret targets.
+    pub secret_targets: Option<String>,
+    /// The default CAs that the controller has.
+    pub default_cas: Option<String>,
+}
+
+/// A Bundle as the cluster has it.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// `metadata.generation`.
+    pub generation: Option<i64>,
+    /// Its conditions.
+    pub conditions: Vec<Condition>,
+    /// `status.defaultCAVersion`.
+    pub default_ca_version: Option<String>,
+    /// Why it is not among the [`World::intents`], if it is not.
+    pub invalid: Option<String>,
+}
+
+/// An object that carries the Bundle label.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// How it looks.
+    pub look: Look,
+    /// When our field manager last wrote it.
+    pub written: Option<Timestamp>,
+}
+
+/// Who leads the controllers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Leadership {
+    /// Somebody holds the Lease.
+    Led {
+        /// Namespace and name of the Lease.
+        lease: String,
+        /// Who.
+        holder: String,
+        /// When it was last renewed.
+        renewed: Timestamp,
+    },
+    /// The Lease is there, and nobody holds it any more.
+    Vacant {
+        /// Namespace and name of the Lease.
+        lease: String,
+        /// When it was last renewed.
+        renewed: Option<Timestamp>,
+    },
+    /// There is no Lease.
+    NoLease,
+    /// This cannot be told, for this cause.
+    Unknown(String),
+}
+
+impl Default for Leadership {
+    fn default() -> Self {
+        Self::Unknown("it was not looked for".to_owned())
+    }
+}
+
+impl Known {
+    /// A Bundle as it was read.
+    #[must_use]
+    pub fn of(bundle: &api::Bundle) -> Self {
+        let status = bundle.status.clone().unwrap_or_default();
+        Self {
+            generation: bundle.metadata.generation,
+            conditions: status.conditions.unwrap_or_default(),
+            default_ca_version: status.default_ca_version,
+            invalid: None,
+        }
+    }
+
+    /// One of its conditions.
+    #[must_use]
+    pub fn condition(&self, type_: &str) -> Option<&Condition> {
+        self.conditions.iter().find(|condition| condition.type_ == type_)
+    }
+}
+
+impl Target {
+    /// Reads what matters out of an object's metadata.
+    #[must_use]
+    pub fn read(metadata: &ObjectMeta) -> Self {
+        let ours = metadata.managed_fields.iter().flatten();
+        let ours = ours.filter(|entry| entry.manager.as_deref() == Some(api::FIELD_MANAGER));
+        let written = ours.filter_map(|entry| entry.time.as_ref().map(|time| time.0)).max();
+        Self { look: Look::read(metadata), written }
+    }
+}
+
+/// The objects that a source names: their kind, and their name or the selector of their labels.
+#[must_use]
+pub fn source_key(source: &ObjectSource) -> (ObjectKind, String) {
+    let words = match &source.select {
+        Select::Named(name) => name.clone(),
+        Select::Labelled(selector) => format!("with labels {selector}"),
+    };
+    (source.kind, words)
+}
+
+impl Snapshot {
+    /// Adds a Bundle; one that is invalid is known all the same.
+    pub fn add_bundle(&mut self, bundle: &api::Bundle, trust_namespace: &str) -> &mut Known {
+        let name = bundle.metadata.name.clone().unwrap_or_default();
+        let mut known = Known::of(bundle);
+        match Intent::parse(bundle, trust_namespace) {
+            Ok(intent) => {
+                self.world.intents.insert(name.clone(), intent);
+            }
+            Err(problems) => {
+                known.invalid = Some(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "));
+                self.world.intents.remove(&name);
+            }
+        }
+        self.bundles.entry(name).insert_entry(known).into_mut()
+    }
+
+    /// Why the sources of a Bundle are not all known, if they are not.
+    pub(super) fn unread_source(&self, intent: &Intent) -> Option<String> {
+        intent.object_sources().find_map(|source| self.unread.sources.get(&source_key(source)).cloned())
+    }
+
+    /// Why the default CAs that the controller gives a Bundle are not known, if they are not.
+    pub(super) fn unknown_default_cas(&self, intent: &Intent) -> Option<String> {
+        if !intent.sources.iter().any(|source| matches!(source, Source::DefaultCas)) {
+            return None;
+        }
+        if let Some(cause) = &self.unread.default_cas {
+            return Some(cause.clone());
+        }
+        let theirs = self.bundles.get(&intent.name)?.default_ca_version.as_ref()?;
+        let ours = self.world.default_cas.as_ref().map(|cas| &cas.version);
+        (ours != Some(theirs)).then(|| {
+            let ours = ours.map_or("none", String::as_str);
+            format!(
+                "the controller has default CAs of version {theirs}, but here are those of version {ours}: use the controller's version of rootcast, or its --default-cas and --default-package-location"
+            )
+        })
+    }
+}
