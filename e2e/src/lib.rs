@@ -14,6 +14,7 @@
 //!        └──▶ Injector    the same, in replicas behind a Balancer, to which the API server sends reviews
 //!
 //! Node::start ──▶ the same and more, with a kubelet: the product in its own pods
+//! TlsServer   ──▶ somebody's server, for clients in other pods to trust or to doubt
 //! ```
 //!
 //! Nothing outlives the process that started it, however that process ends: see

@@ -31,12 +31,6 @@ pub(crate) async fn installed() -> Result<&'static Node> {
     INSTALLED
         .get_or_try_init(|| async {
             node.import(&image_archive()?)?;
-            // Whatever other stories have installed, and with the CRD their Bundles and targets.
-            node.helm_ok(
-                &["uninstall", "rootcast", "--namespace", TRUST_NAMESPACE, "--ignore-not-found", "--wait"],
-                "",
-            )?;
-            node.kubectl_ok(&["delete", "crd", "bundles.trust.cert-manager.io", "--ignore-not-found"], "")?;
             let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {
                 "name": TRUST_NAMESPACE,
                 "labels": {"pod-security.kubernetes.io/enforce": "restricted"},

@@ -43,7 +43,7 @@ async fn java_trusts_by_each_keystore_injected_or_mounted_what_it_doubted_before
             pod.remove()?;
         }
     }
-    Ok(())
+    stage.end()
 }
 
 fn spec(format: &str) -> String {

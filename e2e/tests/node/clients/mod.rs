@@ -60,7 +60,7 @@ async fn programs_trust_by_annotation_by_label_and_by_a_mounted_config_map_what_
 
     let mounting = ClientPod { mount: Some(&Mount::pem("everyone")), ..plain }.start(stage.node)?;
     mounting.says(&trusts).await?;
-    mounting.remove()
+    stage.end()
 }
 
 #[tokio::test]
@@ -80,5 +80,5 @@ async fn without_default_cas_programs_doubt_what_is_only_in_the_default_package(
     };
     let pod = pod.start(stage.node)?;
     pod.says(&[(&stage.private, Trusts), (&stage.public, Doubts)]).await?;
-    pod.remove()
+    stage.end()
 }

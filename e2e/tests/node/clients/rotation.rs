@@ -92,7 +92,7 @@ async fn no_handshake_fails_while_a_ca_is_replaced() -> Result<()> {
     // A server that was forgotten is no longer trusted.
     stage.private.show(&old)?;
     reading.says_since(Timestamp::now() + UNDER_WAY, &doubting).await?;
-    [watching, reading, early, restarted].into_iter().try_for_each(Started::remove)
+    stage.end()
 }
 
 /// Changes the source, waits until the file in the pod has changed, and prints how long that took. The kubelet of this

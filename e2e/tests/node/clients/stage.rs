@@ -11,15 +11,20 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use rootcast::trust::{Anchor, Anchors};
 use rootcast_e2e::{
-    Authority, CHART, Node, TlsServer, eventually,
+    Authority, Node, TlsServer, eventually,
     image::{Config, Entry, Image, Layer},
-    story::{TRUST_NAMESPACE, apply, bundle, source},
+    story::{apply, bundle, source},
 };
 use serde_json::json;
 use tokio::sync::OnceCell;
 
+use crate::stage::{helm, installed};
+
 /// The annotation of pods and label of namespaces.
 pub(super) const BUNDLE: &str = "inject.rootcast.dev/bundle";
+
+/// The label of Bundles and namespaces of these stories.
+const STORY: (&str, &str) = ("story", "clients");
 
 /// How long a Bundle may take to be everywhere.
 const SOON: Duration = Duration::from_mins(1);
@@ -33,13 +38,13 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// Installs the product, and starts the servers.
+    /// Gives the product that default package, and starts the servers.
     pub(super) async fn set() -> Result<Self> {
-        let node = Node::shared().await;
+        let node = installed().await?;
         let (private, public) = (Authority::new("Private Root CA")?, Authority::new("Public Root CA")?);
         clients(node).await?;
-        let package = package(node, &public)?;
-        install(node, &package)?;
+        let package = json!({"repository": "localhost/package", "tag": package(node, &public)?});
+        helm(node, "upgrade", json!({"defaultPackageImage": package}))?;
         let address = node.host_address();
         let stage =
             Self { node, private: TlsServer::start(address, &private)?, public: TlsServer::start(address, &public)? };
@@ -54,9 +59,9 @@ impl Stage {
         Ok(())
     }
 
-    /// A namespace with these labels, once pods can be created in it.
+    /// A namespace with these labels besides, once pods can be created in it.
     pub(super) async fn namespace(&self, name: &str, labels: &[(&str, &str)]) -> Result<()> {
-        let labels: BTreeMap<_, _> = labels.iter().copied().collect();
+        let labels: BTreeMap<_, _> = labels.iter().copied().chain([STORY]).collect();
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}});
         apply(&self.node.client(), &namespace).await?;
         eventually("it has an account for pods", SOON, async || {
@@ -68,9 +73,10 @@ impl Stage {
 
     /// A Bundle of this spec, once it is synced and the injector has it to offer.
     pub(super) async fn bundle(&self, name: &str, spec: &str) -> Result<()> {
-        apply(&self.node.client(), &bundle(name, spec)).await?;
-        let name_of = format!("bundle/{name}");
-        self.node.kubectl_ok(&["wait", "--for=condition=Synced", "--timeout=60s", &name_of], "")?;
+        let mut bundle = bundle(name, spec);
+        bundle["metadata"]["labels"] = json!({STORY.0: STORY.1});
+        apply(&self.node.client(), &bundle).await?;
+        self.node.kubectl_ok(&["wait", "--for=condition=Synced", "--timeout=60s", "bundle", name], "")?;
         let asks = json!({
             "apiVersion": "v1",
             "kind": "Pod",
@@ -87,18 +93,13 @@ impl Stage {
         .await;
         Ok(())
     }
-}
 
-/// Installs the product with the default package of this tag, or changes it to that.
-fn install(node: &Node, package: &str) -> Result<()> {
-    node.import(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/image/rootcast.tar"))?;
-    let values = json!({
-        "injector": {"enabled": true},
-        "defaultPackageImage": {"repository": "localhost/package", "tag": package},
-    });
-    let place = ["--namespace", TRUST_NAMESPACE, "--create-namespace", "--wait", "--values", "-"];
-    node.helm_ok(&[&["upgrade", "--install", "rootcast", CHART][..], &place].concat(), &values.to_string())?;
-    Ok(())
+    /// Takes away what the story has made.
+    pub(super) fn end(self) -> Result<()> {
+        let selector = format!("--selector={}={}", STORY.0, STORY.1);
+        self.node.kubectl_ok(&["delete", "bundles,namespaces", &selector], "")?;
+        Ok(())
+    }
 }
 
 /// Makes the image of the clients known to the node.
