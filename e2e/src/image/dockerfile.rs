@@ -95,7 +95,7 @@ impl Dockerfile {
         match keyword {
             "LABEL" => config.labels.extend(pairs(rest)?),
             "ENV" => config.env.extend(pairs(rest)?.into_iter().map(|(name, value)| format!("{name}={value}"))),
-            "USER" => config.user = rest.to_owned(),
+            "USER" => rest.clone_into(&mut config.user),
             "ENTRYPOINT" => config.entrypoint = list(rest)?,
             "CMD" => config.cmd = list(rest)?,
             "COPY" => copies.push(copied(rest, folders)?),
