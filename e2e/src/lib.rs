@@ -71,7 +71,7 @@ pub use probe::{Answer, http_get};
 pub use product::{Launch, Product};
 pub use prometheus::Samples;
 pub use promtool::promtool_ok;
-pub use release::release_binary;
+pub use release::{image_archive, release_binary};
 pub use supervised::Exit;
 pub use tls::TlsClient;
 pub use tls_server::{Authority, TlsServer};

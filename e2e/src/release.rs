@@ -3,6 +3,7 @@
 
 use std::{
     env,
+    ffi::OsStr,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::OnceLock,
@@ -26,17 +27,33 @@ pub async fn release_binary() -> Result<&'static Path> {
         .map_err(|error| anyhow!("{error}"))
 }
 
-fn build_release_binary() -> Result<PathBuf> {
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+/// The product's image, as an archive that is made anew by `make image`. Quick when nothing has changed.
+///
+/// # Errors
+/// When that fails.
+pub fn image_archive() -> Result<PathBuf> {
+    let mut make = builder("make");
+    let status = make.args(["--silent", "image"]).stdin(Stdio::null()).stdout(Stdio::null()).status();
+    ensure!(status.context("running make")?.success(), "`make image` failed");
+    Ok(workspace().join("target/image/rootcast.tar"))
+}
+
+/// A program that builds something in the workspace.
+fn builder(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    command.current_dir(workspace());
     for (name, _) in env::vars_os() {
         if is_about_a_package(&name.to_string_lossy()) {
-            cargo.env_remove(name);
+            command.env_remove(name);
         }
     }
-    let output = cargo
+    command
+}
+
+fn build_release_binary() -> Result<PathBuf> {
+    let output = builder(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .args(["build", "--release", "--locked", "--package=rootcast", "--bin=rootcast"])
         .arg("--message-format=json-render-diagnostics")
-        .current_dir(workspace())
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()

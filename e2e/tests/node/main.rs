@@ -2,4 +2,8 @@
 //! Debian, one after another on one node.
 
 mod clients;
+mod crowd;
+mod disturbed;
 mod ground;
+mod installed;
+mod stage;
