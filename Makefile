@@ -60,6 +60,7 @@ demo: control-plane build
 check: ## Check format, lints, documentation and generated files, as CI does.
 	cargo fmt --all -- --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked --package rootcast-e2e --test node --test switch -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps --document-private-items
 	@cargo run --locked --quiet --bin rootcast -- crds | diff -u $(CRD) - || { echo '$(CRD) is not what the types say: run `make crds`' >&2; exit 1; }
 
