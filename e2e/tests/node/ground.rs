@@ -13,7 +13,7 @@ use kube::{Api, Client};
 use rootcast_e2e::{BUSYBOX, Node, eventually};
 
 /// How long a pod may take to start or to go.
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 
 #[tokio::test]
 async fn a_pod_runs_is_reached_and_reaches_out_and_is_back_after_the_node_was() -> Result<()> {

@@ -43,7 +43,7 @@ target: {configMap: {key: ca.pem}, additionalFormats: {jks: {key: ca.jks}, pkcs1
 ];
 
 /// trust-manager writes five objects a second.
-const SLOW: Duration = Duration::from_secs(180);
+const SLOW: Duration = Duration::from_mins(3);
 
 /// For how long nothing may happen where nothing is to happen.
 const QUIET: Duration = Duration::from_secs(10);
