@@ -107,7 +107,9 @@ fn bundles_are_synced_in_every_phase() {
 fn what_was_handed_back_is_what_the_api_server_made_of_it_and_nothing_else_had_to_be() {
     let entries = |phase: &Value, bundle: &str| target(phase, bundle).1.managed_fields.expect("managed fields");
     let timeless = |mut entries: Vec<ManagedFieldsEntry>| {
-        entries.iter_mut().for_each(|entry| entry.time = None);
+        for entry in &mut entries {
+            entry.time = None;
+        }
         entries
     };
     for name in PHASES {

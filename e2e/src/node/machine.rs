@@ -121,11 +121,17 @@ impl Drop for Machine {
     fn drop(&mut self) {
         self.init.signal(Signal::Kill);
         let began = Instant::now();
-        let init = format!("/proc/{}", self.pid);
-        while Path::new(&init).exists() && began.elapsed() < PATIENCE {
+        while !is_over(self.pid) && began.elapsed() < PATIENCE {
             thread::sleep(Duration::from_millis(20));
         }
     }
+}
+
+/// Whether a process has ended, all those of its namespace with it; it may be that nobody has asked for its exit code.
+fn is_over(pid: u32) -> bool {
+    // "PID (NAME) STATE …", where the name may be anything.
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
+    stat.map_or(true, |stat| stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z')))
 }
 
 /// The child that `unshare` has made, once it is what it is to be.

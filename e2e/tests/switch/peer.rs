@@ -15,9 +15,9 @@ use kube::{
 };
 use rcgen::{CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 use rootcast_e2e::{
-    Node,
+    Node, eventually,
     image::{Config, Entry, Image, Layer},
-    story::TRUST_NAMESPACE,
+    story::{SOON, TRUST_NAMESPACE, bundle},
 };
 use serde_json::{Value, json};
 
@@ -60,6 +60,12 @@ impl Peer {
         let patch = json!([{"op": "add", "path": "/webhooks/0/clientConfig/caBundle", "value": self.authority}]);
         let patch = Patch::Json::<()>(serde_json::from_value(patch)?);
         all.patch(NAME, &PatchParams::default(), &patch).await.context("telling API servers whom to trust")?;
+        let probe =
+            bundle("probe", "{sources: [{useDefaultCAs: true}], target: {configMap: {key: ca.pem}}}").to_string();
+        eventually("the webhook is answered", SOON, async || {
+            node.kubectl_ok(&["create", "--dry-run=server", "-f", "-"], &probe).map(drop)
+        })
+        .await;
         Ok(())
     }
 }

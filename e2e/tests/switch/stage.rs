@@ -43,7 +43,7 @@ target: {configMap: {key: ca.pem}, additionalFormats: {jks: {key: ca.jks}, pkcs1
 ];
 
 /// trust-manager writes five objects a second.
-const SLOW: Duration = Duration::from_secs(180);
+const SLOW: Duration = Duration::from_mins(3);
 
 /// For how long nothing may happen where nothing is to happen.
 const QUIET: Duration = Duration::from_secs(10);
@@ -235,15 +235,13 @@ impl Stage {
         let bad: Arc<Mutex<Vec<String>>> = Arc::default();
         let noted = bad.clone();
         let task = tokio::spawn(async move {
-            let mut seen = watcher(bundles, watcher::Config::default()).applied_objects().boxed();
+            let mut seen = watcher(bundles, watcher::Config::default()).default_backoff().applied_objects().boxed();
             while let Some(bundle) = seen.next().await {
-                let note = match bundle {
-                    // One that was just created is not synced yet.
-                    Ok(bundle) => condition(&bundle, SYNCED)
-                        .filter(|one| one.status != "True")
-                        .map(|one| format!("{}: {one:?}", bundle.name_any())),
-                    Err(error) => Some(error.to_string()),
-                };
+                // As the CRD is replaced the API server ends watches: then all is listed anew.
+                let Ok(bundle) = bundle else { continue };
+                // One that was just created is not synced yet.
+                let bad = condition(&bundle, SYNCED).filter(|one| one.status != "True");
+                let note = bad.map(|one| format!("{}: {one:?}", bundle.name_any()));
                 noted.lock().expect("no note is half written").extend(note);
             }
         });
