@@ -24,7 +24,7 @@ control-plane: ## Build etcd, kube-apiserver, kube-controller-manager and kubect
 tools: ## Build helm and promtool into the user's cache (5 minutes, once).
 	@e2e/tools/build
 
-node: ## Build kubelet, scheduler and kube-proxy as well, and fetch containerd, for e2e (5 minutes, once; Debian only).
+node: ## Build kubelet, scheduler and kube-proxy as well, and fetch containerd, for e2e (2 minutes more, once; Debian only).
 	@e2e/control-plane/build node
 	@e2e/node/build
 

@@ -104,10 +104,9 @@ impl Machine {
 
     /// Lays the cable from here to there, and the way to what is behind it.
     fn plug_in(&self) -> Result<()> {
-        // Of a node that was killed a moment ago, whose network lives as long as its connections: up to a minute.
-        if Path::new("/sys/class/net").join(INTERFACE).exists() {
-            ip(&["link", "delete", INTERFACE])?;
-        }
+        // Of a node that was killed a moment ago, whose network lives as long as its connections: up to a minute. It may
+        // go by itself in this very moment, which is as well.
+        let _: Result<()> = ip(&["link", "delete", INTERFACE]);
         let there = self.pid.to_string();
         ip(&["link", "add", INTERFACE, "type", "veth", "peer", "name", "eth0", "netns", &there])?;
         ip(&["address", "add", &format!("{HOST}/30"), "dev", INTERFACE])?;
