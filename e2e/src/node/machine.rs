@@ -15,6 +15,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::run;
 use crate::{
+    janitor::Janitor,
     scratch::Scratch,
     supervised::{Signal, Supervised},
 };
@@ -62,6 +63,12 @@ ip route add "$5" via "$4"
 echo 1 >/proc/sys/net/ipv4/ip_forward
 "#;
 
+/// Takes our end of the cable away, unless one of another node has its name by now: what is left of connections would
+/// keep it for a minute or more.
+const UNPLUG: &str = r#"
+[ "$(cat "/sys/class/net/$1/ifindex")" = "$2" ] && ip link delete "$1"
+"#;
+
 /// How long a machine may take to come and to go.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -71,6 +78,8 @@ pub(super) struct Machine {
     /// The first process, seen from outside.
     pid: u32,
     environment: Vec<(&'static str, String)>,
+    /// From the moment that it is plugged in.
+    unplugger: Option<Janitor>,
 }
 
 impl Machine {
@@ -82,8 +91,8 @@ impl Machine {
             .args(["sh", "-c", INIT]);
         let mut init = Supervised::start(&unshare, &scratch.logs().join("init.log"))?;
         let pid = first_process(&mut init)?;
-        let machine = Self { init, pid, environment: environment.to_vec() };
-        machine.plug_in().context("connecting the node")?;
+        let mut machine = Self { init, pid, environment: environment.to_vec(), unplugger: None };
+        machine.unplugger = Some(machine.plug_in().context("connecting the node")?);
         let data = scratch.data();
         let addresses = [ADDRESS.to_string(), HOST.to_string()];
         let mut setup = machine.command(Path::new("sh"));
@@ -103,16 +112,19 @@ impl Machine {
     }
 
     /// Lays the cable from here to there, and the way to what is behind it.
-    fn plug_in(&self) -> Result<()> {
+    fn plug_in(&self) -> Result<Janitor> {
         // Of a node that was killed a moment ago, whose network lives as long as its connections: up to a minute. It may
         // go by itself in this very moment, which is as well.
         let _: Result<()> = ip(&["link", "delete", INTERFACE]);
         let there = self.pid.to_string();
         ip(&["link", "add", INTERFACE, "type", "veth", "peer", "name", "eth0", "netns", &there])?;
+        let index = fs::read_to_string(format!("/sys/class/net/{INTERFACE}/ifindex"))?;
+        let unplugger = Janitor::hire(UNPLUG, [INTERFACE, index.trim_end()])?;
         ip(&["address", "add", &format!("{HOST}/30"), "dev", INTERFACE])?;
         ip(&["link", "set", INTERFACE, "up"])?;
         let node = ADDRESS.to_string();
-        [PODS, SERVICES].iter().try_for_each(|net| ip(&["route", "add", net, "via", &node]))
+        [PODS, SERVICES].iter().try_for_each(|net| ip(&["route", "add", net, "via", &node]))?;
+        Ok(unplugger)
     }
 }
 
