@@ -58,7 +58,8 @@ impl<'n> Crowd<'n> {
     pub(crate) async fn holds(&self, certificate: &str) {
         let content = anchors(&[certificate]).to_pem();
         let bundles = Api::<Bundle>::all(self.node.client());
-        eventually(&format!("{} holds {certificate}", self.name), SOON * 2, async || {
+        // A node that has restarted may take a minute and a half, its own pods waiting for each other.
+        eventually(&format!("{} holds {certificate}", self.name), SOON * 4, async || {
             let targets = self.targets().await?;
             let right = |one: &&ConfigMap| one.data.as_ref().and_then(|data| data.get("k")) == Some(&content);
             let done = targets.iter().filter(right).count();
