@@ -14,6 +14,7 @@
 //! `cluster`, `webhook` and `cli` act, and `metrics` tell of it.
 
 pub mod api;
+pub mod limits;
 pub mod trust;
 
 pub mod bundle;
