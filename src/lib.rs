@@ -15,6 +15,7 @@
 
 pub mod api;
 pub mod limits;
+pub mod text;
 pub mod trust;
 
 pub mod bundle;

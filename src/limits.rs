@@ -20,5 +20,7 @@ pub const ALL: &[Limit] = &[];
 #[must_use]
 pub fn table() -> String {
     let rows = ALL.iter().map(|Limit { what, max, reached }| format!("| {what} | {max} | {reached} |\n"));
-    std::iter::once("| What | At most | What is seen when it is reached |\n|---|--:|---|\n".to_owned()).chain(rows).collect()
+    std::iter::once("| What | At most | What is seen when it is reached |\n|---|--:|---|\n".to_owned())
+        .chain(rows)
+        .collect()
 }

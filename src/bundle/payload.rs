@@ -189,7 +189,7 @@ fn check_size(kind: ObjectKind, values: &BTreeMap<String, Value>) -> Result<(), 
     let parts: Vec<_> = values.iter().map(|(key, value)| format!("{key} {}", value.bytes().len())).collect();
     Err(Refusal::new(
         Reason::TargetTooLarge,
-        format!(
+        &format!(
             "Bundle does not fit into a {}: {total} bytes ({}) are over the limit of {SIZE_MAX}; drop an additional format or split the sources over several Bundles",
             kind.as_str(),
             parts.join(", ")

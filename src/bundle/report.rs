@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::api;
+use crate::text;
 
 use super::decision::{Decision, Wanted};
 use super::intent::ObjectKind;
@@ -182,20 +183,21 @@ impl Event {
             "{} {namespace}/{bundle}: {who}; it is healed each time, but ever less often, at least once a minute: find the other writer and stop it, or have it write another object",
             kind.as_str()
         );
-        Self { warning: true, reason: Reason::TargetContested, note: clip(&note, NOTE_MAX) }
+        Self { warning: true, reason: Reason::TargetContested, note: text::clip(&note, NOTE_MAX) }
     }
 }
 
 impl Refusal {
-    pub(super) fn new(reason: Reason, message: String) -> Self {
-        Self { reason, message, findings: None, look_again: None, retry: false }
+    /// The message is escaped and clipped here, so that no more of it is ever kept.
+    pub(super) fn new(reason: Reason, message: &str) -> Self {
+        Self { reason, message: text::clip(message, MESSAGE_MAX), findings: None, look_again: None, retry: false }
     }
 
     /// A Bundle that breaks rules.
     #[must_use]
     pub fn invalid_spec(problems: &[Problem]) -> Self {
         let list: Vec<_> = problems.iter().map(ToString::to_string).collect();
-        Self::new(Reason::InvalidSpec, format!("Bundle is invalid: {}", list.join("; ")))
+        Self::new(Reason::InvalidSpec, &format!("Bundle is invalid: {}", list.join("; ")))
     }
 
     /// A Bundle on which a decision panicked.
@@ -203,13 +205,13 @@ impl Refusal {
     pub fn panicked() -> Self {
         let message =
             "Failed to build bundle sources: rootcast itself failed on them: this is a bug, its log has the place";
-        Self::new(Reason::SourceBuildError, message.to_owned())
+        Self::new(Reason::SourceBuildError, message)
     }
 
     /// A Bundle that does not even fit the wire types.
     #[must_use]
     pub fn unreadable(cause: &str) -> Self {
-        Self::new(Reason::InvalidSpec, format!("Bundle is invalid: it cannot be read: {cause}"))
+        Self::new(Reason::InvalidSpec, &format!("Bundle is invalid: it cannot be read: {}", text::cause(&cause)))
     }
 }
 
@@ -301,7 +303,7 @@ impl Wanted {
         let message = format!(
             "Bundle has Secret targets but the feature is disabled: {rest}; start rootcast with --secret-targets-enabled and allow it to write Secrets"
         );
-        self.secrets_off.then(|| Refusal::new(Reason::SecretTargetsDisabled, message))
+        self.secrets_off.then(|| Refusal::new(Reason::SecretTargetsDisabled, &message))
     }
 }
 
@@ -324,7 +326,7 @@ impl Seen {
         rolled_out: bool,
         now: Timestamp,
     ) -> Report {
-        let message = clip(message, MESSAGE_MAX);
+        let message = text::clip(message, MESSAGE_MAX);
         let synced = reason == Reason::Synced;
         let failing = matches!(reason, Reason::SyncConfigMapTargetFailed | Reason::SyncSecretTargetFailed);
         // While targets fail, which of them and why changes with each try: that is no new state.
@@ -334,7 +336,7 @@ impl Seen {
         let verdict = (news || (synced && rolled_out)).then(|| Event {
             warning: !synced,
             reason,
-            note: clip(&message, NOTE_MAX),
+            note: text::clip(&message, NOTE_MAX),
         });
         let events = verdict.into_iter().chain(self.attention(findings.unwrap_or_default())).collect();
         let mut conditions = vec![
@@ -357,7 +359,7 @@ impl Seen {
                 *note = if note.is_empty() { text } else { format!("{note}; {text}") };
             }
         }
-        news.into_iter().map(|(reason, note)| Event { warning: true, reason, note: clip(&note, NOTE_MAX) })
+        news.into_iter().map(|(reason, note)| Event { warning: true, reason, note: text::clip(&note, NOTE_MAX) })
     }
 
     /// False as soon as a source holds something that deserves a look; what could not be read is unknown.
@@ -371,7 +373,7 @@ impl Seen {
                     0 => String::new(),
                     n => format!("; and {n} more"),
                 };
-                ("False", "NeedsAttention", clip(&format!("{}{rest}", shown.join("; ")), MESSAGE_MAX))
+                ("False", "NeedsAttention", text::clip(&format!("{}{rest}", shown.join("; ")), MESSAGE_MAX))
             }
         };
         self.dated(api::SOURCES_COMPLETE, status, reason, message, now)
@@ -404,14 +406,6 @@ fn whole_second(now: Timestamp) -> Timestamp {
 
 fn truth(value: bool) -> &'static str {
     if value { "True" } else { "False" }
-}
-
-fn clip(message: &str, max: usize) -> String {
-    if message.len() <= max {
-        return message.to_owned();
-    }
-    let end = message.floor_char_boundary(max - 3);
-    format!("{}...", &message[..end])
 }
 
 #[cfg(test)]
@@ -516,7 +510,7 @@ mod tests {
         let finding =
             |n: usize| Finding { place: format!("{n:02}"), what: Observation::LeftOutNonCa("x".repeat(5000)) };
         let findings: Vec<_> = (0..FINDINGS_SHOWN + 3).map(finding).collect();
-        let refusal = Refusal { findings: Some(findings), ..Refusal::new(Reason::SourceNotFound, "m".repeat(40_000)) };
+        let refusal = Refusal { findings: Some(findings), ..Refusal::new(Reason::SourceNotFound, &"m".repeat(40_000)) };
         let report = refused(&refusal, &Seen::default(), now());
         assert!(report.status.conditions.iter().flatten().all(|condition| condition.message.len() <= MESSAGE_MAX));
         assert!(report.events.iter().all(|event| event.note.len() <= NOTE_MAX));

@@ -5,6 +5,7 @@ use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::text;
 use crate::trust::{self, Anchor, Anchors};
 
 use super::chain;
@@ -15,6 +16,12 @@ use super::world::{Content, OutputKeys, SourceObject, World};
 
 /// How many days before its end a certificate is named, and named anew.
 pub const SOON: [i64; 3] = [30, 7, 1];
+
+/// The most bytes of a certificate's subject in a message.
+const SUBJECT_MAX: usize = 1024;
+
+/// The most characters of a key of a source: the longest that the API server takes.
+const KEY_MAX: usize = 253;
 
 /// What the sources of a Bundle amount to.
 #[derive(Clone, Debug)]
@@ -185,7 +192,7 @@ fn refuse(faults: &[Fault]) -> Refusal {
     };
     let causes: Vec<_> = faults.iter().map(ToString::to_string).collect();
     let retry = faults.iter().any(|fault| matches!(fault, Fault::Unreadable { .. }));
-    Refusal { retry, ..Refusal::new(reason, format!("{opening}: {}", causes.join("; also: "))) }
+    Refusal { retry, ..Refusal::new(reason, &format!("{opening}: {}", causes.join("; also: "))) }
 }
 
 struct Gathering<'a> {
@@ -272,7 +279,7 @@ impl Gathering<'_> {
             })?),
         };
         for (key, value) in one.into_iter().chain(all).filter(|(key, _)| !skipped.include(key)) {
-            let place = format!("{} {namespace}/{name} key {key:?}", kind.as_str());
+            let place = format!("{} {namespace}/{name} key {}", kind.as_str(), text::quote(key, KEY_MAX));
             self.text(&place, value).map_err(|error| Fault::ObjectPem {
                 kind,
                 namespace: namespace.clone(),
@@ -292,7 +299,7 @@ impl Gathering<'_> {
         for trust::Block { line, certificate } in blocks {
             let what = match certificate {
                 Ok(anchor) => self.certificate(anchor, place, line),
-                Err(rejected) => Some(Observation::LeftOutRejected(rejected.to_string())),
+                Err(rejected) => Some(Observation::LeftOutRejected(text::cause(&rejected))),
             };
             let place = format!("{place} line {line}");
             self.findings.extend(what.map(|what| Finding { what, place }));
@@ -370,7 +377,7 @@ fn before(end: Timestamp, days: i64) -> Timestamp {
 }
 
 fn title(anchor: &Anchor) -> String {
-    format!("{} ({})", anchor.subject(), anchor.fingerprint().short())
+    format!("{} ({})", text::clip(anchor.subject(), SUBJECT_MAX), anchor.fingerprint().short())
 }
 
 impl fmt::Display for Finding {

@@ -27,6 +27,7 @@ use crate::api;
 use crate::bundle::Settings;
 use crate::default_cas::{self, Origin};
 use crate::inspect::Paint;
+use crate::text;
 
 use args::{Arguments, Command, DecisionArguments, DefaultCasChoice};
 
@@ -56,7 +57,7 @@ pub fn run() -> ExitCode {
         Command::Crds => print(&api::crd_yaml()).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("rootcast: {error:#}");
+        eprintln!("rootcast: {}", text::escaped(&format_args!("{error:#}")));
         ExitCode::from(BAD_USAGE)
     })
 }

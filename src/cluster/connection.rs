@@ -23,6 +23,7 @@ use tower::util::BoxCloneService;
 use tower::{BoxError, Layer, ServiceBuilder, ServiceExt, service_fn};
 
 use crate::metrics::{CameBack, Requests};
+use crate::text;
 
 use super::lease::{Gate, Mandate};
 
@@ -188,7 +189,7 @@ fn judge(code: StatusCode, headers: &HeaderMap, body: Bytes) -> Result<Bytes, Fa
     if code.is_success() {
         return Ok(body);
     }
-    let text = || String::from_utf8_lossy(&body).trim().to_owned();
+    let text = || text::cause(&String::from_utf8_lossy(&body).trim());
     match code {
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Err(Failure::Busy(retry_after(headers))),
         StatusCode::GATEWAY_TIMEOUT => Err(Failure::TimedOut(text())),
@@ -208,13 +209,13 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 /// An error with its causes.
 fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    text::cause(&causes.map(ToString::to_string).collect::<Vec<_>>().join(": "))
 }
 
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Refused(status) => f.write_str(&status.message),
+            Self::Refused(status) => f.write_str(&text::cause(&status.message)),
             Self::Busy(_) => f.write_str("the API server is busy"),
             Self::Lost(cause) | Self::TimedOut(cause) => f.write_str(cause),
         }

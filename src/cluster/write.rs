@@ -13,6 +13,7 @@ use crate::api;
 use crate::bundle::{ObjectKind, Place, Value, Wanted};
 use crate::fanout::{Answer, Observed, Order, Request, Version};
 use crate::metrics::Writes;
+use crate::text;
 
 use super::body::{self, Content};
 use super::connection::{Ask, Connection, Failure, METADATA_ONLY};
@@ -184,7 +185,7 @@ fn refused(what: &str, request: &Request, status: &Status) -> Answer {
         (403, _) if caused("NamespaceTerminating") => Answer::NamespaceGone,
         // An object of a quota or a policy is refused with 403, too; only this text tells of permissions.
         (403, _) if status.message.contains("cannot ") && status.message.contains(" resource \"") => {
-            Answer::Forbidden(format!("{what}: {}", clip(&status.message)))
+            Answer::Forbidden(format!("{what}: {}", text::cause(&status.message)))
         }
         _ => {
             let immutable = status.code == 422 && status.message.contains("field is immutable when `immutable` is set");
@@ -193,7 +194,7 @@ fn refused(what: &str, request: &Request, status: &Status) -> Answer {
                 (false, 413) => ": it is too large for the API server or etcd",
                 _ => "",
             };
-            Answer::Refused { cause: format!("{what}: {}{cure}", clip(&status.message)), fixed: immutable }
+            Answer::Refused { cause: format!("{what}: {}{cure}", text::cause(&status.message)), fixed: immutable }
         }
     }
 }
@@ -209,13 +210,4 @@ fn failed(target: &Target, request: &Request) -> String {
         Request::Look | Request::Compare => "get",
     };
     format!("failed to {verb} {target}")
-}
-
-/// Messages may repeat themselves, and quote whole objects.
-fn clip(message: &str) -> String {
-    const MAX: usize = 600;
-    if message.len() <= MAX {
-        return message.to_owned();
-    }
-    format!("{}...", &message[..message.floor_char_boundary(MAX)])
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::bundle::{Drift, Namespace, Need, ObjectKind, Place, Settings, Wanted};
+use crate::text;
 
 use super::action::{Order, Request};
 use super::heal::Heals;
@@ -13,6 +14,9 @@ use super::story::Story;
 use super::task::{Fault, State, Task, Tasks};
 use super::verb;
 use super::version::Version;
+
+/// The most characters of each word about an owner, which its API does not bound.
+const OWNER_MAX: usize = 253;
 
 /// What a fleet sees of the world around it.
 #[derive(Clone, Copy)]
@@ -253,13 +257,13 @@ impl Fleet {
                     Ok(request) => request,
                     Err(owner) => {
                         let cause = format!(
-                            "failed to patch {} {}/{}: it is controlled by {} {:?} ({}): delete that owner, or give the Bundle another name",
+                            "failed to patch {} {}/{}: it is controlled by {} {} ({}): delete that owner, or give the Bundle another name",
                             place.kind.as_str(),
                             place.namespace,
                             self.name,
-                            owner.kind,
-                            owner.name,
-                            owner.api_version
+                            text::shorten(&owner.kind, OWNER_MAX),
+                            text::quote(&owner.name, OWNER_MAX),
+                            text::shorten(&owner.api_version, OWNER_MAX)
                         );
                         // What has no label is not watched: when its time comes it is looked at anew.
                         self.targets.forget_unlabelled(place, &self.name);

@@ -4,12 +4,13 @@
 use std::borrow::Cow;
 
 use crate::bundle::ObjectKind;
+use crate::text;
 
+use super::Review;
 use super::injection::{Injection, Source};
 use super::options::Options;
 use super::pod::Pod;
 use super::verdict::{Hindrance, Refusal, What, Wish};
-use super::{Review, words};
 
 /// Where the certificates are mounted if nobody says.
 const MOUNT_PATH: &str = "/cacerts";
@@ -63,7 +64,7 @@ impl<'a> Say<'a> {
 pub(super) fn wish(pod: &Pod<'_>, review: &Review<'_>, operator: &Operator, options: &Options) -> Wish {
     let prefix = operator.prefix();
     let what = what(&Say { pod, prefix: &prefix }, review.namespace, operator, options);
-    Wish { subject: words::shorten(&prefix, words::NAME_MAX), required: false, warnings: Vec::new(), what }
+    Wish { subject: text::shorten(&prefix, text::NAME_MAX), required: false, warnings: Vec::new(), what }
 }
 
 fn what(say: &Say<'_>, namespace: &str, operator: &Operator, options: &Options) -> What {

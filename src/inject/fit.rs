@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
+use crate::text;
+
 use super::injection::Injection;
 use super::java::{self, Step};
 use super::patch::Change;
 use super::pod::{Container, Pod};
 use super::verdict::Hindrance;
-use super::words;
 
 /// How an injection fits a pod.
 #[derive(Debug, Default)]
@@ -32,7 +33,7 @@ pub(super) fn fit(injection: &Injection, pod: &Pod<'_>, old: Option<&Pod<'_>>) -
     let has_volume = volume.is_some_and(|volume| volume.is_whole(injection.source.kind, &injection.source.name));
     match old {
         None if volume.is_some() && !has_volume => Fitted::hindered(Hindrance::of_pod(
-            format!("its volume {} has another source", words::quoted(&injection.volume)),
+            format!("its volume {} has another source", text::quoted(&injection.volume)),
             "rename that volume",
         )),
         None => new_pod(injection, pod, has_volume),
@@ -146,7 +147,7 @@ impl<'a> Work<'a> {
         if !taken.is_empty() {
             hindrances.push(Hindrance {
                 what: containers(&taken),
-                why: format!("something is mounted at, above or below {}", words::quoted(&injection.mount_path)),
+                why: format!("something is mounted at, above or below {}", text::quoted(&injection.mount_path)),
                 cure: "move that mount or exclude the container".to_owned(),
             });
         }
@@ -169,7 +170,7 @@ impl<'a> Work<'a> {
 }
 
 fn containers(names: &[&str]) -> String {
-    format!("container{} {}", if names.len() == 1 { "" } else { "s" }, words::some(names.iter().copied()))
+    format!("container{} {}", if names.len() == 1 { "" } else { "s" }, text::some(names.iter().copied()))
 }
 
 fn mounts(container: &Container<'_>, volume: &str) -> bool {

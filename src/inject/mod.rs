@@ -22,7 +22,6 @@ mod pod;
 mod runtimes;
 mod verdict;
 mod volume;
-mod words;
 
 use crate::bundle::Namespace;
 

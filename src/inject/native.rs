@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 
 use crate::bundle::{LabelSet, Namespace, Settings};
+use crate::text;
 
+use super::Review;
 use super::injection::{Injection, Source};
 use super::java;
 use super::offer::{Offer, Offered};
 use super::pod::Pod;
 use super::runtimes::{self, PointsAt};
 use super::verdict::{Hindrance, What, Wish};
-use super::{Review, words};
 
 /// Names the Bundle: an annotation of a pod, or a label of its namespace for all of its pods. The pod's wins.
 pub const BUNDLE: &str = "inject.rootcast.dev/bundle";
@@ -49,9 +50,9 @@ pub(super) fn wish(pod: &Pod<'_>, review: &Review<'_>, namespace: &Namespace, bu
         Some("true") => true,
         None | Some("false") => false,
         Some(other) => {
-            let other = words::quoted(other);
+            let other = text::quoted(other);
             warnings
-                .push(words::warning(&format!("{key}: {other} is neither \"true\" nor \"false\", and means nothing")));
+                .push(text::warning(&format!("{key}: {other} is neither \"true\" nor \"false\", and means nothing")));
             false
         }
     };
@@ -93,7 +94,7 @@ fn word(value: &str) -> Option<&str> {
 }
 
 fn subject(bundle: &str) -> String {
-    format!("Bundle {}", words::quoted(bundle))
+    format!("Bundle {}", text::quoted(bundle))
 }
 
 fn names_none() -> Hindrance {
@@ -128,8 +129,8 @@ fn injection(bundle: &str, offer: &Offer, pod: &Pod<'_>, warnings: &mut Vec<Stri
 
     let choice = runtimes::choose(pod.annotation(RUNTIMES).and_then(word));
     if !choice.unknown.is_empty() {
-        let (unknown, known) = (words::some(choice.unknown), runtimes::known().join(", "));
-        warnings.push(words::warning(&format!("{RUNTIMES}: {unknown} unknown; there are {known}")));
+        let (unknown, known) = (text::some(choice.unknown), runtimes::known().join(", "));
+        warnings.push(text::warning(&format!("{RUNTIMES}: {unknown} unknown; there are {known}")));
     }
     for runtime in choice.variables {
         match (runtime.points_at, keystore) {
@@ -137,7 +138,7 @@ fn injection(bundle: &str, offer: &Offer, pod: &Pod<'_>, warnings: &mut Vec<Stri
             (PointsAt::Keystore, Some(keystore)) => {
                 injection.java = Some(java::options(keystore, &injection.mount_path));
             }
-            (PointsAt::Keystore, None) => warnings.push(words::warning(&format!(
+            (PointsAt::Keystore, None) => warnings.push(text::warning(&format!(
                 "{}: {} left alone: it has no keystore; give it spec.target.additionalFormats.jks",
                 subject(bundle),
                 runtime.variable,

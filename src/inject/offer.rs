@@ -1,10 +1,10 @@
 //! What a Bundle has to offer to pods.
 
 use crate::bundle::{Intent, Namespace, ObjectKind, Problem, Selector, Settings, Source};
+use crate::text;
 use crate::trust::Password;
 
 use super::verdict::Hindrance;
-use super::words;
 
 /// A Bundle as pods may have it: the one object that they mount, and what is in it.
 #[derive(Clone, Debug)]
@@ -100,7 +100,7 @@ impl Offered {
 impl Offer {
     /// Whether its object is, or will be, in a namespace; if not, what keeps it out.
     pub(super) fn reach(&self, settings: &Settings, name: &str, namespace: &Namespace) -> Result<(), Hindrance> {
-        let quoted = words::quoted(name);
+        let quoted = text::quoted(name);
         if settings.reach(&self.namespaces, name, namespace) {
             Ok(())
         } else if !settings.allows(name) {

@@ -1,9 +1,10 @@
 //! From what is wished for a pod to what the API server is told.
 
+use crate::text;
+
 use super::fit::Fitted;
 use super::injection::Injection;
 use super::patch::Change;
-use super::words;
 
 /// What becomes of the pod.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -72,7 +73,7 @@ impl Wish {
             What::Hindered(hindrance) => Fitted { hindrances: vec![hindrance], ..Fitted::default() },
             What::Refuse(refusal) => return Verdict { refusal: Some(refusal), ..Verdict::default() },
         };
-        warnings.extend(notes.iter().map(|note| words::warning(&format!("{subject}: {note}"))));
+        warnings.extend(notes.iter().map(|note| text::warning(&format!("{subject}: {note}"))));
         if required && !hindrances.is_empty() {
             let causes: Vec<_> = hindrances.iter().map(Hindrance::in_full).collect();
             let message = format!("{subject}: {}", causes.join("; "));
@@ -98,7 +99,7 @@ impl Hindrance {
     fn warning(&self, subject: &str) -> String {
         let Self { what, why, cure } = self;
         let frame = format!("{subject}: {what} not injected: ; {cure}").chars().count();
-        let why = words::shorten(why, words::WARNING_MAX.saturating_sub(frame).max(40));
-        words::warning(&format!("{subject}: {what} not injected: {why}; {cure}"))
+        let why = text::shorten(why, text::WARNING_MAX.saturating_sub(frame).max(40));
+        text::warning(&format!("{subject}: {what} not injected: {why}; {cure}"))
     }
 }

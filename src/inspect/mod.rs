@@ -19,5 +19,5 @@ mod verdict;
 pub use collection::{At, Collection, Found, Locked, Passwords, Remark};
 pub use difference::{Change, Difference};
 pub use table::Paint;
-pub(crate) use table::{Cell, expiry, lay_out, printable};
+pub(crate) use table::{Cell, expiry, lay_out};
 pub use verdict::{Answer, Trial, Trouble, Verdict};

@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 
+use crate::text;
+
 use super::collection::{At, Collection, Found};
 
 /// Whether words are coloured.
@@ -130,21 +132,7 @@ fn named(name: &str) -> String {
 
 /// At most [`WIDEST`] characters, none of which commands a terminal.
 pub(crate) fn cut(text: &str) -> String {
-    let mut short: String = text.chars().take(WIDEST).collect();
-    if short.len() < text.len() {
-        short.pop();
-        short.push('…');
-    }
-    printable(&short)
-}
-
-/// Without characters that command a terminal or turn the direction of writing.
-pub(crate) fn printable(text: &str) -> String {
-    let commands = |character: char| {
-        character.is_control()
-            || matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    text.chars().map(|character| if commands(character) { '\u{fffd}' } else { character }).collect()
+    text::shorten(text, WIDEST)
 }
 
 /// Columns as wide as their widest cell, two blanks between them, and none at the ends of lines.
@@ -251,8 +239,8 @@ CN=Brainpool Root A                     -         -                    -        
     }
 
     #[test]
-    fn what_would_command_a_terminal_is_replaced_and_what_is_too_long_is_cut() {
-        assert_eq!(cut("a\u{1b}[31m\n\u{202e}b"), "a\u{fffd}[31m\u{fffd}\u{fffd}b");
+    fn what_would_command_a_terminal_is_spelled_out_and_what_is_too_long_is_cut() {
+        assert_eq!(cut("a\u{1b}[31m\n\u{202e}b"), "a\\u{1b}[31m\\n\\u{202e}b");
         assert_eq!(cut(&"é".repeat(65)).chars().count(), 64);
         assert_eq!(cut(&"é".repeat(64)), "é".repeat(64));
     }

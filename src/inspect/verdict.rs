@@ -5,7 +5,8 @@ use std::fmt;
 use jiff::Timestamp;
 
 use super::collection::Collection;
-use super::table::{Paint, day, days_left, printable};
+use super::table::{Paint, day, days_left};
+use crate::text::escape;
 use crate::trust::Anchor;
 
 /// What is to be judged.
@@ -216,7 +217,7 @@ impl Trial<'_> {
         } else {
             const SHOWN: usize = 5;
             let more = names.len().saturating_sub(SHOWN);
-            let shown = printable(&names[..names.len() - more].join(", "));
+            let shown = escape(&names[..names.len() - more].join(", ")).into_owned();
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
             format!("its certificate is not for {host}, but for {shown}{more}")
         };
@@ -271,7 +272,7 @@ fn label(anchor: &Anchor) -> String {
 }
 
 fn quoted(name: &str) -> String {
-    if name.is_empty() { "(no name)".to_owned() } else { printable(name) }
+    if name.is_empty() { "(no name)".to_owned() } else { escape(name).into_owned() }
 }
 
 fn validity(anchor: &Anchor, now: Timestamp) -> String {
@@ -356,7 +357,7 @@ mod tests {
         let verdict = verdict(include_str!("../../tests/cases/certs/ec.pem"), false, vec![Trouble::Name(names)]);
         assert_eq!(
             verdict.reasons[0].0,
-            "its certificate is not for s, but for \u{fffd}0, \u{fffd}1, \u{fffd}2, \u{fffd}3, \u{fffd}4 and 4 more"
+            "its certificate is not for s, but for \\u{1b}0, \\u{1b}1, \\u{1b}2, \\u{1b}3, \\u{1b}4 and 4 more"
         );
     }
 }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::bundle::{ObjectKind, Origin};
-use crate::inspect::{At, Cell, Collection, Found, Paint, lay_out, printable};
+use crate::inspect::{At, Cell, Collection, Found, Paint, lay_out};
+use crate::text::escape;
 
 use super::snapshot::Leadership;
 use super::state::State;
@@ -32,16 +33,16 @@ impl State<'_> {
             let status = match (&*condition.type_, &*condition.status) {
                 (_, "Unknown") => Cell::warning("Unknown"),
                 ("Synced" | "SourcesComplete", "False") => Cell::bad("False"),
-                (_, status) => Cell::plain(printable(status)),
+                (_, status) => Cell::plain(escape(status)),
             };
             let outdated = condition.observed_generation != self.generation;
             let of = if outdated { " (of an earlier generation)" } else { "" };
             [
-                Cell::plain(printable(&condition.type_)),
+                Cell::plain(escape(&condition.type_)),
                 status,
-                Cell::plain(printable(&condition.reason)),
+                Cell::plain(escape(&condition.reason)),
                 Cell::plain(ago(condition.last_transition_time.0, now)),
-                Cell::plain(printable(&condition.message) + of),
+                Cell::plain(escape(&condition.message) + of),
             ]
         });
         if self.conditions.is_empty() {
@@ -55,10 +56,10 @@ impl State<'_> {
             out += "\nTheir sources need attention:\n";
         }
         for finding in &self.findings {
-            let _ = writeln!(out, "  {}", printable(finding));
+            let _ = writeln!(out, "  {}", escape(finding));
         }
         for remark in &self.remarks {
-            let _ = writeln!(out, "\nNote: {}", printable(remark));
+            let _ = writeln!(out, "\nNote: {}", escape(remark));
         }
         out
     }
@@ -67,8 +68,8 @@ impl State<'_> {
         let Some(wanted) = self.wanted else { return String::new() };
         let mut out = format!("\nTargets: {} of {wanted} in sync\n", self.in_sync);
         for ((kind, Trouble { cause, cure }), namespaces) in &self.troubles {
-            let _ = writeln!(out, "  {}: {}", places(*kind, namespaces), printable(cause));
-            let _ = writeln!(out, "    cure: {}", printable(cure));
+            let _ = writeln!(out, "  {}: {}", places(*kind, namespaces), escape(cause));
+            let _ = writeln!(out, "    cure: {}", escape(cure));
         }
         out
     }
@@ -76,7 +77,7 @@ impl State<'_> {
     fn certificates(&self, now: Timestamp, paint: Paint) -> String {
         let beside = if self.default_cas { ", beside the default CAs" } else { "" };
         match &self.origins {
-            Err(cause) => format!("\nCertificates: not known: {}\n", printable(cause)),
+            Err(cause) => format!("\nCertificates: not known: {}\n", escape(cause)),
             Ok(origins) if origins.is_empty() && self.default_cas => {
                 "\nCertificates: the default CAs only\n".to_owned()
             }

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use crate::api;
 use crate::bundle::{Change, Namespace, Need, ObjectKind, Place, Resolved, SourceObject, resolve, touch};
-use crate::inspect::{At, Collection, Difference, Found, Paint, printable};
+use crate::inspect::{At, Collection, Difference, Found, Paint};
+use crate::text::escape;
 
 use super::detail::{found_at, places};
 use super::expectation::Expectation;
@@ -204,7 +205,7 @@ impl Forecast {
     pub fn refusals(&self) -> impl Iterator<Item = String> {
         self.prospects.iter().filter_map(|Prospect { bundle, refusal, .. }| {
             let refusal = refusal.as_ref()?;
-            Some(format!("Bundle {bundle}: its targets would stay as they are: {}", printable(refusal)))
+            Some(format!("Bundle {bundle}: its targets would stay as they are: {}", escape(refusal)))
         })
     }
 

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use crate::bundle::{Namespace, ObjectKind};
 use crate::inject::{self, Bundles, Offered};
-use crate::inspect::{Cell, Paint, lay_out, printable};
+use crate::inspect::{Cell, Paint, lay_out};
+use crate::text::escape;
 
 use super::expectation::Expectation;
 use super::snapshot::Snapshot;
@@ -90,25 +91,21 @@ impl<'a> Neighbourhood<'a> {
         let rows = self.standings.iter().flat_map(Standing::rows);
         let mut out = lay_out(std::iter::once(header).chain(rows), paint);
         for (Standing { bundle, .. }, kind, Trouble { cause, cure }) in self.troubles() {
-            let _ = writeln!(out, "\n{} {}/{bundle}: {}", kind.as_str(), self.namespace, printable(cause));
-            let _ = writeln!(out, "  cure: {}", printable(cure));
+            let _ = writeln!(out, "\n{} {}/{bundle}: {}", kind.as_str(), self.namespace, escape(cause));
+            let _ = writeln!(out, "  cure: {}", escape(cure));
         }
         let label = inject::BUNDLE;
         let _ = match &self.injected {
             None => writeln!(out, "\nPods: no Bundle is injected, unless their annotation {label} names one"),
             Some((bundle, None)) => {
-                writeln!(
-                    out,
-                    "\nPods: Bundle {} is injected when they start (namespace label {label})",
-                    printable(bundle)
-                )
+                writeln!(out, "\nPods: Bundle {} is injected when they start (namespace label {label})", escape(bundle))
             }
             Some((bundle, Some(Trouble { cause, cure }))) => writeln!(
                 out,
                 "\nPods: Bundle {}, named by namespace label {label}, cannot be injected: {}\n  cure: {}",
-                printable(bundle),
-                printable(cause),
-                printable(cure)
+                escape(bundle),
+                escape(cause),
+                escape(cure)
             ),
         };
         out
@@ -174,12 +171,12 @@ impl<'a> Standing<'a> {
             ]
         };
         match &self.targets {
-            Err(why) => vec![row("-", "-", Cell::plain(format!("not offered: {}", printable(why))))],
+            Err(why) => vec![row("-", "-", Cell::plain(format!("not offered: {}", escape(why))))],
             Ok(targets) => targets
                 .iter()
                 .map(|Near { kind, keys, trouble }| {
                     let state = trouble.as_ref().map_or_else(|| Cell::good("in sync"), |_| Cell::bad("not in sync"));
-                    row(kind.as_str(), &printable(&keys.join(", ")), state)
+                    row(kind.as_str(), &escape(&keys.join(", ")), state)
                 })
                 .collect(),
         }

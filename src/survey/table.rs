@@ -2,7 +2,8 @@
 
 use jiff::Timestamp;
 
-use crate::inspect::{Cell, Paint, expiry, lay_out, printable};
+use crate::inspect::{Cell, Paint, expiry, lay_out};
+use crate::text::escape;
 
 use super::snapshot::Leadership;
 use super::state::{Overview, State, Synced};
@@ -31,7 +32,7 @@ impl Leadership {
         let ago = |time| age(time, now);
         match self {
             Self::Led { lease, holder, renewed } => {
-                format!("Leader: {} (Lease {lease}, renewed {} ago)", printable(holder), ago(*renewed))
+                format!("Leader: {} (Lease {lease}, renewed {} ago)", escape(holder), ago(*renewed))
             }
             Self::Vacant { lease, renewed } => {
                 let last =
@@ -72,7 +73,7 @@ impl State<'_> {
             Synced::No(_) => Cell::bad(status),
             Synced::NotYet(_) => Cell::warning(status),
         };
-        [status, Cell::plain(printable(reason))]
+        [status, Cell::plain(escape(reason))]
     }
 
     fn count(&self) -> Cell {

@@ -1,0 +1,258 @@
+//! Text that others wrote, on its way into messages, conditions, events, logs, warnings and terminals.
+//!
+//! Every such text is escaped and has a bounded length when the message is made. What comes out has no control, bidirectional
+//! or invisible character, so that it can neither command a terminal nor begin a line of a log. Escaping twice changes nothing.
+
+use std::borrow::Cow;
+use std::fmt::{self, Write as _};
+use std::io;
+
+/// The most characters of a warning that the API server shows for sure
+/// (<https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#response>).
+pub const WARNING_MAX: usize = 256;
+
+/// The most characters of a name that others chose.
+pub const NAME_MAX: usize = 40;
+
+/// The most bytes of a cause in another program's words: messages may repeat themselves, and quote whole objects.
+pub const CAUSE_MAX: usize = 600;
+
+/// A text whose unprintable characters are escaped as Rust and Go escape them: `\n`, `\u{1b}`.
+#[must_use]
+pub fn escape(text: &str) -> Cow<'_, str> {
+    if text.chars().any(is_unprintable) { Cow::Owned(Escaped(text).to_string()) } else { Cow::Borrowed(text) }
+}
+
+/// [`escape`] as something that is formatted.
+#[derive(Clone, Copy, Debug)]
+pub struct Escaped<'a>(pub &'a str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rest = self.0;
+        while let Some((at, character)) = rest.char_indices().find(|(_, character)| is_unprintable(*character)) {
+            write!(f, "{}{}", &rest[..at], character.escape_default())?;
+            rest = &rest[at + character.len_utf8()..];
+        }
+        f.write_str(rest)
+    }
+}
+
+/// What is formatted, with unprintable characters escaped.
+#[must_use]
+pub fn escaped(value: &impl fmt::Display) -> String {
+    let text = value.to_string();
+    match escape(&text) {
+        Cow::Borrowed(_) => text,
+        Cow::Owned(escaped) => escaped,
+    }
+}
+
+/// Whether a character controls a terminal or log, changes the direction of writing, or is invisible: controls (C0, DEL, C1),
+/// separators of lines and paragraphs, what Unicode lets a reader ignore (`Default_Ignorable_Code_Point`), tags, and the
+/// blank that is no space.
+fn is_unprintable(character: char) -> bool {
+    character.is_control()
+        || matches!(
+            character,
+            '\u{ad}'
+                | '\u{34f}'
+                | '\u{61c}'
+                | '\u{115f}'..='\u{1160}'
+                | '\u{17b4}'..='\u{17b5}'
+                | '\u{180b}'..='\u{180f}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{2800}'
+                | '\u{3164}'
+                | '\u{fe00}'..='\u{fe0f}'
+                | '\u{feff}'
+                | '\u{ffa0}'
+                | '\u{fff0}'..='\u{fffb}'
+                | '\u{1bca0}'..='\u{1bca3}'
+                | '\u{1d173}'..='\u{1d17a}'
+                | '\u{e0000}'..='\u{e0fff}'
+        )
+}
+
+/// At most so many characters, escaped; what is cut off is an ellipsis then.
+#[must_use]
+pub fn shorten(text: &str, max: usize) -> String {
+    let cut = |text: &str| match text.char_indices().nth(max) {
+        None => text.to_owned(),
+        Some(_) => text.chars().take(max.saturating_sub(1)).chain(['…']).collect(),
+    };
+    // Only as much is escaped as can be shown.
+    let short = cut(text);
+    match escape(&short) {
+        Cow::Borrowed(_) => short,
+        Cow::Owned(escaped) => cut(&escaped),
+    }
+}
+
+/// At most so many bytes, escaped; what is cut off is three dots then.
+#[must_use]
+pub fn clip(text: &str, max: usize) -> String {
+    let cut = |text: &str| {
+        if text.len() <= max {
+            text.to_owned()
+        } else {
+            format!("{}...", &text[..text.floor_char_boundary(max.saturating_sub(3))])
+        }
+    };
+    let short = cut(text);
+    match escape(&short) {
+        Cow::Borrowed(_) => short,
+        Cow::Owned(escaped) => cut(&escaped),
+    }
+}
+
+/// What is formatted, as [`clip`] has it. No more than that is ever kept, however long it would be.
+#[must_use]
+pub fn clipped(value: &impl fmt::Display, max: usize) -> String {
+    struct Bounded(String, usize);
+    impl fmt::Write for Bounded {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            let room = self.1.saturating_sub(self.0.len());
+            self.0.push_str(&text[..text.floor_char_boundary(room)]);
+            if text.len() <= room { Ok(()) } else { Err(fmt::Error) }
+        }
+    }
+    // A character more than fits, so that it shows that there is more.
+    let mut text = Bounded(String::new(), max + 4);
+    let _ = write!(text, "{value}");
+    clip(&text.0, max)
+}
+
+/// A cause in another program's words: of at most [`CAUSE_MAX`] bytes and three dots.
+#[must_use]
+pub fn cause(value: &impl fmt::Display) -> String {
+    clipped(value, CAUSE_MAX + 3)
+}
+
+/// A text that others chose, in quotes, with quotes escaped, too, and at most so many characters of it.
+#[must_use]
+pub fn quote(text: &str, max: usize) -> String {
+    let cut = match text.char_indices().nth(max) {
+        None => Cow::Borrowed(text),
+        Some(_) => text.chars().take(max.saturating_sub(1)).chain(['…']).collect(),
+    };
+    escape(&format!("{cut:?}")).into_owned()
+}
+
+/// A name that others chose, in quotes.
+#[must_use]
+pub fn quoted(name: &str) -> String {
+    quote(name, NAME_MAX)
+}
+
+/// Names that others chose: the first two, and how many there are beside.
+#[must_use]
+pub fn some<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    let mut names = names.into_iter();
+    let first: Vec<_> = names.by_ref().take(2).map(quoted).collect();
+    match names.count() {
+        0 => first.join(", "),
+        rest => format!("{} and {rest} more", first.join(", ")),
+    }
+}
+
+/// A warning of an admission review: of at most [`WARNING_MAX`] characters.
+#[must_use]
+pub fn warning(text: &str) -> String {
+    shorten(text, WARNING_MAX)
+}
+
+/// Writes each buffer as one line: whatever would begin another is escaped.
+#[derive(Debug)]
+pub struct Lines<W>(pub W);
+
+impl<W: io::Write> io::Write for Lines<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(line);
+        match text.strip_suffix('\n') {
+            Some(text) => self.0.write_all(format!("{}\n", Escaped(text)).as_bytes())?,
+            None => self.0.write_all(escape(&text).as_bytes())?,
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_long_text_ends_with_an_ellipsis_and_a_short_one_stays() {
+        assert_eq!(shorten("größer", 6), "größer");
+        assert_eq!(shorten("größer", 5), "größ…");
+        assert_eq!(shorten("", 0), "");
+        assert_eq!(warning(&"ä".repeat(300)).chars().count(), WARNING_MAX);
+        assert_eq!(clip("größer", 8), "größer");
+        assert_eq!(clip("größere", 8), "grö...");
+        assert_eq!(clipped(&"größer", 8), "größer");
+        assert_eq!(clipped(&"größere", 8), "grö...");
+        assert_eq!(cause(&"x".repeat(700)), format!("{}...", "x".repeat(600)));
+    }
+
+    #[test]
+    fn what_is_printable_stays_and_all_else_is_spelled_out() {
+        let same = "größer \\ \"a\" 'b' 漢字 नमस्ते e\u{301} \u{a0} 🙂";
+        assert!(matches!(escape(same), Cow::Borrowed(text) if text == same));
+        let table = [
+            ("x\n2026 ERROR lost", "x\\n2026 ERROR lost"),
+            ("a\r\tb\0", "a\\r\\tb\\u{0}"),
+            ("\u{1b}[31m\u{9b}2J\u{7f}", "\\u{1b}[31m\\u{9b}2J\\u{7f}"),
+            ("\u{202e}gpj\u{2066}", "\\u{202e}gpj\\u{2066}"),
+            ("a\u{200b}b\u{feff}\u{3164}\u{ad}\u{e0041}", "a\\u{200b}b\\u{feff}\\u{3164}\\u{ad}\\u{e0041}"),
+            ("a\u{2028}b\u{2029}\u{85}", "a\\u{2028}b\\u{2029}\\u{85}"),
+        ];
+        for (raw, shown) in table {
+            assert_eq!(escape(raw), shown);
+            assert_eq!(Escaped(raw).to_string(), shown);
+            assert_eq!(escaped(&raw), shown);
+        }
+        assert_eq!(quote("a\"\n\u{3164}b", 9), r#""a\"\n\u{3164}b""#);
+    }
+
+    #[test]
+    fn many_names_are_counted() {
+        assert_eq!(some([]), "");
+        assert_eq!(some(["a"]), r#""a""#);
+        assert_eq!(some(["a", "b"]), r#""a", "b""#);
+        assert_eq!(some(["a", "b", "c", "d"]), r#""a", "b" and 2 more"#);
+    }
+
+    #[test]
+    fn one_write_is_one_line() {
+        let mut out = Vec::new();
+        io::Write::write_all(&mut Lines(&mut out), b"INFO a\nERROR b\x1b\xff\n").unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), "INFO a\\nERROR b\\u{1b}\u{fffd}\n");
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_unprintable_comes_out_and_lengths_hold(text in "\\PC{0,9}(.|\\n|\\pC|\\pZ){0,60}", max in 3_usize..40) {
+            let texts = [
+                escape(&text).into_owned(),
+                shorten(&text, max),
+                clip(&text, max),
+                clipped(&text, max),
+                quote(&text, max),
+                cause(&text),
+            ];
+            for made in &texts {
+                prop_assert!(!made.chars().any(is_unprintable), "{made:?}");
+                prop_assert_eq!(&*escape(made), made.as_str());
+            }
+            prop_assert!(texts[1].chars().count() <= max);
+            prop_assert!(texts[2].len() <= max && texts[3].len() <= max);
+        }
+    }
+}
