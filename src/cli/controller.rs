@@ -11,11 +11,10 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::admin;
 use crate::bundle::World;
-use crate::cluster::{Candidacy, Connection, Controller, Ending, LeaseSettings, Mandate, Vitals};
+use crate::cluster::{Candidacy, Controller, Ending, LeaseSettings, Mandate, Vitals};
 use crate::fanout::Limits;
 use crate::metrics::{self, Validity};
 
-use super::CONNECT;
 use super::args::ControllerArguments;
 use super::webhook::Webhook;
 use super::{log, pod};
@@ -55,7 +54,7 @@ async fn serve(
         default_cas = default_cas.as_ref().map_or("none", |cas| &cas.version),
         "starting"
     );
-    let connection = Connection::new(&arguments.cluster.config().await?).context(CONNECT)?;
+    let connection = arguments.cluster.connect().await?;
     let vitals = Arc::new(Vitals::new());
     admin::listen("probes", arguments.readiness_probe_port, probes(&arguments.readiness_probe_path, &vitals)).await?;
     let mut registry = metrics::registry();

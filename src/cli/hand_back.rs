@@ -7,10 +7,10 @@ use jiff::Timestamp;
 use kube::Client;
 
 use crate::bundle::ObjectKind;
-use crate::cluster::{Connection, HandBack, HandedBack, Refused, leader};
+use crate::cluster::{HandBack, HandedBack, Refused, leader};
 
 use super::args::HandBackArguments;
-use super::{CONNECT, REFUSED, print};
+use super::{REFUSED, print};
 
 pub(super) fn run(arguments: &HandBackArguments) -> anyhow::Result<ExitCode> {
     tokio::runtime::Builder::new_current_thread()
@@ -21,7 +21,7 @@ pub(super) fn run(arguments: &HandBackArguments) -> anyhow::Result<ExitCode> {
 }
 
 async fn hand_back(arguments: &HandBackArguments) -> anyhow::Result<ExitCode> {
-    let client = Connection::new(&arguments.cluster.config().await?).context(CONNECT)?.client();
+    let client = arguments.cluster.connect().await?.client();
     refuse_beside_a_leader(arguments, &client).await?;
     let hand_back = HandBack { client, write: arguments.write };
     let (mut due, mut failed) = (0, 0);

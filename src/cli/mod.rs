@@ -8,9 +8,11 @@ mod hand_back;
 mod injector;
 mod input;
 mod inspect;
+mod kubeconfig;
 mod log;
 mod plugin;
 mod pod;
+mod proxy;
 mod render;
 mod status;
 mod survey;
@@ -37,9 +39,6 @@ const REFUSED: u8 = 1;
 /// Exit code for bad usage or input that cannot be read.
 const BAD_USAGE: u8 = 2;
 
-/// What failed, if a client cannot be made.
-const CONNECT: &str = "prepare the connection to the cluster";
-
 /// Runs the program with the process's arguments.
 #[must_use]
 pub fn run() -> ExitCode {
@@ -57,8 +56,18 @@ pub fn run() -> ExitCode {
         Command::Crds => print(&api::crd_yaml()).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("rootcast: {}", text::escaped(&format_args!("{error:#}")));
+        eprintln!("rootcast: {}", text::escape(&causes(&error)));
         ExitCode::from(BAD_USAGE)
+    })
+}
+
+/// An error with its causes, but for those that the text before them ends with: libraries differ in whether an error's own
+/// words include its cause.
+fn causes(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |told, cause| match &*told {
+        "" => cause,
+        _ if told.ends_with(&cause) => told,
+        _ => format!("{told}: {cause}"),
     })
 }
 

@@ -14,7 +14,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper_util::client::legacy::{Client, connect::HttpConnector};
+use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kube::Config;
 use kube::client::ConfigExt;
@@ -25,13 +25,11 @@ use tower::{BoxError, Layer, ServiceBuilder, ServiceExt, service_fn};
 use crate::metrics::{CameBack, Requests};
 use crate::text;
 
+use super::dial::{Dialer, Proxy};
 use super::lease::{Gate, Mandate};
 
 /// How long one request may take before it counts as unanswered.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
-
-/// How long a connection may take to be there.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long an idle connection is kept: its buffers are memory.
 const IDLE: Duration = Duration::from_secs(3);
@@ -93,17 +91,15 @@ pub(super) enum Failure {
 }
 
 impl Connection {
-    /// A connection to the cluster of a configuration. Each request is sent once: who sent it knows what to do with a
-    /// refusal, and when.
+    /// A connection to the cluster of a configuration, through the proxy if there is one: what the configuration itself
+    /// says of proxies is not looked at. Each request is sent once: who sent it knows what to do with a refusal, and when.
     ///
     /// # Errors
     /// When its certificates or credentials cannot be used.
-    pub fn new(config: &Config) -> kube::Result<Self> {
-        let mut http = HttpConnector::new();
-        http.enforce_http(false);
-        http.set_nodelay(true);
-        http.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        let https = config.rustls_https_connector_with_connector(http)?;
+    pub fn new(config: &Config, proxy: Option<Proxy>) -> kube::Result<Self> {
+        let dialer = Dialer::new(config, proxy)?;
+        let forwarding = dialer.forwarding_proxy(&config.cluster_url);
+        let https = config.rustls_https_connector_with_connector(dialer)?;
         let client: Client<_, Outgoing> = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
@@ -115,6 +111,14 @@ impl Connection {
             .layer(config.extra_headers_layer()?)
             .map_err(BoxError::from)
             .service(client);
+        let service = match forwarding {
+            None => BoxCloneService::new(service),
+            Some(proxy) => BoxCloneService::new({
+                let answering = proxy.clone();
+                let service = service.map_request(move |request| proxy.authorize(request));
+                service.map_result(move |answer: Result<Response<Incoming>, BoxError>| answering.judge(answer?))
+            }),
+        };
         let requests = Requests::default();
         let counts = requests.clone();
         let counted = service.map_result(move |answer: Result<Response<Incoming>, BoxError>| {
@@ -207,7 +211,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// An error with its causes.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     text::cause(&causes.map(ToString::to_string).collect::<Vec<_>>().join(": "))
 }

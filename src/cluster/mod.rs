@@ -5,6 +5,7 @@ mod connection;
 mod contents;
 mod controller;
 mod desk;
+mod dial;
 pub mod glance;
 mod hand_back;
 mod lease;
@@ -21,6 +22,7 @@ mod write;
 
 pub use connection::Connection;
 pub use controller::{Controller, Ending};
+pub use dial::{Dialer, InvalidProxy, Proxy, Socket};
 pub use hand_back::{HandBack, HandedBack, Refused, leader};
 pub use lease::{Candidacy, Leadership, LeaseSettings, Mandate};
 pub use offers::{Need, Offers};

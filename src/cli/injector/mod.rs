@@ -21,7 +21,7 @@ use crate::metrics::{Injector, Validity};
 use crate::webhook::{self, Certificate, File, Limits, TlsSettings, mutations};
 use crate::{admin, metrics};
 
-use super::{CONNECT, log, pod};
+use super::{log, pod};
 pub(super) use args::InjectorArguments;
 use args::{BundlesNeed, LogLevel};
 pub(super) use peer::cainjector_arguments;
@@ -133,8 +133,8 @@ impl InjectorArguments {
 
     /// The way to the cluster; none where there is none, and none is needed.
     async fn connection(&self) -> anyhow::Result<Option<Connection>> {
-        match (self.cluster.config().await, self.bundles) {
-            (Ok(config), _) => Ok(Some(Connection::new(&config).context(CONNECT)?)),
+        match (self.cluster.way().await, self.bundles) {
+            (Ok(way), _) => way.connect().map(Some),
             (Err(error), BundlesNeed::Required) => Err(error),
             (Err(error), BundlesNeed::Optional) => {
                 info!("native mode is off, since there is no cluster; only cainjector's rules hold: {error:#}");

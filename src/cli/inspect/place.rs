@@ -8,7 +8,6 @@ use std::str::FromStr;
 
 use anyhow::{Context, bail};
 
-use super::super::CONNECT;
 use super::super::args::ClusterArguments;
 use super::{password, tls};
 use crate::bundle::ObjectKind;
@@ -240,7 +239,7 @@ impl<'a> Looker<'a> {
         if let Some(connection) = &self.connection {
             return Ok(connection.clone());
         }
-        let connection = Connection::new(&self.cluster.config().await?).context(CONNECT)?;
+        let connection = self.cluster.connect().await?;
         Ok(self.connection.insert(connection).clone())
     }
 }

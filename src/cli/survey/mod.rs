@@ -14,7 +14,6 @@ use crate::cluster::{Connection, glance};
 use crate::inspect::{Collection, Passwords};
 use crate::survey::{Known, Leadership, Snapshot};
 
-use super::CONNECT;
 use super::args::{ClusterArguments, DecisionArguments};
 use progress::Progress;
 use settings::{Settings, Typed};
@@ -60,7 +59,7 @@ pub(super) struct Survey {
 impl SurveyArguments {
     /// Looks at the cluster.
     pub(super) async fn look(&self, within: Within<'_>, now: Timestamp) -> anyhow::Result<Survey> {
-        let connection = Connection::new(&self.cluster.config().await?).context(CONNECT)?;
+        let connection = self.cluster.connect().await?;
         let progress = Progress::begin();
         let tell = |what: &str, count: usize| progress.tell(what, count);
         let surveyor = Surveyor { connection: &connection, progress: &tell };
