@@ -54,7 +54,8 @@ pub struct ControlPlane {
     // Dropped from top to bottom: nobody talks to a server that is gone.
     controller_manager: Mutex<Supervised>,
     api_server: Mutex<Supervised>,
-    etcd: Mutex<Supervised>,
+    pub(crate) etcd: Mutex<Supervised>,
+    pub(crate) etcd_command: Command,
     api_server_command: Command,
     pub(crate) access: Access,
     pub(crate) pki: Pki,
@@ -80,7 +81,8 @@ impl ControlPlane {
     pub async fn start_with(options: &Options) -> Result<Self> {
         let scratch = Scratch::new()?;
         let pki = Pki::new(scratch.keys()).context("making the control plane's keys")?;
-        let etcd = Mutex::new(Supervised::start(&etcd(options, &scratch)?, &scratch.logs().join("etcd.log"))?);
+        let etcd_command = etcd(options, &scratch)?;
+        let etcd = Mutex::new(Supervised::start(&etcd_command, &scratch.logs().join("etcd.log"))?);
         let (api_server, api_server_command, access) = start_api_server(options, &scratch, &pki, &etcd).await?;
         let admin_kubeconfig = access.kubeconfig(Caller::Admin)?;
         let controller_manager_command = controller_manager(&access, &pki)?;
@@ -89,6 +91,7 @@ impl ControlPlane {
             controller_manager: Mutex::new(controller_manager),
             api_server,
             etcd,
+            etcd_command,
             api_server_command,
             access,
             pki,

@@ -62,6 +62,7 @@ impl<'a> Controller<'a> {
             name: "controller",
             subcommand: Some("controller"),
             account: "rootcast",
+            manifest: "config/manager/deployment.yaml",
             args: vec!["--leader-elect=false".to_owned()],
             env: &[],
         };

@@ -18,6 +18,9 @@ use crate::{
 /// The user that the shipped `ServiceAccount` is to RBAC and the audit log.
 pub const INJECTOR_IDENTITY: &str = "system:serviceaccount:cert-manager:rootcast-injector";
 
+/// The Deployment that ships it.
+const MANIFEST: &str = "config/injector/deployment.yaml";
+
 /// A running injector, as a [`Product`], and its place behind a balancer. As a pod does, it leaves that place before
 /// it is asked to end.
 pub struct Injector<'a> {
@@ -44,6 +47,7 @@ impl<'a> Injector<'a> {
             name: "injector",
             subcommand: Some("injector"),
             account: "rootcast-injector",
+            manifest: MANIFEST,
             args,
             env: &[],
         })
@@ -71,6 +75,7 @@ impl<'a> Injector<'a> {
             name: "cainjector",
             subcommand: None,
             account: "default",
+            manifest: MANIFEST,
             args,
             env: &[("OPERATOR_NAME", "cainjector"), ("OPERATOR_DOMAIN", "lestak.sh")],
         })

@@ -16,11 +16,13 @@ use k8s_openapi::api::{
     core::v1::ServiceAccount,
 };
 use kube::{Api, api::PostParams};
+use serde_json::Value;
 
 use crate::{
     Answer, Clock, ControlPlane, Exit, Mark,
-    access::{Access, Caller},
+    access::{Access, Caller, workspace},
     api_server::lost_port,
+    cgroup::MemoryGroup,
     control_plane::{PATIENCE, free_port},
     http_get,
     proxy::Proxy,
@@ -35,12 +37,13 @@ pub(crate) const NAMESPACE: &str = "cert-manager";
 const PORT_TRIES: usize = 5;
 
 /// One running program of the product. Dropping it kills it and fails the test when its identity was denied anything
-/// meanwhile.
+/// meanwhile, or when the kernel killed it at its memory limit.
 pub struct Product<'a> {
     control_plane: &'a ControlPlane,
     name: &'static str,
     identity: String,
     program: Supervised,
+    memory: Option<MemoryGroup>,
     probes: u16,
     metrics: u16,
     began: Mark,
@@ -56,6 +59,9 @@ pub struct Launch<'l> {
     pub through: Option<&'l Proxy>,
     /// Instead of the machine's wall clock.
     pub clock: Option<&'l Clock>,
+    /// As in a pod: in a memory cgroup with the limit that its manifest ships, and with 1,024 open files unless it asks
+    /// for more. Takes root.
+    pub confined: bool,
 }
 
 /// What is to run, and as whom.
@@ -66,6 +72,8 @@ pub(crate) struct Role<'r> {
     pub(crate) subcommand: Option<&'r str>,
     /// The name of its `ServiceAccount` in [`NAMESPACE`].
     pub(crate) account: &'r str,
+    /// The Deployment that ships it.
+    pub(crate) manifest: &'static str,
     /// Arguments beside those that all have: kubeconfig and the ports of probes and metrics.
     pub(crate) args: Vec<String>,
     /// Environment beside the image's.
@@ -100,8 +108,8 @@ pub(crate) async fn until_ready<'a, T: DerefMut<Target = Product<'a>>>(
 impl<'a> Product<'a> {
     /// Starts it and does not wait.
     pub(crate) async fn launch(control_plane: &'a ControlPlane, role: Role<'_>, launch: Launch<'_>) -> Result<Self> {
-        let Role { name, subcommand, account, args: own, env } = role;
-        let Launch { args, through, clock } = launch;
+        let Role { name, subcommand, account, manifest, args: own, env } = role;
+        let Launch { args, through, clock, confined } = launch;
         let binary = release_binary().await?;
         let access = through.map_or_else(|| control_plane.access.clone(), Proxy::access);
         let kubeconfig = kubeconfig(control_plane, &access, account).await?;
@@ -121,12 +129,17 @@ impl<'a> Product<'a> {
             .envs(image_environment())
             .envs(env.iter().copied())
             .envs(clock.map(Clock::environment).into_iter().flatten());
+        let memory = confined.then(|| MemoryGroup::new(shipped_memory_limit(manifest)?)).transpose()?;
+        if let Some(memory) = &memory {
+            command = memory.enter(&command);
+        }
         let log = control_plane.logs().join(format!("{name}-{probes}.log"));
         Ok(Self {
             control_plane,
             name,
             identity: format!("system:serviceaccount:{NAMESPACE}:{account}"),
             program: Supervised::start(&command, &log)?,
+            memory,
             probes,
             metrics,
             began,
@@ -147,6 +160,7 @@ impl<'a> Product<'a> {
                 Err(error) => format!("{error:#}"),
             };
             if let Some(exit) = self.program.exit()? {
+                self.had_enough_memory()?;
                 bail!("the {name} ended before it was ready ({exit:?}):\n{}", self.logs()?);
             }
             ensure!(began.elapsed() < PATIENCE, "the {name} is not ready after {PATIENCE:?}: {trouble}");
@@ -164,6 +178,7 @@ impl<'a> Product<'a> {
         let exit = tokio::time::timeout(Duration::from_secs(30), self.program.ended()).await.with_context(|| {
             format!("the {} ignores SIGTERM; its log is {}", self.name, self.program.log().display())
         })??;
+        self.had_enough_memory()?;
         self.control_plane.audit().mark().await?;
         let denials = self.denied()?;
         self.denials = Denials::Expected;
@@ -183,9 +198,23 @@ impl<'a> Product<'a> {
     /// Waits until it ends by itself.
     ///
     /// # Errors
-    /// When the operating system does not tell.
+    /// When the operating system does not tell, or the kernel killed it at its memory limit.
     pub async fn ended(&mut self) -> Result<Exit> {
-        self.program.ended().await
+        let exit = self.program.ended().await?;
+        self.had_enough_memory()?;
+        Ok(exit)
+    }
+
+    /// Fails when it has ended, and says so when the kernel killed it at its memory limit.
+    ///
+    /// # Errors
+    /// With its log.
+    pub fn is_alive(&mut self) -> Result<()> {
+        self.had_enough_memory()?;
+        match self.program.exit()? {
+            None => Ok(()),
+            Some(exit) => bail!("the {} has ended ({exit:?}):\n{}", self.name, self.logs()?),
+        }
     }
 
     /// Stands still (SIGSTOP) until [`Product::thaw`].
@@ -225,6 +254,12 @@ impl<'a> Product<'a> {
         self.probes
     }
 
+    /// The port of its metrics.
+    #[must_use]
+    pub fn metrics_port(&self) -> u16 {
+        self.metrics
+    }
+
     /// Its process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
@@ -236,7 +271,7 @@ impl<'a> Product<'a> {
     /// # Errors
     /// When it has ended.
     pub fn rss(&self) -> Result<u64> {
-        self.memory("VmRSS:")
+        self.status_bytes("VmRSS:")
     }
 
     /// The most memory that it ever had in use, in bytes.
@@ -244,11 +279,24 @@ impl<'a> Product<'a> {
     /// # Errors
     /// When it has ended.
     pub fn peak_rss(&self) -> Result<u64> {
-        self.memory("VmHWM:")
+        self.status_bytes("VmHWM:")
+    }
+
+    /// The most memory that its cgroup ever held, in bytes: what the kernel counts when it compares with the limit.
+    ///
+    /// # Errors
+    /// When it is not confined.
+    pub fn peak_of_cgroup(&self) -> Result<u64> {
+        self.memory.as_ref().with_context(|| format!("the {} is not confined", self.name))?.peak()
+    }
+
+    /// Fails when the kernel killed it at its memory limit.
+    fn had_enough_memory(&self) -> Result<()> {
+        self.memory.as_ref().map_or(Ok(()), |memory| memory.was_enough_for(self.name))
     }
 
     /// A line of proc(5)'s status file, whose kB are KiB.
-    fn memory(&self, line: &str) -> Result<u64> {
+    fn status_bytes(&self, line: &str) -> Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))
             .with_context(|| format!("the {} has ended", self.name))?;
         let kib: u64 = status
@@ -274,7 +322,15 @@ impl<'a> Product<'a> {
 
 impl Drop for Product<'_> {
     fn drop(&mut self) {
-        if !thread::panicking() {
+        if thread::panicking() {
+            // The test fails of something that follows from this.
+            if let Err(error) = self.had_enough_memory() {
+                eprintln!("{error:#}");
+            }
+        } else {
+            if let Err(error) = self.had_enough_memory() {
+                panic!("{error:#}");
+            }
             match self.denied() {
                 Ok(denials) => assert!(denials.is_empty(), "{denials}"),
                 Err(error) => panic!("{error:#}"),
@@ -290,6 +346,16 @@ fn image_environment() -> impl Iterator<Item = (&'static str, &'static str)> {
         .filter_map(|line| line.strip_prefix("ENV "))
         .flat_map(str::split_whitespace)
         .filter_map(|pair| pair.split_once('='))
+}
+
+/// The memory limit that a Deployment of config/ ships, in bytes.
+fn shipped_memory_limit(manifest: &str) -> Result<u64> {
+    let text = fs::read_to_string(workspace().join(manifest)).with_context(|| format!("reading {manifest}"))?;
+    let objects: Vec<Value> = serde_saphyr::from_multiple(&text).with_context(|| format!("reading {manifest}"))?;
+    let at = "/spec/template/spec/containers/0/resources/limits/memory";
+    let limit = objects.iter().find_map(|object| object.pointer(at)?.as_str());
+    let mebibytes = limit.and_then(|limit| limit.strip_suffix("Mi")).and_then(|count| count.parse::<u64>().ok());
+    Ok(mebibytes.with_context(|| format!("{manifest} limits memory in Mi, and not to {limit:?}"))? << 20)
 }
 
 /// A kubeconfig with a fresh token of a `ServiceAccount`.

@@ -12,13 +12,13 @@ use serde_json::Value;
 
 use super::{
     BUSYBOX,
-    cgroup::Cgroup,
     machine::{ADDRESS, API_SERVER, KUBERNETES, NAME, SERVICES},
     settings,
 };
 use crate::{
     access::Access,
     audit,
+    cgroup::Cgroup,
     control_plane::flag,
     image::{Config, Entry, Image, Layer},
     pki::Pki,

@@ -11,7 +11,6 @@
 //! machine's own settings, network and mounts stay as they are; nothing can be pulled.
 
 mod blueprint;
-mod cgroup;
 mod machine;
 mod settings;
 
@@ -33,13 +32,13 @@ use tokio::sync::OnceCell;
 
 use self::{
     blueprint::{Blueprint, Program},
-    cgroup::Cgroup,
     machine::Machine,
 };
 use crate::{
     access::{self, Access, Caller},
     api_server::ready,
     audit::Audit,
+    cgroup::Cgroup,
     eventually::until,
     pki::Pki,
     programs,

@@ -32,6 +32,7 @@ use crate::{
 
 pub use fault::{Effect, Fault, Turns};
 pub use request::{On, Request};
+pub(crate) use serve::tls as server_tls;
 
 /// How many cuts may happen while one exchange is not looking.
 const CUTS: usize = 1024;

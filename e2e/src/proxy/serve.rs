@@ -40,14 +40,14 @@ use crate::{
 type Reply = Response<UnsyncBoxBody<Bytes, io::Error>>;
 
 /// The listening side's TLS.
-pub(super) fn tls(identity: &Identity) -> Result<TlsAcceptor> {
+pub(crate) fn tls(identity: &Identity) -> Result<TlsAcceptor> {
     let certificates = CertificateDer::pem_file_iter(&identity.certificate)?.collect::<Result<Vec<_>, _>>()?;
     let key = PrivateKeyDer::from_pem_file(&identity.key)?;
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_single_cert(certificates, key)
-        .context("the proxy's certificate")?;
+        .context("a server's certificate")?;
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
