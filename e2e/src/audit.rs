@@ -50,6 +50,8 @@ pub struct Mark(u64);
 pub struct Entry {
     /// As whom the request was judged: the impersonated user, where there is one.
     pub user: String,
+    /// What the program that asked calls itself (`User-Agent`); empty where it does not.
+    pub agent: String,
     /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, …
     pub verb: String,
     /// The plural, such as `configmaps`; empty for a path that is no resource.
@@ -99,6 +101,13 @@ impl Entry {
     #[must_use]
     pub fn is_write(&self) -> bool {
         matches!(self.verb.as_str(), "create" | "update" | "patch" | "delete" | "deletecollection")
+    }
+
+    /// Whether a program of this name asked: two that follow one another may have the same account. Go's clients call
+    /// themselves by their file's name, a slash and a version; ours sends no name.
+    #[must_use]
+    pub fn is_by(&self, program: &str) -> bool {
+        self.agent.split_once('/').is_some_and(|(name, _)| name == program)
     }
 
     /// Whether permissions stood in the way. That a namespace is terminating or
@@ -239,6 +248,8 @@ struct Event {
     user: User,
     impersonated_user: Option<User>,
     #[serde(default)]
+    user_agent: String,
+    #[serde(default)]
     object_ref: ObjectRef,
     #[serde(default)]
     response_status: Status,
@@ -277,6 +288,7 @@ impl From<Event> for Entry {
             verb,
             user,
             impersonated_user,
+            user_agent,
             object_ref,
             response_status,
             request_received_timestamp,
@@ -286,6 +298,7 @@ impl From<Event> for Entry {
         let Status { code, message } = response_status;
         Self {
             user: impersonated_user.unwrap_or(user).username,
+            agent: user_agent,
             verb,
             resource,
             subresource,
@@ -348,6 +361,18 @@ mod tests {
             let line = DENIED.replace("\"no\"", &format!("{message:?}"));
             assert!(!entries(&format!("{line}\n")).unwrap()[0].is_denied(), "{message}");
         }
+    }
+
+    /// The predecessor's pod still ran when its role was gone already.
+    const PREDECESSORS: &str = r#"{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":"5c0f7a8e-6f6e-4f6b-8f57-0d4c6a3f4e0b","stage":"ResponseComplete","requestURI":"/api/v1/namespaces/default/events","verb":"create","user":{"username":"system:serviceaccount:cert-manager:trust-manager","uid":"0b9bd8a1-50ee-4a5e-9a8c-5ef0ac1e2a3a","groups":["system:serviceaccounts","system:serviceaccounts:cert-manager","system:authenticated"]},"sourceIPs":["10.245.0.7"],"userAgent":"trust-manager/v0.0.0 (linux/amd64) kubernetes/$Format","objectRef":{"resource":"events","namespace":"default","name":"corporate.18a1","apiVersion":"v1"},"responseStatus":{"metadata":{},"status":"Failure","message":"events is forbidden: User \"system:serviceaccount:cert-manager:trust-manager\" cannot create resource \"events\" in API group \"\" in the namespace \"default\"","reason":"Forbidden","details":{"kind":"events"},"code":403},"requestReceivedTimestamp":"2026-11-27T21:14:05.678901Z","stageTimestamp":"2026-11-27T21:14:05.679901Z","annotations":{"authorization.k8s.io/decision":"forbid","authorization.k8s.io/reason":""}}"#;
+
+    #[test]
+    fn a_denial_of_the_predecessors_is_not_ours_though_the_account_is_the_same() {
+        let theirs = &entries(&format!("{PREDECESSORS}\n")).unwrap()[0];
+        assert!(theirs.is_denied() && theirs.is_by("trust-manager"), "{theirs:#?}");
+        let ours = PREDECESSORS.replace(r#""userAgent":"trust-manager/v0.0.0 (linux/amd64) kubernetes/$Format","#, "");
+        let ours = &entries(&format!("{ours}\n")).unwrap()[0];
+        assert!(ours.is_denied() && !ours.is_by("trust-manager"), "{ours:#?}");
     }
 
     #[test]
