@@ -24,6 +24,7 @@
 
 mod access;
 mod api_server;
+pub mod attack;
 mod audit;
 mod background;
 mod backup;

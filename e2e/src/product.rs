@@ -4,7 +4,7 @@
 use std::{
     fs,
     ops::DerefMut,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
     thread,
     time::{Duration, Instant},
@@ -53,6 +53,8 @@ pub struct Product<'a> {
 /// How to start it.
 #[derive(Clone, Copy, Default)]
 pub struct Launch<'l> {
+    /// The program, instead of the one that this tree builds.
+    pub binary: Option<&'l Path>,
     /// Arguments after the harness's own. An argument given again counts as given last.
     pub args: &'l [&'l str],
     /// On the way to the API server.
@@ -109,8 +111,11 @@ impl<'a> Product<'a> {
     /// Starts it and does not wait.
     pub(crate) async fn launch(control_plane: &'a ControlPlane, role: Role<'_>, launch: Launch<'_>) -> Result<Self> {
         let Role { name, subcommand, account, manifest, args: own, env } = role;
-        let Launch { args, through, clock, confined } = launch;
-        let binary = release_binary().await?;
+        let Launch { binary, args, through, clock, confined } = launch;
+        let binary = match binary {
+            Some(binary) => binary,
+            None => release_binary().await?,
+        };
         let access = through.map_or_else(|| control_plane.access.clone(), Proxy::access);
         let kubeconfig = kubeconfig(control_plane, &access, account).await?;
         let began = control_plane.audit().mark().await?;

@@ -6,15 +6,14 @@ use anyhow::{Context as _, Result, ensure};
 use http::Method;
 use rootcast::api::crd_yaml;
 use rootcast_e2e::{
-    ServingCertificate, TlsClient, Volume, eventually, peer,
+    ServingCertificate, TlsClient, Volume,
+    attack::post,
+    eventually, peer,
     story::{SOON, certificate},
 };
 use serde_json::{Value, json};
 
-use crate::{
-    direct::post,
-    stage::{Stage, send, send_ok},
-};
+use crate::stage::{Stage, send, send_ok};
 
 const BUNDLES: &str = "/apis/trust.cert-manager.io/v1alpha1/bundles";
 

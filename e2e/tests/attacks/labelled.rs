@@ -11,45 +11,23 @@ use kube::{
     api::{DeleteParams, ListParams},
 };
 use rootcast::api::BUNDLE_LABEL;
+use rootcast_e2e::attack::many_keys;
 use serde_json::{Value, json};
 
-use crate::stage::{Stage, TENANT, send_ok};
+use crate::stage::{BUNDLE, Stage, TENANT, send_ok};
 
 /// Each about 0.7 MB, with as many keys as the API server still tells managers of.
 const OBJECTS: usize = 34;
-const KEYS: usize = 50_000;
 
 /// How many are created at a time.
 const IN_FLIGHT: usize = 4;
 
-/// An object with very many empty keys, which no other object has.
-fn many_keys(number: usize) -> Value {
-    let data: BTreeMap<_, _> = (0..KEYS).map(|key| (format!("{number}.{key}"), "")).collect();
-    labelled(&format!("large-{number}"), "x", json!({"data": data}))
-}
-
-/// One large field, in each of the places where an object may have one.
+/// As large in labels and annotations, in the name of a Bundle that there is.
 fn large_metadata(number: usize) -> Value {
-    let text = "x".repeat(250_000);
-    let annotations = json!({"annotations": {format!("a{number}"): text}});
-    let mut object = labelled(&format!("annotated-{number}"), crate::stage::BUNDLE, json!({}));
-    object["metadata"]["annotations"] = annotations["annotations"].clone();
-    let many: BTreeMap<_, _> = (0..3_000).map(|label| (format!("l{number}-{label}"), "x".repeat(60))).collect();
-    for (label, value) in many {
-        object["metadata"]["labels"][label] = value.into();
-    }
-    object
-}
-
-fn labelled(name: &str, bundle: &str, rest: Value) -> Value {
-    let mut object = json!({
-        "apiVersion": "v1", "kind": "ConfigMap",
-        "metadata": {"name": name, "namespace": TENANT, "labels": {BUNDLE_LABEL: bundle}},
-    });
-    if let (Some(object), Value::Object(rest)) = (object.as_object_mut(), rest) {
-        object.extend(rest);
-    }
-    object
+    let mut labels: BTreeMap<_, _> = (0..3_000).map(|label| (format!("l{number}-{label}"), "x".repeat(60))).collect();
+    labels.insert(BUNDLE_LABEL.to_owned(), BUNDLE.to_owned());
+    let annotations = json!({format!("a{number}"): "x".repeat(250_000)});
+    json!({"metadata": {"name": format!("annotated-{number}"), "labels": labels, "annotations": annotations}})
 }
 
 async fn create(client: &Client, objects: impl Iterator<Item = Value>) -> Result<()> {
@@ -70,7 +48,7 @@ async fn what_a_tenant_labels_costs_no_memory_while_it_comes_nor_at_a_start() ->
     let stage = Stage::shared().await;
     let mallory = stage.mallory();
     let mut site = stage.site(&[]).await?;
-    let labelled = (0..OBJECTS).map(many_keys).chain((0..OBJECTS).map(large_metadata));
+    let labelled = (0..OBJECTS).map(|number| many_keys(number, true)).chain((0..OBJECTS).map(large_metadata));
     site.lives_during(create(&mallory, labelled)).await?;
     let mut site = site.restarts().await?;
     site.lives().await?;

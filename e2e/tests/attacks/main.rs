@@ -6,7 +6,6 @@
 
 mod admission;
 mod bundles;
-mod direct;
 mod labelled;
 mod many;
 mod pods;

@@ -2,32 +2,20 @@
 
 use anyhow::{Context as _, Result, ensure};
 use http::Method;
-use rootcast_e2e::{INJECTOR_IDENTITY, http_get};
+use rootcast_e2e::{
+    INJECTOR_IDENTITY,
+    attack::{Connection, names, pod_text, post, review},
+    http_get,
+};
 use serde_json::{Value, json};
 
-use crate::{
-    direct::{Connection, post, review},
-    stage::{BUNDLE, Stage, TENANT, dry_pods, pod, send},
-};
+use crate::stage::{BUNDLE, Stage, TENANT, dry_pods, pod, send};
 
 /// The most that a webhook takes of one request.
 const BODY_MAX: usize = 8 << 20;
 
 /// Reviews to ask for, at a port where nobody else asks.
 const REVIEWS: usize = 5_000;
-
-/// A pod as text: so many containers, all the same, and one annotation.
-fn text(container: &str, containers: usize, annotation: (&str, &str)) -> String {
-    let (key, value) = annotation;
-    let annotations = json!({"inject.rootcast.dev/bundle": BUNDLE, key: value});
-    let containers = vec![container; containers].join(",");
-    format!(r#"{{"metadata":{{"name":"p","annotations":{annotations}}},"spec":{{"containers":[{containers}]}}}}"#)
-}
-
-/// So many of these in place of containers' names, and a last one.
-fn entries(count: usize) -> String {
-    "a,".repeat(count) + "b"
-}
 
 /// As many as make the largest request that is taken.
 fn as_many_as_fit(container: &str) -> usize {
@@ -57,19 +45,22 @@ async fn reviews_of_expensive_pods_that_anybody_asks_for_leave_others_injected()
     let named = r#"{"name":"b"}"#;
     let exclude = "inject.rootcast.dev/excludeContainers";
     let mounted = format!(r#"{{"name":"b","volumeMounts":[{}]}}"#, vec!["{}"; 1_000].join(","));
-    let (many, million) = (entries(500_000), entries(1_000_000));
+    let (many, million) = (names(500_000), names(1_000_000));
     let runtimes = "java,".repeat(200_000);
     let bundles = "corporate,".repeat(200_000);
     let pods = [
-        ("a product of names and containers", text(named, 80_000, (exclude, &many))),
-        ("names without containers of that name", text("{}", 100_000, (exclude, &entries(700_000)))),
-        ("containers without a name", text("{}", 700_000, ("a", ""))),
-        ("as many of them as fit", text("{}", as_many_as_fit("{}"), ("a", ""))),
-        ("as many containers with a name as fit", text(named, as_many_as_fit(named), ("a", ""))),
-        ("mounts", text(&mounted, as_many_as_fit(&mounted), ("a", ""))),
-        ("runtimes", text(named, 1_000, ("inject.rootcast.dev/runtimes", &runtimes))),
-        ("bundles", text(named, 1_000, ("inject.rootcast.dev/bundle", &bundles))),
-        ("names for cainjector", text(named, 300_000, ("cainjector.lestak.sh/excludeContainers", &million))),
+        ("a product of names and containers", pod_text(BUNDLE, named, 80_000, (exclude, &many))),
+        ("names without containers of that name", pod_text(BUNDLE, "{}", 100_000, (exclude, &names(700_000)))),
+        ("containers without a name", pod_text(BUNDLE, "{}", 700_000, ("a", ""))),
+        ("as many of them as fit", pod_text(BUNDLE, "{}", as_many_as_fit("{}"), ("a", ""))),
+        ("as many containers with a name as fit", pod_text(BUNDLE, named, as_many_as_fit(named), ("a", ""))),
+        ("mounts", pod_text(BUNDLE, &mounted, as_many_as_fit(&mounted), ("a", ""))),
+        ("runtimes", pod_text(BUNDLE, named, 1_000, ("inject.rootcast.dev/runtimes", &runtimes))),
+        ("bundles", pod_text(BUNDLE, named, 1_000, ("inject.rootcast.dev/bundle", &bundles))),
+        (
+            "names for cainjector",
+            pod_text(BUNDLE, named, 300_000, ("cainjector.lestak.sh/excludeContainers", &million)),
+        ),
     ];
     for path in ["/inject", "/mutate"] {
         for (what, pod) in &pods {
@@ -123,7 +114,7 @@ async fn reviews_of_namespaces_that_do_not_exist_are_no_lever_on_the_api_server_
     let port = site.injector.port();
     let mark = stage.control_plane.audit().mark().await?;
     let lines = site.injector.logs()?.lines().count();
-    let pod = text(r#"{"name":"app"}"#, 1, ("a", ""));
+    let pod = pod_text(BUNDLE, r#"{"name":"app"}"#, 1, ("a", ""));
     let began = std::time::Instant::now();
     let attack = async {
         let askers = (0..8).map(async |asker| {

@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use futures::future::join_all;
-use rootcast_e2e::{eventually, http_get, story::SOON};
+use rootcast_e2e::{
+    attack::{begin, endless_head},
+    eventually, http_get,
+    story::SOON,
+};
 
-use crate::{direct::begin, stage::Stage};
+use crate::stage::Stage;
 
-/// Somewhat less than the most that an HTTP server buffers of a head unless it is told otherwise.
-const HEAD: usize = 390_000;
-
-/// How many connections send such a head, and how many send hardly anything.
+/// How many connections send a head without an end, and how many send hardly anything.
 const ENDLESS: usize = 800;
 const HALF_OPEN: usize = 1_100;
 
@@ -40,13 +41,12 @@ async fn flood(ports: &[u16], count: usize, bytes: &[u8]) -> Result<()> {
 async fn heads_that_never_end_cost_neither_memory_nor_probes() -> Result<()> {
     let stage = Stage::shared().await;
     let mut site = stage.site(&[]).await?;
-    let head = [b"GET / HTTP/1.1\r\nhost: a\r\nx: ".as_slice(), &vec![b'x'; HEAD]].concat();
     let ports = [
         [site.controller.probe_port(), site.controller.metrics_port()],
         [site.injector.probe_port(), site.injector.metrics_port()],
     ];
     for ports in ports {
-        site.lives_during(flood(&ports, ENDLESS, &head)).await.context("heads without an end")?;
+        site.lives_during(flood(&ports, ENDLESS, &endless_head())).await.context("heads without an end")?;
     }
     site.end("heads that never end").await
 }

@@ -48,7 +48,7 @@ impl<'a> Stage<'a> {
             Way::Direct => (&[], None),
             Way::Proxied => (&ELECTION, Some(&proxy)),
         };
-        let launch = Launch { args, through, clock: Some(&clock) };
+        let launch = Launch { args, through, clock: Some(&clock), ..Launch::default() };
         let controller = Controller::start_with(control_plane, launch).await?;
         Ok(Self { control_plane, proxy, clock, controller, fence })
     }

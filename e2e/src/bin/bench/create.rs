@@ -35,12 +35,7 @@ pub(crate) async fn namespaces(ground: &mut Ground<'_>, report: &mut Report) -> 
         .costs(async |ground| {
             for number in 0..COUNT {
                 creates.push(raw.write_one(&raw::POST_JSON, &content, number).await?);
-                let name = name(number);
-                create(&api, &name).await?;
-                let began = Instant::now();
-                let there = ground.subject.tally.until(&name, |board| board.target(&name).is_some()).await?;
-                // The event may even come before the answer to the creation.
-                waits.push(there.saturating_duration_since(began));
+                waits.push(one(ground, &api, number).await?);
             }
             Ok(Duration::ZERO)
         })
@@ -63,9 +58,26 @@ pub(crate) async fn namespaces(ground: &mut Ground<'_>, report: &mut Report) -> 
     });
     for number in 0..COUNT {
         raw.write_one(&raw::DELETE, &content, number).await?;
+    }
+    remove(ground, &api, COUNT).await
+}
+
+/// Creates a namespace; how long it takes until its target is there.
+pub(crate) async fn one(ground: &Ground<'_>, api: &Api<Namespace>, number: usize) -> Result<Duration> {
+    let name = name(number);
+    create(api, &name).await?;
+    let began = Instant::now();
+    let there = ground.subject.tally.until(&name, |board| board.target(&name).is_some()).await?;
+    // The event may even come before the answer to the creation.
+    Ok(there.saturating_duration_since(began))
+}
+
+/// Deletes the first `count` of these namespaces, and waits until all is quiet.
+pub(crate) async fn remove(ground: &Ground<'_>, api: &Api<Namespace>, count: usize) -> Result<()> {
+    for number in 0..count {
         api.delete(&name(number), &DeleteParams::default()).await?;
     }
-    let gone = |board: &Board| (0..COUNT).all(|number| board.target(&name(number)).is_none());
+    let gone = |board: &Board| (0..count).all(|number| board.target(&name(number)).is_none());
     ground.subject.tally.until("the end of these namespaces", gone).await?;
     ground.settle().await
 }

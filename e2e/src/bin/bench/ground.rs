@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use rootcast_e2e::{Controller, Exit};
+use rootcast_e2e::{Controller, Exit, Launch};
 
 use crate::{
     process::{Processes, Used},
@@ -18,7 +18,7 @@ pub(crate) struct Ground<'a> {
     pub(crate) controller: Controller<'a>,
     pub(crate) subject: Subject<'a>,
     processes: Processes,
-    args: &'a [&'a str],
+    launch: Launch<'a>,
 }
 
 /// What something cost, until all was quiet again; its time is up to the last effect.
@@ -29,12 +29,12 @@ pub(crate) struct Costs {
 
 impl<'a> Ground<'a> {
     /// Installs the product, starts it with one Bundle of about `bytes` for all namespaces of the stage.
-    pub(crate) async fn begin(stage: &'a Stage, name: &'static str, bytes: usize, args: &'a [&'a str]) -> Result<Self> {
+    pub(crate) async fn begin(stage: &'a Stage, name: &'static str, bytes: usize, launch: Launch<'a>) -> Result<Self> {
         stage.control_plane.install().await?;
-        let controller = Controller::start(&stage.control_plane, args).await?;
+        let controller = Controller::start_with(&stage.control_plane, launch).await?;
         let subject = Subject::begin(stage, name, bytes).await?;
         let processes = stage.processes.and(controller.pid());
-        let ground = Self { stage, controller, subject, processes, args };
+        let ground = Self { stage, controller, subject, processes, launch };
         ground.subject.arrived().await?;
         ground.settle().await?;
         Ok(ground)
@@ -72,15 +72,21 @@ impl<'a> Ground<'a> {
 
     /// Ends the controller and starts it anew; how long it took to be ready.
     pub(crate) async fn restart(self) -> Result<(Self, Duration)> {
-        let Self { stage, controller, subject, processes: _, args } = self;
+        let launch = self.launch;
+        self.restart_as(launch).await
+    }
+
+    /// [`Ground::restart`] in another way.
+    pub(crate) async fn restart_as(self, launch: Launch<'a>) -> Result<(Self, Duration)> {
+        let Self { stage, controller, subject, processes: _, launch: _ } = self;
         let exit = controller.stop().await?;
         ensure!(exit == Exit::Code(0), "the controller ended with {exit:?}");
-        let mut controller = Controller::launch(&stage.control_plane, args).await?;
+        let mut controller = Controller::launch_with(&stage.control_plane, launch).await?;
         let began = Instant::now();
         controller.wait_ready().await?;
         let ready = began.elapsed();
         let processes = stage.processes.and(controller.pid());
-        Ok((Self { stage, controller, subject, processes, args }, ready))
+        Ok((Self { stage, controller, subject, processes, launch }, ready))
     }
 
     /// Ends the controller.

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use rootcast_e2e::{
-    Balancer, Injector, TlsClient, Volume, eventually,
+    Balancer, ControlPlane, Injector, Launch, TlsClient, Volume, eventually,
     story::{self, TRUST_NAMESPACE},
 };
 use serde_json::json;
@@ -35,10 +35,10 @@ const LATENCY_GOAL: Duration = Duration::from_millis(1);
 /// In MiB.
 const RSS_GOAL: f64 = 14.0;
 
-const CONNECTIONS: usize = 16;
+pub(crate) const CONNECTIONS: usize = 16;
 
 /// The Bundle that the pod names.
-const BUNDLE: &str = "corporate";
+pub(crate) const BUNDLE: &str = "corporate";
 
 /// What both do by cainjector's rules.
 const CONFIG: &str = "configMap: example-bundle\nmountPath: /cacerts\ncertFile: ca.crt\n";
@@ -62,37 +62,65 @@ struct Results {
     rss: f64,
 }
 
+/// What injectors need: they are installed, with a certificate and cainjector's file.
+pub(crate) struct Place {
+    balancer: Balancer,
+    pub(crate) tls: TlsClient,
+    flags: [String; 2],
+}
+
+impl Place {
+    pub(crate) async fn prepare(control_plane: &ControlPlane) -> Result<Self> {
+        control_plane.install().await?;
+        let spec = json!({
+            "sources": [{"inLine": story::certificate("ec")}],
+            "target": {"configMap": {"key": "ca-bundle.crt"}},
+        });
+        story::apply(&control_plane.client(), &story::bundle(BUNDLE, &spec.to_string())).await?;
+        let balancer = Balancer::start()?;
+        control_plane.install_injector(&balancer, &[])?;
+        let host = format!("rootcast-injector.{TRUST_NAMESPACE}.svc");
+        let certificate = control_plane.serving_certificate(&host)?;
+        let (mut certs, mut config) = (Volume::new(control_plane)?, Volume::new(control_plane)?);
+        certs.show(&[("tls.crt", &certificate.certificate), ("tls.key", &certificate.key)])?;
+        config.show(&[("config.yaml", CONFIG)])?;
+        let flags =
+            [format!("--cert-dir={}", certs.path().display()), format!("--config={}", config.file("config.yaml"))];
+        Ok(Self { balancer, tls: TlsClient::new(&certificate.authority, &host)?, flags })
+    }
+
+    /// Starts an injector in some way, with these files.
+    pub(crate) async fn start_with<'a>(
+        &self,
+        control_plane: &'a ControlPlane,
+        launch: Launch<'_>,
+    ) -> Result<Injector<'a>> {
+        let args = self.flags.each_ref().map(String::as_str);
+        let launch = Launch { args: &args, ..launch };
+        Injector::start_with(control_plane, &self.balancer, launch).await
+    }
+
+    /// Somebody who asks for the review of a pod that names the Bundle.
+    pub(crate) fn asker(&self, port: u16, path: &'static str) -> Asker<'_> {
+        Asker { tls: &self.tls, port, path, review: review(BUNDLE) }
+    }
+}
+
 /// Measures throughput, latency and memory.
 pub(crate) async fn injector(stage: &Stage, report: &mut Report) -> Result<()> {
     let control_plane = &stage.control_plane;
-    control_plane.install().await?;
-    let spec = json!({
-        "sources": [{"inLine": story::certificate("ec")}],
-        "target": {"configMap": {"key": "ca-bundle.crt"}},
-    });
-    story::apply(&control_plane.client(), &story::bundle(BUNDLE, &spec.to_string())).await?;
-    let balancer = Balancer::start()?;
-    control_plane.install_injector(&balancer, &[])?;
-    let host = format!("rootcast-injector.{TRUST_NAMESPACE}.svc");
-    let certificate = control_plane.serving_certificate(&host)?;
-    let (mut certs, mut config) = (Volume::new(control_plane)?, Volume::new(control_plane)?);
-    certs.show(&[("tls.crt", &certificate.certificate), ("tls.key", &certificate.key)])?;
-    config.show(&[("config.yaml", CONFIG)])?;
-    let flags = [format!("--cert-dir={}", certs.path().display()), format!("--config={}", config.file("config.yaml"))];
-
-    let ours = Injector::start(control_plane, &balancer, &flags.each_ref().map(String::as_str)).await?;
-    let peer = env::var_os(PEER).map(|program| Peer::start(Path::new(&program), &flags)).transpose()?;
+    let place = Place::prepare(control_plane).await?;
+    let ours = place.start_with(control_plane, Launch::default()).await?;
+    let peer = env::var_os(PEER).map(|program| Peer::start(Path::new(&program), &place.flags)).transpose()?;
     // What goes on in a cluster is no part of this.
     control_plane.freeze();
     control_plane.freeze_etcd();
     // Away from the cores of those who are asked.
     pin(process::id(), 1)?;
 
-    let tls = TlsClient::new(&certificate.authority, &host)?;
     let subject = |pid, port, path| {
         pin(pid, 0)?;
-        let asker = Asker { tls: &tls, port, path, review: review(BUNDLE) };
-        Ok::<_, anyhow::Error>(Subject { pid, asker, results: Vec::new() })
+        Ok::<_, anyhow::Error>(Subject { pid, asker: place.asker(port, path), results: Vec::new() })
     };
     let mut subjects = vec![subject(ours.pid(), ours.port(), "/inject")?, subject(ours.pid(), ours.port(), "/mutate")?];
     if let Some(peer) = &peer {
@@ -216,7 +244,7 @@ impl Drop for Peer {
 }
 
 /// Keeps all threads of a process on one core.
-fn pin(pid: u32, core: u32) -> Result<()> {
+pub(crate) fn pin(pid: u32, core: u32) -> Result<()> {
     let [core, pid] = [core, pid].map(|number| number.to_string());
     let output = Command::new("taskset").args(["-a", "-p", "-c", &core, &pid]).output().context("running taskset")?;
     ensure!(output.status.success(), "taskset: {}", String::from_utf8_lossy(&output.stderr));

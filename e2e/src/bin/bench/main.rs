@@ -4,11 +4,14 @@
 //! ```text
 //! Stage (a control plane, many namespaces) ──▶ Ground (the product, a Bundle) ──▶ update, create, burst, memory, many
 //!                                         └──▶ Raw (every verb, no logic)                  └──▶ Report
+//!       └──▶ Comparison (two binaries in turn)
 //! ```
 //!
 //! All programs share the cores of one machine, so times depend on it; what counts is the ratio of two times of one run.
 
+mod attacks;
 mod burst;
+mod compare;
 mod create;
 mod ground;
 mod injector;
@@ -35,6 +38,7 @@ use anyhow::{Context as _, Result, bail};
 
 use ground::Ground;
 use report::Report;
+use rootcast_e2e::Launch;
 use stage::Stage;
 
 /// How often what varies is measured; medians are reported.
@@ -55,17 +59,21 @@ const SMALL: usize = 20_000;
 /// The parts of a run, in their order.
 const PARTS: [&str; 6] = ["update", "namespace", "burst", "memory", "many", "injector"];
 
-/// Parts that run only when they are asked for: the raw writer without the product.
-const EXTRA: [&str; 2] = ["raw", "concurrency"];
+/// Parts that run only when they are asked for: the raw writer without the product, and the product under attack.
+const EXTRA: [&str; 3] = ["raw", "concurrency", "attacks"];
 
 const USAGE: &str = "\
 usage: bench [--in-flight N] [--keep SUFFIX] [PART]... [-- CONTROLLER-FLAG...]
+       bench --binary FILE [CONTROLLER-FLAG]... --binary FILE [CONTROLLER-FLAG]...
 
 PART: update, namespace, burst, memory (and restart), many (10,000 namespaces), injector; default: all of these.
       The injector is compared with the cainjector that the environment's CAINJECTOR names, if it does.
       Only when asked for, and without the product: raw (the raw writer), concurrency (with 4 to 32 in flight).
+      Only when asked for, as root: attacks (what others wait for while somebody attacks; 5 minutes).
 --in-flight: concurrent requests of the raw writer (32, as the controller's own default).
---keep: keep the results below benches/results under a name that ends so; a whole run is always kept.";
+--keep: keep the results below benches/results under a name that ends so; a whole run is always kept.
+--binary: two programs in turn, five times (10 minutes), the first also against itself; the flags after one's name are
+      those of its controller. Both run under this tree's definition and permissions.";
 
 /// What is asked for.
 struct Arguments {
@@ -77,7 +85,21 @@ struct Arguments {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let arguments = match arguments(env::args().skip(1)) {
+    let words: Vec<_> = env::args().skip(1).collect();
+    if words.first().is_some_and(|word| word == "--binary") {
+        let candidates = match compare::candidates(&words) {
+            Ok(candidates) => candidates,
+            Err(error) => {
+                eprintln!("{error:#}\n{USAGE}");
+                return ExitCode::from(2);
+            }
+        };
+        if let Err(error) = compare::compare(&candidates).await {
+            panic!("the comparison broke off: {error:#}");
+        }
+        return ExitCode::SUCCESS;
+    }
+    let arguments = match arguments(words.into_iter()) {
         Ok(arguments) => arguments,
         Err(error) => {
             eprintln!("{error:#}\n{USAGE}");
@@ -107,6 +129,7 @@ fn arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments> {
 async fn run(arguments: &Arguments) -> Result<()> {
     let Arguments { in_flight, keep, parts, controller } = arguments;
     let args: Vec<_> = controller.iter().map(String::as_str).collect();
+    let launch = Launch { args: &args, ..Launch::default() };
     let wanted = |part: &str| parts.iter().any(|asked| asked == part) || (parts.is_empty() && PARTS.contains(&part));
     let mut report = Report { in_flight: *in_flight, ..Report::default() };
     if ["raw", "concurrency", "update", "namespace", "burst", "memory"].into_iter().any(wanted) {
@@ -119,7 +142,7 @@ async fn run(arguments: &Arguments) -> Result<()> {
             update::concurrency(&stage, &mut report).await?;
         }
         if ["update", "namespace", "burst", "memory"].into_iter().any(wanted) {
-            let mut ground = Ground::begin(&stage, "large", LARGE, &args).await?;
+            let mut ground = Ground::begin(&stage, "large", LARGE, launch).await?;
             if wanted("update") {
                 update::update(&mut ground, &mut report).await?;
             }
@@ -136,7 +159,10 @@ async fn run(arguments: &Arguments) -> Result<()> {
         }
     }
     if wanted("many") {
-        many::many(&args, &mut report).await?;
+        many::many(launch, &mut report).await?;
+    }
+    if wanted("attacks") {
+        attacks::attacks(&mut report).await?;
     }
     // The last: from then on this program has one core.
     if wanted("injector") {

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use http::Method;
+use rootcast_e2e::Launch;
 use serde_json::json;
 
 use crate::{
@@ -34,17 +35,17 @@ const CPU_GOAL_MILLIS: f64 = 5.0;
 const NAME: &str = "small";
 
 /// Measures a rollout at both sizes, and, if asked to, an edit at the larger one.
-pub(crate) async fn many(args: &[&str], report: &mut Report) -> Result<()> {
+pub(crate) async fn many(launch: Launch<'_>, report: &mut Report) -> Result<()> {
     let mut stage = Stage::with_namespaces(SOME).await?;
     if report.circumstances.is_empty() {
         report.describe(&stage).await?;
     }
-    let mut ground = Ground::begin(&stage, NAME, SMALL, args).await?;
+    let mut ground = Ground::begin(&stage, NAME, SMALL, launch).await?;
     let some = rollouts(&mut ground, report.in_flight).await?;
     ground.end().await?;
 
     stage.grow(MANY).await?;
-    let mut ground = Ground::begin(&stage, NAME, SMALL, args).await?;
+    let mut ground = Ground::begin(&stage, NAME, SMALL, launch).await?;
     let many = rollouts(&mut ground, report.in_flight).await?;
 
     let [small, large] = [(&some, SOME), (&many, MANY)].map(|(size, count)| {
