@@ -1,7 +1,7 @@
 # Everything that a developer or CI runs. Needs Rust and Go; nothing else.
 
 .DEFAULT_GOAL := help
-.PHONY: help control-plane tools node clients build static image test e2e switch demo check bench bench-encoders crds charts
+.PHONY: help control-plane tools node clients build static image test e2e nightly fuzz switch demo check bench bench-encoders crds charts
 
 CRD := crds/trust.cert-manager.io_bundles.yaml
 CHART_CRD := charts/rootcast/files/bundles.yaml
@@ -12,6 +12,9 @@ HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 STATIC := -C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs
 ONCE ?=
 PARTS ?=
+# How long each fuzzer runs, and which.
+FUZZ_SECONDS ?= 900
+FUZZERS ?= bundle der jks kubeconfig pem pkcs12 review
 
 help: ## Show this list.
 	@awk -F ': ## ' '/^[a-z-]+: ## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,9 +50,20 @@ test: ## Run every test; those that need a cluster start a real control plane.
 test: control-plane tools build
 	cargo test --locked --workspace --no-fail-fast
 
-e2e: ## Run the product in pods of a real node on this machine; as root, on a Debian.
+e2e: ## Run the product in pods of a real node, and attack it under its memory limits; as root, on a Debian.
 e2e: node tools clients image
+	cargo test --locked --package rootcast-e2e --test attacks -- --test-threads=1 --nocapture
 	cargo test --locked --package rootcast-e2e --test node -- --test-threads=1 --nocapture
+
+nightly: ## Run what takes longer than CI has: whole sweeps, attacks in full size, fuzzing (3 hours); as root.
+nightly: control-plane tools build
+	PROPTEST_CASES=20000 cargo test --release --locked --package rootcast
+	LABELLED_NAMES=60000 cargo test --locked --package rootcast-e2e --test attacks -- --test-threads=1 --nocapture names_that
+	@cargo run --release --locked --quiet --package rootcast-e2e --bin bench -- --keep attacks attacks
+	$(MAKE) fuzz
+
+fuzz: ## Run each fuzzer for 15 minutes (FUZZ_SECONDS) from tests/corpus; takes a nightly toolchain and cargo-fuzz.
+	@fuzz/run '$(FUZZ_SECONDS)' $(FUZZERS)
 
 switch: ## Replace a live trust-manager on a node and come back; TRUST_MANAGER names a checkout of its repository.
 switch: node tools image
@@ -62,7 +76,7 @@ demo: control-plane build
 check: ## Check format, lints, documentation and generated files, as CI does.
 	cargo fmt --all -- --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
-	cargo clippy --locked --package rootcast-e2e --test node --test switch -- -D warnings
+	cargo clippy --locked --package rootcast-e2e --test node --test attacks --test switch -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps --document-private-items
 	@cargo run --locked --quiet --bin rootcast -- crds | diff -u $(CRD) - || { echo '$(CRD) is not what the types say: run `make crds`' >&2; exit 1; }
 

@@ -52,22 +52,20 @@ pub async fn post(tls: &TlsClient, port: u16, path: &str, body: String) -> Resul
 }
 
 /// A review of the creation of a pod in a namespace.
+#[must_use]
 pub fn review(namespace: &str, pod: &str) -> String {
     let resource = json!({"group": "", "version": "v1", "resource": "pods"});
     let kind = json!({"group": "", "version": "v1", "kind": "Pod"});
-    let mut review = json!({
+    let review = json!({
         "kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1",
         "request": {
             "uid": "705ab4f5-6393-11e8-b7cc-42010a800002", "kind": kind, "resource": resource,
             "requestKind": kind, "requestResource": resource, "namespace": namespace, "operation": "CREATE",
             "object": "POD",
         },
-    })
-    .to_string();
+    });
     // As text: a pod of millions of containers is slow to build as a value.
-    let at = review.find("\"POD\"").expect("it was written above");
-    review.replace_range(at..at + "\"POD\"".len(), pod);
-    review
+    review.to_string().replacen("\"POD\"", pod, 1)
 }
 
 /// Sends this and then nothing, and keeps the connection until it is dropped or closed by the other side.
@@ -82,7 +80,7 @@ pub async fn begin(port: u16, bytes: &[u8]) -> Result<TcpStream> {
 /// Somewhat less than the most that an HTTP server buffers of a head unless it is told otherwise, and no end to it.
 #[must_use]
 pub fn endless_head() -> Vec<u8> {
-    [b"GET / HTTP/1.1\r\nhost: a\r\nx: ".as_slice(), &[b'x'; 390_000]].concat()
+    [b"GET / HTTP/1.1\r\nhost: a\r\nx: ".as_slice(), &vec![b'x'; 390_000]].concat()
 }
 
 /// A pod as text that names a Bundle: so many containers, all the same, and one annotation more.

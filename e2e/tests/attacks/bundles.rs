@@ -43,7 +43,7 @@ fn others() -> Vec<Value> {
     let pairs: BTreeMap<_, _> = (0..60_000).map(|number| (format!("-{number}"), "-")).collect();
     let expressions = vec![json!({"key": "-", "operator": "No"}); 30_000];
     let mut templated = bomb("templated", 0);
-    templated["spec"]["target"]["configMap"]["metadata"] = json!({"labels": pairs, "annotations": {}});
+    templated["spec"]["target"]["configMap"]["metadata"] = json!({"labels": pairs});
     vec![
         with("sourced", "/spec/sources", vec![json!({"configMap": {"name": "-", "key": "/"}}); 25_000].into()),
         with("expressed", "/spec/target/namespaceSelector", json!({"matchExpressions": expressions})),

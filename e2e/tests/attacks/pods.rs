@@ -27,8 +27,7 @@ async fn a_tenants_pod_of_13_000_containers_leaves_others_injected() -> Result<(
     let stage = Stage::shared().await;
     let mut site = stage.site(&[]).await?;
     let mallory = stage.mallory();
-    let containers = vec![json!({}); 13_000];
-    let hostile = pod("p", containers.into(), json!({}));
+    let hostile = pod("p", &vec![json!({}); 13_000].into());
     // Whatever it is answered: the API server itself refuses such containers, when it gets to look at them.
     let attack = async { send(&mallory, Method::POST, &dry_pods(TENANT), &hostile).await };
     let answer = site.lives_during(attack).await?;
@@ -91,7 +90,7 @@ async fn a_review_may_have_8_mib_and_a_large_pod_is_injected_through_the_api_ser
     let mallory = stage.mallory();
     let path = format!("/api/v1/namespaces/{TENANT}/pods");
     let args = "x".repeat(1_100_000);
-    let mut large = pod("large", json!([{"name": "app", "image": "busybox", "args": [args]}]), json!({}));
+    let mut large = pod("large", &json!([{"name": "app", "image": "busybox", "args": [args]}]));
     large["spec"]["serviceAccountName"] = "default".into();
     let created = send(&stage.control_plane.client(), Method::POST, &path, &large).await?;
     ensure!(created.code < 300, "{}: {}", created.code, created.body["message"]);

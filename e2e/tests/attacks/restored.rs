@@ -40,8 +40,8 @@ async fn a_standby_goes_on_with_what_a_restored_backup_holds() -> Result<()> {
     let path = format!("/api/v1/namespaces/{NEIGHBOUR}/configmaps");
     send_ok(&site.client, Method::POST, &path, &json!({"metadata": {"name": "lost"}})).await?;
     for number in 0..LOST {
-        let patch = json!({"data": {"number": number.to_string()}});
-        send_ok(&site.client, Method::PATCH, &format!("{path}/lost"), &patch).await?;
+        let change = json!({"data": {"number": number.to_string()}});
+        send_ok(&site.client, Method::PATCH, &format!("{path}/lost"), &change).await?;
     }
     site.serves().await;
     stage.control_plane.restore(&backup, AWAY).await?;

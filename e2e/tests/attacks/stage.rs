@@ -114,7 +114,7 @@ impl Stage {
     }
 }
 
-impl<'a> Site<'a> {
+impl Site<'_> {
     /// Both are alive, a new namespace gets its target, and a neighbour's pod is injected.
     pub(crate) async fn lives(&mut self) -> Result<()> {
         self.controller.is_alive()?;
@@ -192,7 +192,7 @@ impl<'a> Site<'a> {
     /// A pod of a neighbour's is injected.
     pub(crate) async fn injects(&self) -> Result<()> {
         let number = self.pods.replace(self.pods.get() + 1);
-        let pod = pod(&format!("neighbour-{number}"), json!([{"name": "app", "image": "busybox"}]), json!({}));
+        let pod = pod(&format!("neighbour-{number}"), &json!([{"name": "app", "image": "busybox"}]));
         let answer = send(&self.client, Method::POST, &dry_pods(NEIGHBOUR), &pod).await?;
         ensure!(answer.code < 300 && is_injected(&answer.body), "it is not: {answer:#?}");
         Ok(())
@@ -208,15 +208,13 @@ impl<'a> Site<'a> {
     }
 }
 
-/// A pod that names [`BUNDLE`], with these containers and further annotations.
-pub(crate) fn pod(name: &str, containers: Value, annotations: Value) -> Value {
-    let mut pod = json!({
+/// A pod that names [`BUNDLE`], with these containers.
+pub(crate) fn pod(name: &str, containers: &Value) -> Value {
+    json!({
         "apiVersion": "v1", "kind": "Pod",
-        "metadata": {"name": name, "annotations": annotations},
+        "metadata": {"name": name, "annotations": {"inject.rootcast.dev/bundle": BUNDLE}},
         "spec": {"containers": containers},
-    });
-    pod["metadata"]["annotations"]["inject.rootcast.dev/bundle"] = BUNDLE.into();
-    pod
+    })
 }
 
 /// The path at which pods are created without being kept.

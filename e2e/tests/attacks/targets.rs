@@ -27,9 +27,9 @@ async fn a_target_that_was_made_immutable_or_got_another_owner_comes_back_right(
     let mut site = stage.site(&[]).await?;
     let owner = owner(&mallory).await?;
     let theirs = json!({"data": {KEY: certificate("p384")}});
-    let owned = json!({"metadata": {"ownerReferences": [owner]}, "data": theirs["data"]});
+    let taken = json!({"metadata": {"ownerReferences": [owner]}, "data": theirs["data"]});
     let both = json!({"metadata": {"ownerReferences": [owner]}, "data": theirs["data"], "immutable": true});
-    let hijacks = [json!({"immutable": true, "data": theirs["data"]}), owned, both];
+    let hijacks = [json!({"immutable": true, "data": theirs["data"]}), taken, both];
     for hijack in hijacks {
         site.target_becomes_right(TENANT).await;
         send_ok(&mallory, Method::PATCH, &target(), &hijack).await?;

@@ -2,6 +2,7 @@
 //! same ratio of one binary to itself.
 
 use std::{
+    fmt::Write as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -147,7 +148,7 @@ fn name(turn: usize) -> &'static str {
 fn table(candidates: &[Candidate; 2], samples: &[[Sample; TURNS.len()]]) -> String {
     let mut text = String::new();
     for (name, Candidate { binary, flags }) in ["A", "B"].iter().zip(candidates) {
-        text += &format!("- {name}: {} {}\n", binary.display(), flags.join(" "));
+        writeln!(text, "- {name}: {} {}", binary.display(), flags.join(" ")).expect("a string takes all");
     }
     text +=
         "\n| measure | A | B | B / A of each pair | median | A' / A of each pair | |\n|---|--:|--:|---|--:|---|---|\n";
@@ -166,13 +167,15 @@ fn table(candidates: &[Candidate; 2], samples: &[[Sample; TURNS.len()]]) -> Stri
             "**missed**"
         };
         let list = |ratios: &[f64]| ratios.iter().map(|ratio| format!("{ratio:.3}")).collect::<Vec<_>>().join(" ");
-        text += &format!(
-            "| {measure} | {:.2} | {:.2} | {} | {median:.3} | {} | {verdict} |\n",
+        writeln!(
+            text,
+            "| {measure} | {:.2} | {:.2} | {} | {median:.3} | {} | {verdict} |",
             mean(0),
             mean(1),
             list(&other),
             list(&itself),
-        );
+        )
+        .expect("a string takes all");
     }
     text
 }

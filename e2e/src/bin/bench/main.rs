@@ -162,7 +162,8 @@ async fn run(arguments: &Arguments) -> Result<()> {
         many::many(launch, &mut report).await?;
     }
     if wanted("attacks") {
-        attacks::attacks(&mut report).await?;
+        // What attackers hold would be on the stack of every other part, too.
+        Box::pin(attacks::attacks(&mut report)).await?;
     }
     // The last: from then on this program has one core.
     if wanted("injector") {
