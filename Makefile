@@ -57,7 +57,8 @@ e2e: node tools clients image
 
 nightly: ## Run what takes longer than CI has: whole sweeps, attacks in full size, fuzzing (3 hours); as root.
 nightly: control-plane tools build
-	PROPTEST_CASES=20000 cargo test --release --locked --package rootcast
+	ROOTCAST_FUZZ_CASES=100000 cargo test --release --locked --package rootcast --test webhook
+	ROOTCAST_FUZZ_CASES=20000 cargo test --release --locked --package rootcast-e2e --test fanout property
 	LABELLED_NAMES=60000 cargo test --locked --package rootcast-e2e --test attacks -- --test-threads=1 --nocapture names_that
 	@cargo run --release --locked --quiet --package rootcast-e2e --bin bench -- --keep attacks attacks
 	$(MAKE) fuzz

@@ -23,7 +23,8 @@ const VALIDATE: &str = "/validate-trust-cert-manager-io-v1alpha1-bundle";
 
 /// What no API server lets pass, if it looks at it: so many labels, each with a value that is none.
 fn bomb(name: &str, pairs: usize) -> Value {
-    let labels: BTreeMap<_, _> = (0..pairs).map(|number| (format!("k{number}"), "-")).collect();
+    // Short names: an object has 1.5 MiB at most.
+    let labels: BTreeMap<_, _> = (0..pairs).map(|number| (format!("{number:x}"), "-")).collect();
     json!({
         "apiVersion": "trust.cert-manager.io/v1alpha1", "kind": "Bundle", "metadata": {"name": name},
         "spec": {
@@ -40,7 +41,7 @@ fn others() -> Vec<Value> {
         *bundle.pointer_mut(path).expect("every Bundle here has it") = value;
         bundle
     };
-    let pairs: BTreeMap<_, _> = (0..60_000).map(|number| (format!("-{number}"), "-")).collect();
+    let pairs: BTreeMap<_, _> = (0..10_000).map(|number| (format!("-{number}"), "-")).collect();
     let expressions = vec![json!({"key": "-", "operator": "No"}); 30_000];
     let mut templated = bomb("templated", 0);
     templated["spec"]["target"]["configMap"]["metadata"] = json!({"labels": pairs});
@@ -53,13 +54,13 @@ fn others() -> Vec<Value> {
 
 #[tokio::test]
 async fn malformed_bundles_cost_no_memory_and_leave_the_others_alone() -> Result<()> {
-    let stage = Stage::shared().await;
+    let stage = Stage::set().await?;
     let author = stage.author();
     let mut site = stage.site(&[]).await?;
     // Our own definition may have rules that refuse them; trust-manager's has none, and what is stored stays.
     for crd in [crd_yaml(), peer::crd_yaml()] {
         stage.control_plane.install_crd(&crd).await?;
-        let bombs = [bomb("bomb", 125_000), bomb("bomb2", 125_000)];
+        let bombs = [bomb("bomb", 120_000), bomb("bomb2", 120_000)];
         for bundle in bombs.iter().chain(&others()) {
             let attack = async { send(&author, Method::POST, BUNDLES, bundle).await };
             let answer = site.lives_during(attack).await?;
@@ -71,10 +72,7 @@ async fn malformed_bundles_cost_no_memory_and_leave_the_others_alone() -> Result
     // It must not take the restart of the API server's definition for a reason to forget them.
     let mut site = site.restarts().await?;
     site.lives().await?;
-    site.end("malformed Bundles").await?;
-    let names = ["bomb", "bomb2", "sourced", "expressed", "templated"];
-    stage.control_plane.kubectl_ok(&[&["delete", "--ignore-not-found", "bundle"], &names[..]].concat(), "")?;
-    stage.control_plane.install_crd(&crd_yaml()).await
+    site.end("malformed Bundles").await
 }
 
 fn shortened(message: &Value) -> String {
@@ -106,7 +104,9 @@ async fn a_review_of_100_000_pairs_costs_the_controller_neither_its_lease_nor_ot
         });
         let attack = post(&tls, port, VALIDATE, review.to_string());
         let (status, answer) = site.lives_during(attack).await.with_context(|| bundle["metadata"].to_string())?;
-        ensure!(status == 200 && answer["response"]["allowed"] == false, "{status}: {}", shortened(&answer));
+        let told = answer["response"].to_string();
+        let told: String = told.chars().take(400).collect();
+        ensure!(status == 200 && answer["response"]["allowed"] == false, "{status}: {told}");
     }
     // Who was blocked for longer than its Lease lasts ends only when it looks at it again.
     tokio::time::sleep(std::time::Duration::from_secs(3)).await;

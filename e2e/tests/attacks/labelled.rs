@@ -5,11 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use http::Method;
-use k8s_openapi::api::core::v1::ConfigMap;
-use kube::{
-    Api, Client,
-    api::{DeleteParams, ListParams},
-};
+use kube::Client;
 use rootcast::api::BUNDLE_LABEL;
 use rootcast_e2e::attack::many_keys;
 use serde_json::{Value, json};
@@ -36,22 +32,14 @@ async fn create(client: &Client, objects: impl Iterator<Item = Value>) -> Result
     stream::iter(creations).buffer_unordered(IN_FLIGHT).try_collect().await
 }
 
-async fn delete_all(client: &Client) -> Result<()> {
-    let objects = Api::<ConfigMap>::namespaced(client.clone(), TENANT);
-    let labelled = ListParams::default().labels(BUNDLE_LABEL);
-    objects.delete_collection(&DeleteParams::default(), &labelled).await?;
-    Ok(())
-}
-
 #[tokio::test]
 async fn what_a_tenant_labels_costs_no_memory_while_it_comes_nor_at_a_start() -> Result<()> {
-    let stage = Stage::shared().await;
+    let stage = Stage::set().await?;
     let mallory = stage.mallory();
     let mut site = stage.site(&[]).await?;
     let labelled = (0..OBJECTS).map(|number| many_keys(number, true)).chain((0..OBJECTS).map(large_metadata));
     site.lives_during(create(&mallory, labelled)).await?;
     let mut site = site.restarts().await?;
     site.lives().await?;
-    site.end("labelled objects of 50,000 keys").await?;
-    delete_all(&mallory).await
+    site.end("labelled objects of 50,000 keys").await
 }

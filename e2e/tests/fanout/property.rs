@@ -1,5 +1,6 @@
 //! Whatever happens in whatever order: it ends as it should, at a bounded price.
 
+use std::env;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -89,9 +90,14 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// As many as CI has time for; `make nightly` has more.
+fn cases() -> u32 {
+    env::var("ROOTCAST_FUZZ_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(400)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 400,
+        cases: cases(),
         max_shrink_iters: 2000,
         failure_persistence: None,
         ..ProptestConfig::default()
