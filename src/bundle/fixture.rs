@@ -20,6 +20,7 @@ pub(crate) fn pem(name: &str) -> String {
     let text = match name {
         "ec" => include_str!("../../tests/cases/certs/ec.pem"),
         "expired" => include_str!("../../tests/cases/certs/expired.pem"),
+        "nosubject" => include_str!("../../tests/cases/certs/nosubject.pem"),
         "rsa" => include_str!("../../tests/cases/certs/rsa.pem"),
         other => unreachable!("no certificate {other} for tests"),
     };

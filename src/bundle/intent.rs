@@ -152,6 +152,14 @@ impl Keys {
     }
 }
 
+impl Output {
+    /// Whether keystores for Java are among the formats.
+    #[must_use]
+    pub fn has_keystores(&self) -> bool {
+        self.jks.is_some() || self.pkcs12.is_some()
+    }
+}
+
 impl Intent {
     /// Reads the wire form.
     ///

@@ -31,6 +31,9 @@ pub struct Payload {
     pub annotations: Labels,
     /// The value of the hash annotation.
     pub hash: String,
+    /// Whether its keystores lack certificates that Java refuses. The hash does not tell, so an object of the same hash
+    /// may have keystores that hold them.
+    pub partial: bool,
 }
 
 /// The content of one key.
@@ -45,7 +48,7 @@ pub enum Value {
 /// Encodes the certificates into every format of the output, once, for each of its objects.
 ///
 /// # Errors
-/// A [`Refusal`] if the values are larger than Kubernetes takes.
+/// A [`Refusal`] if the values are larger than Kubernetes takes, or if no certificate is left for a keystore.
 pub fn encode(output: &Output, anchors: &Anchors) -> Result<Vec<Payload>, Refusal> {
     let Output { objects, jks, pkcs12 } = output;
     if objects.is_empty() {
@@ -53,6 +56,9 @@ pub fn encode(output: &Output, anchors: &Anchors) -> Result<Vec<Payload>, Refusa
     }
     let pem: Arc<str> = anchors.to_pem().into();
     let mut formats = BTreeMap::new();
+    let for_java = if output.has_keystores() { Some(readable_by_java(anchors)?) } else { None };
+    let partial = for_java.as_ref().is_some_and(|for_java| for_java.len() < anchors.len());
+    let anchors = for_java.as_ref().unwrap_or(anchors);
     if let Some(jks) = jks {
         let store = trust::jks::encode(anchors, &jks.password);
         formats.insert(jks.key.clone(), Value::Binary(store.into()));
@@ -75,6 +81,7 @@ pub fn encode(output: &Output, anchors: &Anchors) -> Result<Vec<Payload>, Refusa
                 labels: labels.clone(),
                 annotations: annotations.clone(),
                 hash: hash(&pem, output, object),
+                partial,
             })
         })
         .collect()
@@ -102,7 +109,7 @@ impl Payload {
     /// no owner.
     #[must_use]
     pub fn manifest<'a>(&'a self, bundle: &'a str, uid: &'a str) -> Manifest<'a> {
-        let Self { kind, values, labels, annotations, hash } = self;
+        let Self { kind, values, labels, annotations, hash, partial: _ } = self;
         let plain = |pairs: &'a Labels| pairs.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         let owner = Owner {
             api_version: api::API_VERSION,
@@ -179,6 +186,17 @@ impl Serialize for Wire<'_> {
             Self::Base64(bytes) => serializer.collect_str(&Base64Display::new(bytes, &STANDARD)),
         }
     }
+}
+
+/// The certificates for a keystore: Java reads none that holds one which it refuses.
+fn readable_by_java(anchors: &Anchors) -> Result<Anchors, Refusal> {
+    let readable = anchors.iter().filter(|anchor| anchor.check_for_java().is_ok()).cloned();
+    Anchors::collect(readable).ok_or_else(|| {
+        Refusal::new(
+            Reason::SourceBuildError,
+            "Failed to build bundle sources: Java refuses every certificate of the Bundle, so its keystores would be empty (condition SourcesComplete says why): add a certificate that Java reads, or drop the additional formats",
+        )
+    })
 }
 
 fn check_size(kind: ObjectKind, values: &BTreeMap<String, Value>) -> Result<(), Refusal> {
@@ -276,5 +294,35 @@ mod tests {
         ];
         let hashes: std::collections::BTreeSet<_> = variants.iter().map(|target| hash(target.clone())).collect();
         assert_eq!(hashes.len(), variants.len());
+    }
+
+    #[test]
+    fn keystores_lack_what_java_refuses_and_are_never_empty() {
+        let stores = json!({ "jks": { "key": "j" }, "pkcs12": { "key": "p" } });
+        let target = json!({ "configMap": { "key": "k" }, "additionalFormats": stores });
+        let decided = |sources: &str, target: &Json| {
+            let intent = intent("b", &json!({ "sources": [{ "inLine": sources }], "target": target }));
+            crate::bundle::decide(&intent, &World::default(), now())
+        };
+        let (good, refused) = (pem("rsa"), pem("nosubject"));
+        let with = decided(&format!("{good}{refused}"), &target).expect("a decision");
+        let without = decided(&good, &target).expect("a decision");
+        let values = |decision: &crate::bundle::Decision| decision.wanted.payloads[&ObjectKind::ConfigMap].clone();
+        let (with_values, without_values) = (values(&with), values(&without));
+        assert!(with_values.partial && !without_values.partial);
+        for key in ["j", "p"] {
+            assert_eq!(with_values.values[key], without_values.values[key]);
+        }
+        assert_ne!(with_values.values["k"], without_values.values["k"], "PEM holds it");
+        assert!(without.findings.is_empty());
+        let said = with.findings[0].to_string();
+        assert!(said.starts_with("inline source line 21: ") && said.contains("Java refuses it: "), "{said}");
+
+        let plain = decided(&refused, &json!({ "configMap": { "key": "k" } })).expect("no keystore, no matter");
+        assert!(plain.findings.is_empty() && !values(&plain).partial);
+        let refusal = decided(&refused, &target).expect_err("no certificate is left for the keystores");
+        assert_eq!(refusal.reason, Reason::SourceBuildError);
+        assert!(refusal.message.contains("Java refuses every certificate"), "{}", refusal.message);
+        assert_eq!(refusal.findings.map(|findings| findings.len()), Some(1));
     }
 }

@@ -289,8 +289,8 @@ impl Observation {
             Self::Expired(..) | Self::LeftOutExpired(..) => Reason::CertificateExpired,
             Self::ExpiresSoon { .. } => Reason::CertificateExpiresSoon,
             Self::NotYetValid(..) => Reason::CertificateNotYetValid,
-            Self::LeftOutNonCa(_) | Self::LeftOutRejected(_) => Reason::CertificateLeftOut,
-            Self::NoPem | Self::OwnOutput => Reason::SourceIgnored,
+            Self::LeftOutNonCa(_) | Self::LeftOutRejected(_) | Self::NotForJava(..) => Reason::CertificateLeftOut,
+            Self::NoPem(_) | Self::OwnOutput => Reason::SourceIgnored,
         }
     }
 }
@@ -514,7 +514,7 @@ mod tests {
         let report = refused(&refusal, &Seen::default(), now());
         assert!(report.status.conditions.iter().flatten().all(|condition| condition.message.len() <= MESSAGE_MAX));
         assert!(report.events.iter().all(|event| event.note.len() <= NOTE_MAX));
-        let short = |n: usize| Finding { place: format!("{n:02}"), what: Observation::NoPem };
+        let short = |n: usize| Finding { place: format!("{n:02}"), what: Observation::NoPem(None) };
         let refusal = Refusal { findings: Some((0..12).map(short).collect()), ..refusal };
         let report = refused(&refusal, &Seen::default(), now());
         assert!(condition(&report, api::SOURCES_COMPLETE).message.ends_with("; and 2 more"));

@@ -6,7 +6,7 @@ use std::fmt;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::text;
-use crate::trust::{self, Anchor, Anchors};
+use crate::trust::{self, Anchor, Anchors, Form, JavaFlaw};
 
 use super::chain;
 use super::intent::{Intent, Keys, ObjectKind, ObjectSource, Select, Source};
@@ -82,8 +82,10 @@ pub enum Observation {
     LeftOutNonCa(String),
     /// Left out because it is known to break programs.
     LeftOutRejected(String),
-    /// The key holds no PEM at all.
-    NoPem,
+    /// Published as PEM, but in no keystore, because Java refuses it and every keystore that holds it.
+    NotForJava(String, JavaFlaw),
+    /// The key holds no PEM at all; what it holds instead, if that is known.
+    NoPem(Option<Form>),
     /// The object is the output of a Bundle, which a selector does not read.
     OwnOutput,
 }
@@ -93,8 +95,15 @@ pub enum Observation {
 /// # Errors
 /// A [`Refusal`] that names every source that is missing, unreadable or malformed.
 pub fn resolve(intent: &Intent, world: &World, now: Timestamp) -> Result<Resolved, Refusal> {
-    let mut gathering =
-        Gathering { world, now, found: Vec::new(), origins: Vec::new(), findings: Vec::new(), look_again: None };
+    let mut gathering = Gathering {
+        world,
+        now,
+        keystores: intent.output.has_keystores(),
+        found: Vec::new(),
+        origins: Vec::new(),
+        findings: Vec::new(),
+        look_again: None,
+    };
     let mut faults = Vec::new();
     let mut default_ca_version = None;
     if let Some(cycle) = chain::cycle(intent, world) {
@@ -198,6 +207,8 @@ fn refuse(faults: &[Fault]) -> Refusal {
 struct Gathering<'a> {
     world: &'a World,
     now: Timestamp,
+    /// Whether the certificates go into keystores.
+    keystores: bool,
     /// Default CAs.
     found: Vec<Anchor>,
     origins: Vec<Origin>,
@@ -206,12 +217,13 @@ struct Gathering<'a> {
 }
 
 impl Gathering<'_> {
-    /// Default CAs are somebody else's choice: what time or filters do to them is no finding.
+    /// Default CAs are somebody else's choice: what time or filters do to them is no finding. What Java refuses is.
     fn default_cas(&mut self) -> Result<String, Fault> {
         let cas = self.world.default_cas.as_ref().ok_or(Fault::NoDefaultCas)?;
         for anchor in &cas.anchors {
             if self.left_out(anchor).is_none() {
                 self.found.push(anchor.clone());
+                self.note_java(anchor, "default CAs");
             }
             if self.world.settings.filter_expired {
                 self.at(end(anchor));
@@ -294,23 +306,25 @@ impl Gathering<'_> {
     fn text(&mut self, place: &str, text: &[u8]) -> Result<(), Box<trust::PemError>> {
         let blocks = trust::pem::read(text)?;
         if blocks.is_empty() {
-            self.findings.push(Finding { place: place.to_owned(), what: Observation::NoPem });
+            self.findings.push(Finding { place: place.to_owned(), what: Observation::NoPem(Form::of(text)) });
         }
         for trust::Block { line, certificate } in blocks {
+            let at = format!("{place} line {line}");
             let what = match certificate {
-                Ok(anchor) => self.certificate(anchor, place, line),
+                Ok(anchor) => self.certificate(anchor, place, &at, line),
                 Err(rejected) => Some(Observation::LeftOutRejected(text::cause(&rejected))),
             };
-            let place = format!("{place} line {line}");
+            let place = at;
             self.findings.extend(what.map(|what| Finding { what, place }));
         }
         Ok(())
     }
 
-    fn certificate(&mut self, anchor: Anchor, place: &str, line: usize) -> Option<Observation> {
+    fn certificate(&mut self, anchor: Anchor, place: &str, at: &str, line: usize) -> Option<Observation> {
         if let Some(what) = self.left_out(&anchor) {
             return Some(what);
         }
+        self.note_java(&anchor, at);
         let (start, end, title) = (moment(anchor.not_before()), end(&anchor), title(&anchor));
         self.at(start);
         self.at(end);
@@ -326,6 +340,15 @@ impl Gathering<'_> {
         }
         let within = SOON.into_iter().rfind(|days| before(end, *days) <= self.now)?;
         Some(Observation::ExpiresSoon { within, title, end })
+    }
+
+    fn note_java(&mut self, anchor: &Anchor, place: &str) {
+        if self.keystores
+            && let Err(flaw) = anchor.check_for_java()
+        {
+            let what = Observation::NotForJava(title(anchor), flaw);
+            self.findings.push(Finding { what, place: place.to_owned() });
+        }
     }
 
     fn left_out(&self, anchor: &Anchor) -> Option<Observation> {
@@ -402,7 +425,11 @@ impl fmt::Display for Finding {
             Observation::NotYetValid(title, at) => {
                 write!(f, "{place}: {title} is not valid before {}", date(at))
             }
-            Observation::NoPem => write!(f, "{place}: holds no PEM certificate"),
+            Observation::NotForJava(title, flaw) => {
+                write!(f, "{place}: {title} left out of the keystores: Java refuses it: {flaw}; have it issued anew")
+            }
+            Observation::NoPem(None) => write!(f, "{place}: holds no PEM certificate"),
+            Observation::NoPem(Some(form)) => write!(f, "{place}: holds no PEM certificate; {form}"),
             Observation::OwnOutput => {
                 write!(f, "{place}: not read: it carries the Bundle label, so it is the output of a Bundle")
             }

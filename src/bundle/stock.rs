@@ -88,7 +88,8 @@ impl LeftOut {
             Observation::Expired(..)
             | Observation::ExpiresSoon { .. }
             | Observation::NotYetValid(..)
-            | Observation::NoPem
+            | Observation::NotForJava(..)
+            | Observation::NoPem(_)
             | Observation::OwnOutput => None,
         }
     }

@@ -124,7 +124,7 @@ pub(super) fn delete(version: Version) -> Encoded {
 
 /// An object without its content.
 fn head(wanted: &Wanted, payload: &Payload, version: Version) -> Json {
-    let Payload { kind, values: _, labels, annotations, hash } = payload;
+    let Payload { kind, values: _, labels, annotations, hash, partial: _ } = payload;
     let mut labels = labels.clone();
     labels.insert(api::BUNDLE_LABEL.to_owned(), wanted.name.clone());
     let mut annotations = annotations.clone();

@@ -83,7 +83,7 @@ impl Fleet {
     pub(super) fn decide(&mut self, around: Surroundings<'_>, wanted: Option<Arc<Wanted>>) {
         self.urgent.clear();
         self.bulk.clear();
-        self.wanted = wanted;
+        let before = std::mem::replace(&mut self.wanted, wanted);
         let Some(wanted) = self.wanted.clone() else {
             self.tasks.clear();
             self.story = Story::default();
@@ -91,6 +91,12 @@ impl Fleet {
             return;
         };
         self.story.decided(around.now);
+        for payload in wanted.payloads.values().filter(|payload| payload.partial) {
+            let same = before.as_ref().and_then(|before| before.payloads.get(&payload.kind));
+            if same.is_none_or(|same| same.values != payload.values) {
+                self.targets.doubt(payload.kind);
+            }
+        }
         let mut places: BTreeSet<Place> = self.targets.places().chain(self.tasks.places()).cloned().collect();
         self.reached = 0;
         for (name, namespace) in around.namespaces.iter() {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::api;
-use crate::bundle::{Look, Namespace, Place};
+use crate::bundle::{Look, Namespace, ObjectKind, Place};
 
 use super::event::Scope;
 use super::version::Version;
@@ -173,6 +173,12 @@ impl Targets {
         }
     }
 
+    /// The bytes of targets of this kind have to be looked at, since their metadata does not tell of them.
+    pub(super) fn doubt(&mut self, kind: ObjectKind) {
+        let right = self.0.iter_mut().filter(|(place, entry)| place.kind == kind && entry.bytes == Bytes::Right);
+        right.for_each(|(_, entry)| entry.bytes = Bytes::Doubtful);
+    }
+
     /// A target that is gone as of this version; `false` if that is older than what is known.
     pub(super) fn lose(&mut self, place: &Place, version: Version) -> bool {
         let known = self.0.get(place).is_some_and(|entry| entry.version <= version);
@@ -209,7 +215,7 @@ impl Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bundle::{Labels, ObjectKind, PackedLabels};
+    use crate::bundle::{Labels, PackedLabels};
 
     fn place() -> Place {
         Place { kind: ObjectKind::ConfigMap, namespace: "one".into() }
@@ -260,6 +266,20 @@ mod tests {
         assert_eq!(bytes(&targets), Bytes::Wrong, "a change of something else does not mend them");
         targets.inspected(&place(), version(7), Bytes::Right);
         assert_eq!(bytes(&targets), Bytes::Right);
+    }
+
+    #[test]
+    fn what_metadata_does_not_tell_of_is_doubted_by_kind_until_it_is_inspected() {
+        let mut looks = Looks::default();
+        let mut targets = targets(&mut looks);
+        let bytes = |targets: &Targets| targets.get(&place()).expect("there").bytes;
+        targets.doubt(ObjectKind::Secret);
+        assert_eq!(bytes(&targets), Bytes::Right);
+        targets.doubt(ObjectKind::ConfigMap);
+        assert_eq!(bytes(&targets), Bytes::Doubtful);
+        targets.inspected(&place(), version(5), Bytes::Wrong);
+        targets.doubt(ObjectKind::ConfigMap);
+        assert_eq!(bytes(&targets), Bytes::Wrong, "that they are wrong is known");
     }
 
     #[test]

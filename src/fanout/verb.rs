@@ -97,6 +97,7 @@ mod tests {
             labels: Labels::new(),
             annotations: Labels::new(),
             hash: String::new(),
+            partial: false,
         };
         Wanted {
             name: "bundle".to_owned(),

@@ -166,6 +166,14 @@ struct Place<'a> {
 
 impl Place<'_> {
     fn add(&mut self, at: At, certificate: Result<Anchor, Malformed>) {
+        if let Some(Err(flaw)) = certificate.as_ref().ok().map(Anchor::check_for_java) {
+            let which = match &at {
+                At::Line(line) => format!("line {line}"),
+                At::Alias(alias) => format!("{alias:?}"),
+                At::Number(number) => format!("no. {number}"),
+            };
+            self.say(false, format!("{which}: Java refuses it, and every keystore that holds it: {flaw}; have it issued anew, or take it out of what Java programs read"));
+        }
         self.collection.certificates.push(Found { key: self.key.clone(), at, certificate });
     }
 

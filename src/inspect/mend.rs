@@ -20,6 +20,20 @@ pub(super) fn mend(cause: &PemCause) -> String {
         }
         PemCause::Unterminated => ("the block has no END line", "the text is cut off: copy it again"),
         PemCause::Unopened => ("an END line without its BEGIN line", "the text is cut off: copy it again"),
+        PemCause::Mangled => (
+            "a BEGIN or END marker that is written wrong",
+            "write it with five hyphens and in capitals: -----BEGIN CERTIFICATE----- or -----END CERTIFICATE-----",
+        ),
+        PemCause::Bare => (
+            "a certificate without BEGIN and END lines",
+            "put -----BEGIN CERTIFICATE----- before it and -----END CERTIFICATE----- behind it",
+        ),
+        PemCause::Invisible(character) => {
+            return format!(
+                "the invisible character U+{:04X}; take it out, or copy the certificate again as plain text",
+                u32::from(*character)
+            );
+        }
         PemCause::Base64 => ("the content of the block is not base64", "copy the certificate again"),
     };
     format!("{what}; {cure}")

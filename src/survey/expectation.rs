@@ -90,6 +90,7 @@ fn as_last_written(intent: &Intent, targets: &BTreeMap<Place, Target>, secret_ta
             labels: object.labels.clone(),
             annotations: object.annotations.clone(),
             hash: hash.cloned().unwrap_or_default(),
+            partial: false,
         };
         (object.kind, payload)
     });

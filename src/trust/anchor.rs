@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use super::java::{self, JavaFlaw};
 use super::x509::{self, Flaw, Key, Outline};
 
 /// SHA-256 of a certificate's DER. Ordered as its bytes are; printed as 64 lower-case hexadecimal digits.
@@ -125,6 +126,15 @@ impl Anchor {
     #[must_use]
     pub fn key(&self) -> Key {
         read_before(self.outline().key())
+    }
+
+    /// Whether Java reads it; if not, it reads no keystore that holds it. Checked anew each time.
+    ///
+    /// # Errors
+    ///
+    /// [`JavaFlaw`] says what Java has against it.
+    pub fn check_for_java(&self) -> Result<(), JavaFlaw> {
+        java::check(self.der())
     }
 
     fn outline(&self) -> Outline<'_> {

@@ -11,8 +11,11 @@
 mod anchor;
 mod anchors;
 mod der;
+mod form;
+mod java;
 pub mod jks;
 mod keystore;
+mod loose;
 mod password;
 pub mod pem;
 pub mod pkcs12;
@@ -20,6 +23,8 @@ mod x509;
 
 pub use anchor::{Anchor, Fingerprint, Malformed};
 pub use anchors::Anchors;
+pub use form::Form;
+pub use java::JavaFlaw;
 pub use keystore::{Entry, Keystore, Unreadable, Work};
 pub use password::Password;
 pub use pem::{Block, PemError, Rejected};

@@ -1,14 +1,15 @@
 //! PEM (RFC 7468), read so that no certificate gets lost.
 //!
 //! Text between blocks is ignored. But a block that begins must be readable to its end: other readers skip what they
-//! cannot read, and a truncated file silently loses a root. So every begin and end marker has to be at its place, except
-//! in comments, that is, lines outside of blocks whose first visible character is `#`.
+//! cannot read, and a truncated file silently loses a root. So every begin and end marker has to be at its place, and
+//! text that is plainly part of a certificate has to be in a block; except in comments, that is, lines outside of blocks
+//! whose first visible character is `#`.
 
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
-use super::{Anchor, Fingerprint, Flaw, Malformed};
+use super::{Anchor, Fingerprint, Flaw, Malformed, loose};
 
 const BEGIN: &[u8] = b"-----BEGIN";
 const END: &[u8] = b"-----END";
@@ -19,7 +20,7 @@ const LABEL: &str = "CERTIFICATE";
 const EC_ACC: &str = "88497f01602f3154246ae28c4d5aef10f1d87ebb76626f4ae0b7f95ba7968799";
 
 /// Stray bits at the end pass, as in Go.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
+pub(super) const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new()
         .with_decode_allow_trailing_bits(true)
@@ -49,7 +50,7 @@ pub struct Rejected {
 
 /// Text that begins a PEM block which cannot be used. Never holds any of the block's content.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("invalid PEM block in bundle{cause} (block {block}, line {line})")]
+#[error("invalid PEM block in bundle{cause} (block {block}, line {line}){}", cause.cure())]
 pub struct PemError {
     /// The line at fault, from 1; that of the begin marker where the block as a whole is at fault.
     pub line: usize,
@@ -84,6 +85,30 @@ pub enum PemCause {
     /// The lines between the markers.
     #[error("; its content is not base64")]
     Base64,
+    /// A line outside of blocks that is meant as a marker.
+    #[error("; a BEGIN or END marker is written wrong")]
+    Mangled,
+    /// A whole certificate in base64 outside of a block.
+    #[error("; a certificate lacks its BEGIN line and its END line")]
+    Bare,
+    /// A character that cannot be seen, in a marker or in the content of a block.
+    #[error("; it holds the invisible character U+{:04X}", u32::from(*.0))]
+    Invisible(char),
+}
+
+impl PemCause {
+    /// What to do about it, to be put behind the place; empty where the cause says it already.
+    fn cure(&self) -> &'static str {
+        match self {
+            Self::Mangled => {
+                ": write it as -----BEGIN CERTIFICATE----- or -----END CERTIFICATE-----, with five hyphens"
+            }
+            Self::Bare => ": put -----BEGIN CERTIFICATE----- before it and -----END CERTIFICATE----- behind it",
+            Self::Invisible(_) => ": take it out, or copy the certificate again as plain text",
+            Self::Label(_) | Self::Headers | Self::Certificate(_) => "",
+            Self::Marker | Self::Unterminated | Self::Unopened | Self::Base64 => "",
+        }
+    }
 }
 
 /// Reads every block, in order. Text without any marker has none.
@@ -99,14 +124,23 @@ pub fn read(text: &[u8]) -> Result<Vec<Block>, PemError> {
 pub fn blocks(text: &[u8]) -> impl Iterator<Item = Result<Block, PemError>> {
     let mut lines = text.split(|octet| *octet == b'\n').zip(1..);
     let mut state = State::Outside;
+    let mut run = loose::Run::default();
     let mut count = 0;
     std::iter::from_fn(move || {
         let found = loop {
             let Some((line, number)) = lines.next() else {
-                break std::mem::replace(&mut state, State::Outside).end();
+                break std::mem::replace(&mut state, State::Outside).end().or_else(|| bare(run.end()));
             };
-            let (next, found) = std::mem::replace(&mut state, State::Outside).take(trim_end(line), number);
+            let line = trim_end(line);
+            let outside = matches!(state, State::Outside);
+            let (next, found) = std::mem::replace(&mut state, State::Outside).take(line, number);
             state = next;
+            let at = match &state {
+                State::Outside if outside && found.is_none() && is_comment(line) => None,
+                State::Outside if outside && found.is_none() => run.take(line, number),
+                _ => run.end(),
+            };
+            let found = found.or_else(|| bare(at));
             if found.is_some() {
                 break found;
             }
@@ -129,14 +163,19 @@ enum State {
 /// A block, or the line at fault and what is wrong.
 type Found = Option<Result<Block, (usize, PemCause)>>;
 
+/// A certificate that begins on this line, outside of a block.
+fn bare(line: Option<usize>) -> Found {
+    line.map(|line| Err((line, PemCause::Bare)))
+}
+
 impl State {
     /// Goes over one line.
     fn take(self, line: &[u8], number: usize) -> (State, Found) {
         let open = || State::Inside(Open { line: number, base64: Vec::new() });
-        match (self, Line::read(line)) {
-            (State::Outside, Line::Text) | (State::Lost, Line::End | Line::Bad(PemCause::Unopened)) => {
-                (State::Outside, None)
-            }
+        let inside = matches!(self, State::Inside(_));
+        match (self, Line::read(line, inside)) {
+            (State::Outside, Line::Text)
+            | (State::Lost, Line::End | Line::Bad(PemCause::Unopened | PemCause::Mangled)) => (State::Outside, None),
             (State::Outside, Line::Bad(_)) if is_comment(line) => (State::Outside, None),
             (State::Outside, Line::End) => (State::Outside, Some(Err((number, PemCause::Unopened)))),
             (State::Lost, Line::Text) => (State::Lost, None),
@@ -179,7 +218,11 @@ impl Open {
         let before = self.base64.len();
         self.base64.extend(visible);
         let is_base64 = |octet: &u8| octet.is_ascii_alphanumeric() || matches!(octet, b'+' | b'/' | b'=');
-        if self.base64[before..].iter().all(is_base64) { Ok(()) } else { Err(PemCause::Base64) }
+        if self.base64[before..].iter().all(is_base64) {
+            return Ok(());
+        }
+        let plain = if loose::is_mangled_marker(line) { PemCause::Mangled } else { PemCause::Base64 };
+        Err(loose::invisible(line).map_or(plain, PemCause::Invisible))
     }
 
     fn close(&self) -> Result<Result<Anchor, Rejected>, PemCause> {
@@ -205,8 +248,9 @@ enum Line {
 }
 
 impl Line {
-    fn read(line: &[u8]) -> Line {
-        if !line.contains(&b'-') {
+    /// In a block, what is no marker is read as content, and found wrong there.
+    fn read(line: &[u8], inside: bool) -> Line {
+        if inside && !line.contains(&b'-') {
             return Line::Text;
         }
         let has = |marker: &[u8]| line.windows(marker.len()).any(|window| window == marker);
@@ -215,7 +259,9 @@ impl Line {
         } else if let Some(label) = label(line, END) {
             if label == LABEL { Line::End } else { Line::Bad(PemCause::Unopened) }
         } else if has(BEGIN) || has(END) {
-            Line::Bad(PemCause::Marker)
+            Line::Bad(loose::invisible(line).map_or(PemCause::Marker, PemCause::Invisible))
+        } else if !inside && loose::is_mangled_marker(line) {
+            Line::Bad(loose::invisible(line).map_or(PemCause::Mangled, PemCause::Invisible))
         } else {
             Line::Text
         }

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use rootcast::api;
 use rootcast::bundle::{Intent, Labels, Namespace, Problem, Settings};
 use rootcast::inject::{Bundles, Offered, Operator, Options, Policy, inject};
-use rootcast::trust::{Anchor, Anchors, Password, Work, jks, pem, pkcs12};
+use rootcast::trust::{Anchor, Anchors, Form, Password, Work, jks, pem, pkcs12};
 use rootcast::webhook::{Review, Subject};
 use serde_json::{Value, json};
 
@@ -25,6 +25,9 @@ pub(crate) const ALL: [(&str, fn(&[u8])); 7] = [
 /// PEM of a source: what is published of it reads as the same certificates.
 pub(crate) fn read_pem(text: &[u8]) {
     let Ok(blocks) = pem::read(text) else { return };
+    if blocks.is_empty() {
+        assert!(Form::of(text).is_none_or(|form| !form.to_string().is_empty()));
+    }
     let found: Vec<_> = blocks.into_iter().filter_map(|block| block.certificate.ok()).collect();
     let Some(anchors) = Anchors::collect(found) else { return };
     let published = anchors.to_pem();
@@ -40,6 +43,7 @@ pub(crate) fn der(bytes: &[u8]) {
     assert!(!anchor.fingerprint().short().is_empty());
     let told = (anchor.subject(), anchor.common_name(), anchor.issuer(), anchor.key(), anchor.is_ca());
     assert!(!format!("{told:?}").is_empty());
+    assert!(anchor.check_for_java().err().is_none_or(|flaw| !flaw.to_string().is_empty()));
     assert!(anchor.not_before().checked_sub(anchor.not_after()).is_some());
 }
 

@@ -44,6 +44,7 @@ impl Content {
             annotations: Labels::new(),
             // As in truth, keys are not part of it.
             hash: format!("{value}{label}"),
+            partial: false,
         };
         Wanted {
             name: name.to_owned(),
@@ -101,7 +102,7 @@ pub(super) fn own_fields(own: &Own) -> impl Iterator<Item = Field> {
 
 /// What a write of ours carries.
 pub(crate) fn fields(wanted: &Wanted, payload: &Payload) -> Fields {
-    let Payload { kind, values, labels, annotations, hash } = payload;
+    let Payload { kind, values, labels, annotations, hash, partial: _ } = payload;
     let owner = json!({
         "apiVersion": API_VERSION, "kind": KIND, "name": wanted.name, "uid": wanted.uid, "controller": true,
     });
