@@ -1,16 +1,14 @@
 //! The rules of [cainjector](https://github.com/robertlestak/cainjector): every pod is injected but for what its
 //! annotations and a file of options exclude.
 
-use std::borrow::Cow;
-
 use crate::bundle::ObjectKind;
 use crate::text;
 
-use super::Review;
 use super::injection::{Injection, Source};
 use super::options::Options;
 use super::pod::Pod;
 use super::verdict::{Hindrance, Refusal, What, Wish};
+use super::{Review, budget};
 
 /// Where the certificates are mounted if nobody says.
 const MOUNT_PATH: &str = "/cacerts";
@@ -37,12 +35,12 @@ impl Operator {
 }
 
 /// What a pod says, and what holds where it does not.
-struct Say<'a> {
+struct Say<'a, 'p> {
     pod: &'a Pod<'a>,
-    prefix: &'a str,
+    prefix: &'p str,
 }
 
-impl<'a> Say<'a> {
+impl<'a> Say<'a, '_> {
     /// The value of an annotation; an empty one says nothing.
     fn annotation(&self, key: &str) -> Option<&'a str> {
         self.pod.annotation(&format!("{}/{key}", self.prefix)).filter(|value| !value.is_empty())
@@ -53,29 +51,32 @@ impl<'a> Say<'a> {
     }
 
     /// A list in an annotation takes the place of the one in the options.
-    fn list(&self, key: &str, otherwise: &'a [String]) -> Cow<'a, [String]> {
-        match self.annotation(key) {
-            Some(list) => list.split(',').map(|item| item.trim().to_owned()).collect(),
-            None => otherwise.into(),
-        }
+    fn list(&self, key: &str, otherwise: &'a [String]) -> impl Iterator<Item = &'a str> {
+        let said = self.annotation(key);
+        let otherwise = if said.is_some() { &[] } else { otherwise };
+        let said = said.into_iter().flat_map(|list| list.split(',').map(str::trim));
+        said.chain(otherwise.iter().map(String::as_str))
     }
 }
 
-pub(super) fn wish(pod: &Pod<'_>, review: &Review<'_>, operator: &Operator, options: &Options) -> Wish {
+pub(super) fn wish<'a>(pod: &'a Pod<'_>, review: &Review<'_>, operator: &Operator, options: &'a Options) -> Wish<'a> {
     let prefix = operator.prefix();
     let what = what(&Say { pod, prefix: &prefix }, review.namespace, operator, options);
     Wish { subject: text::shorten(&prefix, text::NAME_MAX), required: false, warnings: Vec::new(), what }
 }
 
-fn what(say: &Say<'_>, namespace: &str, operator: &Operator, options: &Options) -> What {
+fn what<'a>(say: &Say<'a, '_>, namespace: &str, operator: &Operator, options: &'a Options) -> What<'a> {
     let prefix = say.prefix;
-    let listed = |list: &[String]| list.iter().any(|name| name.eq_ignore_ascii_case(namespace));
-    let included = say.list("includeNamespaces", &options.include_namespaces);
+    let is_it = |name: &str| name.eq_ignore_ascii_case(namespace);
+    let mut included = say.list("includeNamespaces", &options.include_namespaces).peekable();
     let off = say.text("inject", &options.inject) == "false"
-        || !included.is_empty() && !listed(&included)
-        || listed(&say.list("excludeNamespaces", &options.exclude_namespaces));
+        || included.peek().is_some() && !included.any(is_it)
+        || say.list("excludeNamespaces", &options.exclude_namespaces).any(is_it);
     if off {
         return What::Nothing;
+    }
+    if let Some(hindrance) = budget::excess(say.pod, prefix) {
+        return What::Hindered(hindrance);
     }
     let (secret, config_map) = match (say.annotation("secret"), say.annotation("configMap")) {
         (None, None) => (options.secret.as_str(), options.config_map.as_str()),
@@ -99,7 +100,7 @@ fn what(say: &Say<'_>, namespace: &str, operator: &Operator, options: &Options) 
     let cert_file = or(say.text("certFile", &options.cert_file), CERT_FILE);
     let mut injection =
         Injection::of(&operator.name, source, mount_path.to_owned(), format!("{prefix}/inject: \"false\""));
-    injection.excluded = say.list("excludeContainers", &options.exclude_containers).into_owned();
+    injection.excluded = say.list("excludeContainers", &options.exclude_containers).collect();
     injection.trusts_own_mounts = true;
     if say.text("setEnvVar", &options.set_env_var) != "false" {
         let file = say.annotation("sslCertFile").map_or_else(|| format!("{mount_path}/{cert_file}"), ToOwned::to_owned);

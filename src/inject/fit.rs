@@ -2,21 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::json;
+use crate::{limits, text};
 
-use crate::text;
-
-use super::injection::Injection;
+use super::budget;
+use super::injection::{self, Injection};
 use super::java::{self, Step};
-use super::patch::Change;
-use super::pod::{Container, Pod};
+use super::patch::{self, Operations, Patch};
+use super::pod::{Container, Old, Pod};
 use super::verdict::Hindrance;
 
 /// How an injection fits a pod.
 #[derive(Debug, Default)]
 pub(super) struct Fitted {
     /// The changes, in their order.
-    pub(super) patch: Vec<Change>,
+    pub(super) patch: Patch,
     /// What cannot be injected.
     pub(super) hindrances: Vec<Hindrance>,
     /// What the user should know.
@@ -24,7 +23,7 @@ pub(super) struct Fitted {
 }
 
 /// Fits an injection into a pod: into all containers of a new one, or into the ephemeral containers that `old` has not.
-pub(super) fn fit(injection: &Injection, pod: &Pod<'_>, old: Option<&Pod<'_>>) -> Fitted {
+pub(super) fn fit(injection: &Injection<'_>, pod: &Pod<'_>, old: Option<&Old<'_>>) -> Fitted {
     if pod.is_for_windows() {
         return Fitted::hindered(Hindrance::of_pod("it is for Windows", format!("annotate it {}", injection.opt_out)));
     }
@@ -47,34 +46,34 @@ impl Fitted {
     }
 }
 
-fn new_pod(injection: &Injection, pod: &Pod<'_>, has_volume: bool) -> Fitted {
+fn new_pod(injection: &Injection<'_>, pod: &Pod<'_>, has_volume: bool) -> Fitted {
     let spec = pod.spec();
     let mut work = Work::of(injection);
     let mut needs_volume = false;
     for (field, list) in [("initContainers", &spec.init_containers), ("containers", &spec.containers)] {
         for (index, container) in list.iter() {
-            work.container(container, &format!("/spec/{field}/{index}"));
+            work.container(container, field, index);
             // A container may count on the volume that it mounts.
             needs_volume |= mounts(container, &injection.volume);
         }
     }
-    needs_volume |= !work.patch.is_empty();
-    let mut fitted = work.done();
+    needs_volume |= !work.operations.is_empty();
     if needs_volume && !has_volume {
-        let volume = Change::append("/spec/volumes", spec.volumes.is_there(), vec![injection.volume()]);
-        fitted.patch.splice(0..0, volume);
+        let mut volume = Operations::default();
+        volume.append(format_args!("/spec/volumes"), spec.volumes.is_there(), [&*injection.volume()]);
+        work.operations.prepend(volume);
     }
-    fitted
+    work.done()
 }
 
 /// Volumes of a pod are fixed once it is there, so that only a pod that was injected has what its guests can share.
-fn ephemeral(injection: &Injection, pod: &Pod<'_>, old: &Pod<'_>, has_volume: bool) -> Fitted {
-    let before: BTreeSet<&str> = old.spec().ephemeral_containers.iter().map(|(_, c)| &*c.name).collect();
+fn ephemeral(injection: &Injection<'_>, pod: &Pod<'_>, old: &Old<'_>, has_volume: bool) -> Fitted {
+    let before: BTreeSet<&str> = old.ephemeral_containers().collect();
     let new = pod.spec().ephemeral_containers.iter().filter(|(_, container)| !before.contains(&*container.name));
     if has_volume {
         let mut work = Work::of(injection);
         for (index, container) in new {
-            work.container(container, &format!("/spec/ephemeralContainers/{index}"));
+            work.container(container, "ephemeralContainers", index);
         }
         return work.done();
     }
@@ -91,58 +90,96 @@ fn ephemeral(injection: &Injection, pod: &Pod<'_>, old: &Pod<'_>, has_volume: bo
 
 /// What has been found so far, container by container: one sentence tells of all that share a fate.
 struct Work<'a> {
-    injection: &'a Injection,
-    patch: Vec<Change>,
+    injection: &'a Injection<'a>,
+    /// The parts of the path that is mounted.
+    mount_path: Vec<&'a str>,
+    /// What every container gets, as JSON.
+    mount: String,
+    /// The variables that every container gets, as JSON.
+    environment: Vec<(&'static str, String)>,
+    /// Java's, where a container has none.
+    java_item: Option<String>,
+    operations: Operations,
+    /// The limit that the patch exceeds.
+    excess: Option<Hindrance>,
     /// Variables that were set anywhere.
-    set: BTreeSet<&'a str>,
+    set: BTreeSet<&'static str>,
     /// Containers whose paths are taken.
     taken: Vec<&'a str>,
     /// Containers whose variable for Java is left alone, by cause.
     java: BTreeMap<&'static str, Vec<&'a str>>,
+    /// Containers whose options for Java are longer than every Java reads.
+    long: Vec<&'a str>,
 }
 
 impl<'a> Work<'a> {
-    fn of(injection: &'a Injection) -> Self {
-        Self { injection, patch: Vec::new(), set: BTreeSet::new(), taken: Vec::new(), java: BTreeMap::new() }
+    fn of(injection: &'a Injection<'a>) -> Self {
+        Self {
+            injection,
+            mount_path: parts(&injection.mount_path),
+            mount: injection.mount(),
+            environment: injection.environment(),
+            java_item: injection.java.as_ref().map(|options| injection::item(java::VARIABLE, options)),
+            operations: Operations::default(),
+            excess: None,
+            set: BTreeSet::new(),
+            taken: Vec::new(),
+            java: BTreeMap::new(),
+            long: Vec::new(),
+        }
     }
 
-    fn container(&mut self, container: &'a Container<'_>, at: &str) {
+    fn container(&mut self, container: &'a Container<'_>, field: &str, index: usize) {
         let injection = self.injection;
-        if injection.excludes(&container.name) || mounts(container, &injection.volume) {
+        if self.excess.is_some() || injection.excludes(&container.name) || mounts(container, &injection.volume) {
             return;
         }
-        match container.taken_paths().filter_map(|path| collision(path, &injection.mount_path)).min() {
+        match container.taken_paths().filter_map(|path| collision(&parts(path), &self.mount_path)).min() {
             Some(Collision::Same) if injection.trusts_own_mounts => return,
             Some(_) => return self.taken.push(&container.name),
             None => {}
         }
-        let mounts_there = container.volume_mounts.is_there();
-        self.patch.extend(Change::append(&format!("{at}/volumeMounts"), mounts_there, vec![injection.mount()]));
-        self.environment(container, at);
+        let list = format_args!("/spec/{field}/{index}/volumeMounts");
+        self.operations.append(list, container.volume_mounts.is_there(), [&*self.mount]);
+        self.environment(container, field, index);
+        self.excess = budget::excess_of_patch(self.operations.len());
     }
 
-    fn environment(&mut self, container: &'a Container<'_>, at: &str) {
-        let own: BTreeSet<&str> = container.env.iter().map(|(_, variable)| &*variable.name).collect();
-        let wanted = self.injection.variables.iter().map(|(name, value)| (*name, &**value));
-        let mut missing: Vec<_> = wanted.filter(|(name, _)| !own.contains(name)).collect();
-        if let Some(options) = &self.injection.java {
-            match java::step(container, options) {
-                Step::Keep => {}
-                Step::Add => missing.push((java::VARIABLE, options)),
-                Step::LeaveAlone(cause) => self.java.entry(cause).or_default().push(&container.name),
-                Step::Set(index, value) => {
-                    self.set.insert(java::VARIABLE);
-                    self.patch.push(Change::set(format!("{at}/env/{index}/value"), value));
-                }
+    fn environment(&mut self, container: &'a Container<'_>, field: &str, index: usize) {
+        let step = self.injection.java.as_ref().map_or(Step::Keep, |options| java::step(container, options));
+        let length = match &step {
+            Step::Add => self.injection.java.as_ref().map_or(0, String::len),
+            Step::Set(_, value) => value.len(),
+            Step::Keep | Step::LeaveAlone(_) => 0,
+        };
+        if length > limits::JAVA_OPTIONS.max {
+            self.long.push(&container.name);
+        }
+        let mut java_item = None;
+        match step {
+            Step::Keep => {}
+            Step::Add => {
+                self.set.insert(java::VARIABLE);
+                java_item = self.java_item.as_deref();
+            }
+            Step::LeaveAlone(cause) => self.java.entry(cause).or_default().push(&container.name),
+            Step::Set(variable, value) => {
+                self.set.insert(java::VARIABLE);
+                let value = patch::json(&value);
+                self.operations.set(format_args!("/spec/{field}/{index}/env/{variable}/value"), &value);
             }
         }
-        self.set.extend(missing.iter().map(|(name, _)| name));
-        let items = missing.iter().map(|(name, value)| json!({ "name": name, "value": value })).collect();
-        self.patch.extend(Change::append(&format!("{at}/env"), container.env.is_there(), items));
+        let missing = self.environment.iter().filter(|(name, _)| !container.env.sets(name));
+        self.set.extend(missing.clone().map(|(name, _)| *name));
+        let items = missing.map(|(_, item)| &**item).chain(java_item);
+        self.operations.append(format_args!("/spec/{field}/{index}/env"), container.env.is_there(), items);
     }
 
     fn done(self) -> Fitted {
-        let Self { injection, patch, set, taken, java } = self;
+        let Self { injection, operations, excess, set, taken, java, long, .. } = self;
+        if let Some(excess) = excess {
+            return Fitted::hindered(excess);
+        }
         let mut hindrances = Vec::new();
         if !taken.is_empty() {
             hindrances.push(Hindrance {
@@ -158,6 +195,13 @@ impl<'a> Work<'a> {
                 format!("{} of {} left alone: {cause}; {cure}", java::VARIABLE, containers(names))
             })
             .collect();
+        if !long.is_empty() {
+            let (whose, max) = (containers(&long), limits::JAVA_OPTIONS.max);
+            notes.push(format!(
+                "{} of {whose} has more than {max} bytes, and Java 8 reads no more; shorten your own options",
+                java::VARIABLE
+            ));
+        }
         let alone: Vec<_> = injection.exclusive.iter().filter(|name| set.contains(**name)).copied().collect();
         if !alone.is_empty() {
             let names = alone.join(", ");
@@ -165,7 +209,7 @@ impl<'a> Work<'a> {
                 "has no default CAs, but {names} replace those of programs; add useDefaultCAs: true to its sources"
             ));
         }
-        Fitted { patch, hindrances, notes }
+        Fitted { patch: operations.done(), hindrances, notes }
     }
 }
 
@@ -186,15 +230,14 @@ enum Collision {
     Nested,
 }
 
-fn collision(one: &str, other: &str) -> Option<Collision> {
-    let (mut one, mut other) = (parts(one).into_iter(), parts(other).into_iter());
-    loop {
-        match (one.next(), other.next()) {
-            (None, None) => return Some(Collision::Same),
-            (Some(one), Some(other)) if one != other => return None,
-            (Some(_), Some(_)) => {}
-            _ => return Some(Collision::Nested),
-        }
+fn collision(one: &[&str], other: &[&str]) -> Option<Collision> {
+    let common = one.len().min(other.len());
+    if one[..common] != other[..common] {
+        None
+    } else if one.len() == other.len() {
+        Some(Collision::Same)
+    } else {
+        Some(Collision::Nested)
     }
 }
 
@@ -212,11 +255,10 @@ fn parts(path: &str) -> Vec<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::bundle::Settings;
     use crate::inject::fixture::{Pairs, bundles, namespace, pod, told};
     use crate::inject::{Policy, Review};
-    use serde_json::Value;
+    use serde_json::{Value, json};
 
     const VOLUME: &str = r#"{"configMap":{"name":"plain"},"name":"rootcast-plain"}"#;
     const MOUNT: &str = r#"{"mountPath":"/etc/rootcast/plain","name":"rootcast-plain","readOnly":true}"#;

@@ -67,10 +67,8 @@ pub(super) fn said(pod: &str, policy: &Policy<'_>) -> Vec<String> {
 /// What is said to a review.
 pub(super) fn told(review: &Review<'_>, policy: &Policy<'_>) -> Vec<String> {
     let Verdict { patch, warnings, refusal } = inject(review, policy).expect("a pod");
-    let line = |change| {
-        let change = serde_json::to_value(change).expect("a change is JSON");
-        format!("{} {}", change["path"].as_str().expect("a path"), change["value"])
-    };
+    let patch: Vec<Value> = serde_json::from_str(patch.as_json()).expect("a patch is a list");
+    let line = |change: &Value| format!("{} {}", change["path"].as_str().expect("a path"), change["value"]);
     let warnings = warnings.into_iter().map(|warning| format!("! {warning}"));
     let refusal = refusal.map(|refusal| format!("{} {}", refusal.code, refusal.message));
     patch.iter().map(line).chain(warnings).chain(refusal).collect()

@@ -1,14 +1,17 @@
 //! What a mode wants in every container of a pod.
 
-use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+use serde_json::json;
 
 use crate::bundle::ObjectKind;
 
+use super::patch;
 use super::volume::volume_name;
 
 /// What every container is to have.
 #[derive(Debug)]
-pub(super) struct Injection {
+pub(super) struct Injection<'a> {
     /// The object that is mounted as a whole.
     pub(super) source: Source,
     /// The name of its volume.
@@ -20,7 +23,7 @@ pub(super) struct Injection {
     /// Options for Java, as a value of the variable that it reads.
     pub(super) java: Option<String>,
     /// Names of the containers to leave alone.
-    pub(super) excluded: Vec<String>,
+    pub(super) excluded: BTreeSet<&'a str>,
     /// Variables whose programs will trust these certificates and no others.
     pub(super) exclusive: Vec<&'static str>,
     /// The annotation that opts a pod out, as it is written.
@@ -38,7 +41,7 @@ pub(super) struct Source {
     pub(super) name: String,
 }
 
-impl Injection {
+impl Injection<'_> {
     /// Only the volume and its mount, for `owner`.
     pub(super) fn of(owner: &str, source: Source, mount_path: String, opt_out: String) -> Self {
         Self {
@@ -47,7 +50,7 @@ impl Injection {
             mount_path,
             variables: Vec::new(),
             java: None,
-            excluded: Vec::new(),
+            excluded: BTreeSet::new(),
             exclusive: Vec::new(),
             opt_out,
             trusts_own_mounts: false,
@@ -56,20 +59,31 @@ impl Injection {
 
     /// Whether the container of this name is to be left alone.
     pub(super) fn excludes(&self, container: &str) -> bool {
-        self.excluded.iter().any(|name| name == container)
+        self.excluded.contains(container)
     }
 
-    /// An item of `spec.volumes`. It is not optional: better a pod that waits than one with less trust than asked for.
-    pub(super) fn volume(&self) -> Value {
+    /// An item of `spec.volumes`, as JSON. It is not optional: better a pod that waits than one with less trust than
+    /// asked for.
+    pub(super) fn volume(&self) -> String {
         let Source { kind, name } = &self.source;
-        match kind {
+        patch::json(&match kind {
             ObjectKind::ConfigMap => json!({ "name": self.volume, "configMap": { "name": name } }),
             ObjectKind::Secret => json!({ "name": self.volume, "secret": { "secretName": name } }),
-        }
+        })
     }
 
-    /// An item of `volumeMounts`.
-    pub(super) fn mount(&self) -> Value {
-        json!({ "name": self.volume, "mountPath": self.mount_path, "readOnly": true })
+    /// An item of `volumeMounts`, as JSON.
+    pub(super) fn mount(&self) -> String {
+        patch::json(&json!({ "name": self.volume, "mountPath": self.mount_path, "readOnly": true }))
     }
+
+    /// Items of `env`, as JSON, each with the name of its variable.
+    pub(super) fn environment(&self) -> Vec<(&'static str, String)> {
+        self.variables.iter().map(|(name, value)| (*name, item(name, value))).collect()
+    }
+}
+
+/// An item of `env`, as JSON.
+pub(super) fn item(name: &str, value: &str) -> String {
+    format!(r#"{{"name":{},"value":{}}}"#, patch::json(&name), patch::json(&value))
 }

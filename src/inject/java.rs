@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use super::lenient::{Fold, Text};
 use super::offer::{Keystore, KeystoreKind};
 use super::pod::Container;
 
@@ -11,6 +12,9 @@ pub(super) const VARIABLE: &str = "JAVA_TOOL_OPTIONS";
 
 /// What all properties of the trust store begin with.
 const PROPERTIES: &str = "javax.net.ssl.trustStore";
+
+/// A JVM's option that names a file of more options.
+const OPTIONS_FILE: &str = "-XX:VMOptionsFile=";
 
 /// What has to be done to the variable of a container.
 #[derive(Debug, PartialEq, Eq)]
@@ -23,6 +27,66 @@ pub(super) enum Step {
     Set(usize, String),
     /// It is the user's affair, for this cause.
     LeaveAlone(&'static str),
+}
+
+/// What a container's `command` or `args` say to a JVM.
+#[derive(Debug, Default)]
+pub(super) struct Arguments {
+    /// What forbids to give it a trust store.
+    obstacle: Option<&'static str>,
+}
+
+impl<'de> Fold<'de> for Arguments {
+    type Element = Text<'de>;
+
+    fn add(&mut self, _: usize, argument: Text<'de>) {
+        if self.obstacle.is_some() {
+            return;
+        }
+        if names_trust_store(&argument) {
+            self.obstacle = Some("its command or arguments name a trust store already");
+        } else if names_file(&argument) {
+            self.obstacle = Some("a file among its arguments (@FILE) may name a trust store");
+        }
+    }
+}
+
+/// What forbids to give Java a trust store, in a variable other than [`VARIABLE`].
+///
+/// A JVM reads two more, and prefers what they say; what others say may come to its command line, by a script or by
+/// `$(NAME)`. Half of a trust store from there, and half from us, is one that cannot be opened.
+pub(super) fn obstacle_in_variable(name: &str, value: &str, is_from_elsewhere: bool) -> Option<&'static str> {
+    let (named, elsewhere, file) = match name {
+        "JDK_JAVA_OPTIONS" => (
+            "JDK_JAVA_OPTIONS names a trust store already",
+            "JDK_JAVA_OPTIONS has valueFrom",
+            "a file in JDK_JAVA_OPTIONS (@FILE) may name a trust store",
+        ),
+        "_JAVA_OPTIONS" => (
+            "_JAVA_OPTIONS names a trust store already",
+            "_JAVA_OPTIONS has valueFrom",
+            "a file in _JAVA_OPTIONS may name a trust store",
+        ),
+        _ => return names_trust_store(value).then_some("another of its variables names a trust store already"),
+    };
+    if is_from_elsewhere {
+        Some(elsewhere)
+    } else if names_trust_store(value) {
+        Some(named)
+    } else {
+        names_file(value).then_some(file)
+    }
+}
+
+/// Whether a text names a trust store, as a JVM or a shell reads it: both strip quotes wherever they are.
+fn names_trust_store(text: &str) -> bool {
+    let quotes = ['"', '\'', '\\'];
+    text.contains(PROPERTIES) || text.contains(quotes) && text.replace(quotes, "").contains(PROPERTIES)
+}
+
+/// Whether a text may make a JVM read options from a file, which cannot be looked into.
+fn names_file(text: &str) -> bool {
+    text.split_ascii_whitespace().any(|word| word.starts_with('@') && word.len() > 1) || text.contains(OPTIONS_FILE)
 }
 
 /// The options that make Java trust a keystore at this path, as a value of the variable in a pod.
@@ -46,23 +110,27 @@ pub(super) fn options(keystore: &Keystore, mount_path: &str) -> String {
 
 /// What a container needs to have the options.
 pub(super) fn step(container: &Container<'_>, options: &str) -> Step {
-    let own = container.env.iter().rev().find(|(_, variable)| *variable.name == *VARIABLE);
-    let Some((index, own)) = own else {
-        return if container.env_from.is_empty() { Step::Add } else { Step::LeaveAlone(ENV_FROM) };
-    };
-    let value = &*own.value;
-    if own.value_from.is_some() {
-        Step::LeaveAlone("it has valueFrom")
-    } else if value.contains(options) {
-        Step::Keep
-    } else if value.replace(['"', '\''], "").contains(PROPERTIES) {
-        Step::LeaveAlone("it names a trust store already")
-    } else if !container.env_from.is_empty() {
-        Step::LeaveAlone(ENV_FROM)
-    } else if value.trim().is_empty() {
-        Step::Set(index, format!("{value}{options}"))
-    } else {
-        Step::Set(index, format!("{value} {options}"))
+    let own = container.env.java.as_ref();
+    if own.is_some_and(|own| !own.is_from_elsewhere && own.value.contains(options)) {
+        return Step::Keep;
+    }
+    if let Some(own) = own {
+        if own.is_from_elsewhere {
+            return Step::LeaveAlone("it has valueFrom");
+        }
+        if names_trust_store(&own.value) {
+            return Step::LeaveAlone("it names a trust store already");
+        }
+        if own.value.contains(OPTIONS_FILE) {
+            return Step::LeaveAlone("a file of options that it names may name a trust store");
+        }
+    }
+    let obstacle = container.env.obstacle.or(container.command.obstacle).or(container.args.obstacle);
+    match (obstacle.or(container.env_from.0.then_some(ENV_FROM)), own) {
+        (Some(cause), _) => Step::LeaveAlone(cause),
+        (None, None) => Step::Add,
+        (None, Some(own)) if own.value.trim().is_empty() => Step::Set(own.index, format!("{}{options}", &*own.value)),
+        (None, Some(own)) => Step::Set(own.index, format!("{} {options}", &*own.value)),
     }
 }
 
@@ -157,5 +225,63 @@ mod tests {
         }
         let own = format!(r#"{{"env": [{{"name": "JAVA_TOOL_OPTIONS", "value": "{more}"}}], "envFrom": [{{}}]}}"#);
         assert_eq!(step(&serde_json::from_str(&own).unwrap(), OPTIONS), Step::Keep);
+    }
+
+    #[test]
+    fn a_trust_store_of_the_users_is_left_alone_wherever_it_is_named() {
+        let variable = |name: &str, value: &str| format!(r#"{{"env": [{{"name": "{name}", "value": "{value}"}}]}}"#);
+        let store = "-Djavax.net.ssl.trustStore=/own/t.jks";
+        let (jdk, jvm) = ("JDK_JAVA_OPTIONS names a trust store already", "_JAVA_OPTIONS names a trust store already");
+        let (other, argument) = (
+            "another of its variables names a trust store already",
+            "its command or arguments name a trust store already",
+        );
+        let (file, jdk_file) = (
+            "a file among its arguments (@FILE) may name a trust store",
+            "a file in JDK_JAVA_OPTIONS (@FILE) may name a trust store",
+        );
+        let mut table = vec![
+            (variable("JDK_JAVA_OPTIONS", store), Some(jdk)),
+            (variable("JDK_JAVA_OPTIONS", "-Xmx1g '-D'javax.net.ssl.trustStorePassword=x"), Some(jdk)),
+            (variable("JDK_JAVA_OPTIONS", "-Xmx1g"), None),
+            (variable("JDK_JAVA_OPTIONS", "-Djavax.net.ssl.keyStore=/own"), None),
+            (variable("JDK_JAVA_OPTIONS", "-Xmx1g @/opt/options"), Some(jdk_file)),
+            (variable("_JAVA_OPTIONS", store), Some(jvm)),
+            (variable("_JAVA_OPTIONS", "-Xmx1g"), None),
+            (variable("JAVA_OPTS", store), Some(other)),
+            (variable("JAVA_OPTS", "-Xmx1g @/opt/options"), None),
+            (
+                variable("JAVA_TOOL_OPTIONS", "-XX:VMOptionsFile=/o"),
+                Some("a file of options that it names may name a trust store"),
+            ),
+            (
+                r#"{"env": [{"name": "JDK_JAVA_OPTIONS", "valueFrom": {}}]}"#.to_owned(),
+                Some("JDK_JAVA_OPTIONS has valueFrom"),
+            ),
+            (
+                r#"{"env": [{"name": "_JAVA_OPTIONS", "valueFrom": {}}]}"#.to_owned(),
+                Some("_JAVA_OPTIONS has valueFrom"),
+            ),
+            (r#"{"env": [{"name": "JAVA_OPTS", "valueFrom": {}}]}"#.to_owned(), None),
+        ];
+        for field in ["command", "args"] {
+            let said = |text: &str| format!(r#"{{"{field}": ["java", null, "{text}", "-jar", "a.jar"]}}"#);
+            table.extend([
+                (said("-Djavax.net.ssl.trustStoreType=PKCS12"), Some(argument)),
+                (said("-Djavax.net.ssl.trustStoreProvider=X"), Some(argument)),
+                (said("exec java -D\\\"javax.net\\\".ssl.trustStore=/own -jar a.jar"), Some(argument)),
+                (said("@/opt/options"), Some(file)),
+                (said("java @options -jar a.jar"), Some(file)),
+                (said("-XX:VMOptionsFile=/o"), Some(file)),
+                (said("me@example.com"), None),
+                (said("@"), None),
+                (said("-Xmx1g"), None),
+            ]);
+        }
+        for (text, expected) in table {
+            let text = text.replace("\\\\\"", "\\\"");
+            let expected = expected.map_or(Step::Add, Step::LeaveAlone);
+            assert_eq!(step(&serde_json::from_str(&text).unwrap(), OPTIONS), expected, "{text}");
+        }
     }
 }

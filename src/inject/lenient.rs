@@ -7,7 +7,7 @@ use std::ops::Deref;
 
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserializer, Error, MapAccess, Visitor};
+use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 /// Text, borrowed where JSON writes it without escapes. `null` is empty.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -49,42 +49,62 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     }
 }
 
-/// A map of texts, in its order. `null` is empty.
+/// A map of texts, in its order, of which at most `MAX` are kept; the others are counted. `null` is empty.
 #[derive(Debug, Default)]
-pub(super) struct Texts<'a>(Vec<(Text<'a>, Text<'a>)>);
+pub(super) struct Texts<'a, const MAX: usize> {
+    kept: Vec<(Text<'a>, Text<'a>)>,
+    len: usize,
+}
 
-impl Texts<'_> {
+impl<const MAX: usize> Texts<'_, MAX> {
+    /// How many there are, of which some may not be kept.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Keys and values.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.kept.iter().map(|(key, value)| (&**key, &**value))
+    }
+
     /// The value of a key; the last one, should it be there twice.
     pub(super) fn value(&self, key: &str) -> Option<&str> {
-        self.0.iter().rev().find(|(name, _)| **name == *key).map(|(_, value)| &**value)
+        self.kept.iter().rev().find(|(name, _)| **name == *key).map(|(_, value)| &**value)
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Texts<'a> {
+impl<'de: 'a, 'a, const MAX: usize> Deserialize<'de> for Texts<'a, MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Pairs;
+        struct Pairs<const MAX: usize>;
 
-        impl<'de> Visitor<'de> for Pairs {
-            type Value = Texts<'de>;
+        impl<'de, const MAX: usize> Visitor<'de> for Pairs<MAX> {
+            type Value = Texts<'de, MAX>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a map of text")
             }
 
-            fn visit_unit<E: Error>(self) -> Result<Texts<'de>, E> {
+            fn visit_unit<E: Error>(self) -> Result<Texts<'de, MAX>, E> {
                 Ok(Texts::default())
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Texts<'de>, A::Error> {
-                let mut pairs = Vec::new();
-                while let Some(pair) = map.next_entry()? {
-                    pairs.push(pair);
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Texts<'de, MAX>, A::Error> {
+                let mut kept = Vec::new();
+                while kept.len() < MAX {
+                    let Some(pair) = map.next_entry()? else {
+                        return Ok(Texts { len: kept.len(), kept });
+                    };
+                    kept.push(pair);
                 }
-                Ok(Texts(pairs))
+                let mut len = MAX;
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {
+                    len += 1;
+                }
+                Ok(Texts { kept, len })
             }
         }
 
-        deserializer.deserialize_any(Pairs)
+        deserializer.deserialize_any(Pairs::<MAX>)
     }
 }
 
@@ -124,61 +144,191 @@ impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for Object<T> {
     }
 }
 
-/// A list: `None` if it is absent or `null`, and `None` for elements that are `null`.
+/// A list of which at most `MAX` elements are kept; the others are counted.
+///
+/// An element that is `null` is kept as `None`, for its index counts.
 #[derive(Debug)]
-pub(super) struct List<T>(Option<Vec<Option<Object<T>>>>);
+pub(super) struct List<T, const MAX: usize> {
+    kept: Vec<Option<Object<T>>>,
+    is_there: bool,
+    len: usize,
+}
 
-impl<T> Default for List<T> {
+impl<T, const MAX: usize> Default for List<T, MAX> {
     fn default() -> Self {
-        Self(None)
+        Self { kept: Vec::new(), is_there: false, len: 0 }
     }
 }
 
-impl<T> List<T> {
-    /// Whether there is a list that can be added to.
+impl<T, const MAX: usize> List<T, MAX> {
+    /// Whether there is a list that can be added to: not where it is absent or `null`.
     pub(super) fn is_there(&self) -> bool {
-        self.0.is_some()
+        self.is_there
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.as_ref().is_none_or(Vec::is_empty)
+    /// How many elements it has, of which some may not be kept.
+    pub(super) fn len(&self) -> usize {
+        self.len
     }
 
-    /// The elements that are there, each with its index.
-    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = (usize, &T)> {
-        let elements = self.0.as_deref().unwrap_or_default().iter().enumerate();
+    /// The elements that are kept, each with its index.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &T)> {
+        let elements = self.kept.iter().enumerate();
         elements.filter_map(|(index, element)| element.as_ref().map(|element| (index, &**element)))
     }
 }
 
-impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for List<T> {
+impl<'de, T: Deserialize<'de> + Default, const MAX: usize> Deserialize<'de> for List<T, MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Option::deserialize(deserializer).map(Self)
+        struct Elements<T, const MAX: usize>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de> + Default, const MAX: usize> Visitor<'de> for Elements<T, MAX> {
+            type Value = List<T, MAX>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list")
+            }
+
+            fn visit_unit<E: Error>(self) -> Result<List<T, MAX>, E> {
+                Ok(List::default())
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<List<T, MAX>, A::Error> {
+                let mut kept = Vec::new();
+                while kept.len() < MAX {
+                    let Some(element) = elements.next_element()? else {
+                        return Ok(List { len: kept.len(), kept, is_there: true });
+                    };
+                    kept.push(element);
+                }
+                let mut len = MAX;
+                while elements.next_element::<IgnoredAny>()?.is_some() {
+                    len += 1;
+                }
+                Ok(List { kept, is_there: true, len })
+            }
+        }
+
+        deserializer.deserialize_any(Elements(PhantomData))
+    }
+}
+
+/// What is made of the elements of a list, one after the other, so that none is kept.
+pub(super) trait Fold<'de>: Default {
+    /// An element.
+    type Element: Deserialize<'de>;
+
+    /// Takes one in.
+    fn add(&mut self, index: usize, element: Self::Element);
+}
+
+/// A list that is folded as it is read. `null` is the empty one.
+#[derive(Debug, Default)]
+pub(super) struct Folded<F> {
+    is_there: bool,
+    of: F,
+}
+
+impl<F> Folded<F> {
+    /// Whether there is a list that can be added to: not where it is absent or `null`.
+    pub(super) fn is_there(&self) -> bool {
+        self.is_there
+    }
+}
+
+impl<F> Deref for Folded<F> {
+    type Target = F;
+
+    fn deref(&self) -> &F {
+        &self.of
+    }
+}
+
+impl<'de, F: Fold<'de>> Deserialize<'de> for Folded<F> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Elements<F>(PhantomData<F>);
+
+        impl<'de, F: Fold<'de>> Visitor<'de> for Elements<F> {
+            type Value = Folded<F>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list")
+            }
+
+            fn visit_unit<E: Error>(self) -> Result<Folded<F>, E> {
+                Ok(Folded::default())
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Folded<F>, A::Error> {
+                let mut of = F::default();
+                let mut index = 0;
+                while let Some(element) = elements.next_element()? {
+                    of.add(index, element);
+                    index += 1;
+                }
+                Ok(Folded { is_there: true, of })
+            }
+        }
+
+        deserializer.deserialize_any(Elements(PhantomData))
+    }
+}
+
+/// Whether a list has any elements.
+#[derive(Debug, Default)]
+pub(super) struct Any(pub(super) bool);
+
+impl Fold<'_> for Any {
+    type Element = IgnoredAny;
+
+    fn add(&mut self, _: usize, _: IgnoredAny) {
+        self.0 = true;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde::de::IgnoredAny;
 
     #[test]
     fn text_is_borrowed_where_it_has_no_escapes() {
-        let texts: Texts<'_> = serde_json::from_str(r#"{"a": "plain", "b": "\u0061", "c": null}"#).unwrap();
-        let values: Vec<_> = texts.0.iter().map(|(_, value)| &value.0).collect();
+        let texts: Texts<'_, 3> = serde_json::from_str(r#"{"a": "plain", "b": "\u0061", "c": null}"#).unwrap();
+        let values: Vec<_> = texts.kept.iter().map(|(_, value)| &value.0).collect();
         assert!(matches!(values[..], [Cow::Borrowed("plain"), Cow::Owned(b), _] if b == "a"));
         assert_eq!(["b", "c", "d"].map(|key| texts.value(key)), [Some("a"), Some(""), None]);
     }
 
     #[test]
     fn elements_keep_their_index_past_null_and_no_list_is_empty() {
-        let list: List<Texts<'_>> = serde_json::from_str(r#"[null, {"a": "x"}, null, {}]"#).unwrap();
+        let list: List<Texts<'_, 1>, 4> = serde_json::from_str(r#"[null, {"a": "x"}, null, {}]"#).unwrap();
         let found: Vec<_> = list.iter().map(|(index, texts)| (index, texts.value("a"))).collect();
         assert_eq!(found, [(1, Some("x")), (3, None)]);
-        assert!(list.is_there() && !list.is_empty());
-        let null: List<IgnoredAny> = serde_json::from_str("null").unwrap();
-        assert!(!null.is_there() && null.is_empty());
-        let empty: List<IgnoredAny> = serde_json::from_str("[]").unwrap();
-        assert!(empty.is_there() && empty.is_empty());
+        assert!(list.is_there());
+        let null: List<IgnoredAny, 1> = serde_json::from_str("null").unwrap();
+        let empty: List<IgnoredAny, 1> = serde_json::from_str("[]").unwrap();
+        assert!(!null.is_there() && empty.is_there());
+        let null: Folded<Any> = serde_json::from_str("null").unwrap();
+        let empty: Folded<Any> = serde_json::from_str("[]").unwrap();
+        let full: Folded<Any> = serde_json::from_str("[null]").unwrap();
+        assert_eq!(
+            [&null, &empty, &full].map(|list| (list.is_there(), list.0)),
+            [(false, false), (true, false), (true, true)]
+        );
+    }
+
+    #[test]
+    fn what_is_beyond_the_limit_is_counted_and_not_kept() {
+        for (count, kept) in [(1, 1), (2, 2), (3, 2), (1_000, 2)] {
+            let list = format!("[{}{{}}]", "{},".repeat(count - 1));
+            let list: List<Texts<'_, 1>, 2> = serde_json::from_str(&list).unwrap();
+            assert_eq!((list.len(), list.iter().count()), (count, kept));
+            let texts = (0..count).map(|key| format!("\"{key}\":\"\"")).collect::<Vec<_>>().join(",");
+            let texts = format!("{{{texts}}}");
+            let texts: Texts<'_, 2> = serde_json::from_str(&texts).unwrap();
+            assert_eq!((texts.len(), texts.iter().count()), (count, kept));
+        }
+        // Of those, nothing is asked but that they are JSON.
+        assert!(serde_json::from_str::<List<Texts<'_, 1>, 1>>("[{}, 5, []]").is_ok());
+        assert!(serde_json::from_str::<List<Texts<'_, 1>, 1>>("[{}, 5, [}]").is_err());
     }
 }

@@ -7,7 +7,9 @@
 //! Everything here is a pure function of its arguments. The pod is read only as far as it matters, and the patch names
 //! only what it adds: whatever a newer Kubernetes puts into pods survives.
 
+mod budget;
 mod cainjector;
+mod environment;
 mod fit;
 #[cfg(test)]
 mod fixture;
@@ -22,6 +24,7 @@ mod pod;
 mod runtimes;
 mod verdict;
 mod volume;
+mod windows;
 
 use crate::bundle::Namespace;
 
@@ -29,13 +32,13 @@ pub use cainjector::Operator;
 pub use native::{BUNDLE, Bundles, EXCLUDE_CONTAINERS, REQUIRED, RUNTIMES, SKIP, labelled};
 pub use offer::{Keystore, KeystoreKind, Offer, Offered};
 pub use options::Options;
-pub use patch::Change;
+pub use patch::Patch;
 pub use pod::Malformed;
 pub use runtimes::markdown_table;
 pub use verdict::{Refusal, Verdict};
 
 use fit::fit;
-use pod::{Pod, Which};
+use pod::{Old, Pod, Which};
 
 /// What the API server asks about: a pod that is created, or ephemeral containers that are added to one.
 #[derive(Clone, Copy, Debug)]
@@ -77,6 +80,34 @@ pub fn named_bundle(review: &Review<'_>, namespace: &Namespace) -> Result<Option
     Ok(native::named(&pod, namespace).map(|(name, _)| name.to_owned()))
 }
 
+/// What a pod wants where no Bundle can be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Insistence {
+    /// To be left alone.
+    Skip,
+    /// Not to start without its Bundle.
+    Required,
+    /// To start all the same.
+    None,
+}
+
+/// What the annotations of a pod say for the case that no Bundle can be had.
+///
+/// # Errors
+///
+/// The pod is not what Kubernetes takes for a pod.
+pub fn insistence(review: &Review<'_>) -> Result<Insistence, Malformed> {
+    let pod = Pod::parse(Which::Object, review.pod)?;
+    let is_set = |key| pod.annotation(key).is_some_and(|text| text.trim() == "true");
+    Ok(if is_set(SKIP) {
+        Insistence::Skip
+    } else if is_set(REQUIRED) && review.old.is_none() {
+        Insistence::Required
+    } else {
+        Insistence::None
+    })
+}
+
 /// Decides about one pod.
 ///
 /// # Errors
@@ -84,7 +115,7 @@ pub fn named_bundle(review: &Review<'_>, namespace: &Namespace) -> Result<Option
 /// The pod, or the one before it, is not what Kubernetes takes for a pod.
 pub fn inject(review: &Review<'_>, policy: &Policy<'_>) -> Result<Verdict, Malformed> {
     let pod = Pod::parse(Which::Object, review.pod)?;
-    let old = review.old.map(|old| Pod::parse(Which::OldObject, old)).transpose()?;
+    let old = review.old.map(Old::parse).transpose()?;
     if pod.is_mirror() {
         // The kubelet shows a static pod to the API server; what runs is in a file on its node.
         return Ok(Verdict::default());

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use crate::bundle::{LabelSet, Namespace, Settings};
 use crate::text;
 
-use super::Review;
 use super::injection::{Injection, Source};
 use super::java;
 use super::offer::{Offer, Offered};
 use super::pod::Pod;
 use super::runtimes::{self, PointsAt};
 use super::verdict::{Hindrance, What, Wish};
+use super::{Review, budget};
 
 /// Names the Bundle: an annotation of a pod, or a label of its namespace for all of its pods. The pod's wins.
 pub const BUNDLE: &str = "inject.rootcast.dev/bundle";
@@ -22,11 +22,15 @@ pub const SKIP: &str = "inject.rootcast.dev/skip";
 /// An annotation of a pod: `"true"` refuses it where it cannot be injected.
 pub const REQUIRED: &str = "inject.rootcast.dev/required";
 
-/// An annotation of a pod: the runtimes whose variables are set, separated by commas; all but Java's without it.
+/// An annotation of a pod: the runtimes whose variables are set, separated by commas, in upper or lower case; the
+/// default ones without it.
 pub const RUNTIMES: &str = "inject.rootcast.dev/runtimes";
 
 /// An annotation of a pod: names of containers that are left alone, separated by commas.
 pub const EXCLUDE_CONTAINERS: &str = "inject.rootcast.dev/excludeContainers";
+
+/// What all of them begin with.
+const PREFIX: &str = "inject.rootcast.dev/";
 
 /// Owns our volumes: their names begin with it.
 const OWNER: &str = "rootcast";
@@ -43,7 +47,7 @@ pub struct Bundles {
     pub offered: BTreeMap<String, Offered>,
 }
 
-pub(super) fn wish(pod: &Pod<'_>, review: &Review<'_>, namespace: &Namespace, bundles: &Bundles) -> Wish {
+pub(super) fn wish<'a>(pod: &'a Pod<'_>, review: &Review<'_>, namespace: &Namespace, bundles: &Bundles) -> Wish<'a> {
     let word = |key| pod.annotation(key).and_then(word);
     let mut warnings = Vec::new();
     let mut is_set = |key| match word(key) {
@@ -63,9 +67,9 @@ pub(super) fn wish(pod: &Pod<'_>, review: &Review<'_>, namespace: &Namespace, bu
         let what = if required && !skip { What::Hindered(names_none()) } else { What::Nothing };
         return Wish { subject: "no Bundle".to_owned(), required, warnings, what };
     };
-    let what = match offer(name, by, review.namespace, namespace, bundles) {
-        Ok(offer) => What::Inject(injection(name, offer, pod, &mut warnings)),
-        Err(hindrance) => What::Hindered(hindrance),
+    let what = match (budget::excess(pod, PREFIX), offer(name, by, review.namespace, namespace, bundles)) {
+        (Some(hindrance), _) | (None, Err(hindrance)) => What::Hindered(hindrance),
+        (None, Ok(offer)) => What::Inject(injection(name, offer, pod, &mut warnings)),
     };
     Wish { subject: subject(name), required, warnings, what }
 }
@@ -117,7 +121,7 @@ fn offer<'a>(
     }
 }
 
-fn injection(bundle: &str, offer: &Offer, pod: &Pod<'_>, warnings: &mut Vec<String>) -> Injection {
+fn injection<'a>(bundle: &str, offer: &Offer, pod: &'a Pod<'_>, warnings: &mut Vec<String>) -> Injection<'a> {
     let Offer { kind, pem_key, keystore, default_cas, .. } = offer;
     let mount_path = format!("{MOUNTS}/{bundle}");
     let pem = format!("{mount_path}/{pem_key}");
@@ -125,7 +129,7 @@ fn injection(bundle: &str, offer: &Offer, pod: &Pod<'_>, warnings: &mut Vec<Stri
     let mut injection = Injection::of(OWNER, source, mount_path, format!("{SKIP}: \"true\""));
 
     let excluded = pod.annotation(EXCLUDE_CONTAINERS).into_iter().flat_map(|names| names.split(','));
-    injection.excluded = excluded.filter_map(word).map(ToOwned::to_owned).collect();
+    injection.excluded = excluded.filter_map(word).collect();
 
     let choice = runtimes::choose(pod.annotation(RUNTIMES).and_then(word));
     if !choice.unknown.is_empty() {
@@ -293,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn runtimes_choose_variables_all_but_javas_without_them() {
+    fn runtimes_choose_variables_and_without_them_come_the_default_ones() {
         let pem = |names: &[&str]| -> Vec<(String, String)> {
             names.iter().map(|name| ((*name).to_owned(), "/etc/rootcast/plain/ca.pem".to_owned())).collect()
         };
@@ -302,7 +306,6 @@ mod tests {
             "CURL_CA_BUNDLE",
             "REQUESTS_CA_BUNDLE",
             "PIP_CERT",
-            "AWS_CA_BUNDLE",
             "GIT_SSL_CAINFO",
             "NODE_EXTRA_CA_CERTS",
             "DENO_CERT",
@@ -311,7 +314,7 @@ mod tests {
         assert_eq!(environment("plain", None), (pem(&all), vec![]));
         assert_eq!(environment("plain", Some(" ")), (pem(&all), vec![]));
         assert_eq!(environment("plain", Some("node, git")), (pem(&["GIT_SSL_CAINFO", "NODE_EXTRA_CA_CERTS"]), vec![]));
-        let known = "openssl, go, ruby, dotnet, curl, python, aws, git, node, deno, cargo, java";
+        let known = "openssl, go, ruby, dotnet, curl, python, aws, grpc, git, node, deno, cargo, java";
         let warning = format!("! inject.rootcast.dev/runtimes: \"php\" unknown; there are {known}");
         assert_eq!(environment("plain", Some("go,php")), (pem(&["SSL_CERT_FILE"]), vec![warning]));
     }
@@ -341,7 +344,7 @@ mod tests {
         assert_eq!(environment("private", Some("node,deno,go")).1, [""; 0]);
         assert_eq!(environment("private", Some("git,node")).1, warning("GIT_SSL_CAINFO"));
         assert_eq!(environment("private", Some("java,aws")).1, warning("AWS_CA_BUNDLE, JAVA_TOOL_OPTIONS"));
-        let all = "CURL_CA_BUNDLE, REQUESTS_CA_BUNDLE, PIP_CERT, AWS_CA_BUNDLE, GIT_SSL_CAINFO, CARGO_HTTP_CAINFO";
+        let all = "CURL_CA_BUNDLE, REQUESTS_CA_BUNDLE, PIP_CERT, GIT_SSL_CAINFO, CARGO_HTTP_CAINFO";
         assert_eq!(environment("private", None).1, warning(all));
     }
 }

@@ -1,47 +1,140 @@
 //! Changes of a pod, in the words of RFC 6902 (JSON Patch).
 
-use serde::Serialize;
-use serde_json::Value;
+use std::fmt::{self, Write as _};
 
-/// One operation. All are `add`, which also sets a member that is there: nothing is ever removed.
-///
-/// Paths (RFC 6901) consist of field names and indices that need no escapes.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(tag = "op", rename = "add")]
-pub struct Change {
-    path: String,
-    value: Value,
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+
+/// A JSON Patch, as it is sent. All operations are `add`, which also sets a member that is there: nothing is ever removed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Patch(String);
+
+impl Patch {
+    /// Whether nothing is to change.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// A list of operations, in the order in which they have to be applied.
+    #[must_use]
+    pub fn as_json(&self) -> &str {
+        if self.is_empty() { "[]" } else { &self.0 }
+    }
 }
 
-impl Change {
+impl Serialize for Patch {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let json: &RawValue = serde_json::from_str(self.as_json()).map_err(serde::ser::Error::custom)?;
+        json.serialize(serializer)
+    }
+}
+
+/// A patch in the making: text from the first operation on, so that an operation costs its own length.
+///
+/// Paths (RFC 6901) consist of field names and indices that need no escapes. Values are JSON already.
+#[derive(Debug, Default)]
+pub(super) struct Operations(String);
+
+impl Operations {
     /// Sets a member of an object.
-    pub(super) fn set(path: String, value: impl Into<Value>) -> Self {
-        Self { path, value: value.into() }
+    pub(super) fn set(&mut self, path: fmt::Arguments<'_>, value: &str) {
+        self.0.push(if self.0.is_empty() { '[' } else { ',' });
+        write!(self.0, r#"{{"op":"add","path":"{path}","value":{value}}}"#).expect("a String takes everything");
     }
 
     /// Adds items to the end of a list, which is made where there is none.
-    pub(super) fn append(list: &str, is_there: bool, items: Vec<Value>) -> Vec<Self> {
-        if items.is_empty() {
-            Vec::new()
-        } else if is_there {
-            items.into_iter().map(|item| Self::set(format!("{list}/-"), item)).collect()
-        } else {
-            vec![Self::set(list.to_owned(), items)]
+    pub(super) fn append<'a>(
+        &mut self,
+        list: fmt::Arguments<'_>,
+        is_there: bool,
+        items: impl IntoIterator<Item = &'a str>,
+    ) {
+        if is_there {
+            for item in items {
+                self.set(format_args!("{list}/-"), item);
+            }
+            return;
+        }
+        let mut items = items.into_iter();
+        let Some(first) = items.next() else { return };
+        self.set(list, "");
+        self.0.pop();
+        self.0.push('[');
+        self.0.push_str(first);
+        for item in items {
+            self.0.push(',');
+            self.0.push_str(item);
+        }
+        self.0.push_str("]}");
+    }
+
+    /// Puts others before these.
+    pub(super) fn prepend(&mut self, Self(mut first): Self) {
+        if !self.is_empty() && !first.is_empty() {
+            first.push(',');
+            self.0.replace_range(..1, &first);
+        } else if self.is_empty() {
+            self.0 = first;
         }
     }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// How many bytes they have so far.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn done(mut self) -> Patch {
+        if !self.is_empty() {
+            self.0.push(']');
+        }
+        Patch(self.0)
+    }
+}
+
+/// JSON of a text or an object.
+pub(super) fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("texts are always JSON")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn items_join_a_list_one_by_one_or_make_one() {
-        let patch = |is_there| serde_json::to_value(Change::append("/a", is_there, vec![json!(1), json!(2)])).unwrap();
-        let add = |path, value| json!({ "op": "add", "path": path, "value": value });
-        assert_eq!(patch(true), json!([add("/a/-", json!(1)), add("/a/-", json!(2))]));
-        assert_eq!(patch(false), json!([add("/a", json!([1, 2]))]));
-        assert!(Change::append("/a", false, vec![]).is_empty());
+        let patch = |is_there| {
+            let mut operations = Operations::default();
+            operations.append(format_args!("/a"), is_there, ["1", "2"]);
+            operations.append(format_args!("/b"), is_there, []);
+            operations.done()
+        };
+        assert_eq!(
+            patch(true).as_json(),
+            r#"[{"op":"add","path":"/a/-","value":1},{"op":"add","path":"/a/-","value":2}]"#
+        );
+        assert_eq!(patch(false).as_json(), r#"[{"op":"add","path":"/a","value":[1,2]}]"#);
+        assert!(Operations::default().done().is_empty());
+        assert_eq!(Patch::default().as_json(), "[]");
+    }
+
+    #[test]
+    fn operations_are_put_before_others() {
+        let of = |paths: &[&str]| {
+            let mut operations = Operations::default();
+            for path in paths {
+                operations.set(format_args!("/{path}"), "0");
+            }
+            operations
+        };
+        for (first, then) in [(&[][..], &["a"][..]), (&["a"], &[]), (&["a"], &["b", "c"]), (&[], &[])] {
+            let mut operations = of(then);
+            operations.prepend(of(first));
+            assert_eq!(operations.done(), of(&[first, then].concat()).done());
+        }
     }
 }

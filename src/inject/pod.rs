@@ -3,27 +3,35 @@
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use thiserror::Error as ThisError;
 
 use crate::bundle::ObjectKind;
+use crate::{limits, text};
 
-use super::lenient::{List, Object, Text, Texts};
+use super::environment::Environment;
+use super::java::Arguments;
+use super::lenient::{Any, Folded, List, Object, Text, Texts};
+use super::windows::{self, Affinity, NodeSelector, Os};
 
 /// The annotation of mirror pods (<https://kubernetes.io/docs/tasks/configure-pod-container/static-pod/>).
 const MIRROR: &str = "kubernetes.io/config.mirror";
-
-/// The label of nodes that tells their operating system
-/// (<https://kubernetes.io/docs/reference/labels-annotations-taints/#kubernetes-io-os>).
-const OS_LABEL: &str = "kubernetes.io/os";
 
 /// Something that is no pod.
 #[derive(Debug, ThisError)]
 #[error("{which} is no pod: {cause}")]
 pub struct Malformed {
     which: Which,
-    cause: serde_json::Error,
+    cause: String,
 }
+
+/// The most characters of the cause why something is no pod: serde's quotes what it finds in full.
+const CAUSE_MAX: usize = 200;
+
+/// The most containers of one list that are looked at: as many as a pod may have.
+const CONTAINERS: usize = limits::POD_CONTAINERS.max;
+
+/// The most mounts of one container that are looked at, and the most devices.
+const MOUNTS: usize = limits::POD_MOUNTS.max;
 
 /// Which part of a review holds the pod.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +54,7 @@ pub(super) struct Pod<'a> {
 #[derive(Debug, Default, Deserialize)]
 struct Metadata<'a> {
     #[serde(default, borrow)]
-    annotations: Texts<'a>,
+    annotations: Texts<'a, { limits::POD_ANNOTATIONS.max }>,
 }
 
 /// What is read of `spec`.
@@ -54,17 +62,33 @@ struct Metadata<'a> {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Spec<'a> {
     #[serde(default, borrow)]
-    pub(super) volumes: List<Volume<'a>>,
+    pub(super) volumes: List<Volume<'a>, { limits::POD_VOLUMES.max }>,
     #[serde(default, borrow)]
-    pub(super) containers: List<Container<'a>>,
+    pub(super) containers: List<Container<'a>, CONTAINERS>,
     #[serde(default, borrow)]
-    pub(super) init_containers: List<Container<'a>>,
+    pub(super) init_containers: List<Container<'a>, CONTAINERS>,
     #[serde(default, borrow)]
-    pub(super) ephemeral_containers: List<Container<'a>>,
+    pub(super) ephemeral_containers: List<Container<'a>, CONTAINERS>,
     #[serde(default, borrow)]
-    os: Object<Named<'a>>,
+    os: Object<Os<'a>>,
     #[serde(default, borrow)]
-    node_selector: Texts<'a>,
+    node_selector: Object<NodeSelector<'a>>,
+    #[serde(default)]
+    affinity: Object<Affinity>,
+}
+
+/// A pod before ephemeral containers were added: their names.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Old<'a> {
+    #[serde(default, borrow)]
+    spec: Object<OldSpec<'a>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct OldSpec<'a> {
+    #[serde(default, borrow)]
+    ephemeral_containers: List<Named<'a>, CONTAINERS>,
 }
 
 /// A volume. Its sources other than these two are not looked at.
@@ -88,7 +112,7 @@ struct ObjectVolume<'a> {
     #[serde(default, borrow)]
     secret_name: Text<'a>,
     #[serde(default)]
-    items: List<IgnoredAny>,
+    items: Folded<Any>,
     #[serde(default)]
     optional: Option<bool>,
 }
@@ -100,25 +124,17 @@ pub(super) struct Container<'a> {
     #[serde(default, borrow)]
     pub(super) name: Text<'a>,
     #[serde(default, borrow)]
-    pub(super) env: List<Variable<'a>>,
+    pub(super) env: Folded<Environment<'a>>,
     #[serde(default)]
-    pub(super) env_from: List<IgnoredAny>,
-    #[serde(default, borrow)]
-    pub(super) volume_mounts: List<Mount<'a>>,
-    #[serde(default, borrow)]
-    volume_devices: List<Device<'a>>,
-}
-
-/// An item of `env`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Variable<'a> {
-    #[serde(default, borrow)]
-    pub(super) name: Text<'a>,
-    #[serde(default, borrow)]
-    pub(super) value: Text<'a>,
+    pub(super) env_from: Folded<Any>,
     #[serde(default)]
-    pub(super) value_from: Option<IgnoredAny>,
+    pub(super) command: Folded<Arguments>,
+    #[serde(default)]
+    pub(super) args: Folded<Arguments>,
+    #[serde(default, borrow)]
+    pub(super) volume_mounts: List<Mount<'a>, MOUNTS>,
+    #[serde(default, borrow)]
+    pub(super) volume_devices: List<Device<'a>, MOUNTS>,
 }
 
 /// An item of `volumeMounts`.
@@ -134,7 +150,7 @@ pub(super) struct Mount<'a> {
 /// An item of `volumeDevices`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Device<'a> {
+pub(super) struct Device<'a> {
     #[serde(default, borrow)]
     device_path: Text<'a>,
 }
@@ -147,8 +163,7 @@ struct Named<'a> {
 
 impl<'a> Pod<'a> {
     pub(super) fn parse(which: Which, text: &'a str) -> Result<Self, Malformed> {
-        let pod = serde_json::from_str::<Object<Self>>(text).map_err(|cause| Malformed { which, cause })?;
-        Ok(pod.0)
+        parse(which, text)
     }
 
     /// Whether it only mirrors a static pod.
@@ -156,9 +171,14 @@ impl<'a> Pod<'a> {
         self.metadata.annotations.value(MIRROR).is_some()
     }
 
-    /// Whether it runs on Windows, where neither the paths nor most of the variables mean anything.
+    /// Whether it runs on Windows nodes alone.
     pub(super) fn is_for_windows(&self) -> bool {
-        &*self.spec.os.name == "windows" || self.spec.node_selector.value(OS_LABEL) == Some("windows")
+        windows::is_for_windows(&self.spec.os, &self.spec.node_selector, &self.spec.affinity)
+    }
+
+    /// Keys and values of its annotations, and how many there are: not all may be among them.
+    pub(super) fn annotations(&self) -> (impl Iterator<Item = (&str, &str)>, usize) {
+        (self.metadata.annotations.iter(), self.metadata.annotations.len())
     }
 
     /// The value of an annotation; the last one's, should it be there twice.
@@ -171,6 +191,27 @@ impl<'a> Pod<'a> {
     }
 }
 
+impl<'a> Old<'a> {
+    pub(super) fn parse(text: &'a str) -> Result<Self, Malformed> {
+        parse(Which::OldObject, text)
+    }
+
+    /// The names of its ephemeral containers.
+    pub(super) fn ephemeral_containers(&self) -> impl Iterator<Item = &str> {
+        self.spec.ephemeral_containers.iter().map(|(_, container)| &*container.name)
+    }
+}
+
+fn parse<'a, T: Deserialize<'a> + Default>(which: Which, text: &'a str) -> Result<T, Malformed> {
+    let object = serde_json::from_str::<Object<T>>(text).map_err(|error| {
+        let place = format!(" at line {} column {}", error.line(), error.column());
+        let cause = error.to_string();
+        let cause = cause.strip_suffix(&place).unwrap_or(&cause);
+        Malformed { which, cause: text::shorten(cause, CAUSE_MAX) + &place }
+    })?;
+    Ok(object.0)
+}
+
 impl Volume<'_> {
     /// Whether it holds all of one object, and waits until that is there.
     pub(super) fn is_whole(&self, kind: ObjectKind, name: &str) -> bool {
@@ -179,9 +220,8 @@ impl Volume<'_> {
             ObjectKind::Secret => (self.secret.as_ref().map(|volume| (volume, &volume.secret_name)), &self.config_map),
         };
         other.is_none()
-            && ours.is_some_and(|(volume, source)| {
-                **source == *name && volume.items.is_empty() && volume.optional != Some(true)
-            })
+            && ours
+                .is_some_and(|(volume, source)| **source == *name && !volume.items.0 && volume.optional != Some(true))
     }
 }
 
@@ -257,16 +297,10 @@ mod tests {
     }
 
     #[test]
-    fn windows_is_seen_in_the_os_and_in_the_node_selector() {
-        let table = [
-            (r#"{"spec": {"os": {"name": "windows"}}}"#, true),
-            (r#"{"spec": {"os": {"name": "linux"}}}"#, false),
-            (r#"{"spec": {"nodeSelector": {"kubernetes.io/os": "windows"}}}"#, true),
-            (r#"{"spec": {"nodeSelector": {"kubernetes.io/os": "linux"}}}"#, false),
-        ];
-        for (text, expected) in table {
-            assert_eq!(parse(text).unwrap().is_for_windows(), expected, "{text}");
-        }
+    fn what_is_no_pod_is_quoted_in_part_and_its_place_in_full() {
+        let long = format!("{{\"spec\": \"{}\"}}", "a".repeat(100_000));
+        let error = parse(&long).unwrap_err();
+        assert!(error.len() < 300 && error.ends_with("a… at line 1 column 100011"), "{error}");
     }
 
     #[test]

@@ -15,6 +15,8 @@ pub(super) struct Runtimes {
     effect: Effect,
     /// What it points at.
     pub(super) points_at: PointsAt,
+    /// Whether it is set where a pod names no runtimes.
+    by_default: bool,
     /// Programs that read it, as Markdown.
     programs: &'static str,
 }
@@ -35,17 +37,18 @@ enum Effect {
 pub(super) enum PointsAt {
     /// The PEM.
     Pem,
-    /// The keystore. It is not in every Bundle, so that this comes only where it is asked for.
+    /// The keystore, which is not in every Bundle.
     Keystore,
 }
 
 /// All of them, in the order in which they are set.
-const TABLE: [Runtimes; 10] = [
+const TABLE: [Runtimes; 11] = [
     Runtimes {
         variable: "SSL_CERT_FILE",
         names: &["openssl", "go", "ruby", "dotnet", "curl", "python"],
         effect: Effect::ReplacesFile,
         points_at: PointsAt::Pem,
+        by_default: true,
         programs: "What uses OpenSSL's defaults (Ruby, Python's `ssl`, PHP, Perl), Go, .NET on Linux, curl in most builds",
     },
     Runtimes {
@@ -53,6 +56,7 @@ const TABLE: [Runtimes; 10] = [
         names: &["curl"],
         effect: Effect::Replaces,
         points_at: PointsAt::Pem,
+        by_default: true,
         programs: "curl; Python's requests where `REQUESTS_CA_BUNDLE` is not set",
     },
     Runtimes {
@@ -60,6 +64,7 @@ const TABLE: [Runtimes; 10] = [
         names: &["python"],
         effect: Effect::Replaces,
         points_at: PointsAt::Pem,
+        by_default: true,
         programs: "Python's requests and what is built on it",
     },
     Runtimes {
@@ -67,6 +72,7 @@ const TABLE: [Runtimes; 10] = [
         names: &["python"],
         effect: Effect::Replaces,
         points_at: PointsAt::Pem,
+        by_default: true,
         programs: "pip",
     },
     Runtimes {
@@ -74,13 +80,23 @@ const TABLE: [Runtimes; 10] = [
         names: &["aws"],
         effect: Effect::Replaces,
         points_at: PointsAt::Pem,
-        programs: "AWS CLI, boto3, AWS SDK for Go",
+        by_default: false,
+        programs: "AWS CLI, boto3, AWS SDK for Go, which does not start with it where a program brings an HTTP client of its own",
+    },
+    Runtimes {
+        variable: "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
+        names: &["grpc"],
+        effect: Effect::Replaces,
+        points_at: PointsAt::Pem,
+        by_default: false,
+        programs: "gRPC in C++, Python, Ruby, PHP and Node.js; not in Go and Java",
     },
     Runtimes {
         variable: "GIT_SSL_CAINFO",
         names: &["git"],
         effect: Effect::Replaces,
         points_at: PointsAt::Pem,
+        by_default: true,
         programs: "git over HTTPS",
     },
     Runtimes {
@@ -88,6 +104,7 @@ const TABLE: [Runtimes; 10] = [
         names: &["node"],
         effect: Effect::Adds,
         points_at: PointsAt::Pem,
+        by_default: true,
         programs: "Node.js and what runs on it: npm, yarn",
     },
     Runtimes {
@@ -95,6 +112,7 @@ const TABLE: [Runtimes; 10] = [
         names: &["deno"],
         effect: Effect::Adds,
         points_at: PointsAt::Pem,
+        by_default: true,
         programs: "Deno",
     },
     Runtimes {
@@ -102,6 +120,7 @@ const TABLE: [Runtimes; 10] = [
         names: &["cargo"],
         effect: Effect::Replaces,
         points_at: PointsAt::Pem,
+        by_default: true,
         programs: "Cargo",
     },
     Runtimes {
@@ -109,7 +128,8 @@ const TABLE: [Runtimes; 10] = [
         names: &["java"],
         effect: Effect::Replaces,
         points_at: PointsAt::Keystore,
-        programs: "Every JVM; only where `java` is named, and from the Bundle's JKS or PKCS#12",
+        by_default: false,
+        programs: "Every JVM; from the Bundle's JKS or PKCS#12",
     },
 ];
 
@@ -122,17 +142,31 @@ pub(super) struct Choice<'a> {
     pub(super) unknown: Vec<&'a str>,
 }
 
-/// The runtimes of a list of names, separated by commas; without one, all that the PEM is for.
+/// The place of a variable in the table.
+pub(super) fn index(variable: &str) -> Option<usize> {
+    TABLE.iter().position(|row| row.variable == variable)
+}
+
+/// The runtimes of a list of names in upper or lower case, separated by commas; without one, the default.
 pub(super) fn choose(names: Option<&str>) -> Choice<'_> {
     let Some(names) = names else {
-        let variables = TABLE.iter().filter(|row| row.points_at == PointsAt::Pem).collect();
-        return Choice { variables, unknown: Vec::new() };
+        return Choice { variables: TABLE.iter().filter(|row| row.by_default).collect(), unknown: Vec::new() };
     };
-    let names: Vec<_> = names.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
-    Choice {
-        variables: TABLE.iter().filter(|row| names.iter().any(|name| row.names.contains(name))).collect(),
-        unknown: names.into_iter().filter(|name| !known().contains(name)).collect(),
+    let mut chosen = [false; TABLE.len()];
+    let mut unknown = Vec::new();
+    for name in names.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+        let mut is_known = false;
+        for (row, chosen) in TABLE.iter().zip(&mut chosen) {
+            let is_its = row.names.iter().any(|its| its.eq_ignore_ascii_case(name));
+            *chosen |= is_its;
+            is_known |= is_its;
+        }
+        if !is_known {
+            unknown.push(name);
+        }
     }
+    let variables = TABLE.iter().zip(chosen).filter(|(_, chosen)| *chosen).map(|(row, _)| row).collect();
+    Choice { variables, unknown }
 }
 
 /// The names that users choose runtimes by.
@@ -156,15 +190,18 @@ impl Runtimes {
 /// All of it as a table in Markdown, for the README.
 #[must_use]
 pub fn markdown_table() -> String {
-    let mut table = "| Variable | `runtimes` | The program's own roots | Read by |\n|---|---|---|---|\n".to_owned();
-    for Runtimes { variable, names, effect, programs, .. } in &TABLE {
+    let mut table =
+        "| Variable | `runtimes` | By default | The program's own roots | Read by |\n|---|---|---|---|---|\n"
+            .to_owned();
+    for Runtimes { variable, names, effect, by_default, programs, .. } in &TABLE {
         let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
         let effect = match effect {
             Effect::Adds => "stay",
             Effect::ReplacesFile => "file replaced; the image's certificate directory is still read",
             Effect::Replaces => "replaced",
         };
-        writeln!(table, "| `{variable}` | {} | {effect} | {programs} |", names.join(", "))
+        let by_default = if *by_default { "set" } else { "-" };
+        writeln!(table, "| `{variable}` | {} | {by_default} | {effect} | {programs} |", names.join(", "))
             .expect("a String takes everything");
     }
     table
@@ -180,8 +217,9 @@ mod tests {
 
     #[test]
     fn a_profile_chooses_variables() {
-        assert_eq!(variables(None).len(), TABLE.len() - 1);
-        assert!(!variables(None).contains(&java::VARIABLE));
+        let named_only = ["AWS_CA_BUNDLE", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", java::VARIABLE];
+        assert_eq!(variables(None).len(), TABLE.len() - named_only.len());
+        assert!(named_only.iter().all(|name| !variables(None).contains(name)));
         let table: &[(&str, &[&str])] = &[
             ("openssl", &["SSL_CERT_FILE"]),
             ("go", &["SSL_CERT_FILE"]),
@@ -196,7 +234,8 @@ mod tests {
             ("cargo", &["CARGO_HTTP_CAINFO"]),
             ("java", &[java::VARIABLE]),
             (" node , go,node,", &["SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS"]),
-            ("Node", &[]),
+            ("Node,\tGO,JaVa", &["SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", java::VARIABLE]),
+            ("grpc", &["GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"]),
             (",", &[]),
         ];
         for (names, expected) in table {
@@ -207,6 +246,6 @@ mod tests {
     #[test]
     fn every_name_is_known_and_others_are_told() {
         assert!(known().iter().all(|name| choose(Some(name)).unknown.is_empty()));
-        assert_eq!(choose(Some("node, jvm, ,Java")).unknown, ["jvm", "Java"]);
+        assert_eq!(choose(Some("node, jvm, ,Javac")).unknown, ["jvm", "Javac"]);
     }
 }

@@ -4,13 +4,13 @@ use crate::text;
 
 use super::fit::Fitted;
 use super::injection::Injection;
-use super::patch::Change;
+use super::patch::Patch;
 
 /// What becomes of the pod.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Verdict {
-    /// RFC 6902: the changes, in the order in which they have to be applied; none where nothing is to change.
-    pub patch: Vec<Change>,
+    /// The changes; none where the pod is not let in.
+    pub patch: Patch,
     /// What the user should know, each of at most 256 characters: the API server cuts longer ones.
     pub warnings: Vec<String>,
     /// Why the pod is not let in, if it is not.
@@ -28,7 +28,7 @@ pub struct Refusal {
 
 /// What a mode makes of a pod.
 #[derive(Debug)]
-pub(super) struct Wish {
+pub(super) struct Wish<'a> {
     /// Who speaks in warnings: the Bundle or the operator.
     pub(super) subject: String,
     /// Whether the pod may not start without what is wished.
@@ -36,16 +36,16 @@ pub(super) struct Wish {
     /// What the user should know whatever happens.
     pub(super) warnings: Vec<String>,
     /// What is to be done.
-    pub(super) what: What,
+    pub(super) what: What<'a>,
 }
 
 /// What is to be done to a pod.
 #[derive(Debug)]
-pub(super) enum What {
+pub(super) enum What<'a> {
     /// Nothing: nobody asked for it.
     Nothing,
     /// This is asked for.
-    Inject(Injection),
+    Inject(Injection<'a>),
     /// It is asked for, and cannot be done.
     Hindered(Hindrance),
     /// The pod contradicts itself.
@@ -63,9 +63,9 @@ pub(super) struct Hindrance {
     pub(super) cure: String,
 }
 
-impl Wish {
+impl Wish<'_> {
     /// The verdict, with `fit` to work out how the injection fits the pod.
-    pub(super) fn carry_out(self, fit: impl FnOnce(&Injection) -> Fitted) -> Verdict {
+    pub(super) fn carry_out(self, fit: impl FnOnce(&Injection<'_>) -> Fitted) -> Verdict {
         let Self { subject, required, mut warnings, what } = self;
         let Fitted { patch, hindrances, notes } = match what {
             What::Nothing => Fitted::default(),
@@ -77,7 +77,7 @@ impl Wish {
         if required && !hindrances.is_empty() {
             let causes: Vec<_> = hindrances.iter().map(Hindrance::in_full).collect();
             let message = format!("{subject}: {}", causes.join("; "));
-            return Verdict { patch: Vec::new(), warnings, refusal: Some(Refusal { code: 403, message }) };
+            return Verdict { patch: Patch::default(), warnings, refusal: Some(Refusal { code: 403, message }) };
         }
         warnings.extend(hindrances.iter().map(|hindrance| hindrance.warning(&subject)));
         Verdict { patch, warnings, refusal: None }

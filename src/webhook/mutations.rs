@@ -11,12 +11,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, post};
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
-use serde_json::Value;
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use crate::bundle::Namespace;
-use crate::inject::{self, Bundles, Operator, Options, Policy, Refusal, inject};
+use crate::inject::{self, Bundles, Insistence, Operator, Options, Policy, Refusal, inject};
 
 use super::review::{Answer, Review, Subject};
 
@@ -173,18 +172,14 @@ fn by(body: &[u8], policy: &Policy<'_>) -> Result<(Outcome, Vec<u8>), Failure> {
 
 /// A pod that asks for a Bundle while nobody knows of Bundles.
 fn off(pod: &inject::Review<'_>, cause: &str) -> Result<Answer, Failure> {
-    let value: Value = serde_json::from_str(pod.pod)
-        .map_err(|cause| Failure::Malformed(format!("the review's object is no pod: {cause}")))?;
-    let annotations = value.pointer("/metadata/annotations");
-    let is_set = |key| annotations.and_then(|all| all.get(key)?.as_str()).is_some_and(|text| text.trim() == "true");
     let message = format!("no Bundle is mounted, for native mode is off: {cause}");
-    Ok(if is_set(inject::SKIP) {
-        Answer::default()
-    } else if is_set(inject::REQUIRED) && pod.old.is_none() {
-        let message = format!("{message}; annotation {} lets no pod in without", inject::REQUIRED);
-        Answer { refusal: Some(Refusal { code: 403, message }), ..Answer::default() }
-    } else {
-        Answer { warnings: vec![message], ..Answer::default() }
+    Ok(match inject::insistence(pod)? {
+        Insistence::Skip => Answer::default(),
+        Insistence::Required => {
+            let message = format!("{message}; annotation {} lets no pod in without", inject::REQUIRED);
+            Answer { refusal: Some(Refusal { code: 403, message }), ..Answer::default() }
+        }
+        Insistence::None => Answer { warnings: vec![message], ..Answer::default() },
     })
 }
 

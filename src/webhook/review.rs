@@ -86,8 +86,8 @@ pub enum Subject<'a> {
 /// What is answered.
 #[derive(Debug, Default)]
 pub struct Answer {
-    /// The changes, as a JSON Patch (RFC 6902); empty for none.
-    pub patch: Vec<inject::Change>,
+    /// The changes; empty for none.
+    pub patch: inject::Patch,
     /// What the user is told, whatever becomes of the request.
     pub warnings: Vec<String>,
     /// Why the request is refused, if it is.
@@ -192,7 +192,7 @@ impl<'a> Review<'a> {
                 message,
             }),
             patch_type: patched.then_some("JSONPatch"),
-            patch: patched.then(|| STANDARD.encode(json(patch))),
+            patch: patched.then(|| STANDARD.encode(patch.as_json())),
             warnings,
         };
         json(&Envelope { api_version: self.version, kind: "AdmissionReview", response })

@@ -144,12 +144,11 @@ pub(crate) fn trusts(pod: &Value) -> Trust {
 }
 
 /// The variables that point at the PEM, where nobody chose.
-const VARIABLES: [&str; 9] = [
+const VARIABLES: [&str; 8] = [
     "SSL_CERT_FILE",
     "CURL_CA_BUNDLE",
     "REQUESTS_CA_BUNDLE",
     "PIP_CERT",
-    "AWS_CA_BUNDLE",
     "GIT_SSL_CAINFO",
     "NODE_EXTRA_CA_CERTS",
     "DENO_CERT",

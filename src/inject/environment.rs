@@ -1,0 +1,65 @@
+//! The environment of a container, of which only what matters here is kept, however long it is.
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use super::java;
+use super::lenient::{Fold, Object, Text};
+use super::runtimes;
+
+/// What a container's `env` says.
+#[derive(Debug, Default)]
+pub(super) struct Environment<'a> {
+    /// The variables of [`runtimes`] that are set, a bit each.
+    set: u16,
+    /// The last `JAVA_TOOL_OPTIONS`.
+    pub(super) java: Option<Own<'a>>,
+    /// What forbids to give Java a trust store, in other variables.
+    pub(super) obstacle: Option<&'static str>,
+}
+
+/// A variable of the user's.
+#[derive(Debug)]
+pub(super) struct Own<'a> {
+    /// Its index in `env`.
+    pub(super) index: usize,
+    /// Its value.
+    pub(super) value: Text<'a>,
+    /// Whether its value comes from elsewhere.
+    pub(super) is_from_elsewhere: bool,
+}
+
+/// An item of `env`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Variable<'a> {
+    #[serde(default, borrow)]
+    name: Text<'a>,
+    #[serde(default, borrow)]
+    value: Text<'a>,
+    #[serde(default)]
+    value_from: Option<IgnoredAny>,
+}
+
+impl Environment<'_> {
+    /// Whether this variable of [`runtimes`] is there.
+    pub(super) fn sets(&self, variable: &str) -> bool {
+        runtimes::index(variable).is_some_and(|index| self.set & (1 << index) != 0)
+    }
+}
+
+impl<'de: 'a, 'a> Fold<'de> for Environment<'a> {
+    type Element = Option<Object<Variable<'a>>>;
+
+    fn add(&mut self, index: usize, variable: Self::Element) {
+        let Some(Object(Variable { name, value, value_from })) = variable else { return };
+        if let Some(row) = runtimes::index(&name) {
+            self.set |= 1 << row;
+        }
+        if *name == *java::VARIABLE {
+            self.java = Some(Own { index, value, is_from_elsewhere: value_from.is_some() });
+        } else if self.obstacle.is_none() {
+            self.obstacle = java::obstacle_in_variable(&name, &value, value_from.is_some());
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Pods that others have, and pods beyond every limit: what is said to them.
+
+use rootcast::api;
+use rootcast::bundle::{Intent, Labels, Namespace, Problem, Settings};
+use rootcast::inject::{self, Bundles, Offered, Operator, Options, Policy, Review, Verdict, inject};
+use rootcast::limits;
+use serde_json::{Value, json};
+
+/// What is said to a pod in a namespace that names a Bundle with stores.
+fn ask(pod: &Value) -> Verdict {
+    let bundle: api::Bundle = serde_json::from_value(json!({
+        "apiVersion": api::API_VERSION, "kind": api::KIND, "metadata": { "name": "corporate" },
+        "spec": {
+            "sources": [{ "useDefaultCAs": true }, { "configMap": { "name": "x", "key": "y" } }],
+            "target": { "configMap": { "key": "ca.pem" }, "additionalFormats": { "jks": { "key": "k.jks" } } },
+        },
+    }))
+    .unwrap();
+    let intent: Result<Intent, Vec<Problem>> = Intent::parse(&bundle, "cert-manager");
+    let offered = Offered::of(intent.as_ref().map_err(Vec::as_slice), &Settings::default());
+    let bundles = Bundles { settings: Settings::default(), offered: [("corporate".to_owned(), offered)].into() };
+    let labels: Labels = [(inject::BUNDLE.to_owned(), "corporate".to_owned())].into();
+    let namespace = Namespace { labels: (&labels).into(), terminating: false };
+    let pod = pod.to_string();
+    let review = Review { namespace: "shop", pod: &pod, old: None };
+    inject(&review, &Policy::Native { namespace: &namespace, bundles: &bundles }).unwrap()
+}
+
+/// The same by cainjector's rules.
+fn ask_cainjector(pod: &Value) -> Verdict {
+    let operator = Operator { name: "cainjector".to_owned(), domain: "lestak.sh".to_owned() };
+    let options = Options::parse("configMap: corporate").unwrap();
+    let pod = pod.to_string();
+    let review = Review { namespace: "shop", pod: &pod, old: None };
+    inject(&review, &Policy::Cainjector { operator: &operator, options: &options }).unwrap()
+}
+
+fn pod(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+fn left_alone(cause: &str) -> Vec<String> {
+    vec![format!(
+        "Bundle \"corporate\": JAVA_TOOL_OPTIONS of container \"app\" left alone: {cause}; give it the trust store's options yourself"
+    )]
+}
+
+#[test]
+fn a_trust_store_of_the_users_own_is_left_to_them() {
+    let table = [
+        (include_str!("inject_pods/java-jdkopts.json"), "JDK_JAVA_OPTIONS names a trust store already"),
+        (include_str!("inject_pods/java-args.json"), "its command or arguments name a trust store already"),
+    ];
+    for (text, cause) in table {
+        let verdict = ask(&pod(text));
+        assert_eq!(verdict.warnings, left_alone(cause));
+        assert!(!verdict.patch.is_empty() && !verdict.patch.as_json().contains("trustStore"), "{:?}", verdict.patch);
+    }
+}
+
+#[test]
+fn options_that_java_8_cuts_off_are_told() {
+    let verdict = ask(&pod(include_str!("inject_pods/java-long.json")));
+    assert!(verdict.patch.as_json().contains("-Dotel.x051=value -Djavax.net.ssl.trustStore="));
+    let warning = "Bundle \"corporate\": JAVA_TOOL_OPTIONS of container \"app\" has more than 1024 bytes, and Java 8 reads no more; shorten your own options";
+    assert_eq!(verdict.warnings, [warning]);
+}
+
+#[test]
+fn a_pod_for_windows_is_left_alone_with_a_warning() {
+    let affine = pod(include_str!("inject_pods/windows-affinity.json"));
+    let mut labelled = pod(include_str!("inject_pods/plain.json"));
+    labelled["spec"]["nodeSelector"] = json!({ "beta.kubernetes.io/os": "windows" });
+    for windows in [affine, labelled] {
+        let verdict = ask(&windows);
+        assert!(verdict.patch.is_empty());
+        let warning =
+            "Bundle \"corporate\": pod not injected: it is for Windows; annotate it inject.rootcast.dev/skip: \"true\"";
+        assert_eq!(verdict.warnings, [warning]);
+    }
+}
+
+#[test]
+fn aws_and_grpc_are_set_where_they_are_named() {
+    let mut plain = pod(include_str!("inject_pods/plain.json"));
+    let patch = ask(&plain).patch;
+    assert!(patch.as_json().contains("SSL_CERT_FILE"));
+    let variables = ["AWS_CA_BUNDLE", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"];
+    assert!(variables.iter().all(|variable| !patch.as_json().contains(variable)), "{patch:?}");
+    plain["metadata"]["annotations"]["inject.rootcast.dev/runtimes"] = json!("AWS, gRPC");
+    let patch = ask(&plain).patch;
+    assert!(variables.iter().all(|variable| patch.as_json().contains(variable)), "{patch:?}");
+}
+
+/// A container with so many mounts.
+fn mounting(count: usize) -> Value {
+    let mount = |index| json!({ "name": format!("v{index}"), "mountPath": format!("/data/{index}") });
+    json!({ "name": "app", "volumeMounts": (0..count).map(mount).collect::<Vec<_>>() })
+}
+
+#[test]
+fn a_pod_at_a_limit_is_injected_and_one_beyond_is_told_or_refused_where_it_insists() {
+    let containers = |count: usize| json!({ "spec": { "containers": vec![json!({ "name": "app" }); count] } });
+    let spread = |count: usize| {
+        let list = |count| vec![json!({ "name": "app" }); count];
+        json!({ "spec": { "containers": list(count - 2), "initContainers": list(1), "ephemeralContainers": list(1) } })
+    };
+    let annotated = |key: &str, value: String| {
+        let mut pod = containers(1);
+        pod["metadata"]["annotations"][format!("inject.rootcast.dev/{key}")] = json!(value);
+        pod["metadata"]["annotations"][format!("cainjector.lestak.sh/{key}")] = json!(value);
+        pod
+    };
+    let list = |count: usize| annotated("excludeContainers", vec!["a"; count].join(","));
+    let long = |count: usize| annotated("excludeContainers", "a".repeat(count));
+    let many = |count: usize| {
+        let annotations: Value = (0..count).map(|index| (format!("z{index}"), json!(""))).collect();
+        let mut pod = containers(1);
+        pod["metadata"]["annotations"] = annotations;
+        pod
+    };
+    let mounts = |count: usize| json!({ "spec": { "containers": [{ "name": "b" }, mounting(count)] } });
+    let devices = |count: usize| json!({ "spec": { "containers": [{ "name": "app", "volumeDevices": vec![json!({ "devicePath": "/d" }); count] }] } });
+    let volumes = |count: usize| {
+        let mut pod = containers(1);
+        pod["spec"]["volumes"] = vec![json!({ "name": "v" }); count].into();
+        pod
+    };
+    type Make<'a> = &'a dyn Fn(usize) -> Value;
+    let table: [(Make<'_>, limits::Limit, &str); 8] = [
+        (&containers, limits::POD_CONTAINERS, "its 129 containers are more than 128; remove some"),
+        (&spread, limits::POD_CONTAINERS, "its 129 containers are more than 128; remove some"),
+        (&list, limits::POD_LIST, "/excludeContainers are more than 1024; shorten it"),
+        (&long, limits::POD_ANNOTATION, "/excludeContainers are more than 65536; shorten it"),
+        (&many, limits::POD_ANNOTATIONS, "annotations are more than 4096; remove some"),
+        (&mounts, limits::POD_MOUNTS, "its 513 mounts of container \"app\" are more than 512; mount whole folders"),
+        (&devices, limits::POD_MOUNTS, "its 513 mounts of container \"app\" are more than 512; mount whole folders"),
+        (&volumes, limits::POD_VOLUMES, "its 1025 volumes are more than 1024; remove some"),
+    ];
+    for (make, limit, said) in table {
+        for ask in [ask, ask_cainjector] {
+            let at = ask(&make(limit.max));
+            assert!(!at.patch.is_empty() && at.warnings.is_empty(), "{}: {:?}", limit.what, at.warnings);
+            let beyond = ask(&make(limit.max + 1));
+            assert!(beyond.patch.is_empty() && beyond.refusal.is_none(), "{}", limit.what);
+            let [warning] = &beyond.warnings[..] else { panic!("{:?}", beyond.warnings) };
+            assert!(warning.contains("pod not injected: its ") && warning.ends_with(said), "{warning}");
+        }
+        let mut insisting = make(limit.max + 1);
+        insisting["metadata"]["annotations"][inject::REQUIRED] = json!("true");
+        let refused = ask(&insisting).refusal.expect(limit.what);
+        assert!(refused.code == 403 && refused.message.ends_with(said), "{refused:?}");
+    }
+}
+
+#[test]
+fn a_patch_that_would_be_too_long_is_none() {
+    let mut insisting = json!({ "spec": { "containers": vec![json!({ "name": "app" }); 128] } });
+    insisting["metadata"]["annotations"]["cainjector.lestak.sh/mountPath"] = json!("/a".repeat(10_000));
+    let verdict = ask_cainjector(&insisting);
+    assert!(verdict.patch.is_empty());
+    let [warning] = &verdict.warnings[..] else { panic!("{:?}", verdict.warnings) };
+    assert!(warning.contains("its patch would have more than 1048576 bytes; exclude containers"), "{warning}");
+    // An own value is copied into the patch.
+    let own = json!({ "name": "app", "env": [{ "name": "JAVA_TOOL_OPTIONS", "value": "-Dx=".repeat(300_000) }] });
+    let long = json!({
+        "metadata": { "annotations": { inject::REQUIRED: "true", inject::RUNTIMES: "java" } },
+        "spec": { "containers": [own] },
+    });
+    let refused = ask(&long).refusal.unwrap();
+    assert!(refused.message.contains("its patch would have more than 1048576 bytes"), "{refused:?}");
+}
