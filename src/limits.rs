@@ -48,8 +48,76 @@ pub const JAVA_OPTIONS: Limit = Limit {
 const POD_NOT_INJECTED: &str = "The pod is not injected: a warning names the limit and what to reduce; a pod that is `required` is refused with the same words";
 
 /// Every limit, in the order of the documentation.
-pub const ALL: &[Limit] =
-    &[POD_CONTAINERS, POD_MOUNTS, POD_VOLUMES, POD_ANNOTATIONS, POD_ANNOTATION, POD_LIST, POD_PATCH, JAVA_OPTIONS];
+pub const ALL: &[Limit] = &[
+    SOURCES,
+    SELECTOR_TERMS,
+    TARGET_LABELS,
+    TARGET_ANNOTATIONS,
+    SOURCE_NAME,
+    PASSWORD,
+    PROBLEMS,
+    CONDITION_MESSAGE,
+    EVENT_NOTE,
+    CAUSE,
+    WARNING,
+    LOG_LINE,
+    POD_CONTAINERS,
+    POD_MOUNTS,
+    POD_VOLUMES,
+    POD_ANNOTATIONS,
+    POD_ANNOTATION,
+    POD_LIST,
+    POD_PATCH,
+    JAVA_OPTIONS,
+];
+
+/// Refuses a Bundle.
+const INVALID: &str =
+    "The API server refuses the Bundle, or `Synced` is `False` with `InvalidSpec`; what is published stays";
+
+/// Cuts a text.
+const CUT: &str = "The text ends with `...` or `…`";
+
+/// Sources of a Bundle.
+pub const SOURCES: Limit = Limit { what: "Sources of a Bundle", max: 100, reached: INVALID };
+
+/// Labels, expressions and values in all selectors of a Bundle.
+pub const SELECTOR_TERMS: Limit =
+    Limit { what: "Labels, expressions and values in the selectors of a Bundle", max: 5000, reached: INVALID };
+
+/// Labels for one target of a Bundle.
+pub const TARGET_LABELS: Limit = Limit { what: "Labels that a Bundle puts on a target", max: 2000, reached: INVALID };
+
+/// Annotations for one target of a Bundle.
+pub const TARGET_ANNOTATIONS: Limit =
+    Limit { what: "Annotations that a Bundle puts on a target", max: 2000, reached: INVALID };
+
+/// Name or key of a source.
+pub const SOURCE_NAME: Limit = Limit { what: "Bytes of the name or key of a source", max: 253, reached: INVALID };
+
+/// Password of a keystore.
+pub const PASSWORD: Limit = Limit { what: "Bytes of a keystore's password in a Bundle", max: 1024, reached: INVALID };
+
+/// Problems of a Bundle that are named.
+pub const PROBLEMS: Limit =
+    Limit { what: "Problems of a Bundle that are named", max: 20, reached: "`Synced` ends with `and N more`" };
+
+/// Message of a condition: the definition takes 32,768 characters.
+pub const CONDITION_MESSAGE: Limit = Limit { what: "Bytes of a condition's message", max: 32_768, reached: CUT };
+
+/// Note of an event: the API server takes no more.
+pub const EVENT_NOTE: Limit = Limit { what: "Bytes of an event's note", max: 1024, reached: CUT };
+
+/// A cause in another program's words: messages may repeat themselves, and quote whole objects.
+pub const CAUSE: Limit =
+    Limit { what: "Bytes of a cause in the words of the API server or a webhook", max: 603, reached: CUT };
+
+/// A warning that the API server shows for sure
+/// (<https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#response>).
+pub const WARNING: Limit = Limit { what: "Characters of a warning about a pod", max: 256, reached: CUT };
+
+/// A line of the log in text form.
+pub const LOG_LINE: Limit = Limit { what: "Bytes of a line of the log in text form", max: 65_536, reached: CUT };
 
 /// The table of limits as Markdown, for the documentation.
 #[must_use]

@@ -7,15 +7,13 @@ use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::io;
 
-/// The most characters of a warning that the API server shows for sure
-/// (<https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#response>).
-pub const WARNING_MAX: usize = 256;
+use crate::limits;
+
+/// The most characters of a warning.
+pub const WARNING_MAX: usize = limits::WARNING.max;
 
 /// The most characters of a name that others chose.
 pub const NAME_MAX: usize = 40;
-
-/// The most bytes of a cause in another program's words: messages may repeat themselves, and quote whole objects.
-pub const CAUSE_MAX: usize = 600;
 
 /// A text whose unprintable characters are escaped as Rust and Go escape them: `\n`, `\u{1b}`.
 #[must_use]
@@ -125,10 +123,10 @@ pub fn clipped(value: &impl fmt::Display, max: usize) -> String {
     clip(&text.0, max)
 }
 
-/// A cause in another program's words: of at most [`CAUSE_MAX`] bytes and three dots.
+/// A cause in another program's words: of at most [`limits::CAUSE`] bytes.
 #[must_use]
 pub fn cause(value: &impl fmt::Display) -> String {
-    clipped(value, CAUSE_MAX + 3)
+    clipped(value, limits::CAUSE.max)
 }
 
 /// A text that others chose, in quotes, with quotes escaped, too, and at most so many characters of it.
@@ -164,7 +162,7 @@ pub fn warning(text: &str) -> String {
     shorten(text, WARNING_MAX)
 }
 
-/// Writes each buffer as one line: whatever would begin another is escaped.
+/// Writes each buffer as one line: what would begin another is escaped, and what is too long is cut.
 #[derive(Debug)]
 pub struct Lines<W>(pub W);
 
@@ -172,7 +170,7 @@ impl<W: io::Write> io::Write for Lines<W> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(line);
         match text.strip_suffix('\n') {
-            Some(text) => self.0.write_all(format!("{}\n", Escaped(text)).as_bytes())?,
+            Some(text) => self.0.write_all((clip(text, limits::LOG_LINE.max) + "\n").as_bytes())?,
             None => self.0.write_all(escape(&text).as_bytes())?,
         }
         Ok(line.len())

@@ -2,7 +2,7 @@
 
 use std::{io::Write as _, process::Command};
 
-use rootcast::{api::Bundle, bundle::Intent, inject};
+use rootcast::{api::Bundle, bundle::Intent, inject, limits};
 use serde_json::Value;
 
 fn readme() -> String {
@@ -15,6 +15,15 @@ fn the_table_of_runtimes_is_the_programs() {
     let (start, end) = ("<!-- runtimes -->\n", "<!-- /runtimes -->");
     let written = readme.split_once(start).and_then(|(_, rest)| rest.split_once(end)).map(|(table, _)| table);
     let table = inject::markdown_table();
+    assert!(written == Some(&table), "README.md: between {start:?} and {end:?} has to be:\n{table}");
+}
+
+#[test]
+fn the_table_of_limits_is_the_programs() {
+    let readme = readme();
+    let (start, end) = ("<!-- limits -->\n", "<!-- /limits -->");
+    let written = readme.split_once(start).and_then(|(_, rest)| rest.split_once(end)).map(|(table, _)| table);
+    let table = limits::table();
     assert!(written == Some(&table), "README.md: between {start:?} and {end:?} has to be:\n{table}");
 }
 

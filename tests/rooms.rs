@@ -86,7 +86,11 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
     ("limits.rs", IMPURE, "a table"),
     ("limits.rs", &["crate::"], "every folder may use it"),
     ("text.rs", IMPURE, "what a text becomes depends on the text alone"),
-    ("text.rs", &["crate::"], "every folder may use it"),
+    (
+        "text.rs",
+        &["crate::api", "crate::trust", "crate::bundle", "crate::cluster", "crate::cli"],
+        "every folder may use it",
+    ),
     ("cluster", &["crate::cli", "crate::admin", "crate::default_cas"], "the cluster side is told what to do by cli"),
     ("cli", &["kube::Api", "kube::api"], "only the cluster room makes requests"),
 ];

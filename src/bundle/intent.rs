@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use crate::api;
 use crate::trust::{Password, Profile};
 
-use super::problem::Problem;
+use super::problem::{Problem, Problems};
 use super::selector::{Labels, Selector};
+use super::size;
 use super::syntax;
 
 /// A Bundle whose every rule holds.
@@ -164,20 +165,21 @@ impl Intent {
     /// Reads the wire form.
     ///
     /// # Errors
-    /// Every problem of the Bundle, each with its field path, in the order of the fields.
+    /// The problems of the Bundle, each with its field path, in the order of the fields: at most 20, and
+    /// then how many more there are.
     pub fn parse(bundle: &api::Bundle, trust_namespace: &str) -> Result<Self, Vec<Problem>> {
         let api::Bundle { metadata, spec, status: _ } = bundle;
         let api::BundleSpec { sources, target } = spec;
         let name = metadata.name.clone().unwrap_or_default();
-        let mut problems = Vec::new();
+        let mut problems = Problems::default();
         check_name(&name, &mut problems);
+        // What is too large is not looked at any further.
+        size::check(spec, &mut problems)?;
         let sources = parse_sources(sources, &mut problems);
         let (output, namespaces) =
             target.as_ref().map(|target| parse_target(target, &mut problems)).unwrap_or_default();
         check_apart(&name, &sources, &output, &mut problems);
-        if !problems.is_empty() {
-            return Err(problems);
-        }
+        problems.end()?;
         Ok(Self {
             name,
             uid: metadata.uid.clone().unwrap_or_default(),
@@ -209,7 +211,7 @@ impl ObjectSource {
     }
 }
 
-fn check_name(name: &str, problems: &mut Vec<Problem>) {
+fn check_name(name: &str, problems: &mut Problems) {
     if name.len() > api::MAX_NAME {
         problems.push(Problem::invalid(
             "metadata.name",
@@ -221,7 +223,7 @@ fn check_name(name: &str, problems: &mut Vec<Problem>) {
     }
 }
 
-fn parse_sources(wire: &[api::BundleSource], problems: &mut Vec<Problem>) -> Vec<Source> {
+fn parse_sources(wire: &[api::BundleSource], problems: &mut Problems) -> Vec<Source> {
     let mut sources = Vec::new();
     let mut default_requests = 0;
     let mut counted = 0;
@@ -268,7 +270,7 @@ fn parse_sources(wire: &[api::BundleSource], problems: &mut Vec<Problem>) -> Vec
     sources
 }
 
-fn parse_object(kind: ObjectKind, wire: &api::SourceObject, at: &str, problems: &mut Vec<Problem>) -> Option<Source> {
+fn parse_object(kind: ObjectKind, wire: &api::SourceObject, at: &str, problems: &mut Problems) -> Option<Source> {
     let api::SourceObject { name, selector, key, include_all_keys } = wire;
     let set = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     let one_of = "must validate one and only one schema (oneOf): [name, selector].";
@@ -314,7 +316,7 @@ fn parse_object(kind: ObjectKind, wire: &api::SourceObject, at: &str, problems: 
     Some(Source::Object(ObjectSource { kind, select: select?, keys: keys? }))
 }
 
-fn parse_target(wire: &api::BundleTarget, problems: &mut Vec<Problem>) -> (Output, Selector) {
+fn parse_target(wire: &api::BundleTarget, problems: &mut Problems) -> (Output, Selector) {
     let api::BundleTarget { config_map, secret, additional_formats, namespace_selector } = wire;
     let at = "spec.target";
     let mut objects = Vec::new();
@@ -335,7 +337,7 @@ fn parse_target(wire: &api::BundleTarget, problems: &mut Vec<Problem>) -> (Outpu
     (Output { objects, jks, pkcs12 }, namespaces)
 }
 
-fn parse_object_output(kind: ObjectKind, wire: &api::KeyTarget, at: &str, problems: &mut Vec<Problem>) -> ObjectOutput {
+fn parse_object_output(kind: ObjectKind, wire: &api::KeyTarget, at: &str, problems: &mut Problems) -> ObjectOutput {
     let api::KeyTarget { key, metadata } = wire;
     syntax::data_key(key, &format!("{at}.key"), problems);
     let (annotations, labels) = match metadata {
@@ -370,7 +372,7 @@ fn parse_object_output(kind: ObjectKind, wire: &api::KeyTarget, at: &str, proble
 fn parse_formats(
     wire: &api::AdditionalFormats,
     objects: &[ObjectOutput],
-    problems: &mut Vec<Problem>,
+    problems: &mut Problems,
 ) -> (Option<JksOutput>, Option<Pkcs12Output>) {
     let api::AdditionalFormats { jks, pkcs12 } = wire;
     let mut taken: BTreeSet<&str> = objects.iter().map(|object| object.pem_key.as_str()).collect();
@@ -400,7 +402,7 @@ fn parse_formats(
     (jks, pkcs12)
 }
 
-fn parse_profile(wire: &api::Pkcs12Profile, problems: &mut Vec<Problem>) -> Option<Profile> {
+fn parse_profile(wire: &api::Pkcs12Profile, problems: &mut Problems) -> Option<Profile> {
     match wire {
         api::Pkcs12Profile::LegacyRC2 => Some(Profile::LegacyRc2),
         api::Pkcs12Profile::LegacyDES => Some(Profile::LegacyDes),
@@ -417,7 +419,7 @@ fn parse_profile(wire: &api::Pkcs12Profile, problems: &mut Vec<Problem>) -> Opti
 }
 
 /// A Bundle may not read the very key that it writes.
-fn check_apart(name: &str, sources: &[Source], output: &Output, problems: &mut Vec<Problem>) {
+fn check_apart(name: &str, sources: &[Source], output: &Output, problems: &mut Problems) {
     let reads_own_target = |object: &ObjectOutput| {
         sources.iter().any(|source| {
             matches!(source, Source::Object(ObjectSource { kind, select: Select::Named(named), keys: Keys::One(key) })

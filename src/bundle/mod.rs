@@ -16,6 +16,7 @@ mod payload;
 mod problem;
 mod report;
 mod selector;
+mod size;
 mod sources;
 mod stock;
 mod syntax;

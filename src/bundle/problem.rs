@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use crate::limits;
+use crate::text;
+
 /// One mistake in a Bundle, with the path of the field that has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -12,14 +15,46 @@ pub struct Problem {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Fault {
+    /// The value, in quotes.
     Invalid(String),
     Forbidden,
     Required,
+    /// So many problems are not named.
+    More(usize),
+}
+
+/// The most characters of a value that a problem quotes: the longest key, with some words around it.
+const VALUE_MAX: usize = 512;
+
+/// The problems of one Bundle: the first [`limits::PROBLEMS`], and the count of the others.
+#[derive(Debug, Default)]
+pub struct Problems {
+    named: Vec<Problem>,
+    more: usize,
+}
+
+impl Problems {
+    pub(super) fn push(&mut self, problem: Problem) {
+        if self.named.len() < limits::PROBLEMS.max {
+            self.named.push(problem);
+        } else {
+            self.more += 1;
+        }
+    }
+
+    /// Fails if there are any.
+    pub(super) fn end(&mut self) -> Result<(), Vec<Problem>> {
+        let Self { mut named, more } = std::mem::take(self);
+        if more > 0 {
+            named.push(Problem { path: String::new(), fault: Fault::More(more), detail: String::new() });
+        }
+        if named.is_empty() { Ok(()) } else { Err(named) }
+    }
 }
 
 impl Problem {
-    pub(super) fn invalid(path: impl Into<String>, value: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { path: path.into(), fault: Fault::Invalid(value.into()), detail: detail.into() }
+    pub(super) fn invalid(path: impl Into<String>, value: impl AsRef<str>, detail: impl Into<String>) -> Self {
+        Self { path: path.into(), fault: Fault::Invalid(text::quote(value.as_ref(), VALUE_MAX)), detail: detail.into() }
     }
 
     pub(super) fn forbidden(path: impl Into<String>, detail: impl Into<String>) -> Self {
@@ -35,8 +70,9 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { path, fault, detail } = self;
         match fault {
-            Fault::Invalid(value) => write!(f, "{path}: Invalid value: {value:?}: {detail}"),
+            Fault::Invalid(value) => write!(f, "{path}: Invalid value: {value}: {detail}"),
             Fault::Forbidden => write!(f, "{path}: Forbidden: {detail}"),
+            Fault::More(count) => write!(f, "and {count} more"),
             Fault::Required => write!(f, "{path}: Required value: {detail}"),
         }
     }

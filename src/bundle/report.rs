@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::api;
+use crate::limits;
 use crate::text;
 
 use super::decision::{Decision, Wanted};
@@ -25,10 +26,10 @@ const FAILURES_SHOWN: usize = 3;
 const ROLLING_OUT: &str = "RollingOut";
 
 /// The longest condition message, in bytes (the CRD's limit is 32768 characters).
-const MESSAGE_MAX: usize = 32 * 1024;
+const MESSAGE_MAX: usize = limits::CONDITION_MESSAGE.max;
 
 /// The longest note of an event, in bytes (the API server's limit).
-const NOTE_MAX: usize = 1024;
+const NOTE_MAX: usize = limits::EVENT_NOTE.max;
 
 /// One word for the state of a Bundle, used in conditions, events and metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

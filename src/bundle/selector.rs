@@ -6,7 +6,7 @@ use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 
-use super::problem::Problem;
+use super::problem::{Problem, Problems};
 use super::syntax;
 
 /// Labels of an object.
@@ -68,7 +68,7 @@ enum Test {
 
 impl Selector {
     /// Parses the wire form; every problem is added to `problems` under the field path `at`.
-    pub fn parse(wire: &LabelSelector, at: &str, problems: &mut Vec<Problem>) -> Self {
+    pub fn parse(wire: &LabelSelector, at: &str, problems: &mut Problems) -> Self {
         let LabelSelector { match_labels, match_expressions } = wire;
         let mut requirements = Vec::new();
         for (key, value) in match_labels.iter().flatten() {
@@ -128,7 +128,7 @@ fn list(set: &BTreeSet<String>) -> String {
     set.iter().map(String::as_str).collect::<Vec<_>>().join(",")
 }
 
-fn parse_expression(wire: &LabelSelectorRequirement, at: &str, problems: &mut Vec<Problem>) -> Option<Requirement> {
+fn parse_expression(wire: &LabelSelectorRequirement, at: &str, problems: &mut Problems) -> Option<Requirement> {
     let LabelSelectorRequirement { key, operator, values } = wire;
     syntax::label_key(key, &format!("{at}.key"), problems);
     let values: BTreeSet<String> = values.iter().flatten().cloned().collect();
@@ -165,9 +165,9 @@ mod tests {
     use serde_json::json;
 
     fn parse(wire: serde_json::Value) -> (Selector, Vec<String>) {
-        let mut problems = Vec::new();
+        let mut problems = Problems::default();
         let selector = Selector::parse(&serde_json::from_value(wire).unwrap(), "s", &mut problems);
-        (selector, problems.iter().map(ToString::to_string).collect())
+        (selector, problems.end().err().iter().flatten().map(ToString::to_string).collect())
     }
 
     fn labels(pairs: &[(&str, &str)]) -> Labels {

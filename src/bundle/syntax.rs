@@ -1,7 +1,7 @@
 //! The syntax of names, labels, annotations and data keys, as the API server checks it
 //! (<https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set>).
 
-use super::problem::Problem;
+use super::problem::{Problem, Problems};
 
 /// The longest label value, and the longest name part of a label key, in characters.
 const LABEL_VALUE_MAX: usize = 63;
@@ -9,7 +9,7 @@ const LABEL_VALUE_MAX: usize = 63;
 /// The most bytes that the annotations of one object may have, keys and values together.
 const ANNOTATIONS_MAX: usize = 256 * 1024;
 
-pub(super) fn label_key(key: &str, at: &str, problems: &mut Vec<Problem>) {
+pub(super) fn label_key(key: &str, at: &str, problems: &mut Problems) {
     let (prefix, name) = match key.split_once('/') {
         Some((prefix, name)) => (Some(prefix), name),
         None => (None, key),
@@ -32,7 +32,7 @@ pub(super) fn label_key(key: &str, at: &str, problems: &mut Vec<Problem>) {
     }
 }
 
-pub(super) fn label_value(value: &str, at: &str, problems: &mut Vec<Problem>) {
+pub(super) fn label_value(value: &str, at: &str, problems: &mut Problems) {
     if value.len() > LABEL_VALUE_MAX || !(value.is_empty() || is_word(value)) {
         problems.push(Problem::invalid(
             at,
@@ -45,7 +45,7 @@ pub(super) fn label_value(value: &str, at: &str, problems: &mut Vec<Problem>) {
 pub(super) fn annotations<'a>(
     pairs: impl Iterator<Item = (&'a String, &'a String)>,
     at: &str,
-    problems: &mut Vec<Problem>,
+    problems: &mut Problems,
 ) {
     let mut size = 0;
     for (key, value) in pairs {
@@ -62,7 +62,7 @@ pub(super) fn annotations<'a>(
 }
 
 /// Keys of ConfigMaps and Secrets (<https://kubernetes.io/docs/concepts/configuration/configmap/#configmap-object>).
-pub(super) fn data_key(key: &str, at: &str, problems: &mut Vec<Problem>) {
+pub(super) fn data_key(key: &str, at: &str, problems: &mut Problems) {
     let charset = key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
     if key.is_empty() || key.len() > 253 || !charset || key == "." || key.starts_with("..") {
         problems.push(Problem::invalid(
