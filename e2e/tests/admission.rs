@@ -9,6 +9,7 @@ use kube::{
     core::{ApiResource, Status},
 };
 use rootcast::api::{Bundle, FIELD_MANAGER, MAX_NAME, crd_yaml};
+use rootcast::limits;
 use rootcast_e2e::{ControlPlane, eventually, peer};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
@@ -373,6 +374,46 @@ async fn a_hundred_sources_with_two_thousand_labels_and_annotations_are_not_too_
     touch(&bundles, "large").await?;
     spec["target"]["configMap"]["key"] = "renamed".into();
     replace_spec(&bundles, "large", spec).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_the_program_would_refuse_for_its_size_is_not_stored() -> Result<()> {
+    let plane = installed().await;
+    let many = |count: usize| (0..count).map(|n| (format!("k{n}"), json!("not ok"))).collect::<serde_json::Map<_, _>>();
+    let expressions = |count: usize| vec![json!({"key": "a", "operator": "Exists"}); count];
+    let labels = limits::SELECTOR_TERMS.max;
+    let metadata = limits::TARGET_LABELS.max;
+    let source = |selector: Value| json!({"sources": [{"configMap": {"selector": selector, "key": "k"}}]});
+    let target = |metadata: Value, selector: Value| {
+        json!({"sources": [{"inLine": "x"}],
+        "target": {"configMap": {"key": "k", "metadata": metadata}, "namespaceSelector": selector}})
+    };
+    let some = json!({"labels": {"a": "b"}});
+    let cases = [
+        (
+            "spec.target.namespaceSelector.matchLabels",
+            target(some.clone(), json!({"matchLabels": many(labels + 1)})),
+            labels,
+        ),
+        (
+            "spec.target.namespaceSelector.matchExpressions",
+            target(some, json!({"matchExpressions": expressions(labels + 1)})),
+            labels,
+        ),
+        ("spec.sources[0].configMap.selector.matchLabels", source(json!({"matchLabels": many(labels + 1)})), labels),
+        ("spec.target.configMap.metadata.labels", target(json!({"labels": many(metadata + 1)}), json!({})), metadata),
+        (
+            "spec.target.configMap.metadata.annotations",
+            target(json!({"annotations": many(metadata + 1)}), json!({})),
+            metadata,
+        ),
+    ];
+    let bundles = bundles(&plane.client());
+    for (field, spec, max) in cases {
+        let says = format!("{field}: Invalid value: must have at most {max} entries");
+        assert_refused("oversize", &says, create(&bundles, "oversize", spec).await);
+    }
     Ok(())
 }
 

@@ -8,6 +8,8 @@
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::ValidationRule;
 
+use crate::limits;
+
 use super::MAX_NAME;
 
 /// A rule and its place in the schema, written like a field path (`spec.sources[].secret`; empty for the root).
@@ -24,6 +26,7 @@ pub(super) fn rules() -> Vec<Placed> {
     rules.extend(KINDS.into_iter().flat_map(source_object));
     rules.extend(target());
     rules.extend(KINDS.into_iter().flat_map(target_metadata));
+    rules.extend(sizes());
     rules
 }
 
@@ -101,6 +104,26 @@ fn target_metadata(kind: &str) -> Vec<Placed> {
                 invalid(&at, format!("self.all(key, !key.startsWith('{reserved}'))"))
                     .says(format!("{reserved}* {field} are not allowed")),
             );
+        }
+    }
+    rules
+}
+
+/// What the program refuses whole, the API server need not store. Sums over several fields are the program's alone.
+fn sizes() -> Vec<Placed> {
+    let at_most = |at: String, max: usize| {
+        invalid(&at, format!("self.size() <= {max}")).says(format!("must have at most {max} entries"))
+    };
+    let mut rules = Vec::new();
+    for kind in KINDS {
+        for (field, limit) in [("labels", limits::TARGET_LABELS), ("annotations", limits::TARGET_ANNOTATIONS)] {
+            rules.push(at_most(format!("spec.target.{kind}.metadata.{field}"), limit.max));
+        }
+    }
+    let selectors = KINDS.map(|kind| format!("spec.sources[].{kind}.selector"));
+    for selector in selectors.into_iter().chain(["spec.target.namespaceSelector".to_owned()]) {
+        for field in ["matchLabels", "matchExpressions"] {
+            rules.push(at_most(format!("{selector}.{field}"), limits::SELECTOR_TERMS.max));
         }
     }
     rules
