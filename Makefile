@@ -97,4 +97,5 @@ charts: ## Write what the chart renders anew, for `git diff` to show.
 charts: tools
 	cp $(CRD) $(CHART_CRD)
 	cp $(MONITORING) charts/rootcast/files/
+	for account in controller injector; do cp config/guard/$$account.yaml charts/rootcast/files/$$account-policy.yaml; done
 	REWRITE=1 cargo test --locked --quiet --package rootcast-e2e --test chart the_chart_renders

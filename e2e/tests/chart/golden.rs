@@ -96,8 +96,12 @@ fn nothing_that_is_secret_or_certified_is_ever_rendered() -> Result<()> {
         for object in &rendered {
             ensure!(kind(object) != "Secret", "{case} renders a Secret");
             let text = object.to_string();
-            ensure!(kind(object) == "CustomResourceDefinition" || !text.contains("caBundle"), "{case}: {text}");
-            ensure!(!text.contains("-----BEGIN"), "{case}: {text}");
+            // A policy is about both, and holds neither: every PEM or DER certificate begins with these letters in base64.
+            let is_policy = kind(object) == "ValidatingAdmissionPolicy";
+            let may_say_ca_bundle = is_policy || kind(object) == "CustomResourceDefinition";
+            ensure!(may_say_ca_bundle || !text.contains("caBundle"), "{case}: {text}");
+            ensure!(is_policy || !text.contains("-----BEGIN"), "{case}: {text}");
+            ensure!(!text.contains("MII"), "{case}: {text}");
         }
         assert_eq!(template(release, &values(case)?)?, template(release, &values(case)?)?, "{case}");
     }
