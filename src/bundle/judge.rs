@@ -22,6 +22,9 @@ pub enum Need {
     Release(Release),
     /// Another controller owns it: it is not ours to write.
     Yield(Controller),
+    /// It is a target of ours that others made immutable or gave to another controller: delete it and create it anew,
+    /// if it holds nothing of others.
+    Recreate,
 }
 
 /// In what a target differs from what it should be; the first that applies.
@@ -79,9 +82,15 @@ impl Wanted {
         owner.api_version == api::API_VERSION && owner.kind == api::KIND && owner.name == self.name
     }
 
+    /// Whether an object is a target of this Bundle and, as far as its metadata tells, holds no keys but ours.
+    #[must_use]
+    pub fn may_recreate(&self, payload: &Payload, found: &Look) -> bool {
+        found.is_target_of(&self.name) && found.stranger(|key| payload.values.contains_key(key)).is_none()
+    }
+
     fn drift(&self, payload: &Payload, found: &Look) -> Option<Need> {
         if let Some(other) = found.controller.as_ref().filter(|owner| !self.is_namesake(owner) && !self.owns(found)) {
-            return Some(Need::Yield(other.clone()));
+            return Some(if self.may_recreate(payload, found) { Need::Recreate } else { Need::Yield(other.clone()) });
         }
         let holds = |wanted: &Labels, there: &Labels| wanted.iter().all(|(key, value)| there.get(key) == Some(value));
         // A key that is no longer wanted and that others hold as well is theirs: it cannot be taken out.
@@ -186,12 +195,50 @@ mod tests {
 
     #[test]
     fn what_another_controller_owns_is_left_to_it() {
+        type Row = (&'static str, fn(&mut Look), bool);
         let other = Controller {
             kind: "Deployment".to_owned(),
             uid: "d".to_owned(),
             ..written(&config_map()).controller.expect("an owner")
         };
-        assert_eq!(need_after(|look| look.controller = Some(other.clone())), Some(Need::Yield(other)));
+        let taken = || Look { controller: Some(other.clone()), ..written(&config_map()) };
+        let rows: [Row; 8] = [
+            ("a target of ours", |_| {}, true),
+            ("without a hash", |look| look.annotations.clear(), true),
+            (
+                "without managed fields",
+                |look| *look = Look { touched: Touched::ByWhoKnows, own_keys: [].into(), ..look.clone() },
+                true,
+            ),
+            (
+                "a key of ours that others took",
+                |look| {
+                    *look = Look {
+                        own_keys: [].into(),
+                        foreign_keys: [("k".to_owned(), "y".to_owned())].into(),
+                        touched: Touched::ByOthers,
+                        ..look.clone()
+                    }
+                },
+                true,
+            ),
+            ("a key of others", |look| look.foreign_keys.extend([("x".to_owned(), "y".to_owned())]), false),
+            ("another Bundle's", |look| look.labels.extend(labels(&[(api::BUNDLE_LABEL, "other")])), false),
+            ("nobody's", |look| look.labels.clear(), false),
+            (
+                "labelled by others",
+                |look| {
+                    *look = Look { labels: look.labels.clone(), controller: look.controller.clone(), ..Look::default() }
+                },
+                false,
+            ),
+        ];
+        for (name, edit, recreated) in rows {
+            let mut look = taken();
+            edit(&mut look);
+            let expected = if recreated { Need::Recreate } else { Need::Yield(other.clone()) };
+            assert_eq!(config_map().judge(KIND, true, Some(&look)), Some(expected), "{name}");
+        }
     }
 
     #[test]

@@ -95,10 +95,29 @@ impl Look {
         self.touched == Touched::ByWhoKnows || !self.foreign_keys.is_empty()
     }
 
-    /// The field manager that took one of these keys from us, and the key.
+    /// A field manager that changed the object, and a key of it: one that took one of these keys from us, or else any.
     #[must_use]
     pub fn rival<'a>(&'a self, mut keys: impl Iterator<Item = &'a String>) -> Option<(&'a str, &'a str)> {
-        keys.find_map(|key| self.foreign_keys.get_key_value(key)).map(|(key, manager)| (manager.as_str(), key.as_str()))
+        let taken = keys.find_map(|key| self.foreign_keys.get_key_value(key));
+        let (key, manager) = taken.or_else(|| self.foreign_keys.iter().next())?;
+        Some((manager, key))
+    }
+
+    /// Whether the object is a target of the Bundle of this name, whatever else was done to it: it has its label, and a hash
+    /// or fields that we wrote.
+    #[must_use]
+    pub fn is_target_of(&self, bundle: &str) -> bool {
+        let written = self.annotations.contains_key(api::HASH_ANNOTATION)
+            || self.touched == Touched::ByUsAlone
+            || !(self.own_keys.is_empty() && self.own_labels.is_empty() && self.own_annotations.is_empty());
+        self.labels.get(api::BUNDLE_LABEL).is_some_and(|label| label == bundle) && written
+    }
+
+    /// The first key that others hold and that is neither ours nor among these, with its field manager.
+    pub fn stranger(&self, is_wanted: impl Fn(&String) -> bool) -> Option<(&str, &str)> {
+        let mut strangers =
+            self.foreign_keys.iter().filter(|(key, _)| !self.own_keys.contains(*key) && !is_wanted(key));
+        strangers.next().map(|(key, manager)| (manager.as_str(), key.as_str()))
     }
 }
 

@@ -31,7 +31,7 @@ pub use interest::{Change, touch};
 pub use judge::{Drift, Need, Release};
 pub use look::{Controller, Look, Touched};
 pub use payload::{Manifest, Payload, SIZE_MAX, Value, encode};
-pub use problem::Problem;
+pub use problem::{Problem, Problems};
 pub use report::{Event, Outcome, Progress, Reason, Refusal, Report, Seen, carried_out, refused, rolling_out};
 pub use selector::{LabelSet, Labels, PackedLabels, Selector};
 pub use sources::{Finding, Observation, Origin, Resolved, SOON, resolve};

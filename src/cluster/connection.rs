@@ -82,8 +82,10 @@ pub(super) struct Ask {
 pub(super) enum Failure {
     /// The API server refuses.
     Refused(Box<Status>),
-    /// The API server asks for patience (429, 503): nothing was done.
-    Busy(Option<Duration>),
+    /// The API server asks for patience (429, 503), perhaps for a time: nothing was done.
+    Busy(Option<Duration>, String),
+    /// The API server or its etcd failed (other 5xx): the request may have been carried out or not.
+    Failed(String),
     /// The connection failed: the request may have been carried out or not.
     Lost(String),
     /// No answer in time: the request may have been carried out or not.
@@ -193,15 +195,34 @@ fn judge(code: StatusCode, headers: &HeaderMap, body: Bytes) -> Result<Bytes, Fa
     if code.is_success() {
         return Ok(body);
     }
-    let text = || text::cause(&String::from_utf8_lossy(&body).trim());
-    match code {
-        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Err(Failure::Busy(retry_after(headers))),
-        StatusCode::GATEWAY_TIMEOUT => Err(Failure::TimedOut(text())),
-        _ => {
-            let unexplained = |_| Status::failure(&text(), "Unexplained").with_code(code.as_u16());
-            Err(Failure::Refused(Box::new(serde_json::from_slice(&body).unwrap_or_else(unexplained))))
-        }
-    }
+    let unexplained = |_| Status::failure(&text::cause(&String::from_utf8_lossy(&body).trim()), "Unexplained");
+    let status: Status = serde_json::from_slice(&body).unwrap_or_else(unexplained);
+    let status = status.with_code(code.as_u16());
+    let cause = || text::cause(&status.message);
+    Err(match code {
+        _ if is_of_admission(&status) => Failure::Refused(Box::new(status)),
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Failure::Busy(retry_after(headers), cause()),
+        StatusCode::GATEWAY_TIMEOUT => Failure::TimedOut(cause()),
+        _ if code.is_server_error() => Failure::Failed(cause()),
+        _ => Failure::Refused(Box::new(status)),
+    })
+}
+
+/// Parts of messages that only admission of the object at hand gives: an answer with one of them tells nothing of the API
+/// server, whatever its code. A webhook chooses the code itself
+/// (<https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#response>).
+const ADMISSION: [&str; 6] = [
+    "admission webhook \"",
+    "failed calling webhook",
+    "denied request",
+    "exceeded quota",
+    "status unknown for quota",
+    "quota evaluation timed out",
+];
+
+/// Whether admission of an object refused it, or could not be had.
+pub(super) fn is_of_admission(status: &Status) -> bool {
+    ADMISSION.iter().any(|part| status.message.contains(part))
 }
 
 /// The seconds of `Retry-After`, the only form that Kubernetes uses (RFC 9110, 10.2.3).
@@ -220,8 +241,10 @@ impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Refused(status) => f.write_str(&text::cause(&status.message)),
-            Self::Busy(_) => f.write_str("the API server is busy"),
-            Self::Lost(cause) | Self::TimedOut(cause) => f.write_str(cause),
+            Self::Busy(_, text) if text.is_empty() => f.write_str("the API server is busy"),
+            Self::Busy(_, cause) | Self::Failed(cause) | Self::Lost(cause) | Self::TimedOut(cause) => {
+                f.write_str(cause)
+            }
         }
     }
 }
@@ -295,13 +318,56 @@ mod tests {
         assert_eq!(asked("3"), Some(Duration::from_secs(3)));
         assert_eq!(asked("soon"), None);
         let plain = judge(StatusCode::TOO_MANY_REQUESTS, &HeaderMap::new(), Bytes::from_static(b"Too many requests."));
-        assert!(matches!(plain, Err(Failure::Busy(None))));
+        assert!(matches!(plain, Err(Failure::Busy(None, text)) if text == "Too many requests."));
     }
 
     #[test]
     fn a_refusal_in_plain_text_is_quoted() {
-        let refused = judge(StatusCode::BAD_GATEWAY, &HeaderMap::new(), Bytes::from_static(b"no backend\n"));
+        let refused = judge(StatusCode::CONFLICT, &HeaderMap::new(), Bytes::from_static(b"not now\n"));
         let Err(Failure::Refused(status)) = refused else { panic!("{refused:?}") };
-        assert_eq!((status.code, status.message.as_str()), (502, "no backend"));
+        assert_eq!((status.code, status.message.as_str()), (409, "not now"));
+    }
+
+    #[test]
+    fn what_admission_says_of_an_object_is_no_trouble_of_the_server_whatever_its_code() {
+        let denied = "admission webhook \"w.example.com\" denied the request: slow down";
+        let called = "Internal error occurred: failed calling webhook \"w.example.com\": context deadline exceeded";
+        let policed =
+            "configmaps \"b\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'p' denied request: no";
+        let rows = [
+            (429, denied, "refused"),
+            (503, denied, "refused"),
+            (504, denied, "refused"),
+            (500, denied, "refused"),
+            (409, denied, "refused"),
+            (500, called, "refused"),
+            (422, policed, "refused"),
+            (403, "configmaps \"b\" is forbidden: exceeded quota: q", "refused"),
+            (500, "Internal error occurred: resource quota evaluation timed out", "refused"),
+            (422, "ConfigMap \"b\" is invalid", "refused"),
+            (429, "storage is (re)initializing", "busy"),
+            (503, "apiserver is shutting down", "busy"),
+            (504, "Timeout: request did not complete within requested timeout", "timed out"),
+            (500, "etcdserver: request timed out", "failed"),
+            (500, "etcdserver: too many requests", "failed"),
+            (500, "etcdserver: leader changed", "failed"),
+            (502, "no backend", "failed"),
+        ];
+        for (code, message, expected) in rows {
+            let status = Status::failure(message, "").with_code(code);
+            let body = serde_json::to_vec(&status).expect("JSON");
+            let failure = judge(StatusCode::from_u16(code).unwrap(), &HeaderMap::new(), body.into()).unwrap_err();
+            let word = match &failure {
+                Failure::Refused(status) => {
+                    assert_eq!(status.code, code);
+                    "refused"
+                }
+                Failure::Busy(..) => "busy",
+                Failure::TimedOut(_) => "timed out",
+                Failure::Failed(_) => "failed",
+                Failure::Lost(_) => "lost",
+            };
+            assert_eq!((word, failure.to_string().as_str()), (expected, message), "{code}");
+        }
     }
 }

@@ -312,7 +312,7 @@ impl Unseen {
             // Pages of a list are of one moment, which etcd forgets after minutes.
             Failure::Refused(status) if status.code == 410 => "; try again".to_owned(),
             Failure::Refused(_) => String::new(),
-            Failure::Busy(_) => "; try again".to_owned(),
+            Failure::Busy(..) | Failure::Failed(_) => "; try again".to_owned(),
             Failure::Lost(_) | Failure::TimedOut(_) => "; can kubectl reach this cluster?".to_owned(),
         };
         Self { cause: format!("{failure}{cure}"), forbidden, absent }

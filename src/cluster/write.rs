@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::Method;
@@ -11,12 +12,12 @@ use tracing::debug;
 
 use crate::api;
 use crate::bundle::{ObjectKind, Place, Value, Wanted};
-use crate::fanout::{Answer, Observed, Order, Request, Version};
+use crate::fanout::{Answer, Comparison, Observed, Order, Request, Version};
 use crate::metrics::Writes;
 use crate::text;
 
 use super::body::{self, Content};
-use super::connection::{Ask, Connection, Failure, METADATA_ONLY};
+use super::connection::{Ask, Connection, Failure, METADATA_ONLY, is_of_admission};
 
 /// Carries out orders.
 pub(super) struct Writer {
@@ -128,8 +129,14 @@ impl std::fmt::Display for Target {
 /// Reads a good answer.
 fn understand(target: &Target, wanted: &Wanted, request: &Request, body: &Bytes) -> Answer {
     let read = match request {
-        Request::Delete(_) => Ok(Answer::Gone),
         Request::Compare => compare(target.place.kind, wanted, body),
+        // An object that finalizers keep is still there.
+        Request::Delete(_) => serde_json::from_slice(body).map(|object: PartialObjectMeta<ConfigMap>| {
+            match object.metadata.deletion_timestamp {
+                Some(_) => Answer::Is(Observed::read(&object.metadata)),
+                None => Answer::Gone,
+            }
+        }),
         _ => serde_json::from_slice(body)
             .map(|object: PartialObjectMeta<ConfigMap>| Answer::Is(Observed::read(&object.metadata))),
     };
@@ -138,9 +145,10 @@ fn understand(target: &Target, wanted: &Wanted, request: &Request, body: &Bytes)
     })
 }
 
-/// Whether an object holds the wanted bytes.
+/// Whether an object holds the wanted bytes, and keys beside them.
 fn compare(kind: ObjectKind, wanted: &Wanted, body: &Bytes) -> serde_json::Result<Answer> {
     let values = wanted.payloads.get(&kind).map(|payload| &payload.values);
+    let is_other = |key: &String| values.is_none_or(|values| !values.contains_key(key));
     let mut wanted = values.into_iter().flatten();
     Ok(match kind {
         ObjectKind::ConfigMap => {
@@ -150,13 +158,15 @@ fn compare(kind: ObjectKind, wanted: &Wanted, body: &Bytes) -> serde_json::Resul
                 Value::Text(wanted) => text.get(key).is_some_and(|found| **found == **wanted),
                 Value::Binary(wanted) => binary.get(key).is_some_and(|found| *found.0 == **wanted),
             });
-            Answer::Compared(Version::of(&object.metadata), same)
+            let others = text.keys().chain(binary.keys()).any(is_other);
+            Answer::Compared(Version::of(&object.metadata), Comparison { same, others })
         }
         ObjectKind::Secret => {
             let object: Secret = serde_json::from_slice(body)?;
             let data = object.data.unwrap_or_default();
             let same = wanted.all(|(key, value)| data.get(key).is_some_and(|found| *found.0 == *value.bytes()));
-            Answer::Compared(Version::of(&object.metadata), same)
+            let others = data.keys().any(is_other);
+            Answer::Compared(Version::of(&object.metadata), Comparison { same, others })
         }
     })
 }
@@ -165,7 +175,11 @@ fn compare(kind: ObjectKind, wanted: &Wanted, body: &Bytes) -> serde_json::Resul
 fn explain(target: &Target, request: &Request, failure: Failure) -> Answer {
     let what = failed(target, request);
     match failure {
-        Failure::Busy(retry_after) => Answer::Busy(retry_after),
+        Failure::Busy(retry_after, text) => {
+            let text = if text.is_empty() { "the API server is busy" } else { &*text };
+            Answer::Busy(retry_after, format!("{what}: {text}"))
+        }
+        Failure::Failed(cause) => Answer::Failed(format!("{what}: {cause}")),
         Failure::Lost(cause) => Answer::Lost(format!("{what}: {cause}")),
         Failure::TimedOut(cause) => Answer::TimedOut(format!("{what}: {cause}")),
         Failure::Refused(status) => refused(&what, request, &status),
@@ -178,10 +192,20 @@ fn refused(what: &str, request: &Request, status: &Status) -> Answer {
         |reason: &str| details.is_some_and(|details| details.causes.iter().any(|cause| cause.reason == reason));
     let is_about = |kind: &str| details.is_some_and(|details| details.kind == kind);
     match (status.code, status.reason.as_str()) {
+        // What admission says with such a code is not said of the object that is there.
+        _ if is_of_admission(status) => {
+            let retry_after = details.map(|details| details.retry_after_seconds).filter(|seconds| *seconds > 0);
+            Answer::Refused {
+                cause: format!("{what}: {}", text::cause(&status.message)),
+                fixed: false,
+                retry_after: retry_after.map(|seconds| Duration::from_secs(seconds.into())),
+            }
+        }
         (404, _) if is_about("namespaces") => Answer::NamespaceGone,
         (404, _) if *request != Request::Create => Answer::Gone,
         (409, "AlreadyExists") => Answer::Exists,
-        (409, _) => Answer::Conflict,
+        // Of a quota that many requests change at the same time, nothing is to be seen in the object.
+        (409, _) if !is_about("resourcequotas") => Answer::Conflict,
         (403, _) if caused("NamespaceTerminating") => Answer::NamespaceGone,
         // An object of a quota or a policy is refused with 403, too; only this text tells of permissions.
         (403, _) if status.message.contains("cannot ") && status.message.contains(" resource \"") => {
@@ -194,7 +218,11 @@ fn refused(what: &str, request: &Request, status: &Status) -> Answer {
                 (false, 413) => ": it is too large for the API server or etcd",
                 _ => "",
             };
-            Answer::Refused { cause: format!("{what}: {}{cure}", text::cause(&status.message)), fixed: immutable }
+            Answer::Refused {
+                cause: format!("{what}: {}{cure}", text::cause(&status.message)),
+                fixed: immutable,
+                retry_after: None,
+            }
         }
     }
 }

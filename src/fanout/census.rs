@@ -56,7 +56,7 @@ impl Fleet {
         let wanted = self.reached * self.wanted.as_ref()?.payloads.len();
         // What is let go has its task, too, but is not among what is wanted.
         let behind = self.tasks.places().filter(|place| self.holds(around, place)).count();
-        Some(Standing { wanted, in_sync: wanted.saturating_sub(behind), failing: self.tasks.failures().count() })
+        Some(Standing { wanted, in_sync: wanted.saturating_sub(behind), failing: self.failures(around).len() })
     }
 }
 

@@ -7,10 +7,11 @@ use std::time::Duration;
 use crate::bundle::{Namespace, Place, Settings};
 
 use super::action::{Action, Order};
+use super::blame::{Blame, Record, SLOW};
 use super::event::{Answer, Event, Phase, Scope, Sighting};
 use super::fleet::{Fleet, Surroundings, Why};
 use super::index::{Looks, Namespaces};
-use super::pace::{Health, Limits, Pace};
+use super::pace::{Health, Lane, Limits, PAUSE_MAX, Pace};
 use super::put::Put;
 use super::version::Version;
 
@@ -22,6 +23,7 @@ pub struct Engine {
     /// How many lists of each scope were begun.
     epochs: BTreeMap<Scope, u32>,
     pub(super) pace: Pace,
+    flights: BTreeMap<(Arc<str>, Place), Flight>,
     /// Whose turn was last.
     last: Arc<str>,
     leads: bool,
@@ -32,12 +34,20 @@ struct Ground {
     settings: Settings,
     namespaces: Namespaces,
     put: Put,
+    record: Record,
+}
+
+/// An order that is out.
+struct Flight {
+    since: Duration,
+    /// Whether it counts as slow.
+    slow: bool,
 }
 
 impl Ground {
     fn around(&self, now: Duration) -> Surroundings<'_> {
-        let Self { settings, namespaces, put } = self;
-        Surroundings { settings, namespaces, replace: put.is_open(), now }
+        let Self { settings, namespaces, put, record } = self;
+        Surroundings { settings, namespaces, replace: put.is_open(), slow: record.slow(), now }
     }
 }
 
@@ -46,11 +56,17 @@ impl Engine {
     #[must_use]
     pub fn new(settings: Settings, limits: Limits) -> Self {
         Self {
-            ground: Ground { settings, namespaces: Namespaces::default(), put: Put::default() },
+            ground: Ground {
+                settings,
+                namespaces: Namespaces::default(),
+                put: Put::default(),
+                record: Record::default(),
+            },
             looks: Looks::default(),
             fleets: BTreeMap::new(),
             epochs: BTreeMap::new(),
             pace: Pace::new(limits),
+            flights: BTreeMap::new(),
             last: "".into(),
             leads: false,
         }
@@ -61,6 +77,7 @@ impl Engine {
     pub fn step(&mut self, now: Duration, event: Event) -> Vec<Action> {
         let mut actions = Vec::new();
         self.hear(now, event, &mut actions);
+        self.notice_slow(now);
         self.wake(now);
         while let Some(order) = self.next(now) {
             actions.push(Action::Send(order));
@@ -76,8 +93,10 @@ impl Engine {
     /// When [`Event::Time`] is due, if nothing else happens before.
     #[must_use]
     pub fn wakes(&self, now: Duration) -> Option<Duration> {
-        let work = self.leads && self.fleets.values().any(|fleet| fleet.has_work(true) || fleet.has_work(false));
-        let pace = self.pace.opens().filter(|at| work && *at > now);
+        let has_work = |fleet: &Fleet| Lane::ALL.into_iter().any(|lane| fleet.has_work(lane));
+        let work = self.leads && self.fleets.values().any(has_work);
+        let slow = self.flights.values().filter(|flight| !flight.slow).map(|flight| flight.since + SLOW).min();
+        let pace = [self.pace.opens(), slow].into_iter().flatten().filter(|at| work && *at > now);
         self.fleets.values().filter_map(Fleet::wakes).chain(pace).min()
     }
 
@@ -149,7 +168,10 @@ impl Engine {
                 (name, before, verb)
             }
             None => match self.ground.namespaces.remove(name) {
-                Some((name, before)) => (name, Some(before), "deleted"),
+                Some((name, before)) => {
+                    self.ground.record.forget(&name);
+                    (name, Some(before), "deleted")
+                }
                 None => return,
             },
         };
@@ -199,6 +221,16 @@ impl Engine {
         }
     }
 
+    /// Orders that are out for long make room for others.
+    fn notice_slow(&mut self, now: Duration) {
+        let late = |flight: &Flight| !flight.slow && flight.since + SLOW <= now;
+        for ((_, place), flight) in self.flights.iter_mut().filter(|(_, flight)| late(flight)) {
+            flight.slow = true;
+            self.pace.slow(true);
+            self.ground.record.takes_long(&place.namespace);
+        }
+    }
+
     /// Takes up what has waited for its time.
     fn wake(&mut self, now: Duration) {
         for fleet in self.fleets.values_mut() {
@@ -210,20 +242,25 @@ impl Engine {
 
     /// The next order: single events before rollouts, Bundles in turn.
     fn next(&mut self, now: Duration) -> Option<Order> {
-        for urgent in [true, false] {
-            while self.leads && self.pace.is_open(now) {
+        for lane in Lane::ALL {
+            while self.leads && self.pace.is_open(now, lane) {
                 let after = (std::ops::Bound::Excluded(self.last.clone()), std::ops::Bound::Unbounded);
                 let mut waiting = self.fleets.range(after).chain(self.fleets.range(..=self.last.clone()));
-                let Some(name) = waiting.find(|(_, fleet)| fleet.has_work(urgent)).map(|(name, _)| name.clone()) else {
+                let Some(name) = waiting.find(|(_, fleet)| fleet.has_work(lane)).map(|(name, _)| name.clone()) else {
                     break;
                 };
                 self.last = name.clone();
                 let fleet = self.fleets.get_mut(&name).expect("just found");
-                if let Some(order) = fleet.next(self.ground.around(now), urgent) {
+                if let Some(order) = fleet.next(self.ground.around(now), lane) {
                     let payload = order.wanted.payloads.get(&order.place.kind);
                     let bytes =
                         payload.filter(|_| order.request.carries_content()).map_or(0, crate::bundle::Payload::size);
                     self.pace.sent(now, bytes);
+                    let slow = lane == Lane::Slow;
+                    if slow {
+                        self.pace.slow(true);
+                    }
+                    self.flights.insert((name, order.place.clone()), Flight { since: now, slow });
                     return Some(order);
                 }
             }
@@ -232,16 +269,43 @@ impl Engine {
     }
 
     fn answered(&mut self, now: Duration, bundle: &str, place: &Place, answer: Answer, actions: &mut Vec<Action>) {
-        self.pace.answered(now, health(&answer));
         let epoch = self.epoch(place);
-        let Some(fleet) = self.fleets.get_mut(bundle) else { return };
+        let since = self.land(bundle, place).unwrap_or(now);
+        let Some(fleet) = self.fleets.get_mut(bundle) else { return self.pace.ended() };
+        let write = fleet.is_being_written(place);
+        let blame = health(&answer).map(|health| (health, fleet.blame(&mut self.ground.record, place)));
+        match blame {
+            // What others have not told of, too, stops them for a moment only.
+            Some((Health::Closed(wait), Blame::Server { confirmed: false })) => {
+                self.pace.answered(now, Health::Closed(wait.map(|wait| wait.min(PAUSE_MAX))));
+            }
+            Some((health, Blame::Server { .. })) => self.pace.answered(now, health),
+            Some((_, Blame::Target { .. })) => self.pace.ended(),
+            None => {
+                self.pace.answered(now, Health::Fine);
+                if write {
+                    self.ground.record.good(&place.namespace, now.saturating_sub(since));
+                }
+            }
+        }
         if fleet.request_in_flight(place).is_some_and(|request| self.ground.put.hear(request, &answer)) {
             actions.push(Action::FallBack);
         }
-        fleet.answered(self.ground.around(now), &mut self.looks, place, answer, epoch);
+        fleet.answered(self.ground.around(now), &mut self.looks, place, answer, blame.map(|(_, blame)| blame), epoch);
         if fleet.is_forgotten() {
             self.fleets.remove(bundle);
         }
+    }
+}
+
+impl Engine {
+    /// An order is out no more; since when it was.
+    fn land(&mut self, bundle: &str, place: &Place) -> Option<Duration> {
+        let flight = self.flights.remove(&(Arc::from(bundle), place.clone()))?;
+        if flight.slow {
+            self.pace.slow(false);
+        }
+        Some(flight.since)
     }
 }
 
@@ -253,12 +317,12 @@ fn fleet<'a>(fleets: &'a mut BTreeMap<Arc<str>, Fleet>, name: &str) -> &'a mut F
     fleets.get_mut(name).expect("it is there now")
 }
 
-/// What an answer says of the API server.
-fn health(answer: &Answer) -> Health {
+/// What trouble an answer tells of.
+fn health(answer: &Answer) -> Option<Health> {
     match answer {
-        Answer::Busy(retry_after) => Health::Closed(*retry_after),
-        Answer::Lost(_) => Health::Closed(None),
-        Answer::TimedOut(_) => Health::Slow,
-        _ => Health::Fine,
+        Answer::Busy(retry_after, _) => Some(Health::Closed(*retry_after)),
+        Answer::Lost(_) => Some(Health::Closed(None)),
+        Answer::TimedOut(_) | Answer::Failed(_) => Some(Health::Slow),
+        _ => None,
     }
 }

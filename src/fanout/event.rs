@@ -90,8 +90,8 @@ pub enum Answer {
     Exists,
     /// The object is no longer the version that the order was for.
     Conflict,
-    /// The bytes of this version are as wanted, or not.
-    Compared(Version, bool),
+    /// What the content of this version is, beside what is wanted.
+    Compared(Version, Comparison),
     /// The namespace is gone or on its way out.
     NamespaceGone,
     /// We are not permitted to ask for this, or the API server does not know yet that we are.
@@ -100,15 +100,28 @@ pub enum Answer {
     Refused {
         /// Why, with the object's name.
         cause: String,
-        /// Whether nothing helps but a change of the object itself.
+        /// Whether it is immutable: nothing helps but to delete it.
         fixed: bool,
+        /// How long admission asks to wait.
+        retry_after: Option<Duration>,
     },
-    /// The API server asks for patience; nothing was done.
-    Busy(Option<Duration>),
+    /// The API server asks for patience, perhaps for a time, and says why; nothing was done.
+    Busy(Option<Duration>, String),
+    /// The API server or its etcd failed: the order may have been carried out or not.
+    Failed(String),
     /// The connection failed: the order may have been carried out or not.
     Lost(String),
     /// No answer in time: the order may have been carried out or not.
     TimedOut(String),
+}
+
+/// An object's content beside what is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Comparison {
+    /// Whether the bytes are as wanted.
+    pub same: bool,
+    /// Whether there are keys that are not wanted.
+    pub others: bool,
 }
 
 impl Scope {

@@ -1,6 +1,6 @@
 //! One Bundle: its targets, and what is to be done about them.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use crate::text;
 use super::action::{Order, Request};
 use super::heal::Heals;
 use super::index::{Bytes, Looks, Namespaces, Observed, Targets};
+use super::pace::Lane;
 use super::story::Story;
 use super::task::{Fault, State, Task, Tasks};
 use super::verb;
@@ -25,6 +26,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) namespaces: &'a Namespaces,
     /// Whether PUT is permitted.
     pub(super) replace: bool,
+    /// Namespaces whose requests take long.
+    pub(super) slow: &'a BTreeSet<Arc<str>>,
     pub(super) now: Duration,
 }
 
@@ -47,8 +50,7 @@ pub(super) struct Fleet {
     pub(super) targets: Targets,
     pub(super) tasks: Tasks,
     pub(super) wanted: Option<Arc<Wanted>>,
-    urgent: VecDeque<Place>,
-    bulk: VecDeque<Place>,
+    queues: BTreeMap<Lane, VecDeque<Place>>,
     pub(super) heals: Heals,
     /// How many namespaces the Bundle reaches.
     pub(super) reached: usize,
@@ -62,8 +64,7 @@ impl Fleet {
             targets: Targets::default(),
             tasks: Tasks::default(),
             wanted: None,
-            urgent: VecDeque::new(),
-            bulk: VecDeque::new(),
+            queues: BTreeMap::new(),
             heals: Heals::default(),
             reached: 0,
             story: Story::default(),
@@ -75,14 +76,23 @@ impl Fleet {
         self.wanted.is_none() && self.targets.is_empty() && self.tasks.is_empty()
     }
 
-    pub(super) fn has_work(&self, urgent: bool) -> bool {
-        if urgent { !self.urgent.is_empty() } else { !self.bulk.is_empty() }
+    pub(super) fn has_work(&self, lane: Lane) -> bool {
+        self.queues.get(&lane).is_some_and(|queue| !queue.is_empty())
+    }
+
+    /// Puts a place at the end of the queue where it belongs, or at the head of it.
+    fn queue(&mut self, around: Surroundings<'_>, place: &Place, urgent: bool, first: bool) {
+        let queue = self.queues.entry(lane(around, place, urgent)).or_default();
+        if first {
+            queue.push_front(place.clone());
+        } else {
+            queue.push_back(place.clone());
+        }
     }
 
     /// The Bundle was decided anew.
     pub(super) fn decide(&mut self, around: Surroundings<'_>, wanted: Option<Arc<Wanted>>) {
-        self.urgent.clear();
-        self.bulk.clear();
+        self.queues.clear();
         let before = std::mem::replace(&mut self.wanted, wanted);
         let Some(wanted) = self.wanted.clone() else {
             self.tasks.clear();
@@ -126,6 +136,7 @@ impl Fleet {
         self.reached = self.reached + usize::from(is) - usize::from(was);
         if now.is_none() {
             self.heals.forget(name);
+            self.tasks.failures_changed = true;
         }
         for kind in ObjectKind::ALL {
             let place = Place { kind, namespace: name.clone() };
@@ -143,11 +154,27 @@ impl Fleet {
         let reached = wanted.reaches(around.settings, &place.namespace, namespace);
         let entry = self.targets.get(place);
         let need = wanted.judge(place.kind, reached, entry.map(|entry| &*entry.look));
-        match entry.filter(|_| self.holds(around, place)).map(|entry| entry.bytes) {
-            Some(Bytes::Doubtful) if need.is_none() => Some(Need::Inspect),
-            Some(Bytes::Wrong) if need.is_none() => Some(Need::Update(Drift::Bytes)),
+        let Some(entry) = entry.filter(|_| self.holds(around, place)) else { return need };
+        let need = match entry.bytes {
+            Bytes::Doubtful if need.is_none() => Some(Need::Inspect),
+            Bytes::Wrong if need.is_none() => Some(Need::Update(Drift::Bytes)),
             _ => need,
+        };
+        match (need, entry.others) {
+            (Some(Need::Update(_)), None | Some(false)) if entry.sealed && self.may_recreate(place) => {
+                Some(Need::Recreate)
+            }
+            (Some(Need::Recreate), Some(true)) => entry.look.controller.clone().map(Need::Yield),
+            (need, _) => need,
         }
+    }
+
+    /// Whether a target may be deleted and created anew, going by its metadata.
+    fn may_recreate(&self, place: &Place) -> bool {
+        let payload = self.wanted.as_ref().and_then(|wanted| Some((wanted, wanted.payloads.get(&place.kind)?)));
+        payload
+            .zip(self.targets.get(place))
+            .is_some_and(|((wanted, payload), entry)| wanted.may_recreate(payload, &entry.look))
     }
 
     /// Whether there is to be an object of this Bundle at a place.
@@ -207,9 +234,8 @@ impl Fleet {
         {
             task.state = State::Waiting(turn);
         }
-        let queue = if task.urgent { &mut self.urgent } else { &mut self.bulk };
         if matches!(task.state, State::Queued) {
-            queue.push_back(place.clone());
+            self.queue(around, place, task.urgent, false);
         }
         self.tasks.set(place, Some(task));
         writes
@@ -218,7 +244,10 @@ impl Fleet {
     /// Whether a place still has to be written.
     fn is_unsettled(&self, around: Surroundings<'_>, place: &Place) -> bool {
         self.tasks.get(place).is_some()
-            || matches!(self.need(around, place), Some(Need::Create | Need::Update(_) | Need::Yield(_)))
+            || matches!(
+                self.need(around, place),
+                Some(Need::Create | Need::Update(_) | Need::Yield(_) | Need::Recreate)
+            )
     }
 
     /// What had to wait for this place may be let go now.
@@ -232,15 +261,23 @@ impl Fleet {
         }
     }
 
-    /// The next order of a class, if there is one.
-    pub(super) fn next(&mut self, around: Surroundings<'_>, urgent: bool) -> Option<Order> {
+    /// The next order of a lane, if there is one.
+    pub(super) fn next(&mut self, around: Surroundings<'_>, lane: Lane) -> Option<Order> {
         loop {
-            let place = if urgent { self.urgent.pop_front() } else { self.bulk.pop_front() }?;
+            let place = self.queues.get_mut(&lane)?.pop_front()?;
             let Some(task) = self.tasks.get(&place) else { continue };
-            if !matches!(task.state, State::Queued) || task.urgent != urgent {
+            if !matches!(task.state, State::Queued) {
                 continue;
             }
             let task = task.clone();
+            let belongs = self::lane(around, &place, task.urgent);
+            // What was slow when it was queued may go all the same.
+            if lane != belongs && lane != Lane::Slow {
+                if belongs == Lane::Slow {
+                    self.queue(around, &place, task.urgent, false);
+                }
+                continue;
+            }
             if let Some(order) = self.order(around, &place, task) {
                 return Some(order);
             }
@@ -279,6 +316,12 @@ impl Fleet {
                 }
             }
         };
+        if request.is_write()
+            && self.heals.knows(place)
+            && let Some(rival) = self.rival(place)
+        {
+            self.heals.saw(place, rival);
+        }
         let state = State::InFlight { under: wanted.clone(), request: request.clone(), gone: None };
         self.tasks.set(place, Some(task.to(state).looking(false)));
         Some(Order { bundle: self.name.clone(), place: place.clone(), wanted, request })
@@ -299,10 +342,15 @@ impl Fleet {
             return;
         }
         if matches!(task.state, State::Queued) {
-            let queue = if task.urgent { &mut self.urgent } else { &mut self.bulk };
-            queue.push_back(place.clone());
+            self.queue(around, place, task.urgent, false);
         }
         self.tasks.set(place, Some(task));
+    }
+
+    /// A target was deleted to be created anew: it is, before all else.
+    pub(super) fn create_anew(&mut self, around: Surroundings<'_>, place: &Place, task: Task) {
+        self.queue(around, place, true, true);
+        self.tasks.set(place, Some(task.or_urgent(true)));
     }
 
     /// A watch tells that a target is gone as of a version: an answer on its way may be older.
@@ -330,6 +378,15 @@ impl Fleet {
     /// Whether this is what is wanted now.
     pub(super) fn wants(&self, wanted: &Arc<Wanted>) -> bool {
         self.wanted.as_ref().is_some_and(|now| Arc::ptr_eq(now, wanted))
+    }
+}
+
+/// Where a place waits for its turn.
+fn lane(around: Surroundings<'_>, place: &Place, urgent: bool) -> Lane {
+    match urgent {
+        _ if around.slow.contains(&place.namespace) => Lane::Slow,
+        true => Lane::Urgent,
+        false => Lane::Bulk,
     }
 }
 

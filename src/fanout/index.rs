@@ -36,6 +36,10 @@ pub(super) struct Entry {
     /// The last list that it was seen in, or written during.
     epoch: u32,
     pub(super) bytes: Bytes,
+    /// Whether this version is known to be immutable.
+    pub(super) sealed: bool,
+    /// Whether this version holds keys that we do not write, if its content was looked at.
+    pub(super) others: Option<bool>,
 }
 
 /// What is known of a target's bytes, beside its metadata: a change under our own name cannot be seen in those.
@@ -160,8 +164,12 @@ impl Targets {
             if entry.bytes == Bytes::Right {
                 entry.bytes = Bytes::Doubtful;
             }
+            (entry.sealed, entry.others) = (false, None);
         } else {
-            self.0.insert(place.clone(), Entry { version, look: looks.share(look), epoch, bytes });
+            self.0.insert(
+                place.clone(),
+                Entry { version, look: looks.share(look), epoch, bytes, sealed: false, others: None },
+            );
         }
         true
     }
@@ -177,6 +185,20 @@ impl Targets {
     pub(super) fn doubt(&mut self, kind: ObjectKind) {
         let right = self.0.iter_mut().filter(|(place, entry)| place.kind == kind && entry.bytes == Bytes::Right);
         right.for_each(|(_, entry)| entry.bytes = Bytes::Doubtful);
+    }
+
+    /// A target turned out to be immutable, unless it has a newer version.
+    pub(super) fn seal(&mut self, place: &Place, version: Option<Version>) {
+        if let Some(entry) = self.0.get_mut(place).filter(|entry| Some(entry.version) == version) {
+            entry.sealed = true;
+        }
+    }
+
+    /// Whether this version of a target holds keys that we do not write.
+    pub(super) fn counted(&mut self, place: &Place, version: Version, others: bool) {
+        if let Some(entry) = self.0.get_mut(place).filter(|entry| entry.version == version) {
+            entry.others = Some(others);
+        }
     }
 
     /// A target that is gone as of this version; `false` if that is older than what is known.
@@ -208,7 +230,7 @@ impl Targets {
 #[cfg(test)]
 impl Entry {
     pub(super) fn for_test(version: Version, look: Look) -> Self {
-        Self { version, look: Arc::new(look), epoch: 0, bytes: Bytes::Right }
+        Self { version, look: Arc::new(look), epoch: 0, bytes: Bytes::Right, sealed: false, others: None }
     }
 }
 

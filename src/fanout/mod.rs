@@ -12,6 +12,7 @@
 
 mod action;
 mod answer;
+mod blame;
 mod census;
 mod engine;
 mod event;
@@ -28,7 +29,7 @@ mod version;
 pub use action::{Action, Order, Own, Request};
 pub use census::{Census, Standing};
 pub use engine::Engine;
-pub use event::{Answer, Event, Phase, Scope, Sighting};
+pub use event::{Answer, Comparison, Event, Phase, Scope, Sighting};
 pub use index::Observed;
 pub use pace::Limits;
 pub use story::PROGRESS_EVERY;

@@ -10,9 +10,13 @@ const START: f64 = 8.0;
 /// The longest pause that the API server can ask for.
 const RETRY_AFTER_MAX: Duration = Duration::from_mins(1);
 
+/// The part of the requests in flight that slow ones may hold, and that the bulk of a rollout leaves free while there are
+/// any: one in so many.
+const SHARE: usize = 4;
+
 /// The pause after the first failed connection, or the first "busy" without a time; it doubles up to [`PAUSE_MAX`].
 const PAUSE: Duration = Duration::from_millis(250);
-const PAUSE_MAX: Duration = Duration::from_secs(5);
+pub(super) const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// How often the limit is lowered at most: requests in flight at the same time tell of the same trouble.
 const CUT_EVERY: Duration = Duration::from_secs(1);
@@ -37,10 +41,25 @@ impl Default for Limits {
 pub(super) enum Health {
     /// It does its work.
     Fine,
-    /// It did not answer in time.
+    /// It did not answer in time, or failed.
     Slow,
     /// It asks for patience, perhaps for a time, or cannot be reached.
     Closed(Option<Duration>),
+}
+
+/// What goes before what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Lane {
+    /// Single events.
+    Urgent,
+    /// Rollouts.
+    Bulk,
+    /// What is likely to take long, of either.
+    Slow,
+}
+
+impl Lane {
+    pub(super) const ALL: [Self; 3] = [Self::Urgent, Self::Bulk, Self::Slow];
 }
 
 /// The pace of the process.
@@ -48,6 +67,8 @@ pub(super) enum Health {
 pub(super) struct Pace {
     limits: Limits,
     in_flight: usize,
+    /// How many of these are slow.
+    slow: usize,
     /// How many may be in flight; grows by one for each round of answers.
     limit: f64,
     /// Nothing is sent before this time.
@@ -68,6 +89,7 @@ impl Pace {
         Self {
             limits: Limits { max_concurrent_writes: max, ..limits },
             in_flight: 0,
+            slow: 0,
             limit,
             closed_until: Duration::ZERO,
             pauses: 0,
@@ -93,9 +115,22 @@ impl Pace {
         now < self.closed_until
     }
 
-    /// Whether one more request may be sent now.
-    pub(super) fn is_open(&self, now: Duration) -> bool {
-        self.in_flight < self.limit() && self.opens().is_none_or(|at| at <= now)
+    /// Whether one more request may be sent now. Slow ones have a share of their own: they do not count against what
+    /// others may send, as long as the maximum allows.
+    pub(super) fn is_open(&self, now: Duration, lane: Lane) -> bool {
+        let max = self.limits.max_concurrent_writes;
+        let share = (max / SHARE).max(1);
+        let room = match lane {
+            Lane::Slow => self.slow < share.min(self.limit()),
+            _ => self.in_flight - self.slow.min(share) < self.limit(),
+        };
+        let reserved = if lane == Lane::Bulk && self.slow > 0 { share.min(max - 1) } else { 0 };
+        room && self.in_flight < max - reserved && self.opens().is_none_or(|at| at <= now)
+    }
+
+    /// A request in flight, one more or one less, is slow.
+    pub(super) fn slow(&mut self, more: bool) {
+        self.slow = if more { self.slow + 1 } else { self.slow.saturating_sub(1) };
     }
 
     /// When time alone lets requests through again; `None`: there is nothing to wait for but answers.
@@ -115,8 +150,13 @@ impl Pace {
 
     /// A request was answered.
     pub(super) fn answered(&mut self, now: Duration, health: Health) {
-        self.in_flight = self.in_flight.saturating_sub(1);
+        self.ended();
         self.heed(now, health);
+    }
+
+    /// A request was answered, and that tells nothing of the API server.
+    pub(super) fn ended(&mut self) {
+        self.in_flight = self.in_flight.saturating_sub(1);
     }
 
     /// Takes in how the API server is.
@@ -166,7 +206,7 @@ mod tests {
     /// How many more requests may be sent.
     fn room(pace: &mut Pace, now: Duration) -> usize {
         let before = pace.in_flight;
-        while pace.is_open(now) {
+        while pace.is_open(now, Lane::Bulk) {
             pace.sent(now, 0);
         }
         let room = pace.in_flight - before;
@@ -203,6 +243,39 @@ mod tests {
     }
 
     #[test]
+    fn slow_requests_hold_a_share_and_leave_the_rest_to_others() {
+        // The maximum, how many are slow, and how many more of each lane may be sent: urgent, bulk, slow.
+        let rows = [
+            (32, 0, [8, 8, 8]),
+            (32, 1, [8, 8, 7]),
+            (32, 8, [8, 8, 0]),
+            (32, 24, [0, 0, 0]),
+            (8, 2, [6, 4, 0]),
+            (2, 1, [1, 0, 0]),
+            (1, 0, [1, 1, 1]),
+            (1, 1, [0, 0, 0]),
+        ];
+        for (max, slow, expected) in rows {
+            let lanes = Lane::ALL.map(|lane| {
+                let mut pace = pace(max);
+                for _ in 0..slow {
+                    pace.sent(S, 0);
+                    pace.slow(true);
+                }
+                let before = pace.in_flight;
+                while pace.is_open(S, lane) {
+                    pace.sent(S, 0);
+                    if lane == Lane::Slow {
+                        pace.slow(true);
+                    }
+                }
+                pace.in_flight - before
+            });
+            assert_eq!(lanes, expected, "{slow} of {max} are slow");
+        }
+    }
+
+    #[test]
     fn nothing_is_sent_before_the_time_that_the_server_asked_for() {
         let mut pace = pace(32);
         pace.answered(S, Health::Closed(Some(3 * S)));
@@ -235,8 +308,8 @@ mod tests {
     fn bytes_are_paid_for_before_the_next_request() {
         let mut pace = Pace::new(Limits { max_write_bytes_per_second: NonZeroU64::new(1000), ..Limits::default() });
         pace.sent(S, 2000);
-        assert!(!pace.is_open(2 * S));
-        assert!(pace.is_open(3 * S));
+        assert!(!pace.is_open(2 * S, Lane::Urgent));
+        assert!(pace.is_open(3 * S, Lane::Urgent));
         pace.sent(10 * S, 500);
         assert_eq!(pace.opens(), Some(10 * S + S / 2), "an idle time is no credit");
     }

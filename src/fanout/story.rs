@@ -1,6 +1,6 @@
 //! What there is to tell of a Bundle: how far it is, what became of it, who is in the way.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,6 +73,51 @@ impl Fleet {
         )
     }
 
+    /// Why a target that is healed again and again counts as failing, and the cure.
+    fn contested(&self, place: &Place) -> String {
+        let Place { kind, namespace } = place;
+        let who = self.heals.rival(place).map_or_else(
+            || "somebody keeps changing or deleting it".to_owned(),
+            |(manager, key)| format!("field manager {manager:?} keeps writing its key {key:?}"),
+        );
+        format!(
+            "failed to patch {} {namespace}/{}: {who}: stop that writer, or have it write another object",
+            kind.as_str(),
+            self.name
+        )
+    }
+
+    /// Why an immutable target stays as it is, after what the API server said of it.
+    pub(super) fn immutable(&self, place: &Place, cause: String) -> String {
+        let payload = self.wanted.as_ref().and_then(|wanted| wanted.payloads.get(&place.kind));
+        let is_wanted = |key: &String| payload.is_some_and(|payload| payload.values.contains_key(key));
+        let stranger = self.targets.get(place).filter(|entry| entry.look.is_target_of(&self.name));
+        match stranger.and_then(|entry| entry.look.stranger(is_wanted)) {
+            Some((manager, key)) => {
+                format!("{cause}; it is not deleted because it holds key {key:?} of field manager {manager:?}")
+            }
+            None => cause,
+        }
+    }
+
+    /// Why a target that was deleted to be created anew is still there, and the cure.
+    pub(super) fn kept_by_finalizers(&self, place: &Place) -> String {
+        let Place { kind, namespace } = place;
+        format!(
+            "failed to delete {} {namespace}/{}: others made it immutable or took it over, and its finalizers keep it: remove them, and it is written anew",
+            kind.as_str(),
+            self.name
+        )
+    }
+
+    /// What fails, sorted by place, with its cause: what cannot be written, and what others keep changing.
+    pub(super) fn failures(&self, around: Surroundings<'_>) -> BTreeMap<Place, String> {
+        let contested = self.heals.contested().filter(|place| self.holds(around, place));
+        let mut failures: BTreeMap<_, _> = contested.map(|place| (place.clone(), self.contested(place))).collect();
+        failures.extend(self.tasks.failures().map(|(place, cause)| (place.clone(), cause.to_string())));
+        failures
+    }
+
     /// Why a target that was written is not as it should be.
     pub(super) fn not_as_written(&self, place: &Place) -> String {
         let Place { kind, namespace } = place;
@@ -90,7 +135,7 @@ impl Fleet {
     }
 
     /// Who takes keys of a target from us.
-    fn rival(&self, place: &Place) -> Option<(String, String)> {
+    pub(super) fn rival(&self, place: &Place) -> Option<(String, String)> {
         let payload = self.wanted.as_ref()?.payloads.get(&place.kind)?;
         let (manager, key) = self.targets.get(place)?.look.rival(payload.values.keys())?;
         Some((manager.to_owned(), key.to_owned()))
@@ -99,8 +144,10 @@ impl Fleet {
     /// What there is to tell now.
     pub(super) fn tell(&mut self, around: Surroundings<'_>) -> Option<Action> {
         let now = around.now;
+        self.tasks.failures_changed |= self.heals.review(now);
         if let Some(place) = self.story.fights.pop() {
-            return Some(Action::Contested { bundle: self.name.clone(), rival: self.rival(&place), place });
+            let rival = self.rival(&place).or_else(|| self.heals.rival(&place).cloned());
+            return Some(Action::Contested { bundle: self.name.clone(), rival, place });
         }
         if !self.tasks.is_idle() {
             let due = self.story.progress.filter(|due| *due <= now && self.story.decided)?;
@@ -108,7 +155,7 @@ impl Fleet {
             return Some(Action::Progress { bundle: self.name.clone(), progress: self.progress() });
         }
         let Story { decided, written, failures, .. } = self.story;
-        let failing = self.tasks.failures().next().is_some();
+        let failing = self.tasks.failures().next().is_some() || self.heals.contested().next().is_some();
         let told = decided || written > 0 || (self.tasks.failures_changed && (now >= failures || !failing));
         if self.wanted.is_none() || !told {
             return None;
@@ -120,7 +167,7 @@ impl Fleet {
             namespaces: self.reached,
             written,
             rolled_out: decided,
-            failures: self.tasks.failures().map(|(place, cause)| (place.clone(), cause.to_string())).collect(),
+            failures: self.failures(around).into_iter().collect(),
         };
         Some(Action::Report { bundle: self.name.clone(), outcome, cause })
     }
@@ -135,6 +182,7 @@ impl Fleet {
         let progress = self.story.progress.filter(|_| self.story.decided && !self.tasks.is_idle());
         let failures = (self.wanted.is_some() && self.tasks.failures_changed && self.tasks.is_idle())
             .then_some(self.story.failures);
-        [self.tasks.wakes(), progress, failures].into_iter().flatten().min()
+        let contested = self.wanted.as_ref().and_then(|_| self.heals.wakes());
+        [self.tasks.wakes(), progress, failures, contested].into_iter().flatten().min()
     }
 }

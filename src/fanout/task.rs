@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::bundle::{Place, Wanted};
 
 use super::action::Request;
+use super::blame::Trouble;
 use super::version::Version;
 
 /// The wait after a first failure; it doubles up to [`RETRY_MAX`] and never ends.
@@ -37,6 +38,8 @@ pub(super) struct Task {
     requests: u32,
     /// Why it fails, in words.
     pub(super) failure: Option<Arc<str>>,
+    /// Answers that told of trouble, in a row.
+    pub(super) trouble: Option<Trouble>,
 }
 
 #[derive(Clone, Debug)]
@@ -71,7 +74,7 @@ pub(super) enum Fault {
 
 impl Task {
     pub(super) fn new(urgent: bool) -> Self {
-        Self { state: State::Queued, urgent, look: false, attempts: 0, requests: 0, failure: None }
+        Self { state: State::Queued, urgent, look: false, attempts: 0, requests: 0, failure: None, trouble: None }
     }
 
     /// The same in another state.
@@ -115,6 +118,18 @@ impl Task {
     pub(super) fn put_off(mut self, now: Duration) -> Self {
         self.attempts = self.attempts.saturating_add(1);
         self.state = State::Waiting(now + RETRY_MAX);
+        self
+    }
+
+    /// The same, but not before this time, within the longest wait.
+    pub(super) fn not_before(mut self, now: Duration, wait: Option<Duration>) -> Self {
+        let earliest = now + wait.unwrap_or_default().min(RETRY_MAX);
+        self.state = match self.state {
+            State::Waiting(at) => State::Waiting(at.max(earliest)),
+            State::Patient(at) => State::Patient(at.max(earliest)),
+            State::Queued if wait.is_some() => State::Patient(earliest),
+            other => other,
+        };
         self
     }
 

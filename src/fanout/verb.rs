@@ -25,7 +25,7 @@ pub(super) fn request(
     found: Option<&Entry>,
     replace: bool,
 ) -> Result<Request, Controller> {
-    let Some(Entry { version, look, .. }) = found else {
+    let Some(Entry { version, look, others, .. }) = found else {
         return Ok(Request::Create);
     };
     let version = *version;
@@ -33,7 +33,9 @@ pub(super) fn request(
         Need::Create => Request::Create,
         Need::Inspect => Request::Compare,
         Need::Yield(owner) => return Err(owner.clone()),
-        Need::Release(Release::Delete) => Request::Delete(version),
+        // What its metadata does not tell, its content does.
+        Need::Recreate if look.touched == Touched::ByWhoKnows && others.is_none() => Request::Compare,
+        Need::Recreate | Need::Release(Release::Delete) => Request::Delete(version),
         Need::Release(Release::HandOver) => Request::HandOver(version, own(look)),
         Need::Update(_) if replace && look.touched == Touched::ByUsAlone => Request::Replace(version),
         Need::Update(_) => {
@@ -187,6 +189,13 @@ mod tests {
         }
         assert_eq!(ask(&Need::Inspect, there(), true), Ok(Request::Compare));
         assert_eq!(ask(&Need::Yield(controller("d")), there(), true), Err(controller("d")));
+        assert_eq!(ask(&Need::Recreate, there(), true), Ok(Request::Delete(Version::parse("7"))));
+        let who_knows = Some(look(Touched::ByWhoKnows, &[], &[]));
+        assert_eq!(
+            ask(&Need::Recreate, who_knows, true),
+            Ok(Request::Compare),
+            "whose keys it holds is to be seen first"
+        );
     }
 
     #[test]

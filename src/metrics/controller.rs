@@ -107,7 +107,8 @@ impl Writes {
             Answer::Exists | Answer::Conflict => "conflict",
             Answer::Forbidden(_) => "forbidden",
             Answer::Refused { .. } => "refused",
-            Answer::Busy(_) => "busy",
+            Answer::Busy(..) => "busy",
+            Answer::Failed(_) => "failed",
             Answer::Lost(_) => "lost",
             Answer::TimedOut(_) => "timed_out",
         };
@@ -128,7 +129,7 @@ mod tests {
         let (mut controller, scrape) = Controller::register(&mut registry);
         controller.rollouts.observe(0.3);
         controller.writes.count(&Request::Delete(Version::NEWEST), &Answer::Gone);
-        controller.writes.count(&Request::Create, &Answer::Busy(None));
+        controller.writes.count(&Request::Create, &Answer::Busy(None, String::new()));
         controller.writes.count(&Request::Look, &Answer::Gone);
         let fanout = Census { in_flight: 2, limit: 8, paused: true, queued: 4, ..Census::default() };
         let surveys = [

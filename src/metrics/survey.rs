@@ -91,9 +91,11 @@ const OF_BUNDLES: [(&str, &str, Samples); 8] = [
     ("bundle_targets_in_sync", "Objects among those wanted that are as they should be", |bundle, tell| {
         bundle.standing.iter().try_for_each(|standing| tell(&[], number(standing.in_sync)))
     }),
-    ("bundle_targets_failing", "Objects that cannot be written, or not be let go", |bundle, tell| {
-        bundle.standing.iter().try_for_each(|standing| tell(&[], number(standing.failing)))
-    }),
+    (
+        "bundle_targets_failing",
+        "Objects that cannot be written or let go, or that others keep changing",
+        |bundle, tell| bundle.standing.iter().try_for_each(|standing| tell(&[], number(standing.failing))),
+    ),
     ("bundle_certificates", "Certificates that a Bundle publishes, default CAs among them", |bundle, tell| {
         bundle.decision.iter().try_for_each(|decision| tell(&[], number(decision.stock.published)))
     }),

@@ -244,7 +244,7 @@ impl Fate {
     fn of(need: &Need) -> Option<Self> {
         match need {
             Need::Create => Some(Self::Created),
-            Need::Update(_) => Some(Self::Updated),
+            Need::Update(_) | Need::Recreate => Some(Self::Updated),
             Need::Release(_) => Some(Self::Released),
             Need::Yield(_) => Some(Self::Blocked),
             Need::Inspect => None,

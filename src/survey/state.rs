@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn targets_are_judged_as_the_controller_judges_them() {
         type Change = fn(&mut Snapshot);
-        let table: [(&str, Change, &str, &[&str]); 7] = [
+        let table: [(&str, Change, &str, &[&str]); 8] = [
             ("all is well", |_| {}, "2/2", &[]),
             (
                 "one is missing",
@@ -217,10 +217,21 @@ mod tests {
                 &["it holds what was published earlier, or elsewhere in a,b"],
             ),
             (
+                "another controller took one that holds nothing but ours",
+                |snapshot| {
+                    let mut look = target(snapshot, "a").look;
+                    look.controller = Some(owner("Other", "o", "u"));
+                    snapshot.target("one", "a", Target { look, written: None });
+                },
+                "1/2",
+                &["another controller took it: it is written anew in a"],
+            ),
+            (
                 "another controller owns one",
                 |snapshot| {
                     let mut look = target(snapshot, "a").look;
                     look.controller = Some(owner("Other", "o", "u"));
+                    look.foreign_keys.insert("theirs".to_owned(), "other".to_owned());
                     snapshot.target("one", "a", Target { look, written: None });
                 },
                 "1/2",

@@ -25,6 +25,9 @@ impl Trouble {
                 "delete that owner, or give the Bundle another name".to_owned(),
             ),
             Need::Create => ("it is not there, or lacks the Bundle's label".to_owned(), mended_by(known, leadership)),
+            Need::Recreate => {
+                ("another controller took it: it is written anew".to_owned(), mended_by(known, leadership))
+            }
             Need::Update(drift) => (differs(*drift, look), mended_by(known, leadership)),
             Need::Inspect => (differs(Drift::Bytes, look), mended_by(known, leadership)),
             Need::Release(Release::Delete) => {

@@ -113,7 +113,7 @@ pub(crate) fn play(world: &mut World, marks: &mut Marks, step: &Step) {
         Step::Busy(index, time) => {
             let waiting: Vec<_> = (0..world.flights.len()).filter(|at| world.flights[*at].answer.is_none()).collect();
             if !waiting.is_empty() {
-                world.answer(waiting[index % waiting.len()], Some(Answer::Busy(*time)));
+                world.answer(waiting[index % waiting.len()], Some(Answer::Busy(*time, "busy".to_owned())));
             }
         }
         Step::Haunt(index) if !world.ghosts.is_empty() => world.haunt(index % world.ghosts.len()),
@@ -190,17 +190,30 @@ fn play_edit(world: &mut World, marks: &mut Marks, key: &Key, edit: Edit) {
     world.edit(key, SOMEBODY, verb);
 }
 
-/// What nothing but a deletion helps against is deleted.
+/// What nothing but a deletion helps against is deleted: what is not recognisably ours, or holds keys of others.
 fn cure(world: &mut World) {
-    let hopeless = |object: &Object| {
-        object.fields.contains_key(&Field::whole(Part::Immutable))
-            || object.fields.contains_key(&Field::new(Part::Owners, "d"))
+    let hopeless = |key: &Key, object: &Object| {
+        let has = |part, name: &str| object.fields.get(&Field::new(part, name));
+        let stuck = object.fields.contains_key(&Field::whole(Part::Immutable)) || has(Part::Owners, "d").is_some();
+        let look = Look::read(&object.metadata());
+        let is_key = |field: &&Field| matches!(field.part, Part::Data | Part::BinaryData) && field.name.is_some();
+        let healed = look.is_target_of(&key.name)
+            && object.fields.keys().filter(is_key).all(|field| is_ours(world, key, &look, field));
+        stuck && !healed
     };
-    let keys: Vec<_> =
-        world.server.objects.iter().filter(|(_, object)| hopeless(object)).map(|(key, _)| key.clone()).collect();
+    let objects = world.server.objects.iter();
+    let keys: Vec<_> = objects.filter(|(key, object)| hopeless(key, object)).map(|(key, _)| key.clone()).collect();
     for key in keys {
         world.edit(&key, "admin", Verb::Delete);
     }
+}
+
+/// Whether a key is one that we write or own.
+fn is_ours(world: &World, key: &Key, look: &Look, field: &Field) -> bool {
+    let wanted = world.bundles.get(key.name.as_str()).and_then(|bundle| bundle.wanted.as_ref());
+    let payload = wanted.and_then(|wanted| wanted.payloads.get(&key.kind));
+    let name = field.name.as_ref().expect("a key has a name");
+    look.own_keys.contains(name) || payload.is_some_and(|payload| payload.values.contains_key(name))
 }
 
 /// The world is as the Bundles want it.

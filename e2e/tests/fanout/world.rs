@@ -58,6 +58,8 @@ pub(crate) struct World {
     /// Given up by us, and perhaps still on their way.
     pub(crate) ghosts: Vec<Order>,
     closed_until: Duration,
+    /// Namespaces about which a request was answered that the server is busy, or not at all.
+    complained: BTreeSet<Arc<str>>,
     pub(crate) leads: bool,
     pub(crate) may_replace: bool,
     /// Namespaces that refuse every write of ours.
@@ -97,6 +99,7 @@ impl World {
             flights: Vec::new(),
             ghosts: Vec::new(),
             closed_until: Duration::ZERO,
+            complained: BTreeSet::new(),
             leads: false,
             may_replace: true,
             refusing: BTreeSet::new(),
@@ -160,8 +163,9 @@ impl World {
         let holds =
             wanted.reaches(&self.settings, &place.namespace, namespace) && wanted.payloads.contains_key(&place.kind);
         match request {
-            Request::Delete(_) | Request::HandOver(..) => assert!(!holds, "{order:?} of what is wanted"),
-            Request::Look | Request::Compare => {}
+            Request::HandOver(..) => assert!(!holds, "{order:?} of what is wanted"),
+            // Otherwise it is created anew, which the server looks at.
+            Request::Delete(_) | Request::Look | Request::Compare => {}
             Request::Create | Request::Replace(_) | Request::Merge { .. } | Request::Apply(_) => {
                 assert!(holds, "{order:?} where nothing is wanted");
             }

@@ -22,8 +22,8 @@ const STONE: &str = "immutable-stone";
 const SOFT: &str = "immutable-soft";
 
 #[tokio::test]
-async fn an_immutable_target_is_named_with_its_cure_not_retried_in_a_loop_and_replaced_once_it_is_deleted() -> Result<()>
-{
+async fn an_immutable_object_of_others_is_named_with_its_cure_and_not_retried_in_a_loop_and_one_of_ours_is_replaced()
+-> Result<()> {
     let stage = Stage::shared().await;
     let mut sight = stage.sight().await?;
     for namespace in [STONE, SOFT] {
@@ -49,10 +49,11 @@ async fn an_immutable_target_is_named_with_its_cure_not_retried_in_a_loop_and_re
     stage.fence.pass(&sight.client).await?;
     sight.count_from_here().await?;
     apply(&sight.client, &crowd::filled(NAME, &second)).await?;
-    is_named_and_left_in_peace(&sight, &second, &crowd::content(&first)).await?;
-    config_maps.delete(NAME, &DeleteParams::default()).await?;
-    sight.becomes("our object is deleted", NAME, &both, &crowd::content(&second)).await;
+    sight.becomes("ours is created anew", NAME, &both, &crowd::content(&second)).await;
     sight.is_synced("the condition follows again", NAME).await;
+    let tally = sight.tally(NAME).await?;
+    // One that is refused, a deletion and a creation.
+    ensure!(tally[SOFT] == (1, 0) && tally[STONE] == (2, 1), "{tally:?}");
     Ok(())
 }
 

@@ -9,6 +9,7 @@ mod hand_back;
 mod immutable;
 mod owned;
 mod policies;
+mod recreated;
 mod refused;
 mod roles;
 mod rollouts;

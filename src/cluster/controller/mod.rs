@@ -348,7 +348,7 @@ impl Controller {
 
     /// The API server asks for patience: that is for all.
     fn heed(&mut self, failure: &Failure) {
-        if let Failure::Busy(retry_after) = failure {
+        if let Failure::Busy(retry_after, _) = failure {
             self.step(fanout::Event::Busy(*retry_after));
         }
     }

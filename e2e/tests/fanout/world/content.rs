@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rootcast::api::{API_VERSION, BUNDLE_LABEL, HASH_ANNOTATION, KIND};
-use rootcast::bundle::{Labels, ObjectKind, Payload, Place, Selector, Value, Wanted};
+use rootcast::bundle::{Labels, ObjectKind, Payload, Place, Problems, Selector, Value, Wanted};
 use rootcast::fanout::{Event, Observed, Own, Scope, Sighting, Version};
 use serde_json::json;
 
@@ -49,7 +49,7 @@ impl Content {
         Wanted {
             name: name.to_owned(),
             uid: uid.to_owned(),
-            namespaces: Selector::parse(&selector, "", &mut Vec::new()),
+            namespaces: Selector::parse(&selector, "", &mut Problems::default()),
             payloads: kinds.iter().map(|kind| (*kind, payload(kind))).collect(),
             secrets_off: false,
         }

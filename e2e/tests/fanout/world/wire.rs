@@ -1,9 +1,10 @@
 //! Requests on their way: what the server makes of them, and what comes back.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use rootcast::api::{BUNDLE_LABEL, FIELD_MANAGER};
-use rootcast::fanout::{Answer, Event, Observed, Order, Request};
+use rootcast::fanout::{Answer, Comparison, Event, Observed, Order, Request};
 
 use crate::model::{Call, Failure, Field, Part, Verb};
 
@@ -16,7 +17,9 @@ impl World {
         let order = self.flights[index].order.clone();
         let before = self.server.version();
         self.flights[index].answer = Some(self.carry_out(&order));
-        if self.server.version() != before {
+        // What is deleted to be created anew is written once, by its creation.
+        let for_creation = matches!(order.request, Request::Delete(_)) && self.holds(&order);
+        if self.server.version() != before && !for_creation {
             *self.written.entry((order.bundle, order.place)).or_default() += 1;
         }
     }
@@ -37,11 +40,16 @@ impl World {
         let target = (order.bundle.clone(), order.place.clone());
         let asked = order.request.version();
         let answer = match (instead, answer) {
-            (Some(Answer::Busy(time)), _) => {
-                self.closed_until = self.closed_until.max(self.now + time.unwrap_or_default());
-                Answer::Busy(time)
+            (Some(Answer::Busy(time, cause)), _) => {
+                // What a namespace has more than once may be its own trouble; one alone closes for five seconds at most.
+                if self.complained.insert(target.1.namespace.clone()) {
+                    let wait = time.unwrap_or_default().min(Duration::from_secs(5));
+                    self.closed_until = self.closed_until.max(self.now + wait);
+                }
+                Answer::Busy(time, cause)
             }
             (Some(lost), answer) => {
+                self.complained.insert(target.1.namespace.clone());
                 if answer.is_none() {
                     self.ghosts.push(order);
                 }
@@ -67,7 +75,7 @@ impl World {
         let Order { bundle, place, wanted, request } = order;
         let key = key(bundle, place);
         if request.is_write() && self.refusing.contains(&*place.namespace) {
-            return Answer::Refused { cause: "refused".to_owned(), fixed: false };
+            return refused("refused", false);
         }
         let content = || fields(wanted, &wanted.payloads[&place.kind]);
         let verb = match request {
@@ -97,7 +105,9 @@ impl World {
                     .iter()
                     .filter(|(field, _)| is_data(field))
                     .all(|(field, value)| object.fields.get(field) == Some(value));
-                return Answer::Compared(version(object.version), same);
+                let keys = object.fields.keys().filter(|field| is_data(field) && field.name.is_some());
+                let others = keys.into_iter().any(|field| !content().contains_key(field));
+                return Answer::Compared(version(object.version), Comparison { same, others });
             }
         };
         let deletes = matches!(verb, Verb::Delete);
@@ -112,8 +122,20 @@ impl World {
             Err(Failure::Exists) => Answer::Exists,
             Err(Failure::Conflict) => Answer::Conflict,
             Err(Failure::NamespaceNotFound | Failure::NamespaceTerminating) => Answer::NamespaceGone,
-            Err(Failure::Immutable) => Answer::Refused { cause: "immutable".to_owned(), fixed: true },
-            Err(Failure::TwoControllers) => Answer::Refused { cause: "two controllers".to_owned(), fixed: false },
+            Err(Failure::Immutable) => refused("immutable", true),
+            Err(Failure::TwoControllers) => refused("two controllers", false),
         }
     }
+
+    /// Whether an order is about a target that is to be there, as far as the engine has heard.
+    fn holds(&self, order: &Order) -> bool {
+        let Order { place, wanted, .. } = order;
+        let heard = self.heard.get(&*place.namespace);
+        wanted.payloads.contains_key(&place.kind)
+            && heard.is_some_and(|heard| wanted.reaches(&self.settings, &place.namespace, heard))
+    }
+}
+
+fn refused(cause: &str, fixed: bool) -> Answer {
+    Answer::Refused { cause: cause.to_owned(), fixed, retry_after: None }
 }
