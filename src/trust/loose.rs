@@ -126,14 +126,15 @@ impl Run {
                     if let [b'n' | b'r' | b't', after @ ..] = after { after } else { after }
                 }
                 (b'=' | b' ' | b'\t' | b'\r' | b'"' | b'\'' | b'`' | b',' | b';' | b'>', after) => after,
-                (_, after) => match invisible_front(rest) {
-                    Some(length) => &rest[length..],
-                    None => {
+                (_, after) => {
+                    if let Some(length) = invisible_front(rest) {
+                        &rest[length..]
+                    } else {
                         found = found.or(self.end());
                         self.mark(number);
                         after
                     }
-                },
+                }
             };
         }
         found

@@ -105,8 +105,13 @@ impl PemCause {
             }
             Self::Bare => ": put -----BEGIN CERTIFICATE----- before it and -----END CERTIFICATE----- behind it",
             Self::Invisible(_) => ": take it out, or copy the certificate again as plain text",
-            Self::Label(_) | Self::Headers | Self::Certificate(_) => "",
-            Self::Marker | Self::Unterminated | Self::Unopened | Self::Base64 => "",
+            Self::Label(_)
+            | Self::Headers
+            | Self::Certificate(_)
+            | Self::Marker
+            | Self::Unterminated
+            | Self::Unopened
+            | Self::Base64 => "",
         }
     }
 }

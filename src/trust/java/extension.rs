@@ -52,7 +52,7 @@ pub(super) fn check(mut explicit: Reader<'_>) -> Result<bool, JavaFlaw> {
 }
 
 /// The content of the one element of a value.
-fn only<'a>(mut value: Reader<'a>, tag: u8) -> Option<Reader<'a>> {
+fn only(mut value: Reader<'_>, tag: u8) -> Option<Reader<'_>> {
     value.enter(tag).filter(|_| value.is_empty())
 }
 

@@ -22,10 +22,8 @@ pub(super) fn name(list: &mut Reader<'_>, constraint: bool) -> Option<()> {
             other.any().is_some()
         }
         0x81 => is_mailbox(content),
-        0x82 => true,
-        0xa3 => true,
+        0x82 | 0xa3 | 0xa5 => true,
         0xa4 => super::name(&mut Reader::new(content)).is_some(),
-        0xa5 => true,
         0x86 => {
             let text = str::from_utf8(content).ok()?;
             if constraint { uri::is_domain(text.strip_prefix('.').unwrap_or(text)) } else { uri::is_valid(text) }
