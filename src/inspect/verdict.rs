@@ -139,12 +139,12 @@ impl Trial<'_> {
                 None,
             ));
         }
-        match (self.vouching.first(), pinned) {
+        // One that is out of date vouches for nobody.
+        let vouching: Vec<_> = self.vouching.iter().filter(|anchor| is_valid(anchor, self.now)).collect();
+        match (vouching.first(), pinned) {
             (Some(anchor), _) => {
                 grounds.push((format!("{} vouches for it", label(anchor)), None));
-                if anchor.issuer_der() != anchor.subject_der()
-                    && self.vouching.iter().all(|other| other.issuer_der() != other.subject_der())
-                {
+                if vouching.iter().all(|anchor| anchor.issuer_der() != anchor.subject_der()) {
                     grounds.push((
                         format!(
                             "that is no root: programs with OpenSSL's defaults want its issuer, {}, too",
@@ -182,7 +182,7 @@ impl Trial<'_> {
                 "its certificate is a CA's, and not among the trusted ones".to_owned(),
                 Some("have a server certificate issued (without CA:TRUE)".to_owned()),
             ),
-            (Trouble::Other(what), _) => (what.clone(), None),
+            (Trouble::Other(what), _) => (escape(what).into_owned(), None),
         })
     }
 
@@ -290,7 +290,8 @@ impl Verdict {
     #[must_use]
     pub fn text(&self, trusted: &Collection, paint: Paint) -> String {
         let word = paint.emphasise(self.answer.word(), self.answer == Answer::Accepted);
-        format!("{}: {word} by programs that trust {}\n{self}", self.server, trusted.name)
+        let (server, trusted) = (escape(&self.server), escape(&trusted.name));
+        format!("{server}: {word} by programs that trust {trusted}\n{self}")
     }
 }
 

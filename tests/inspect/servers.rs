@@ -111,6 +111,32 @@ fn short(authority: &Authority) -> String {
 }
 
 #[tokio::test]
+async fn of_those_that_vouch_for_a_server_one_that_is_valid_is_named() {
+    let mut expired = authority_params("Old Root");
+    expired.not_after = date_time_ymd(2021, 9, 30);
+    let old = Authority::self_signed(expired, KeyPair::generate().unwrap()).unwrap();
+    let new = root("New Root");
+    let same_key = KeyPair::try_from(new.key().serialize_der()).unwrap();
+    let cross = Authority::signed_by(authority_params("New Root"), same_key, &old).unwrap();
+    let identity = issue(&params("web"), &new, &[&cross]);
+
+    let told = verify(&identity, "localhost", &[&old, &new]).await;
+    assert_eq!(told.code, 0, "{}{}", told.out, told.errors);
+    let last = told.out.lines().last().unwrap();
+    assert_eq!(last, format!("  CN=New Root ({}) vouches for it", short(&new)));
+    assert!(!told.out.contains("Old Root"), "{}", told.out);
+
+    let told = verify(&identity, "localhost", &[&old, &cross]).await;
+    assert_eq!(told.code, 0, "{}{}", told.out, told.errors);
+    assert!(told.out.contains(&format!("  CN=New Root ({}) vouches for it\n", short(&cross))), "{}", told.out);
+    assert!(
+        told.out.contains("  that is no root: programs with OpenSSL's defaults want its issuer, CN=Old Root, too\n"),
+        "{}",
+        told.out
+    );
+}
+
+#[tokio::test]
 async fn a_server_is_accepted_by_its_root_and_by_its_intermediate_alone() {
     let root = root("Root");
     let intermediate =
