@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use crate::trust::pem::PemCause;
 use crate::trust::{
-    Anchor, Anchors, Block, Fingerprint, Keystore, Malformed, Password, PemError, Rejected, Unreadable, Work, jks, pem,
-    pkcs12,
+    Anchor, Anchors, Block, Fingerprint, Form, Keystore, Malformed, Password, PemError, Rejected, Structure,
+    Unreadable, Work, jks, pem, pkcs12,
 };
 
-use super::mend::mend;
+use super::mend::{convert, mend};
 
 /// What is in one place: a file, an object, or the chain that a server shows.
 #[derive(Debug, Clone, Default)]
@@ -202,13 +202,15 @@ impl Place<'_> {
                 }
                 Err(PemError { line, cause, .. }) => {
                     told += 1;
-                    let private_key = matches!(&cause, PemCause::Label(label) if label.ends_with("PRIVATE KEY"));
-                    self.say(!private_key, format!("line {line}: {}", mend(&cause)));
+                    let private_key = |label| Structure::of_label(label) == Some(Structure::PrivateKey);
+                    let harmless = matches!(&cause, PemCause::Label(label) if private_key(label));
+                    self.say(!harmless, format!("line {line}: {}", mend(&cause)));
                 }
             }
         }
         if !any {
-            self.say(false, "holds no certificate: it is neither PEM, DER, JKS nor PKCS#12");
+            let what = Form::of(text).map_or("it is neither PEM, DER, JKS nor PKCS#12".to_owned(), |of| of.to_string());
+            self.say(false, format!("holds no certificate: {what}"));
         }
     }
 
@@ -221,6 +223,11 @@ impl Place<'_> {
                 return self.say(true, format!("byte {}: DER that is cut off; copy the file again, as binary", at + 1));
             };
             let certificate = Anchor::from_der(der);
+            if let (Err(_), Some(structure)) = (&certificate, Structure::of_der(rest)) {
+                let at = bytes.len() - rest.len() + 1;
+                return self
+                    .say(structure != Structure::PrivateKey, format!("byte {at}: {}", convert(structure, true)));
+            }
             let after = if certificate.is_ok() { after } else { &[] };
             self.add(At::Number(number), certificate);
             (rest, number) = (after, number + 1);

@@ -1,17 +1,40 @@
-//! What to do about PEM that cannot be read.
+//! What to do about PEM that cannot be read, and about what is no certificate.
 
+use crate::trust::Structure;
 use crate::trust::pem::PemCause;
+
+/// What stands where a certificate should be, and the cure. `der` tells whether it is not in PEM.
+pub(super) fn convert(structure: Structure, der: bool) -> String {
+    let (what, cure) = match structure {
+        Structure::OldCertificate => ("a certificate of another form", "convert it with openssl x509 -in FILE"),
+        Structure::Pkcs7 => ("certificates as PKCS#7", "convert them with openssl pkcs7 -print_certs -in FILE"),
+        Structure::Cms => (
+            "certificates as CMS",
+            "convert them with openssl cms -cmsout -noout -inform PEM -certsout NEWFILE -in FILE",
+        ),
+        Structure::Crl => (
+            "a list of revoked certificates (CRL)",
+            "take it out; the certificate of its CA, if that is wanted here, is the one of openssl crl -noout -issuer -in FILE",
+        ),
+        Structure::Request => (
+            "a request for a certificate",
+            "take it out, and put in what its CA has issued for openssl req -noout -subject -in FILE",
+        ),
+        Structure::PrivateKey => ("a private key, which is not read", "a bundle must not hold it"),
+        Structure::PublicKey => ("a public key alone", "take it out, and put in the certificate of it"),
+        Structure::Parameters => ("parameters of keys", "take them out"),
+        Structure::OpenPgp => ("data of OpenPGP, which has no X.509 certificates", "take it out"),
+    };
+    let cure = if der { cure.replace(" -in FILE", " -inform DER -in FILE") } else { cure.to_owned() };
+    format!("{what}; {cure}")
+}
 
 /// The cause and the cure.
 pub(super) fn mend(cause: &PemCause) -> String {
     let (what, cure) = match cause {
-        PemCause::Label(label) if label.ends_with("PRIVATE KEY") => {
-            ("a private key, which is not read", "a bundle must not hold it")
-        }
         PemCause::Label(label) => {
-            return format!(
-                "a block {label:?} instead of CERTIFICATE; take it out, or convert it with openssl x509 -in FILE"
-            );
+            let cure = Structure::of_label(label).map_or("take it out".to_owned(), |of| convert(of, false));
+            return format!("a block {label:?} instead of CERTIFICATE: {cure}");
         }
         PemCause::Headers => ("the block has headers", "remove the lines between BEGIN and the base64"),
         PemCause::Certificate(malformed) => return malformed.to_string(),

@@ -3,7 +3,7 @@
 use base64::Engine;
 
 use super::pem::BASE64;
-use super::{Anchor, jks, pkcs12};
+use super::{Anchor, Structure, jks, pkcs12};
 
 /// Another form of certificates than PEM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
@@ -29,9 +29,6 @@ pub enum Form {
     Compressed,
 }
 
-/// `id-signedData` (RFC 5652, section 5.1), an element.
-const SIGNED_DATA: &[u8] = &[6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 2];
-
 const COMPRESSED: [&[u8]; 5] = [b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd"];
 
 const MARKER: &[u8] = b"-----BEGIN ";
@@ -47,8 +44,7 @@ impl Form {
             return Some(Form::Keystore);
         }
         if bytes.first() == Some(&0x30) {
-            let begin = &bytes[..bytes.len().min(SIGNED_DATA.len() + 6)];
-            if holds(begin, SIGNED_DATA) {
+            if Structure::of_der(bytes) == Some(Structure::Pkcs7) {
                 return Some(Form::Pkcs7);
             }
             if Anchor::from_der(bytes).is_ok() {

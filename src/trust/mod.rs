@@ -19,6 +19,7 @@ mod loose;
 mod password;
 pub mod pem;
 pub mod pkcs12;
+mod structure;
 mod x509;
 
 pub use anchor::{Anchor, Fingerprint, Malformed};
@@ -29,4 +30,5 @@ pub use keystore::{Entry, Keystore, Unreadable, Work};
 pub use password::Password;
 pub use pem::{Block, PemError, Rejected};
 pub use pkcs12::Profile;
+pub use structure::Structure;
 pub use x509::{Flaw, Key};

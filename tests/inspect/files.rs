@@ -91,9 +91,15 @@ fn what_is_damaged_is_named_by_line_with_cause_and_cure_and_the_rest_is_shown() 
         (
             good.replace(" CERT", " TRUSTED CERT"),
             1,
-            format!("line {line}: a block \"TRUSTED CERTIFICATE\" instead of CERTIFICATE; take it out"),
+            format!(
+                "line {line}: a block \"TRUSTED CERTIFICATE\" instead of CERTIFICATE: a certificate of another form; convert it with openssl x509 -in"
+            ),
         ),
-        (good.replace("CERTIFICATE", "EC PRIVATE KEY"), 0, format!("line {line}: a private key, which is not read")),
+        (
+            good.replace("CERTIFICATE", "EC PRIVATE KEY"),
+            0,
+            format!("line {line}: a block \"EC PRIVATE KEY\" instead of CERTIFICATE: a private key, which is not read"),
+        ),
     ];
     for (second, code, words) in table {
         let told = inspect_with(&["-"], format!("{good}{second}\n{good}").as_bytes());

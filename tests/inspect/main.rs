@@ -4,6 +4,7 @@ mod files;
 mod hostile;
 mod keystores;
 mod servers;
+mod structures;
 
 use std::io::Write;
 use std::path::PathBuf;
