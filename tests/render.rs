@@ -2,11 +2,14 @@
 
 mod vector;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use vector::Vector;
 
@@ -37,7 +40,7 @@ fn check(case: &Vector) -> Result<(), String> {
     if output.status.code() != Some(i32::from(refused)) {
         return Err(format!("{}: exit code {:?}: {}", case.name, output.status.code(), stderr(&output)));
     }
-    if refused != stderr(&output).starts_with(&format!("Bundle {}: ", case.name)) {
+    if refused != stderr(&output).starts_with(&format!("Bundle {}: {}: ", case.name, case.reason())) {
         return Err(format!("{}: {}", case.name, stderr(&output)));
     }
     let list: Value = serde_json::from_slice(&output.stdout).map_err(|error| format!("{}: {error}", case.name))?;
@@ -213,4 +216,131 @@ fn rootcast(arguments: &[&str], input: &str) -> Output {
     let output = child.wait_with_output().expect("rootcast ends");
     writer.join().expect("written");
     output
+}
+
+/// A file or folder of input.
+fn fixture(name: &str) -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/render_input").join(name).display().to_string()
+}
+
+#[test]
+fn values_pass_that_the_api_server_takes_and_secrets_that_no_bundle_reads() {
+    let plain = rootcast(&["render", "-f", &fixture("wrapped-elsewhere/in.yaml"), "-n", "team-a"], "");
+    for name in ["wrapped-source.yaml", "wrapped-elsewhere", "sops-elsewhere"] {
+        let output = rootcast(&["render", "-f", &fixture(name), "-n", "team-a"], "");
+        assert_eq!((output.status.code(), stderr(&output)), (Some(0), String::new()), "{name}");
+        assert_eq!(stdout(&output), stdout(&plain), "{name}");
+    }
+}
+
+/// A Bundle `all` that reads every key of Secret `src`, a Bundle of the name of each key that reads that one, and the Secret.
+fn readers(secret: &Value) -> String {
+    let bundle = |name: &str, source: &Value| {
+        json!({ "apiVersion": "trust.cert-manager.io/v1alpha1", "kind": "Bundle", "metadata": { "name": name }, "spec": {
+            "sources": [{ "secret": source }], "target": { "configMap": { "key": "ca.pem" } } } })
+    };
+    let fields = ["data", "stringData"].into_iter().filter_map(|field| secret[field].as_object());
+    let keys: BTreeSet<_> = fields.flatten().map(|(key, _)| key).collect();
+    let mut items = vec![secret.clone(), bundle("all", &json!({ "name": "src", "includeAllKeys": true }))];
+    items.extend(keys.into_iter().map(|key| bundle(key, &json!({ "name": "src", "key": key }))));
+    json!({ "apiVersion": "v1", "kind": "List", "items": items }).to_string()
+}
+
+#[test]
+fn a_value_that_is_none_refuses_the_bundles_that_read_it_and_no_other() {
+    let pem = fs::read_to_string(certificate("rsa")).expect("a certificate");
+    let base64 = STANDARD.encode(&pem);
+    let wrapped = base64.as_bytes().chunks(76).map(|line| str::from_utf8(line).expect("ASCII"));
+    let secret = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "src", "namespace": "cert-manager" },
+        "data": {
+            "good": base64,
+            "wrapped": wrapped.collect::<Vec<_>>().join("\r\n") + "\n",
+            "sops": "ENC[AES256_GCM,data:tH2oJq0=,iv:9XkE5o1u,tag:3kJt0g==,type:str]",
+            "plain": pem,
+            "blank": format!(" {base64}"),
+            "padding": base64.trim_end_matches('='),
+            "number": 7,
+            "instead": "!",
+        },
+        "stringData": { "instead": pem },
+    });
+    assert!(base64.ends_with('='), "the case of missing padding needs a value that has some");
+    let output = rootcast(&["render", "-o", "json", "-n", "a"], &readers(&secret));
+    assert_eq!(output.status.code(), Some(1));
+    let list: Value = serde_json::from_str(&stdout(&output)).expect("JSON");
+    let names: Vec<_> = list["items"].as_array().expect("items").iter().map(|item| &item["metadata"]["name"]).collect();
+    assert_eq!(names, ["good", "instead", "wrapped"]);
+    let told = stderr(&output);
+    let place = |key: &str| {
+        format!("Failed to build bundle sources: invalid value in Secret cert-manager/src at key {key:?}: ")
+    };
+    let no_base64 = "it is not base64: encode it with base64, or put it under stringData as it is\n";
+    for (bundle, key, words) in [
+        ("all", "blank", no_base64),
+        ("blank", "blank", no_base64),
+        ("number", "number", "it is no text: put it in quotes\n"),
+        ("padding", "padding", no_base64),
+        ("plain", "plain", no_base64),
+        ("sops", "sops", "it is encrypted by SOPS: decrypt the file first, with sops --decrypt\n"),
+    ] {
+        let line = format!("Bundle {bundle}: SourceBuildError: {}{words}", place(key));
+        assert!(told.contains(&line), "{line}{told}");
+    }
+    assert_eq!(told.lines().count(), 6, "{told}");
+
+    let mut broken = secret.clone();
+    broken["data"] = json!("none");
+    broken["stringData"] = Value::Null;
+    let output = rootcast(&["render", "-n", "a"], &readers(&broken));
+    assert_eq!(
+        (output.status.code(), stderr(&output)),
+        (
+            Some(1),
+            "Bundle all: SourceBuildError: Failed to build bundle sources: failed to get Secret cert-manager/src: its field data is no map of keys and values\n"
+                .to_owned()
+        )
+    );
+}
+
+#[test]
+fn what_the_sources_show_is_said_beside_the_output_and_changes_no_exit_code() {
+    let filters = ["--filter-expired-certificates", "--filter-non-ca-certs"];
+    let table: [(&str, &[&str], i32, &[&str]); 3] = [
+        (
+            "expired-and-no-ca.json",
+            &filters,
+            1,
+            &["SourceNotFound: ", " left out: expired on ", " left out: not a CA certificate"],
+        ),
+        ("base64-twice.json", &[], 0, &["holds no PEM certificate; it is PEM in base64 once more than it should be"]),
+        ("utf16.json", &[], 0, &["holds no PEM certificate; it is PEM in UTF-16"]),
+    ];
+    for (name, flags, code, words) in table {
+        let path = fixture(name);
+        let output = rootcast(&[&["render", "-n", "x", "-f", &path], flags].concat(), "");
+        let told = stderr(&output);
+        assert_eq!(output.status.code(), Some(code), "{name}: {told}");
+        assert!(words.iter().all(|words| told.contains(words)), "{name}: {told}");
+        assert!(told.lines().all(|line| line.starts_with("Bundle ")), "{name}: {told}");
+        assert!(!stdout(&output).contains("left out") && !stdout(&output).contains("holds no PEM"), "{name}");
+    }
+}
+
+#[test]
+fn names_of_the_input_neither_command_a_terminal_nor_begin_a_line() {
+    let name = "a\u{1b}]0;owned\u{7}\nBundle b: Synced: \u{202e}x";
+    let mut input: Value =
+        serde_json::from_str(&fs::read_to_string(fixture("base64-twice.json")).expect("JSON")).expect("JSON");
+    for item in input["items"].as_array_mut().expect("items") {
+        if item["kind"] == "Bundle" {
+            item["metadata"]["name"] = json!(name);
+        }
+    }
+    let shown = "Bundle a\\u{1b}]0;owned\\u{7}\\nBundle b: Synced: \\u{202e}x: ";
+    let told = stderr(&rootcast(&["render", "-n", "x"], &input.to_string()));
+    assert!(told.starts_with(shown) && told.lines().count() == 1, "{told:?}");
+    let refused = json!({ "apiVersion": "trust.cert-manager.io/v1alpha1", "kind": "Bundle", "metadata": { "name": name }, "spec": {
+        "sources": [{ "configMap": { "name": "none", "key": "ca" } }], "target": { "configMap": { "key": "ca.pem" } } } });
+    let told = stderr(&rootcast(&["render", "-n", "x"], &refused.to_string()));
+    assert!(told.starts_with(shown) && told.lines().count() == 1, "{told:?}");
 }

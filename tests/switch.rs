@@ -65,7 +65,7 @@ fn source(object: &Value) -> ((ObjectKind, String), SourceObject) {
     let content = Content::Keys(keys.collect());
     (
         (kind, text(&object["metadata"]["name"])),
-        SourceObject { labels: BTreeMap::new(), output: OutputKeys::None, content },
+        SourceObject { labels: BTreeMap::new(), output: OutputKeys::None, content, undecodable: BTreeMap::new() },
     )
 }
 

@@ -95,7 +95,7 @@ fn source(object: &Value) -> ((ObjectKind, String), SourceObject) {
     let content = if object["type"] == "kubernetes.io/tls" { Content::TlsKeys(keys) } else { Content::Keys(keys) };
     let labels = serde_json::from_value(object["metadata"]["labels"].clone()).unwrap_or_default();
     let name = object["metadata"]["name"].as_str().expect("a name").to_owned();
-    ((kind, name), SourceObject { labels, output: OutputKeys::None, content })
+    ((kind, name), SourceObject { labels, output: OutputKeys::None, content, undecodable: BTreeMap::new() })
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Small worlds for the tests of this room.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -53,7 +55,7 @@ impl World {
         let values = data.iter().map(|(key, value)| ((*key).to_owned(), value.as_bytes().to_vec())).collect();
         let labels = labels(pairs);
         let output = if labels.contains_key(api::BUNDLE_LABEL) { OutputKeys::All } else { OutputKeys::None };
-        let object = SourceObject { labels, output, content: Content::Keys(values) };
+        let object = SourceObject { labels, output, content: Content::Keys(values), undecodable: BTreeMap::new() };
         self.sources.insert((ObjectKind::ConfigMap, name.to_owned()), object);
         self
     }

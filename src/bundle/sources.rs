@@ -139,6 +139,7 @@ enum Fault {
     NoObject { kind: ObjectKind, namespace: String, name: String },
     Unreadable { kind: ObjectKind, namespace: String, name: String, cause: String },
     NoKey { kind: ObjectKind, namespace: String, name: String, key: String },
+    Undecodable { kind: ObjectKind, namespace: String, name: String, key: String, cause: String },
     ObjectPem { kind: ObjectKind, namespace: String, name: String, key: String, error: Box<trust::PemError> },
     AllKeysOfTls { namespace: String, name: String },
     Cycle(Vec<String>),
@@ -151,6 +152,7 @@ impl Fault {
             Self::NoDefaultCas | Self::NoObject { .. } | Self::NoKey { .. } | Self::Nothing => Reason::SourceNotFound,
             Self::InlinePem(_)
             | Self::Unreadable { .. }
+            | Self::Undecodable { .. }
             | Self::ObjectPem { .. }
             | Self::AllKeysOfTls { .. }
             | Self::Cycle(_) => Reason::SourceBuildError,
@@ -174,6 +176,9 @@ impl fmt::Display for Fault {
             }
             Self::NoKey { kind, namespace, name, key } => {
                 write!(f, "no data found in {} {namespace}/{name} at key {key:?}", kind.as_str())
+            }
+            Self::Undecodable { kind, namespace, name, key, cause } => {
+                write!(f, "invalid value in {} {namespace}/{name} at key {key:?}: {cause}", kind.as_str())
             }
             Self::ObjectPem { kind, namespace, name, key, error } => {
                 write!(f, "invalid PEM data in {} {namespace}/{name} at key {key:?}: {error}", kind.as_str())
@@ -281,6 +286,11 @@ impl Gathering<'_> {
             (Content::Keys(values), Keys::All) => (values, values),
             (Content::Keys(values) | Content::TlsKeys(values), Keys::One(_)) => (values, &none),
         };
+        let mut undecodable = object.undecodable.iter();
+        if let Some((key, cause)) = undecodable.find(|(key, _)| wanted.include(key) && !skipped.include(key)) {
+            let (key, cause) = (key.clone(), cause.clone());
+            return Err(Fault::Undecodable { kind, namespace, name, key, cause });
+        }
         let one = match wanted {
             Keys::All => None,
             Keys::One(key) => Some(values.get_key_value(key).ok_or_else(|| Fault::NoKey {
@@ -374,13 +384,13 @@ impl Gathering<'_> {
 
 /// Whether a selector reads anything of the object: all that no Bundle wrote. What cannot be read might be more.
 fn holds_more_than_output(object: &SourceObject, wanted: &Keys) -> bool {
-    let SourceObject { labels: _, output, content } = object;
+    let SourceObject { labels: _, output, content, undecodable } = object;
     match (output, content, wanted) {
         (OutputKeys::None, _, _) | (OutputKeys::Some(_), Content::Unreadable(_), Keys::All) => true,
         (OutputKeys::All, _, _) => false,
         (OutputKeys::Some(keys), Content::Unreadable(_), Keys::One(key)) => !keys.contains(key),
         (OutputKeys::Some(keys), Content::Keys(values) | Content::TlsKeys(values), wanted) => {
-            values.keys().any(|key| wanted.include(key) && !keys.contains(key))
+            values.keys().chain(undecodable.keys()).any(|key| wanted.include(key) && !keys.contains(key))
         }
     }
 }

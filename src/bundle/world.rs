@@ -59,6 +59,9 @@ pub struct SourceObject {
     pub output: OutputKeys,
     /// What it holds.
     pub content: Content,
+    /// The keys of a file's object whose values cannot be decoded, each with the cause; the API server would not have
+    /// taken it.
+    pub undecodable: BTreeMap<String, String>,
 }
 
 /// Which keys of an object a Bundle wrote. An object that a Bundle has adopted holds keys of others beside them.
@@ -112,7 +115,7 @@ pub struct Place {
 
 /// The type of Secrets that hold a certificate and its private key
 /// (<https://kubernetes.io/docs/concepts/configuration/secret/#tls-secrets>).
-const TLS_SECRET: &str = "kubernetes.io/tls";
+pub const TLS_SECRET: &str = "kubernetes.io/tls";
 
 impl OutputKeys {
     /// Reads the label and the managed fields.

@@ -14,7 +14,7 @@ use crate::survey::{Forecast, Overlay};
 
 use super::input::Input;
 use super::survey::{Form, Survey, SurveyArguments, document, published};
-use super::{BAD_USAGE, REFUSED, paint, print};
+use super::{BAD_USAGE, REFUSED, paint, print, tell};
 
 /// What the exit codes mean.
 pub(super) const EXIT_CODES: &str = "Exit code 0: nothing would change; 1: something would; 2: bad usage, a Bundle would be refused, or it could not be found out.";
@@ -72,10 +72,13 @@ async fn diff(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     })?;
     let mut told = true;
     for refusal in forecast.refusals() {
-        eprintln!("rootcast: {refusal}");
+        tell(&format!("rootcast: {refusal}"));
         told = false;
     }
-    eprintln!("rootcast: settings: {}", snapshot.settings_from);
+    for finding in forecast.findings() {
+        tell(&format!("rootcast: {finding}"));
+    }
+    tell(&format!("rootcast: settings: {}", snapshot.settings_from));
     Ok(match (told, forecast.is_empty()) {
         (false, _) => ExitCode::from(BAD_USAGE),
         (true, false) => ExitCode::from(REFUSED),

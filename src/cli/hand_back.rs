@@ -8,9 +8,10 @@ use kube::Client;
 
 use crate::bundle::ObjectKind;
 use crate::cluster::{HandBack, HandedBack, Refused, leader};
+use crate::text;
 
 use super::args::HandBackArguments;
-use super::{REFUSED, print};
+use super::{REFUSED, print, tell};
 
 pub(super) fn run(arguments: &HandBackArguments) -> anyhow::Result<ExitCode> {
     tokio::runtime::Builder::new_current_thread()
@@ -34,7 +35,7 @@ async fn hand_back(arguments: &HandBackArguments) -> anyhow::Result<ExitCode> {
             }
             // Who has no Secret targets need not be allowed to list Secrets.
             Err(refused) if kind == ObjectKind::Secret && refused.forbidden => {
-                eprintln!("rootcast: Secret targets, if there are any, are left out: {refused}");
+                tell(&format!("rootcast: Secret targets, if there are any, are left out: {refused}"));
             }
             Err(error) => return Err(error).with_context(|| format!("list {}s", kind.as_str())),
         }
@@ -54,9 +55,11 @@ async fn refuse_beside_a_leader(arguments: &HandBackArguments, client: &Client) 
             bail!("a controller is running: {holder} holds the Lease {namespace}/{lease}; stop it first");
         }
         Ok(Some(holder)) => {
-            eprintln!("rootcast: a controller is running: {holder} holds the Lease {namespace}/{lease}");
+            tell(&format!("rootcast: a controller is running: {holder} holds the Lease {namespace}/{lease}"));
         }
-        Err(error) => eprintln!("rootcast: make sure that no controller is running, which cannot be told: {error}"),
+        Err(error) => {
+            tell(&format!("rootcast: make sure that no controller is running, which cannot be told: {error}"));
+        }
     }
     Ok(())
 }
@@ -96,7 +99,7 @@ impl Count {
             }
         };
         // What nobody reads is done all the same.
-        drop(print(&format!("{target}: {words}\n")));
+        drop(print(&format!("{}\n", text::Escaped(&format!("{target}: {words}")))));
     }
 
     fn line(&self, kind: ObjectKind, write: bool) -> String {

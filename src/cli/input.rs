@@ -6,13 +6,15 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use base64::Engine;
+use base64::alphabet::STANDARD;
+use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::api::{self, Bundle};
-use crate::bundle::{Content, Namespace, ObjectKind, OutputKeys, SourceObject};
+use crate::bundle::{Content, Namespace, ObjectKind, OutputKeys, SourceObject, TLS_SECRET};
 
 /// The objects of the input that play a part.
 #[derive(Default)]
@@ -58,16 +60,8 @@ impl Input {
                 let bundle = Bundle::deserialize(object).with_context(what)?;
                 self.bundles.insert(name.clone(), bundle).is_some()
             }
-            ("v1", "ConfigMap") => {
-                let object = ConfigMap::deserialize(object).with_context(what)?;
-                let metadata = object.metadata.clone();
-                self.source(ObjectKind::ConfigMap, metadata, Content::of_config_map(object, |_| true))
-            }
-            ("v1", "Secret") => {
-                let object = Secret::deserialize(object).with_context(what)?;
-                let metadata = object.metadata.clone();
-                self.source(ObjectKind::Secret, metadata, Content::of_secret(object, |_, _| true))
-            }
+            ("v1", "ConfigMap") => self.source(ObjectKind::ConfigMap, name.clone(), object),
+            ("v1", "Secret") => self.source(ObjectKind::Secret, name.clone(), object),
             ("v1", "Namespace") => {
                 let metadata = ObjectMeta::deserialize(&object["metadata"]).with_context(what)?;
                 let mut labels = metadata.labels.unwrap_or_default();
@@ -83,12 +77,92 @@ impl Input {
         Ok(())
     }
 
-    fn source(&mut self, kind: ObjectKind, metadata: ObjectMeta, content: Content) -> bool {
+    /// What is wrong with an object is kept, for the Bundles that read it: the others go on.
+    fn source(&mut self, kind: ObjectKind, name: String, object: &Value) -> bool {
+        let metadata = ObjectMeta::deserialize(&object["metadata"]);
+        let values = Values::read(kind, object);
+        let (metadata, values) = match (metadata, values) {
+            (Ok(metadata), values) => (metadata, values),
+            (Err(error), _) => (readable(&object["metadata"]), Err(format!("its metadata: {error}"))),
+        };
+        let (content, undecodable) = match values {
+            Ok(Values { decoded, undecodable }) if object["type"] == TLS_SECRET => {
+                (Content::TlsKeys(decoded), undecodable)
+            }
+            Ok(Values { decoded, undecodable }) => (Content::Keys(decoded), undecodable),
+            Err(cause) => (Content::Unreadable(cause), BTreeMap::new()),
+        };
         let output = OutputKeys::of(&metadata);
-        let key = (metadata.namespace, kind, metadata.name.unwrap_or_default());
-        let object = SourceObject { labels: metadata.labels.unwrap_or_default(), output, content };
-        self.sources.insert(key, object).is_some()
+        let object = SourceObject { labels: metadata.labels.unwrap_or_default(), output, content, undecodable };
+        self.sources.insert((metadata.namespace, kind, name), object).is_some()
     }
+}
+
+/// The namespace and the labels of metadata that is otherwise not as it should be.
+fn readable(metadata: &Value) -> ObjectMeta {
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let labels = metadata["labels"].as_object().into_iter().flatten();
+    ObjectMeta {
+        namespace: text(&metadata["namespace"]),
+        labels: Some(labels.filter_map(|(key, value)| Some((key.clone(), text(value)?))).collect()),
+        ..ObjectMeta::default()
+    }
+}
+
+/// The values of a ConfigMap or Secret by key, and why others are none.
+#[derive(Default)]
+struct Values {
+    decoded: BTreeMap<String, Vec<u8>>,
+    undecodable: BTreeMap<String, String>,
+}
+
+impl Values {
+    /// A key of a later field counts instead of that of an earlier one.
+    fn read(kind: ObjectKind, object: &Value) -> Result<Self, String> {
+        type Decode = fn(&str, &str) -> Result<Vec<u8>, String>;
+        let plain: Decode = |text, _| Ok(text.as_bytes().to_owned());
+        let (fields, instead): ([(&str, Decode); 2], _) = match kind {
+            ObjectKind::ConfigMap => ([("binaryData", decode), ("data", plain)], "data"),
+            ObjectKind::Secret => ([("data", decode), ("stringData", plain)], "stringData"),
+        };
+        let mut values = Self::default();
+        for (field, decode) in fields {
+            let pairs = match &object[field] {
+                Value::Null => continue,
+                Value::Object(pairs) => pairs,
+                _ => return Err(format!("its field {field} is no map of keys and values")),
+            };
+            for (key, value) in pairs {
+                let decoded = match value {
+                    Value::Null => Ok(Vec::new()),
+                    Value::String(text) => decode(text, instead),
+                    _ => Err("it is no text: put it in quotes".to_owned()),
+                };
+                values.decoded.remove(key);
+                values.undecodable.remove(key);
+                match decoded {
+                    Ok(value) => drop(values.decoded.insert(key.clone(), value)),
+                    Err(cause) => drop(values.undecodable.insert(key.clone(), cause)),
+                }
+            }
+        }
+        Ok(values)
+    }
+}
+
+/// Decodes base64 as the API server does: line breaks are skipped, and stray bits at the end pass. Text that is none could be
+/// under the field `instead`.
+fn decode(text: &str, instead: &str) -> Result<Vec<u8>, String> {
+    const BASE64: GeneralPurpose =
+        GeneralPurpose::new(&STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
+    let digits: Vec<u8> = text.bytes().filter(|octet| !matches!(octet, b'\r' | b'\n')).collect();
+    BASE64.decode(digits).map_err(|_| {
+        if text.starts_with("ENC[") {
+            "it is encrypted by SOPS: decrypt the file first, with sops --decrypt".to_owned()
+        } else {
+            format!("it is not base64: encode it with base64, or put it under {instead} as it is")
+        }
+    })
 }
 
 /// The contents to read for one `--filename`, each with its place in words.

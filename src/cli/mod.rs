@@ -56,7 +56,7 @@ pub fn run() -> ExitCode {
         Command::Crds => print(&api::crd_yaml()).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("rootcast: {}", text::escape(&causes(&error)));
+        tell(&format!("rootcast: {}", causes(&error)));
         ExitCode::from(BAD_USAGE)
     })
 }
@@ -77,6 +77,11 @@ fn print(text: &str) -> anyhow::Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         result => Ok(result?),
     }
+}
+
+/// Prints a line to standard error. Whatever in it would begin another line or command a terminal is escaped.
+fn tell(line: &str) {
+    eprintln!("{}", text::Escaped(line));
 }
 
 /// Colour is for people at a terminal who do not object to it (<https://no-color.org>).

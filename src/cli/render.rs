@@ -8,11 +8,11 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::api;
-use crate::bundle::{Intent, Namespace, Refusal, Settings, Wanted, World, decide};
+use crate::bundle::{Decision, Finding, Intent, Namespace, Refusal, Settings, Wanted, World, decide};
 
 use super::args::{DecisionArguments, Form, RenderArguments};
 use super::input::Input;
-use super::{REFUSED, print};
+use super::{REFUSED, print, tell};
 
 pub(super) fn run(arguments: &RenderArguments) -> anyhow::Result<ExitCode> {
     let RenderArguments { decision, filenames, namespaces, output } = arguments;
@@ -20,17 +20,42 @@ pub(super) fn run(arguments: &RenderArguments) -> anyhow::Result<ExitCode> {
     if input.bundles.is_empty() {
         bail!("the input holds no Bundle (apiVersion {}, kind {})", api::API_VERSION, api::KIND);
     }
-    let (objects, refusals) = render(input, decision, namespaces)?;
+    let Rendered { objects, remarks } = render(input, decision, namespaces)?;
     print(&form(&objects, *output)?)?;
-    for (name, refusal) in &refusals {
-        eprintln!("Bundle {name}: {}: {}", refusal.reason, refusal.message);
+    for (name, Remarks { refusal, findings }) in &remarks {
+        let refusal = refusal.iter().map(|refusal| format!("{}: {}", refusal.reason, refusal.message));
+        for remark in refusal.chain(findings.iter().map(ToString::to_string)) {
+            tell(&format!("Bundle {name}: {remark}"));
+        }
     }
-    Ok(if refusals.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
+    let refused = remarks.values().any(|remarks| remarks.refusal.is_some());
+    Ok(if refused { ExitCode::from(REFUSED) } else { ExitCode::SUCCESS })
 }
 
-type Refusals = Vec<(String, Refusal)>;
+/// What came of the input.
+#[derive(Default)]
+struct Rendered {
+    objects: Vec<Value>,
+    /// By the name of the Bundle.
+    remarks: BTreeMap<String, Remarks>,
+}
 
-fn render(input: Input, arguments: &DecisionArguments, fallback: &[String]) -> anyhow::Result<(Vec<Value>, Refusals)> {
+/// What there is to say of a Bundle.
+#[derive(Default)]
+struct Remarks {
+    refusal: Option<Refusal>,
+    /// As condition `SourcesComplete` has them.
+    findings: Vec<Finding>,
+}
+
+impl From<Refusal> for Remarks {
+    fn from(mut refusal: Refusal) -> Self {
+        let findings = refusal.findings.take().unwrap_or_default();
+        Self { refusal: Some(refusal), findings }
+    }
+}
+
+fn render(input: Input, arguments: &DecisionArguments, fallback: &[String]) -> anyhow::Result<Rendered> {
     let (default_cas, _) = arguments.load_default_cas()?;
     let mut world = World { settings: arguments.settings(), default_cas, ..World::default() };
     let Input { bundles, sources, namespaces } = input;
@@ -41,33 +66,33 @@ fn render(input: Input, arguments: &DecisionArguments, fallback: &[String]) -> a
         .map(|((_, kind, name), object)| ((kind, name), object))
         .collect();
     world.trust_namespace = namespaces.get(&arguments.trust_namespace).map(|namespace| namespace.labels.clone());
-    let mut refusals = Refusals::new();
+    let mut rendered = Rendered::default();
     for (name, bundle) in &bundles {
         match Intent::parse(bundle, &arguments.trust_namespace) {
             Ok(intent) => {
                 world.intents.insert(name.clone(), intent);
             }
-            Err(problems) => refusals.push((name.clone(), Refusal::invalid_spec(&problems))),
+            Err(problems) => {
+                rendered.remarks.insert(name.clone(), Refusal::invalid_spec(&problems).into());
+            }
         }
     }
     let offline = namespaces
         .is_empty()
         .then(|| -> Vec<&String> { fallback.iter().filter(|namespace| world.settings.allows(namespace)).collect() });
     let now = Timestamp::now();
-    let mut objects = Vec::new();
     for intent in world.intents.values() {
-        match decide(intent, &world, now) {
-            Ok(decision) => {
-                refusals.extend(decision.wanted.refusal().map(|refusal| (intent.name.clone(), refusal)));
-                let reached =
-                    offline.clone().unwrap_or_else(|| reached(&decision.wanted, &world.settings, &namespaces));
-                objects.extend(targets(&decision.wanted, &reached));
+        let remarks = match decide(intent, &world, now) {
+            Ok(Decision { wanted, findings, .. }) => {
+                let reached = offline.clone().unwrap_or_else(|| reached(&wanted, &world.settings, &namespaces));
+                rendered.objects.extend(targets(&wanted, &reached));
+                Remarks { refusal: wanted.refusal(), findings }
             }
-            Err(refusal) => refusals.push((intent.name.clone(), refusal)),
-        }
+            Err(refusal) => refusal.into(),
+        };
+        rendered.remarks.insert(intent.name.clone(), remarks);
     }
-    refusals.sort_by(|(a, _), (b, _)| a.cmp(b));
-    Ok((objects, refusals))
+    Ok(rendered)
 }
 
 /// The namespaces of the input that a Bundle reaches.

@@ -343,6 +343,7 @@ impl State {
             labels: labels.clone(),
             output: OutputKeys::None,
             content: Content::Unreadable("it was not read yet".to_owned()),
+            undecodable: BTreeMap::new(),
         });
         object.output = output;
         let before = std::mem::replace(&mut object.labels, labels.clone());

@@ -351,7 +351,10 @@ fn parse<W: Fn(&str) -> bool>(
     };
     let output = OutputKeys::of(&metadata);
     let key = (kind, name(&metadata).to_owned());
-    Ok((key, SourceObject { labels: metadata.labels.unwrap_or_default(), output, content }))
+    Ok((
+        key,
+        SourceObject { labels: metadata.labels.unwrap_or_default(), output, content, undecodable: BTreeMap::new() },
+    ))
 }
 
 /// As the value of a query's parameter (RFC 3986, 2.1).

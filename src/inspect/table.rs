@@ -26,7 +26,7 @@ enum Tone {
     Bad,
 }
 
-/// The text of a cell and how urgent it is.
+/// The text of a cell, escaped, and how urgent it is.
 pub(crate) struct Cell(String, Tone);
 
 const HEADER: [&str; 7] = ["SUBJECT", "ISSUER", "EXPIRES", "KEY", "CA", "SHA-256", "FOUND AT"];
@@ -50,20 +50,24 @@ impl Collection {
 }
 
 impl Cell {
+    fn new(text: impl Into<String>, tone: Tone) -> Self {
+        Self(text::escape(&text.into()).into_owned(), tone)
+    }
+
     pub(crate) fn plain(text: impl Into<String>) -> Self {
-        Self(text.into(), Tone::Plain)
+        Self::new(text, Tone::Plain)
     }
 
     pub(crate) fn good(text: impl Into<String>) -> Self {
-        Self(text.into(), Tone::Good)
+        Self::new(text, Tone::Good)
     }
 
     pub(crate) fn warning(text: impl Into<String>) -> Self {
-        Self(text.into(), Tone::Warning)
+        Self::new(text, Tone::Warning)
     }
 
     pub(crate) fn bad(text: impl Into<String>) -> Self {
-        Self(text.into(), Tone::Bad)
+        Self::new(text, Tone::Bad)
     }
 }
 

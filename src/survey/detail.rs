@@ -33,16 +33,16 @@ impl State<'_> {
             let status = match (&*condition.type_, &*condition.status) {
                 (_, "Unknown") => Cell::warning("Unknown"),
                 ("Synced" | "SourcesComplete", "False") => Cell::bad("False"),
-                (_, status) => Cell::plain(escape(status)),
+                (_, status) => Cell::plain(status),
             };
             let outdated = condition.observed_generation != self.generation;
             let of = if outdated { " (of an earlier generation)" } else { "" };
             [
-                Cell::plain(escape(&condition.type_)),
+                Cell::plain(&condition.type_),
                 status,
-                Cell::plain(escape(&condition.reason)),
+                Cell::plain(&condition.reason),
                 Cell::plain(ago(condition.last_transition_time.0, now)),
-                Cell::plain(escape(&condition.message) + of),
+                Cell::plain(format!("{}{of}", condition.message)),
             ]
         });
         if self.conditions.is_empty() {

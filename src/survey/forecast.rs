@@ -41,6 +41,8 @@ pub struct Concerned {
 pub struct Forecast {
     /// Each Bundle of which anything would change, or cannot be told, by name.
     pub prospects: Vec<Prospect>,
+    /// What the sources show of each Bundle that is concerned wherever its targets are, by name, in words.
+    pub findings: BTreeMap<String, Vec<String>>,
 }
 
 /// What would change of one Bundle.
@@ -143,12 +145,16 @@ impl Forecast {
         now: Timestamp,
     ) -> Self {
         let intents = snapshot.world.intents.values();
+        let mut findings = BTreeMap::new();
         let prospects = intents.filter_map(|intent| {
             let everywhere = concerned.bundles.contains(&intent.name);
             if !everywhere && concerned.namespaces.is_empty() {
                 return None;
             }
-            let expectation = Expectation::of(intent, snapshot, now);
+            let mut expectation = Expectation::of(intent, snapshot, now);
+            if everywhere {
+                findings.insert(intent.name.clone(), std::mem::take(&mut expectation.findings));
+            }
             let mut prospect =
                 Prospect { bundle: intent.name.clone(), refusal: None, fates: BTreeMap::new(), trust: None };
             if let Some(cause) = expectation.hearsay {
@@ -171,7 +177,8 @@ impl Forecast {
             }
             (!prospect.is_empty()).then_some(prospect)
         });
-        Self { prospects: prospects.collect() }
+        let prospects = prospects.collect();
+        Self { prospects, findings }
     }
 
     /// Whether nothing would change, as far as can be told.
@@ -188,7 +195,7 @@ impl Forecast {
             if refusal.is_some() {
                 continue;
             }
-            let _ = writeln!(out, "Bundle {bundle}");
+            let _ = writeln!(out, "Bundle {}", escape(bundle));
             for ((fate, kind), namespaces) in fates {
                 let _ = writeln!(out, "  {}: {}", fate.word(), places(*kind, namespaces));
             }
@@ -207,6 +214,14 @@ impl Forecast {
             let refusal = refusal.as_ref()?;
             Some(format!("Bundle {bundle}: its targets would stay as they are: {}", escape(refusal)))
         })
+    }
+
+    /// What deserves a look in the sources, as condition `SourcesComplete` would say it, a line for each finding.
+    pub fn findings(&self) -> impl Iterator<Item = String> {
+        let lines = |(bundle, findings): (&String, &Vec<String>)| {
+            findings.iter().map(|finding| format!("Bundle {bundle}: {finding}")).collect::<Vec<_>>()
+        };
+        self.findings.iter().flat_map(lines)
     }
 
     /// `bundles`, each with `name`, `refusal`, `created`, `updated`, `released`, `blocked` and `trust`.
@@ -276,7 +291,8 @@ mod tests {
 
     fn source(text: &str) -> BTreeMap<(ObjectKind, String), SourceObject> {
         let content = Content::Keys([("ca".to_owned(), text.as_bytes().to_vec())].into());
-        let object = SourceObject { labels: BTreeMap::new(), output: OutputKeys::None, content };
+        let object =
+            SourceObject { labels: BTreeMap::new(), output: OutputKeys::None, content, undecodable: BTreeMap::new() };
         [((ObjectKind::ConfigMap, "corporate".to_owned()), object)].into()
     }
 
@@ -294,7 +310,7 @@ mod tests {
         let concerned = snapshot.lay_over(overlay, TRUST_NAMESPACE).expect("valid Bundles");
         let published = [("one".to_owned(), published)].into();
         let forecast = Forecast::of(&snapshot, &concerned, &published, now());
-        (forecast.table(now(), Paint::Plain), forecast.refusals().collect())
+        (forecast.table(now(), Paint::Plain), forecast.refusals().chain(forecast.findings()).collect())
     }
 
     #[test]
@@ -343,5 +359,7 @@ Bundle two
         let (table, refusals) = told(Overlay { sources: source("garbage"), ..Overlay::default() });
         assert_eq!(table, "");
         assert!(refusals[0].starts_with("Bundle one: its targets would stay as they are: "), "{refusals:?}");
+        let place = "Bundle one: ConfigMap cert-manager/corporate key \"ca\"";
+        assert_eq!(refusals[1..], [format!("{place}: holds no PEM certificate")]);
     }
 }

@@ -171,12 +171,12 @@ impl<'a> Standing<'a> {
             ]
         };
         match &self.targets {
-            Err(why) => vec![row("-", "-", Cell::plain(format!("not offered: {}", escape(why))))],
+            Err(why) => vec![row("-", "-", Cell::plain(format!("not offered: {why}")))],
             Ok(targets) => targets
                 .iter()
                 .map(|Near { kind, keys, trouble }| {
                     let state = trouble.as_ref().map_or_else(|| Cell::good("in sync"), |_| Cell::bad("not in sync"));
-                    row(kind.as_str(), &escape(&keys.join(", ")), state)
+                    row(kind.as_str(), &keys.join(", "), state)
                 })
                 .collect(),
         }

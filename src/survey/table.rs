@@ -73,7 +73,7 @@ impl State<'_> {
             Synced::No(_) => Cell::bad(status),
             Synced::NotYet(_) => Cell::warning(status),
         };
-        [status, Cell::plain(escape(reason))]
+        [status, Cell::plain(reason)]
     }
 
     fn count(&self) -> Cell {

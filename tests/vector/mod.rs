@@ -72,6 +72,11 @@ impl Vector {
         LOSSES.contains(&self.name.as_str()) || self.recorded_condition()["status"] == "False"
     }
 
+    /// The reason that `Synced` must have.
+    pub(crate) fn reason(&self) -> &str {
+        self.expected().1
+    }
+
     fn recorded_condition(&self) -> &Value {
         &self.result["status"]["conditions"][0]
     }

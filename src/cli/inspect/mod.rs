@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::inspect::{Answer, Collection, Difference, Remark, Trial};
 
 use super::args::ClusterArguments;
-use super::{REFUSED, paint, print};
+use super::{REFUSED, paint, print, tell};
 use place::{Looker, Place, Server};
 
 /// What the exit codes mean.
@@ -26,13 +26,13 @@ differs, the server would be refused; 2: bad usage, nothing could be read, or th
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
     /// FILE, - (standard input), configmap/NAMESPACE/NAME[/KEY], secret/NAMESPACE/NAME[/KEY], bundle/NAME (its target in the
-    /// first namespace that has one) or `https://HOST[:PORT]` (what the server shows).
+    /// first namespace that has one) or `https://HOST[:PORT]` (what the server shows, without a proxy).
     #[arg(value_name = "PLACE")]
     place: Place,
     /// Another place to compare with.
     #[arg(value_name = "PLACE", conflicts_with = "verify")]
     other: Option<Place>,
-    /// Connect to this server by TLS and tell whether programs that trust the certificates of PLACE, and no others, would
+    /// Connect to this server by TLS, without a proxy, and tell whether programs that trust the certificates of PLACE, and no others, would
     /// accept it, and why not.
     #[arg(long, value_name = "HOST[:PORT]")]
     verify: Option<Server>,
@@ -101,7 +101,7 @@ fn words(Remark { key, text, damage: _ }: &Remark) -> String {
 /// Remarks go beside the output, but for documents, which hold them.
 fn say(collection: &Collection, only_damage: bool) {
     for remark in collection.remarks.iter().filter(|remark| remark.damage || !only_damage) {
-        eprintln!("rootcast: {}: {}", collection.name, words(remark));
+        tell(&format!("rootcast: {}: {}", collection.name, words(remark)));
     }
 }
 

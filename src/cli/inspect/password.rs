@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, bail};
 
 use crate::inspect::Passwords;
+use crate::text;
 use crate::trust::Password;
 
 /// What the flags say.
@@ -28,7 +29,7 @@ pub(super) fn ask(what: &str) -> anyhow::Result<Option<Password>> {
         return Ok(None);
     }
     let _silence = Silence::begin()?;
-    eprint!("Password of {what}: ");
+    eprint!("Password of {}: ", text::Escaped(what));
     std::io::stderr().flush()?;
     let mut line = String::new();
     std::io::stdin().read_line(&mut line).context("read the password")?;
