@@ -1,16 +1,20 @@
 //! Probes and metrics over plain HTTP.
 
+use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use anyhow::Context;
 use axum::Router;
-use axum::http::StatusCode;
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::http::{HeaderMap, StatusCode};
 use axum::routing::get;
-use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
-use tracing::error;
+use tokio::runtime::Handle;
+
+use crate::metrics::Format;
+use crate::webhook::{Limits, serve_plain};
 
 /// The readiness probe at `path` and the health probe at `/healthz`: 200, or 503 with the reason why not.
 pub fn probes<R, H>(path: &str, readiness: R, health: H) -> Router
@@ -30,44 +34,47 @@ fn probe(result: Result<(), String>) -> (StatusCode, String) {
     }
 }
 
-/// Metrics in the text format of `OpenMetrics` (<https://prometheus.io/docs/specs/om/open_metrics_spec/>), each time as they
-/// are once `prepare` is done.
+/// Metrics in the format that is asked for, each time as they are once `prepare` is done.
 pub fn metrics<P, F>(registry: Registry, prepare: P) -> Router
 where
     P: Fn() -> F + Clone + Send + Sync + 'static,
     F: Future<Output = ()> + Send,
 {
-    const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     let registry = Arc::new(registry);
-    let scrape = move || async move {
+    let scrape = move |headers: HeaderMap| async move {
         prepare().await;
-        let mut body = String::new();
-        let written = text::encode(&mut body, &registry).map(|()| ([("content-type", OPEN_METRICS)], body));
+        let accepted: Vec<_> = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+        let format = Format::accepted(&accepted.join(","));
+        let written = format.write(&registry).map(|body| ([(CONTENT_TYPE, format.content_type())], body));
         written.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)
     };
     Router::new().route("/metrics", get(scrape))
 }
 
-/// Serves in the background, on every address.
+/// Serves in the background of a runtime, on every address.
 ///
 /// # Errors
 /// When the port cannot be had.
-pub async fn listen(what: &'static str, port: u16, router: Router) -> anyhow::Result<()> {
-    let listener = bind(port).await;
+pub async fn listen(servers: &Handle, what: &'static str, port: u16, router: Router) -> anyhow::Result<()> {
+    let listener = bind(servers, port).await;
     let listener = listener.with_context(|| format!("listen for {what} on port {port}"))?;
-    tokio::spawn(async move {
-        if let Err(cause) = axum::serve(listener, router).await {
-            error!("{what} are no longer served: {cause}");
-        }
-    });
+    servers.spawn(serve_plain(listener, router, Limits::admin()));
     Ok(())
 }
 
-/// A listener on every address.
+/// A listener on every address, at home in a runtime.
 ///
 /// # Errors
 /// When the port cannot be had.
-pub async fn bind(port: u16) -> std::io::Result<TcpListener> {
+pub async fn bind(servers: &Handle, port: u16) -> io::Result<TcpListener> {
+    servers.spawn(every_address(port)).await?
+}
+
+/// A listener on every address, at home in the current runtime.
+///
+/// # Errors
+/// When the port cannot be had.
+pub async fn every_address(port: u16) -> io::Result<TcpListener> {
     // An IPv6 socket takes IPv4 connections, too; there are machines without IPv6.
     match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).await {
         Ok(listener) => Ok(listener),

@@ -47,6 +47,47 @@ pub const JAVA_OPTIONS: Limit = Limit {
 
 const POD_NOT_INJECTED: &str = "The pod is not injected: a warning names the limit and what to reduce; a pod that is `required` is refused with the same words";
 
+/// Connections to the port of reviews. No more than half of the files that the process may have open.
+pub const REVIEW_CONNECTIONS: Limit = Limit {
+    what: "Connections to the port of reviews",
+    max: 2048,
+    reached: "The connection that does least is closed, idle ones first; the new one is served",
+};
+
+/// Bytes of the head of a request for a review.
+pub const REVIEW_HEAD: Limit =
+    Limit { what: "Bytes of the head of a review's request", max: 16 * 1024, reached: "Answer 431" };
+
+/// Bytes of one review. A pod can have 1.5 MiB in etcd and 3 MiB in a request; an update carries two.
+pub const REVIEW_BODY: Limit =
+    Limit { what: "Bytes of a review", max: 8 * 1024 * 1024, reached: "Answer 413 with the limit" };
+
+/// Bytes of all reviews in memory.
+pub const REVIEW_BODIES: Limit = Limit {
+    what: "Bytes of all reviews that are being received or decided",
+    max: 32 * 1024 * 1024,
+    reached: "The connection whose body arrives most slowly is closed; answer 503 where there is none",
+};
+
+/// Connections to the port of probes, and as many to that of metrics. No more than an eighth of the files that the process
+/// may have open, each.
+pub const ADMIN_CONNECTIONS: Limit = Limit {
+    what: "Connections to the port of probes, and to that of metrics",
+    max: 128,
+    reached: "The connection that does least is closed, idle ones first; the new one is served",
+};
+
+/// Bytes of the head of a request for a probe or for metrics.
+pub const ADMIN_HEAD: Limit =
+    Limit { what: "Bytes of the head of a probe's or scrape's request", max: 8 * 1024, reached: "Answer 431" };
+
+/// Bytes of the body of a request for a probe or for metrics, which has no use for one.
+pub const ADMIN_BODY: Limit = Limit {
+    what: "Bytes of the body of a probe's or scrape's request",
+    max: 1024,
+    reached: "Answer 413 with the limit",
+};
+
 /// Every limit, in the order of the documentation.
 pub const ALL: &[Limit] = &[
     SOURCES,
@@ -69,6 +110,13 @@ pub const ALL: &[Limit] = &[
     POD_LIST,
     POD_PATCH,
     JAVA_OPTIONS,
+    REVIEW_CONNECTIONS,
+    REVIEW_HEAD,
+    REVIEW_BODY,
+    REVIEW_BODIES,
+    ADMIN_CONNECTIONS,
+    ADMIN_HEAD,
+    ADMIN_BODY,
 ];
 
 /// Refuses a Bundle.

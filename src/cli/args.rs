@@ -121,7 +121,7 @@ pub(super) struct ControllerArguments {
     #[arg(long, default_value_t = 9402, value_name = "PORT", help_heading = "Serving")]
     pub(super) metrics_port: u16,
 
-    /// Address that the validating webhook listens on.
+    /// Address that the validating webhook listens on; 0.0.0.0 and :: are every address, of IPv4 and IPv6.
     #[arg(long, default_value = "0.0.0.0", value_name = "HOST", help_heading = "Validating webhook")]
     pub(super) webhook_host: String,
     /// Its port; 0 serves none.

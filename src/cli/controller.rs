@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use tokio::runtime::Handle;
 use tracing::{info, warn};
 use tracing_subscriber::filter::LevelFilter;
 
@@ -17,7 +18,7 @@ use crate::metrics::{self, Validity};
 
 use super::args::ControllerArguments;
 use super::webhook::Webhook;
-use super::{log, pod};
+use super::{log, pod, runtime};
 
 /// Exit code when leadership was lost: a fresh start takes part again.
 const DEPOSED: u8 = 1;
@@ -32,17 +33,14 @@ pub(super) fn run(arguments: ControllerArguments) -> anyhow::Result<ExitCode> {
     for note in notes {
         warn!("{note}");
     }
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("start the runtime")?
-        .block_on(serve(arguments, lease, webhook))
+    runtime::run(async |servers| serve(arguments, lease, webhook, servers).await)
 }
 
 async fn serve(
     arguments: ControllerArguments,
     lease: Option<LeaseSettings>,
     webhook: Option<Webhook>,
+    servers: Handle,
 ) -> anyhow::Result<ExitCode> {
     let (default_cas, notes) = arguments.decision.load_default_cas()?;
     for note in notes {
@@ -56,11 +54,12 @@ async fn serve(
     );
     let connection = arguments.cluster.connect().await?;
     let vitals = Arc::new(Vitals::new());
-    admin::listen("probes", arguments.readiness_probe_port, probes(&arguments.readiness_probe_path, &vitals)).await?;
+    let router = probes(&arguments.readiness_probe_path, &vitals);
+    admin::listen(&servers, "probes", arguments.readiness_probe_port, router).await?;
     let mut registry = metrics::registry();
     let (metrics, scrape) = metrics::Controller::register(&mut registry);
     connection.requests().register(&mut registry);
-    let webhook = webhook.map(Webhook::start);
+    let webhook = webhook.map(|webhook| webhook.start(&servers));
     if let Some(webhook) = &webhook {
         Validity::register(&mut registry, webhook.certificate());
     }
@@ -69,7 +68,7 @@ async fn serve(
             let scrape = scrape.clone();
             async move { scrape.ask().await }
         };
-        admin::listen("metrics", arguments.metrics_port, admin::metrics(registry, ask)).await?;
+        admin::listen(&servers, "metrics", arguments.metrics_port, admin::metrics(registry, ask)).await?;
     }
     let ended = pod::ended()?;
     let stop = async move {

@@ -14,6 +14,7 @@ mod plugin;
 mod pod;
 mod proxy;
 mod render;
+mod runtime;
 mod status;
 mod survey;
 mod webhook;

@@ -1,15 +1,18 @@
 //! The controller's validating webhook: off, with no port bound, until its certificate is there.
 
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::anyhow;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tracing::{error, info};
 
+use crate::admin;
 use crate::webhook::{Certificate, Limits, TlsSettings, follow, serve, validation};
 
 use super::args::ControllerArguments;
@@ -52,10 +55,10 @@ impl ControllerArguments {
 }
 
 impl Webhook {
-    /// Serves in the background as soon as there is a certificate.
-    pub(super) fn start(self) -> Serving {
+    /// Serves in the background of a runtime as soon as there is a certificate.
+    pub(super) fn start(self, servers: &Handle) -> Serving {
         let (stop, stopped) = oneshot::channel();
-        Serving { certificate: self.certificate.clone(), stop, task: tokio::spawn(self.run(stopped)) }
+        Serving { certificate: self.certificate.clone(), stop, task: servers.spawn(self.run(stopped)) }
     }
 
     async fn run(self, mut stopped: oneshot::Receiver<()>) {
@@ -65,7 +68,7 @@ impl Webhook {
             certificate.there().await;
             let mut complained = false;
             loop {
-                match TcpListener::bind((host.as_str(), port)).await {
+                match bind(&host, port).await {
                     Ok(listener) => return listener,
                     Err(cause) if !complained => {
                         error!("the validating webhook cannot listen on {host}:{port}, and tries again: {cause}");
@@ -89,6 +92,14 @@ impl Webhook {
             never = follow => match never {},
             () = work => {}
         }
+    }
+}
+
+/// A listener on a host's address. Go programs take `0.0.0.0` for every address, and so it is taken here.
+async fn bind(host: &str, port: u16) -> io::Result<TcpListener> {
+    match host {
+        "" | "0.0.0.0" | "::" | "[::]" => admin::every_address(port).await,
+        _ => TcpListener::bind((host, port)).await,
     }
 }
 

@@ -2,6 +2,7 @@
 //! label: there may be thousands.
 
 mod controller;
+mod exposition;
 mod injector;
 mod process;
 mod requests;
@@ -11,6 +12,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 pub use controller::{Controller, Inquiry, Scrape, Writes};
+pub use exposition::Format;
 pub use injector::{Injector, Validity};
 pub use requests::{CameBack, Requests};
 pub use survey::{BundleSurvey, Condition, Survey};

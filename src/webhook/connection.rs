@@ -1,4 +1,4 @@
-//! One connection: TLS, then requests, each with its body in full, one after the other.
+//! One connection: TLS, where it is spoken, then requests, each with its body in full, one after the other.
 
 use std::convert::Infallible;
 use std::io;
@@ -17,10 +17,10 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
-use tokio_rustls::server::TlsStream;
 use tower::ServiceExt;
 
 use super::crowd::{NoRoom, Number, Phase};
@@ -36,9 +36,6 @@ pub(super) enum Farewell {
     /// With the answer that is being made, if one is.
     Now,
 }
-
-/// The largest head of a request, and how much is read at once, in bytes.
-const BUFFER: usize = 16 * 1024;
 
 /// How much of a body that is too large is read, and forgotten, so that its sender comes to hear why it is refused.
 const PATIENCE: usize = 4;
@@ -57,14 +54,23 @@ pub(super) async fn attend(stream: TcpStream, seat: Seat) {
     let mut farewell = pin!(farewell.wait_for(|farewell| *farewell == Farewell::Now));
     // A failure to set it costs time, and nothing else.
     let _ = stream.set_nodelay(true);
+    let Some(acceptor) = &seat.house.acceptor else {
+        // Buffers for requests are made when the first one comes.
+        let mut first = [0];
+        tokio::select! {
+            peeked = stream.peek(&mut first) => if !matches!(peeked, Ok(1)) { return },
+            _ = &mut farewell => return,
+        }
+        seat.turn(Phase::Waiting);
+        return converse(stream, &seat, farewell).await;
+    };
     let stream = tokio::select! {
-        stream = Box::pin(seat.house.acceptor.accept(stream)) => stream,
+        stream = Box::pin(acceptor.accept(stream)) => stream,
         _ = &mut farewell => return,
     };
     // Who speaks no TLS, trusts us not or goes away is nothing to report: anybody can.
     let Ok(stream) = stream.map(Box::new) else { return };
     seat.turn(Phase::Waiting);
-    // Buffers for requests are made when the first one comes.
     let (tcp, tls) = stream.get_ref();
     if tls.wants_read() {
         tokio::select! {
@@ -72,11 +78,18 @@ pub(super) async fn attend(stream: TcpStream, seat: Seat) {
             _ = &mut farewell => return,
         }
     }
-    let seat = &seat;
+    converse(stream, &seat, farewell).await;
+}
+
+/// Answers requests until one side ends it.
+async fn converse<S>(stream: S, seat: &Seat, farewell: impl Future)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let answering = service_fn(|request| async { Ok::<_, Infallible>(seat.answer(request).await) });
     let connection = http1::Builder::new()
         .header_read_timeout(None)
-        .max_buf_size(BUFFER)
+        .max_buf_size(seat.house.limits.buffer)
         .serve_connection(Watched { stream: TokioIo::new(stream), seat }, answering);
     let mut connection = Box::pin(connection);
     tokio::select! {
@@ -191,12 +204,12 @@ impl IntoResponse for Rejection {
 }
 
 /// A stream that tells where in a request it is.
-struct Watched<'a> {
-    stream: TokioIo<Box<TlsStream<TcpStream>>>,
+struct Watched<'a, S> {
+    stream: TokioIo<S>,
     seat: &'a Seat,
 }
 
-impl Read for Watched<'_> {
+impl<S: AsyncRead + Unpin> Read for Watched<'_, S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
         self.seat.turn(Phase::Head);
@@ -204,7 +217,7 @@ impl Read for Watched<'_> {
     }
 }
 
-impl Write for Watched<'_> {
+impl<S: AsyncWrite + Unpin> Write for Watched<'_, S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }

@@ -16,7 +16,7 @@ pub(super) type Number = u64;
 /// What a connection does, in the order of its worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Phase {
-    /// TLS is agreed on.
+    /// TLS is agreed on; without TLS, nothing has come yet.
     Greeting,
     /// Nothing.
     Waiting,

@@ -3,7 +3,7 @@
 //! ```text
 //! files: follow --> certificate ---.
 //!                                  v
-//! server: accept --> connection: TLS, head, body --> mutations, validation: review read, decided, answered
+//! server: accept --> connection: TLS, head, body --> decisions --> mutations, validation: review read, decided, answered
 //!            '--crowd: who stays, who goes---'
 //! ```
 //!
@@ -13,6 +13,7 @@
 mod certificate;
 mod connection;
 mod crowd;
+mod decisions;
 mod files;
 mod mutations;
 mod review;
@@ -25,6 +26,6 @@ pub use certificate::{Certificate, Identity};
 pub use files::{File, follow};
 pub use mutations::{Cluster, INJECT, MUTATE, Observer, Outcome, mutations};
 pub use review::{Answer, Review, Subject};
-pub use server::{Limits, serve};
+pub use server::{Limits, serve, serve_plain};
 pub use tls::TlsSettings;
 pub use validation::{VALIDATE_BUNDLE, validation};

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::DefaultBodyLimit;
 use axum::handler::Handler;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, post};
@@ -17,6 +16,7 @@ use tracing::{debug, info, warn};
 use crate::bundle::Namespace;
 use crate::inject::{self, Bundles, Insistence, Operator, Options, Policy, Refusal, inject};
 
+use super::decisions::Decisions;
 use super::review::{Answer, Review, Subject};
 
 /// The path of native mode: annotations of pods and labels of namespaces name Bundles.
@@ -78,15 +78,17 @@ pub fn mutations<C: Cluster>(
 ) -> Router {
     let native = Arc::new(Native { cluster, observer: observer.clone() });
     let cainjector = Arc::new(Cainjector { operator, options, observer });
-    let by_annotations = async move |body: Bytes| native.serve(&body).await;
-    let by_options = async move |body: Bytes| cainjector.serve(&body);
+    let decisions = Decisions::new();
+    let turns = decisions.clone();
+    let by_annotations = async move |body| turns.answer(body, async move |body: Bytes| native.serve(&body).await).await;
+    let by_options = async move |body| decisions.answer(body, async move |body: Bytes| cainjector.serve(&body)).await;
     router().route(INJECT, only_post(by_annotations)).route(MUTATE, only_post(by_options))
 }
 
 /// A router that says what is wrong with a request for nothing that is there.
 pub(super) fn router() -> Router {
     let nothing = || async { (StatusCode::NOT_FOUND, "there is no webhook at this path") };
-    Router::new().fallback(nothing).layer(DefaultBodyLimit::disable())
+    Router::new().fallback(nothing)
 }
 
 /// Takes POST, and says what is wrong with another method.

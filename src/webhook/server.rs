@@ -1,4 +1,5 @@
-//! The server: it lets connections in, lets the least useful go, and drains when it is to stop.
+//! The server: it lets connections in, lets the least useful go, and drains when it is to stop. Reviews come over TLS,
+//! probes and scrapes over plain TCP.
 
 use std::convert::Infallible;
 use std::fs;
@@ -7,9 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinSet, yield_now};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tracing::{error, warn};
@@ -17,17 +19,22 @@ use tracing::{error, warn};
 use super::connection::{Farewell, Seat, attend};
 use super::crowd::Crowd;
 use super::{Certificate, TlsSettings};
+use crate::limits;
 
 /// What a server gives to its clients at most.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Connections. Fewer where the process may not have twice as many open files.
+    /// Connections.
     pub connections: usize,
+    /// The part of the files that the process may have open which connections take at most: one in so many.
+    pub share: usize,
+    /// Bytes of the head of a request, and how much is read at once; at least 8 KiB.
+    pub buffer: usize,
     /// Bytes of one body.
     pub body: usize,
     /// Bytes of all bodies in memory.
     pub bodies: usize,
-    /// Time for the TLS handshake.
+    /// Time for the TLS handshake; without TLS, for the first byte.
     pub handshake: Duration,
     /// Time for the head of a request, from its first byte.
     pub head: Duration,
@@ -46,16 +53,35 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 2048,
-            // A pod can have 1.5 MiB in etcd and 3 MiB in a request; an update carries two.
-            body: 8 * 1024 * 1024,
-            bodies: 32 * 1024 * 1024,
+            connections: limits::REVIEW_CONNECTIONS.max,
+            share: 2,
+            buffer: limits::REVIEW_HEAD.max,
+            body: limits::REVIEW_BODY.max,
+            bodies: limits::REVIEW_BODIES.max,
             handshake: Duration::from_secs(5),
             head: Duration::from_secs(5),
             idle: Duration::from_mins(2),
             request: Duration::from_secs(10),
             linger: Duration::ZERO,
             drain: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Limits {
+    /// The limits of probes and metrics: little is asked there, and soon answered.
+    #[must_use]
+    pub fn admin() -> Self {
+        Self {
+            connections: limits::ADMIN_CONNECTIONS.max,
+            share: 8,
+            buffer: limits::ADMIN_HEAD.max,
+            body: limits::ADMIN_BODY.max,
+            bodies: limits::ADMIN_CONNECTIONS.max * limits::ADMIN_BODY.max,
+            handshake: Duration::from_secs(2),
+            head: Duration::from_secs(2),
+            drain: Duration::ZERO,
+            ..Self::default()
         }
     }
 }
@@ -69,7 +95,8 @@ const RETREAT: usize = 16;
 
 /// What all connections of a server share.
 pub(super) struct House {
-    pub(super) acceptor: TlsAcceptor,
+    /// What makes a connection one over TLS, where it is to be one.
+    pub(super) acceptor: Option<TlsAcceptor>,
     pub(super) router: Router,
     pub(super) limits: Limits,
     crowd: Mutex<Crowd<AbortHandle>>,
@@ -86,12 +113,28 @@ pub async fn serve(
     limits: Limits,
     stop: impl Future<Output = ()>,
 ) {
+    run(listener, Some(TlsAcceptor::from(tls.server(certificate))), router, limits, stop).await;
+}
+
+/// Serves HTTP/1.1 without TLS, for as long as it is polled, as [`serve`] does.
+pub async fn serve_plain(listener: TcpListener, router: Router, limits: Limits) {
+    run(listener, None, router, limits, std::future::pending()).await;
+}
+
+async fn run(
+    listener: TcpListener,
+    acceptor: Option<TlsAcceptor>,
+    router: Router,
+    limits: Limits,
+    stop: impl Future<Output = ()>,
+) {
     let (farewell, others) = watch::channel(Farewell::NotYet);
     let (linger, drain) = (limits.linger, limits.drain);
-    let connections = limits.connections.min(open_files().map_or(usize::MAX, |files| files / 2));
+    let connections = limits.connections.min(open_files().map_or(usize::MAX, |files| files / limits.share));
     let house = Arc::new(House {
-        acceptor: TlsAcceptor::from(tls.server(certificate)),
-        router,
+        acceptor,
+        // Bodies get here complete, and no larger than they may be.
+        router: router.layer(DefaultBodyLimit::disable()),
         limits: Limits { connections, ..limits },
         crowd: Mutex::new(Crowd::new()),
         farewell: others,
@@ -126,6 +169,9 @@ async fn accept(listener: &TcpListener, house: &Arc<House>, connections: &mut Jo
                 Ok((stream, _)) => {
                     failing = false;
                     house.welcome(stream, connections);
+                    // Whoever is in has a turn before the next one comes: a crowd that comes at once pushes nobody out
+                    // whose request has arrived.
+                    yield_now().await;
                 }
                 Err(cause) => {
                     if !failing {

@@ -12,6 +12,7 @@ use crate::api::Bundle;
 use crate::bundle::Intent;
 use crate::inject::Refusal;
 
+use super::decisions::Decisions;
 use super::mutations::{json, only_post, router};
 use super::review::{Answer, Review, Subject};
 
@@ -21,9 +22,13 @@ pub const VALIDATE_BUNDLE: &str = "/validate-trust-cert-manager-io-v1alpha1-bund
 /// Serves [`VALIDATE_BUNDLE`]; the rules are those of [`Intent::parse`].
 pub fn validation(trust_namespace: &str) -> Router {
     let trust_namespace: Arc<str> = trust_namespace.into();
-    let judge = async move |body: Bytes| match review(&body, &trust_namespace) {
-        Ok(answer) => json(answer),
-        Err(reason) => (StatusCode::BAD_REQUEST, reason).into_response(),
+    let decisions = Decisions::new();
+    let judge = async move |body| {
+        let decide = async move |body: Bytes| match review(&body, &trust_namespace) {
+            Ok(answer) => json(answer),
+            Err(reason) => (StatusCode::BAD_REQUEST, reason).into_response(),
+        };
+        decisions.answer(body, decide).await
     };
     router().route(VALIDATE_BUNDLE, only_post(judge))
 }

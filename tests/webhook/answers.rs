@@ -283,6 +283,11 @@ async fn bundles_are_judged_by_the_rules_of_the_controller_in_trust_managers_wor
     let several = "[spec.sources[0]: Forbidden: must define exactly one source type for each item but found 2 defined \
                    types, spec.sources: Forbidden: must request default CAs either once or not at all but got 2 \
                    requests]";
+    // A long list of problems ends with their number, and takes no time to speak of.
+    let pair = json!({"useDefaultCAs": false, "inLine": "x"});
+    let many = ask("CREATE", bundle(vec![pair; 20_000].into()), "").await;
+    let message = many["status"]["message"].as_str().expect("a message");
+    assert!(!many["allowed"].as_bool().expect("a verdict") && message.len() < 10_000, "{} bytes", message.len());
     for operation in ["CREATE", "UPDATE"] {
         assert_eq!(ask(operation, good.clone(), "").await, allowed);
         assert_eq!(ask(operation, none.clone(), "").await, no_source);

@@ -1,7 +1,10 @@
 //! Bodies: how large they may be, and how much memory all of them together.
 
-use rootcast::webhook::Limits;
+use std::sync::Arc;
 
+use rootcast::webhook::{INJECT, Limits, MUTATE, VALIDATE_BUNDLE, mutations, validation};
+
+use crate::answers::{Small, operator};
 use crate::stage::{Client, Server, sizes};
 
 const MIB: usize = 1024 * 1024;
@@ -65,4 +68,19 @@ async fn a_body_for_which_nobody_can_make_room_is_refused() {
     let server = Server::start(sizes(), limits).await;
     let response = server.client().await.post("/size", vec![b'x'; 2 * MIB]).await.expect("an answer");
     assert_eq!((response.code, &*response.body), (503, "bodies in flight hold 1048576 bytes already: try again"));
+}
+
+#[tokio::test]
+async fn reviews_of_up_to_8_mib_get_to_those_who_decide() {
+    let (_options, options) = tokio::sync::watch::channel(Arc::default());
+    let pods = mutations(Small { native: true }, operator(), options, Arc::new(|_, _| ()));
+    for (path, router) in [(INJECT, pods.clone()), (MUTATE, pods), (VALIDATE_BUNDLE, validation("cert-manager"))] {
+        let server = Server::start(router, Limits::default()).await;
+        let mut client = server.client().await;
+        for size in [1, 64 * 1024, 64 * 1024 + 1, 2 * MIB + 1, 8 * MIB] {
+            let response = client.post(path, vec![b' '; size]).await.expect("an answer");
+            assert_eq!(response.code, 400, "{path} {size}: {}", response.body);
+            assert!(response.body.starts_with("this is no AdmissionReview"), "{path} {size}: {}", response.body);
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! The webhook server over real sockets: what it answers, whom it lets stay, and how it changes its certificate and ends.
 
+mod admin;
 mod answers;
 mod bodies;
 mod certificates;

@@ -105,8 +105,8 @@ spec:
 
 {{/*
 What may come in and go out: (list $ NAME PORTS), where PORTS are those that anybody may
-use: of probes, which come from the node, and of webhooks, since API servers have no
-labels.
+use: of webhooks, since API servers have no labels. Probes are let through by the node
+that they come from.
 */}}
 {{- define "rootcast.networkPolicy" -}}
 {{- $root := first . -}}
@@ -122,10 +122,12 @@ spec:
       app: {{ $name }}
   policyTypes: [Ingress, Egress]
   ingress:
+    {{- with last . }}
     - ports:
-        {{- range last . }}
+        {{- range . }}
         - port: {{ . }}
         {{- end }}
+    {{- end }}
     {{- if $root.Values.app.metrics.port }}
     - ports:
         - port: metrics

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use clap::ValueEnum;
-use tokio::sync::watch;
+use tokio::runtime::Handle;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 use tracing_subscriber::filter::LevelFilter;
@@ -21,21 +22,17 @@ use crate::metrics::{Injector, Validity};
 use crate::webhook::{self, Certificate, File, Limits, TlsSettings, mutations};
 use crate::{admin, metrics};
 
-use super::{log, pod};
+use super::{log, pod, runtime};
 pub(super) use args::InjectorArguments;
 use args::{BundlesNeed, LogLevel};
 pub(super) use peer::cainjector_arguments;
 
 pub(super) fn run(arguments: InjectorArguments) -> anyhow::Result<ExitCode> {
     log::start(arguments.log_level(), arguments.log_format);
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("start the runtime")?
-        .block_on(serve(arguments))
+    runtime::run(async |servers| serve(arguments, servers).await)
 }
 
-async fn serve(arguments: InjectorArguments) -> anyhow::Result<ExitCode> {
+async fn serve(arguments: InjectorArguments, servers: Handle) -> anyhow::Result<ExitCode> {
     let operator = arguments.operator();
     info!(version = env!("CARGO_PKG_VERSION"), operator = format!("{}.{}", operator.name, operator.domain), "starting");
     let mut registry = metrics::registry();
@@ -69,14 +66,23 @@ async fn serve(arguments: InjectorArguments) -> anyhow::Result<ExitCode> {
         (false, _) => Err("there is no serving certificate yet".to_owned()),
         (true, false) => Err("Bundles and Namespaces are still being listed".to_owned()),
     };
-    admin::listen("probes", arguments.readiness_probe_port, admin::probes("/readyz", readiness, || Ok(()))).await?;
+    let probes = admin::probes("/readyz", readiness, || Ok(()));
+    admin::listen(&servers, "probes", arguments.readiness_probe_port, probes).await?;
     if arguments.metrics_port != 0 {
-        admin::listen("metrics", arguments.metrics_port, admin::metrics(registry, || std::future::ready(()))).await?;
+        let metrics = admin::metrics(registry, || std::future::ready(()));
+        admin::listen(&servers, "metrics", arguments.metrics_port, metrics).await?;
     }
-    let listener =
-        admin::bind(arguments.port).await.with_context(|| format!("listen for reviews on port {}", arguments.port))?;
+    let listener = admin::bind(&servers, arguments.port).await;
+    let listener = listener.with_context(|| format!("listen for reviews on port {}", arguments.port))?;
     let ended = pod::ended()?;
-    let stop = async {
+    let router = mutations(offers, operator, options, Arc::new(move |outcome, time| counts.reviewed(outcome, time)));
+    let limits = Limits { linger: arguments.shutdown_delay, ..Limits::default() };
+    let (stop, stopped) = oneshot::channel();
+    let serving = servers.spawn(async move {
+        let stopped = async { drop(stopped.await) };
+        webhook::serve(listener, certificate, &TlsSettings::default(), router, limits, stopped).await;
+    });
+    let ending = async {
         tokio::select! {
             () = ended => info!("stopping: API servers are given time to hear of it"),
             Some(ended) = tasks.join_next() => match ended {
@@ -85,9 +91,10 @@ async fn serve(arguments: InjectorArguments) -> anyhow::Result<ExitCode> {
             }
         }
     };
-    let router = mutations(offers, operator, options, Arc::new(move |outcome, time| counts.reviewed(outcome, time)));
-    let limits = Limits { linger: arguments.shutdown_delay, ..Limits::default() };
-    webhook::serve(listener, certificate, &TlsSettings::default(), router, limits, stop).await;
+    ending.await;
+    // It has ended by itself only if it panicked, which is passed on.
+    let _ = stop.send(());
+    serving.await.context("serve reviews")?;
     info!("stopped");
     Ok(ExitCode::SUCCESS)
 }
