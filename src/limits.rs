@@ -36,7 +36,7 @@ pub const POD_LIST: Limit =
     Limit { what: "Entries of a comma-separated list in an annotation", max: 1_024, reached: POD_NOT_INJECTED };
 
 /// Length of the patch of a pod.
-pub const POD_PATCH: Limit = Limit { what: "Bytes of the patch of a pod", max: 1_048_576, reached: POD_NOT_INJECTED };
+pub const POD_PATCH: Limit = Limit { what: "Bytes of the patch of a pod", max: 262_144, reached: POD_NOT_INJECTED };
 
 /// Length of `JAVA_TOOL_OPTIONS` that every Java reads.
 pub const JAVA_OPTIONS: Limit = Limit {

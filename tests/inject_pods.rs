@@ -160,7 +160,7 @@ fn a_patch_that_would_be_too_long_is_none() {
     let verdict = ask_cainjector(&insisting);
     assert!(verdict.patch.is_empty());
     let [warning] = &verdict.warnings[..] else { panic!("{:?}", verdict.warnings) };
-    assert!(warning.contains("its patch would have more than 1048576 bytes; exclude containers"), "{warning}");
+    assert!(warning.contains("its patch would have more than 262144 bytes; exclude containers"), "{warning}");
     // An own value is copied into the patch.
     let own = json!({ "name": "app", "env": [{ "name": "JAVA_TOOL_OPTIONS", "value": "-Dx=".repeat(300_000) }] });
     let long = json!({
@@ -168,5 +168,5 @@ fn a_patch_that_would_be_too_long_is_none() {
         "spec": { "containers": [own] },
     });
     let refused = ask(&long).refusal.unwrap();
-    assert!(refused.message.contains("its patch would have more than 1048576 bytes"), "{refused:?}");
+    assert!(refused.message.contains("its patch would have more than 262144 bytes"), "{refused:?}");
 }
