@@ -23,6 +23,8 @@ use crate::{pki::Identity, programs::Program};
 pub(crate) struct Access {
     /// Where the API server is.
     pub(crate) server: SocketAddr,
+    /// The name that it is asked for by, instead of its address.
+    pub(crate) host: Option<&'static str>,
     /// The CA that signed the API server's certificate, as a PEM file.
     pub(crate) authority_file: PathBuf,
     /// The same certificate in DER.
@@ -51,7 +53,10 @@ pub(crate) enum Caller<'a> {
 impl Access {
     /// The API server's address.
     pub(crate) fn url(&self) -> String {
-        format!("https://{}", self.server)
+        match self.host {
+            Some(host) => format!("https://{host}:{}", self.server.port()),
+            None => format!("https://{}", self.server),
+        }
     }
 
     /// The same API server behind another port of the loopback address.

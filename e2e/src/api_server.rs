@@ -20,6 +20,7 @@ use crate::{
     programs::Program,
     scratch::Scratch,
     supervised::Supervised,
+    tunnel::SERVER_NAME,
 };
 
 /// How often a start is tried when another process takes the free port that was
@@ -41,11 +42,12 @@ pub(crate) async fn start_api_server(
     let log = scratch.logs().join("kube-apiserver.log");
     let policy = scratch.keys().join("audit-policy.yaml");
     fs::write(&policy, audit::POLICY).context("writing the audit policy")?;
-    let server = pki.server("kube-apiserver", &["localhost"])?;
+    let server = pki.server("kube-apiserver", &["localhost", SERVER_NAME])?;
     let tokens = pki.token_keys()?;
     for _ in 0..PORT_TRIES {
         let access = Access {
             server: (Ipv4Addr::LOCALHOST, free_port()?).into(),
+            host: None,
             authority_file: pki.authority_file(),
             authority_der: pki.authority_der(),
             admin: pki.client("admin", "system:masters")?,

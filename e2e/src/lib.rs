@@ -57,6 +57,7 @@ pub mod story;
 mod supervised;
 mod tls;
 mod tls_server;
+mod tunnel;
 mod volume;
 
 pub use access::{kubectl_binary, kubectl_without_cluster};
@@ -82,4 +83,5 @@ pub use release::{image_archive, release_binary};
 pub use supervised::Exit;
 pub use tls::TlsClient;
 pub use tls_server::{Authority, TlsServer};
+pub use tunnel::Tunnel;
 pub use volume::Volume;

@@ -28,6 +28,7 @@ use crate::{
     proxy::Proxy,
     release::release_binary,
     supervised::{Signal, Supervised},
+    tunnel::Tunnel,
 };
 
 /// The namespace of the shipped `ServiceAccounts`.
@@ -59,6 +60,8 @@ pub struct Launch<'l> {
     pub args: &'l [&'l str],
     /// On the way to the API server.
     pub through: Option<&'l Proxy>,
+    /// The proxy that its environment names, for an API server that it cannot reach otherwise.
+    pub tunnel: Option<&'l Tunnel>,
     /// Instead of the machine's wall clock.
     pub clock: Option<&'l Clock>,
     /// As in a pod: in a memory cgroup with the limit that its manifest ships, and with 1,024 open files unless it asks
@@ -111,12 +114,13 @@ impl<'a> Product<'a> {
     /// Starts it and does not wait.
     pub(crate) async fn launch(control_plane: &'a ControlPlane, role: Role<'_>, launch: Launch<'_>) -> Result<Self> {
         let Role { name, subcommand, account, manifest, args: own, env } = role;
-        let Launch { binary, args, through, clock, confined } = launch;
+        let Launch { binary, args, through, tunnel, clock, confined } = launch;
         let binary = match binary {
             Some(binary) => binary,
             None => release_binary().await?,
         };
-        let access = through.map_or_else(|| control_plane.access.clone(), Proxy::access);
+        let access = through.map(Proxy::access).or(tunnel.map(Tunnel::access));
+        let access = access.unwrap_or_else(|| control_plane.access.clone());
         let kubeconfig = kubeconfig(control_plane, &access, account).await?;
         let began = control_plane.audit().mark().await?;
         let (probes, metrics) = (free_port()?, free_port()?);
@@ -133,6 +137,7 @@ impl<'a> Product<'a> {
             .env("RUST_BACKTRACE", "1")
             .envs(image_environment())
             .envs(env.iter().copied())
+            .envs(tunnel.map(|tunnel| ("HTTPS_PROXY", tunnel.url())))
             .envs(clock.map(Clock::environment).into_iter().flatten());
         let memory = confined.then(|| MemoryGroup::new(shipped_memory_limit(manifest)?)).transpose()?;
         if let Some(memory) = &memory {

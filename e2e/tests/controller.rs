@@ -1,13 +1,19 @@
 //! The product as the harness runs it: the release binary, under the identity
 //! and the permissions that config/ ships.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Api;
 use rootcast_e2e::{
-    ControlPlane, Controller, Exit, IDENTITY, Install, Mark, TargetScope, eventually, http_get,
+    ControlPlane, Controller, Exit, IDENTITY, Install, Launch, Mark, TargetScope, Tunnel, eventually, http_get,
     proxy::{On, Proxy},
+    release_binary,
+    story::{SOON, apply, bundle, certificate, source},
 };
+use serde_json::Value;
+use tokio::process::Command;
 
 #[tokio::test]
 async fn a_controller_with_nothing_to_do_is_ready_small_and_silent() -> Result<()> {
@@ -54,6 +60,51 @@ async fn several_controllers_are_told_apart_by_their_proxies() -> Result<()> {
         assert_eq!(proxy.count(&On::writes()), 0);
     }
     drop(controllers);
+    control_plane.finish().await
+}
+
+/// The server's name leads nowhere but from the proxy on.
+#[tokio::test]
+async fn behind_a_proxy_it_watches_and_writes_and_status_reads() -> Result<()> {
+    let control_plane = ControlPlane::start().await?;
+    control_plane.install().await?;
+    let tunnel = Tunnel::start(&control_plane)?;
+    let launch = Launch { tunnel: Some(&tunnel), ..Launch::default() };
+    let controller = Controller::start_with(&control_plane, launch).await?;
+    assert!(tunnel.connections() > 0);
+
+    let client = control_plane.client();
+    control_plane.namespace("team-a", &[("team", "")]).await?;
+    let spec = "{sources: [{configMap: {name: roots, key: k}}],
+                 target: {configMap: {key: pem}, namespaceSelector: {matchLabels: {team: ''}}}}";
+    apply(&client, &bundle("tunnelled", spec)).await?;
+    let targets = Api::<ConfigMap>::namespaced(client.clone(), "team-a");
+    for name in ["ec", "rsa"] {
+        apply(&client, &source("ConfigMap", "roots", &[], &[("k", &certificate(name))])).await?;
+        eventually("it is published", SOON, async || {
+            let data = targets.get("tunnelled").await?.data.unwrap_or_default();
+            ensure!(data.get("pem").is_some_and(|pem| pem.trim() == certificate(name).trim()), "{data:?}");
+            Ok(())
+        })
+        .await;
+    }
+
+    let plain = tunnel.kubeconfig()?;
+    let mut config: Value = serde_json::from_str(&fs::read_to_string(&plain)?)?;
+    config["clusters"][0]["cluster"]["proxy-url"] = tunnel.url().into();
+    let named = plain.with_extension("proxy.yaml");
+    fs::write(&named, config.to_string())?;
+    for (kubeconfig, variable) in [(&named, None), (&plain, Some(("HTTPS_PROXY", tunnel.url())))] {
+        let before = tunnel.connections();
+        let mut status = Command::new(release_binary().await?);
+        status.args(["status", "tunnelled", "-o", "json", "--kubeconfig"]).arg(kubeconfig).envs(variable);
+        let told = status.output().await?;
+        let document: Value =
+            serde_json::from_slice(&told.stdout).with_context(|| String::from_utf8_lossy(&told.stderr).into_owned())?;
+        assert_eq!(document["bundles"][0]["name"], "tunnelled", "{document}");
+        assert!(tunnel.connections() > before);
+    }
+    assert_eq!(controller.stop().await?, Exit::Code(0));
     control_plane.finish().await
 }
 

@@ -84,6 +84,7 @@ impl Node {
         let pki = Pki::new(scratch.keys()).context("making the node's keys")?;
         let access = Access {
             server: machine::API_SERVER,
+            host: None,
             authority_file: pki.authority_file(),
             authority_der: pki.authority_der(),
             admin: pki.client("admin", "system:masters")?,
