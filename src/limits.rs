@@ -114,6 +114,9 @@ pub const ALL: &[Limit] = &[
     REVIEW_HEAD,
     REVIEW_BODY,
     REVIEW_BODIES,
+    LOOKUPS,
+    LOOKUPS_REMEMBERED,
+    REVIEW_LOG_LINES,
     ADMIN_CONNECTIONS,
     ADMIN_HEAD,
     ADMIN_BODY,
@@ -166,6 +169,27 @@ pub const WARNING: Limit = Limit { what: "Characters of a warning about a pod", 
 
 /// A line of the log in text form.
 pub const LOG_LINE: Limit = Limit { what: "Bytes of a line of the log in text form", max: 65_536, reached: CUT };
+
+/// Reads of single objects, which reviews cause where the watches have not told enough.
+pub const LOOKUPS: Limit = Limit {
+    what: "Reads of a Namespace or Bundle for reviews within 100 ms",
+    max: 16,
+    reached: "They wait, 2 s at most; then the review is answered with 500, and `failurePolicy` decides",
+};
+
+/// Objects that were not there, which are not asked for again within a second.
+pub const LOOKUPS_REMEMBERED: Limit = Limit {
+    what: "Names that are remembered for a second as those of no Namespace or Bundle",
+    max: 1024,
+    reached: "Others are asked for each time",
+};
+
+/// Lines of the log about reviews that were refused, warned of or not decided.
+pub const REVIEW_LOG_LINES: Limit = Limit {
+    what: "Lines of the log about reviews in a second",
+    max: 10,
+    reached: "The next line has `left_out`, the number of those that were not written",
+};
 
 /// The table of limits as Markdown, for the documentation.
 #[must_use]

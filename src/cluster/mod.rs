@@ -9,6 +9,7 @@ mod dial;
 pub mod glance;
 mod hand_back;
 mod lease;
+mod lookups;
 mod offers;
 mod protobuf;
 mod publish;

@@ -20,6 +20,7 @@ use crate::inject::{Bundles, Offered};
 use crate::webhook;
 
 use super::connection::{Ask, Connection, Failure, METADATA_ONLY};
+use super::lookups::Lookups;
 use super::watch::{self, Object, Watch};
 
 /// How long the read of one object may take: a review, for which there are two at most, has to be answered within 5 s.
@@ -33,6 +34,7 @@ const DENIED_PAUSE: Duration = Duration::from_mins(1);
 pub struct Offers {
     known: Arc<Mutex<Known>>,
     connection: Option<Connection>,
+    lookups: Arc<Lookups>,
     trust_namespace: String,
 }
 
@@ -82,6 +84,7 @@ impl Offers {
         Self {
             known: Arc::new(Mutex::new(known)),
             connection: connection.cloned(),
+            lookups: Arc::new(Lookups::new()),
             trust_namespace: trust_namespace.to_owned(),
         }
     }
@@ -204,10 +207,20 @@ impl Offers {
         if !is_dns_subdomain(name) {
             return Ok(None);
         }
-        let ask = Ask { method: Method::GET, uri: format!("{folder}/{name}"), accept, body: None };
-        match tokio::time::timeout(LOOK_MAX, connection.send(ask)).await {
+        let uri = format!("{folder}/{name}");
+        if self.lookups.is_absent(&uri) {
+            return Ok(None);
+        }
+        let read = async {
+            let _place = self.lookups.place().await;
+            connection.send(Ask { method: Method::GET, uri: uri.clone(), accept, body: None }).await
+        };
+        match tokio::time::timeout(LOOK_MAX, read).await {
             Ok(Ok(body)) => serde_json::from_slice(&body).map(Some).map_err(|error| error.to_string()),
-            Ok(Err(Failure::Refused(status))) if status.is_not_found() => Ok(None),
+            Ok(Err(Failure::Refused(status))) if status.is_not_found() => {
+                self.lookups.found_absent(&uri);
+                Ok(None)
+            }
             Ok(Err(failure)) => Err(failure.to_string()),
             Err(_) => Err(format!("no answer within {} s", LOOK_MAX.as_secs())),
         }

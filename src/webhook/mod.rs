@@ -15,6 +15,7 @@ mod connection;
 mod crowd;
 mod decisions;
 mod files;
+mod log_budget;
 mod mutations;
 mod review;
 pub mod rotation;

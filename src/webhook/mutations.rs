@@ -17,6 +17,7 @@ use crate::bundle::Namespace;
 use crate::inject::{self, Bundles, Insistence, Operator, Options, Policy, Refusal, inject};
 
 use super::decisions::Decisions;
+use super::log_budget::LogBudget;
 use super::review::{Answer, Review, Subject};
 
 /// The path of native mode: annotations of pods and labels of namespaces name Bundles.
@@ -76,8 +77,9 @@ pub fn mutations<C: Cluster>(
     options: watch::Receiver<Arc<Options>>,
     observer: Observer,
 ) -> Router {
-    let native = Arc::new(Native { cluster, observer: observer.clone() });
-    let cainjector = Arc::new(Cainjector { operator, options, observer });
+    let reporter = Arc::new(Reporter { observer, lines: LogBudget::default() });
+    let native = Arc::new(Native { cluster, reporter: reporter.clone() });
+    let cainjector = Arc::new(Cainjector { operator, options, reporter });
     let decisions = Decisions::new();
     let turns = decisions.clone();
     let by_annotations = async move |body| turns.answer(body, async move |body: Bytes| native.serve(&body).await).await;
@@ -98,13 +100,19 @@ pub(super) fn only_post<T: 'static>(handler: impl Handler<T, ()>) -> MethodRoute
 
 struct Native<C> {
     cluster: C,
-    observer: Observer,
+    reporter: Arc<Reporter>,
 }
 
 struct Cainjector {
     operator: Operator,
     options: watch::Receiver<Arc<Options>>,
+    reporter: Arc<Reporter>,
+}
+
+/// Tells the observer and the log what became of reviews.
+struct Reporter {
     observer: Observer,
+    lines: LogBudget,
 }
 
 /// Why there is no answer.
@@ -116,7 +124,7 @@ enum Failure {
 impl<C: Cluster> Native<C> {
     async fn serve(&self, body: &[u8]) -> Response {
         let began = Instant::now();
-        conclude(self.review(body).await, began, &self.observer)
+        self.reporter.conclude(self.review(body).await, began)
     }
 
     async fn review(&self, body: &[u8]) -> Result<(Outcome, Vec<u8>), Failure> {
@@ -125,7 +133,7 @@ impl<C: Cluster> Native<C> {
             Subject::Pod(pod) => self.decide(&pod).await?,
             Subject::Bundle(_) | Subject::Other => Answer::default(),
         };
-        Ok(answered(&review, &answer))
+        Ok(self.reporter.answered(&review, &answer))
     }
 
     async fn decide(&self, pod: &inject::Review<'_>) -> Result<Answer, Failure> {
@@ -153,23 +161,19 @@ impl<C: Cluster> Native<C> {
 impl Cainjector {
     fn serve(&self, body: &[u8]) -> Response {
         let began = Instant::now();
-        conclude(self.review(body), began, &self.observer)
+        self.reporter.conclude(self.review(body), began)
     }
 
     fn review(&self, body: &[u8]) -> Result<(Outcome, Vec<u8>), Failure> {
         let options = self.options.borrow().clone();
-        by(body, &Policy::Cainjector { operator: &self.operator, options: &options })
+        let policy = Policy::Cainjector { operator: &self.operator, options: &options };
+        let review = Review::read(body)?;
+        let answer = match review.subject()? {
+            Subject::Pod(pod) => inject(&pod, &policy)?.into(),
+            Subject::Bundle(_) | Subject::Other => Answer::default(),
+        };
+        Ok(self.reporter.answered(&review, &answer))
     }
-}
-
-/// A review by rules that are at hand.
-fn by(body: &[u8], policy: &Policy<'_>) -> Result<(Outcome, Vec<u8>), Failure> {
-    let review = Review::read(body)?;
-    let answer = match review.subject()? {
-        Subject::Pod(pod) => inject(&pod, policy)?.into(),
-        Subject::Bundle(_) | Subject::Other => Answer::default(),
-    };
-    Ok(answered(&review, &answer))
 }
 
 /// A pod that asks for a Bundle while nobody knows of Bundles.
@@ -185,40 +189,46 @@ fn off(pod: &inject::Review<'_>, cause: &str) -> Result<Answer, Failure> {
     })
 }
 
-fn answered(review: &Review<'_>, answer: &Answer) -> (Outcome, Vec<u8>) {
-    let outcome = match answer {
-        Answer { refusal: Some(_), .. } => Outcome::Refused,
-        Answer { patch, .. } if !patch.is_empty() => Outcome::Injected,
-        Answer { warnings, .. } if !warnings.is_empty() => Outcome::Warned,
-        Answer { .. } => Outcome::Unchanged,
-    };
-    let (namespace, pod) = (review.namespace(), review.name());
-    match outcome {
-        // Warnings to a Deployment's pods reach nobody but the ReplicaSet controller.
-        Outcome::Warned | Outcome::Refused => {
-            let refusal = answer.refusal.as_ref().map(|refusal| &refusal.message);
-            let words: Vec<_> = refusal.into_iter().chain(&answer.warnings).map(String::as_str).collect();
-            info!(namespace, pod, ?outcome, "{}", words.join("; "));
+impl Reporter {
+    fn answered(&self, review: &Review<'_>, answer: &Answer) -> (Outcome, Vec<u8>) {
+        let outcome = match answer {
+            Answer { refusal: Some(_), .. } => Outcome::Refused,
+            Answer { patch, .. } if !patch.is_empty() => Outcome::Injected,
+            Answer { warnings, .. } if !warnings.is_empty() => Outcome::Warned,
+            Answer { .. } => Outcome::Unchanged,
+        };
+        let (namespace, pod) = (review.namespace(), review.name());
+        match outcome {
+            // Warnings to a Deployment's pods reach nobody but the ReplicaSet controller.
+            Outcome::Warned | Outcome::Refused => {
+                if let Some(left_out) = self.lines.line() {
+                    let refusal = answer.refusal.as_ref().map(|refusal| &refusal.message);
+                    let words: Vec<_> = refusal.into_iter().chain(&answer.warnings).map(String::as_str).collect();
+                    info!(namespace, pod, ?outcome, left_out, "{}", words.join("; "));
+                }
+            }
+            _ => debug!(namespace, pod, ?outcome, "reviewed"),
         }
-        _ => debug!(namespace, pod, ?outcome, "reviewed"),
+        (outcome, review.answer(answer))
     }
-    (outcome, review.answer(answer))
-}
 
-fn conclude(result: Result<(Outcome, Vec<u8>), Failure>, began: Instant, observer: &Observer) -> Response {
-    let (outcome, response) = match result {
-        Ok((outcome, answer)) => (outcome, json(answer)),
-        Err(Failure::Malformed(reason)) => {
-            debug!("a malformed review: {reason}");
-            (Outcome::Malformed, (StatusCode::BAD_REQUEST, reason).into_response())
-        }
-        Err(Failure::Failed(reason)) => {
-            warn!("a review is not decided: {reason}");
-            (Outcome::Failed, (StatusCode::INTERNAL_SERVER_ERROR, reason).into_response())
-        }
-    };
-    observer(outcome, began.elapsed());
-    response
+    fn conclude(&self, result: Result<(Outcome, Vec<u8>), Failure>, began: Instant) -> Response {
+        let (outcome, response) = match result {
+            Ok((outcome, answer)) => (outcome, json(answer)),
+            Err(Failure::Malformed(reason)) => {
+                debug!("a malformed review: {reason}");
+                (Outcome::Malformed, (StatusCode::BAD_REQUEST, reason).into_response())
+            }
+            Err(Failure::Failed(reason)) => {
+                if let Some(left_out) = self.lines.line() {
+                    warn!(left_out, "a review is not decided: {reason}");
+                }
+                (Outcome::Failed, (StatusCode::INTERNAL_SERVER_ERROR, reason).into_response())
+            }
+        };
+        (self.observer)(outcome, began.elapsed());
+        response
+    }
 }
 
 /// An answer that is JSON already.
