@@ -159,21 +159,21 @@ fn a_kubeconfig_that_cannot_be_used_is_named_with_the_cause_and_each_cause_once(
 /// What a server heard first on each connection.
 type Heard = Arc<Mutex<Vec<String>>>;
 
-/// A server that answers each head of a request with this and closes.
+/// A server that answers each request of a request with this and closes.
 fn answering(answer: &'static str) -> (u16, Heard) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("an address").port();
     let heard = Heard::default();
-    let hears = heard.clone();
+    let log = heard.clone();
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.expect("a connection");
-            let mut head = Vec::new();
+            let mut request = Vec::new();
             let mut octet = [0];
-            while !head.ends_with(b"\r\n\r\n") && stream.read(&mut octet).is_ok_and(|read| read > 0) {
-                head.extend(octet);
+            while !request.ends_with(b"\r\n\r\n") && stream.read(&mut octet).is_ok_and(|read| read > 0) {
+                request.extend(octet);
             }
-            hears.lock().unwrap().push(String::from_utf8_lossy(&head).into_owned());
+            log.lock().unwrap().push(String::from_utf8_lossy(&request).into_owned());
             drop(stream.write_all(answer.as_bytes()));
         }
     });
@@ -183,8 +183,8 @@ fn answering(answer: &'static str) -> (u16, Heard) {
 /// What it heard, headers in lower case.
 fn requests(heard: &Heard) -> Vec<(String, BTreeMap<String, String>)> {
     let heard = heard.lock().unwrap();
-    let parse = |head: &String| {
-        let mut lines = head.lines();
+    let parse = |request: &String| {
+        let mut lines = request.lines();
         let first = lines.next().unwrap_or_default().to_owned();
         let headers = lines.filter_map(|line| line.split_once(": "));
         (first, headers.map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).collect())

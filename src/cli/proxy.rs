@@ -102,8 +102,9 @@ mod tests {
 
     #[test]
     fn the_scheme_of_the_server_chooses_the_variable_and_the_upper_case_one_wins() {
+        type Variables<'a> = &'a [(&'a str, &'a str)];
         let https = "https://api.example.com:6443";
-        let table: &[(&str, &[(&str, &str)], Option<&str>)] = &[
+        let table: &[(&str, Variables<'_>, Option<&str>)] = &[
             (https, &[("HTTPS_PROXY", "http://p:1")], Some("the proxy http://p:1 (HTTPS_PROXY)")),
             (https, &[("https_proxy", "p:1")], Some("the proxy http://p:1 (https_proxy)")),
             (

@@ -22,7 +22,7 @@ pub enum Structure {
     PublicKey,
     /// Parameters of keys.
     Parameters,
-    /// Keys, messages and signatures of OpenPGP (RFC 9580, section 6.2).
+    /// Keys, messages and signatures of `OpenPGP` (RFC 9580, section 6.2).
     OpenPgp,
 }
 
