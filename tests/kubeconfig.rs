@@ -159,7 +159,7 @@ fn a_kubeconfig_that_cannot_be_used_is_named_with_the_cause_and_each_cause_once(
 /// What a server heard first on each connection.
 type Heard = Arc<Mutex<Vec<String>>>;
 
-/// A server that answers each request of a request with this and closes.
+/// A server that answers each head of a request with this and closes.
 fn answering(answer: &'static str) -> (u16, Heard) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("an address").port();
