@@ -88,6 +88,27 @@ pub const ADMIN_BODY: Limit = Limit {
     reached: "Answer 413 with the limit",
 };
 
+/// Labels, annotations and keys of a target, of each kind, that are kept beside those that its Bundle names.
+pub const TARGET_FIELDS: Limit = Limit {
+    what: "Labels, annotations, keys of ours and keys of others on a target, each beside those that the Bundle names",
+    max: 64,
+    reached: "Nothing: that there are more is kept as a fact, and what is not known to be ours alone stays",
+};
+
+/// Bytes of a label's or annotation's value, or of an owner's name, that are kept as they are.
+pub const TARGET_VALUE: Limit = Limit {
+    what: "Bytes of a value in a target's metadata, or in its owner reference",
+    max: 256,
+    reached: "Nothing: a longer one is kept, and shown, as its SHA-256",
+};
+
+/// Bytes of one object in a list or watch event.
+pub const OBJECT: Limit = Limit {
+    what: "Bytes of JSON of one object in a list or watch event",
+    max: 32 * 1024 * 1024,
+    reached: "A warning in the log that begins as the object does; the object counts as not there",
+};
+
 /// Every limit, in the order of the documentation.
 pub const ALL: &[Limit] = &[
     SOURCES,
@@ -120,6 +141,9 @@ pub const ALL: &[Limit] = &[
     ADMIN_CONNECTIONS,
     ADMIN_HEAD,
     ADMIN_BODY,
+    TARGET_FIELDS,
+    TARGET_VALUE,
+    OBJECT,
 ];
 
 /// Refuses a Bundle.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::api;
 use crate::trust::{Password, Profile};
 
+use super::look::Part;
 use super::problem::{Problem, Problems};
 use super::selector::{Labels, Selector};
 use super::size;
@@ -187,6 +188,18 @@ impl Intent {
             sources,
             namespaces,
             output,
+        })
+    }
+
+    /// Whether the Bundle names something of its targets of a kind.
+    #[must_use]
+    pub fn names(&self, kind: ObjectKind, part: Part, name: &str) -> bool {
+        let Output { objects, jks, pkcs12 } = &self.output;
+        let stores = || [jks.as_ref().map(|jks| &jks.key), pkcs12.as_ref().map(|pkcs12| &pkcs12.key)];
+        objects.iter().filter(|object| object.kind == kind).any(|object| match part {
+            Part::Key => object.pem_key == name || stores().into_iter().flatten().any(|key| key == name),
+            Part::Label => object.labels.contains_key(name),
+            Part::Annotation => object.annotations.contains_key(name),
         })
     }
 

@@ -4,7 +4,7 @@ use crate::api;
 
 use super::decision::Wanted;
 use super::intent::ObjectKind;
-use super::look::{Controller, Look};
+use super::look::{Controller, Look, Part, brief};
 use super::payload::Payload;
 use super::selector::Labels;
 use super::world::{Namespace, Settings};
@@ -58,6 +58,16 @@ impl Wanted {
         settings.reach(&self.namespaces, name, namespace)
     }
 
+    /// Whether this names something of a target of a kind.
+    #[must_use]
+    pub fn names(&self, kind: ObjectKind, part: Part, name: &str) -> bool {
+        self.payloads.get(&kind).is_some_and(|payload| match part {
+            Part::Key => payload.values.contains_key(name),
+            Part::Label => payload.labels.contains_key(name),
+            Part::Annotation => payload.annotations.contains_key(name),
+        })
+    }
+
     /// Compares what should be with what is in a namespace that the Bundle reaches (`reached`) or not; `None`: all is well.
     #[must_use]
     pub fn judge(&self, kind: ObjectKind, reached: bool, found: Option<&Look>) -> Option<Need> {
@@ -92,7 +102,9 @@ impl Wanted {
         if let Some(other) = found.controller.as_ref().filter(|owner| !self.is_namesake(owner) && !self.owns(found)) {
             return Some(if self.may_recreate(payload, found) { Need::Recreate } else { Need::Yield(other.clone()) });
         }
-        let holds = |wanted: &Labels, there: &Labels| wanted.iter().all(|(key, value)| there.get(key) == Some(value));
+        let holds = |wanted: &Labels, there: &Labels| {
+            wanted.iter().all(|(key, value)| there.get(key).is_some_and(|there| *there == brief(value)))
+        };
         // A key that is no longer wanted and that others hold as well is theirs: it cannot be taken out.
         let is_theirs = |key: &String| !payload.values.contains_key(key) && found.foreign_keys.contains_key(key);
         let ladder = [

@@ -1,20 +1,25 @@
 //! How a target looks, judged from its metadata alone.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 
-use crate::api;
+use crate::{api, limits};
 
 use super::selector::Labels;
 
 /// What an object's metadata says of everything that concerns us. All targets of a Bundle that are in sync look alike.
+///
+/// Others may put as much into an object as the API server takes. What the Bundle names is kept, and of the rest a little
+/// ([`limits::TARGET_FIELDS`], [`limits::TARGET_VALUE`]).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Look {
-    /// Its labels.
+    /// Its labels; long values as [`brief`] has them.
     pub labels: Labels,
-    /// Its annotations.
+    /// Its annotations; long values as [`brief`] has them.
     pub annotations: Labels,
     /// Its controlling owner, if it has one.
     pub controller: Option<Controller>,
@@ -22,6 +27,8 @@ pub struct Look {
     pub own_keys: BTreeSet<String>,
     /// The data keys that other field managers own, each with one of them.
     pub foreign_keys: BTreeMap<String, String>,
+    /// Whether there are more of these, which the Bundle does not name.
+    pub more_foreign_keys: bool,
     /// Labels that nobody but our field manager owns.
     pub own_labels: BTreeSet<String>,
     /// Annotations that nobody but our field manager owns.
@@ -65,26 +72,49 @@ struct Fields {
     annotations: BTreeSet<String>,
 }
 
+/// Something in an object that has a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// A data key.
+    Key,
+    /// A label.
+    Label,
+    /// An annotation.
+    Annotation,
+}
+
 impl Look {
-    /// Reads what matters out of an object's metadata.
+    /// Reads what matters out of an object's metadata. `named`: what the Bundle names of it.
     #[must_use]
-    pub fn read(metadata: &ObjectMeta) -> Self {
+    pub fn read(metadata: &ObjectMeta, named: impl Fn(Part, &str) -> bool) -> Self {
         let (ours, others, touched) = fields(metadata);
+        let own_keys: BTreeSet<_> = some(ours.keys.into_keys(), |key| named(Part::Key, key)).collect();
+        let all = others.keys.len();
+        let foreign_keys: BTreeMap<_, _> =
+            some(others.keys, |(key, _)| named(Part::Key, key) || own_keys.contains(key)).collect();
+        let pairs = |pairs: &Option<Labels>, part, ours: &str| -> Labels {
+            let kept = some(pairs.iter().flatten(), |(name, _)| *name == ours || named(part, name));
+            kept.map(|(name, value)| (name.clone(), brief(value).into_owned())).collect()
+        };
+        let own = |ours: &BTreeSet<String>, others, part| {
+            some(ours.difference(others), |name| named(part, name)).cloned().collect()
+        };
         Self {
-            labels: metadata.labels.clone().unwrap_or_default(),
-            annotations: metadata.annotations.clone().unwrap_or_default(),
+            labels: pairs(&metadata.labels, Part::Label, api::BUNDLE_LABEL),
+            annotations: pairs(&metadata.annotations, Part::Annotation, api::HASH_ANNOTATION),
             controller: metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true)).map(
                 |owner| Controller {
-                    api_version: owner.api_version.clone(),
-                    kind: owner.kind.clone(),
-                    name: owner.name.clone(),
-                    uid: owner.uid.clone(),
+                    api_version: brief(&owner.api_version).into_owned(),
+                    kind: brief(&owner.kind).into_owned(),
+                    name: brief(&owner.name).into_owned(),
+                    uid: brief(&owner.uid).into_owned(),
                 },
             ),
-            own_keys: ours.keys.into_keys().collect(),
-            own_labels: ours.labels.difference(&others.labels).cloned().collect(),
-            own_annotations: ours.annotations.difference(&others.annotations).cloned().collect(),
-            foreign_keys: others.keys,
+            own_labels: own(&ours.labels, &others.labels, Part::Label),
+            own_annotations: own(&ours.annotations, &others.annotations, Part::Annotation),
+            more_foreign_keys: foreign_keys.len() < all,
+            own_keys,
+            foreign_keys,
             touched,
         }
     }
@@ -93,6 +123,12 @@ impl Look {
     #[must_use]
     pub fn holds_foreign_keys(&self) -> bool {
         self.touched == Touched::ByWhoKnows || !self.foreign_keys.is_empty()
+    }
+
+    /// Whether others own a key, or may own it.
+    #[must_use]
+    pub fn may_be_foreign(&self, key: &str) -> bool {
+        self.touched == Touched::ByWhoKnows || self.more_foreign_keys || self.foreign_keys.contains_key(key)
     }
 
     /// A field manager that changed the object, and a key of it: one that took one of these keys from us, or else any.
@@ -119,6 +155,26 @@ impl Look {
             self.foreign_keys.iter().filter(|(key, _)| !self.own_keys.contains(*key) && !is_wanted(key));
         strangers.next().map(|(key, manager)| (manager.as_str(), key.as_str()))
     }
+}
+
+/// Those that are named, and as many of the others as may be.
+fn some<T>(all: impl IntoIterator<Item = T>, named: impl Fn(&T) -> bool) -> impl Iterator<Item = T> {
+    let mut others = 0;
+    all.into_iter().filter(move |one| {
+        named(one) || {
+            others += 1;
+            others <= limits::TARGET_FIELDS.max
+        }
+    })
+}
+
+/// A value as it is compared and shown: a long one is its digest.
+pub(super) fn brief(value: &str) -> Cow<'_, str> {
+    if value.len() <= limits::TARGET_VALUE.max {
+        return Cow::Borrowed(value);
+    }
+    let digest = Sha256::digest(value.as_bytes());
+    Cow::Owned(digest.iter().fold("sha256:".to_owned(), |text, byte| format!("{text}{byte:02x}")))
 }
 
 /// The data keys that our field manager owns.
@@ -160,4 +216,79 @@ impl Fields {
 fn names<'a>(root: Option<&'a Map<String, Value>>, path: &[&str]) -> impl Iterator<Item = String> + use<'a> {
     let found = root.and_then(|root| path.iter().try_fold(root, |fields, step| fields.get(*step)?.as_object()));
     found.into_iter().flat_map(Map::keys).filter_map(|key| key.strip_prefix("f:")).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn names(prefix: &str) -> impl Iterator<Item = String> {
+        (0..50_000).map(move |number| format!("{prefix}{number}"))
+    }
+
+    /// An object of which every part that others can fill is full; among all that are our keys, `k` and `ca.crt`.
+    fn full() -> ObjectMeta {
+        let fields = |prefix: &str, more: &[&str]| -> Value {
+            let names = names(prefix).chain(more.iter().map(|name| (*name).to_owned()));
+            names.map(|name| (format!("f:{name}"), json!({}))).collect::<Map<_, _>>().into()
+        };
+        let entry = |manager: &str, more: &[&str]| {
+            let prefix = &manager[..1];
+            json!({ "manager": manager, "operation": "Update", "fieldsType": "FieldsV1", "fieldsV1": {
+                "f:data": fields(prefix, more), "f:metadata": { "f:labels": fields(prefix, &[]), "f:annotations": fields(prefix, &[]) },
+            } })
+        };
+        let pairs = |more: &str| -> Value {
+            let pairs =
+                names("p").map(|name| (name, json!("v"))).chain([(more.to_owned(), json!("x".repeat(100_000)))]);
+            pairs.collect::<Map<_, _>>().into()
+        };
+        let owner =
+            json!({ "apiVersion": "v1", "kind": "K".repeat(100_000), "name": "n", "uid": "u", "controller": true });
+        serde_json::from_value(json!({
+            "name": "b", "labels": pairs(api::BUNDLE_LABEL), "annotations": pairs("note"), "ownerReferences": [owner],
+            "managedFields": [entry(api::FIELD_MANAGER, &["k"]), entry("other", &["k", "zz"])],
+        }))
+        .expect("metadata")
+    }
+
+    #[test]
+    fn of_an_object_that_others_have_filled_only_what_the_bundle_names_and_a_little_more_is_kept() {
+        let named = |part: Part, name: &str| match part {
+            Part::Key => ["k", "zz"].contains(&name),
+            Part::Label => false,
+            Part::Annotation => name == "note",
+        };
+        let look = Look::read(&full(), named);
+        let most = limits::TARGET_FIELDS.max + 2;
+        let counts = [
+            look.labels.len(),
+            look.annotations.len(),
+            look.own_keys.len(),
+            look.foreign_keys.len(),
+            look.own_labels.len(),
+            look.own_annotations.len(),
+        ];
+        assert!(counts.iter().all(|count| *count <= most), "{counts:?}");
+        assert!(format!("{look:?}").len() < 16 * 1024);
+        assert!(look.own_keys.contains("k") && look.may_be_foreign("anything"));
+        assert_eq!(look.rival(["zz".to_owned()].iter()), Some(("other", "zz")));
+        assert_eq!(look.annotations["note"], brief(&"x".repeat(100_000)));
+        assert!(look.labels.contains_key(api::BUNDLE_LABEL));
+        assert_eq!(look, Look::read(&full(), named), "the same object looks the same");
+    }
+
+    #[test]
+    fn of_an_ordinary_object_everything_is_kept() {
+        let metadata: ObjectMeta = serde_json::from_value(json!({
+            "labels": { "a": "1" }, "annotations": { "b": "2" },
+            "managedFields": [{ "manager": "m", "operation": "Update", "fieldsV1": { "f:data": { ".": {}, "f:k": {} } } }],
+        }))
+        .expect("metadata");
+        let look = Look::read(&metadata, |_, _| false);
+        assert_eq!((look.labels.len(), look.annotations.len(), look.foreign_keys.len()), (1, 1, 1));
+        assert!(!look.more_foreign_keys && look.holds_foreign_keys() && !look.may_be_foreign("other"));
+    }
 }

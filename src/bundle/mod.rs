@@ -29,7 +29,7 @@ pub use intent::{
 };
 pub use interest::{Change, touch};
 pub use judge::{Drift, Need, Release};
-pub use look::{Controller, Look, Touched};
+pub use look::{Controller, Look, Part, Touched};
 pub use payload::{Manifest, Payload, SIZE_MAX, Value, encode};
 pub use problem::{Problem, Problems};
 pub use report::{Event, Outcome, Progress, Reason, Refusal, Report, Seen, carried_out, refused, rolling_out};

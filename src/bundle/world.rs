@@ -6,8 +6,8 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use crate::api;
 use crate::trust::Anchor;
+use crate::{api, limits};
 
 use super::intent::{Intent, ObjectKind};
 use super::look;
@@ -71,7 +71,8 @@ pub enum OutputKeys {
     None,
     /// These.
     Some(BTreeSet<String>),
-    /// All: it carries the Bundle label and no key that our field manager owns, so it is a copy of output.
+    /// All: it carries the Bundle label, and our field manager owns no key, so it is a copy of output; or it owns more keys
+    /// than a Bundle writes.
     All,
 }
 
@@ -113,6 +114,9 @@ pub struct Place {
     pub namespace: Arc<str>,
 }
 
+/// The most keys that an object holds which a Bundle wrote.
+const KEYS_MAX: usize = limits::TARGET_FIELDS.max;
+
 /// The type of Secrets that hold a certificate and its private key
 /// (<https://kubernetes.io/docs/concepts/configuration/secret/#tls-secrets>).
 pub const TLS_SECRET: &str = "kubernetes.io/tls";
@@ -123,10 +127,10 @@ impl OutputKeys {
     pub fn of(metadata: &ObjectMeta) -> Self {
         let labelled = metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(api::BUNDLE_LABEL));
         let own_keys = look::own_keys(metadata);
-        match (labelled, own_keys.is_empty()) {
+        match (labelled, own_keys.len()) {
             (false, _) => Self::None,
-            (true, true) => Self::All,
-            (true, false) => Self::Some(own_keys),
+            (true, 1..=KEYS_MAX) => Self::Some(own_keys),
+            (true, _) => Self::All,
         }
     }
 

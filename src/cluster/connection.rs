@@ -162,50 +162,72 @@ impl Connection {
 
     /// Sends a request once and reads the whole answer.
     pub(super) async fn send(&self, ask: Ask) -> Result<Bytes, Failure> {
-        let Ask { method, uri, accept, body } = ask;
-        let mut request = Request::builder().method(method).uri(uri).header(header::ACCEPT, accept);
-        let (media_type, parts) = body.unwrap_or(("", Parts::new(Vec::new())));
-        if !media_type.is_empty() {
-            request = request.header(header::CONTENT_TYPE, media_type);
-        }
-        let request = match request.body(Outgoing::Parts(parts)) {
-            Ok(request) => request,
-            Err(error) => {
-                let status = Status::failure(&error.to_string(), "BadRequest").with_code(400);
-                return Err(Failure::Refused(Box::new(status)));
+        self.in_time(async {
+            let answer = self.sender().oneshot(request(ask)?).await.map_err(lost)?;
+            let (code, headers, body) = whole(answer).await?;
+            if code.is_success() { Ok(body) } else { Err(refusal(code, &headers, &body)) }
+        })
+        .await
+    }
+
+    /// Sends a request once; the body of a good answer is still to be read.
+    pub(super) async fn open(&self, ask: Ask) -> Result<Incoming, Failure> {
+        self.in_time(async {
+            let answer = self.sender().oneshot(request(ask)?).await.map_err(lost)?;
+            if answer.status().is_success() {
+                return Ok(answer.into_body());
             }
-        };
-        match tokio::time::timeout(TIMEOUT, exchange(self.sender(), request)).await {
-            Ok(Ok((code, headers, body))) => judge(code, &headers, body),
-            Ok(Err(error)) => Err(Failure::Lost(chain(&*error))),
-            Err(_) => {
-                self.requests.count(CameBack::TimedOut);
-                Err(Failure::TimedOut(format!("no answer within {} s", TIMEOUT.as_secs())))
-            }
-        }
+            let (code, headers, body) = whole(answer).await?;
+            Err(refusal(code, &headers, &body))
+        })
+        .await
+    }
+
+    async fn in_time<T>(&self, answer: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        tokio::time::timeout(TIMEOUT, answer).await.unwrap_or_else(|_| {
+            self.requests.count(CameBack::TimedOut);
+            Err(Failure::TimedOut(format!("no answer within {} s", TIMEOUT.as_secs())))
+        })
     }
 }
 
-async fn exchange(sender: Sender, request: Request<Outgoing>) -> Result<(StatusCode, HeaderMap, Bytes), BoxError> {
-    let (parts, body) = sender.oneshot(request).await?.into_parts();
-    Ok((parts.status, parts.headers, body.collect().await?.to_bytes()))
+fn request(ask: Ask) -> Result<Request<Outgoing>, Failure> {
+    let Ask { method, uri, accept, body } = ask;
+    let mut request = Request::builder().method(method).uri(uri).header(header::ACCEPT, accept);
+    let (media_type, parts) = body.unwrap_or(("", Parts::new(Vec::new())));
+    if !media_type.is_empty() {
+        request = request.header(header::CONTENT_TYPE, media_type);
+    }
+    request.body(Outgoing::Parts(parts)).map_err(|error| {
+        let status = Status::failure(&error.to_string(), "BadRequest").with_code(400);
+        Failure::Refused(Box::new(status))
+    })
 }
 
-fn judge(code: StatusCode, headers: &HeaderMap, body: Bytes) -> Result<Bytes, Failure> {
-    if code.is_success() {
-        return Ok(body);
-    }
-    let unexplained = |_| Status::failure(&text::cause(&String::from_utf8_lossy(&body).trim()), "Unexplained");
-    let status: Status = serde_json::from_slice(&body).unwrap_or_else(unexplained);
+async fn whole(answer: Response<Incoming>) -> Result<(StatusCode, HeaderMap, Bytes), Failure> {
+    let (parts, body) = answer.into_parts();
+    let body = body.collect().await.map_err(|error| lost(error.into()))?;
+    Ok((parts.status, parts.headers, body.to_bytes()))
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "it maps an error")]
+fn lost(error: BoxError) -> Failure {
+    Failure::Lost(chain(&*error))
+}
+
+/// What an answer means that is not a success.
+fn refusal(code: StatusCode, headers: &HeaderMap, body: &Bytes) -> Failure {
+    let unexplained = |_| Status::failure(&text::cause(&String::from_utf8_lossy(body).trim()), "Unexplained");
+    let status: Status = serde_json::from_slice(body).unwrap_or_else(unexplained);
     let status = status.with_code(code.as_u16());
     let cause = || text::cause(&status.message);
-    Err(match code {
+    match code {
         _ if is_of_admission(&status) => Failure::Refused(Box::new(status)),
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Failure::Busy(retry_after(headers), cause()),
         StatusCode::GATEWAY_TIMEOUT => Failure::TimedOut(cause()),
         _ if code.is_server_error() => Failure::Failed(cause()),
         _ => Failure::Refused(Box::new(status)),
-    })
+    }
 }
 
 /// Parts of messages that only admission of the object at hand gives: an answer with one of them tells nothing of the API
@@ -317,14 +339,15 @@ mod tests {
         let asked = |value: &str| retry_after(&HeaderMap::from_iter([(header::RETRY_AFTER, value.parse().unwrap())]));
         assert_eq!(asked("3"), Some(Duration::from_secs(3)));
         assert_eq!(asked("soon"), None);
-        let plain = judge(StatusCode::TOO_MANY_REQUESTS, &HeaderMap::new(), Bytes::from_static(b"Too many requests."));
-        assert!(matches!(plain, Err(Failure::Busy(None, text)) if text == "Too many requests."));
+        let plain =
+            refusal(StatusCode::TOO_MANY_REQUESTS, &HeaderMap::new(), &Bytes::from_static(b"Too many requests."));
+        assert!(matches!(plain, Failure::Busy(None, text) if text == "Too many requests."));
     }
 
     #[test]
     fn a_refusal_in_plain_text_is_quoted() {
-        let refused = judge(StatusCode::CONFLICT, &HeaderMap::new(), Bytes::from_static(b"not now\n"));
-        let Err(Failure::Refused(status)) = refused else { panic!("{refused:?}") };
+        let refused = refusal(StatusCode::CONFLICT, &HeaderMap::new(), &Bytes::from_static(b"not now\n"));
+        let Failure::Refused(status) = refused else { panic!("{refused:?}") };
         assert_eq!((status.code, status.message.as_str()), (409, "not now"));
     }
 
@@ -356,7 +379,7 @@ mod tests {
         for (code, message, expected) in rows {
             let status = Status::failure(message, "").with_code(code);
             let body = serde_json::to_vec(&status).expect("JSON");
-            let failure = judge(StatusCode::from_u16(code).unwrap(), &HeaderMap::new(), body.into()).unwrap_err();
+            let failure = refusal(StatusCode::from_u16(code).unwrap(), &HeaderMap::new(), &body.into());
             let word = match &failure {
                 Failure::Refused(status) => {
                     assert_eq!(status.code, code);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::bundle::{Content, Intent, Keys, ObjectKind, SourceObject, World};
+use crate::bundle::{Content, Intent, Keys, ObjectKind, Select, SourceObject, World};
 use crate::fanout::Version;
 
 /// Kind and name of an object in the trust namespace.
@@ -14,7 +14,17 @@ pub(super) struct Contents(BTreeMap<SourceKey, Held>);
 
 struct Held {
     version: Version,
-    content: Option<(Version, Wanted)>,
+    /// When that was seen: how many lists had begun.
+    epoch: u64,
+    content: Option<(Version, Kept)>,
+}
+
+/// What was kept of a source object that was read.
+struct Kept {
+    /// The keys; of a TLS Secret only those that a Bundle names.
+    wanted: Wanted,
+    /// Whether it is a TLS Secret.
+    tls: bool,
 }
 
 /// The keys of a source object that any Bundle reads.
@@ -51,9 +61,23 @@ impl Contents {
         self.0.get(key).map(|held| held.version)
     }
 
-    /// An object is there in this version; what was read of an older one is out of date.
-    pub(super) fn saw(&mut self, key: &SourceKey, version: Version) {
-        self.0.entry(key.clone()).or_insert(Held { version, content: None }).version = version;
+    /// An object is there in this version, as seen when so many lists had begun; what was read of an older one is out of
+    /// date. `false`: it is no news.
+    pub(super) fn saw(&mut self, key: &SourceKey, version: Version, epoch: u64) -> bool {
+        let Some(held) = self.0.get_mut(key) else {
+            self.0.insert(key.clone(), Held { version, epoch, content: None });
+            return true;
+        };
+        let since = std::mem::replace(&mut held.epoch, epoch) == epoch;
+        if held.version == version || (since && held.version > version) {
+            return false;
+        }
+        if version < held.version {
+            // What was read has not happened.
+            held.content = None;
+        }
+        held.version = version;
+        true
     }
 
     /// An object is gone.
@@ -63,30 +87,29 @@ impl Contents {
 
     /// The objects that a Bundle reads and that are not in memory as they are now.
     pub(super) fn unread(&self, intent: &Intent, world: &World) -> Vec<(SourceKey, Wanted)> {
-        let read = world.sources.iter().filter(|((kind, name), object)| {
-            intent.object_sources().any(|source| source.reads(*kind, name, &object.labels))
-        });
-        read.filter_map(|(key, object)| {
-            let wanted = Wanted::of(world, key, object);
-            let content = |held: &Held| {
+        let unread = read_by(intent, world).into_iter().filter_map(|key| {
+            let wanted = Wanted::of(world, &key);
+            let is_fresh = |held: &Held| {
                 held.content.as_ref().is_some_and(|(version, kept)| *version >= held.version && kept.covers(&wanted))
             };
-            let fresh = self.0.get(key).is_some_and(content);
-            (!fresh).then(|| (key.clone(), wanted))
-        })
-        .collect()
+            let fresh = self.0.get(&key).is_some_and(is_fresh);
+            (!fresh).then_some((key, wanted))
+        });
+        unread.collect()
     }
 
     /// Takes in what a read brought of an object that is still there; `false` if something better is held already: reads
     /// for several Bundles may overtake each other, and one that failed tells nothing.
-    pub(super) fn keep(&mut self, key: &SourceKey, version: Version, wanted: Wanted) -> bool {
+    pub(super) fn keep(&mut self, key: &SourceKey, version: Version, wanted: Wanted, content: &Content) -> bool {
         let Some(held) = self.0.get_mut(key) else { return false };
         let better = held.content.as_ref().is_some_and(|(old, kept)| {
             let current = *old >= held.version && kept.covers(&wanted);
             *old != Version::NEWEST && if version == Version::NEWEST { current } else { *old > version }
         });
         if !better {
-            held.content = Some((version, wanted));
+            let tls = matches!(content, Content::TlsKeys(_));
+            let wanted = Wanted { all: wanted.all && !tls, ..wanted };
+            held.content = Some((version, Kept { wanted, tls }));
         }
         !better
     }
@@ -100,29 +123,62 @@ impl Contents {
         }
     }
 
-    /// Lets go of what no Bundle reads any more.
-    pub(super) fn prune(&mut self, world: &mut World) {
-        for (key, held) in &mut self.0 {
-            let (Some((_, kept)), Some(object)) = (&mut held.content, world.sources.get(key)) else {
-                continue;
-            };
-            let wanted = Wanted::of(world, key, object);
-            if wanted.covers(kept) {
-                continue;
-            }
-            if let Some(SourceObject { content: Content::Keys(values) | Content::TlsKeys(values), .. }) =
-                world.sources.get_mut(key)
-            {
-                values.retain(|name, _| wanted.includes(name, false));
-            }
-            *kept = kept.and(&wanted);
+    /// Lets go of what no Bundle reads any more, now that this one reads something else or nothing.
+    pub(super) fn prune(&mut self, before: &Intent, world: &mut World) {
+        for key in read_by(before, world) {
+            self.prune_one(&key, world);
         }
+    }
+
+    /// Lets go of what no Bundle reads any more of one object.
+    pub(super) fn prune_one(&mut self, key: &SourceKey, world: &mut World) {
+        let Some((_, kept)) = self.0.get_mut(key).and_then(|held| held.content.as_mut()) else { return };
+        let wanted = Wanted::of(world, key);
+        if wanted.covers(&kept.wanted) {
+            return;
+        }
+        if let Some(SourceObject { content: Content::Keys(values) | Content::TlsKeys(values), .. }) =
+            world.sources.get_mut(key)
+        {
+            values.retain(|name, _| wanted.includes(name, kept.tls));
+        }
+        kept.wanted = kept.wanted.and(&wanted);
+    }
+}
+
+/// The objects that a Bundle reads.
+fn read_by(intent: &Intent, world: &World) -> BTreeSet<SourceKey> {
+    let mut found = BTreeSet::new();
+    for source in intent.object_sources() {
+        match &source.select {
+            Select::Named(name) => {
+                let key = (source.kind, name.clone());
+                if world.sources.contains_key(&key) {
+                    found.insert(key);
+                }
+            }
+            Select::Labelled(selector) => {
+                let all = world.sources.iter().filter(|((kind, _), _)| *kind == source.kind);
+                let selected = all.filter(|(_, object)| selector.matches(&object.labels));
+                found.extend(selected.map(|(key, _)| key.clone()));
+            }
+        }
+    }
+    found
+}
+
+impl Kept {
+    fn covers(&self, wanted: &Wanted) -> bool {
+        // That it is a TLS Secret is all that is read of one with all keys.
+        self.wanted.covers(&Wanted { all: wanted.all && !self.tls, ..wanted.clone() })
     }
 }
 
 impl Wanted {
-    fn of(world: &World, (kind, name): &SourceKey, object: &SourceObject) -> Self {
+    fn of(world: &World, key: &SourceKey) -> Self {
         let mut wanted = Self::default();
+        let (kind, name) = key;
+        let Some(object) = world.sources.get(key) else { return wanted };
         let sources = world.intents.values().flat_map(Intent::object_sources);
         for source in sources.filter(|source| source.reads(*kind, name, &object.labels)) {
             match &source.keys {

@@ -94,11 +94,11 @@ impl Offers {
         let Some(connection) = &self.connection else { return pending().await };
         let watches = [Watch::Bundles, Watch::Namespaces];
         loop {
-            let mut news = watch::all(&connection.client(), &self.trust_namespace, &watches);
+            let mut news = watch::all(connection, &self.trust_namespace, &watches);
             while let Some((watch, event)) = news.next().await {
                 match event {
                     Ok(event) => self.hear(&watch, event),
-                    Err(error) if need == Need::Optional && is_denied(&error) => {
+                    Err(error) if need == Need::Optional && error.is_denied() => {
                         let mut known = self.lock();
                         known.lists = Lists::default();
                         if !std::mem::replace(&mut known.off, true) {
@@ -272,14 +272,5 @@ impl Lists {
 
     fn are_filled(&self) -> bool {
         self.bundles.filled && self.namespaces.filled
-    }
-}
-
-/// Whether the API server does not let us see what we ask for, or has no such thing.
-fn is_denied(error: &watcher::Error) -> bool {
-    match error {
-        watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => matches!(status.code, 401 | 403 | 404),
-        _ => false,
     }
 }

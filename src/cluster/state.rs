@@ -23,6 +23,8 @@ pub(super) struct State {
     bundles: BTreeMap<String, Known>,
     sources: Contents,
     watches: BTreeMap<Watch, Listing>,
+    /// How many lists were begun: what a list shows is right, whatever was seen before it began.
+    epoch: u64,
 }
 
 /// A Bundle beside its [`Intent`], which the world holds.
@@ -31,6 +33,8 @@ pub(super) struct Known {
     /// Its uid.
     pub(super) uid: String,
     version: Version,
+    /// When that was seen: how many lists had begun.
+    epoch: u64,
     /// What it said of itself when last seen, or what we last published.
     pub(super) seen: Seen,
     /// Why it has no [`Intent`].
@@ -59,7 +63,9 @@ pub(super) struct Heard {
     /// Bundles to decide anew.
     pub(super) touched: Touched,
     /// What the fan-out has to know.
-    pub(super) event: Option<fanout::Event>,
+    pub(super) events: Vec<fanout::Event>,
+    /// Whether a list has ended.
+    pub(super) list_ended: bool,
 }
 
 impl State {
@@ -71,7 +77,13 @@ impl State {
             bundles: BTreeMap::new(),
             sources: Contents::default(),
             watches: watches.iter().map(|watch| (watch.clone(), Listing::Never)).collect(),
+            epoch: 0,
         }
+    }
+
+    /// Whether all Bundles have been listed: of targets only what has a Bundle's name is kept.
+    pub(super) fn knows_bundles(&self) -> bool {
+        matches!(self.watches.get(&Watch::Bundles), Some(Listing::Done))
     }
 
     /// Whether every watch has delivered its first list: before that, "not there" means nothing. A listed namespace that
@@ -97,35 +109,55 @@ impl State {
 
     /// Takes in what a watch tells.
     pub(super) fn hear(&mut self, watch: &Watch, event: watcher::Event<Object>) -> Heard {
-        match watch {
-            Watch::Bundles | Watch::Sources(_) => Heard { touched: self.hear_of_ours(watch, event), event: None },
+        let list_ended = matches!(event, watcher::Event::InitDone);
+        let heard = match watch {
+            Watch::Bundles | Watch::Sources(_) => self.hear_of_ours(watch, event),
             Watch::Namespaces => self.hear_of_namespaces(event),
             Watch::Targets(kind, namespace) => {
                 let scope = Scope::Targets(*kind, namespace.clone());
-                let there = |object: Object| Sighting::There(Observed::read(object.metadata()));
                 let event = match event {
-                    watcher::Event::Init => self.begin_list(watch, scope),
-                    watcher::Event::InitDone => self.end_list(watch, scope),
-                    watcher::Event::Apply(object) | watcher::Event::InitApply(object) => target(*kind, object, there),
+                    watcher::Event::Init => Some(self.begin_list(watch, scope)),
+                    watcher::Event::InitDone => Some(self.end_list(watch, scope)),
+                    watcher::Event::Apply(object) | watcher::Event::InitApply(object) => {
+                        self.target(*kind, object.metadata(), |named| Sighting::There(self.observed(*kind, named)))
+                    }
                     watcher::Event::Delete(object) => {
-                        target(*kind, object, |object| Sighting::Gone(Version::of(object.metadata())))
+                        self.target(*kind, object.metadata(), |metadata| Sighting::Gone(Version::of(metadata)))
                     }
                 };
-                Heard { touched: Touched::new(), event: Some(event) }
+                Heard { events: event.into_iter().collect(), ..Heard::default() }
             }
-        }
+        };
+        Heard { list_ended, ..heard }
+    }
+
+    /// How a target looks to its Bundle.
+    pub(super) fn observed(&self, kind: ObjectKind, metadata: &ObjectMeta) -> Observed {
+        let intent = metadata.name.as_ref().and_then(|name| self.world.intents.get(name));
+        Observed::read(metadata, |part, name| intent.is_some_and(|intent| intent.names(kind, part, name)))
+    }
+
+    /// What a watch tells of a target; nothing of an object whose name is no Bundle's.
+    fn target(
+        &self,
+        kind: ObjectKind,
+        metadata: &ObjectMeta,
+        now: impl Fn(&ObjectMeta) -> Sighting,
+    ) -> Option<fanout::Event> {
+        let bundle = metadata.name.clone().filter(|name| self.bundles.contains_key(name))?;
+        let place = (kind, metadata.namespace.clone().unwrap_or_default());
+        Some(fanout::Event::Target { bundle, place, now: now(metadata) })
     }
 
     fn hear_of_namespaces(&mut self, event: watcher::Event<Object>) -> Heard {
         let (name, now) = match event {
             watcher::Event::Init => {
-                return Heard {
-                    event: Some(self.begin_list(&Watch::Namespaces, Scope::Namespaces)),
-                    ..Heard::default()
-                };
+                let event = self.begin_list(&Watch::Namespaces, Scope::Namespaces);
+                return Heard { events: vec![event], ..Heard::default() };
             }
             watcher::Event::InitDone => {
-                return Heard { event: Some(self.end_list(&Watch::Namespaces, Scope::Namespaces)), ..Heard::default() };
+                let event = self.end_list(&Watch::Namespaces, Scope::Namespaces);
+                return Heard { events: vec![event], ..Heard::default() };
             }
             watcher::Event::Apply(object) | watcher::Event::InitApply(object) => {
                 let metadata = object.metadata();
@@ -141,24 +173,24 @@ impl State {
                 touched = because(touch(&self.world, &Change::TrustNamespace), "the trust namespace changed");
             }
         }
-        Heard { touched, event: Some(fanout::Event::Namespace(name, now)) }
+        Heard { touched, events: vec![fanout::Event::Namespace(name, now)], ..Heard::default() }
     }
 
-    /// Takes in news of Bundles and sources; returns the Bundles that they may matter to.
-    fn hear_of_ours(&mut self, watch: &Watch, event: watcher::Event<Object>) -> Touched {
+    /// Takes in news of Bundles and sources.
+    fn hear_of_ours(&mut self, watch: &Watch, event: watcher::Event<Object>) -> Heard {
         use watcher::Event::{Apply, Delete, Init, InitApply, InitDone};
         match event {
             Apply(object) => self.upsert(key(watch, object.metadata()), object),
             Delete(object) => {
                 let key = key(watch, object.metadata());
                 if self.version(&key) > Version::of(object.metadata()) {
-                    return Touched::new();
+                    return Heard::default();
                 }
                 self.remove(&key)
             }
             Init => {
                 self.begin(watch);
-                Touched::new()
+                Heard::default()
             }
             InitApply(object) => {
                 let key = key(watch, object.metadata());
@@ -174,6 +206,7 @@ impl State {
     fn begin(&mut self, watch: &Watch) {
         let again = !matches!(self.watches.get(watch), Some(Listing::Never | Listing::Under(_, false)));
         self.watches.insert(watch.clone(), Listing::Under(BTreeSet::new(), again));
+        self.epoch += 1;
     }
 
     fn begin_list(&mut self, watch: &Watch, scope: Scope) -> fanout::Event {
@@ -200,7 +233,8 @@ impl State {
         if let Some(known) = self.bundles.get_mut(name)
             && known.seen.generation == generation
         {
-            known.version = known.version.max(version);
+            let since = std::mem::replace(&mut known.epoch, self.epoch) == self.epoch;
+            known.version = if since { known.version.max(version) } else { version };
         }
     }
 
@@ -212,13 +246,13 @@ impl State {
     /// Takes in what a read brought; returns the Bundles that it matters to.
     pub(super) fn read(&mut self, key: &SourceKey, read: Read) -> Touched {
         match read {
-            Read::Gone => return self.remove(&Key::Source(key.clone())),
+            Read::Gone => return self.remove(&Key::Source(key.clone())).touched,
             Read::Content { version, wanted, content } => {
                 if let Some(object) = self.world.sources.get_mut(key)
-                    && self.sources.keep(key, version, wanted)
+                    && self.sources.keep(key, version, wanted, &content)
                 {
                     object.content = content;
-                    self.sources.prune(&mut self.world);
+                    self.sources.prune_one(key, &mut self.world);
                 }
             }
         }
@@ -230,12 +264,17 @@ impl State {
         self.sources.forget_unreadable(&self.world);
     }
 
-    fn end_of_list(&mut self, watch: &Watch) -> Touched {
+    fn end_of_list(&mut self, watch: &Watch) -> Heard {
+        let mut heard = Heard::default();
         let Some(Listing::Under(seen, _)) = self.watches.insert(watch.clone(), Listing::Done) else {
-            return Touched::new();
+            return heard;
         };
-        let gone: Vec<_> = self.keys(watch).into_iter().filter(|key| !seen.contains(key)).collect();
-        gone.iter().flat_map(|key| self.remove(key)).collect()
+        for key in self.keys(watch).iter().filter(|key| !seen.contains(key)) {
+            let Heard { touched, events, .. } = self.remove(key);
+            heard.touched.extend(touched);
+            heard.events.extend(events);
+        }
+        heard
     }
 
     fn keys(&self, watch: &Watch) -> Vec<Key> {
@@ -253,36 +292,43 @@ impl State {
         }
     }
 
-    fn upsert(&mut self, key: Key, object: Object) -> Touched {
+    fn upsert(&mut self, key: Key, object: Object) -> Heard {
         match (key, object) {
             // A Bundle on its way out counts as gone: whoever takes its targets, or takes them off it, is to have them.
             (key @ Key::Bundle(_), object) if object.metadata().deletion_timestamp.is_some() => self.remove(&key),
             (Key::Bundle(name), Object::Bundle(bundle)) => self.upsert_bundle(name, *bundle),
-            (Key::Source(key), object) => self.upsert_source(&key, object.metadata()),
+            (Key::Source(key), object) => {
+                Heard { touched: self.upsert_source(&key, object.metadata()), ..Heard::default() }
+            }
             (Key::Bundle(_), Object::Metadata(_)) => unreachable!("Bundles are watched whole"),
         }
     }
 
-    fn remove(&mut self, key: &Key) -> Touched {
+    fn remove(&mut self, key: &Key) -> Heard {
         match key {
             Key::Bundle(name) => {
                 if self.bundles.remove(name).is_none() {
-                    return Touched::new();
+                    return Heard::default();
                 }
                 let touched = touch(&self.world, &Change::Bundle(name.clone()));
-                self.world.intents.remove(name);
-                self.sources.prune(&mut self.world);
-                because(touched, &format!("Bundle {name} deleted"))
+                if let Some(intent) = self.world.intents.remove(name) {
+                    self.sources.prune(&intent, &mut self.world);
+                }
+                Heard {
+                    touched: because(touched, &format!("Bundle {name} deleted")),
+                    events: vec![fanout::Event::Bundle(name.clone(), false)],
+                    ..Heard::default()
+                }
             }
             Key::Source(key) => {
                 self.sources.lost(key);
                 let before = self.world.sources.remove(key).map(|object| object.labels);
-                self.source_changed(key, before, None, "deleted")
+                Heard { touched: self.source_changed(key, before, None, "deleted"), ..Heard::default() }
             }
         }
     }
 
-    fn upsert_bundle(&mut self, name: String, bundle: Result<api::Bundle, Unreadable>) -> Touched {
+    fn upsert_bundle(&mut self, name: String, bundle: Result<api::Bundle, Unreadable>) -> Heard {
         let (uid, version, seen, intent) = match bundle {
             Ok(bundle) => {
                 let version = Version::of(&bundle.metadata);
@@ -299,45 +345,46 @@ impl State {
                 (metadata.uid.unwrap_or_default(), version, seen, Err(Refusal::unreadable(&cause)))
             }
         };
+        let epoch = self.epoch;
+        if let Some(old) = self.bundles.get_mut(&name) {
+            let since = std::mem::replace(&mut old.epoch, epoch) == epoch;
+            let same_spec = old.uid == uid && old.seen.generation == seen.generation;
+            // While a status is being published, what is known of it is ahead of its version.
+            if (old.version == version && same_spec) || (since && old.version >= version) {
+                return Heard::default();
+            }
+            old.version = version;
+            if same_spec && old.seen.status == seen.status {
+                return Heard::default();
+            }
+        }
         let old = self.bundles.get(&name);
-        if old.is_some_and(|old| old.version >= version) {
-            return Touched::new();
-        }
-        let same_spec = old.is_some_and(|old| old.uid == uid && old.seen.generation == seen.generation);
-        if same_spec && old.is_some_and(|old| old.seen.status == seen.status) {
-            return Touched::new();
-        }
-        let cause = match (old.is_some(), same_spec) {
-            (false, _) => format!("Bundle {name} seen"),
-            (true, true) => format!("status of Bundle {name} changed"),
-            (true, false) => format!("Bundle {name} changed"),
+        let cause = match old.map(|old| old.uid == uid && old.seen.generation == seen.generation) {
+            None => format!("Bundle {name} seen"),
+            Some(true) => format!("status of Bundle {name} changed"),
+            Some(false) => format!("Bundle {name} changed"),
         };
+        let events = old.is_none().then(|| fanout::Event::Bundle(name.clone(), true)).into_iter().collect();
         let change = Change::Bundle(name.clone());
         let mut touched = touch(&self.world, &change);
-        let invalid = match intent {
-            Ok(intent) => {
-                self.world.intents.insert(name.clone(), intent);
-                None
-            }
-            Err(refusal) => {
-                self.world.intents.remove(&name);
-                Some(refusal)
-            }
+        let (before, invalid) = match intent {
+            Ok(intent) => (self.world.intents.insert(name.clone(), intent), None),
+            Err(refusal) => (self.world.intents.remove(&name), Some(refusal)),
         };
-        self.sources.prune(&mut self.world);
-        self.bundles.insert(name, Known { uid, version, seen, invalid });
+        if let Some(before) = before {
+            self.sources.prune(&before, &mut self.world);
+        }
+        self.bundles.insert(name, Known { uid, version, epoch, seen, invalid });
         touched.extend(touch(&self.world, &change));
-        because(touched, &cause)
+        Heard { touched: because(touched, &cause), events, ..Heard::default() }
     }
 
     fn upsert_source(&mut self, key: &SourceKey, metadata: &ObjectMeta) -> Touched {
-        let version = Version::of(metadata);
         let known = self.sources.version(key);
-        if known.is_some_and(|known| known >= version) {
+        if !self.sources.saw(key, Version::of(metadata), self.epoch) {
             return Touched::new();
         }
         let labels = metadata.labels.clone().unwrap_or_default();
-        self.sources.saw(key, version);
         let output = OutputKeys::of(metadata);
         let object = self.world.sources.entry(key.clone()).or_insert_with(|| SourceObject {
             labels: labels.clone(),
@@ -347,7 +394,7 @@ impl State {
         });
         object.output = output;
         let before = std::mem::replace(&mut object.labels, labels.clone());
-        self.sources.prune(&mut self.world);
+        self.sources.prune_one(key, &mut self.world);
         self.source_changed(
             key,
             known.map(|_| before),
@@ -379,13 +426,6 @@ fn key(watch: &Watch, metadata: &ObjectMeta) -> Key {
         Watch::Sources(kind) => Key::Source((*kind, name)),
         Watch::Namespaces | Watch::Targets(..) => unreachable!("these are the fan-out's"),
     }
-}
-
-/// What a watch tells of a target.
-fn target(kind: ObjectKind, object: Object, sighting: impl Fn(Object) -> Sighting) -> fanout::Event {
-    let ObjectMeta { name, namespace, .. } = object.metadata();
-    let (bundle, namespace) = (name.clone().unwrap_or_default(), namespace.clone().unwrap_or_default());
-    fanout::Event::Target { bundle, place: (kind, namespace), now: sighting(object) }
 }
 
 /// The part of a status that we write, in the order in which we write it.

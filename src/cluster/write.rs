@@ -128,17 +128,17 @@ impl std::fmt::Display for Target {
 
 /// Reads a good answer.
 fn understand(target: &Target, wanted: &Wanted, request: &Request, body: &Bytes) -> Answer {
+    let is = |object: &PartialObjectMeta<ConfigMap>| {
+        let named = |part, name: &str| wanted.names(target.place.kind, part, name);
+        Answer::Is(Observed::read(&object.metadata, named))
+    };
     let read = match request {
         Request::Compare => compare(target.place.kind, wanted, body),
         // An object that finalizers keep is still there.
         Request::Delete(_) => serde_json::from_slice(body).map(|object: PartialObjectMeta<ConfigMap>| {
-            match object.metadata.deletion_timestamp {
-                Some(_) => Answer::Is(Observed::read(&object.metadata)),
-                None => Answer::Gone,
-            }
+            if object.metadata.deletion_timestamp.is_some() { is(&object) } else { Answer::Gone }
         }),
-        _ => serde_json::from_slice(body)
-            .map(|object: PartialObjectMeta<ConfigMap>| Answer::Is(Observed::read(&object.metadata))),
+        _ => serde_json::from_slice(body).map(|object| is(&object)),
     };
     read.unwrap_or_else(|error| {
         Answer::Lost(format!("{}: the answer cannot be read: {error}", failed(target, request)))

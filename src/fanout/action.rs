@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::bundle::{Outcome, Place, Progress, Wanted};
 
+use super::event::Scope;
 use super::version::Version;
 
 /// Something to do.
@@ -12,6 +13,16 @@ use super::version::Version;
 pub enum Action {
     /// Send a request; its [`Answer`](super::Answer) must come back, whatever happens.
     Send(Order),
+    /// List the targets of one Bundle, by the value of their label; an [`Event::Listed`](super::Event::Listed) must come
+    /// back, whatever happens.
+    List {
+        /// The Bundle's name.
+        bundle: Arc<str>,
+        /// Where.
+        scope: Scope,
+        /// The list's number.
+        number: u64,
+    },
     /// A Bundle has nothing left that can be done now: say what became of it.
     Report {
         /// Its name.

@@ -9,8 +9,10 @@ use crate::bundle::{Namespace, Place, Settings};
 use super::action::{Action, Order};
 use super::blame::{Blame, Record, SLOW};
 use super::event::{Answer, Event, Phase, Scope, Sighting};
-use super::fleet::{Fleet, Surroundings, Why};
+use super::fleet::{Surroundings, Why};
+use super::fleets::Fleets;
 use super::index::{Looks, Namespaces};
+use super::listing::Found;
 use super::pace::{Health, Lane, Limits, PAUSE_MAX, Pace};
 use super::put::Put;
 use super::version::Version;
@@ -19,14 +21,27 @@ use super::version::Version;
 pub struct Engine {
     ground: Ground,
     looks: Looks,
-    pub(super) fleets: BTreeMap<Arc<str>, Fleet>,
-    /// How many lists of each scope were begun.
-    epochs: BTreeMap<Scope, u32>,
+    pub(super) fleets: Fleets,
+    /// The lists of all targets of each scope.
+    lists: BTreeMap<Scope, Lists>,
+    /// The number of the last list of one Bundle's targets.
+    number: u64,
     pub(super) pace: Pace,
     flights: BTreeMap<(Arc<str>, Place), Flight>,
     /// Whose turn was last.
     last: Arc<str>,
     leads: bool,
+}
+
+/// The lists of all targets of one scope.
+#[derive(Default)]
+struct Lists {
+    /// How many were begun.
+    epoch: u32,
+    /// Whether one is under way.
+    runs: bool,
+    /// Whether any has ever ended.
+    has_ended: bool,
 }
 
 /// What all fleets stand on.
@@ -63,8 +78,9 @@ impl Engine {
                 record: Record::default(),
             },
             looks: Looks::default(),
-            fleets: BTreeMap::new(),
-            epochs: BTreeMap::new(),
+            fleets: Fleets::default(),
+            lists: BTreeMap::new(),
+            number: 0,
             pace: Pace::new(limits),
             flights: BTreeMap::new(),
             last: "".into(),
@@ -79,25 +95,30 @@ impl Engine {
         self.hear(now, event, &mut actions);
         self.notice_slow(now);
         self.wake(now);
+        self.fleets.index();
         while let Some(order) = self.next(now) {
             actions.push(Action::Send(order));
         }
-        for fleet in self.fleets.values_mut() {
+        for name in self.fleets.take_changed() {
+            let Some(fleet) = self.fleets.get_mut(&name) else { continue };
             while let Some(action) = fleet.tell(self.ground.around(now)) {
                 actions.push(action);
             }
+            let lists = fleet.listing.ask(now, &mut self.number).into_iter();
+            actions.extend(lists.map(|(scope, number)| Action::List { bundle: name.clone(), scope, number }));
+            self.fleets.index_one(&name);
         }
+        self.fleets.take_changed();
         actions
     }
 
     /// When [`Event::Time`] is due, if nothing else happens before.
     #[must_use]
     pub fn wakes(&self, now: Duration) -> Option<Duration> {
-        let has_work = |fleet: &Fleet| Lane::ALL.into_iter().any(|lane| fleet.has_work(lane));
-        let work = self.leads && self.fleets.values().any(has_work);
+        let work = self.leads && self.fleets.has_work();
         let slow = self.flights.values().filter(|flight| !flight.slow).map(|flight| flight.since + SLOW).min();
         let pace = [self.pace.opens(), slow].into_iter().flatten().filter(|at| work && *at > now);
-        self.fleets.values().filter_map(Fleet::wakes).chain(pace).min()
+        self.fleets.wakes().into_iter().chain(pace).min()
     }
 
     /// How many namespaces and targets are known.
@@ -119,14 +140,22 @@ impl Engine {
 
     fn hear(&mut self, now: Duration, event: Event, actions: &mut Vec<Action>) {
         match event {
+            Event::Bundle(name, there) => self.bundle_changed(now, &name, there),
             Event::Wanted { bundle, wanted, cause } => {
-                let fleet = fleet(&mut self.fleets, &bundle);
-                fleet.because(|| cause);
-                fleet.decide(self.ground.around(now), wanted);
-                if fleet.is_forgotten() {
-                    self.fleets.remove(&bundle);
+                let Some(fleet) = self.fleets.get_mut(&bundle) else { return };
+                fleet.listing.held = None;
+                match wanted {
+                    Some(wanted) => {
+                        fleet.listing.held = Some((wanted, cause));
+                        self.release(now, &bundle);
+                    }
+                    None => {
+                        fleet.because(|| cause);
+                        fleet.decide(self.ground.around(now), None);
+                    }
                 }
             }
+            Event::Listed { bundle, scope, number, found } => self.listed(now, &bundle, &scope, number, found),
             Event::Namespace(name, after) => self.namespace_changed(now, &name, after),
             Event::Target { bundle, place: (kind, namespace), now: sighting } => {
                 let place = Place { kind, namespace: self.ground.namespaces.name(&namespace) };
@@ -139,8 +168,11 @@ impl Engine {
                 }
             }
             Event::List(scope, Phase::Began) => {
-                let epoch = self.epochs.entry(scope).or_default();
-                *epoch = epoch.wrapping_add(1);
+                for name in self.fleets.names(|_| true) {
+                    self.fleets.get_mut(&name).expect("just named").listing.list_began(&scope);
+                }
+                let list = self.lists.entry(scope).or_default();
+                (list.epoch, list.runs) = (list.epoch.wrapping_add(1), true);
             }
             Event::List(scope, Phase::Ended) => self.list_ended(now, &scope),
             Event::Answer { bundle, place, answer } => self.answered(now, &bundle, &place, answer, actions),
@@ -175,18 +207,69 @@ impl Engine {
                 None => return,
             },
         };
-        for fleet in self.fleets.values_mut() {
+        for fleet in self.fleets.names(|fleet| fleet.wanted.is_some()) {
+            let fleet = self.fleets.get_mut(&fleet).expect("just named");
             fleet.namespace_changed(self.ground.around(now), &name, before.as_ref(), verb);
         }
     }
 
+    /// A Bundle is there, or no longer: then its targets are nobody's.
+    fn bundle_changed(&mut self, now: Duration, name: &str, there: bool) {
+        if there {
+            let begun = self.lists.iter().map(|(scope, list)| (scope.clone(), list.runs));
+            let fleet = self.fleets.enter(name);
+            if !std::mem::replace(&mut fleet.there, true) {
+                fleet.listing.begin(begun, now);
+            }
+        } else if let Some(fleet) = self.fleets.get_mut(name) {
+            fleet.leave(self.ground.around(now));
+        }
+    }
+
+    /// Decides a Bundle, unless nothing was decided yet and some of its targets are still to be listed.
+    fn release(&mut self, now: Duration, bundle: &str) {
+        let Some(fleet) = self.fleets.get_mut(bundle) else { return };
+        let has_ended = |scope: &Scope| self.lists.get(scope).is_some_and(|list| list.has_ended);
+        if fleet.wanted.is_none() && fleet.listing.is_open(has_ended) {
+            return;
+        }
+        if let Some((wanted, cause)) = fleet.listing.held.take() {
+            fleet.because(|| cause);
+            fleet.decide(self.ground.around(now), Some(wanted));
+        }
+    }
+
+    /// A list of one Bundle's targets was answered.
+    fn listed(&mut self, now: Duration, bundle: &str, scope: &Scope, number: u64, found: Found) {
+        let Some(fleet) = self.fleets.get_mut(bundle) else { return };
+        if !fleet.listing.answered(scope, number, &found, now) {
+            return;
+        }
+        if let (Found::Targets(targets), Scope::Targets(kind, _)) = (found, scope) {
+            for (namespace, observed) in targets {
+                let place = Place { kind: *kind, namespace: self.ground.namespaces.name(&namespace) };
+                let lost =
+                    self.fleets.get(bundle).is_some_and(|fleet| fleet.listing.was_lost(&place, observed.version));
+                if !lost {
+                    self.target_changed(now, bundle, &place, Sighting::There(observed));
+                }
+            }
+        }
+        if let Some(fleet) = self.fleets.get_mut(bundle) {
+            fleet.listing.tidy();
+        }
+        self.release(now, bundle);
+    }
+
+    /// Takes in how a target is; of what has no Bundle's name nothing is kept.
     fn target_changed(&mut self, now: Duration, bundle: &str, place: &Place, sighting: Sighting) {
         let epoch = self.epoch(place);
-        let fleet = fleet(&mut self.fleets, bundle);
+        let Some(fleet) = self.fleets.get_mut(bundle).filter(|fleet| fleet.there) else { return };
         let (news, verb) = match sighting {
             Sighting::There(observed) => (fleet.sees(&mut self.looks, place, observed, epoch), "changed"),
             Sighting::Gone(version) => {
                 let lost = fleet.targets.lose(place, version);
+                fleet.listing.lost(place, version);
                 fleet.was_gone(place, version);
                 (lost, "deleted")
             }
@@ -195,19 +278,19 @@ impl Engine {
             let name = fleet.name.clone();
             fleet.because(|| format!("target {} {}/{name} {verb}", place.kind.as_str(), place.namespace));
         }
-        if fleet.is_forgotten() {
-            self.fleets.remove(bundle);
-        }
     }
 
     /// The list that a target is in at present.
-    fn epoch(&self, place: &Place) -> u32 {
-        let covering = self.epochs.iter().find(|(scope, _)| scope.covers(place));
-        covering.map(|(_, epoch)| *epoch).unwrap_or_default()
+    fn epoch(&self, Place { kind, namespace }: &Place) -> u32 {
+        let list = |namespace| self.lists.get(&Scope::Targets(*kind, namespace));
+        let covering = list(None).or_else(|| list(Some(namespace.to_string())));
+        covering.map(|list| list.epoch).unwrap_or_default()
     }
 
     fn list_ended(&mut self, now: Duration, scope: &Scope) {
-        let epoch = self.epochs.get(scope).copied().unwrap_or_default();
+        let list = self.lists.entry(scope.clone()).or_default();
+        (list.runs, list.has_ended) = (false, true);
+        let epoch = list.epoch;
         let missing: Vec<_> = self
             .fleets
             .values()
@@ -215,9 +298,13 @@ impl Engine {
             .collect();
         for (bundle, place) in missing {
             // What an order may have made since the list was read is not for the list to deny.
-            if !self.fleets[&bundle].is_being_written(&place) {
+            if self.fleets.get(&bundle).is_some_and(|fleet| !fleet.is_being_written(&place)) {
                 self.target_changed(now, &bundle, &place, Sighting::Gone(Version::NEWEST));
             }
+        }
+        for name in self.fleets.names(|_| true) {
+            self.fleets.get_mut(&name).expect("just named").listing.list_ended(scope, now);
+            self.release(now, &name);
         }
     }
 
@@ -233,7 +320,8 @@ impl Engine {
 
     /// Takes up what has waited for its time.
     fn wake(&mut self, now: Duration) {
-        for fleet in self.fleets.values_mut() {
+        for name in self.fleets.awake(now) {
+            let Some(fleet) = self.fleets.get_mut(&name) else { continue };
             while let Some(place) = fleet.tasks.due(now) {
                 fleet.consider(self.ground.around(now), &place, Why::Turn);
             }
@@ -244,14 +332,12 @@ impl Engine {
     fn next(&mut self, now: Duration) -> Option<Order> {
         for lane in Lane::ALL {
             while self.leads && self.pace.is_open(now, lane) {
-                let after = (std::ops::Bound::Excluded(self.last.clone()), std::ops::Bound::Unbounded);
-                let mut waiting = self.fleets.range(after).chain(self.fleets.range(..=self.last.clone()));
-                let Some(name) = waiting.find(|(_, fleet)| fleet.has_work(lane)).map(|(name, _)| name.clone()) else {
-                    break;
-                };
+                let Some(name) = self.fleets.next(lane, &self.last) else { break };
                 self.last = name.clone();
-                let fleet = self.fleets.get_mut(&name).expect("just found");
-                if let Some(order) = fleet.next(self.ground.around(now), lane) {
+                let fleet = self.fleets.get_mut(&name).expect("it has work");
+                let order = fleet.next(self.ground.around(now), lane);
+                self.fleets.index_one(&name);
+                if let Some(order) = order {
                     let payload = order.wanted.payloads.get(&order.place.kind);
                     let bytes =
                         payload.filter(|_| order.request.carries_content()).map_or(0, crate::bundle::Payload::size);
@@ -292,13 +378,11 @@ impl Engine {
             actions.push(Action::FallBack);
         }
         fleet.answered(self.ground.around(now), &mut self.looks, place, answer, blame.map(|(_, blame)| blame), epoch);
-        if fleet.is_forgotten() {
-            self.fleets.remove(bundle);
+        if !fleet.there {
+            fleet.leave(self.ground.around(now));
         }
     }
-}
 
-impl Engine {
     /// An order is out no more; since when it was.
     fn land(&mut self, bundle: &str, place: &Place) -> Option<Duration> {
         let flight = self.flights.remove(&(Arc::from(bundle), place.clone()))?;
@@ -307,14 +391,6 @@ impl Engine {
         }
         Some(flight.since)
     }
-}
-
-fn fleet<'a>(fleets: &'a mut BTreeMap<Arc<str>, Fleet>, name: &str) -> &'a mut Fleet {
-    if !fleets.contains_key(name) {
-        let name: Arc<str> = name.into();
-        fleets.insert(name.clone(), Fleet::new(name));
-    }
-    fleets.get_mut(name).expect("it is there now")
 }
 
 /// What trouble an answer tells of.

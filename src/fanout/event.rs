@@ -6,12 +6,15 @@ use std::time::Duration;
 use crate::bundle::{Namespace, ObjectKind, Place, Wanted};
 
 use super::index::Observed;
+use super::listing::Found;
 use super::version::Version;
 
 /// Something that the engine has to know.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// A Bundle was decided anew. `None`: it is refused or gone, and its targets stay as they are.
+    /// A Bundle is there, or no longer: of its targets nothing is kept, and they stay as they are.
+    Bundle(String, bool),
+    /// A Bundle that is there was decided anew. `None`: it is refused, and its targets stay as they are.
     Wanted {
         /// Its name.
         bundle: Arc<str>,
@@ -33,6 +36,17 @@ pub enum Event {
     },
     /// A watch begins or ends a list of everything that is there: what the list lacks is gone.
     List(Scope, Phase),
+    /// A list of one Bundle's targets was answered.
+    Listed {
+        /// Its Bundle.
+        bundle: Arc<str>,
+        /// What was listed.
+        scope: Scope,
+        /// Its number.
+        number: u64,
+        /// What it brought.
+        found: Found,
+    },
     /// What became of an order.
     Answer {
         /// Its Bundle.

@@ -10,6 +10,7 @@ use crate::text;
 use super::action::{Order, Request};
 use super::heal::Heals;
 use super::index::{Bytes, Looks, Namespaces, Observed, Targets};
+use super::listing::Listing;
 use super::pace::Lane;
 use super::story::Story;
 use super::task::{Fault, State, Task, Tasks};
@@ -47,6 +48,10 @@ pub(super) enum Why {
 /// One Bundle's targets.
 pub(super) struct Fleet {
     pub(super) name: Arc<str>,
+    /// Whether the Bundle is there.
+    pub(super) there: bool,
+    /// What is still to be listed of it.
+    pub(super) listing: Listing,
     pub(super) targets: Targets,
     pub(super) tasks: Tasks,
     pub(super) wanted: Option<Arc<Wanted>>,
@@ -61,6 +66,8 @@ impl Fleet {
     pub(super) fn new(name: Arc<str>) -> Self {
         Self {
             name,
+            there: false,
+            listing: Listing::default(),
             targets: Targets::default(),
             tasks: Tasks::default(),
             wanted: None,
@@ -71,9 +78,17 @@ impl Fleet {
         }
     }
 
-    /// Whether nothing is known, wanted or on its way.
+    /// Whether the Bundle is gone and nothing is on its way.
     pub(super) fn is_forgotten(&self) -> bool {
-        self.wanted.is_none() && self.targets.is_empty() && self.tasks.is_empty()
+        !self.there && self.tasks.is_empty()
+    }
+
+    /// The Bundle is gone: nothing of it is kept but what is on its way.
+    pub(super) fn leave(&mut self, around: Surroundings<'_>) {
+        self.there = false;
+        self.listing = Listing::default();
+        self.targets = Targets::default();
+        self.decide(around, None);
     }
 
     pub(super) fn has_work(&self, lane: Lane) -> bool {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::api;
-use crate::bundle::{Look, Namespace, ObjectKind, Place};
+use crate::bundle::{Look, Namespace, ObjectKind, Part, Place};
 
 use super::event::Scope;
 use super::version::Version;
@@ -21,10 +21,10 @@ pub struct Observed {
 }
 
 impl Observed {
-    /// Reads an object's metadata.
+    /// Reads an object's metadata. `named`: what the Bundle names of it.
     #[must_use]
-    pub fn read(metadata: &ObjectMeta) -> Self {
-        Self { version: Version::of(metadata), look: Look::read(metadata) }
+    pub fn read(metadata: &ObjectMeta, named: impl Fn(Part, &str) -> bool) -> Self {
+        Self { version: Version::of(metadata), look: Look::read(metadata, named) }
     }
 }
 
@@ -133,16 +133,13 @@ impl Targets {
         self.0.get(place)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     pub(super) fn places(&self) -> impl Iterator<Item = &Place> {
         self.0.keys()
     }
 
-    /// Takes in how a target is, unless something newer is known; `false`: it is an echo, or older. `bytes` is what is
-    /// known of one that was not known before.
+    /// Takes in how a target is, unless something newer is known; `false`: it is an echo, or older. What a list shows, or
+    /// an answer since it began, is right, whatever was seen before: etcd may have been restored. `bytes` is what is known
+    /// of one that was not known before.
     pub(super) fn learn(
         &mut self,
         looks: &mut Looks,
@@ -153,8 +150,9 @@ impl Targets {
     ) -> bool {
         let Observed { version, look } = observed;
         if let Some(entry) = self.0.get_mut(place) {
-            entry.epoch = epoch;
-            if entry.version >= version {
+            let since = std::mem::replace(&mut entry.epoch, epoch) == epoch;
+            let same = entry.version == version && *entry.look == look;
+            if same || (since && entry.version >= version) {
                 return false;
             }
             entry.version = version;
@@ -275,6 +273,19 @@ mod tests {
     }
 
     #[test]
+    fn what_a_list_shows_is_right_whatever_was_seen_before_but_not_since_it_began() {
+        let mut looks = Looks::default();
+        let mut targets = targets(&mut looks);
+        assert!(targets.learn(&mut looks, &place(), observed(3, "restored"), 2, Bytes::Right), "from a backup");
+        let entry = targets.get(&place()).expect("there");
+        assert_eq!((entry.version, entry.bytes), (version(3), Bytes::Doubtful));
+        assert!(targets.learn(&mut looks, &place(), observed(4, "b"), 2, Bytes::Right), "a watch goes on from there");
+        assert!(targets.learn(&mut looks, &place(), observed(9, "written"), 3, Bytes::Right), "an answer");
+        assert!(!targets.learn(&mut looks, &place(), observed(4, "b"), 3, Bytes::Right), "the list was read before");
+        assert!(!targets.learn(&mut looks, &place(), observed(9, "written"), 4, Bytes::Right), "nothing is new");
+    }
+
+    #[test]
     fn bytes_are_in_doubt_from_each_new_version_until_they_are_inspected() {
         let mut looks = Looks::default();
         let mut targets = targets(&mut looks);
@@ -324,9 +335,9 @@ mod tests {
         let mut looks = Looks::default();
         let mut targets = targets(&mut looks);
         targets.forget_unlabelled(&place(), "b");
-        assert!(!targets.is_empty());
+        assert!(targets.get(&place()).is_some());
         targets.forget_unlabelled(&place(), "another");
-        assert!(targets.is_empty());
+        assert!(targets.get(&place()).is_none());
     }
 
     #[test]

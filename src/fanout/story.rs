@@ -183,6 +183,6 @@ impl Fleet {
         let failures = (self.wanted.is_some() && self.tasks.failures_changed && self.tasks.is_idle())
             .then_some(self.story.failures);
         let contested = self.wanted.as_ref().and_then(|_| self.heals.wakes());
-        [self.tasks.wakes(), progress, failures, contested].into_iter().flatten().min()
+        [self.tasks.wakes(), self.listing.wakes(), progress, failures, contested].into_iter().flatten().min()
     }
 }

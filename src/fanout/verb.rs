@@ -56,7 +56,7 @@ pub(super) fn request(
 
 /// Whether others own a key, or may own it, and we do not.
 fn is_taken(look: &Look, key: &String) -> bool {
-    !look.own_keys.contains(key) && (look.touched == Touched::ByWhoKnows || look.foreign_keys.contains_key(key))
+    !look.own_keys.contains(key) && look.may_be_foreign(key)
 }
 
 /// What is ours, of nobody else, and no longer wanted. Where a mutating webhook works for us, a label of its own looks like

@@ -119,7 +119,7 @@ impl Target {
         let ours = metadata.managed_fields.iter().flatten();
         let ours = ours.filter(|entry| entry.manager.as_deref() == Some(api::FIELD_MANAGER));
         let written = ours.filter_map(|entry| entry.time.as_ref().map(|time| time.0)).max();
-        Self { look: Look::read(metadata), written }
+        Self { look: Look::read(metadata, |_, _| true), written }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use rootcast::api::BUNDLE_LABEL;
 use rootcast::bundle::{Labels, ObjectKind, Place};
 use rootcast::fanout::{Answer, Scope, Standing};
 
@@ -99,6 +100,7 @@ fn a_census_counts_what_is_to_be_there_what_is_and_what_cannot_be() {
     let mut world = with_many_namespaces(2);
     world.refusing = ["n2".to_owned(), "n5".to_owned()].into();
     world.decide("a", Some(&content(&["ca.pem"], "x")));
+    world.answer_lists();
     let standing = |world: &World| world.census().bundles.get("a").copied();
     let begun = Standing { wanted: 8, in_sync: 0, failing: 0 };
     assert_eq!((standing(&world), world.census().in_flight, world.census().queued), (Some(begun), 2, 6));
@@ -114,6 +116,97 @@ fn a_census_counts_what_is_to_be_there_what_is_and_what_cannot_be() {
 
     world.decide("a", None);
     assert_eq!(standing(&world), None, "what is refused is left as it is");
+}
+
+#[test]
+fn a_bundle_that_comes_again_over_targets_that_are_right_asks_for_nothing_but_lists() {
+    let mut world = with_many_namespaces(2);
+    let wanted = content(&["ca.pem"], "x");
+    world.decide("a", Some(&wanted));
+    world.settle();
+    world.given.clear();
+    let before = world.server.objects.clone();
+
+    // Another process, or the same one after a restart, hears of its Bundle only after all targets were listed.
+    let mut late = World::new(2);
+    late.restore(&world.server);
+    late.flush();
+    late.decide("a", Some(&wanted));
+    assert_eq!(late.inquiries.len(), 2, "ConfigMaps and Secrets are listed");
+    assert_eq!(late.given, [], "nothing is tried before it is known what is there");
+    late.settle();
+    assert_eq!(late.given, []);
+    assert_eq!(late.server.objects, before);
+    late.edit(&key("a", &one_of_many()), "kubectl-edit", Verb::Delete);
+    late.settle();
+    assert_eq!(late.given.len(), 1, "it is healed");
+}
+
+#[test]
+fn what_is_deleted_while_a_bundles_targets_are_listed_is_written_anew() {
+    let mut world = with_many_namespaces(2);
+    let wanted = content(&["ca.pem"], "x");
+    world.decide("a", Some(&wanted));
+    world.settle();
+    let mut late = World::new(2);
+    late.restore(&world.server);
+    late.flush();
+    late.decide("a", Some(&wanted));
+    for index in 0..2 {
+        late.list_arrives(index);
+    }
+    late.edit(&key("a", &one_of_many()), "kubectl-edit", Verb::Delete);
+    while late.deliver(&CONFIG_MAPS) {}
+    late.list_answers(0, None);
+    late.list_answers(0, None);
+    let created: Vec<_> = late.given.iter().map(|((_, place), _)| place.clone()).collect();
+    assert_eq!(created, [one_of_many()]);
+    late.settle();
+}
+
+#[test]
+fn of_objects_whose_name_is_no_bundles_nothing_is_kept() {
+    let mut world = with_many_namespaces(2);
+    world.decide("a", Some(&content(&["ca.pem"], "x")));
+    for name in ["b", "c", "d"] {
+        let label = Field::new(Part::Labels, BUNDLE_LABEL);
+        let labelled = Verb::Create([(label, "a".to_owned())].into());
+        world.edit(&key(name, &one_of_many()), "tenant", labelled);
+    }
+    world.settle();
+    assert_eq!(world.known().1, MANY.len());
+    world.delete_bundle("a");
+    assert_eq!(world.known().1, 0);
+}
+
+#[test]
+fn after_a_restore_from_a_backup_everything_is_as_wanted_though_versions_are_lower() {
+    let mut world = with_many_namespaces(2);
+    world.decide("a", Some(&content(&["ca.pem"], "x")));
+    world.settle();
+    let backup = world.server.clone();
+    world.decide("a", Some(&content(&["ca.pem"], "y")));
+    world.namespace("late", |server| server.set_namespace("late", Labels::new()));
+    world.settle();
+    world.edit(&key("a", &one_of_many()), "kubectl-edit", Verb::Delete);
+    world.settle();
+
+    world.restore(&backup);
+    world.settle();
+    let values = |world: &World| {
+        let key = Field::new(Part::Data, "ca.pem");
+        let objects = world.server.objects.values();
+        objects.filter(|object| object.fields.get(&key).is_some_and(|value| value == "y")).count()
+    };
+    assert_eq!((values(&world), world.known()), (MANY.len(), (MANY.len(), MANY.len())));
+    world.edit(&key("a", &one_of_many()), "kubectl-edit", Verb::Delete);
+    world.namespace("later", |server| server.set_namespace("later", Labels::new()));
+    world.settle();
+    assert_eq!(values(&world), MANY.len() + 1, "watches that go on from there are heard");
+}
+
+fn one_of_many() -> Place {
+    Place { kind: ObjectKind::ConfigMap, namespace: "n3".into() }
 }
 
 #[test]

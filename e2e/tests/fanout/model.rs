@@ -120,7 +120,7 @@ pub(crate) enum Told {
 }
 
 /// The server.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Server {
     version: u64,
     pub(crate) namespaces: BTreeMap<String, Space>,

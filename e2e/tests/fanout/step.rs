@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rootcast::api::{BUNDLE_LABEL, FIELD_MANAGER, HASH_ANNOTATION};
 use rootcast::bundle::{Labels, Look, ObjectKind};
-use rootcast::fanout::{Answer, Request, Scope};
+use rootcast::fanout::{Answer, Found, Request, Scope};
 use serde_json::json;
 
 use crate::model::{Field, Fields, Key, Object, Part, Verb};
@@ -29,6 +29,10 @@ pub(crate) enum Step {
     Answer(usize),
     /// A request's answer is lost.
     Lose(usize, bool),
+    /// A list of one Bundle's targets reaches the server.
+    ListArrives(usize),
+    /// Its answer reaches us, or is lost.
+    ListAnswers(usize, bool),
     Busy(usize, Option<Duration>),
     /// A request of old reaches the server.
     Haunt(usize),
@@ -109,6 +113,20 @@ pub(crate) fn play(world: &mut World, marks: &mut Marks, step: &Step) {
             let cause = "no answer".to_owned();
             let answer = if *late { Answer::TimedOut(cause) } else { Answer::Lost(cause) };
             world.answer(index % world.flights.len(), Some(answer));
+        }
+        Step::ListArrives(index) => {
+            let waiting: Vec<_> =
+                (0..world.inquiries.len()).filter(|at| world.inquiries[*at].found.is_none()).collect();
+            if !waiting.is_empty() {
+                world.list_arrives(waiting[index % waiting.len()]);
+            }
+        }
+        Step::ListAnswers(index, lost) => {
+            let done: Vec<_> =
+                (0..world.inquiries.len()).filter(|at| world.inquiries[*at].found.is_some() || *lost).collect();
+            if !done.is_empty() {
+                world.list_answers(done[index % done.len()], lost.then_some(Found::Later));
+            }
         }
         Step::Busy(index, time) => {
             let waiting: Vec<_> = (0..world.flights.len()).filter(|at| world.flights[*at].answer.is_none()).collect();
@@ -195,7 +213,7 @@ fn cure(world: &mut World) {
     let hopeless = |key: &Key, object: &Object| {
         let has = |part, name: &str| object.fields.get(&Field::new(part, name));
         let stuck = object.fields.contains_key(&Field::whole(Part::Immutable)) || has(Part::Owners, "d").is_some();
-        let look = Look::read(&object.metadata());
+        let look = Look::read(&object.metadata(), |_, _| true);
         let is_key = |field: &&Field| matches!(field.part, Part::Data | Part::BinaryData) && field.name.is_some();
         let healed = look.is_target_of(&key.name)
             && object.fields.keys().filter(is_key).all(|field| is_ours(world, key, &look, field));
@@ -237,7 +255,7 @@ fn is_as_wanted(world: &World, marks: &Marks) {
                         let applied = world.given.iter().any(|((bundle, place), request)| {
                             world::key(bundle, place) == key && matches!(request, Request::Apply(_))
                         });
-                        let own = Look::read(&found.metadata()).own_labels;
+                        let own = Look::read(&found.metadata(), |_, _| true).own_labels;
                         let stale =
                             own.iter().find(|name| *name != BUNDLE_LABEL && !payload.labels.contains_key(*name));
                         assert!(applied || stale.is_none(), "{stale:?} of {key:?}: {found:#?}");

@@ -12,7 +12,7 @@ use std::time::Duration;
 use rootcast::api::BUNDLE_LABEL;
 use rootcast::bundle::{Namespace, Outcome, Place, Settings, Wanted};
 use rootcast::fanout::{
-    Action, Answer, Census, Engine, Event, Limits, Order, Phase, Request, Scope, Sighting, Standing, Version,
+    Action, Answer, Census, Engine, Event, Found, Limits, Order, Phase, Request, Scope, Sighting, Standing, Version,
 };
 
 use crate::model::{Change, Server, told};
@@ -26,6 +26,15 @@ pub(crate) struct Flight {
     pub(crate) order: Order,
     /// What the server made of it, if it has reached the server.
     pub(crate) answer: Option<Answer>,
+}
+
+/// A list of one Bundle's targets on its way.
+pub(crate) struct Inquiry {
+    bundle: Arc<str>,
+    scope: Scope,
+    number: u64,
+    /// What the server made of it, if it has reached the server.
+    pub(crate) found: Option<Found>,
 }
 
 /// A target of a Bundle.
@@ -55,6 +64,7 @@ pub(crate) struct World {
     pub(crate) bundles: BTreeMap<Arc<str>, Bundle>,
     watches: BTreeMap<Scope, VecDeque<Event>>,
     pub(crate) flights: Vec<Flight>,
+    pub(crate) inquiries: Vec<Inquiry>,
     /// Given up by us, and perhaps still on their way.
     pub(crate) ghosts: Vec<Order>,
     closed_until: Duration,
@@ -97,6 +107,7 @@ impl World {
             bundles: BTreeMap::new(),
             watches: BTreeMap::new(),
             flights: Vec::new(),
+            inquiries: Vec::new(),
             ghosts: Vec::new(),
             closed_until: Duration::ZERO,
             complained: BTreeSet::new(),
@@ -122,6 +133,11 @@ impl World {
         self.engine.census(self.now)
     }
 
+    /// How many namespaces and targets the engine knows.
+    pub(crate) fn known(&self) -> (usize, usize) {
+        self.engine.known()
+    }
+
     fn step(&mut self, event: Event) {
         for action in self.engine.step(self.now, event) {
             match action {
@@ -139,6 +155,9 @@ impl World {
                     assert_eq!(standing.wanted, reached * wanted.payloads.len(), "objects of {bundle}");
                     assert_eq!(standing.failing, outcome.failures.len(), "failing objects of {bundle}");
                     known.report = Some(outcome);
+                }
+                Action::List { bundle, scope, number } => {
+                    self.inquiries.push(Inquiry { bundle, scope, number, found: None });
                 }
                 Action::Contested { .. } => self.contested += 1,
                 Action::FallBack => assert!(!self.may_replace),
@@ -246,6 +265,8 @@ impl World {
                 self.listed.insert(name.clone());
             }
             Event::Namespace(name, None) => drop(self.heard.remove(name)),
+            // Of what is no Bundle's nothing is kept.
+            Event::Target { bundle, .. } if !self.bundles.get(bundle.as_str()).is_some_and(|bundle| bundle.exists) => {}
             Event::Target { bundle, place: (kind, namespace), now } => {
                 let place = Place { kind: *kind, namespace: namespace.as_str().into() };
                 let target = (bundle.as_str().into(), place);
@@ -302,6 +323,8 @@ impl World {
             while !self.ghosts.is_empty() {
                 self.haunt(0);
             }
+            news |= !self.inquiries.is_empty();
+            self.answer_lists();
             while !self.flights.is_empty() {
                 news = true;
                 if self.flights[0].answer.is_none() {

@@ -9,6 +9,7 @@
 mod sources;
 mod status;
 mod survey;
+mod targets;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,7 +18,6 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use jiff::Timestamp;
-use kube::Client;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -34,8 +34,10 @@ use super::lease::{Leadership, Mandate};
 use super::publish::{Answer, Publisher};
 use super::state::{Heard, State, Touched};
 use super::vitals::Vitals;
-use super::watch::{self, News};
+use super::watch::{self, News, Watch};
 use super::write::Writer;
+
+use targets::Targets;
 
 /// How long a stop waits for the answers to writes in flight.
 const STOP_MAX: Duration = Duration::from_secs(4);
@@ -45,7 +47,6 @@ const PATIENCE: u32 = 4;
 
 /// The controller.
 pub struct Controller {
-    client: Client,
     connection: Connection,
     trust_namespace: String,
     born: Instant,
@@ -79,6 +80,8 @@ pub enum Ending {
 enum Done {
     /// An order was answered.
     Order(Arc<str>, Place, fanout::Answer),
+    /// The targets of one Bundle were listed.
+    Listed { bundle: Arc<str>, scope: fanout::Scope, number: u64, result: Result<Targets, Failure> },
     /// Sources were read, as far as they could be.
     Read { name: String, cause: String, reads: Vec<(SourceKey, Read)>, trouble: Option<Failure> },
     /// A report was published; if not, with the status that was there before.
@@ -101,13 +104,11 @@ impl Controller {
         metrics: metrics::Controller,
     ) -> Self {
         let watches = watch::needed(&world.settings);
-        let client = connection.client();
         let connection = connection.gated(mandate.clone());
         Self {
             engine: Engine::new(world.settings.clone(), limits),
             writer: Writer::new(connection.clone(), metrics.writes.clone()),
             publisher: Publisher::new(connection.clone()),
-            client,
             connection,
             trust_namespace: trust_namespace.to_owned(),
             born: Instant::now(),
@@ -129,7 +130,9 @@ impl Controller {
     /// When a task panics: a bug here, and no state to go on with.
     pub async fn run(mut self, stop: impl Future<Output = ()>) -> Ending {
         let watches = watch::needed(&self.state.world.settings);
-        let mut news = watch::all(&self.client, &self.trust_namespace, &watches);
+        let (targets, others): (Vec<_>, Vec<_>) = watches.iter().partition(|watch| matches!(watch, Watch::Targets(..)));
+        let mut news = watch::all(&self.connection, &self.trust_namespace, others);
+        let mut targets = Some(targets);
         let mut mandate = self.mandate.clone();
         let mut pulse = tokio::time::interval(Vitals::PULSE);
         tokio::pin!(stop);
@@ -137,6 +140,9 @@ impl Controller {
             self.vitals.beat();
             self.lead(self.mandate.holds());
             self.dispatch();
+            if let Some(targets) = targets.take_if(|_| self.state.knows_bundles()) {
+                news.extend(watch::all(&self.connection, &self.trust_namespace, targets));
+            }
             let timer = self.timer();
             tokio::select! {
                 biased;
@@ -180,11 +186,14 @@ impl Controller {
     fn hear(&mut self, (watch, event): News) {
         match event {
             Ok(event) => {
-                let Heard { touched, event } = self.state.hear(&watch, event);
-                if let Some(event) = event {
+                let Heard { touched, events, list_ended } = self.state.hear(&watch, event);
+                for event in events {
                     self.step(event);
                 }
                 self.enqueue(touched);
+                if self.vitals.is_ready() || !(list_ended || watch == Watch::Namespaces) {
+                    return;
+                }
                 let exists = |name: &str| self.engine.namespace(name).is_some();
                 if self.state.is_ready(exists) && self.vitals.set_ready() {
                     let (namespaces, targets) = self.engine.known();
@@ -296,6 +305,7 @@ impl Controller {
                     let answer = self.writer.carry_out(order);
                     self.tasks.spawn(async move { Done::Order(bundle, place, answer.await) });
                 }
+                Action::List { bundle, scope, number } => self.list(bundle, scope, number),
                 Action::Report { bundle, outcome, cause } => {
                     self.writer.forget(&bundle);
                     self.time(&bundle, &outcome);
@@ -340,6 +350,7 @@ impl Controller {
     fn finish(&mut self, done: Done) {
         match done {
             Done::Emitted => {}
+            Done::Listed { bundle, scope, number, result } => self.listed(bundle, scope, number, result),
             Done::Order(bundle, place, answer) => self.step(fanout::Event::Answer { bundle, place, answer }),
             Done::Read { name, cause, reads, trouble } => self.finish_reading(name, cause, reads, trouble),
             Done::Published { name, result } => self.published(&name, result),

@@ -87,7 +87,9 @@ pub(super) fn version(number: u64) -> Version {
 
 pub(super) fn target_event(key: &Key, told: Told) -> Event {
     let now = match told {
-        Told::Added(object) | Told::Modified(object) => Sighting::There(Observed::read(&object.metadata())),
+        Told::Added(object) | Told::Modified(object) => {
+            Sighting::There(Observed::read(&object.metadata(), |_, _| true))
+        }
         Told::Deleted(object) => Sighting::Gone(version(object.version)),
     };
     Event::Target { bundle: key.name.clone(), place: (key.kind, key.namespace.clone()), now }

@@ -7,7 +7,7 @@ use rootcast::fanout::Event;
 
 use crate::model::{Call, Key, Object, Server, Verb};
 
-use super::content::{Content, targets};
+use super::content::{Content, scopes, targets};
 use super::{Target, World};
 
 impl World {
@@ -17,7 +17,9 @@ impl World {
         if !bundle.exists {
             bundle.exists = true;
             bundle.incarnation += 1;
+            self.step(Event::Bundle(name.to_owned(), true));
         }
+        let bundle = self.bundles.get_mut(name).expect("it was entered");
         let uid = format!("{name}-{}", bundle.incarnation);
         let wanted = content.map(|content| Arc::new(content.wanted(name, &uid)));
         if let Some(wanted) = &wanted {
@@ -36,8 +38,10 @@ impl World {
 
     /// A Bundle is deleted; its targets wait for the garbage collector.
     pub(crate) fn delete_bundle(&mut self, name: &str) {
-        self.bundles.entry(name.into()).or_default().exists = false;
-        self.tell(name, None);
+        let bundle = self.bundles.entry(name.into()).or_default();
+        (bundle.exists, bundle.wanted, bundle.report) = (false, None, None);
+        self.believed.retain(|(bundle, _), _| **bundle != *name);
+        self.step(Event::Bundle(name.to_owned(), false));
     }
 
     fn tell(&mut self, name: &str, wanted: Option<Arc<Wanted>>) {
@@ -65,6 +69,14 @@ impl World {
             self.edit(key, "garbage-collector", Verb::Delete);
         }
         !orphans.is_empty()
+    }
+
+    /// The server is restored from a backup: versions are lower than those that were seen, and every watch lists anew.
+    pub(crate) fn restore(&mut self, backup: &Server) {
+        self.server = backup.clone();
+        for scope in scopes() {
+            self.relist(&scope);
+        }
     }
 
     /// Somebody else changes an object.

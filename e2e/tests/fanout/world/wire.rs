@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rootcast::api::{BUNDLE_LABEL, FIELD_MANAGER};
-use rootcast::fanout::{Answer, Comparison, Event, Observed, Order, Request};
+use rootcast::fanout::{Answer, Comparison, Event, Found, Observed, Order, Request, Scope};
 
 use crate::model::{Call, Failure, Field, Part, Verb};
 
 use super::content::{FOREIGN, fields, key, own_fields, version};
-use super::{Flight, World};
+use super::{Flight, Inquiry, World};
 
 impl World {
     /// A request reaches the server.
@@ -22,6 +22,32 @@ impl World {
         if self.server.version() != before && !for_creation {
             *self.written.entry((order.bundle, order.place)).or_default() += 1;
         }
+    }
+
+    /// A list of one Bundle's targets reaches the server.
+    pub(crate) fn list_arrives(&mut self, index: usize) {
+        let Inquiry { bundle, scope, .. } = &self.inquiries[index];
+        let Scope::Targets(kind, _) = scope else { panic!("only targets are listed by Bundle") };
+        let ours = self.server.objects.iter().filter(|(key, _)| key.kind == *kind && key.name == **bundle);
+        let label = Field::new(Part::Labels, BUNDLE_LABEL);
+        let ours = ours.filter(|(_, object)| object.fields.get(&label).is_some_and(|value| **value == **bundle));
+        let found = ours.map(|(key, object)| (key.namespace.clone(), Observed::read(&object.metadata(), |_, _| true)));
+        self.inquiries[index].found = Some(Found::Targets(found.collect()));
+    }
+
+    /// All lists that were asked for are answered.
+    pub(crate) fn answer_lists(&mut self) {
+        while !self.inquiries.is_empty() {
+            self.list_arrives(0);
+            self.list_answers(0, None);
+        }
+    }
+
+    /// The answer to a list reaches us: that of the server, or what became of it on the way.
+    pub(crate) fn list_answers(&mut self, index: usize, instead: Option<Found>) {
+        let Inquiry { bundle, scope, number, found } = self.inquiries.remove(index);
+        let found = instead.or(found).expect("it has reached the server");
+        self.step(Event::Listed { bundle, scope, number, found });
     }
 
     /// A request that we have given up reaches the server.
@@ -58,6 +84,8 @@ impl World {
             (None, answer) => answer.expect("it has reached the server"),
         };
         match &answer {
+            // Of what is no Bundle's nothing is kept.
+            _ if !self.bundles[&target.0].exists => {}
             Answer::Is(observed) => {
                 let there = observed.look.labels.contains_key(BUNDLE_LABEL);
                 self.believe(target.clone(), observed.version, there);
@@ -98,7 +126,7 @@ impl World {
             Request::Look | Request::Compare => {
                 let Some(object) = self.server.objects.get(&key) else { return Answer::Gone };
                 if *request == Request::Look {
-                    return Answer::Is(Observed::read(&object.metadata()));
+                    return Answer::Is(Observed::read(&object.metadata(), |_, _| true));
                 }
                 let is_data = |field: &Field| matches!(field.part, Part::Data | Part::BinaryData);
                 let same = content()
@@ -117,7 +145,7 @@ impl World {
                 assert!(!object.fields.contains_key(&Field::new(Part::Data, FOREIGN)), "{key:?} held a key of others");
                 Answer::Gone
             }
-            Ok(object) => Answer::Is(Observed::read(&object.metadata())),
+            Ok(object) => Answer::Is(Observed::read(&object.metadata(), |_, _| true)),
             Err(Failure::NotFound) => Answer::Gone,
             Err(Failure::Exists) => Answer::Exists,
             Err(Failure::Conflict) => Answer::Conflict,

@@ -1,24 +1,25 @@
 //! Watches: everything that the controller hears from the API server, as one stream of plain news.
 
-use std::fmt::Debug;
+mod cut;
+mod follow;
+
 use std::time::Duration;
 
-use futures::stream::{BoxStream, SelectAll, StreamExt};
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
+use futures::stream::{self, BoxStream, SelectAll, StreamExt};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource as _;
+use kube::core::DeserializeGuard;
 use kube::core::error_boundary::InvalidObject;
-use kube::core::{DeserializeGuard, PartialObjectMeta};
-use kube::runtime::WatchStreamExt;
 use kube::runtime::utils::Backoff;
-use kube::runtime::watcher::{self, watcher};
-use kube::{Api, Client, Resource};
-use serde::de::DeserializeOwned;
+use kube::runtime::watcher;
+use serde::Deserialize;
 
+use super::connection::Connection;
 use crate::api::{self, Bundle};
 use crate::bundle::{ObjectKind, Settings};
 
-/// How many objects a page of a list has: pages are what a large cluster costs us in memory.
-const PAGE: u32 = 100;
+use follow::Follower;
+pub(super) use follow::{Error, List, Resource};
 
 /// The pauses after failures in a row of a watch: the first, and the longest.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -56,7 +57,7 @@ pub(super) struct Unreadable {
 }
 
 /// What a watch has to tell.
-pub(super) type News = (Watch, watcher::Result<watcher::Event<Object>>);
+pub(super) type News = (Watch, Result<watcher::Event<Object>, Error>);
 
 /// Which watches a controller with these settings needs: no more than its role allows.
 pub(super) fn needed(settings: &Settings) -> Vec<Watch> {
@@ -77,51 +78,55 @@ pub(super) fn needed(settings: &Settings) -> Vec<Watch> {
 }
 
 /// Starts the watches. Each one restarts itself, backing off while the API server is away.
-pub(super) fn all(client: &Client, trust_namespace: &str, watches: &[Watch]) -> SelectAll<BoxStream<'static, News>> {
-    watches.iter().map(|watch| start(client.clone(), trust_namespace, watch.clone())).collect()
+pub(super) fn all<'a>(
+    connection: &Connection,
+    trust_namespace: &str,
+    watches: impl IntoIterator<Item = &'a Watch>,
+) -> SelectAll<BoxStream<'static, News>> {
+    let start = |watch: &Watch| {
+        let follower = Follower::new(connection, watch.clone(), watch.resource(trust_namespace));
+        let watch = watch.clone();
+        let news = move |mut follower: Follower| {
+            let watch = watch.clone();
+            async move {
+                let event = follower.next().await;
+                Some(((watch, event), follower))
+            }
+        };
+        stream::unfold(follower, news).boxed()
+    };
+    watches.into_iter().map(start).collect()
 }
 
-fn start(client: Client, trust_namespace: &str, watch: Watch) -> BoxStream<'static, News> {
-    let everything = watcher::Config::default().page_size(PAGE);
-    let labelled = everything.clone().labels(api::BUNDLE_LABEL);
-    match &watch {
-        Watch::Bundles => watcher(Api::<DeserializeGuard<Bundle>>::all(client), everything)
-            .backoff(Pauses::default())
-            .map(move |event| (watch.clone(), event.map(|event| convert(event, Object::from))))
-            .boxed(),
-        Watch::Namespaces => metadata(Api::<PartialObjectMeta<Namespace>>::all(client), everything, watch),
-        Watch::Sources(ObjectKind::ConfigMap) => {
-            metadata(Api::<PartialObjectMeta<ConfigMap>>::namespaced(client, trust_namespace), everything, watch)
-        }
-        Watch::Sources(ObjectKind::Secret) => {
-            metadata(Api::<PartialObjectMeta<Secret>>::namespaced(client, trust_namespace), everything, watch)
-        }
-        Watch::Targets(ObjectKind::ConfigMap, None) => {
-            metadata(Api::<PartialObjectMeta<ConfigMap>>::all(client), labelled, watch)
-        }
-        Watch::Targets(ObjectKind::Secret, None) => {
-            metadata(Api::<PartialObjectMeta<Secret>>::all(client), labelled, watch)
-        }
-        Watch::Targets(ObjectKind::ConfigMap, Some(namespace)) => {
-            metadata(Api::<PartialObjectMeta<ConfigMap>>::namespaced(client, namespace), labelled, watch.clone())
-        }
-        Watch::Targets(ObjectKind::Secret, Some(namespace)) => {
-            metadata(Api::<PartialObjectMeta<Secret>>::namespaced(client, namespace), labelled, watch.clone())
-        }
+/// The targets of one Bundle, by the value of their label.
+pub(super) fn targets_of(bundle: &str, kind: ObjectKind, namespace: Option<&str>) -> Resource {
+    Resource {
+        path: objects(kind, namespace),
+        labels: Some(format!("{}={bundle}", api::BUNDLE_LABEL)),
+        metadata_only: true,
     }
 }
 
-fn metadata<K>(api: Api<PartialObjectMeta<K>>, config: watcher::Config, watch: Watch) -> BoxStream<'static, News>
-where
-    PartialObjectMeta<K>: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
-    K: 'static,
-{
-    watcher(api, config)
-        .backoff(Pauses::default())
-        .map(move |event| {
-            (watch.clone(), event.map(|event| convert(event, |object| Object::Metadata(Box::new(object.metadata)))))
-        })
-        .boxed()
+impl Watch {
+    fn resource(&self, trust_namespace: &str) -> Resource {
+        let (path, labels) = match self {
+            Self::Bundles => (Bundle::url_path(&(), None), None),
+            Self::Namespaces => ("/api/v1/namespaces".to_owned(), None),
+            Self::Sources(kind) => (objects(*kind, Some(trust_namespace)), None),
+            Self::Targets(kind, namespace) => {
+                (objects(*kind, namespace.as_deref()), Some(api::BUNDLE_LABEL.to_owned()))
+            }
+        };
+        Resource { path, labels, metadata_only: *self != Self::Bundles }
+    }
+}
+
+fn objects(kind: ObjectKind, namespace: Option<&str>) -> String {
+    let plural = match kind {
+        ObjectKind::ConfigMap => "configmaps",
+        ObjectKind::Secret => "secrets",
+    };
+    namespace.map_or_else(|| format!("/api/v1/{plural}"), |name| format!("/api/v1/namespaces/{name}/{plural}"))
 }
 
 /// The pauses between failures in a row; whatever a watch delivers ends the row.
@@ -144,15 +149,10 @@ impl Backoff for Pauses {
     }
 }
 
-fn convert<K>(event: watcher::Event<K>, object: impl FnOnce(K) -> Object) -> watcher::Event<Object> {
-    use watcher::Event::{Apply, Delete, Init, InitApply, InitDone};
-    match event {
-        Apply(inner) => Apply(object(inner)),
-        Delete(inner) => Delete(object(inner)),
-        InitApply(inner) => InitApply(object(inner)),
-        Init => Init,
-        InitDone => InitDone,
-    }
+/// An object of which only the metadata matters.
+#[derive(Deserialize)]
+pub(super) struct Bare {
+    pub(super) metadata: ObjectMeta,
 }
 
 impl From<DeserializeGuard<Bundle>> for Object {
@@ -163,6 +163,22 @@ impl From<DeserializeGuard<Bundle>> for Object {
 }
 
 impl Object {
+    /// Reads what a watch brought.
+    fn read(watch: &Watch, json: &[u8]) -> Result<Self, String> {
+        let unreadable = |error: serde_json::Error| error.to_string();
+        if *watch == Watch::Bundles {
+            return match serde_json::from_slice(json) {
+                Ok(bundle) => Ok(Self::Bundle(Box::new(Ok(bundle)))),
+                Err(error) => {
+                    let Bare { metadata } = serde_json::from_slice(json).map_err(unreadable)?;
+                    Ok(Self::Bundle(Box::new(Err(Unreadable { metadata, cause: error.to_string() }))))
+                }
+            };
+        }
+        let Bare { metadata } = serde_json::from_slice(json).map_err(unreadable)?;
+        Ok(Self::Metadata(Box::new(metadata)))
+    }
+
     /// The object's metadata.
     pub(super) fn metadata(&self) -> &ObjectMeta {
         match self {

@@ -1,0 +1,135 @@
+//! Lists of a Bundle's targets: what is there of a Bundle that came after the lists of all targets had begun.
+//!
+//! Nothing is kept of an object whose name is no Bundle's. So the targets of a Bundle that comes later are not known, and
+//! are listed by the value of their label, before anything is decided about them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::bundle::{Place, Wanted};
+
+use super::event::Scope;
+use super::index::Observed;
+use super::version::Version;
+
+/// The wait after a list that failed.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What a list of one Bundle's targets brought.
+#[derive(Clone, Debug)]
+pub enum Found {
+    /// The targets in its scope, by namespace.
+    Targets(Vec<(String, Observed)>),
+    /// Nothing yet: the API server is busy, or did not answer.
+    Later,
+    /// Nothing: the API server refuses.
+    Refused,
+}
+
+/// What has to be listed of one Bundle.
+#[derive(Default)]
+pub(super) struct Listing {
+    scopes: BTreeMap<Scope, Stage>,
+    /// What was gone, as of which version, since a list was asked for: it may still be in the answer.
+    gone: BTreeMap<Place, Version>,
+    /// What the Bundle came to, held back until its targets are known, and why, in words.
+    pub(super) held: Option<(Arc<Wanted>, String)>,
+}
+
+/// How far the list of one scope is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// To be asked for from this time on.
+    Due(Duration),
+    /// Asked for, under this number.
+    Asked(u64),
+    /// To be asked for when the list of all targets that is under way has ended: that began too early to tell.
+    AfterList,
+    /// The list of all targets that is under way tells.
+    Covered,
+}
+
+impl Listing {
+    /// A Bundle is there from now on. `scopes` are those whose list of all targets has begun, and whether it runs.
+    pub(super) fn begin(&mut self, scopes: impl Iterator<Item = (Scope, bool)>, now: Duration) {
+        let stage = |runs| if runs { Stage::AfterList } else { Stage::Due(now) };
+        *self = Self { scopes: scopes.map(|(scope, runs)| (scope, stage(runs))).collect(), ..Self::default() };
+    }
+
+    /// Whether something is still to be listed that has been known before.
+    pub(super) fn is_open(&self, has_ended: impl Fn(&Scope) -> bool) -> bool {
+        self.scopes.iter().any(|(scope, stage)| match stage {
+            Stage::Due(_) | Stage::Asked(_) => true,
+            // A scope that cannot be listed, such as a namespace where we have no role, holds up nobody.
+            Stage::AfterList | Stage::Covered => has_ended(scope),
+        })
+    }
+
+    /// The lists to ask for now, each with its number.
+    pub(super) fn ask(&mut self, now: Duration, number: &mut u64) -> Vec<(Scope, u64)> {
+        let mut asked = Vec::new();
+        for (scope, stage) in &mut self.scopes {
+            if matches!(stage, Stage::Due(at) if *at <= now) {
+                *number += 1;
+                *stage = Stage::Asked(*number);
+                asked.push((scope.clone(), *number));
+            }
+        }
+        asked
+    }
+
+    /// When a list is to be asked for.
+    pub(super) fn wakes(&self) -> Option<Duration> {
+        let due = |stage: &Stage| if let Stage::Due(at) = stage { Some(*at) } else { None };
+        self.scopes.values().filter_map(due).min()
+    }
+
+    /// A list of all targets begins: it will tell of this Bundle's, too.
+    pub(super) fn list_began(&mut self, scope: &Scope) {
+        if let Some(stage) = self.scopes.get_mut(scope) {
+            *stage = Stage::Covered;
+        }
+    }
+
+    /// A list of all targets has ended.
+    pub(super) fn list_ended(&mut self, scope: &Scope, now: Duration) {
+        match self.scopes.get_mut(scope) {
+            Some(Stage::Covered) => drop(self.scopes.remove(scope)),
+            Some(stage @ Stage::AfterList) => *stage = Stage::Due(now),
+            _ => {}
+        }
+    }
+
+    /// A target is gone.
+    pub(super) fn lost(&mut self, place: &Place, version: Version) {
+        let asked = |(scope, stage): (&Scope, &Stage)| matches!(stage, Stage::Asked(_)) && scope.covers(place);
+        if self.scopes.iter().any(asked) {
+            let gone = self.gone.entry(place.clone()).or_default();
+            *gone = version.max(*gone);
+        }
+    }
+
+    /// Whether a target that a list names was gone later.
+    pub(super) fn was_lost(&self, place: &Place, version: Version) -> bool {
+        self.gone.get(place).is_some_and(|gone| *gone >= version)
+    }
+
+    /// Takes in that a list was answered; `false` if it is not waited for any more.
+    pub(super) fn answered(&mut self, scope: &Scope, number: u64, found: &Found, now: Duration) -> bool {
+        let stage = self.scopes.get_mut(scope).filter(|stage| **stage == Stage::Asked(number));
+        match (stage, found) {
+            (None, _) => return false,
+            (Some(stage), Found::Later) => *stage = Stage::Due(now + RETRY),
+            (Some(_), Found::Targets(_) | Found::Refused) => drop(self.scopes.remove(scope)),
+        }
+        true
+    }
+
+    /// Forgets what was gone, if no answer is waited for.
+    pub(super) fn tidy(&mut self) {
+        if !self.scopes.values().any(|stage| matches!(stage, Stage::Asked(_))) {
+            self.gone.clear();
+        }
+    }
+}
