@@ -228,8 +228,11 @@ fn body(hostile: Hostile, n: usize, is_new: bool) -> Vec<u8> {
     body.into_bytes()
 }
 
+/// What an input is, and how one of a size is made.
+type Input<T> = (&'static str, fn(usize) -> T);
+
 /// PEM, good and bad, `n` times.
-const PEM: &[(&str, fn(usize) -> String)] = &[
+const PEM: &[Input<String>] = &[
     ("blocks that hold nothing", |n| "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n".repeat(n)),
     ("beginnings", |n| "-----BEGIN CERTIFICATE-----\n".repeat(n)),
     ("dashes", |n| "-".repeat(n)),
@@ -247,7 +250,7 @@ const ANCHORS: Reader = Reader {
 };
 
 /// Bundles whose lists have `n` members.
-const BUNDLES: &[(&str, fn(usize) -> Value)] = &[
+const BUNDLES: &[Input<Value>] = &[
     ("labels to select", |n| {
         let labels: Value = (0..n).map(|index| (format!("not valid {index}"), json!("not valid, either"))).collect();
         json!({ "sources": [{ "useDefaultCAs": true }], "target": { "configMap": { "key": "a" }, "namespaceSelector": { "matchLabels": labels } } })
@@ -299,7 +302,7 @@ fn is_linear(reader: Reader, what: &str, input: &dyn Fn(usize) -> Vec<u8>) {
         let once = || {
             let before = ran();
             (reader.read)(input);
-            ran() - before
+            ran().saturating_sub(before)
         };
         (0..3).map(|_| once()).min().unwrap()
     };

@@ -100,6 +100,7 @@ fn mounting(count: usize) -> Value {
 
 #[test]
 fn a_pod_at_a_limit_is_injected_and_one_beyond_is_told_or_refused_where_it_insists() {
+    type Make<'a> = &'a dyn Fn(usize) -> Value;
     let containers = |count: usize| json!({ "spec": { "containers": vec![json!({ "name": "app" }); count] } });
     let spread = |count: usize| {
         let list = |count| vec![json!({ "name": "app" }); count];
@@ -126,7 +127,6 @@ fn a_pod_at_a_limit_is_injected_and_one_beyond_is_told_or_refused_where_it_insis
         pod["spec"]["volumes"] = vec![json!({ "name": "v" }); count].into();
         pod
     };
-    type Make<'a> = &'a dyn Fn(usize) -> Value;
     let table: [(Make<'_>, limits::Limit, &str); 8] = [
         (&containers, limits::POD_CONTAINERS, "its 129 containers are more than 128; remove some"),
         (&spread, limits::POD_CONTAINERS, "its 129 containers are more than 128; remove some"),

@@ -69,14 +69,16 @@ fn mangled_markers_around_a_certificate_are_refused_with_their_line() {
 fn a_certificate_without_markers_is_refused_however_it_is_written() {
     let base64 = base64();
     let flat = base64.replace('\n', "");
+    let each_line =
+        |before: &str, after: &str| base64.lines().flat_map(|line| [before, line, after]).collect::<String>();
     for (text, line) in [
         (base64.clone(), 1),
         (flat.clone(), 1),
         (format!("{OTHER}\n\n{base64}{OTHER}"), OTHER.lines().count() + 3),
         (base64.replace('\n', "\r\n"), 1),
-        (base64.lines().map(|line| format!("  {line}\n\n")).collect(), 1),
-        (base64.lines().map(|line| format!("> {line}\n")).collect(), 1),
-        (base64.lines().map(|line| format!("  \"{line}\\n\",\n")).collect(), 1),
+        (each_line("  ", "\n\n"), 1),
+        (each_line("> ", "\n"), 1),
+        (each_line("  \"", "\\n\",\n"), 1),
         (base64.replace('\n', "\\n"), 1),
         (base64.replace('\n', "\\\\n"), 1),
         (format!("ca.crt: {flat}\nother: x\n"), 1),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, ensure};
+use base64::Engine as _;
 use kube::{
     Api, Client,
     api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
@@ -107,6 +108,7 @@ enum Try {
     Delete(Object),
 }
 
+#[allow(clippy::too_many_lines, reason = "one table")]
 fn rows() -> Vec<(&'static str, bool, Try)> {
     use Try::{Apply, Create, Delete, Replace};
     let pem = format!("{}\n", certificate("rsa").trim_end());
@@ -118,7 +120,7 @@ fn rows() -> Vec<(&'static str, bool, Try)> {
     let commented = format!("# one\n\n{pem}\n# two\n{pem}");
     let embedded = format!("roots: |\n{pem}");
     let followed = format!("{pem}server {{ }}\n");
-    let indented = pem.lines().map(|line| format!("  {line}\n")).collect::<String>();
+    let indented = pem.lines().flat_map(|line| ["  ", line, "\n"]).collect::<String>();
     let begun = "-----BEGIN CERTIFICATE-----\nMIIB";
     let large = pem.repeat(900_000 / pem.len());
     let text = "y".repeat(900_000);
@@ -369,7 +371,6 @@ async fn the_injectors_account_writes_ca_bundle_and_its_own_secret() -> Result<(
         let patch: Patch<()> = Patch::Json(serde_json::from_value(patch)?);
         anyhow::Ok(configurations.patch("rootcast-injector", &PatchParams::default(), &patch).await)
     };
-    use base64::Engine as _;
     let bundle = base64::engine::general_purpose::STANDARD.encode(certificate("rsa"));
     let written = patch(json!([{"op": "add", "path": "/webhooks/0/clientConfig/caBundle", "value": bundle}])).await?;
     assert!(written.is_ok(), "{written:?}");

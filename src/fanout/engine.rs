@@ -144,15 +144,12 @@ impl Engine {
             Event::Wanted { bundle, wanted, cause } => {
                 let Some(fleet) = self.fleets.get_mut(&bundle) else { return };
                 fleet.listing.held = None;
-                match wanted {
-                    Some(wanted) => {
-                        fleet.listing.held = Some((wanted, cause));
-                        self.release(now, &bundle);
-                    }
-                    None => {
-                        fleet.because(|| cause);
-                        fleet.decide(self.ground.around(now), None);
-                    }
+                if let Some(wanted) = wanted {
+                    fleet.listing.held = Some((wanted, cause));
+                    self.release(now, &bundle);
+                } else {
+                    fleet.because(|| cause);
+                    fleet.decide(self.ground.around(now), None);
                 }
             }
             Event::Listed { bundle, scope, number, found } => self.listed(now, &bundle, &scope, number, found),

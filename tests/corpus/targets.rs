@@ -11,8 +11,11 @@ use rootcast::trust::{Anchor, Anchors, Form, Password, Work, jks, pem, pkcs12};
 use rootcast::webhook::{Review, Subject};
 use serde_json::{Value, json};
 
-/// Every corpus by the name of its folder, and what is done with an input.
-pub(crate) const ALL: [(&str, fn(&[u8])); 7] = [
+/// A corpus by the name of its folder, and what is done with an input.
+pub(crate) type Target = (&'static str, fn(&[u8]));
+
+/// Every corpus.
+pub(crate) const ALL: [Target; 7] = [
     ("bundle", bundle),
     ("der", der),
     ("jks", read_jks),

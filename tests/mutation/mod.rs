@@ -237,7 +237,7 @@ impl Element {
         match random.below(6) {
             0 => {
                 self.tag =
-                    [0x80, 0x81, 0x82, 0x86, 0x87, 0x88, 0xa0, 0xa1, 0xa2, 0xa4, 2, 3, 4, 12, 22, 48][random.below(16)]
+                    [0x80, 0x81, 0x82, 0x86, 0x87, 0x88, 0xa0, 0xa1, 0xa2, 0xa4, 2, 3, 4, 12, 22, 48][random.below(16)];
             }
             1 => self.content = Content::Octets(Vec::new()),
             2 => match &mut self.content {

@@ -79,13 +79,25 @@ impl Cut for Lines {
 pub(super) struct Items {
     growing: Growing,
     depth: usize,
-    in_items: bool,
-    in_string: bool,
-    escaped: bool,
+    /// Whether the items have begun and not ended.
+    inside: bool,
+    text: Text,
     /// What the list says of itself.
     pub(super) metadata: ListMetadata,
     /// Whether the list was closed.
     pub(super) is_whole: bool,
+}
+
+/// Where in a JSON string the next byte stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Text {
+    /// In none.
+    #[default]
+    Outside,
+    /// In one.
+    Inside,
+    /// In one, behind a backslash.
+    Escaped,
 }
 
 /// What a list says of itself.
@@ -119,23 +131,25 @@ impl Cut for Items {
 impl Items {
     /// Whether a byte is more than content where it stands.
     fn matters(&self, byte: u8) -> bool {
-        self.escaped
-            || if self.in_string {
-                matches!(byte, b'"' | b'\\')
-            } else {
-                matches!(byte, b'"' | b'{' | b'}' | b'[' | b']' | b',')
-            }
+        match self.text {
+            Text::Escaped => true,
+            Text::Inside => matches!(byte, b'"' | b'\\'),
+            Text::Outside => matches!(byte, b'"' | b'{' | b'}' | b'[' | b']' | b','),
+        }
     }
 
     fn step(&mut self, byte: u8) -> Option<Piece> {
-        if self.in_string {
-            self.in_string = self.escaped || byte != b'"';
-            self.escaped = !self.escaped && byte == b'\\';
+        if self.text != Text::Outside {
+            self.text = match (self.text, byte) {
+                (Text::Inside, b'"') => Text::Outside,
+                (Text::Inside, b'\\') => Text::Escaped,
+                _ => Text::Inside,
+            };
             self.growing.push(&[byte]);
             return None;
         }
         // At this depth commas part what is cut: members of the list, or its items.
-        let here = self.depth == 1 + usize::from(self.in_items);
+        let here = self.depth == 1 + usize::from(self.inside);
         match byte {
             b'{' | b'[' => self.depth += 1,
             b'}' | b']' => self.depth = self.depth.saturating_sub(1),
@@ -143,15 +157,15 @@ impl Items {
         }
         match byte {
             b'{' if self.depth == 1 => None,
-            b'[' if here && !self.in_items && self.is_at_items() => {
-                self.in_items = true;
+            b'[' if here && !self.inside && self.is_at_items() => {
+                self.inside = true;
                 self.growing = Growing::default();
                 None
             }
             b',' | b'}' | b']' if here => {
                 let piece = self.growing.take();
-                let is_item = self.in_items;
-                self.in_items &= byte == b',';
+                let is_item = self.inside;
+                self.inside &= byte == b',';
                 self.is_whole |= byte == b'}';
                 if is_item {
                     return piece;
@@ -160,7 +174,9 @@ impl Items {
                 None
             }
             _ => {
-                self.in_string = byte == b'"';
+                if byte == b'"' {
+                    self.text = Text::Inside;
+                }
                 self.growing.push(&[byte]);
                 None
             }

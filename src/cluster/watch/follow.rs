@@ -48,7 +48,7 @@ pub(in crate::cluster) enum Error {
     /// The watch cannot be had.
     Watch(Failure),
     /// The watch ends with this.
-    Ended(Status),
+    Ended(Box<Status>),
     /// What came cannot be read.
     Unreadable(String),
 }
@@ -141,7 +141,8 @@ impl List {
         let accept = if self.resource.metadata_only { METADATA_LIST } else { JSON };
         let mut query = format!("limit={}", self.limit);
         if !self.next.is_empty() {
-            query.push_str(&format!("&continue={}", encode(&self.next)));
+            query += "&continue=";
+            query += &encode(&self.next);
         }
         Arriving::open(&self.connection, &self.resource, &query, accept).await
     }
@@ -223,21 +224,19 @@ impl Follower {
                     self.state = State::Listing(List::new(&self.connection, &self.resource));
                     return Ok(Event::Init);
                 }
-                State::Listing(mut list) => match list.next().await.map_err(Error::List)? {
-                    Some(object) => {
+                State::Listing(mut list) => {
+                    if let Some(object) = list.next().await.map_err(Error::List)? {
                         let object = Object::read(&self.watch, &object).map_err(Error::Unreadable)?;
                         self.state = State::Listing(list);
                         return Ok(Event::InitApply(object));
                     }
-                    None => {
-                        let version = list.version.unwrap_or_default();
-                        if version.is_empty() {
-                            return Err(Error::Unreadable("the list has no resourceVersion".to_owned()));
-                        }
-                        (self.state, self.in_doubt) = (State::Listed(version), false);
-                        return Ok(Event::InitDone);
+                    let version = list.version.unwrap_or_default();
+                    if version.is_empty() {
+                        return Err(Error::Unreadable("the list has no resourceVersion".to_owned()));
                     }
-                },
+                    (self.state, self.in_doubt) = (State::Listed(version), false);
+                    return Ok(Event::InitDone);
+                }
                 State::Listed(version) => {
                     // An error leaves the version as it is.
                     self.state = State::Listed(version.clone());
@@ -308,7 +307,7 @@ impl Follower {
             if is_out_of_reach(&status) {
                 self.state = State::New;
             }
-            return Err(Error::Ended(status));
+            return Err(Error::Ended(Box::new(status)));
         }
         let Versioned { metadata } = serde_json::from_slice(object).map_err(unreadable)?;
         if metadata.resource_version.is_empty() {
