@@ -17,9 +17,9 @@ use super::selector::Labels;
 /// ([`limits::TARGET_FIELDS`], [`limits::TARGET_VALUE`]).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Look {
-    /// Its labels; long values as [`brief`] has them.
+    /// Its labels; long values as their SHA-256.
     pub labels: Labels,
-    /// Its annotations; long values as [`brief`] has them.
+    /// Its annotations; long values as their SHA-256.
     pub annotations: Labels,
     /// Its controlling owner, if it has one.
     pub controller: Option<Controller>,
