@@ -25,7 +25,7 @@ const TAKEN_OVER: [&str; 9] = [
     "default-cas",
     "jks-password",
     "metadata",
-    "p12-modern2023",
+    "p12-default-profile",
     "secret-only",
     "secret-selector",
     "selector-exists",
@@ -74,6 +74,30 @@ async fn taking_over_fifty_namespaces_from_trust_manager_writes_no_target_and_ea
         assert_eq!(synced, before[&case.name], "{}: what trust-manager said still holds", case.name);
     }
     controller.stop().await?;
+    control_plane.finish().await
+}
+
+#[tokio::test]
+async fn keystores_with_a_certificate_that_java_refuses_are_mended_once_on_take_over() -> Result<()> {
+    let control_plane = prepared().await?;
+    let client = control_plane.client();
+    let fence = Fence::raise(&control_plane, true).await?;
+    let case = &cases(&["p12-modern2023"])[0];
+    let everywhere = Api::<Namespace>::all(client.clone()).list_metadata(&ListParams::default()).await?;
+    let everywhere: BTreeSet<_> = everywhere.iter().map(ResourceExt::name_any).collect();
+    leave_behind(&client, case, &everywhere.iter().cloned().collect::<Vec<_>>()).await?;
+
+    for (start, expected) in [("the first", everywhere.clone()), ("the next", BTreeSet::new())] {
+        let started = control_plane.audit().mark().await?;
+        let controller = Controller::start(&control_plane, &["--secret-targets-enabled"]).await?;
+        our_condition_comes(&client, &case.name).await;
+        fence.pass(&client).await?;
+        let written = writes(&control_plane, started).await?;
+        let targets: Vec<_> = written.iter().filter(|entry| is_target(entry)).collect();
+        let namespaces: BTreeSet<_> = targets.iter().map(|entry| entry.namespace.clone()).collect();
+        assert_eq!((namespaces, targets.len()), (expected.clone(), expected.len()), "{start} start");
+        controller.stop().await?;
+    }
     control_plane.finish().await
 }
 

@@ -291,6 +291,7 @@ fn trouble_that_one_namespace_has_alone_holds_up_nobody_and_is_named() {
     for (name, trouble) in answers {
         let mut world = with_many_namespaces(4);
         world.decide("a", Some(&content(&["ca.pem"], "x")));
+        world.answer_lists();
         let mut second = 0;
         // Answers come as soon as there are requests; those about two namespaces are all alike.
         let serve = |world: &mut World| {
@@ -329,6 +330,7 @@ fn namespaces_whose_answers_take_long_hold_a_share_of_the_requests_and_others_go
     for bundle in ["a", "b", "c"] {
         world.decide(bundle, Some(&content(&["ca.pem"], "x")));
     }
+    world.answer_lists();
     let held = |world: &World| world.flights.iter().filter(|flight| slow(&flight.order.place.namespace)).count();
     // Nothing comes back from any but one, until the time is over.
     for second in 0..120 {
