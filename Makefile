@@ -1,7 +1,7 @@
 # Everything that a developer or CI runs. Needs Rust and Go; nothing else.
 
 .DEFAULT_GOAL := help
-.PHONY: help control-plane tools node clients build static image test e2e nightly fuzz switch demo check bench bench-encoders crds charts
+.PHONY: help control-plane tools node clients build static image test e2e attacks nightly fuzz switch demo check bench bench-encoders crds charts
 
 CRD := crds/trust.cert-manager.io_bundles.yaml
 CHART_CRD := charts/rootcast/files/bundles.yaml
@@ -50,13 +50,16 @@ test: ## Run every test; those that need a cluster start a real control plane.
 test: control-plane tools build
 	cargo test --locked --workspace --no-fail-fast
 
-e2e: ## Run the product in pods of a real node, and attack it under its memory limits; as root, on a Debian.
+e2e: ## Run the product in pods of a real node on this machine; as root, on a Debian.
 e2e: node tools clients image
-	cargo test --locked --package rootcast-e2e --test attacks -- --test-threads=1 --nocapture
 	cargo test --locked --package rootcast-e2e --test node -- --test-threads=1 --nocapture
 
+attacks: ## Attack the product under its shipped memory limits (10 minutes); as root.
+attacks: control-plane tools
+	cargo test --locked --package rootcast-e2e --test attacks -- --test-threads=1 --nocapture
+
 nightly: ## Run what takes longer than CI has: whole sweeps, attacks in full size, fuzzing (3 hours); as root.
-nightly: control-plane tools build
+nightly: control-plane tools build attacks
 	ROOTCAST_FUZZ_CASES=100000 cargo test --release --locked --package rootcast --test webhook
 	ROOTCAST_FUZZ_CASES=20000 cargo test --release --locked --package rootcast-e2e --test fanout property
 	LABELLED_NAMES=60000 cargo test --locked --package rootcast-e2e --test attacks -- --test-threads=1 --nocapture names_that
