@@ -127,7 +127,10 @@ impl Request {
         let collection = format!("{}?{}&{}", uri.path(), selector("labelSelector"), selector("fieldSelector"));
         let resumes = match verb {
             "list" => {
-                listed.insert(collection);
+                // A list of one object asks for the version of all, and a watch goes on after it.
+                if parameter(query, "limit").is_none_or(|limit| limit != "1") {
+                    listed.insert(collection);
+                }
                 false
             }
             "watch" => {
@@ -199,6 +202,7 @@ mod tests {
         let mut resumes = |uri| read(&Method::GET, uri, &mut listed).resumes;
         assert!(!resumes("/api/v1/pods?labelSelector=x&limit=500"));
         assert!(!resumes("/api/v1/pods?watch=1&labelSelector=x&resourceVersion=7"));
+        assert!(!resumes("/api/v1/pods?labelSelector=x&limit=1"));
         assert!(resumes("/api/v1/pods?watch=1&labelSelector=x&resourceVersion=9"));
         assert!(!resumes("/api/v1/pods?watch=1&sendInitialEvents=true"));
     }
