@@ -68,7 +68,7 @@ async fn objects_and_bundles_are_shown_as_the_cluster_has_them() -> Result<()> {
     let told = inspect(admin, &["secret/inspected-a/server"]).await?;
     assert_eq!((told.code, told.out.lines().count()), (Some(0), 2), "{}", told.out);
     ensure!(told.out.contains("tls.crt line 1"), "{}", told.out);
-    let words = "rootcast: Secret inspected-a/server: key \"tls.key\": line 1: a private key, which is not read";
+    let words = "rootcast: Secret inspected-a/server: key \"tls.key\": line 1: a block \"PRIVATE KEY\" instead of CERTIFICATE: a private key, which is not read";
     ensure!(told.errors.contains(words), "{}", told.errors);
 
     story.apply(&bundle(name, &spec(name, &text[..200], "password: secret"))).await?;
