@@ -8,7 +8,7 @@ use super::action::Request;
 use super::blame::{Blame, Record};
 use super::event::{Answer, Comparison};
 use super::fleet::{Fleet, Surroundings, Why};
-use super::index::{Bytes, Looks};
+use super::index::{Bytes, Looks, Witness};
 use super::task::{Fault, State, Task};
 use super::version::Version;
 
@@ -62,10 +62,17 @@ impl Fleet {
                 Next::Later(task.failed(now, Fault::Target, self.kept_by_finalizers(place)))
             }
             Answer::Is(_) if matches!(request, Request::Delete(_)) => self.gone(around, place, task, &request),
+            // It may be older than a list that lacks it.
+            Answer::Is(_) | Answer::Compared(..) if task.look => {
+                if request.is_write() {
+                    self.wrote();
+                }
+                Next::Again(task)
+            }
             Answer::Is(observed) => {
                 let version = observed.version;
                 if gone.is_none_or(|gone| gone <= version) {
-                    self.targets.learn(looks, place, observed, epoch, Bytes::Doubtful);
+                    self.targets.learn(looks, place, observed, (epoch, Witness::Answer), Bytes::Doubtful);
                 }
                 if request.carries_content() {
                     self.targets.inspected(place, version, Bytes::Right);

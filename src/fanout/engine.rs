@@ -1,6 +1,6 @@
 //! The pure step of the fan-out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::blame::{Blame, Record, SLOW};
 use super::event::{Answer, Event, Phase, Scope, Sighting};
 use super::fleet::{Surroundings, Why};
 use super::fleets::Fleets;
-use super::index::{Looks, Namespaces};
+use super::index::{Absence, Looks, Namespaces};
 use super::listing::Found;
 use super::pace::{Health, Lane, Limits, PAUSE_MAX, Pace};
 use super::put::Put;
@@ -288,19 +288,24 @@ impl Engine {
         let list = self.lists.entry(scope.clone()).or_default();
         (list.runs, list.has_ended) = (false, true);
         let epoch = list.epoch;
-        let missing: Vec<_> = self
-            .fleets
-            .values()
-            .flat_map(|fleet| fleet.targets.missing(scope, epoch).into_iter().map(|place| (fleet.name.clone(), place)))
-            .collect();
-        for (bundle, place) in missing {
-            // What an order may have made since the list was read is not for the list to deny.
-            if self.fleets.get(&bundle).is_some_and(|fleet| !fleet.is_being_written(&place)) {
-                self.target_changed(now, &bundle, &place, Sighting::Gone(Version::NEWEST));
-            }
-        }
         for name in self.fleets.names(|_| true) {
-            self.fleets.get_mut(&name).expect("just named").listing.list_ended(scope, now);
+            let fleet = self.fleets.get_mut(&name).expect("just named");
+            let missing = fleet.targets.missing(scope, epoch);
+            let asked = fleet.tasks.in_flight().filter(|place| scope.covers(place));
+            let mut doubtful: BTreeSet<_> =
+                asked.filter(|place| !fleet.targets.is_told(place, epoch)).cloned().collect();
+            for (place, absence) in missing {
+                if absence == Absence::Doubtful {
+                    doubtful.insert(place);
+                } else if !doubtful.contains(&place) {
+                    self.target_changed(now, &name, &place, Sighting::Gone(Version::NEWEST));
+                }
+            }
+            let fleet = self.fleets.get_mut(&name).expect("just named");
+            for place in doubtful {
+                fleet.doubt(self.ground.around(now), &place);
+            }
+            fleet.listing.list_ended(scope, now);
             self.release(now, &name);
         }
     }

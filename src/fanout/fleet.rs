@@ -9,7 +9,7 @@ use crate::text;
 
 use super::action::{Order, Request};
 use super::heal::Heals;
-use super::index::{Bytes, Looks, Namespaces, Observed, Targets};
+use super::index::{Bytes, Looks, Namespaces, Observed, Targets, Witness};
 use super::listing::Listing;
 use super::pace::Lane;
 use super::story::Story;
@@ -205,7 +205,7 @@ impl Fleet {
     pub(super) fn sees(&mut self, looks: &mut Looks, place: &Place, observed: Observed, epoch: u32) -> bool {
         // What was there before anything was decided is taken to be what its metadata says.
         let unknown = if self.wanted.is_some() { Bytes::Doubtful } else { Bytes::Right };
-        self.targets.learn(looks, place, observed, epoch, unknown)
+        self.targets.learn(looks, place, observed, (epoch, Witness::Watch), unknown)
     }
 
     /// Looks at a place: queues what has to be done, drops what has not; whether there is something to be written.
@@ -374,6 +374,16 @@ impl Fleet {
         if let Some(Task { state: State::InFlight { gone, .. }, .. }) = &mut task {
             *gone = (*gone).max(Some(version));
             self.tasks.set(place, task);
+        }
+    }
+
+    /// A list of all targets lacks one that was asked for or written since it began: it has to be looked at. Until then
+    /// nothing is known of it, and an answer on its way may be older than the list.
+    pub(super) fn doubt(&mut self, around: Surroundings<'_>, place: &Place) {
+        self.targets.lose(place, Version::NEWEST);
+        self.consider(around, place, Why::Turn);
+        if let Some(task) = self.tasks.get(place).cloned() {
+            self.tasks.set(place, Some(task.looking(true)));
         }
     }
 

@@ -35,11 +35,22 @@ pub(super) struct Entry {
     pub(super) look: Arc<Look>,
     /// The last list that it was seen in, or written during.
     epoch: u32,
+    /// Whether a watch has told of it since that list began.
+    told: bool,
     pub(super) bytes: Bytes,
     /// Whether this version is known to be immutable.
     pub(super) sealed: bool,
     /// Whether this version holds keys that we do not write, if its content was looked at.
     pub(super) others: Option<bool>,
+}
+
+/// Who tells how a target is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Witness {
+    /// A list or watch.
+    Watch,
+    /// The answer to a request of ours.
+    Answer,
 }
 
 /// What is known of a target's bytes, beside its metadata: a change under our own name cannot be seen in those.
@@ -51,6 +62,15 @@ pub(super) enum Bytes {
     Doubtful,
     /// They are not as its metadata says.
     Wrong,
+}
+
+/// Why a list does not name a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Absence {
+    /// It is gone, or has lost the Bundle label.
+    Certain,
+    /// As [`Absence::Certain`], or it was written after the list was read.
+    Doubtful,
 }
 
 /// All looks that are in use.
@@ -145,12 +165,14 @@ impl Targets {
         looks: &mut Looks,
         place: &Place,
         observed: Observed,
-        epoch: u32,
+        (epoch, witness): (u32, Witness),
         bytes: Bytes,
     ) -> bool {
         let Observed { version, look } = observed;
+        let told = witness == Witness::Watch;
         if let Some(entry) = self.0.get_mut(place) {
             let since = std::mem::replace(&mut entry.epoch, epoch) == epoch;
+            entry.told = told || (since && entry.told);
             let same = entry.version == version && *entry.look == look;
             if same || (since && entry.version >= version) {
                 return false;
@@ -166,7 +188,7 @@ impl Targets {
         } else {
             self.0.insert(
                 place.clone(),
-                Entry { version, look: looks.share(look), epoch, bytes, sealed: false, others: None },
+                Entry { version, look: looks.share(look), epoch, told, bytes, sealed: false, others: None },
             );
         }
         true
@@ -218,17 +240,23 @@ impl Targets {
         unlabelled
     }
 
-    /// A list was in progress when a target was written: it is there, whether the list names it or not.
-    pub(super) fn missing(&self, scope: &Scope, epoch: u32) -> Vec<Place> {
-        let missing = self.0.iter().filter(|(place, entry)| entry.epoch != epoch && scope.covers(place));
-        missing.map(|(place, _)| place.clone()).collect()
+    /// The targets in a scope that the list which ends now does not name, and what was written since it began.
+    pub(super) fn missing(&self, scope: &Scope, epoch: u32) -> Vec<(Place, Absence)> {
+        let missing = self.0.iter().filter(|(place, _)| scope.covers(place) && !self.is_told(place, epoch));
+        let absence = |entry: &Entry| if entry.epoch == epoch { Absence::Doubtful } else { Absence::Certain };
+        missing.map(|(place, entry)| (place.clone(), absence(entry))).collect()
+    }
+
+    /// Whether a watch has told of a target since this list began.
+    pub(super) fn is_told(&self, place: &Place, epoch: u32) -> bool {
+        self.0.get(place).is_some_and(|entry| entry.epoch == epoch && entry.told)
     }
 }
 
 #[cfg(test)]
 impl Entry {
     pub(super) fn for_test(version: Version, look: Look) -> Self {
-        Self { version, look: Arc::new(look), epoch: 0, bytes: Bytes::Right, sealed: false, others: None }
+        Self { version, look: Arc::new(look), epoch: 0, told: true, bytes: Bytes::Right, sealed: false, others: None }
     }
 }
 
@@ -253,7 +281,7 @@ mod tests {
     /// Targets that hold one at version 5, seen in the first list.
     fn targets(looks: &mut Looks) -> Targets {
         let mut targets = Targets::default();
-        assert!(targets.learn(looks, &place(), observed(5, "b"), 1, Bytes::Right));
+        assert!(targets.learn(looks, &place(), observed(5, "b"), (1, Witness::Watch), Bytes::Right));
         targets
     }
 
@@ -262,7 +290,7 @@ mod tests {
         let mut looks = Looks::default();
         let mut targets = targets(&mut looks);
         for old in [4, 5] {
-            assert!(!targets.learn(&mut looks, &place(), observed(old, "other"), 1, Bytes::Doubtful));
+            assert!(!targets.learn(&mut looks, &place(), observed(old, "other"), (1, Witness::Watch), Bytes::Doubtful));
         }
         assert!(!targets.lose(&place(), version(4)), "it has come again since");
         let entry = targets.get(&place()).expect("there");
@@ -276,13 +304,28 @@ mod tests {
     fn what_a_list_shows_is_right_whatever_was_seen_before_but_not_since_it_began() {
         let mut looks = Looks::default();
         let mut targets = targets(&mut looks);
-        assert!(targets.learn(&mut looks, &place(), observed(3, "restored"), 2, Bytes::Right), "from a backup");
+        assert!(
+            targets.learn(&mut looks, &place(), observed(3, "restored"), (2, Witness::Watch), Bytes::Right),
+            "from a backup"
+        );
         let entry = targets.get(&place()).expect("there");
         assert_eq!((entry.version, entry.bytes), (version(3), Bytes::Doubtful));
-        assert!(targets.learn(&mut looks, &place(), observed(4, "b"), 2, Bytes::Right), "a watch goes on from there");
-        assert!(targets.learn(&mut looks, &place(), observed(9, "written"), 3, Bytes::Right), "an answer");
-        assert!(!targets.learn(&mut looks, &place(), observed(4, "b"), 3, Bytes::Right), "the list was read before");
-        assert!(!targets.learn(&mut looks, &place(), observed(9, "written"), 4, Bytes::Right), "nothing is new");
+        assert!(
+            targets.learn(&mut looks, &place(), observed(4, "b"), (2, Witness::Watch), Bytes::Right),
+            "a watch goes on from there"
+        );
+        assert!(
+            targets.learn(&mut looks, &place(), observed(9, "written"), (3, Witness::Watch), Bytes::Right),
+            "an answer"
+        );
+        assert!(
+            !targets.learn(&mut looks, &place(), observed(4, "b"), (3, Witness::Watch), Bytes::Right),
+            "the list was read before"
+        );
+        assert!(
+            !targets.learn(&mut looks, &place(), observed(9, "written"), (4, Witness::Watch), Bytes::Right),
+            "nothing is new"
+        );
     }
 
     #[test]
@@ -290,12 +333,12 @@ mod tests {
         let mut looks = Looks::default();
         let mut targets = targets(&mut looks);
         let bytes = |targets: &Targets| targets.get(&place()).expect("there").bytes;
-        assert!(targets.learn(&mut looks, &place(), observed(6, "b"), 1, Bytes::Right));
+        assert!(targets.learn(&mut looks, &place(), observed(6, "b"), (1, Witness::Watch), Bytes::Right));
         assert_eq!(bytes(&targets), Bytes::Doubtful);
         targets.inspected(&place(), version(5), Bytes::Right);
         assert_eq!(bytes(&targets), Bytes::Doubtful, "an older version tells nothing of this one");
         targets.inspected(&place(), version(6), Bytes::Wrong);
-        assert!(targets.learn(&mut looks, &place(), observed(7, "other"), 1, Bytes::Right));
+        assert!(targets.learn(&mut looks, &place(), observed(7, "other"), (1, Witness::Watch), Bytes::Right));
         assert_eq!(bytes(&targets), Bytes::Wrong, "a change of something else does not mend them");
         targets.inspected(&place(), version(7), Bytes::Right);
         assert_eq!(bytes(&targets), Bytes::Right);
@@ -322,12 +365,16 @@ mod tests {
         let mut looks = Looks::default();
         let mut targets = targets(&mut looks);
         assert_eq!(targets.missing(&all, 1), []);
-        assert_eq!(targets.missing(&all, 2), [place()]);
-        assert_eq!(targets.missing(&scope(ObjectKind::ConfigMap, Some("one")), 2), [place()]);
+        assert_eq!(targets.missing(&all, 2), [(place(), Absence::Certain)]);
+        assert_eq!(targets.missing(&scope(ObjectKind::ConfigMap, Some("one")), 2), [(place(), Absence::Certain)]);
         assert_eq!(targets.missing(&scope(ObjectKind::ConfigMap, Some("two")), 2), []);
         assert_eq!(targets.missing(&scope(ObjectKind::Secret, None), 2), []);
-        targets.learn(&mut looks, &place(), observed(5, "b"), 2, Bytes::Right);
+        targets.learn(&mut looks, &place(), observed(5, "b"), (2, Witness::Watch), Bytes::Right);
         assert_eq!(targets.missing(&all, 2), [], "it is named, if only as it was");
+        targets.learn(&mut looks, &place(), observed(6, "b"), (2, Witness::Answer), Bytes::Right);
+        assert_eq!(targets.missing(&all, 2), [], "it was named before");
+        targets.learn(&mut looks, &place(), observed(7, "b"), (3, Witness::Answer), Bytes::Right);
+        assert_eq!(targets.missing(&all, 3), [(place(), Absence::Doubtful)], "the list may be older or newer");
     }
 
     #[test]

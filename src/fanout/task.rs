@@ -219,6 +219,12 @@ impl Tasks {
         self.all.keys()
     }
 
+    /// The places of orders that are out.
+    pub(super) fn in_flight(&self) -> impl Iterator<Item = &Place> {
+        let out = self.all.iter().filter(|(_, task)| matches!(task.state, State::InFlight { .. }));
+        out.map(|(place, _)| place)
+    }
+
     /// The next time at which a task is to be looked at again.
     pub(super) fn wakes(&self) -> Option<Duration> {
         self.timers.first().map(|(at, _)| *at)

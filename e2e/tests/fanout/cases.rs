@@ -52,6 +52,39 @@ fn a_renamed_key_whose_old_value_another_manager_holds_as_well_is_left_to_it() {
     );
 }
 
+#[test]
+fn a_label_taken_off_between_a_write_and_a_list_that_lacks_the_target_is_put_back() {
+    let relist = || Step::Relist(CONFIG_MAPS);
+    let written = || [hear_of_namespaces(), decide(&["ca.pem"], "x"), arrive()].to_vec();
+    let unlabelled = || edit(Edit::Label);
+    let deliver = || Step::Deliver(CONFIG_MAPS, 9);
+    let stories = [
+        ("the answer comes after the list", vec![unlabelled(), relist(), deliver(), Step::Answer(0)]),
+        ("it comes before it ends", vec![unlabelled(), relist(), Step::ReadList(CONFIG_MAPS), Step::Answer(0)]),
+        ("the list begins before", vec![relist(), unlabelled(), Step::Answer(0), deliver()]),
+        ("it is deleted", vec![relist(), edit(Edit::Delete), Step::Answer(0), deliver()]),
+        ("the answer is lost", vec![unlabelled(), relist(), deliver(), Step::Lose(0, false)]),
+        (
+            "it is decided back before the answer to a change",
+            vec![
+                Step::Answer(0),
+                deliver(),
+                decide(&["ca.pem"], "y"),
+                unlabelled(),
+                relist(),
+                deliver(),
+                decide(&["ca.pem"], "x"),
+                arrive(),
+                Step::Answer(0),
+            ],
+        ),
+    ];
+    for (name, story) in stories {
+        println!("{name}");
+        ends_well(1, &[written(), story].concat());
+    }
+}
+
 /// Namespaces enough for a rollout to take its time.
 const MANY: [&str; 8] = ["n0", "n1", "n2", "n3", "n4", "n5", "n6", "n7"];
 

@@ -78,6 +78,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (place(), edit()).prop_map(|(key, edit)| Step::Edit(key, edit)),
         10 => (scope(), 1..6usize).prop_map(|(scope, count)| Step::Deliver(scope, count)),
         2 => scope().prop_map(Step::Relist),
+        2 => scope().prop_map(Step::ReadList),
         8 => index().prop_map(Step::Arrive),
         8 => index().prop_map(Step::Answer),
         2 => (index(), any::<bool>()).prop_map(|(index, late)| Step::Lose(index, late)),

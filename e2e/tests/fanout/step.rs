@@ -23,6 +23,8 @@ pub(crate) enum Step {
     /// A watch delivers some of what it has.
     Deliver(Scope, usize),
     Relist(Scope),
+    /// The list that a watch has begun reaches the server.
+    ReadList(Scope),
     /// A request reaches the server.
     Arrive(usize),
     /// Its answer reaches us.
@@ -97,6 +99,7 @@ pub(crate) fn play(world: &mut World, marks: &mut Marks, step: &Step) {
             world.deliver(scope);
         }),
         Step::Relist(scope) => world.relist(scope),
+        Step::ReadList(scope) => world.read_list(scope),
         Step::Arrive(index) => {
             let waiting: Vec<_> = (0..world.flights.len()).filter(|at| world.flights[*at].answer.is_none()).collect();
             if !waiting.is_empty() {

@@ -26,6 +26,8 @@ pub(crate) struct Flight {
     pub(crate) order: Order,
     /// What the server made of it, if it has reached the server.
     pub(crate) answer: Option<Answer>,
+    /// Whether a list has ended since it was sent: its answer may be older.
+    overtaken: bool,
 }
 
 /// A list of one Bundle's targets on its way.
@@ -63,6 +65,8 @@ pub(crate) struct World {
     pub(crate) now: Duration,
     pub(crate) bundles: BTreeMap<Arc<str>, Bundle>,
     watches: BTreeMap<Scope, VecDeque<Event>>,
+    /// Lists that have begun and have not reached the server.
+    unread: BTreeSet<Scope>,
     pub(crate) flights: Vec<Flight>,
     pub(crate) inquiries: Vec<Inquiry>,
     /// Given up by us, and perhaps still on their way.
@@ -106,6 +110,7 @@ impl World {
             now: Duration::from_secs(1),
             bundles: BTreeMap::new(),
             watches: BTreeMap::new(),
+            unread: BTreeSet::new(),
             flights: Vec::new(),
             inquiries: Vec::new(),
             ghosts: Vec::new(),
@@ -194,7 +199,7 @@ impl World {
             assert!(!there, "{order:?} of what is there");
         }
         self.given.push((target, request.clone()));
-        self.flights.push(Flight { order, answer: None });
+        self.flights.push(Flight { order, answer: None, overtaken: false });
     }
 
     pub(crate) fn lead(&mut self, leads: bool) {
@@ -207,23 +212,36 @@ impl World {
         self.step(Event::Time);
     }
 
-    /// A watch starts anew: what it has not delivered is lost, and it lists what is there.
+    /// A watch starts anew: what it has not delivered is lost, and it begins a list, which is read later.
     pub(crate) fn relist(&mut self, scope: &Scope) {
         self.publish();
-        let mut events = VecDeque::from([Event::List(scope.clone(), Phase::Began)]);
-        match scope {
+        self.watches.insert(scope.clone(), VecDeque::new());
+        self.unread.insert(scope.clone());
+        if *scope == Scope::Namespaces {
+            self.listed.clear();
+        }
+        self.step(Event::List(scope.clone(), Phase::Began));
+    }
+
+    /// A list reaches the server, which tells what is there.
+    pub(crate) fn read_list(&mut self, scope: &Scope) {
+        self.publish();
+        if !self.unread.remove(scope) {
+            return;
+        }
+        let mut events: VecDeque<_> = match scope {
             Scope::Namespaces => {
-                let names = self.server.namespaces.keys().cloned().collect::<Vec<_>>();
-                events.extend(names.into_iter().map(|name| self.namespace_event(name)));
+                let names = self.server.namespaces.keys().cloned();
+                names.map(|name| self.namespace_event(name)).collect()
             }
             Scope::Targets(kind, _) => {
                 let objects = self.server.objects.iter().filter(|(key, _)| key.kind == *kind);
                 let labelled = objects.filter_map(|(key, object)| {
                     told(BUNDLE_LABEL, None, Some(object), object.version).map(|told| target_event(key, told))
                 });
-                events.extend(labelled);
+                labelled.collect()
             }
-        }
+        };
         events.push_back(Event::List(scope.clone(), Phase::Ended));
         self.watches.insert(scope.clone(), events);
     }
@@ -257,7 +275,7 @@ impl World {
 
     /// A watch delivers what comes next; `false` if there is nothing.
     pub(crate) fn deliver(&mut self, scope: &Scope) -> bool {
-        self.publish();
+        self.read_list(scope);
         let Some(event) = self.watches.get_mut(scope).and_then(VecDeque::pop_front) else { return false };
         match &event {
             Event::Namespace(name, Some(namespace)) => {
@@ -276,11 +294,12 @@ impl World {
                 }
             }
             // What a list lacks is gone; which targets those are does not matter here.
-            Event::List(Scope::Namespaces, Phase::Began) => self.listed.clear(),
             Event::List(Scope::Namespaces, Phase::Ended) => self.heard.retain(|name, _| self.listed.contains(name)),
             Event::List(Scope::Targets(kind, _), Phase::Ended) => {
                 let listed = self.believed.iter_mut().filter(|((_, place), _)| place.kind == *kind);
                 listed.for_each(|(_, (_, there))| *there = false);
+                let flights = self.flights.iter_mut().filter(|flight| flight.order.place.kind == *kind);
+                flights.for_each(|flight| flight.overtaken = true);
             }
             _ => {}
         }

@@ -62,7 +62,7 @@ impl World {
 
     /// An answer reaches us: that of the server, or what became of it on the way.
     pub(crate) fn answer(&mut self, index: usize, instead: Option<Answer>) {
-        let Flight { order, answer } = self.flights.remove(index);
+        let Flight { order, answer, overtaken } = self.flights.remove(index);
         let target = (order.bundle.clone(), order.place.clone());
         let asked = order.request.version();
         let answer = match (instead, answer) {
@@ -86,7 +86,7 @@ impl World {
         match &answer {
             // Of what is no Bundle's nothing is kept.
             _ if !self.bundles[&target.0].exists => {}
-            Answer::Is(observed) => {
+            Answer::Is(observed) if !overtaken => {
                 let there = observed.look.labels.contains_key(BUNDLE_LABEL);
                 self.believe(target.clone(), observed.version, there);
             }
