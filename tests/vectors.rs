@@ -68,7 +68,7 @@ fn world(case: &Vector) -> World {
         secret_targets: true,
         filter_expired: case.is_filtered(),
         filter_non_ca: case.is_filtered(),
-        target_namespaces: None,
+        ..Settings::default()
     };
     World {
         settings,

@@ -98,7 +98,7 @@ fn target() -> [Placed; 4] {
 fn target_metadata(kind: &str) -> Vec<Placed> {
     let mut rules = Vec::new();
     for field in ["annotations", "labels"] {
-        for reserved in ["trust.cert-manager.io/", "trust-manager.io/"] {
+        for reserved in ["trust.cert-manager.io/", "trust-manager.io/", "rootcast.dev/"] {
             let at = format!("spec.target.{kind}.metadata.{field}");
             rules.push(
                 invalid(&at, format!("self.all(key, !key.startsWith('{reserved}'))"))

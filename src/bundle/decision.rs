@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::intent::{Intent, ObjectKind};
 use super::payload::{Manifest, Payload, encode};
+use super::protected::Protected;
 use super::report::Refusal;
 use super::selector::Selector;
 use super::sources::{Finding, Resolved, resolve};
@@ -43,6 +44,8 @@ pub struct Wanted {
     pub payloads: BTreeMap<ObjectKind, Payload>,
     /// Whether a Secret target is left out because Secret targets are switched off.
     pub secrets_off: bool,
+    /// Whose name it has: then nothing is written but what is this Bundle's already.
+    pub protected: Option<Protected>,
 }
 
 /// The whole product in one function: sources to anchors, anchors to content. What has to be written where then follows
@@ -70,14 +73,19 @@ pub fn decide(intent: &Intent, world: &World, now: Timestamp) -> Result<Decision
             .map(|payload| (payload.kind, payload))
             .collect(),
         secrets_off,
+        protected: world.settings.protection(&intent.name),
     };
     let restricted = world.settings.target_namespaces.is_some();
     Ok(Decision { wanted: Arc::new(wanted), restricted, stock, findings, default_ca_version, look_again })
 }
 
 impl Wanted {
-    /// The manifests of one namespace's targets, sorted by kind, complete but for the namespace.
+    /// The manifests of one namespace's targets, sorted by kind, complete but for the namespace; none for a name that is
+    /// protected.
     pub fn manifests(&self) -> impl Iterator<Item = Manifest<'_>> {
-        self.payloads.values().map(|payload| payload.manifest(&self.name, &self.uid))
+        self.payloads
+            .values()
+            .filter(|_| self.protected.is_none())
+            .map(|payload| payload.manifest(&self.name, &self.uid))
     }
 }

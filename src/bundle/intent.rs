@@ -362,7 +362,7 @@ fn parse_object_output(kind: ObjectKind, wire: &api::KeyTarget, at: &str, proble
     for (field, pairs) in [("annotations", &annotations), ("labels", &labels)] {
         let at = format!("{at}.metadata.{field}");
         for key in pairs.keys() {
-            for domain in ["trust.cert-manager.io", "trust-manager.io"] {
+            for domain in ["trust.cert-manager.io", "trust-manager.io", "rootcast.dev"] {
                 if key.strip_prefix(domain).is_some_and(|rest| rest.starts_with('/')) {
                     problems.push(Problem::invalid(
                         at.as_str(),
@@ -530,6 +530,12 @@ mod tests {
                     &json!({ "secret": { "key": "k", "metadata": { "annotations": { "trust-manager.io/x": "y" } } } }),
                 ),
                 "spec.target.secret.metadata.annotations: Invalid value: \"trust-manager.io/x\": trust-manager.io/* annotations are not allowed",
+            ),
+            (
+                with_target(
+                    &json!({ "configMap": { "key": "k", "metadata": { "annotations": { "rootcast.dev/adopt": "b" } } } }),
+                ),
+                "spec.target.configMap.metadata.annotations: Invalid value: \"rootcast.dev/adopt\": rootcast.dev/* annotations are not allowed",
             ),
             (
                 with_target(&json!({})),

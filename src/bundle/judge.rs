@@ -74,6 +74,14 @@ impl Wanted {
         let payload = self.payloads.get(&kind).filter(|_| reached);
         match (payload, found) {
             (None, None) => None,
+            // Under a protected name nothing is made, and nothing taken.
+            (_, found)
+                if reached
+                    && self.protected.is_some()
+                    && !found.is_some_and(|found| found.is_target_of(&self.name)) =>
+            {
+                None
+            }
             (Some(_), None) => Some(Need::Create),
             (Some(payload), Some(found)) => self.drift(payload, found),
             // What is published stays while its successor may not be written.
@@ -95,7 +103,9 @@ impl Wanted {
     /// Whether an object is a target of this Bundle and, as far as its metadata tells, holds no keys but ours.
     #[must_use]
     pub fn may_recreate(&self, payload: &Payload, found: &Look) -> bool {
-        found.is_target_of(&self.name) && found.stranger(|key| payload.values.contains_key(key)).is_none()
+        self.protected.is_none()
+            && found.is_target_of(&self.name)
+            && found.stranger(|key| payload.values.contains_key(key)).is_none()
     }
 
     fn drift(&self, payload: &Payload, found: &Look) -> Option<Need> {
@@ -135,7 +145,7 @@ mod tests {
 
     use super::*;
     use crate::bundle::fixture::{intent, labels, now, pem};
-    use crate::bundle::{Touched, World, decide};
+    use crate::bundle::{Protected, Touched, World, decide};
 
     const KIND: ObjectKind = ObjectKind::ConfigMap;
 
@@ -274,6 +284,26 @@ mod tests {
         let secret = json!({ "secret": { "key": "k" } });
         assert_eq!(wanted(&secret, false).judge(KIND, true, Some(&look)), None);
         assert_eq!(wanted(&secret, true).judge(KIND, true, Some(&look)), Some(Need::Release(Release::Delete)));
+    }
+
+    #[test]
+    fn under_a_protected_name_only_what_is_ours_already_is_served() {
+        let wanted = Wanted { protected: Protected::find("coredns"), ..config_map() };
+        let look = written(&wanted);
+        assert_eq!(wanted.judge(KIND, true, None), None, "nothing is made");
+        let unlabelled = Look { labels: labels(&[]), ..look.clone() };
+        assert_eq!(wanted.judge(KIND, true, Some(&unlabelled)), None, "nothing is taken");
+        assert_eq!(wanted.judge(KIND, true, Some(&look)), None);
+        let drifted = Look { annotations: labels(&[(api::HASH_ANNOTATION, "old")]), ..look.clone() };
+        assert_eq!(wanted.judge(KIND, true, Some(&drifted)), Some(Need::Update(Drift::Content)));
+        assert_eq!(wanted.judge(KIND, false, Some(&look)), Some(Need::Release(Release::Delete)));
+        let other = Controller {
+            kind: "Deployment".to_owned(),
+            uid: "d".to_owned(),
+            ..look.controller.clone().expect("an owner")
+        };
+        let taken = Look { controller: Some(other.clone()), ..look };
+        assert_eq!(wanted.judge(KIND, true, Some(&taken)), Some(Need::Yield(other)), "it could not be made again");
     }
 
     #[test]

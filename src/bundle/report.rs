@@ -13,6 +13,7 @@ use crate::text;
 use super::decision::{Decision, Wanted};
 use super::intent::ObjectKind;
 use super::problem::Problem;
+use super::protected::Protected;
 use super::sources::{Finding, Observation};
 use super::world::Place;
 
@@ -297,9 +298,19 @@ impl Observation {
 }
 
 impl Wanted {
-    /// What to say if Secrets are left out because they are switched off; ConfigMaps are written all the same.
+    /// What to say if not everything is written that the Bundle asks for: because its name is protected, or because Secrets
+    /// are switched off.
     #[must_use]
     pub fn refusal(&self) -> Option<Refusal> {
+        if let Some(Protected { name, keeper }) = self.protected {
+            let problem = Problem::forbidden(
+                "metadata.name",
+                format!(
+                    "{name:?} is a name that {keeper} keeps objects of its own under, so nothing is written but what is this Bundle's already: give the Bundle another name, or start rootcast with --allow-names={name}"
+                ),
+            );
+            return Some(Refusal::invalid_spec(&[problem]));
+        }
         let rest = if self.payloads.is_empty() { "nothing is written" } else { "only its ConfigMaps are written" };
         let message = format!(
             "Bundle has Secret targets but the feature is disabled: {rest}; start rootcast with --secret-targets-enabled and allow it to write Secrets"

@@ -11,6 +11,7 @@ use crate::{api, limits};
 
 use super::intent::{Intent, ObjectKind};
 use super::look;
+use super::protected::Protected;
 use super::selector::{Labels, PackedLabels, Selector};
 
 /// Everything that a decision may depend on beside the Bundle and the time.
@@ -39,6 +40,8 @@ pub struct Settings {
     pub filter_non_ca: bool,
     /// The only namespaces that may receive targets; `None` means every namespace.
     pub target_namespaces: Option<BTreeSet<String>>,
+    /// The protected names that Bundles may have all the same.
+    pub allow_names: BTreeSet<String>,
 }
 
 /// The default CAs of this process.
@@ -170,6 +173,12 @@ impl Settings {
     #[must_use]
     pub fn reach(&self, selector: &Selector, name: &str, namespace: &Namespace) -> bool {
         !namespace.terminating && self.allows(name) && selector.matches(&namespace.labels)
+    }
+
+    /// What keeps a Bundle from having this name, if anything does.
+    #[must_use]
+    pub fn protection(&self, name: &str) -> Option<Protected> {
+        Protected::find(name).filter(|_| !self.allow_names.contains(name))
     }
 
     /// Whether targets may be written into the namespace.

@@ -103,6 +103,9 @@ pub(super) struct DecisionArguments {
     /// Only these namespaces may receive targets (comma-separated); default: all.
     #[arg(long, value_delimiter = ',', value_name = "NAMESPACES")]
     pub(super) target_namespaces: Vec<String>,
+    /// Let Bundles have these names (comma-separated), though Kubernetes and others keep objects of their own under them.
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    pub(super) allow_names: Vec<String>,
 }
 
 /// The controller's flags.

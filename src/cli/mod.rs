@@ -103,6 +103,7 @@ impl DecisionArguments {
             filter_expired: self.filter_expired_certificates,
             filter_non_ca: self.filter_non_ca_certs,
             target_namespaces: listed(&self.target_namespaces),
+            allow_names: self.allow_names.iter().cloned().collect(),
         }
     }
 

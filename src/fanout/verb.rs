@@ -107,6 +107,7 @@ mod tests {
             namespaces: Selector::default(),
             payloads: [(KIND, payload)].into(),
             secrets_off: false,
+            protected: None,
         }
     }
 

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 
 use crate::api;
 use crate::bundle::{
-    Decision, Intent, Need, ObjectKind, Origin, Output, Payload, Place, Resolved, Value, Wanted, decide, resolve,
+    Decision, Intent, Need, ObjectKind, Origin, Output, Payload, Place, Resolved, Settings, Value, Wanted, decide,
+    resolve,
 };
 
 use super::snapshot::{Snapshot, Target};
@@ -43,7 +44,7 @@ impl Expectation {
             Err(cause) => {
                 let none = BTreeMap::new();
                 let targets = snapshot.targets.get(&intent.name).unwrap_or(&none);
-                let wanted = Arc::new(as_last_written(intent, targets, snapshot.world.settings.secret_targets));
+                let wanted = Arc::new(as_last_written(intent, targets, &snapshot.world.settings));
                 Self { wanted, origins, findings, hearsay: Some(cause) }
             }
         }
@@ -74,9 +75,9 @@ impl Expectation {
 }
 
 /// What a Bundle wants by its spec, with the content of the target that was written last, whatever that is.
-fn as_last_written(intent: &Intent, targets: &BTreeMap<Place, Target>, secret_targets: bool) -> Wanted {
+fn as_last_written(intent: &Intent, targets: &BTreeMap<Place, Target>, settings: &Settings) -> Wanted {
     let Output { objects, jks, pkcs12 } = &intent.output;
-    let enabled = |kind| kind != ObjectKind::Secret || secret_targets;
+    let enabled = |kind| kind != ObjectKind::Secret || settings.secret_targets;
     let formats = jks.iter().map(|jks| &jks.key).chain(pkcs12.iter().map(|pkcs12| &pkcs12.key));
     let payloads = objects.iter().filter(|object| enabled(object.kind)).map(|object| {
         let of_kind = targets.iter().filter(|(place, _)| place.kind == object.kind).map(|(_, target)| target);
@@ -100,5 +101,6 @@ fn as_last_written(intent: &Intent, targets: &BTreeMap<Place, Target>, secret_ta
         namespaces: intent.namespaces.clone(),
         payloads: payloads.collect(),
         secrets_off: objects.iter().any(|object| !enabled(object.kind)),
+        protected: settings.protection(&intent.name),
     }
 }

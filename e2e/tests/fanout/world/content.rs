@@ -52,6 +52,7 @@ impl Content {
             namespaces: Selector::parse(&selector, "", &mut Problems::default()),
             payloads: kinds.iter().map(|kind| (*kind, payload(kind))).collect(),
             secrets_off: false,
+            protected: None,
         }
     }
 }

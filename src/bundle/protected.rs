@@ -1,0 +1,66 @@
+//! Names that no Bundle may have: Kubernetes and others keep trust or configuration of their own in objects of these names.
+
+/// A protected name, and who keeps an object of that name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Protected {
+    /// The name.
+    pub name: &'static str,
+    /// Who reads or writes objects of that name.
+    pub keeper: &'static str,
+}
+
+/// All protected names, sorted. The admission policy of the controller's account has the same.
+pub const PROTECTED: [Protected; 15] = [
+    row("aws-auth", "Amazon EKS"),
+    row("cainjector-config", "cainjector"),
+    row("cluster-info", "kubeadm"),
+    row("coredns", "CoreDNS"),
+    row("extension-apiserver-authentication", "the API server and extension API servers"),
+    row("istio-ca-root-cert", "Istio"),
+    row("kube-apiserver-legacy-service-account-token-tracking", "the API server"),
+    row("kube-proxy", "kube-proxy"),
+    row("kube-root-ca.crt", "the controller manager and every pod"),
+    row("kubeadm-config", "kubeadm"),
+    row("kubelet-config", "kubeadm and the kubelet"),
+    row("openshift-service-ca.crt", "OpenShift"),
+    row("rootcast-injector-tls", "rootcast's injector"),
+    row("rootcast-tls", "rootcast's webhook"),
+    row("trust-manager-tls", "trust-manager's webhook"),
+];
+
+const fn row(name: &'static str, keeper: &'static str) -> Protected {
+    Protected { name, keeper }
+}
+
+impl Protected {
+    /// The row of a name, if it is protected.
+    #[must_use]
+    pub fn find(name: &str) -> Option<Self> {
+        PROTECTED.into_iter().find(|protected| protected.name == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_sorted_and_the_policy_and_the_documentation_have_it() {
+        assert!(PROTECTED.is_sorted_by(|a, b| a.name < b.name));
+        let policy = include_str!("../../config/guard/controller.yaml");
+        let (_, list) = policy.split_once("name: protectedNames").expect("a variable");
+        let list = list.split_once('[').and_then(|(_, rest)| rest.split_once(']')).expect("a list").0;
+        let listed: Vec<_> = list.split(',').map(|name| name.trim().trim_matches('\'')).collect();
+        assert_eq!(listed, PROTECTED.map(|protected| protected.name));
+        let documentation = include_str!("../../docs/adoption.md");
+        for Protected { name, keeper } in PROTECTED {
+            assert!(documentation.contains(&format!("| `{name}` | {keeper} |")), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_people_use_bundles_for_is_not_protected() {
+        assert_eq!(Protected::find("linkerd-identity-trust-roots"), None);
+        assert_eq!(Protected::find("coredns").map(|protected| protected.keeper), Some("CoreDNS"));
+    }
+}
