@@ -4,8 +4,12 @@ use std::{
     collections::BTreeMap,
     fs::File,
     io::{Read as _, Seek as _, SeekFrom},
+    ops::Range,
     path::PathBuf,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -123,11 +127,26 @@ impl Entry {
 pub struct Audit<'a> {
     scratch: &'a Scratch,
     access: &'a Access,
+    starts: &'a Starts,
+}
+
+/// When the API server was up but not ready, after its first start: it denies what roles allow that it has not read yet.
+#[derive(Default)]
+pub(crate) struct Starts(Mutex<Vec<Range<Timestamp>>>);
+
+impl Starts {
+    pub(crate) fn add(&self, start: Range<Timestamp>) {
+        self.0.lock().expect("no holder of the lock panics").push(start);
+    }
+
+    fn include(&self, time: Timestamp) -> bool {
+        self.0.lock().expect("no holder of the lock panics").iter().any(|start| start.contains(&time))
+    }
 }
 
 impl<'a> Audit<'a> {
-    pub(crate) fn new(scratch: &'a Scratch, access: &'a Access) -> Self {
-        Self { scratch, access }
+    pub(crate) fn new(scratch: &'a Scratch, access: &'a Access, starts: &'a Starts) -> Self {
+        Self { scratch, access, starts }
     }
 
     /// The end of the log: after every request that was answered before.
@@ -159,7 +178,7 @@ impl<'a> Audit<'a> {
         Ok(entries)
     }
 
-    /// What one identity was denied since `mark`.
+    /// What one identity was denied since `mark` by an API server that was ready.
     ///
     /// # Errors
     /// As [`Audit::mark`].
@@ -171,7 +190,7 @@ impl<'a> Audit<'a> {
     /// [`Audit::denied`] without waiting for the log to catch up.
     pub(crate) fn denied_so_far(&self, identity: &str, mark: Mark) -> Result<Vec<Entry>> {
         let mut entries = self.read(mark)?;
-        entries.retain(|entry| entry.user == identity && entry.is_denied());
+        entries.retain(|entry| entry.user == identity && entry.is_denied() && !self.starts.include(entry.time));
         Ok(entries)
     }
 

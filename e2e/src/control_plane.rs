@@ -10,13 +10,14 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use jiff::Timestamp;
 use kube::Client;
 use tokio::sync::OnceCell;
 
 use crate::{
     access::{self, Access, Caller},
     api_server::{both_run, ready, socket, start_api_server},
-    audit::{self, Audit},
+    audit::{self, Audit, Starts},
     controller::IDENTITY,
     injector::INJECTOR_IDENTITY,
     pki::Pki,
@@ -62,6 +63,7 @@ pub struct ControlPlane {
     admin_kubeconfig: PathBuf,
     controller_manager_command: Command,
     pub(crate) scratch: Scratch,
+    starts: Starts,
 }
 
 impl ControlPlane {
@@ -98,6 +100,7 @@ impl ControlPlane {
             admin_kubeconfig,
             controller_manager_command,
             scratch,
+            starts: Starts::default(),
         })
     }
 
@@ -178,7 +181,7 @@ impl ControlPlane {
     /// The audit log.
     #[must_use]
     pub fn audit(&self) -> Audit<'_> {
-        Audit::new(&self.scratch, &self.access)
+        Audit::new(&self.scratch, &self.access, &self.starts)
     }
 
     /// Where the programs' logs are.
@@ -217,8 +220,11 @@ impl ControlPlane {
     /// When it is not ready in 90 seconds.
     pub async fn restart_api_server(&self) -> Result<()> {
         let log = lock(&self.api_server).log().to_owned();
+        let began = Timestamp::now();
         *lock(&self.api_server) = Supervised::start(&self.api_server_command, &log)?;
-        ready(&self.access, || both_run(&self.etcd, &self.api_server)).await
+        ready(&self.access, || both_run(&self.etcd, &self.api_server)).await?;
+        self.starts.add(began..Timestamp::now());
+        Ok(())
     }
 
     /// etcd stands still until [`ControlPlane::thaw_etcd`]: the API server answers from its caches or not at all.

@@ -208,20 +208,17 @@ impl Offers {
             return Ok(None);
         }
         let uri = format!("{folder}/{name}");
-        if self.lookups.is_absent(&uri) {
-            return Ok(None);
-        }
-        let read = async {
-            let _place = self.lookups.place().await;
-            connection.send(Ask { method: Method::GET, uri: uri.clone(), accept, body: None }).await
-        };
-        match tokio::time::timeout(LOOK_MAX, read).await {
-            Ok(Ok(body)) => serde_json::from_slice(&body).map(Some).map_err(|error| error.to_string()),
-            Ok(Err(Failure::Refused(status))) if status.is_not_found() => {
-                self.lookups.found_absent(&uri);
-                Ok(None)
+        let ask = async {
+            match connection.send(Ask { method: Method::GET, uri: uri.clone(), accept, body: None }).await {
+                Ok(body) => Ok(Some(body)),
+                Err(Failure::Refused(status)) if status.is_not_found() => Ok(None),
+                Err(failure) => Err(failure.to_string()),
             }
-            Ok(Err(failure)) => Err(failure.to_string()),
+        };
+        match tokio::time::timeout(LOOK_MAX, self.lookups.read(&uri, ask)).await {
+            Ok(found) => {
+                found?.map(|body| serde_json::from_slice(&body)).transpose().map_err(|error| error.to_string())
+            }
             Err(_) => Err(format!("no answer within {} s", LOOK_MAX.as_secs())),
         }
     }

@@ -37,7 +37,7 @@ use self::{
 use crate::{
     access::{self, Access, Caller},
     api_server::ready,
-    audit::Audit,
+    audit::{Audit, Starts},
     cgroup::Cgroup,
     eventually::until,
     pki::Pki,
@@ -63,6 +63,7 @@ pub struct Node {
     kubeconfig: PathBuf,
     _cgroup: Cgroup,
     scratch: Scratch,
+    starts: Starts,
     _lock: File,
 }
 
@@ -96,7 +97,16 @@ impl Node {
         let blueprint = Blueprint::new(&scratch, &pki, &access, &cgroup, &debian)?;
         let kubeconfig = access.kubeconfig(Caller::Admin)?;
         let running = Mutex::default();
-        let node = Self { running, blueprint, access, kubeconfig, _cgroup: cgroup, scratch, _lock: lock };
+        let node = Self {
+            running,
+            blueprint,
+            access,
+            kubeconfig,
+            _cgroup: cgroup,
+            scratch,
+            starts: Starts::default(),
+            _lock: lock,
+        };
         node.boot().await?;
         Ok(node)
     }
@@ -145,7 +155,7 @@ impl Node {
     /// The audit log, over all restarts.
     #[must_use]
     pub fn audit(&self) -> Audit<'_> {
-        Audit::new(&self.scratch, &self.access)
+        Audit::new(&self.scratch, &self.access, &self.starts)
     }
 
     /// Where the programs' logs are.

@@ -38,8 +38,8 @@ async fn a_tenants_pod_of_13_000_containers_leaves_others_injected() -> Result<(
 #[tokio::test]
 async fn reviews_of_expensive_pods_that_anybody_asks_for_leave_others_injected() -> Result<()> {
     let stage = Stage::shared().await;
-    let tls = stage.tls().await?;
     let mut site = stage.site(&[]).await?;
+    let tls = stage.tls().await?;
     let port = site.injector.port();
     let named = r#"{"name":"b"}"#;
     let exclude = "inject.rootcast.dev/excludeContainers";
@@ -76,8 +76,8 @@ async fn reviews_of_expensive_pods_that_anybody_asks_for_leave_others_injected()
 #[tokio::test]
 async fn a_review_may_have_8_mib_and_a_large_pod_is_injected_through_the_api_server() -> Result<()> {
     let stage = Stage::shared().await;
-    let tls = stage.tls().await?;
     let mut site = stage.site(&[]).await?;
+    let tls = stage.tls().await?;
     let padding = "x".repeat(BODY_MAX - 4_096);
     let padded = json!({
         "metadata": {"name": "p", "annotations": {"inject.rootcast.dev/bundle": BUNDLE}},
@@ -108,8 +108,8 @@ async fn a_review_may_have_8_mib_and_a_large_pod_is_injected_through_the_api_ser
 #[tokio::test]
 async fn reviews_of_namespaces_that_do_not_exist_are_no_lever_on_the_api_server_or_the_log() -> Result<()> {
     let stage = Stage::shared().await;
-    let tls = stage.tls().await?;
     let mut site = stage.site(&[]).await?;
+    let tls = stage.tls().await?;
     let port = site.injector.port();
     let mark = stage.control_plane.audit().mark().await?;
     let lines = site.injector.logs()?.lines().count();
