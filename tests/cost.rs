@@ -10,8 +10,11 @@ use allocation_counter::measure;
 use proptest::prelude::*;
 use proptest::sample::select;
 use rootcast::api;
-use rootcast::bundle::{Intent, Labels, Namespace, Problem, Settings};
+use rootcast::bundle::{
+    Content, Intent, Labels, Namespace, ObjectKind, OutputKeys, Problem, Settings, SourceObject, World, resolve,
+};
 use rootcast::inject::{Bundles, Offered, Operator, Options, Policy, inject};
+use rootcast::limits;
 use rootcast::webhook::{Answer, Review, Subject};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
@@ -342,6 +345,36 @@ fn parsing_a_bundle_is_linear() {
     for (what, spec) in BUNDLES {
         is_linear(BUNDLE, what, &|n| bundle_text(&spec(n)));
     }
+}
+
+/// The sources of a Bundle that names one object as often as it may.
+fn named_often(times: usize) -> (Intent, World) {
+    let source = json!({ "configMap": { "name": "roots", "key": "ca.pem" } });
+    let spec = json!({ "sources": vec![source; times], "target": { "configMap": { "key": "k" } } });
+    let bundle: api::Bundle = serde_json::from_slice(&bundle_text(&spec)).unwrap();
+    let pem = include_str!("cases/certs/ec.pem");
+    let text = pem.repeat((1 << 20) / pem.len());
+    let content = Content::Keys([("ca.pem".to_owned(), text.into_bytes().into())].into());
+    let object = SourceObject {
+        labels: Labels::new(),
+        output: OutputKeys::None,
+        content,
+        undecodable: std::collections::BTreeMap::new(),
+    };
+    let sources = [((ObjectKind::ConfigMap, "roots".to_owned()), object)].into();
+    (Intent::parse(&bundle, "cert-manager").unwrap(), World { sources, ..World::default() })
+}
+
+#[test]
+fn a_source_that_is_named_a_hundred_times_costs_what_it_costs_once() {
+    let cost = |times| {
+        let (intent, world) = named_often(times);
+        let now = "2026-11-01T00:00:00Z".parse().unwrap();
+        measure(|| drop(black_box(resolve(&intent, &world, now).unwrap())))
+    };
+    let (once, often) = (cost(1), cost(limits::SOURCES.max));
+    assert!(often.bytes_total <= once.bytes_total + (1 << 16), "{often:?} instead of {once:?}");
+    assert!(often.bytes_max <= 24 << 20, "{often:?}");
 }
 
 proptest! {

@@ -60,7 +60,7 @@ fn source(object: &Value) -> ((ObjectKind, String), SourceObject) {
             ObjectKind::ConfigMap => text(value).into_bytes(),
             ObjectKind::Secret => serde_json::from_value::<k8s_openapi::ByteString>(value.clone()).expect("base64").0,
         };
-        (key.clone(), bytes)
+        (key.clone(), bytes.into())
     });
     let content = Content::Keys(keys.collect());
     (

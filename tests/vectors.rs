@@ -89,7 +89,7 @@ fn source(object: &Value) -> ((ObjectKind, String), SourceObject) {
         for (key, value) in object[field].as_object().into_iter().flatten() {
             let text = value.as_str().expect("values are text");
             let bytes = if plain { text.as_bytes().to_vec() } else { vector::base64(text) };
-            keys.insert(key.clone(), bytes);
+            keys.insert(key.clone(), bytes.into());
         }
     }
     let content = if object["type"] == "kubernetes.io/tls" { Content::TlsKeys(keys) } else { Content::Keys(keys) };

@@ -52,7 +52,7 @@ pub(crate) fn labels(pairs: &[(&str, &str)]) -> Labels {
 
 impl World {
     pub(crate) fn with_config_map(mut self, name: &str, pairs: &[(&str, &str)], data: &[(&str, &str)]) -> Self {
-        let values = data.iter().map(|(key, value)| ((*key).to_owned(), value.as_bytes().to_vec())).collect();
+        let values = data.iter().map(|(key, value)| ((*key).to_owned(), value.as_bytes().to_vec().into())).collect();
         let labels = labels(pairs);
         let output = if labels.contains_key(api::BUNDLE_LABEL) { OutputKeys::All } else { OutputKeys::None };
         let object = SourceObject { labels, output, content: Content::Keys(values), undecodable: BTreeMap::new() };

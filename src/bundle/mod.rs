@@ -39,4 +39,4 @@ pub use selector::{LabelSet, Labels, PackedLabels, Selector};
 pub use sources::{Finding, Observation, Origin, Resolved, SOON, resolve};
 pub use stock::{EXPIRIES_MAX, Expiry, LeftOut, Stock};
 pub use syntax::is_dns_subdomain;
-pub use world::{Content, DefaultCas, Namespace, OutputKeys, Place, Settings, SourceObject, TLS_SECRET, World};
+pub use world::{Content, DefaultCas, Namespace, OutputKeys, Place, Settings, SourceObject, TLS_SECRET, Text, World};

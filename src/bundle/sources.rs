@@ -1,6 +1,6 @@
 //! From sources to trust anchors.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
@@ -12,7 +12,7 @@ use super::chain;
 use super::intent::{Intent, Keys, ObjectKind, ObjectSource, Select, Source};
 use super::report::{Reason, Refusal};
 use super::stock::Stock;
-use super::world::{Content, OutputKeys, SourceObject, World};
+use super::world::{Content, OutputKeys, SourceObject, Text, World};
 
 /// How many days before its end a certificate is named, and named anew.
 pub const SOON: [i64; 3] = [30, 7, 1];
@@ -100,6 +100,7 @@ pub fn resolve(intent: &Intent, world: &World, now: Timestamp) -> Result<Resolve
         now,
         keystores: intent.output.has_keystores(),
         found: Vec::new(),
+        read: BTreeSet::new(),
         origins: Vec::new(),
         findings: Vec::new(),
         look_again: None,
@@ -112,7 +113,7 @@ pub fn resolve(intent: &Intent, world: &World, now: Timestamp) -> Result<Resolve
     for source in &intent.sources {
         let result = match source {
             Source::DefaultCas => gathering.default_cas().map(|version| default_ca_version = Some(version)),
-            Source::Inline(text) => gathering.text("inline source", text.as_bytes()).map_err(Fault::InlinePem),
+            Source::Inline(text) => gathering.pem("inline source", text.as_bytes()).map_err(Fault::InlinePem),
             Source::Object(object) => gathering.objects(&intent.trust_namespace, object),
         };
         faults.extend(result.err());
@@ -216,6 +217,8 @@ struct Gathering<'a> {
     keystores: bool,
     /// Default CAs.
     found: Vec<Anchor>,
+    /// The keys of objects that were read: what is named again has nothing to add.
+    read: BTreeSet<(ObjectKind, String, String)>,
     origins: Vec<Origin>,
     findings: Vec<Finding>,
     look_again: Option<Timestamp>,
@@ -301,6 +304,10 @@ impl Gathering<'_> {
             })?),
         };
         for (key, value) in one.into_iter().chain(all).filter(|(key, _)| !skipped.include(key)) {
+            let id = (kind, name.clone(), key.clone());
+            if self.read.contains(&id) {
+                continue;
+            }
             let place = format!("{} {namespace}/{name} key {}", kind.as_str(), text::quote(key, KEY_MAX));
             self.text(&place, value).map_err(|error| Fault::ObjectPem {
                 kind,
@@ -309,14 +316,30 @@ impl Gathering<'_> {
                 key: key.clone(),
                 error,
             })?;
+            self.read.insert(id);
         }
         Ok(())
     }
 
-    fn text(&mut self, place: &str, text: &[u8]) -> Result<(), Box<trust::PemError>> {
+    fn text(&mut self, place: &str, text: &Text) -> Result<(), Box<trust::PemError>> {
+        match text {
+            Text::Whole(text) => self.pem(place, text),
+            Text::NoPem(form) => {
+                self.no_pem(place, *form);
+                Ok(())
+            }
+            Text::Malformed(error) => Err(error.clone()),
+        }
+    }
+
+    fn no_pem(&mut self, place: &str, form: Option<Form>) {
+        self.findings.push(Finding { place: place.to_owned(), what: Observation::NoPem(form) });
+    }
+
+    fn pem(&mut self, place: &str, text: &[u8]) -> Result<(), Box<trust::PemError>> {
         let blocks = trust::pem::read(text)?;
         if blocks.is_empty() {
-            self.findings.push(Finding { place: place.to_owned(), what: Observation::NoPem(Form::of(text)) });
+            self.no_pem(place, Form::of(text));
         }
         for trust::Block { line, certificate } in blocks {
             let at = format!("{place} line {line}");

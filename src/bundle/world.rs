@@ -6,7 +6,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use crate::trust::Anchor;
+use crate::trust::{Anchor, Form, PemError, pem};
 use crate::{api, limits};
 
 use super::intent::{Intent, ObjectKind};
@@ -83,11 +83,22 @@ pub enum OutputKeys {
 #[derive(Clone, Debug)]
 pub enum Content {
     /// Its keys: `data`, and `binaryData` where `data` has no such key.
-    Keys(BTreeMap<String, Vec<u8>>),
+    Keys(BTreeMap<String, Text>),
     /// The keys of a Secret of type `kubernetes.io/tls`, which holds a private key beside certificates.
-    TlsKeys(BTreeMap<String, Vec<u8>>),
+    TlsKeys(BTreeMap<String, Text>),
     /// It exists but could not be read, for this cause.
     Unreadable(String),
+}
+
+/// The value of a key of a source object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Text {
+    /// As it is.
+    Whole(Vec<u8>),
+    /// Not kept, because it holds no PEM; what it holds instead, if that is known.
+    NoPem(Option<Form>),
+    /// Not kept, because its PEM cannot be used.
+    Malformed(Box<PemError>),
 }
 
 /// A namespace.
@@ -152,8 +163,8 @@ impl Content {
     /// The content of a ConfigMap, cut down to the wanted keys.
     #[must_use]
     pub fn of_config_map(object: ConfigMap, wanted: impl Fn(&str) -> bool) -> Self {
-        let binary = object.binary_data.into_iter().flatten().map(|(key, value)| (key, value.0));
-        let text = object.data.into_iter().flatten().map(|(key, value)| (key, value.into_bytes()));
+        let binary = object.binary_data.into_iter().flatten().map(|(key, value)| (key, value.0.into()));
+        let text = object.data.into_iter().flatten().map(|(key, value)| (key, value.into_bytes().into()));
         Self::Keys(binary.chain(text).filter(|(key, _)| wanted(key)).collect())
     }
 
@@ -163,8 +174,46 @@ impl Content {
         let tls = object.type_.as_deref() == Some(TLS_SECRET);
         let data = object.data.into_iter().flatten().map(|(key, value)| (key, value.0));
         let text = object.string_data.into_iter().flatten().map(|(key, value)| (key, value.into_bytes()));
-        let values = data.chain(text).filter(|(key, _)| wanted(key, tls)).collect();
+        let values = data.chain(text).filter(|(key, _)| wanted(key, tls));
+        let values = values.map(|(key, value)| (key, value.into())).collect();
         if tls { Self::TlsKeys(values) } else { Self::Keys(values) }
+    }
+
+    /// The same without values that are no certificates, such as private keys: why they are none is all that is kept.
+    #[must_use]
+    pub fn certificates_only(self) -> Self {
+        let reduce = |values: BTreeMap<_, Text>| values.into_iter().map(|(key, text)| (key, text.reduced())).collect();
+        match self {
+            Self::Keys(values) => Self::Keys(reduce(values)),
+            Self::TlsKeys(values) => Self::TlsKeys(reduce(values)),
+            Self::Unreadable(cause) => Self::Unreadable(cause),
+        }
+    }
+}
+
+impl Text {
+    fn reduced(self) -> Self {
+        let Self::Whole(value) = self else { return self };
+        match pem::read(&value) {
+            Ok(blocks) if blocks.is_empty() => Self::NoPem(Form::of(&value)),
+            Ok(_) => Self::Whole(value),
+            Err(error) => Self::Malformed(error.into()),
+        }
+    }
+
+    /// The value, if it is kept.
+    #[must_use]
+    pub fn whole(self) -> Option<Vec<u8>> {
+        match self {
+            Self::Whole(value) => Some(value),
+            Self::NoPem(_) | Self::Malformed(_) => None,
+        }
+    }
+}
+
+impl From<Vec<u8>> for Text {
+    fn from(value: Vec<u8>) -> Self {
+        Self::Whole(value)
     }
 }
 

@@ -59,6 +59,7 @@ async fn serve(
     let mut registry = metrics::registry();
     let (metrics, scrape) = metrics::Controller::register(&mut registry);
     connection.requests().register(&mut registry);
+    connection.watches().register(&mut registry);
     let webhook = webhook.map(|webhook| webhook.start(&servers));
     if let Some(webhook) = &webhook {
         Validity::register(&mut registry, webhook.certificate());

@@ -86,10 +86,11 @@ impl Input {
             (Err(error), _) => (readable(&object["metadata"]), Err(format!("its metadata: {error}"))),
         };
         let (content, undecodable) = match values {
-            Ok(Values { decoded, undecodable }) if object["type"] == TLS_SECRET => {
-                (Content::TlsKeys(decoded), undecodable)
+            Ok(Values { decoded, undecodable }) => {
+                let texts = decoded.into_iter().map(|(key, value)| (key, value.into())).collect();
+                let tls = object["type"] == TLS_SECRET;
+                (if tls { Content::TlsKeys(texts) } else { Content::Keys(texts) }, undecodable)
             }
-            Ok(Values { decoded, undecodable }) => (Content::Keys(decoded), undecodable),
             Err(cause) => (Content::Unreadable(cause), BTreeMap::new()),
         };
         let output = OutputKeys::of(&metadata);

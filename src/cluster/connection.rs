@@ -22,7 +22,7 @@ use kube::core::Status;
 use tower::util::BoxCloneService;
 use tower::{BoxError, Layer, ServiceBuilder, ServiceExt, service_fn};
 
-use crate::metrics::{CameBack, Requests};
+use crate::metrics::{CameBack, Requests, Watches};
 use crate::text;
 
 use super::dial::{Dialer, Proxy};
@@ -54,6 +54,7 @@ pub struct Connection {
     sender: Arc<Mutex<Sender>>,
     default_namespace: String,
     requests: Requests,
+    watches: Watches,
 }
 
 type Sender = BoxCloneService<Request<Outgoing>, Response<Incoming>, BoxError>;
@@ -128,13 +129,19 @@ impl Connection {
             answer
         });
         let sender = Arc::new(Mutex::new(BoxCloneService::new(counted)));
-        Ok(Self { sender, default_namespace: config.default_namespace.clone(), requests })
+        Ok(Self { sender, default_namespace: config.default_namespace.clone(), requests, watches: Watches::default() })
     }
 
     /// How many requests were sent, in whatever way.
     #[must_use]
     pub fn requests(&self) -> &Requests {
         &self.requests
+    }
+
+    /// When watches over it last told something.
+    #[must_use]
+    pub fn watches(&self) -> &Watches {
+        &self.watches
     }
 
     /// The same connection, but that requests other than reads get through only while the mandate holds. One that has

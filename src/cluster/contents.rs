@@ -175,6 +175,11 @@ impl Kept {
 }
 
 impl Wanted {
+    #[cfg(test)]
+    pub(super) fn everything() -> Self {
+        Self { all: true, keys: BTreeSet::new() }
+    }
+
     fn of(world: &World, key: &SourceKey) -> Self {
         let mut wanted = Self::default();
         let (kind, name) = key;

@@ -99,7 +99,9 @@ fn values(kind: ObjectKind, object: &Value) -> Result<Values, Unseen> {
         ObjectKind::Secret => Content::of_secret(Secret::deserialize(object)?, |_, _| true),
     };
     Ok(match content {
-        Content::Keys(values) | Content::TlsKeys(values) => values,
+        Content::Keys(values) | Content::TlsKeys(values) => {
+            values.into_iter().filter_map(|(key, text)| Some((key, text.whole()?))).collect()
+        }
         Content::Unreadable(_) => Values::new(),
     })
 }

@@ -551,7 +551,7 @@ mod tests {
 
         let [(_, wanted)] = &unread(&state)[..] else { panic!("one object is to be read") };
         let values = BTreeMap::from([("a", b"1"), ("z", b"2")]).into_iter();
-        let content = Content::Keys(values.map(|(key, value)| (key.to_owned(), value.to_vec())).collect());
+        let content = Content::Keys(values.map(|(key, value)| (key.to_owned(), value.to_vec().into())).collect());
         let version = Version::parse("3");
         state.read(&key, Read::Content { version, wanted: wanted.clone(), content });
         assert!(unread(&state).is_empty());

@@ -7,6 +7,7 @@ mod injector;
 mod process;
 mod requests;
 mod survey;
+mod watches;
 
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
@@ -16,6 +17,7 @@ pub use exposition::Format;
 pub use injector::{Injector, Validity};
 pub use requests::{CameBack, Requests};
 pub use survey::{BundleSurvey, Condition, Survey};
+pub use watches::{Hearing, Watches};
 
 use process::Process;
 

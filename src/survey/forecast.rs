@@ -290,7 +290,7 @@ mod tests {
     use crate::survey::fixture::{TRUST_NAMESPACE, corporate, namespace, selecting, snapshot};
 
     fn source(text: &str) -> BTreeMap<(ObjectKind, String), SourceObject> {
-        let content = Content::Keys([("ca".to_owned(), text.as_bytes().to_vec())].into());
+        let content = Content::Keys([("ca".to_owned(), text.as_bytes().to_vec().into())].into());
         let object =
             SourceObject { labels: BTreeMap::new(), output: OutputKeys::None, content, undecodable: BTreeMap::new() };
         [((ObjectKind::ConfigMap, "corporate".to_owned()), object)].into()

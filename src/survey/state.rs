@@ -211,7 +211,8 @@ mod tests {
                 "the sources have changed since",
                 |snapshot| {
                     let source = snapshot.world.sources.values_mut().next().expect("the source");
-                    source.content = crate::bundle::Content::Keys([("ca".to_owned(), pem("ec").into_bytes())].into());
+                    source.content =
+                        crate::bundle::Content::Keys([("ca".to_owned(), pem("ec").into_bytes().into())].into());
                 },
                 "0/2",
                 &["it holds what was published earlier, or elsewhere in a,b"],

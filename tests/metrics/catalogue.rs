@@ -10,7 +10,7 @@ use rootcast::api;
 use rootcast::bundle::{Decision, Intent, World, decide};
 use rootcast::fanout::{Answer, Request, Standing};
 use rootcast::metrics::{
-    BundleSurvey, CameBack, Condition, Controller, Injector, Requests, Survey, Validity, registry,
+    BundleSurvey, CameBack, Condition, Controller, Hearing, Injector, Requests, Survey, Validity, Watches, registry,
 };
 use rootcast::webhook::{Certificate, Identity, Outcome};
 use serde_json::json;
@@ -57,9 +57,12 @@ pub(crate) fn catalogue() -> Vec<Metric> {
 
 fn controller() -> String {
     let mut registry = registry();
+    let (watches, hearing) = watches();
     let (mut controller, scrape) = Controller::register(&mut registry);
     requests().register(&mut registry);
     Validity::register(&mut registry, &certificate());
+    watches.register(&mut registry);
+    hearing.heard();
     controller.writes.count(&Request::Create, &Answer::Conflict);
     let [type_, status, reason] = ["Synced", "True", "Synced"].map(str::to_owned);
     let bundle = BundleSurvey {
@@ -82,6 +85,9 @@ fn injector() -> String {
     let injector = Injector::register(&mut registry);
     injector.reviewed(Outcome::Injected, Duration::from_millis(1));
     requests().register(&mut registry);
+    let (watches, hearing) = watches();
+    watches.register(&mut registry);
+    hearing.heard();
     Validity::register(&mut registry, &certificate());
     encoded(&registry)
 }
@@ -90,6 +96,12 @@ fn requests() -> Requests {
     let requests = Requests::default();
     requests.count(CameBack::Lost);
     requests
+}
+
+fn watches() -> (Watches, Hearing) {
+    let watches = Watches::default();
+    let hearing = watches.enter("bundles");
+    (watches, hearing)
 }
 
 fn decision() -> Decision {

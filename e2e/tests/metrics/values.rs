@@ -72,6 +72,8 @@ async fn metrics_follow_what_becomes_of_bundles_targets_and_certificates() -> Re
         ("rootcast_leader", &[], 1.0),
         ("process_resident_memory_bytes", &[], 1e6),
         ("process_start_time_seconds", &[], 1.7e9),
+        ("rootcast_watch_last_heard_timestamp_seconds", &[("watch", "bundles")], 1.7e9),
+        ("rootcast_watch_last_heard_timestamp_seconds", &[("watch", "target_configmaps")], 1.7e9),
     ] {
         let found = samples.sum(name, labels);
         assert!(found >= least, "{name} {labels:?}: {found}");

@@ -45,6 +45,7 @@ async fn serve(arguments: InjectorArguments, servers: Handle) -> anyhow::Result<
     let connection = arguments.connection().await?;
     if let Some(connection) = &connection {
         connection.requests().register(&mut registry);
+        connection.watches().register(&mut registry);
     }
     let offers = Offers::new(connection.as_ref(), &arguments.trust_namespace, arguments.settings());
     tasks.spawn(offers.clone().follow(arguments.bundles.into()));

@@ -19,6 +19,7 @@ use super::cut::{Cut, Items, Line, Lines, Piece};
 use super::{Object, Pauses, Watch};
 use crate::cluster::connection::{Ask, Connection, Failure, METADATA_ONLY, TIMEOUT};
 use crate::fanout::Version;
+use crate::metrics::Hearing;
 
 /// How many objects a page of a list has at most.
 const PAGE: u32 = 100;
@@ -94,6 +95,7 @@ pub(super) struct Follower {
     in_doubt: bool,
     pauses: Pauses,
     pause: Option<Duration>,
+    hearing: Hearing,
 }
 
 enum State {
@@ -191,6 +193,7 @@ impl Follower {
     pub(super) fn new(connection: &Connection, watch: Watch, resource: Resource) -> Self {
         Self {
             connection: connection.clone(),
+            hearing: connection.watches().enter(watch.word()),
             watch,
             resource,
             state: State::New,
@@ -212,7 +215,13 @@ impl Follower {
             // A list that has only begun may fail as the one before it did.
             Ok(Event::Init | Event::InitApply(_)) => {}
             Ok(_) => self.pauses = Pauses::default(),
-            Err(_) => self.pause = self.pauses.next(),
+            Err(error) => {
+                self.pause = self.pauses.next();
+                // A namespace may be gone, and our role there with it.
+                if matches!(self.watch, Watch::Targets(_, Some(_))) && error.is_denied() {
+                    self.hearing.pause();
+                }
+            }
         }
         result
     }
@@ -225,7 +234,9 @@ impl Follower {
                     return Ok(Event::Init);
                 }
                 State::Listing(mut list) => {
-                    if let Some(object) = list.next().await.map_err(Error::List)? {
+                    let object = list.next().await.map_err(Error::List)?;
+                    self.hearing.heard();
+                    if let Some(object) = object {
                         let object = Object::read(&self.watch, &object).map_err(Error::Unreadable)?;
                         self.state = State::Listing(list);
                         return Ok(Event::InitApply(object));
@@ -256,7 +267,10 @@ impl Follower {
                 State::Watching(version, mut lines) => {
                     self.state = State::Listed(version);
                     let line = match lines.next(WATCH + WATCH_MARGIN).await {
-                        Ok(Some(line)) => line,
+                        Ok(Some(line)) => {
+                            self.hearing.heard();
+                            line
+                        }
                         end => {
                             // One that fails, or ends before its time, was interrupted.
                             let open = self.opened.elapsed();

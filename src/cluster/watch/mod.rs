@@ -108,6 +108,18 @@ pub(super) fn targets_of(bundle: &str, kind: ObjectKind, namespace: Option<&str>
 }
 
 impl Watch {
+    /// What it is called in metrics.
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Bundles => "bundles",
+            Self::Namespaces => "namespaces",
+            Self::Sources(ObjectKind::ConfigMap) => "source_configmaps",
+            Self::Sources(ObjectKind::Secret) => "source_secrets",
+            Self::Targets(ObjectKind::ConfigMap, _) => "target_configmaps",
+            Self::Targets(ObjectKind::Secret, _) => "target_secrets",
+        }
+    }
+
     fn resource(&self, trust_namespace: &str) -> Resource {
         let (path, labels) = match self {
             Self::Bundles => (Bundle::url_path(&(), None), None),

@@ -1,0 +1,107 @@
+//! When the API server was last heard of, by each watch.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use jiff::Timestamp;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
+
+use super::ours;
+
+/// Stands for a watch of which nothing is told.
+const NEVER: i64 = i64::MIN;
+
+/// The watches that there are. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct Watches(Arc<Mutex<Vec<Member>>>);
+
+/// A watch, for as long as it lives.
+#[derive(Debug)]
+struct Member {
+    watch: &'static str,
+    heard: Weak<AtomicI64>,
+}
+
+/// One watch's part in what is told; it ends with this.
+#[derive(Debug)]
+pub struct Hearing(Arc<AtomicI64>);
+
+impl Watches {
+    /// Serves when each was heard of. Of several that watch the same in different namespaces only the one that has been
+    /// silent for longest is told of.
+    pub fn register(&self, registry: &mut Registry) {
+        ours(registry).register_collector(Box::new(self.clone()));
+    }
+
+    /// A watch begins; it is told of from when it first hears something.
+    #[must_use]
+    pub fn enter(&self, watch: &'static str) -> Hearing {
+        let heard = Arc::new(AtomicI64::new(NEVER));
+        let mut members = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        members.retain(|member| member.heard.strong_count() > 0);
+        members.push(Member { watch, heard: Arc::downgrade(&heard) });
+        Hearing(heard)
+    }
+
+    /// When each was last heard of, as Unix time.
+    fn last(&self) -> BTreeMap<&'static str, i64> {
+        let mut last = BTreeMap::new();
+        for member in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            let heard = member.heard.upgrade().map_or(NEVER, |heard| heard.load(Ordering::Relaxed));
+            if heard != NEVER {
+                last.entry(member.watch).and_modify(|least: &mut i64| *least = heard.min(*least)).or_insert(heard);
+            }
+        }
+        last
+    }
+}
+
+impl Hearing {
+    /// The API server has told something: an object, a bookmark, or that a list is whole.
+    pub fn heard(&self) {
+        self.0.store(Timestamp::now().as_second(), Ordering::Relaxed);
+    }
+
+    /// There is nothing to be heard here, for now.
+    pub fn pause(&self) {
+        self.0.store(NEVER, Ordering::Relaxed);
+    }
+}
+
+impl Collector for Watches {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let (name, help) = (
+            "watch_last_heard_timestamp_seconds",
+            "When a watch of the API server last told something, bookmarks among it, as Unix time",
+        );
+        let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        self.last().into_iter().try_for_each(|(watch, at)| metric.encode_family(&[("watch", watch)])?.encode_gauge(&at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_watch_that_has_been_silent_for_longest_is_told_of_as_long_as_it_lives() {
+        let watches = Watches::default();
+        let [one, two, other] = ["targets", "targets", "bundles"].map(|watch| watches.enter(watch));
+        assert!(watches.last().is_empty(), "nothing has been heard");
+        for (hearing, at) in [(&one, 30), (&two, 10), (&other, 20)] {
+            hearing.0.store(at, Ordering::Relaxed);
+        }
+        assert_eq!(watches.last(), [("bundles", 20), ("targets", 10)].into());
+        two.pause();
+        assert_eq!(watches.last()["targets"], 30);
+        two.heard();
+        assert!(watches.last()["targets"] == 30 && two.0.load(Ordering::Relaxed) > 1_700_000_000);
+        drop((one, two));
+        assert_eq!(watches.last(), [("bundles", 20)].into());
+    }
+}
