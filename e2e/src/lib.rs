@@ -78,7 +78,7 @@ pub use node::{BUSYBOX, Node};
 pub use probe::{Answer, http_get};
 pub use product::{Launch, Product};
 pub use prometheus::Samples;
-pub use promtool::promtool_ok;
+pub use promtool::{promtool_metrics_ok, promtool_ok};
 pub use release::{image_archive, release_binary};
 pub use supervised::Exit;
 pub use tls::TlsClient;

@@ -1,7 +1,10 @@
 //! TLS connections to servers on this machine that are asked for by another host name, as the API server makes them to
 //! webhooks.
 
-use std::{net::Ipv4Addr, sync::Arc};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
 
 use anyhow::{Context as _, Result};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
@@ -45,7 +48,15 @@ impl TlsClient {
     /// # Errors
     /// When nobody listens or the certificate does not convince.
     pub async fn connect(&self, port: u16) -> Result<TlsStream<TcpStream>> {
-        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
+        self.connect_to((Ipv4Addr::LOCALHOST, port).into()).await
+    }
+
+    /// Connects to an address.
+    ///
+    /// # Errors
+    /// As [`TlsClient::connect`].
+    pub async fn connect_to(&self, address: SocketAddr) -> Result<TlsStream<TcpStream>> {
+        let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         self.connector.connect(self.host.clone(), stream).await.context("shaking hands")
     }

@@ -264,6 +264,31 @@ mod tests {
     }
 
     #[test]
+    fn a_stranger_among_more_keys_than_are_kept_is_named_and_the_target_is_not_created_anew() {
+        let wanted = config_map();
+        let payload = &wanted.payloads[&KIND];
+        for strangers in [1, crate::limits::TARGET_FIELDS.max, 5_000] {
+            let fields = |keys: &[String]| {
+                let keys = keys.iter().map(|key| (format!("f:{key}"), json!({})));
+                json!({ "f:data": keys.collect::<serde_json::Map<_, _>>() })
+            };
+            let theirs: Vec<_> = (0..strangers).map(|number| format!("z{number}")).chain(["k".to_owned()]).collect();
+            let metadata = json!({
+                "labels": { api::BUNDLE_LABEL: "b" }, "annotations": { api::HASH_ANNOTATION: payload.hash },
+                "managedFields": [
+                    { "manager": api::FIELD_MANAGER, "operation": "Apply", "fieldsV1": fields(&["k".to_owned()]) },
+                    { "manager": "theirs", "operation": "Update", "fieldsV1": fields(&theirs) },
+                ],
+            });
+            let metadata = serde_json::from_value(metadata).expect("metadata");
+            let look = Look::read(&metadata, |part, name| wanted.names(KIND, part, name));
+            assert!(look.is_target_of("b") && !wanted.may_recreate(payload, &look), "{strangers}");
+            let named = look.stranger(|key| payload.values.contains_key(key));
+            assert_eq!(named, Some(("theirs", "z0")), "{strangers}");
+        }
+    }
+
+    #[test]
     fn what_is_no_longer_wanted_is_let_go_unless_it_is_not_ours() {
         let wanted = config_map();
         let after = |edit: fn(&mut Look)| {

@@ -149,4 +149,14 @@ mod tests {
         assert!(own.is_sorted_by_key(|expiry| expiry.not_after) && own[0].name.starts_with("0 x"));
         assert!(own.iter().all(|expiry| expiry.name.chars().count() == NAME_MAX));
     }
+
+    #[test]
+    fn a_name_is_no_longer_than_a_common_name_may_be() {
+        let mut params = rcgen::CertificateParams::default();
+        params.distinguished_name.push(rcgen::DnType::CommonName, "ä".repeat(5_000));
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let made = params.self_signed(&key).expect("a certificate");
+        let anchor = Anchor::from_der(made.der().to_vec()).expect("a certificate");
+        assert_eq!(&*Expiry::of(&anchor).name, "ä".repeat(NAME_MAX));
+    }
 }

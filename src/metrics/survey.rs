@@ -183,6 +183,33 @@ pub(super) mod tests {
         }
     }
 
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn no_text_of_others_makes_a_line_or_a_label(name in "(.|\\n|\\pC|[\"\\\\{}]){0,40}", reason in "(.|\\n|[\"\\\\]){0,40}") {
+            let told = |name: &str, reason: &str| {
+                let mut registry = registry();
+                let latest = Latest::default();
+                ours(&mut registry).register_collector(Box::new(latest.clone()));
+                let mut bundle = bundle("b");
+                bundle.conditions[0].reason = reason.to_owned();
+                let own = &mut bundle.decision.as_mut().map(Arc::make_mut).expect("a decision").stock.own;
+                own[1].name = name.into();
+                latest.set(Some(Survey { bundles: vec![bundle], ..Survey::default() }));
+                let text = text(&registry);
+                text.lines().filter(|line| line.contains("bundle=\"b\"")).map(str::to_owned).collect::<Vec<_>>()
+            };
+            let escaped = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            let plain = told("NAME", "REASON");
+            let expected: Vec<_> = plain
+                .iter()
+                .map(|line| line.replace("NAME", &escaped(&name)).replace("REASON", &escaped(&reason)))
+                .collect();
+            proptest::prop_assert_eq!(told(&name, &reason).join("\n"), expected.join("\n"));
+        }
+    }
+
     #[test]
     fn a_bundle_is_told_in_a_few_series_whatever_its_certificates_are_called() {
         let mut registry = registry();

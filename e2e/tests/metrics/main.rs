@@ -2,5 +2,6 @@
 
 mod alerts;
 mod fanout;
+mod formats;
 mod leader;
 mod values;

@@ -100,7 +100,7 @@ pub(super) struct Follower {
 
 enum State {
     New,
-    Listing(List),
+    Listing(Box<List>),
     /// Everything up to this version is known.
     Listed(String),
     Watching(String, Arriving<Lines>),
@@ -230,7 +230,7 @@ impl Follower {
         loop {
             match std::mem::replace(&mut self.state, State::New) {
                 State::New => {
-                    self.state = State::Listing(List::new(&self.connection, &self.resource));
+                    self.state = State::Listing(Box::new(List::new(&self.connection, &self.resource)));
                     return Ok(Event::Init);
                 }
                 State::Listing(mut list) => {
