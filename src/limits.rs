@@ -109,6 +109,43 @@ pub const OBJECT: Limit = Limit {
     reached: "A warning in the log that begins as the object does; the object counts as not there",
 };
 
+/// Length of a line that may be a marker of PEM gone wrong: the longest has 64 dashes at each side, each in the longest
+/// spelling.
+pub const MARKER: Limit = Limit {
+    what: "Bytes of a line outside of PEM blocks that is looked at as a mangled marker",
+    max: 2_048,
+    reached: "Nothing: a longer line is text, and a certificate below it is found as bare base64",
+};
+
+/// Length of a certificate's subject in a finding.
+pub const SUBJECT: Limit = Limit { what: "Bytes of a certificate's subject in a condition", max: 1_024, reached: CUT };
+
+/// Length of a value in a problem of a Bundle: the longest key, with some words around it.
+pub const PROBLEM_VALUE: Limit =
+    Limit { what: "Characters of a value that a Bundle's problem quotes", max: 512, reached: CUT };
+
+/// Length of a name in a warning about a pod.
+pub const NAME: Limit =
+    Limit { what: "Characters of a name that others chose, in a warning about a pod", max: 40, reached: CUT };
+
+/// Certificates of one Bundle that metrics name.
+pub const EXPIRIES: Limit = Limit {
+    what: "Certificates of a Bundle that metrics name",
+    max: 100,
+    reached: "Those that expire first are named, and all are counted",
+};
+
+/// Length of a certificate's name in metrics: the upper bound of a common name (RFC 5280, appendix A.1).
+pub const EXPIRY_NAME: Limit =
+    Limit { what: "Characters of a certificate's name in metrics", max: 64, reached: "The rest is left out" };
+
+/// Length of what `inspect` reads.
+pub const INSPECTED: Limit = Limit {
+    what: "Bytes of a file that `inspect` reads",
+    max: 16 * 1024 * 1024,
+    reached: "`inspect` ends with exit code 2 and says that it is no trust store",
+};
+
 /// Every limit, in the order of the documentation.
 pub const ALL: &[Limit] = &[
     SOURCES,
@@ -123,6 +160,13 @@ pub const ALL: &[Limit] = &[
     CAUSE,
     WARNING,
     LOG_LINE,
+    MARKER,
+    SUBJECT,
+    PROBLEM_VALUE,
+    NAME,
+    EXPIRIES,
+    EXPIRY_NAME,
+    INSPECTED,
     POD_CONTAINERS,
     POD_MOUNTS,
     POD_VOLUMES,

@@ -13,7 +13,7 @@ use crate::limits;
 pub const WARNING_MAX: usize = limits::WARNING.max;
 
 /// The most characters of a name that others chose.
-pub const NAME_MAX: usize = 40;
+pub const NAME_MAX: usize = limits::NAME.max;
 
 /// A text whose unprintable characters are escaped as Rust and Go escape them: `\n`, `\u{1b}`.
 #[must_use]

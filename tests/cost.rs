@@ -2,6 +2,8 @@
 //!
 //! Bytes are those that the allocator is asked for, all told and at once. Time is the processor's, of this thread alone.
 
+mod offer;
+
 use std::fmt::Write as _;
 use std::hint::black_box;
 use std::time::Duration;
@@ -10,14 +12,14 @@ use allocation_counter::measure;
 use proptest::prelude::*;
 use proptest::sample::select;
 use rootcast::api;
-use rootcast::bundle::{
-    Content, Intent, Labels, Namespace, ObjectKind, OutputKeys, Problem, Settings, SourceObject, World, resolve,
-};
-use rootcast::inject::{Bundles, Offered, Operator, Options, Policy, inject};
+use rootcast::bundle::{Content, Intent, Labels, ObjectKind, OutputKeys, SourceObject, World, resolve};
+use rootcast::inject::{Options, Policy, inject};
 use rootcast::limits;
 use rootcast::webhook::{Answer, Review, Subject};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
+
+use offer::{Offer, cainjector};
 
 /// Something that reads what others send.
 #[derive(Clone, Copy, Debug)]
@@ -37,26 +39,12 @@ const REVIEW: Reader =
 const MUTATE: Reader = Reader { name: "review by options", read: by_options, ..REVIEW };
 
 fn by_annotations(body: &[u8]) {
-    let bundle: api::Bundle = serde_json::from_value(json!({
-        "apiVersion": api::API_VERSION, "kind": api::KIND, "metadata": { "name": "corp" },
-        "spec": {
-            "sources": [{ "useDefaultCAs": true }, { "configMap": { "name": "x", "key": "y" } }],
-            "target": { "configMap": { "key": "ca.pem" }, "additionalFormats": { "jks": { "key": "k.jks" } } },
-        },
-    }))
-    .unwrap();
-    let intent: Result<Intent, Vec<Problem>> = Intent::parse(&bundle, "cert-manager");
-    let offered = Offered::of(intent.as_ref().map_err(Vec::as_slice), &Settings::default());
-    let bundles = Bundles { settings: Settings::default(), offered: [("corp".to_owned(), offered)].into() };
-    let labels: Labels = [(rootcast::inject::BUNDLE.to_owned(), "corp".to_owned())].into();
-    let namespace = Namespace { labels: (&labels).into(), terminating: false };
-    answer(body, &Policy::Native { namespace: &namespace, bundles: &bundles });
+    answer(body, &Offer::of("corp").policy());
 }
 
 fn by_options(body: &[u8]) {
-    let operator = Operator { name: "cainjector".to_owned(), domain: "lestak.sh".to_owned() };
     let options = Options { config_map: "corp".to_owned(), ..Options::default() };
-    answer(body, &Policy::Cainjector { operator: &operator, options: &options });
+    answer(body, &Policy::Cainjector { operator: &cainjector(), options: &options });
 }
 
 fn answer(body: &[u8], policy: &Policy<'_>) {

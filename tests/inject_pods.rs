@@ -1,38 +1,26 @@
 //! Pods that others have, and pods beyond every limit: what is said to them.
 
-use rootcast::api;
-use rootcast::bundle::{Intent, Labels, Namespace, Problem, Settings};
-use rootcast::inject::{self, Bundles, Offered, Operator, Options, Policy, Review, Verdict, inject};
+mod offer;
+
+use rootcast::inject::{self, Options, Policy, Review, Verdict, inject};
 use rootcast::limits;
 use serde_json::{Value, json};
 
+use offer::{Offer, cainjector};
+
 /// What is said to a pod in a namespace that names a Bundle with stores.
 fn ask(pod: &Value) -> Verdict {
-    let bundle: api::Bundle = serde_json::from_value(json!({
-        "apiVersion": api::API_VERSION, "kind": api::KIND, "metadata": { "name": "corporate" },
-        "spec": {
-            "sources": [{ "useDefaultCAs": true }, { "configMap": { "name": "x", "key": "y" } }],
-            "target": { "configMap": { "key": "ca.pem" }, "additionalFormats": { "jks": { "key": "k.jks" } } },
-        },
-    }))
-    .unwrap();
-    let intent: Result<Intent, Vec<Problem>> = Intent::parse(&bundle, "cert-manager");
-    let offered = Offered::of(intent.as_ref().map_err(Vec::as_slice), &Settings::default());
-    let bundles = Bundles { settings: Settings::default(), offered: [("corporate".to_owned(), offered)].into() };
-    let labels: Labels = [(inject::BUNDLE.to_owned(), "corporate".to_owned())].into();
-    let namespace = Namespace { labels: (&labels).into(), terminating: false };
     let pod = pod.to_string();
     let review = Review { namespace: "shop", pod: &pod, old: None };
-    inject(&review, &Policy::Native { namespace: &namespace, bundles: &bundles }).unwrap()
+    inject(&review, &Offer::of("corporate").policy()).unwrap()
 }
 
 /// The same by cainjector's rules.
 fn ask_cainjector(pod: &Value) -> Verdict {
-    let operator = Operator { name: "cainjector".to_owned(), domain: "lestak.sh".to_owned() };
     let options = Options::parse("configMap: corporate").unwrap();
     let pod = pod.to_string();
     let review = Review { namespace: "shop", pod: &pod, old: None };
-    inject(&review, &Policy::Cainjector { operator: &operator, options: &options }).unwrap()
+    inject(&review, &Policy::Cainjector { operator: &cainjector(), options: &options }).unwrap()
 }
 
 fn pod(text: &str) -> Value {

@@ -23,9 +23,6 @@ enum Fault {
     More(usize),
 }
 
-/// The most characters of a value that a problem quotes: the longest key, with some words around it.
-const VALUE_MAX: usize = 512;
-
 /// The problems of one Bundle: the first [`limits::PROBLEMS`], and the count of the others.
 #[derive(Debug, Default)]
 pub struct Problems {
@@ -54,7 +51,11 @@ impl Problems {
 
 impl Problem {
     pub(super) fn invalid(path: impl Into<String>, value: impl AsRef<str>, detail: impl Into<String>) -> Self {
-        Self { path: path.into(), fault: Fault::Invalid(text::quote(value.as_ref(), VALUE_MAX)), detail: detail.into() }
+        Self {
+            path: path.into(),
+            fault: Fault::Invalid(text::quote(value.as_ref(), limits::PROBLEM_VALUE.max)),
+            detail: detail.into(),
+        }
     }
 
     pub(super) fn forbidden(path: impl Into<String>, detail: impl Into<String>) -> Self {

@@ -5,8 +5,8 @@ use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::text;
 use crate::trust::{self, Anchor, Anchors, Form, JavaFlaw};
+use crate::{limits, text};
 
 use super::chain;
 use super::intent::{Intent, Keys, ObjectKind, ObjectSource, Select, Source};
@@ -16,9 +16,6 @@ use super::world::{Content, OutputKeys, SourceObject, Text, World};
 
 /// How many days before its end a certificate is named, and named anew.
 pub const SOON: [i64; 3] = [30, 7, 1];
-
-/// The most bytes of a certificate's subject in a message.
-const SUBJECT_MAX: usize = 1024;
 
 /// The most characters of a key of a source: the longest that the API server takes.
 const KEY_MAX: usize = 253;
@@ -433,7 +430,7 @@ fn before(end: Timestamp, days: i64) -> Timestamp {
 }
 
 fn title(anchor: &Anchor) -> String {
-    format!("{} ({})", text::clip(anchor.subject(), SUBJECT_MAX), anchor.fingerprint().short())
+    format!("{} ({})", text::clip(anchor.subject(), limits::SUBJECT.max), anchor.fingerprint().short())
 }
 
 impl fmt::Display for Finding {

@@ -4,6 +4,7 @@ use base64::Engine;
 
 use super::pem::BASE64;
 use super::{Anchor, Malformed};
+use crate::limits;
 
 /// Characters that cannot be seen, or that look like a blank, and that other readers choke on.
 pub(super) fn invisible(line: &[u8]) -> Option<char> {
@@ -38,13 +39,10 @@ fn is_dash(character: char) -> bool {
 /// Names of dashes in HTML, without `&`; all numbers of them are read as numbers.
 const DASHES: [&str; 7] = ["ndash;", "mdash;", "minus;", "dash;", "hyphen;", "shy;", "horbar;"];
 
-/// Longer lines are no markers: the longest has 64 dashes at each side, each in the longest spelling.
-const LONGEST: usize = 2048;
-
 /// Whether a line is meant as a marker of a certificate: `BEGIN` or `END` and `CERTIFICATE` with dashes at one side, or
 /// alone on the line; in any case, with any kind and number of dashes, with or without blanks.
 pub(super) fn is_mangled_marker(line: &[u8]) -> bool {
-    if line.len() > LONGEST || !line.windows(4).any(|window| window.eq_ignore_ascii_case(b"CERT")) {
+    if line.len() > limits::MARKER.max || !line.windows(4).any(|window| window.eq_ignore_ascii_case(b"CERT")) {
         return false;
     }
     let text = String::from_utf8_lossy(line);

@@ -169,6 +169,27 @@ fn stores_that_keytool_and_openssl_write_are_read_whatever_protects_them() {
     }
 }
 
+#[test]
+fn a_certificate_that_java_refuses_is_named_in_files_and_in_stores_of_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("store.p12").display().to_string();
+    let (refused, taken) = (certificate("nosubject"), certificate("rsa"));
+    let words = "Java refuses it, and every keystore that holds it: its issuer is empty";
+    for (file, expected) in [(&refused, true), (&taken, false)] {
+        let told = inspect(&[file]);
+        assert_eq!((told.code, told.errors.contains(words)), (0, expected), "{file}: {}", told.errors);
+    }
+    let export = ["pkcs12", "-export", "-nokeys", "-passout", "pass:changeit", "-in", &refused, "-out", &store];
+    match Command::new("openssl").args(export).output() {
+        Ok(made) if made.status.success() => {
+            let told = inspect(&[&store, "-o", "json"]);
+            let remarks = told.json()["remarks"].to_string();
+            assert!(told.code == 0 && remarks.contains(words), "{remarks}");
+        }
+        _ => absent("openssl"),
+    }
+}
+
 fn anchors(names: &[&str]) -> Anchors {
     let blocks = names.iter().flat_map(|name| pem::read(&fs::read(certificate(name)).unwrap()).unwrap());
     Anchors::collect(blocks.map(|block| block.certificate.unwrap())).unwrap()

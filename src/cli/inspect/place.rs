@@ -14,9 +14,10 @@ use crate::bundle::ObjectKind;
 use crate::cluster::Connection;
 use crate::cluster::glance::{self, Seen, SeenTarget, Values};
 use crate::inspect::{Collection, Locked, Passwords};
+use crate::limits;
 
 /// The longest file that is read, in bytes. The longest object of Kubernetes is a sixteenth of that.
-const LONGEST: u64 = 16 << 20;
+const LONGEST: u64 = limits::INSPECTED.max as u64;
 
 /// Where to look.
 #[derive(Clone, Debug, PartialEq, Eq)]
