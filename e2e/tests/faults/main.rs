@@ -7,5 +7,6 @@ mod changes;
 mod clock;
 mod crowd;
 mod outages;
+mod restored;
 mod stage;
 mod watches;

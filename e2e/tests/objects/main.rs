@@ -5,6 +5,7 @@
 mod alone;
 mod contested;
 mod crowd;
+mod denied;
 mod hand_back;
 mod immutable;
 mod owned;

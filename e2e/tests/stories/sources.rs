@@ -140,6 +140,28 @@ async fn every_key_counts_where_all_keys_are_included() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_bundle_that_is_refused_all_keys_of_a_tls_secret_takes_none_from_one_that_comes_later() -> Result<()> {
+    let (all, one) = ("tls-all", "tls-one");
+    let story = Story::begin(stage().await, one, &["a"]).await?;
+    let target = "target: {configMap: {key: ca.pem}, namespaceSelector: {matchLabels: {story: tls-one}}}";
+    let reads = |keys: &str| format!("{{sources: [{{secret: {{name: tls-source, {keys}}}}}], {target}}}");
+    let mut secret = source("Secret", "tls-source", &[], &[("tls.crt", &certificate("ec")), ("tls.key", "")]);
+    secret["type"] = json!("kubernetes.io/tls");
+    story.apply(&secret).await?;
+    story.apply(&bundle(all, &reads("includeAllKeys: true"))).await?;
+    eventually("all keys are refused", SOON, async || {
+        let condition = story.condition(all, "Synced").await?;
+        ensure!(condition.status == "False" && condition.message.contains("TLS Secrets"), "{condition:?}");
+        Ok(())
+    })
+    .await;
+    story.apply(&bundle(one, &reads("key: tls.crt"))).await?;
+    story.then("one key is read", one, 1, &story.synced(&["a"], &pem_key("ca.pem", &["ec"]))).await?;
+    story.delete("Bundle", "", all).await?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_selection_skips_the_output_of_bundles_and_says_so() -> Result<()> {
     let name = "no-output";
     let story = Story::begin(stage().await, name, &["a"]).await?;
