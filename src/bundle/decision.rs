@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::finding::Finding;
 use super::intent::{Intent, ObjectKind};
 use super::payload::{Manifest, Payload, encode};
 use super::protected::Protected;
 use super::report::Refusal;
 use super::selector::Selector;
-use super::sources::{Finding, Resolved, resolve};
+use super::sources::{Resolved, resolve};
 use super::stock::Stock;
 use super::world::World;
 

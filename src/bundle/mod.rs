@@ -5,6 +5,8 @@
 
 mod chain;
 mod decision;
+mod fault;
+mod finding;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod hand_back;
@@ -15,6 +17,7 @@ mod look;
 mod payload;
 mod problem;
 mod protected;
+mod reason;
 mod report;
 mod selector;
 mod size;
@@ -24,6 +27,7 @@ mod syntax;
 mod world;
 
 pub use decision::{Decision, Wanted, decide};
+pub use finding::{Finding, Observation, SOON};
 pub use hand_back::hand_back;
 pub use intent::{
     Intent, JksOutput, Keys, ObjectKind, ObjectOutput, ObjectSource, Output, Pkcs12Output, Select, Source,
@@ -34,9 +38,10 @@ pub use look::{Controller, Look, Part, Touched};
 pub use payload::{Manifest, Payload, SIZE_MAX, Value, encode};
 pub use problem::{Problem, Problems};
 pub use protected::{PROTECTED, Protected};
-pub use report::{Event, Outcome, Progress, Reason, Refusal, Report, Seen, carried_out, refused, rolling_out};
+pub use reason::Reason;
+pub use report::{Event, Outcome, Progress, Refusal, Report, Seen, carried_out, refused, rolling_out};
 pub use selector::{LabelSet, Labels, PackedLabels, Selector};
-pub use sources::{Finding, Observation, Origin, Resolved, SOON, resolve};
+pub use sources::{Origin, Resolved, resolve};
 pub use stock::{EXPIRIES_MAX, Expiry, LeftOut, Stock};
 pub use syntax::is_dns_subdomain;
 pub use world::{Content, DefaultCas, Namespace, OutputKeys, Place, Settings, SourceObject, TLS_SECRET, Text, World};

@@ -11,7 +11,8 @@ use crate::api;
 use crate::trust::{self, Anchors, Fingerprint, Profile};
 
 use super::intent::{ObjectKind, ObjectOutput, Output};
-use super::report::{Reason, Refusal};
+use super::reason::Reason;
+use super::report::Refusal;
 use super::selector::Labels;
 
 /// The most bytes that the values of a ConfigMap or Secret may have together

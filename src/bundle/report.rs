@@ -1,7 +1,6 @@
 //! What the admin is told: conditions and events, from what was done.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -11,10 +10,11 @@ use crate::limits;
 use crate::text;
 
 use super::decision::{Decision, Wanted};
+use super::finding::Finding;
 use super::intent::ObjectKind;
 use super::problem::Problem;
 use super::protected::Protected;
-use super::sources::{Finding, Observation};
+use super::reason::Reason;
 use super::world::Place;
 
 /// How many findings a condition spells out.
@@ -31,39 +31,6 @@ const MESSAGE_MAX: usize = limits::CONDITION_MESSAGE.max;
 
 /// The longest note of an event, in bytes (the API server's limit).
 const NOTE_MAX: usize = limits::EVENT_NOTE.max;
-
-/// One word for the state of a Bundle, used in conditions, events and metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Reason {
-    /// All targets are as they should be.
-    Synced,
-    /// A source is not there, or there is no certificate at all.
-    SourceNotFound,
-    /// A source is there but cannot be used.
-    SourceBuildError,
-    /// The Bundle breaks a rule that an older CRD did not know.
-    InvalidSpec,
-    /// The result is larger than an object may be.
-    TargetTooLarge,
-    /// The Bundle wants Secrets, which this process may not write.
-    SecretTargetsDisabled,
-    /// A ConfigMap could not be written.
-    SyncConfigMapTargetFailed,
-    /// A Secret could not be written.
-    SyncSecretTargetFailed,
-    /// Another field manager keeps changing a target. Only in events: the target is healed each time.
-    TargetContested,
-    /// The time of a certificate is over. Only in events, as those below: condition `SourcesComplete` says the same.
-    CertificateExpired,
-    /// The time of a certificate is nearly over.
-    CertificateExpiresSoon,
-    /// The time of a certificate has not begun.
-    CertificateNotYetValid,
-    /// A certificate was left out.
-    CertificateLeftOut,
-    /// A source, or a part of it, was not read.
-    SourceIgnored,
-}
 
 /// A Bundle that cannot be carried out as it stands; its targets stay as they are.
 #[derive(Clone, Debug)]
@@ -120,35 +87,6 @@ pub struct Event {
     pub reason: Reason,
     /// Its note.
     pub note: String,
-}
-
-impl Reason {
-    /// The word.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Synced => "Synced",
-            Self::SourceNotFound => "SourceNotFound",
-            Self::SourceBuildError => "SourceBuildError",
-            Self::InvalidSpec => "InvalidSpec",
-            Self::TargetTooLarge => "TargetTooLarge",
-            Self::SecretTargetsDisabled => "SecretTargetsDisabled",
-            Self::SyncConfigMapTargetFailed => "SyncConfigMapTargetFailed",
-            Self::SyncSecretTargetFailed => "SyncSecretTargetFailed",
-            Self::TargetContested => "TargetContested",
-            Self::CertificateExpired => "CertificateExpired",
-            Self::CertificateExpiresSoon => "CertificateExpiresSoon",
-            Self::CertificateNotYetValid => "CertificateNotYetValid",
-            Self::CertificateLeftOut => "CertificateLeftOut",
-            Self::SourceIgnored => "SourceIgnored",
-        }
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
 }
 
 impl Event {
@@ -284,19 +222,6 @@ fn failed(Outcome { namespaces, failures, .. }: &Outcome) -> String {
     format!("Failed to sync bundle {}{others}", named.collect::<Vec<_>>().join("; "))
 }
 
-impl Observation {
-    /// The word that its event goes by.
-    fn reason(&self) -> Reason {
-        match self {
-            Self::Expired(..) | Self::LeftOutExpired(..) => Reason::CertificateExpired,
-            Self::ExpiresSoon { .. } => Reason::CertificateExpiresSoon,
-            Self::NotYetValid(..) => Reason::CertificateNotYetValid,
-            Self::LeftOutNonCa(_) | Self::LeftOutRejected(_) | Self::NotForJava(..) => Reason::CertificateLeftOut,
-            Self::NoPem(_) | Self::OwnOutput => Reason::SourceIgnored,
-        }
-    }
-}
-
 impl Wanted {
     /// What to say if not everything is written that the Bundle asks for: because its name is protected, or because Secrets
     /// are switched off.
@@ -424,7 +349,7 @@ fn truth(value: bool) -> &'static str {
 mod tests {
     use super::*;
     use crate::bundle::fixture::{now, plain};
-    use crate::bundle::{World, decide};
+    use crate::bundle::{Observation, World, decide};
 
     fn after(failures: &[(&str, &str)], seen: &Seen, at: Timestamp) -> Report {
         let decision = decide(&plain("b"), &World::default(), at).expect("a decision");

@@ -1,21 +1,19 @@
 //! From sources to trust anchors.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::trust::{self, Anchor, Anchors, Form, JavaFlaw};
+use crate::trust::{self, Anchor, Anchors, Form};
 use crate::{limits, text};
 
 use super::chain;
+use super::fault::{Fault, refuse};
+use super::finding::{Finding, Observation, SOON};
 use super::intent::{Intent, Keys, ObjectKind, ObjectSource, Select, Source};
-use super::report::{Reason, Refusal};
+use super::report::Refusal;
 use super::stock::Stock;
 use super::world::{Content, OutputKeys, SourceObject, Text, World};
-
-/// How many days before its end a certificate is named, and named anew.
-pub const SOON: [i64; 3] = [30, 7, 1];
 
 /// The most characters of a key of a source: the longest that the API server takes.
 const KEY_MAX: usize = 253;
@@ -46,45 +44,6 @@ pub struct Origin {
     pub place: String,
     /// The line of its begin marker, from 1.
     pub line: usize,
-}
-
-/// Something in a source that is not simply a valid certificate. What is most urgent comes first.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Finding {
-    /// What.
-    pub what: Observation,
-    /// Where: the source, its key and the line.
-    pub place: String,
-}
-
-/// What was found. Certificates are named by subject and short fingerprint.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Observation {
-    /// Published although its time is over.
-    Expired(String, Timestamp),
-    /// Left out because its time is over.
-    LeftOutExpired(String, Timestamp),
-    /// Its time will be over within so many days.
-    ExpiresSoon {
-        /// How many days: one of [`SOON`].
-        within: i64,
-        /// The certificate.
-        title: String,
-        /// The last moment of its time.
-        end: Timestamp,
-    },
-    /// Published although its time has not begun.
-    NotYetValid(String, Timestamp),
-    /// Left out because it is no CA certificate.
-    LeftOutNonCa(String),
-    /// Left out because it is known to break programs.
-    LeftOutRejected(String),
-    /// Published as PEM, but in no keystore, because Java refuses it and every keystore that holds it.
-    NotForJava(String, JavaFlaw),
-    /// The key holds no PEM at all; what it holds instead, if that is known.
-    NoPem(Option<Form>),
-    /// The object is the output of a Bundle, which a selector does not read.
-    OwnOutput,
 }
 
 /// Gathers the certificates of all sources.
@@ -128,83 +87,6 @@ pub fn resolve(intent: &Intent, world: &World, now: Timestamp) -> Result<Resolve
     let own = origins.iter().map(|origin| origin.anchor.fingerprint()).collect();
     let stock = Stock::of(&anchors, &own);
     Ok(Resolved { anchors, origins, stock, findings, default_ca_version, look_again })
-}
-
-/// Why a source cannot be used.
-enum Fault {
-    NoDefaultCas,
-    InlinePem(Box<trust::PemError>),
-    NoObject { kind: ObjectKind, namespace: String, name: String },
-    Unreadable { kind: ObjectKind, namespace: String, name: String, cause: String },
-    NoKey { kind: ObjectKind, namespace: String, name: String, key: String },
-    Undecodable { kind: ObjectKind, namespace: String, name: String, key: String, cause: String },
-    ObjectPem { kind: ObjectKind, namespace: String, name: String, key: String, error: Box<trust::PemError> },
-    AllKeysOfTls { namespace: String, name: String },
-    Cycle(Vec<String>),
-    Nothing,
-}
-
-impl Fault {
-    fn reason(&self) -> Reason {
-        match self {
-            Self::NoDefaultCas | Self::NoObject { .. } | Self::NoKey { .. } | Self::Nothing => Reason::SourceNotFound,
-            Self::InlinePem(_)
-            | Self::Unreadable { .. }
-            | Self::Undecodable { .. }
-            | Self::ObjectPem { .. }
-            | Self::AllKeysOfTls { .. }
-            | Self::Cycle(_) => Reason::SourceBuildError,
-        }
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoDefaultCas => {
-                f.write_str("no default package was specified when rootcast was started; default CAs not available: start it with --default-cas=mozilla, --default-cas=system or --default-package-location")
-            }
-            Self::InlinePem(error) => write!(f, "inline source contains invalid PEM data: {error}"),
-            Self::NoObject { kind, namespace, name } => {
-                let kind = kind.as_str();
-                write!(f, "failed to get {kind} {namespace}/{name}: {kind} {name:?} not found")
-            }
-            Self::Unreadable { kind, namespace, name, cause } => {
-                write!(f, "failed to get {} {namespace}/{name}: {cause}", kind.as_str())
-            }
-            Self::NoKey { kind, namespace, name, key } => {
-                write!(f, "no data found in {} {namespace}/{name} at key {key:?}", kind.as_str())
-            }
-            Self::Undecodable { kind, namespace, name, key, cause } => {
-                write!(f, "invalid value in {} {namespace}/{name} at key {key:?}: {cause}", kind.as_str())
-            }
-            Self::ObjectPem { kind, namespace, name, key, error } => {
-                write!(f, "invalid PEM data in {} {namespace}/{name} at key {key:?}: {error}", kind.as_str())
-            }
-            Self::AllKeysOfTls { namespace, name } => {
-                write!(f, "includeAllKeys is not supported for TLS Secrets such as {namespace}/{name}")
-            }
-            Self::Cycle(names) => write!(
-                f,
-                "Bundles read each other's targets in a cycle: {}; take the source out of one of them",
-                names.join(" -> ")
-            ),
-            Self::Nothing => f.write_str("couldn't find any valid certificates in bundle"),
-        }
-    }
-}
-
-/// The first fault gives the reason; the others follow in the message, so that one look shows all there is to mend.
-fn refuse(faults: &[Fault]) -> Refusal {
-    let first = faults.first().expect("a refusal has a fault");
-    let reason = first.reason();
-    let opening = match reason {
-        Reason::SourceNotFound => "Bundle source was not found",
-        _ => "Failed to build bundle sources",
-    };
-    let causes: Vec<_> = faults.iter().map(ToString::to_string).collect();
-    let retry = faults.iter().any(|fault| matches!(fault, Fault::Unreadable { .. }));
-    Refusal { retry, ..Refusal::new(reason, &format!("{opening}: {}", causes.join("; also: "))) }
 }
 
 struct Gathering<'a> {
@@ -433,47 +315,13 @@ fn title(anchor: &Anchor) -> String {
     format!("{} ({})", text::clip(anchor.subject(), limits::SUBJECT.max), anchor.fingerprint().short())
 }
 
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { what, place } = self;
-        let date = |at: &Timestamp| at.strftime("%Y-%m-%d").to_string();
-        match what {
-            Observation::Expired(title, at) => {
-                write!(f, "{place}: {title} expired on {}", date(at))
-            }
-            Observation::LeftOutExpired(title, at) => {
-                write!(f, "{place}: {title} left out: expired on {}", date(at))
-            }
-            Observation::LeftOutNonCa(title) => {
-                write!(f, "{place}: {title} left out: not a CA certificate")
-            }
-            Observation::LeftOutRejected(why) => write!(f, "{place}: left out: {why}"),
-            Observation::ExpiresSoon { within, title, end } => {
-                let (days, date) = (if *within == 1 { "day" } else { "days" }, date(end));
-                write!(f, "{place}: {title} expires on {date}, within {within} {days}")
-            }
-            Observation::NotYetValid(title, at) => {
-                write!(f, "{place}: {title} is not valid before {}", date(at))
-            }
-            Observation::NotForJava(title, flaw) => {
-                write!(f, "{place}: {title} left out of the keystores: Java refuses it: {flaw}; have it issued anew")
-            }
-            Observation::NoPem(None) => write!(f, "{place}: holds no PEM certificate"),
-            Observation::NoPem(Some(form)) => write!(f, "{place}: holds no PEM certificate; {form}"),
-            Observation::OwnOutput => {
-                write!(f, "{place}: not read: it carries the Bundle label, so it is the output of a Bundle")
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
 
     use super::*;
     use crate::bundle::fixture::{intent, now, pem};
-    use crate::bundle::{DefaultCas, Settings};
+    use crate::bundle::{DefaultCas, Reason, Settings};
 
     fn with_sources(sources: &Value) -> Intent {
         intent("b", &json!({ "sources": sources, "target": { "configMap": { "key": "out" } } }))

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::limits;
 use crate::trust::{Anchor, Anchors, Fingerprint};
 
-use super::sources::{Finding, Observation};
+use super::finding::{Finding, Observation};
 
 /// Of how many certificates it is told when they expire: those that do so first.
 pub const EXPIRIES_MAX: usize = limits::EXPIRIES.max;

@@ -1,24 +1,24 @@
 //! What the controller knows of Bundles and sources: one owner, fed by watches and by reads. Namespaces and targets are
 //! the fan-out's: what is heard of them is passed on.
 
+mod ours;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::runtime::watcher;
 
 use crate::api;
-use crate::bundle::{
-    Change, Content, Intent, Labels, Namespace, ObjectKind, OutputKeys, Refusal, Seen, SourceObject, World, touch,
-};
+use crate::bundle::{Change, Intent, Namespace, ObjectKind, Refusal, Seen, World, touch};
 use crate::fanout::{self, Observed, Phase, Scope, Sighting, Version};
 
-use super::contents::{Contents, Read, SourceKey, Wanted};
-use super::watch::{Object, Unreadable, Watch};
+use crate::cluster::contents::{Contents, Read, SourceKey, Wanted};
+use crate::cluster::watch::{Object, Watch};
 
 /// The known cluster.
-pub(super) struct State {
+pub(in crate::cluster) struct State {
     /// What decisions see.
-    pub(super) world: World,
+    pub(in crate::cluster) world: World,
     trust_namespace: String,
     bundles: BTreeMap<String, Known>,
     sources: Contents,
@@ -29,16 +29,16 @@ pub(super) struct State {
 
 /// A Bundle beside its [`Intent`], which the world holds.
 #[derive(Clone, Debug)]
-pub(super) struct Known {
+pub(in crate::cluster) struct Known {
     /// Its uid.
-    pub(super) uid: String,
+    pub(in crate::cluster) uid: String,
     version: Version,
     /// When that was seen: how many lists had begun.
     epoch: u64,
     /// What it said of itself when last seen, or what we last published.
-    pub(super) seen: Seen,
+    pub(in crate::cluster) seen: Seen,
     /// Why it has no [`Intent`].
-    pub(super) invalid: Option<Refusal>,
+    pub(in crate::cluster) invalid: Option<Refusal>,
 }
 
 enum Listing {
@@ -55,22 +55,22 @@ enum Key {
 }
 
 /// Bundles to look at again, each with the cause in words.
-pub(super) type Touched = BTreeMap<String, String>;
+pub(in crate::cluster) type Touched = BTreeMap<String, String>;
 
 /// What follows from news.
 #[derive(Default)]
-pub(super) struct Heard {
+pub(in crate::cluster) struct Heard {
     /// Bundles to decide anew.
-    pub(super) touched: Touched,
+    pub(in crate::cluster) touched: Touched,
     /// What the fan-out has to know.
-    pub(super) events: Vec<fanout::Event>,
+    pub(in crate::cluster) events: Vec<fanout::Event>,
     /// Whether a list has ended.
-    pub(super) list_ended: bool,
+    pub(in crate::cluster) list_ended: bool,
 }
 
 impl State {
     /// An empty world that waits for these watches.
-    pub(super) fn new(world: World, trust_namespace: &str, watches: &[Watch]) -> Self {
+    pub(in crate::cluster) fn new(world: World, trust_namespace: &str, watches: &[Watch]) -> Self {
         Self {
             world,
             trust_namespace: trust_namespace.to_owned(),
@@ -82,13 +82,13 @@ impl State {
     }
 
     /// Whether all Bundles have been listed: of targets only what has a Bundle's name is kept.
-    pub(super) fn knows_bundles(&self) -> bool {
+    pub(in crate::cluster) fn knows_bundles(&self) -> bool {
         matches!(self.watches.get(&Watch::Bundles), Some(Listing::Done))
     }
 
     /// Whether every watch has delivered its first list: before that, "not there" means nothing. A listed namespace that
     /// is not there (`exists`) has nothing to deliver, nor perhaps a role that lets us ask.
-    pub(super) fn is_ready(&self, exists: impl Fn(&str) -> bool) -> bool {
+    pub(in crate::cluster) fn is_ready(&self, exists: impl Fn(&str) -> bool) -> bool {
         let listed = |listing: &Listing| matches!(listing, Listing::Done | Listing::Under(_, true));
         self.watches.get(&Watch::Namespaces).is_some_and(listed)
             && self.watches.iter().all(|(watch, listing)| match watch {
@@ -98,17 +98,17 @@ impl State {
     }
 
     /// What is known of a Bundle.
-    pub(super) fn bundle(&self, name: &str) -> Option<&Known> {
+    pub(in crate::cluster) fn bundle(&self, name: &str) -> Option<&Known> {
         self.bundles.get(name)
     }
 
     /// All Bundles, sorted by name.
-    pub(super) fn bundles(&self) -> impl Iterator<Item = (&String, &Known)> {
+    pub(in crate::cluster) fn bundles(&self) -> impl Iterator<Item = (&String, &Known)> {
         self.bundles.iter()
     }
 
     /// Takes in what a watch tells.
-    pub(super) fn hear(&mut self, watch: &Watch, event: watcher::Event<Object>) -> Heard {
+    pub(in crate::cluster) fn hear(&mut self, watch: &Watch, event: watcher::Event<Object>) -> Heard {
         let list_ended = matches!(event, watcher::Event::InitDone);
         let heard = match watch {
             Watch::Bundles | Watch::Sources(_) => self.hear_of_ours(watch, event),
@@ -132,7 +132,7 @@ impl State {
     }
 
     /// How a target looks to its Bundle.
-    pub(super) fn observed(&self, kind: ObjectKind, metadata: &ObjectMeta) -> Observed {
+    pub(in crate::cluster) fn observed(&self, kind: ObjectKind, metadata: &ObjectMeta) -> Observed {
         let intent = metadata.name.as_ref().and_then(|name| self.world.intents.get(name));
         Observed::read(metadata, |part, name| intent.is_some_and(|intent| intent.names(kind, part, name)))
     }
@@ -220,7 +220,7 @@ impl State {
     }
 
     /// Remembers a status that was published, so that its echo is no news.
-    pub(super) fn published(&mut self, name: &str, status: api::BundleStatus) {
+    pub(in crate::cluster) fn published(&mut self, name: &str, status: api::BundleStatus) {
         if let Some(known) = self.bundles.get_mut(name) {
             known.seen.status = status;
         }
@@ -229,7 +229,7 @@ impl State {
     /// Takes in the version that a published status made: what the watch still has to tell of older ones is no news.
     ///
     /// Unless the answer already has a spec that the watch has not told of.
-    pub(super) fn answered(&mut self, name: &str, version: Version, generation: Option<i64>) {
+    pub(in crate::cluster) fn answered(&mut self, name: &str, version: Version, generation: Option<i64>) {
         if let Some(known) = self.bundles.get_mut(name)
             && known.seen.generation == generation
         {
@@ -239,12 +239,12 @@ impl State {
     }
 
     /// The source objects that a Bundle reads and that are not in memory as they are now.
-    pub(super) fn unread(&self, intent: &Intent) -> Vec<(SourceKey, Wanted)> {
+    pub(in crate::cluster) fn unread(&self, intent: &Intent) -> Vec<(SourceKey, Wanted)> {
         self.sources.unread(intent, &self.world)
     }
 
     /// Takes in what a read brought; returns the Bundles that it matters to.
-    pub(super) fn read(&mut self, key: &SourceKey, read: Read) -> Touched {
+    pub(in crate::cluster) fn read(&mut self, key: &SourceKey, read: Read) -> Touched {
         match read {
             Read::Gone => return self.remove(&Key::Source(key.clone())).touched,
             Read::Content { version, wanted, content } => {
@@ -260,7 +260,7 @@ impl State {
     }
 
     /// Forgets reads that failed, so that they are tried again.
-    pub(super) fn forget_unreadable(&mut self) {
+    pub(in crate::cluster) fn forget_unreadable(&mut self) {
         self.sources.forget_unreadable(&self.world);
     }
 
@@ -291,128 +291,6 @@ impl State {
             Key::Source(source) => self.sources.version(source).unwrap_or_default(),
         }
     }
-
-    fn upsert(&mut self, key: Key, object: Object) -> Heard {
-        match (key, object) {
-            // A Bundle on its way out counts as gone: whoever takes its targets, or takes them off it, is to have them.
-            (key @ Key::Bundle(_), object) if object.metadata().deletion_timestamp.is_some() => self.remove(&key),
-            (Key::Bundle(name), Object::Bundle(bundle)) => self.upsert_bundle(name, *bundle),
-            (Key::Source(key), object) => {
-                Heard { touched: self.upsert_source(&key, object.metadata()), ..Heard::default() }
-            }
-            (Key::Bundle(_), Object::Metadata(_)) => unreachable!("Bundles are watched whole"),
-        }
-    }
-
-    fn remove(&mut self, key: &Key) -> Heard {
-        match key {
-            Key::Bundle(name) => {
-                if self.bundles.remove(name).is_none() {
-                    return Heard::default();
-                }
-                let touched = touch(&self.world, &Change::Bundle(name.clone()));
-                if let Some(intent) = self.world.intents.remove(name) {
-                    self.sources.prune(&intent, &mut self.world);
-                }
-                Heard {
-                    touched: because(touched, &format!("Bundle {name} deleted")),
-                    events: vec![fanout::Event::Bundle(name.clone(), false)],
-                    ..Heard::default()
-                }
-            }
-            Key::Source(key) => {
-                self.sources.lost(key);
-                let before = self.world.sources.remove(key).map(|object| object.labels);
-                Heard { touched: self.source_changed(key, before, None, "deleted"), ..Heard::default() }
-            }
-        }
-    }
-
-    fn upsert_bundle(&mut self, name: String, bundle: Result<api::Bundle, Unreadable>) -> Heard {
-        let (uid, version, seen, intent) = match bundle {
-            Ok(bundle) => {
-                let version = Version::of(&bundle.metadata);
-                let status = ours(bundle.status.clone().unwrap_or_default());
-                let seen = Seen { generation: bundle.metadata.generation, status };
-                let intent =
-                    Intent::parse(&bundle, &self.trust_namespace).map_err(|problems| Refusal::invalid_spec(&problems));
-                (bundle.metadata.uid.unwrap_or_default(), version, seen, intent)
-            }
-            Err(Unreadable { metadata, cause }) => {
-                let status = self.bundles.get(&name).map(|known| known.seen.status.clone()).unwrap_or_default();
-                let seen = Seen { generation: metadata.generation, status };
-                let version = Version::of(&metadata);
-                (metadata.uid.unwrap_or_default(), version, seen, Err(Refusal::unreadable(&cause)))
-            }
-        };
-        let epoch = self.epoch;
-        if let Some(old) = self.bundles.get_mut(&name) {
-            let since = std::mem::replace(&mut old.epoch, epoch) == epoch;
-            let same_spec = old.uid == uid && old.seen.generation == seen.generation;
-            // While a status is being published, what is known of it is ahead of its version.
-            if (old.version == version && same_spec) || (since && old.version >= version) {
-                return Heard::default();
-            }
-            old.version = version;
-            if same_spec && old.seen.status == seen.status {
-                return Heard::default();
-            }
-        }
-        let old = self.bundles.get(&name);
-        let cause = match old.map(|old| old.uid == uid && old.seen.generation == seen.generation) {
-            None => format!("Bundle {name} seen"),
-            Some(true) => format!("status of Bundle {name} changed"),
-            Some(false) => format!("Bundle {name} changed"),
-        };
-        let events = old.is_none().then(|| fanout::Event::Bundle(name.clone(), true)).into_iter().collect();
-        let change = Change::Bundle(name.clone());
-        let mut touched = touch(&self.world, &change);
-        let (before, invalid) = match intent {
-            Ok(intent) => (self.world.intents.insert(name.clone(), intent), None),
-            Err(refusal) => (self.world.intents.remove(&name), Some(refusal)),
-        };
-        if let Some(before) = before {
-            self.sources.prune(&before, &mut self.world);
-        }
-        self.bundles.insert(name, Known { uid, version, epoch, seen, invalid });
-        touched.extend(touch(&self.world, &change));
-        Heard { touched: because(touched, &cause), events, ..Heard::default() }
-    }
-
-    fn upsert_source(&mut self, key: &SourceKey, metadata: &ObjectMeta) -> Touched {
-        let known = self.sources.version(key);
-        if !self.sources.saw(key, Version::of(metadata), self.epoch) {
-            return Touched::new();
-        }
-        let labels = metadata.labels.clone().unwrap_or_default();
-        let output = OutputKeys::of(metadata);
-        let object = self.world.sources.entry(key.clone()).or_insert_with(|| SourceObject {
-            labels: labels.clone(),
-            output: OutputKeys::None,
-            content: Content::Unreadable("it was not read yet".to_owned()),
-            undecodable: BTreeMap::new(),
-        });
-        object.output = output;
-        let before = std::mem::replace(&mut object.labels, labels.clone());
-        self.sources.prune_one(key, &mut self.world);
-        self.source_changed(
-            key,
-            known.map(|_| before),
-            Some(labels),
-            if known.is_some() { "changed" } else { "created" },
-        )
-    }
-
-    fn source_changed(
-        &self,
-        (kind, name): &SourceKey,
-        before: Option<Labels>,
-        after: Option<Labels>,
-        verb: &str,
-    ) -> Touched {
-        let cause = format!("source {} {}/{name} {verb}", kind.as_str(), self.trust_namespace);
-        because(touch(&self.world, &Change::Source { kind: *kind, name: name.clone(), before, after }), &cause)
-    }
 }
 
 fn because(names: BTreeSet<String>, cause: &str) -> Touched {
@@ -428,21 +306,12 @@ fn key(watch: &Watch, metadata: &ObjectMeta) -> Key {
     }
 }
 
-/// The part of a status that we write, in the order in which we write it.
-fn ours(status: api::BundleStatus) -> api::BundleStatus {
-    let api::BundleStatus { conditions, default_ca_version } = status;
-    let mut conditions = conditions.unwrap_or_default();
-    conditions
-        .retain(|condition| [api::SYNCED, api::SOURCES_COMPLETE, api::RECONCILING].contains(&condition.type_.as_str()));
-    conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
-    api::BundleStatus { conditions: Some(conditions), default_ca_version }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::bundle::Content;
     use crate::cluster::watch::needed;
     use watcher::Event::{Apply, Init, InitApply, InitDone};
 
