@@ -100,5 +100,6 @@ charts: ## Write what the chart renders anew, for `git diff` to show.
 charts: tools
 	cp $(CRD) $(CHART_CRD)
 	cp $(MONITORING) charts/rootcast/files/
-	for account in controller injector; do cp config/guard/$$account.yaml charts/rootcast/files/$$account-policy.yaml; done
+	cp config/guard/controller.yaml charts/rootcast/files/controller-policy.yaml
+	cp config/injector/policy.yaml charts/rootcast/files/injector-policy.yaml
 	REWRITE=1 cargo test --locked --quiet --package rootcast-e2e --test chart the_chart_renders

@@ -102,6 +102,20 @@ pub const TARGET_VALUE: Limit = Limit {
     reached: "Nothing: a longer one is kept, and shown, as its SHA-256",
 };
 
+/// Keys of an object of others that is completed.
+pub const ADOPTED_KEYS: Limit = Limit {
+    what: "Keys of an object of others that a Bundle completes",
+    max: 2_000,
+    reached: "The object stays as it is: `Synced=False`, `TargetExists` with the number of its keys",
+};
+
+/// Keys that the annotation `rootcast.dev/keys` of an object names.
+pub const NAMED_KEYS: Limit = Limit {
+    what: "Keys that the annotation `rootcast.dev/keys` names",
+    max: 32,
+    reached: "Nothing: those beyond count as others'",
+};
+
 /// Bytes of one object in a list or watch event.
 pub const OBJECT: Limit = Limit {
     what: "Bytes of JSON of one object in a list or watch event",
@@ -187,6 +201,8 @@ pub const ALL: &[Limit] = &[
     ADMIN_BODY,
     TARGET_FIELDS,
     TARGET_VALUE,
+    ADOPTED_KEYS,
+    NAMED_KEYS,
     OBJECT,
 ];
 

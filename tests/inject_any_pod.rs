@@ -119,7 +119,7 @@ impl Question {
             let operator = Operator { name: "cainjector".to_owned(), domain: "lestak.sh".to_owned() };
             inject(&review, &Policy::Cainjector { operator: &operator, options: &Options::parse(options).unwrap() })
         } else {
-            let namespace = Namespace { labels: (&labels).into(), terminating: false };
+            let namespace = Namespace { labels: (&labels).into(), terminating: false, uid: "".into() };
             inject(&review, &Policy::Native { namespace: &namespace, bundles: &ALL })
         };
         verdict.map_err(|malformed| malformed.to_string())

@@ -52,7 +52,7 @@ fn options(password: &str) -> String {
     let intent: Result<Intent, Vec<Problem>> = Intent::parse(&bundle, "cert-manager");
     let offered = Offered::of(intent.as_ref().map_err(Vec::as_slice), &Settings::default());
     let bundles = Bundles { settings: Settings::default(), offered: [("corp".to_owned(), offered)].into() };
-    let namespace = Namespace { labels: (&Labels::new()).into(), terminating: false };
+    let namespace = Namespace { labels: (&Labels::new()).into(), terminating: false, uid: "".into() };
     let pod = json!({
         "metadata": { "annotations": { "inject.rootcast.dev/bundle": "corp", "inject.rootcast.dev/runtimes": "java" } },
         "spec": { "containers": [{ "name": "app", "env": [{ "name": "JAVA_TOOL_OPTIONS", "value": "-Down=1" }] }] },

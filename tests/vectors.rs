@@ -52,7 +52,7 @@ fn decide_case(case: &Vector) -> (Report, BTreeMap<ObjectKind, Value>) {
         Ok(decision) => {
             let wanted = &decision.wanted;
             let labels = [("team", "a"), ("env", "dev")].map(|(key, value)| (key.to_owned(), value.to_owned()));
-            let namespace = Namespace { labels: (&BTreeMap::from(labels)).into(), terminating: false };
+            let namespace = Namespace { labels: (&BTreeMap::from(labels)).into(), terminating: false, uid: "".into() };
             let reached = wanted.reaches(&world.settings, "team-a", &namespace);
             let manifests = wanted.payloads.keys().copied().zip(wanted.manifests());
             let objects: BTreeMap<_, _> =

@@ -255,7 +255,9 @@ pub fn objects(client: &Client, kind: &str, namespace: &str) -> Result<Api<Dynam
 
 fn is_ours(metadata: &ObjectMeta, bundle: &str, uid: Option<&str>) -> bool {
     let label = metadata.labels.as_ref().and_then(|labels| labels.get(BUNDLE_LABEL));
-    let owners: Vec<_> = metadata.owner_references.iter().flatten().collect();
+    // What holds keys of others has its namespace as second owner.
+    let owners = metadata.owner_references.iter().flatten().filter(|owner| owner.kind != "Namespace");
+    let owners: Vec<_> = owners.collect();
     label.is_some_and(|label| label == bundle)
         && matches!(&owners[..], [owner] if owner.controller == Some(true) && Some(owner.uid.as_str()) == uid)
 }

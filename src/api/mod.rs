@@ -27,6 +27,12 @@ pub const BUNDLE_LABEL: &str = "trust.cert-manager.io/bundle";
 /// Annotation on every target: the digest of what was written.
 pub const HASH_ANNOTATION: &str = "trust.cert-manager.io/hash";
 
+/// Annotation on a target that holds keys of others, too: the keys that are ours, comma-separated.
+pub const KEYS_ANNOTATION: &str = "rootcast.dev/keys";
+
+/// Annotation with which an object of others consents to be overwritten: the name of the Bundle that may.
+pub const ADOPT_ANNOTATION: &str = "rootcast.dev/adopt";
+
 /// The server-side apply manager of every write; trust-manager's own name, so that fields change hands without a rewrite.
 pub const FIELD_MANAGER: &str = "trust-manager";
 

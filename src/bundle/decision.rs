@@ -47,6 +47,8 @@ pub struct Wanted {
     pub secrets_off: bool,
     /// Whose name it has: then nothing is written but what is this Bundle's already.
     pub protected: Option<Protected>,
+    /// Whether the Bundle was deleted: what it completed is handed over, and all else is left to garbage collection.
+    pub deleted: bool,
 }
 
 /// The whole product in one function: sources to anchors, anchors to content. What has to be written where then follows
@@ -75,12 +77,27 @@ pub fn decide(intent: &Intent, world: &World, now: Timestamp) -> Result<Decision
             .collect(),
         secrets_off,
         protected: world.settings.protection(&intent.name),
+        deleted: false,
     };
     let restricted = world.settings.target_namespaces.is_some();
     Ok(Decision { wanted: Arc::new(wanted), restricted, stock, findings, default_ca_version, look_again })
 }
 
 impl Wanted {
+    /// What is left to do of a Bundle that was deleted.
+    #[must_use]
+    pub fn of_deleted(name: &str, uid: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            uid: uid.to_owned(),
+            namespaces: Selector::default(),
+            payloads: BTreeMap::new(),
+            secrets_off: false,
+            protected: None,
+            deleted: true,
+        }
+    }
+
     /// The manifests of one namespace's targets, sorted by kind, complete but for the namespace; none for a name that is
     /// protected.
     pub fn manifests(&self) -> impl Iterator<Item = Manifest<'_>> {

@@ -86,13 +86,23 @@ impl Wanted {
             (Some(payload), Some(found)) => self.drift(payload, found),
             // What is published stays while its successor may not be written.
             (None, Some(_)) if reached && self.secrets_off => None,
-            (None, Some(found)) => self.owns(found).then(|| Need::Release(release(found))),
+            (None, Some(found)) if self.deleted => {
+                let completed = found.is_target_of(&self.name) && found.keys.is_some();
+                completed.then_some(Need::Release(Release::HandOver))
+            }
+            (None, Some(found)) => self.owns(found).then(|| Need::Release(self.release(found))),
         }
     }
 
     /// Whether the object is controlled by this very Bundle.
     fn owns(&self, found: &Look) -> bool {
         found.controller.as_ref().is_some_and(|controller| controller.uid == self.uid)
+    }
+
+    /// How an object is let go: what is not known to be ours alone stays.
+    fn release(&self, found: &Look) -> Release {
+        let whole = found.is_target_of(&self.name) && found.keys.is_none() && !found.holds_foreign_keys();
+        if whole { Release::Delete } else { Release::HandOver }
     }
 
     /// Whether an owner is a Bundle of this name: this one, or one that was here before it.
@@ -105,6 +115,7 @@ impl Wanted {
     pub fn may_recreate(&self, payload: &Payload, found: &Look) -> bool {
         self.protected.is_none()
             && found.is_target_of(&self.name)
+            && found.keys.is_none()
             && found.stranger(|key| payload.values.contains_key(key)).is_none()
     }
 
@@ -116,14 +127,21 @@ impl Wanted {
             wanted.iter().all(|(key, value)| there.get(key).is_some_and(|there| *there == brief(value)))
         };
         // A key that is no longer wanted and that others hold as well is theirs: it cannot be taken out.
-        let is_theirs = |key: &String| !payload.values.contains_key(key) && found.foreign_keys.contains_key(key);
+        let is_theirs = |key: &String| {
+            !payload.values.contains_key(key)
+                && (found.foreign_keys.contains_key(key) || found.keys.as_ref().is_some_and(|keys| !keys.contains(key)))
+        };
         let ladder = [
             (
                 !(self.owns(found) && found.controller.as_ref().is_some_and(|owner| self.is_namesake(owner))),
                 Drift::Owner,
             ),
             (found.annotations.get(api::HASH_ANNOTATION) != Some(&payload.hash), Drift::Content),
-            (!found.own_keys.iter().filter(|key| !is_theirs(key)).eq(payload.values.keys()), Drift::Keys),
+            (
+                !found.own_keys.iter().filter(|key| !is_theirs(key)).eq(payload.values.keys())
+                    || found.keys.as_ref().is_some_and(|keys| !keys.iter().eq(payload.values.keys())),
+                Drift::Keys,
+            ),
             (
                 found.labels.get(api::BUNDLE_LABEL) != Some(&self.name)
                     || !holds(&payload.labels, &found.labels)
@@ -133,10 +151,6 @@ impl Wanted {
         ];
         ladder.into_iter().find_map(|(differs, drift)| differs.then_some(Need::Update(drift)))
     }
-}
-
-fn release(found: &Look) -> Release {
-    if found.holds_foreign_keys() { Release::HandOver } else { Release::Delete }
 }
 
 #[cfg(test)]
@@ -304,6 +318,19 @@ mod tests {
     }
 
     #[test]
+    fn of_a_bundle_that_was_deleted_what_it_completed_is_handed_over_and_nothing_else() {
+        let look = written(&config_map());
+        let deleted = Wanted::of_deleted("b", &config_map().uid);
+        assert_eq!(deleted.judge(KIND, true, Some(&look)), None, "garbage collection takes it");
+        let completed = Look { keys: Some(["k".to_owned()].into()), controller: None, ..look };
+        let hand_over = Some(Need::Release(Release::HandOver));
+        assert_eq!(deleted.judge(KIND, true, Some(&completed)), hand_over);
+        assert_eq!(deleted.judge(KIND, false, Some(&completed)), hand_over);
+        let stripped = Look { labels: labels(&[]), ..completed };
+        assert_eq!(deleted.judge(KIND, true, Some(&stripped)), None);
+    }
+
+    #[test]
     fn what_is_published_stays_while_its_successor_may_not_be_written() {
         let look = written(&config_map());
         let secret = json!({ "secret": { "key": "k" } });
@@ -337,8 +364,11 @@ mod tests {
             &json!({ "configMap": { "key": "k" }, "namespaceSelector": { "matchLabels": { "a": "1" } } }),
             false,
         );
-        let namespace =
-            |pairs: &[(&str, &str)], terminating| Namespace { labels: (&labels(pairs)).into(), terminating };
+        let namespace = |pairs: &[(&str, &str)], terminating| Namespace {
+            labels: (&labels(pairs)).into(),
+            terminating,
+            uid: "".into(),
+        };
         let open = Settings::default();
         let listed = Settings { target_namespaces: Some(["two".to_owned()].into()), ..Settings::default() };
         assert!(wanted.reaches(&open, "one", &namespace(&[("a", "1")], false)));

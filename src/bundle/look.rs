@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta, OwnerReference};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
@@ -23,6 +23,10 @@ pub struct Look {
     pub annotations: Labels,
     /// Its controlling owner, if it has one.
     pub controller: Option<Controller>,
+    /// The uids of its owners that are called like its namespace, and are one.
+    pub namespaces: BTreeSet<String>,
+    /// The keys that the annotation names as ours, if it has it.
+    pub keys: Option<BTreeSet<String>>,
     /// The data keys that our field manager owns.
     pub own_keys: BTreeSet<String>,
     /// The data keys that other field managers own, each with one of them.
@@ -92,22 +96,32 @@ impl Look {
         let all = others.keys.len();
         let foreign_keys: BTreeMap<_, _> =
             some(others.keys, |(key, _)| named(Part::Key, key) || own_keys.contains(key)).collect();
-        let pairs = |pairs: &Option<Labels>, part, ours: &str| -> Labels {
-            let kept = some(pairs.iter().flatten(), |(name, _)| *name == ours || named(part, name));
+        let pairs = |pairs: &Option<Labels>, part, ours: &[&str]| -> Labels {
+            let kept = some(pairs.iter().flatten(), |(name, _)| ours.contains(&name.as_str()) || named(part, name));
             kept.map(|(name, value)| (name.clone(), brief(value).into_owned())).collect()
         };
         let own = |ours: &BTreeSet<String>, others, part| {
             some(ours.difference(others), |name| named(part, name)).cloned().collect()
         };
         Self {
-            labels: pairs(&metadata.labels, Part::Label, api::BUNDLE_LABEL),
-            annotations: pairs(&metadata.annotations, Part::Annotation, api::HASH_ANNOTATION),
+            labels: pairs(&metadata.labels, Part::Label, &[api::BUNDLE_LABEL]),
+            annotations: pairs(&metadata.annotations, Part::Annotation, &[api::HASH_ANNOTATION, api::ADOPT_ANNOTATION]),
             controller: metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true)).map(
                 |owner| Controller {
                     api_version: brief(&owner.api_version).into_owned(),
                     kind: brief(&owner.kind).into_owned(),
                     name: brief(&owner.name).into_owned(),
                     uid: brief(&owner.uid).into_owned(),
+                },
+            ),
+            namespaces: namespaces(metadata).take(limits::TARGET_FIELDS.max).collect(),
+            keys: metadata.annotations.as_ref().and_then(|annotations| annotations.get(api::KEYS_ANNOTATION)).map(
+                |keys| {
+                    keys.split(',')
+                        .filter(|key| !key.is_empty())
+                        .take(limits::NAMED_KEYS.max)
+                        .map(str::to_owned)
+                        .collect()
                 },
             ),
             own_labels: own(&ours.labels, &others.labels, Part::Label),
@@ -155,6 +169,15 @@ impl Look {
             self.foreign_keys.iter().filter(|(key, _)| !self.own_keys.contains(*key) && !is_wanted(key));
         strangers.next().map(|(key, manager)| (manager.as_str(), key.as_str()))
     }
+}
+
+/// The uids of the owners that are the object's own namespace, or called so.
+fn namespaces(metadata: &ObjectMeta) -> impl Iterator<Item = String> {
+    let is_namespace = |owner: &&OwnerReference| {
+        owner.api_version == "v1" && owner.kind == "Namespace" && Some(&owner.name) == metadata.namespace.as_ref()
+    };
+    let owners = metadata.owner_references.iter().flatten().filter(is_namespace);
+    owners.map(|owner| brief(&owner.uid).into_owned())
 }
 
 /// Those that are named, and as many of the others as may be.

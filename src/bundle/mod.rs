@@ -3,6 +3,7 @@
 //! Everything here is a pure function of its arguments: no client, no clock, no log. The controller feeds [`decide`] from
 //! watches and obeys it; `rootcast render` feeds it from files.
 
+mod adoption;
 mod chain;
 mod decision;
 mod fault;
@@ -26,6 +27,7 @@ mod stock;
 mod syntax;
 mod world;
 
+pub use adoption::{Adopt, Holdings, Obstacle, Verdict};
 pub use decision::{Decision, Wanted, decide};
 pub use finding::{Finding, Observation, SOON};
 pub use hand_back::hand_back;

@@ -25,6 +25,8 @@ pub enum Reason {
     SyncSecretTargetFailed,
     /// Another field manager keeps changing a target. Only in events: the target is healed each time.
     TargetContested,
+    /// An object of others has got the keys of the Bundle beside its own. Only in events.
+    TargetCompleted,
     /// The time of a certificate is over. Only in events, as those below: condition `SourcesComplete` says the same.
     CertificateExpired,
     /// The time of a certificate is nearly over.
@@ -51,6 +53,7 @@ impl Reason {
             Self::SyncConfigMapTargetFailed => "SyncConfigMapTargetFailed",
             Self::SyncSecretTargetFailed => "SyncSecretTargetFailed",
             Self::TargetContested => "TargetContested",
+            Self::TargetCompleted => "TargetCompleted",
             Self::CertificateExpired => "CertificateExpired",
             Self::CertificateExpiresSoon => "CertificateExpiresSoon",
             Self::CertificateNotYetValid => "CertificateNotYetValid",

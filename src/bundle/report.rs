@@ -96,6 +96,7 @@ impl Event {
         match self.reason {
             Reason::Synced => "Synced",
             Reason::TargetContested => "Heal",
+            Reason::TargetCompleted => "Complete",
             Reason::CertificateExpired
             | Reason::CertificateExpiresSoon
             | Reason::CertificateNotYetValid
@@ -124,6 +125,18 @@ impl Event {
             kind.as_str()
         );
         Self { warning: true, reason: Reason::TargetContested, note: text::clip(&note, NOTE_MAX) }
+    }
+
+    /// An object of others was completed.
+    #[must_use]
+    pub fn completed(bundle: &str, place: &Place) -> Self {
+        let Place { kind, namespace } = place;
+        let note = format!(
+            "{} {namespace}/{bundle} holds keys of others: the Bundle's keys are written beside them and named in its annotation {}, and the object stays when the Bundle is deleted",
+            kind.as_str(),
+            api::KEYS_ANNOTATION
+        );
+        Self { warning: false, reason: Reason::TargetCompleted, note: text::clip(&note, NOTE_MAX) }
     }
 }
 

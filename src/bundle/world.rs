@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use crate::trust::{Anchor, Form, PemError, pem};
 use crate::{api, limits};
 
+use super::adoption::Adopt;
 use super::intent::{Intent, ObjectKind};
 use super::look;
 use super::protected::Protected;
@@ -40,6 +41,8 @@ pub struct Settings {
     pub filter_non_ca: bool,
     /// The only namespaces that may receive targets; `None` means every namespace.
     pub target_namespaces: Option<BTreeSet<String>>,
+    /// Whose consent it takes to write over values of others.
+    pub adopt: Adopt,
     /// The protected names that Bundles may have all the same.
     pub allow_names: BTreeSet<String>,
 }
@@ -108,6 +111,8 @@ pub struct Namespace {
     pub labels: PackedLabels,
     /// Whether it is on its way out and accepts nothing new.
     pub terminating: bool,
+    /// Its uid; empty offline.
+    pub uid: Arc<str>,
 }
 
 impl From<&ObjectMeta> for Namespace {
@@ -115,6 +120,7 @@ impl From<&ObjectMeta> for Namespace {
         Self {
             labels: metadata.labels.as_ref().map(PackedLabels::from).unwrap_or_default(),
             terminating: metadata.deletion_timestamp.is_some(),
+            uid: metadata.uid.as_deref().unwrap_or_default().into(),
         }
     }
 }

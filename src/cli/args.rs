@@ -79,6 +79,15 @@ pub(super) enum DefaultCasChoice {
     None,
 }
 
+/// Whose consent it takes to write over values of others.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum AdoptChoice {
+    /// That of each object: its annotation rootcast.dev/adopt names the Bundle.
+    Consent,
+    /// Nobody's, as for trust-manager; but Secrets of another type than Opaque are never taken over.
+    Always,
+}
+
 /// What shapes a decision, for the controller and for `render` alike.
 #[derive(Args, Clone, Debug)]
 pub(super) struct DecisionArguments {
@@ -103,6 +112,9 @@ pub(super) struct DecisionArguments {
     /// Only these namespaces may receive targets (comma-separated); default: all.
     #[arg(long, value_delimiter = ',', value_name = "NAMESPACES")]
     pub(super) target_namespaces: Vec<String>,
+    /// When a target is written over values of others that are neither empty nor certificates.
+    #[arg(long, value_enum, default_value = "consent", value_name = "WHEN")]
+    pub(super) adopt: AdoptChoice,
     /// Let Bundles have these names (comma-separated), though Kubernetes and others keep objects of their own under them.
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     pub(super) allow_names: Vec<String>,

@@ -67,7 +67,9 @@ impl Input {
                 let mut labels = metadata.labels.unwrap_or_default();
                 labels.insert(NAME_LABEL.to_owned(), name.clone());
                 let terminating = metadata.deletion_timestamp.is_some();
-                self.namespaces.insert(name.clone(), Namespace { labels: (&labels).into(), terminating }).is_some()
+                self.namespaces
+                    .insert(name.clone(), Namespace { labels: (&labels).into(), terminating, uid: "".into() })
+                    .is_some()
             }
             _ => false,
         };

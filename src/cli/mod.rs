@@ -27,12 +27,12 @@ use std::process::ExitCode;
 use clap::FromArgMatches;
 
 use crate::api;
-use crate::bundle::Settings;
+use crate::bundle::{Adopt, Settings};
 use crate::default_cas::{self, Origin};
 use crate::inspect::Paint;
 use crate::text;
 
-use args::{Arguments, Command, DecisionArguments, DefaultCasChoice};
+use args::{AdoptChoice, Arguments, Command, DecisionArguments, DefaultCasChoice};
 
 /// Exit code when the input was understood and something in it was refused.
 const REFUSED: u8 = 1;
@@ -103,6 +103,10 @@ impl DecisionArguments {
             filter_expired: self.filter_expired_certificates,
             filter_non_ca: self.filter_non_ca_certs,
             target_namespaces: listed(&self.target_namespaces),
+            adopt: match self.adopt {
+                AdoptChoice::Consent => Adopt::Consent,
+                AdoptChoice::Always => Adopt::Always,
+            },
             allow_names: self.allow_names.iter().cloned().collect(),
         }
     }

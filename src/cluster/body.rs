@@ -35,6 +35,16 @@ pub(super) struct Content {
     json: OnceCell<[Bytes; 2]>,
 }
 
+/// What an object has beside its content.
+pub(super) struct Head<'a> {
+    pub(super) wanted: &'a Wanted,
+    pub(super) payload: &'a Payload,
+    pub(super) version: Version,
+    /// Uid of its namespace, where it holds keys of others: then the namespace owns it, too, and it outlives its Bundle.
+    pub(super) second_owner: Option<&'a str>,
+    pub(super) namespace: &'a str,
+}
+
 /// A body and its media type.
 pub(super) type Encoded = (&'static str, Parts);
 
@@ -46,31 +56,24 @@ impl Content {
     }
 
     /// A strategic merge patch: our metadata and keys, without what is `stale` and the former owner.
-    pub(super) fn merge(
-        &self,
-        wanted: &Wanted,
-        payload: &Payload,
-        version: Version,
-        stale: &Own,
-        former_owner: Option<&str>,
-    ) -> Encoded {
-        let mut head = head(wanted, payload, version);
+    pub(super) fn merge(&self, head: &Head<'_>, stale: &Own, former_owner: Option<&str>) -> Encoded {
+        let mut json = head.json();
         if let Some(uid) = former_owner
-            && let Some(owners) = head["metadata"]["ownerReferences"].as_array_mut()
+            && let Some(owners) = json["metadata"]["ownerReferences"].as_array_mut()
         {
             owners.insert(0, json!({ "$patch": "delete", "uid": uid }));
         }
         for (field, names) in [("labels", &stale.labels), ("annotations", &stale.annotations)] {
             for name in names {
-                head["metadata"][field][name] = Json::Null;
+                json["metadata"][field][name] = Json::Null;
             }
         }
-        (MERGE, self.with_content(payload, &head, &stale.keys))
+        (MERGE, self.with_content(head.payload, &json, &stale.keys))
     }
 
     /// The manifest for server-side apply.
-    pub(super) fn apply(&self, wanted: &Wanted, payload: &Payload, version: Version) -> Encoded {
-        (APPLY, self.with_content(payload, &head(wanted, payload, version), &BTreeSet::new()))
+    pub(super) fn apply(&self, head: &Head<'_>) -> Encoded {
+        (APPLY, self.with_content(head.payload, &head.json(), &BTreeSet::new()))
     }
 
     /// Appends `data` and `binaryData` to an object. Where a stale key was is not known: it is taken out of both.
@@ -98,13 +101,15 @@ impl Content {
 
 /// A strategic merge patch that takes out what is ours, and our ownership.
 pub(super) fn hand_over(kind: ObjectKind, uid: &str, version: Version, own: &Own) -> Encoded {
-    let Own { keys, labels, annotations } = own;
+    let Own { keys, labels, annotations, namespaces } = own;
+    let owners = std::iter::once(uid).chain(namespaces.iter().map(String::as_str));
+    let owners: Vec<_> = owners.map(|uid| json!({ "$patch": "delete", "uid": uid })).collect();
     let nulls =
         |names: &BTreeSet<String>| -> Map<_, _> { names.iter().map(|name| (name.clone(), Json::Null)).collect() };
     let mut patch = json!({
         "metadata": {
             "resourceVersion": version.to_string(), "labels": nulls(labels), "annotations": nulls(annotations),
-            "ownerReferences": [{ "$patch": "delete", "uid": uid }],
+            "ownerReferences": owners,
         },
         "data": nulls(keys),
     });
@@ -122,23 +127,31 @@ pub(super) fn delete(version: Version) -> Encoded {
     (JSON, Parts::new(vec![options.to_string().into()]))
 }
 
-/// An object without its content.
-fn head(wanted: &Wanted, payload: &Payload, version: Version) -> Json {
-    let Payload { kind, values: _, labels, annotations, hash, partial: _ } = payload;
-    let mut labels = labels.clone();
-    labels.insert(api::BUNDLE_LABEL.to_owned(), wanted.name.clone());
-    let mut annotations = annotations.clone();
-    annotations.insert(api::HASH_ANNOTATION.to_owned(), hash.clone());
-    json!({
-        "apiVersion": "v1", "kind": kind.as_str(),
-        "metadata": {
-            "name": wanted.name, "resourceVersion": version.to_string(), "labels": labels, "annotations": annotations,
-            "ownerReferences": [{
-                "apiVersion": api::API_VERSION, "kind": api::KIND, "name": wanted.name, "uid": wanted.uid,
-                "controller": true, "blockOwnerDeletion": true,
-            }],
-        },
-    })
+impl Head<'_> {
+    fn json(&self) -> Json {
+        let Self { wanted, payload, version, second_owner, namespace } = self;
+        let Payload { kind, values, labels, annotations, hash, partial: _ } = payload;
+        let mut labels = labels.clone();
+        labels.insert(api::BUNDLE_LABEL.to_owned(), wanted.name.clone());
+        let mut annotations = annotations.clone();
+        annotations.insert(api::HASH_ANNOTATION.to_owned(), hash.clone());
+        let mut owners = vec![json!({
+            "apiVersion": api::API_VERSION, "kind": api::KIND, "name": wanted.name, "uid": wanted.uid,
+            "controller": true, "blockOwnerDeletion": true,
+        })];
+        if let Some(uid) = second_owner {
+            let keys: Vec<_> = values.keys().map(String::as_str).collect();
+            annotations.insert(api::KEYS_ANNOTATION.to_owned(), keys.join(","));
+            owners.push(json!({ "apiVersion": "v1", "kind": "Namespace", "name": namespace, "uid": uid }));
+        }
+        json!({
+            "apiVersion": "v1", "kind": kind.as_str(),
+            "metadata": {
+                "name": wanted.name, "resourceVersion": version.to_string(), "labels": labels,
+                "annotations": annotations, "ownerReferences": owners,
+            },
+        })
+    }
 }
 
 fn members(payload: &Payload) -> [Bytes; 2] {

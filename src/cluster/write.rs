@@ -11,12 +11,12 @@ use kube::core::{PartialObjectMeta, Status};
 use tracing::debug;
 
 use crate::api;
-use crate::bundle::{ObjectKind, Place, Value, Wanted};
-use crate::fanout::{Answer, Comparison, Observed, Order, Request, Version};
+use crate::bundle::{Holdings, ObjectKind, Place, Value, Wanted};
+use crate::fanout::{Answer, Comparison, Observed, Order, Request};
 use crate::metrics::Writes;
 use crate::text;
 
-use super::body::{self, Content};
+use super::body::{self, Content, Head};
 use super::connection::{Ask, Connection, Failure, METADATA_ONLY, is_of_admission};
 
 /// Carries out orders.
@@ -61,14 +61,14 @@ impl Writer {
             Request::Look | Request::Compare => None,
             Request::Delete(version) => Some(body::delete(*version)),
             Request::HandOver(version, own) => Some(body::hand_over(*kind, &wanted.uid, *version, own)),
-            Request::Create | Request::Replace(_) | Request::Merge { .. } | Request::Apply(_) => {
+            Request::Create | Request::Replace(_) | Request::Merge { .. } | Request::Apply { .. } => {
                 Some(self.content_body(target, wanted, request))
             }
         };
         let method = match request {
             Request::Create => Method::POST,
             Request::Replace(_) => Method::PUT,
-            Request::Merge { .. } | Request::Apply(_) | Request::HandOver(..) => Method::PATCH,
+            Request::Merge { .. } | Request::Apply { .. } | Request::HandOver(..) => Method::PATCH,
             Request::Delete(_) => Method::DELETE,
             Request::Look | Request::Compare => Method::GET,
         };
@@ -85,7 +85,7 @@ impl Writer {
                 format!("?fieldManager={}", api::FIELD_MANAGER)
             }
             // The body is our own: checking its fields would double the server's work.
-            Request::Apply(_) => format!("?fieldManager={}&force=true&fieldValidation=Ignore", api::FIELD_MANAGER),
+            Request::Apply { .. } => format!("?fieldManager={}&force=true&fieldValidation=Ignore", api::FIELD_MANAGER),
             Request::Delete(_) | Request::Look | Request::Compare => String::new(),
         };
         let accept = if *request == Request::Compare { "application/json" } else { METADATA_ONLY };
@@ -94,7 +94,7 @@ impl Writer {
 
     /// The body of a request that carries content, of which all namespaces share what is the same for all.
     fn content_body(&mut self, target: &Target, wanted: &Arc<Wanted>, request: &Request) -> body::Encoded {
-        let Target { bundle, place: Place { kind, .. } } = target;
+        let Target { bundle, place: Place { kind, namespace } } = target;
         let payload = wanted.payloads.get(kind).expect("what has no content is not written");
         let fresh = || (wanted.clone(), Content::default());
         let held = self.contents.entry((bundle.clone(), *kind)).or_insert_with(fresh);
@@ -102,12 +102,17 @@ impl Writer {
             *held = fresh();
         }
         let content = &held.1;
+        let frame = Head {
+            wanted,
+            payload,
+            version: request.version().unwrap_or_default(),
+            second_owner: request.second_owner(),
+            namespace,
+        };
         match request {
             Request::Replace(version) => content.object(wanted, payload, Some(*version)),
-            Request::Merge { version, stale, former_owner } => {
-                content.merge(wanted, payload, *version, stale, former_owner.as_deref())
-            }
-            Request::Apply(version) => content.apply(wanted, payload, *version),
+            Request::Merge { stale, former_owner, .. } => content.merge(&frame, stale, former_owner.as_deref()),
+            Request::Apply { .. } => content.apply(&frame),
             _ => content.object(wanted, payload, None),
         }
     }
@@ -145,30 +150,31 @@ fn understand(target: &Target, wanted: &Wanted, request: &Request, body: &Bytes)
     })
 }
 
-/// Whether an object holds the wanted bytes, and keys beside them.
+/// Whether an object holds the wanted bytes, and what it holds beside.
 fn compare(kind: ObjectKind, wanted: &Wanted, body: &Bytes) -> serde_json::Result<Answer> {
-    let values = wanted.payloads.get(&kind).map(|payload| &payload.values);
-    let is_other = |key: &String| values.is_none_or(|values| !values.contains_key(key));
-    let mut wanted = values.into_iter().flatten();
-    Ok(match kind {
+    let payload = wanted.payloads.get(&kind);
+    let mut values = payload.into_iter().flat_map(|payload| &payload.values);
+    let (metadata, comparison) = match kind {
         ObjectKind::ConfigMap => {
             let object: ConfigMap = serde_json::from_slice(body)?;
+            let holdings = Holdings::of_config_map(&object, payload);
             let (text, binary) = (object.data.unwrap_or_default(), object.binary_data.unwrap_or_default());
-            let same = wanted.all(|(key, value)| match value {
+            let same = values.all(|(key, value)| match value {
                 Value::Text(wanted) => text.get(key).is_some_and(|found| **found == **wanted),
                 Value::Binary(wanted) => binary.get(key).is_some_and(|found| *found.0 == **wanted),
             });
-            let others = text.keys().chain(binary.keys()).any(is_other);
-            Answer::Compared(Version::of(&object.metadata), Comparison { same, others })
+            (object.metadata, Comparison { same, holdings })
         }
         ObjectKind::Secret => {
             let object: Secret = serde_json::from_slice(body)?;
+            let holdings = Holdings::of_secret(&object, payload);
             let data = object.data.unwrap_or_default();
-            let same = wanted.all(|(key, value)| data.get(key).is_some_and(|found| *found.0 == *value.bytes()));
-            let others = data.keys().any(is_other);
-            Answer::Compared(Version::of(&object.metadata), Comparison { same, others })
+            let same = values.all(|(key, value)| data.get(key).is_some_and(|found| *found.0 == *value.bytes()));
+            (object.metadata, Comparison { same, holdings })
         }
-    })
+    };
+    let observed = Observed::read(&metadata, |part, name| wanted.names(kind, part, name));
+    Ok(Answer::Compared(observed, comparison))
 }
 
 /// What a failure means for the order.
@@ -231,9 +237,11 @@ fn refused(what: &str, request: &Request, status: &Status) -> Answer {
 fn failed(target: &Target, request: &Request) -> String {
     let verb = match request {
         // trust-manager's word for every write.
-        Request::Create | Request::Replace(_) | Request::Merge { .. } | Request::Apply(_) | Request::HandOver(..) => {
-            "patch"
-        }
+        Request::Create
+        | Request::Replace(_)
+        | Request::Merge { .. }
+        | Request::Apply { .. }
+        | Request::HandOver(..) => "patch",
         Request::Delete(_) => "delete",
         Request::Look | Request::Compare => "get",
     };

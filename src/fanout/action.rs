@@ -48,6 +48,13 @@ pub enum Action {
         /// The field manager and the key that it took, if metadata tells.
         rival: Option<(String, String)>,
     },
+    /// An object of others was completed: say so, once.
+    Completed {
+        /// The Bundle's name.
+        bundle: Arc<str>,
+        /// The target.
+        place: Place,
+    },
     /// PUT is not permitted: from now on objects are patched.
     FallBack,
 }
@@ -81,9 +88,16 @@ pub enum Request {
         stale: Own,
         /// Uid of the owner that ours takes the place of.
         former_owner: Option<String>,
+        /// Uid of its namespace, where the object holds keys of others.
+        second_owner: Option<Arc<str>>,
     },
     /// Server-side apply with force: takes ownership of a value that is right already.
-    Apply(Version),
+    Apply {
+        /// The version.
+        version: Version,
+        /// Uid of its namespace, where the object holds keys of others.
+        second_owner: Option<Arc<str>>,
+    },
     /// Strategic merge patch that takes out what is ours.
     HandOver(Version, Own),
     /// DELETE.
@@ -103,6 +117,8 @@ pub struct Own {
     pub labels: BTreeSet<String>,
     /// Annotations.
     pub annotations: BTreeSet<String>,
+    /// Uids of the namespaces that own it beside the Bundle.
+    pub namespaces: BTreeSet<String>,
 }
 
 impl Request {
@@ -118,16 +134,25 @@ impl Request {
         match self {
             Self::Replace(version)
             | Self::Merge { version, .. }
-            | Self::Apply(version)
+            | Self::Apply { version, .. }
             | Self::HandOver(version, _)
             | Self::Delete(version) => Some(*version),
             Self::Create | Self::Look | Self::Compare => None,
         }
     }
 
+    /// The uid of the namespace that it makes a second owner of an object with keys of others.
+    #[must_use]
+    pub fn second_owner(&self) -> Option<&str> {
+        match self {
+            Self::Merge { second_owner, .. } | Self::Apply { second_owner, .. } => second_owner.as_deref(),
+            _ => None,
+        }
+    }
+
     /// Whether it carries content.
     #[must_use]
     pub fn carries_content(&self) -> bool {
-        matches!(self, Self::Create | Self::Replace(_) | Self::Merge { .. } | Self::Apply(_))
+        matches!(self, Self::Create | Self::Replace(_) | Self::Merge { .. } | Self::Apply { .. })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::mem::discriminant;
 
-use crate::bundle::Place;
+use crate::bundle::{Need, Place};
 
 use super::action::Request;
 use super::blame::{Blame, Record};
@@ -80,6 +80,7 @@ impl Fleet {
                 let newest = self.targets.get(place).is_some_and(|entry| entry.version == version);
                 if request.is_write() {
                     self.wrote();
+                    self.completed(place);
                     self.after_write(around, place, task, &request, latest, newest)
                 } else {
                     Next::Again(task)
@@ -94,15 +95,18 @@ impl Fleet {
                     _ => self.once_more(around, place, task, !known),
                 }
             }
-            Answer::Compared(version, Comparison { same, others }) => {
-                self.targets.inspected(place, version, if same { Bytes::Right } else { Bytes::Wrong });
-                self.targets.counted(place, version, others);
-                // What has to be known before it is created anew is not a change of it.
-                if self.request(around, place).is_some_and(|next| matches!(next, Request::Delete(_))) {
-                    Next::Again(task)
-                } else {
-                    Next::Consider(Why::Changed)
+            Answer::Compared(observed, Comparison { same, holdings }) => {
+                let inspected = matches!(self.need(around, place), Some(Need::Inspect) | None);
+                let version = observed.version;
+                if gone.is_none_or(|gone| gone <= version) {
+                    self.targets.learn(looks, place, observed, (epoch, Witness::Answer), Bytes::Doubtful);
                 }
+                self.targets.inspected(place, version, if same { Bytes::Right } else { Bytes::Wrong });
+                if self.has_same_keys(&under, place.kind) {
+                    self.targets.holds(place, version, holdings);
+                }
+                // What has to be known before it is written is not a change of it.
+                if inspected { Next::Consider(Why::Changed) } else { self.once_more(around, place, task, false) }
             }
             Answer::NamespaceGone => Next::Later(task.put_off(now)),
             Answer::Busy(wait, cause) if matches!(blame, Some(Blame::Target { .. })) => {

@@ -45,7 +45,10 @@ impl Engine {
             limit: self.pace.limit(),
             paused: self.pace.is_paused(now),
             queued: fleets().flat_map(|fleet| fleet.tasks.iter()).filter(|(_, task)| is_queued(task)).count(),
-            bundles: fleets().filter_map(|fleet| Some((fleet.name.clone(), fleet.standing(around)?))).collect(),
+            bundles: fleets()
+                .filter(|fleet| fleet.there)
+                .filter_map(|fleet| Some((fleet.name.clone(), fleet.standing(around)?)))
+                .collect(),
         }
     }
 }

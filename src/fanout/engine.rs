@@ -141,8 +141,15 @@ impl Engine {
     fn hear(&mut self, now: Duration, event: Event, actions: &mut Vec<Action>) {
         match event {
             Event::Bundle(name, there) => self.bundle_changed(now, &name, there),
+            Event::Deleted { bundle, uid } => {
+                // Who leads hands over; a standby cannot know what the leader has done.
+                let uid = uid.filter(|_| self.leads);
+                if let Some(fleet) = self.fleets.get_mut(&bundle).filter(|fleet| !fleet.there) {
+                    fleet.part(self.ground.around(now), uid.as_deref());
+                }
+            }
             Event::Wanted { bundle, wanted, cause } => {
-                let Some(fleet) = self.fleets.get_mut(&bundle) else { return };
+                let Some(fleet) = self.fleets.get_mut(&bundle).filter(|fleet| fleet.there) else { return };
                 fleet.listing.held = None;
                 if let Some(wanted) = wanted {
                     fleet.listing.held = Some((wanted, cause));
@@ -210,12 +217,14 @@ impl Engine {
         }
     }
 
-    /// A Bundle is there, or no longer: then its targets are nobody's.
+    /// A Bundle is there, or no longer: then its targets are nobody's, but what it completed is remembered until it is known
+    /// how it was deleted.
     fn bundle_changed(&mut self, now: Duration, name: &str, there: bool) {
         if there {
             let begun = self.lists.iter().map(|(scope, list)| (scope.clone(), list.runs));
             let fleet = self.fleets.enter(name);
-            if !std::mem::replace(&mut fleet.there, true) {
+            if !fleet.there {
+                fleet.arrive(self.ground.around(now));
                 fleet.listing.begin(begun, now);
             }
         } else if let Some(fleet) = self.fleets.get_mut(name) {
@@ -380,7 +389,7 @@ impl Engine {
             actions.push(Action::FallBack);
         }
         fleet.answered(self.ground.around(now), &mut self.looks, place, answer, blame.map(|(_, blame)| blame), epoch);
-        if !fleet.there {
+        if !fleet.there && !fleet.parted {
             fleet.leave(self.ground.around(now));
         }
     }

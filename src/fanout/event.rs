@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::bundle::{Namespace, ObjectKind, Place, Wanted};
+use crate::bundle::{Holdings, Namespace, ObjectKind, Place, Wanted};
 
 use super::index::Observed;
 use super::listing::Found;
@@ -14,6 +14,13 @@ use super::version::Version;
 pub enum Event {
     /// A Bundle is there, or no longer: of its targets nothing is kept, and they stay as they are.
     Bundle(String, bool),
+    /// A Bundle that is no longer there was deleted.
+    Deleted {
+        /// Its name.
+        bundle: String,
+        /// Its uid, if what it completed is to be handed over; `None`: all stays as it is.
+        uid: Option<String>,
+    },
     /// A Bundle that is there was decided anew. `None`: it is refused, and its targets stay as they are.
     Wanted {
         /// Its name.
@@ -104,8 +111,8 @@ pub enum Answer {
     Exists,
     /// The object is no longer the version that the order was for.
     Conflict,
-    /// What the content of this version is, beside what is wanted.
-    Compared(Version, Comparison),
+    /// The object looks like this, and this is its content beside what is wanted.
+    Compared(Observed, Comparison),
     /// The namespace is gone or on its way out.
     NamespaceGone,
     /// We are not permitted to ask for this, or the API server does not know yet that we are.
@@ -130,12 +137,12 @@ pub enum Answer {
 }
 
 /// An object's content beside what is wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Comparison {
     /// Whether the bytes are as wanted.
     pub same: bool,
-    /// Whether there are keys that are not wanted.
-    pub others: bool,
+    /// What it holds.
+    pub holdings: Holdings,
 }
 
 impl Scope {

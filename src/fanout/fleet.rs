@@ -14,7 +14,7 @@ use super::listing::Listing;
 use super::pace::Lane;
 use super::story::Story;
 use super::task::{Fault, State, Task, Tasks};
-use super::verb;
+use super::verb::{self, Barred, Means};
 use super::version::Version;
 
 /// The most characters of each word about an owner, which its API does not bound.
@@ -50,6 +50,8 @@ pub(super) struct Fleet {
     pub(super) name: Arc<str>,
     /// Whether the Bundle is there.
     pub(super) there: bool,
+    /// Whether it is known how the Bundle was deleted.
+    pub(super) parted: bool,
     /// What is still to be listed of it.
     pub(super) listing: Listing,
     pub(super) targets: Targets,
@@ -67,6 +69,7 @@ impl Fleet {
         Self {
             name,
             there: false,
+            parted: false,
             listing: Listing::default(),
             targets: Targets::default(),
             tasks: Tasks::default(),
@@ -80,15 +83,31 @@ impl Fleet {
 
     /// Whether the Bundle is gone and nothing is on its way.
     pub(super) fn is_forgotten(&self) -> bool {
-        !self.there && self.tasks.is_empty()
+        !self.there && self.tasks.is_empty() && (self.parted || self.targets.is_empty())
     }
 
-    /// The Bundle is gone: nothing of it is kept but what is on its way.
+    /// The Bundle is there again.
+    pub(super) fn arrive(&mut self, around: Surroundings<'_>) {
+        (self.there, self.parted) = (true, false);
+        self.targets = Targets::default();
+        self.decide(around, None);
+    }
+
+    /// The Bundle is gone: nothing of it is kept but what is on its way, and what it completed.
     pub(super) fn leave(&mut self, around: Surroundings<'_>) {
         self.there = false;
         self.listing = Listing::default();
-        self.targets = Targets::default();
+        self.targets.keep_completed(&self.name);
         self.decide(around, None);
+    }
+
+    /// The Bundle was deleted. With its uid, what it completed is handed over.
+    pub(super) fn part(&mut self, around: Surroundings<'_>, uid: Option<&str>) {
+        self.parted = true;
+        match uid {
+            Some(uid) => self.decide(around, Some(Arc::new(Wanted::of_deleted(&self.name, uid)))),
+            None => self.targets = Targets::default(),
+        }
     }
 
     pub(super) fn has_work(&self, lane: Lane) -> bool {
@@ -120,6 +139,11 @@ impl Fleet {
             let same = before.as_ref().and_then(|before| before.payloads.get(&payload.kind));
             if same.is_none_or(|same| same.values != payload.values) {
                 self.targets.doubt(payload.kind);
+            }
+        }
+        for kind in ObjectKind::ALL {
+            if before.as_ref().is_none_or(|before| !same_keys(before, &wanted, kind)) {
+                self.targets.forget_holdings(kind);
             }
         }
         let mut places: BTreeSet<Place> = self.targets.places().chain(self.tasks.places()).cloned().collect();
@@ -162,7 +186,7 @@ impl Fleet {
     }
 
     /// What has to be done at a place now.
-    fn need(&self, around: Surroundings<'_>, place: &Place) -> Option<Need> {
+    pub(super) fn need(&self, around: Surroundings<'_>, place: &Place) -> Option<Need> {
         let wanted = self.wanted.as_ref()?;
         // What is in a namespace that is gone or on its way out is left to Kubernetes.
         let namespace = around.namespaces.living(&place.namespace)?;
@@ -170,12 +194,14 @@ impl Fleet {
         let entry = self.targets.get(place);
         let need = wanted.judge(place.kind, reached, entry.map(|entry| &*entry.look));
         let Some(entry) = entry.filter(|_| self.holds(around, place)) else { return need };
+        let outlives = entry.look.keys.is_none() || entry.look.namespaces.contains(&*namespace.uid);
         let need = match entry.bytes {
+            _ if need.is_none() && !outlives => Some(Need::Update(Drift::Owner)),
             Bytes::Doubtful if need.is_none() => Some(Need::Inspect),
             Bytes::Wrong if need.is_none() => Some(Need::Update(Drift::Bytes)),
             _ => need,
         };
-        match (need, entry.others) {
+        match (need, entry.holdings.as_ref().map(|holdings| holdings.others)) {
             (Some(Need::Update(_)), None | Some(false)) if entry.sealed && self.may_recreate(place) => {
                 Some(Need::Recreate)
             }
@@ -310,22 +336,20 @@ impl Fleet {
                 return None;
             }
             Some(need) => {
-                let payload = wanted.payloads.get(&place.kind);
-                match verb::request(need, payload, &wanted, self.targets.get(place), around.replace) {
+                match self.ask(around, place, &wanted, need) {
                     Ok(request) => request,
-                    Err(owner) => {
-                        let cause = format!(
-                            "failed to patch {} {}/{}: it is controlled by {} {} ({}): delete that owner, or give the Bundle another name",
-                            place.kind.as_str(),
-                            place.namespace,
-                            self.name,
-                            text::shorten(&owner.kind, OWNER_MAX),
-                            text::quote(&owner.name, OWNER_MAX),
-                            text::shorten(&owner.api_version, OWNER_MAX)
-                        );
+                    Err(barred) => {
+                        let task = task.failed(around.now, Fault::Target, self.explain(place, &barred));
                         // What has no label is not watched: when its time comes it is looked at anew.
-                        self.targets.forget_unlabelled(place, &self.name);
-                        self.tasks.set(place, Some(task.failed(around.now, Fault::Target, cause)));
+                        let look = match barred {
+                            Barred::Owned(_) => {
+                                self.targets.forget_unlabelled(place, &self.name);
+                                false
+                            }
+                            // But what was seen of a version is not looked at twice.
+                            Barred::Theirs(_) => true,
+                        };
+                        self.tasks.set(place, Some(task.looking(look)));
                         return None;
                     }
                 }
@@ -337,6 +361,9 @@ impl Fleet {
         {
             self.heals.saw(place, rival);
         }
+        if request.second_owner().is_some() && self.targets.get(place).is_some_and(|entry| entry.look.keys.is_none()) {
+            self.story.completing.insert(place.clone());
+        }
         let state = State::InFlight { under: wanted.clone(), request: request.clone(), gone: None };
         self.tasks.set(place, Some(task.to(state).looking(false)));
         Some(Order { bundle: self.name.clone(), place: place.clone(), wanted, request })
@@ -346,7 +373,34 @@ impl Fleet {
     pub(super) fn request(&self, around: Surroundings<'_>, place: &Place) -> Option<Request> {
         let wanted = self.wanted.as_ref()?;
         let need = self.need(around, place)?;
-        verb::request(&need, wanted.payloads.get(&place.kind), wanted, self.targets.get(place), around.replace).ok()
+        self.ask(around, place, wanted, &need).ok()
+    }
+
+    /// The request that meets a need.
+    fn ask(&self, around: Surroundings<'_>, place: &Place, wanted: &Wanted, need: &Need) -> Result<Request, Barred> {
+        let unknown = "".into();
+        let namespace = around.namespaces.living(&place.namespace).map_or(&unknown, |namespace| &namespace.uid);
+        let means = Means { replace: around.replace, adopt: around.settings.adopt, namespace };
+        verb::request(need, wanted.payloads.get(&place.kind), wanted, self.targets.get(place), means)
+    }
+
+    /// Why nothing may be asked for, in words, and the cure.
+    fn explain(&self, place: &Place, barred: &Barred) -> String {
+        let Place { kind, namespace } = place;
+        match barred {
+            Barred::Owned(owner) => format!(
+                "failed to patch {} {namespace}/{}: it is controlled by {} {} ({}): delete that owner, or give the Bundle another name",
+                kind.as_str(),
+                self.name,
+                text::shorten(&owner.kind, OWNER_MAX),
+                text::quote(&owner.name, OWNER_MAX),
+                text::shorten(&owner.api_version, OWNER_MAX)
+            ),
+            Barred::Theirs(obstacle) => {
+                let managers = self.targets.get(place).map(|entry| &entry.look.foreign_keys);
+                obstacle.explain(&self.name, *kind, namespace, |key| managers?.get(key).map(String::as_str))
+            }
+        }
     }
 
     /// Goes on with a task, unless nothing has to be done any more.
@@ -400,6 +454,11 @@ impl Fleet {
         self.request_in_flight(place).is_some_and(Request::is_write)
     }
 
+    /// Whether targets of a kind have the same keys under this and what is wanted now.
+    pub(super) fn has_same_keys(&self, under: &Wanted, kind: ObjectKind) -> bool {
+        self.wanted.as_ref().is_some_and(|wanted| same_keys(under, wanted, kind))
+    }
+
     /// Whether this is what is wanted now.
     pub(super) fn wants(&self, wanted: &Arc<Wanted>) -> bool {
         self.wanted.as_ref().is_some_and(|now| Arc::ptr_eq(now, wanted))
@@ -413,6 +472,13 @@ fn lane(around: Surroundings<'_>, place: &Place, urgent: bool) -> Lane {
         true => Lane::Urgent,
         false => Lane::Bulk,
     }
+}
+
+/// Whether targets of a kind have the same keys under both.
+fn same_keys(before: &Wanted, now: &Wanted, kind: ObjectKind) -> bool {
+    let keys = |wanted: &Wanted| wanted.payloads.get(&kind).map(|payload| payload.values.keys().cloned().collect());
+    let (before, now): (Option<BTreeSet<String>>, _) = (keys(before), keys(now));
+    before == now
 }
 
 /// The same namespace's places of other kinds.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::api;
-use crate::bundle::{Look, Namespace, ObjectKind, Part, Place};
+use crate::bundle::{Holdings, Look, Namespace, ObjectKind, Part, Place};
 
 use super::event::Scope;
 use super::version::Version;
@@ -40,8 +40,8 @@ pub(super) struct Entry {
     pub(super) bytes: Bytes,
     /// Whether this version is known to be immutable.
     pub(super) sealed: bool,
-    /// Whether this version holds keys that we do not write, if its content was looked at.
-    pub(super) others: Option<bool>,
+    /// What this version holds, if its content was looked at.
+    pub(super) holdings: Option<Box<Holdings>>,
 }
 
 /// Who tells how a target is.
@@ -153,6 +153,15 @@ impl Targets {
         self.0.get(place)
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Keeps only those that hold keys of others beside ours.
+    pub(super) fn keep_completed(&mut self, bundle: &str) {
+        self.0.retain(|_, entry| entry.look.keys.is_some() && entry.look.is_target_of(bundle));
+    }
+
     pub(super) fn places(&self) -> impl Iterator<Item = &Place> {
         self.0.keys()
     }
@@ -184,11 +193,11 @@ impl Targets {
             if entry.bytes == Bytes::Right {
                 entry.bytes = Bytes::Doubtful;
             }
-            (entry.sealed, entry.others) = (false, None);
+            (entry.sealed, entry.holdings) = (false, None);
         } else {
             self.0.insert(
                 place.clone(),
-                Entry { version, look: looks.share(look), epoch, told, bytes, sealed: false, others: None },
+                Entry { version, look: looks.share(look), epoch, told, bytes, sealed: false, holdings: None },
             );
         }
         true
@@ -214,11 +223,16 @@ impl Targets {
         }
     }
 
-    /// Whether this version of a target holds keys that we do not write.
-    pub(super) fn counted(&mut self, place: &Place, version: Version, others: bool) {
+    /// What this version of a target holds.
+    pub(super) fn holds(&mut self, place: &Place, version: Version, holdings: Holdings) {
         if let Some(entry) = self.0.get_mut(place).filter(|entry| entry.version == version) {
-            entry.others = Some(others);
+            entry.holdings = Some(Box::new(holdings));
         }
+    }
+
+    /// What targets of this kind hold has to be looked at anew, since other keys are written.
+    pub(super) fn forget_holdings(&mut self, kind: ObjectKind) {
+        self.0.iter_mut().filter(|(place, _)| place.kind == kind).for_each(|(_, entry)| entry.holdings = None);
     }
 
     /// A target that is gone as of this version; `false` if that is older than what is known.
@@ -240,9 +254,12 @@ impl Targets {
         unlabelled
     }
 
-    /// The targets in a scope that the list which ends now does not name, and what was written since it began.
+    /// The targets in a scope that the list which ends now does not name, and what was written since it began. Of what has no
+    /// label no list tells.
     pub(super) fn missing(&self, scope: &Scope, epoch: u32) -> Vec<(Place, Absence)> {
-        let missing = self.0.iter().filter(|(place, _)| scope.covers(place) && !self.is_told(place, epoch));
+        let missing = self.0.iter().filter(|(place, entry)| {
+            scope.covers(place) && !self.is_told(place, epoch) && entry.look.labels.contains_key(api::BUNDLE_LABEL)
+        });
         let absence = |entry: &Entry| if entry.epoch == epoch { Absence::Doubtful } else { Absence::Certain };
         missing.map(|(place, entry)| (place.clone(), absence(entry))).collect()
     }
@@ -256,7 +273,7 @@ impl Targets {
 #[cfg(test)]
 impl Entry {
     pub(super) fn for_test(version: Version, look: Look) -> Self {
-        Self { version, look: Arc::new(look), epoch: 0, told: true, bytes: Bytes::Right, sealed: false, others: None }
+        Self { version, look: Arc::new(look), epoch: 0, told: true, bytes: Bytes::Right, sealed: false, holdings: None }
     }
 }
 
@@ -401,7 +418,7 @@ mod tests {
 
     #[test]
     fn a_list_of_namespaces_lacks_what_it_does_not_name() {
-        let namespace = |terminating| Namespace { labels: PackedLabels::default(), terminating };
+        let namespace = |terminating| Namespace { labels: PackedLabels::default(), terminating, uid: "".into() };
         let mut namespaces = Namespaces::default();
         for (name, terminating) in [("here", false), ("going", true)] {
             assert_eq!(namespaces.put(name, namespace(terminating)).1, None);

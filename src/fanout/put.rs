@@ -26,7 +26,7 @@ impl Put {
 
     /// Takes in an answer; whether it is now known that PUT is not permitted.
     pub(super) fn hear(&mut self, request: &Request, answer: &Answer) -> bool {
-        let patch = matches!(request, Request::Merge { .. } | Request::Apply(_));
+        let patch = matches!(request, Request::Merge { .. } | Request::Apply { .. });
         let put = matches!(request, Request::Replace(_));
         let before = *self;
         *self = match (before, answer) {
@@ -51,7 +51,7 @@ mod tests {
     fn only_where_a_patch_is_granted_twice_is_it_the_verb_that_is_not() {
         let version = Version::parse("1");
         let put = || Request::Replace(version);
-        let patch = || Request::Merge { version, stale: Own::default(), former_owner: None };
+        let patch = || Request::Merge { version, stale: Own::default(), former_owner: None, second_owner: None };
         let granted = || Answer::Is(Observed { version, look: Look::default() });
         let forbidden = || Answer::Forbidden(String::new());
         let after = |answers: &[(Request, Answer)]| {

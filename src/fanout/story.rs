@@ -30,6 +30,10 @@ pub(super) struct Story {
     failures: Duration,
     /// Targets that others keep changing, and that were not spoken of yet.
     pub(super) fights: Vec<Place>,
+    /// Objects of others that requests on their way complete.
+    pub(super) completing: BTreeSet<Place>,
+    /// Objects of others that were completed, and that were not spoken of yet.
+    completed: Vec<Place>,
 }
 
 impl Story {
@@ -129,6 +133,13 @@ impl Fleet {
         )
     }
 
+    /// An object was written; if that completed what was of others, it is to be told.
+    pub(super) fn completed(&mut self, place: &Place) {
+        if self.story.completing.remove(place) {
+            self.story.completed.push(place.clone());
+        }
+    }
+
     /// An order of this Bundle changed the cluster.
     pub(super) fn wrote(&mut self) {
         self.story.written += 1;
@@ -143,18 +154,25 @@ impl Fleet {
 
     /// What there is to tell now.
     pub(super) fn tell(&mut self, around: Surroundings<'_>) -> Option<Action> {
+        // Of a Bundle that is gone there is nothing to tell.
+        if !self.there {
+            return None;
+        }
         let now = around.now;
         self.tasks.failures_changed |= self.heals.review(now);
         if let Some(place) = self.story.fights.pop() {
             let rival = self.rival(&place).or_else(|| self.heals.rival(&place).cloned());
             return Some(Action::Contested { bundle: self.name.clone(), rival, place });
         }
+        if let Some(place) = self.story.completed.pop() {
+            return Some(Action::Completed { bundle: self.name.clone(), place });
+        }
         if !self.tasks.is_idle() {
             let due = self.story.progress.filter(|due| *due <= now && self.story.decided)?;
             self.story.progress = Some(due.max(now) + PROGRESS_EVERY);
             return Some(Action::Progress { bundle: self.name.clone(), progress: self.progress() });
         }
-        let Story { decided, written, failures, .. } = self.story;
+        let (decided, written, failures) = (self.story.decided, self.story.written, self.story.failures);
         let failing = self.tasks.failures().next().is_some() || self.heals.contested().next().is_some();
         let told = decided || written > 0 || (self.tasks.failures_changed && (now >= failures || !failing));
         if self.wanted.is_none() || !told {
@@ -179,6 +197,9 @@ impl Fleet {
 
     /// When time alone gives it something to do.
     pub(super) fn wakes(&self) -> Option<Duration> {
+        if !self.there {
+            return self.tasks.wakes();
+        }
         let progress = self.story.progress.filter(|_| self.story.decided && !self.tasks.is_idle());
         let failures = (self.wanted.is_some() && self.tasks.failures_changed && self.tasks.is_idle())
             .then_some(self.story.failures);

@@ -1,53 +1,85 @@
 //! Which request meets a need: the cheapest that is right.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::api;
-use crate::bundle::{Controller, Look, Need, Payload, Release, Touched, Wanted};
+use crate::bundle::{Adopt, Controller, Look, Need, Obstacle, Payload, Release, Touched, Verdict, Wanted};
 
 use super::action::{Own, Request};
 use super::index::Entry;
 
-/// The request for a need. `replace`: whether PUT is permitted.
+/// What a request may be made of.
+#[derive(Clone, Copy)]
+pub(super) struct Means<'a> {
+    /// Whether PUT is permitted.
+    pub(super) replace: bool,
+    pub(super) adopt: Adopt,
+    /// The uid of the namespace.
+    pub(super) namespace: &'a Arc<str>,
+}
+
+/// Why nothing may be asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Barred {
+    /// Another controller owns the object.
+    Owned(Controller),
+    /// It is of others.
+    Theirs(Obstacle),
+}
+
+/// The request for a need.
 ///
 /// - What nobody else has touched is replaced whole.
 /// - A key that is wanted and that others own is taken by server-side apply with force: a merge patch does not take over a value
 ///   that happens to be right.
 /// - All else is a strategic merge patch. Server-side apply would cost the server twice as much, and would not take out
 ///   what an earlier request of another kind put in.
+/// - Of what is not known to be ours the content is looked at before, and the request is for that version.
 ///
 /// # Errors
-/// The controller that owns the object, where nothing may be asked for.
+/// Why nothing may be asked for.
 pub(super) fn request(
     need: &Need,
     payload: Option<&Payload>,
     wanted: &Wanted,
     found: Option<&Entry>,
-    replace: bool,
-) -> Result<Request, Controller> {
-    let Some(Entry { version, look, others, .. }) = found else {
+    means: Means<'_>,
+) -> Result<Request, Barred> {
+    let Some(Entry { version, look, holdings, .. }) = found else {
         return Ok(Request::Create);
     };
     let version = *version;
-    Ok(match need {
-        Need::Create => Request::Create,
-        Need::Inspect => Request::Compare,
-        Need::Yield(owner) => return Err(owner.clone()),
+    let holdings = holdings.as_deref();
+    Ok(match (need, payload) {
+        (Need::Create, _) => Request::Create,
+        (Need::Inspect, _) => Request::Compare,
+        (Need::Yield(owner), _) => return Err(Barred::Owned(owner.clone())),
         // What its metadata does not tell, its content does.
-        Need::Recreate if look.touched == Touched::ByWhoKnows && others.is_none() => Request::Compare,
-        Need::Recreate | Need::Release(Release::Delete) => Request::Delete(version),
-        Need::Release(Release::HandOver) => Request::HandOver(version, own(look)),
-        Need::Update(_) if replace && look.touched == Touched::ByUsAlone => Request::Replace(version),
-        Need::Update(_) => {
-            let keys: BTreeSet<&String> = payload.into_iter().flat_map(|payload| payload.values.keys()).collect();
-            if keys.iter().any(|key| is_taken(look, key)) {
-                Request::Apply(version)
+        (Need::Recreate, _) if look.touched == Touched::ByWhoKnows && holdings.is_none() => Request::Compare,
+        (Need::Recreate | Need::Release(Release::Delete), _) => Request::Delete(version),
+        (Need::Release(Release::HandOver), _) => Request::HandOver(version, handed_over(look, &wanted.name)),
+        // What has no content is not written.
+        (Need::Update(_), None) => Request::Look,
+        (Need::Update(_), Some(payload)) => {
+            let shared = match wanted.may_write(payload, look, holdings, means.adopt) {
+                Verdict::Unseen => return Ok(Request::Compare),
+                Verdict::Refuse(obstacle) => return Err(Barred::Theirs(obstacle)),
+                Verdict::Write { shared } => shared,
+            };
+            let ours = look.is_target_of(&wanted.name);
+            let second_owner = shared.then(|| means.namespace.clone());
+            if means.replace && ours && !shared && look.touched == Touched::ByUsAlone {
+                Request::Replace(version)
+            } else if payload.values.keys().any(|key| is_taken(look, key)) {
+                Request::Apply { version, second_owner }
             } else {
                 let former = look.controller.as_ref().filter(|owner| owner.uid != wanted.uid);
                 Request::Merge {
                     version,
-                    stale: stale(look, payload, &keys),
+                    stale: stale(look, payload, &wanted.name),
                     former_owner: former.map(|owner| owner.uid.clone()),
+                    second_owner,
                 }
             }
         }
@@ -61,31 +93,47 @@ fn is_taken(look: &Look, key: &String) -> bool {
 
 /// What is ours, of nobody else, and no longer wanted. Where a mutating webhook works for us, a label of its own looks like
 /// ours: it may be taken out, but that it is there does not call for a write.
-fn stale(look: &Look, payload: Option<&Payload>, wanted: &BTreeSet<&String>) -> Own {
-    let mut stale = own(look);
-    stale.keys.retain(|key| !wanted.contains(key));
-    stale.labels.remove(api::BUNDLE_LABEL);
-    stale.annotations.remove(api::HASH_ANNOTATION);
-    if let Some(Payload { labels, annotations, .. }) = payload {
-        stale.labels.retain(|name| !labels.contains_key(name));
-        stale.annotations.retain(|name| !annotations.contains_key(name));
-    }
+fn stale(look: &Look, Payload { values, labels, annotations, .. }: &Payload, bundle: &str) -> Own {
+    let mut stale = own(look, bundle);
+    stale.keys.retain(|key| !values.contains_key(key));
+    stale.labels.retain(|name| !labels.contains_key(name) && name != api::BUNDLE_LABEL);
+    stale.annotations.retain(|name| {
+        !annotations.contains_key(name) && ![api::HASH_ANNOTATION, api::KEYS_ANNOTATION].contains(&name.as_str())
+    });
     stale
 }
 
-/// What is ours and of nobody else.
-fn own(look: &Look) -> Own {
+/// What is taken out of an object that goes on without us: what is ours, and all that says so.
+fn handed_over(look: &Look, bundle: &str) -> Own {
+    let mut own = own(look, bundle);
+    if look.keys.is_some() && look.is_target_of(bundle) {
+        own.labels.insert(api::BUNDLE_LABEL.to_owned());
+        own.annotations.extend([api::HASH_ANNOTATION, api::KEYS_ANNOTATION].map(str::to_owned));
+        own.namespaces.clone_from(&look.namespaces);
+    }
+    own
+}
+
+/// What is ours and of nobody else. Of an object that does not say it is ours, no key is.
+fn own(look: &Look, bundle: &str) -> Own {
+    let keys = match &look.keys {
+        _ if !look.is_target_of(bundle) => BTreeSet::new(),
+        Some(keys) => keys.clone(),
+        None => look.own_keys.clone(),
+    };
     Own {
-        keys: look.own_keys.iter().filter(|key| !look.foreign_keys.contains_key(*key)).cloned().collect(),
+        keys: keys.into_iter().filter(|key| !look.foreign_keys.contains_key(key)).collect(),
         labels: look.own_labels.clone(),
         annotations: look.own_annotations.clone(),
+        namespaces: BTreeSet::new(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bundle::{Drift, Labels, ObjectKind, Selector, Value};
+    use crate::bundle::fixture::labels;
+    use crate::bundle::{Drift, Holdings, Labels, ObjectKind, Selector, Value};
     use crate::fanout::version::Version;
 
     const KIND: ObjectKind = ObjectKind::ConfigMap;
@@ -108,11 +156,14 @@ mod tests {
             payloads: [(KIND, payload)].into(),
             secrets_off: false,
             protected: None,
+            deleted: false,
         }
     }
 
     fn look(touched: Touched, own: &[&str], foreign: &[&str]) -> Look {
         Look {
+            labels: labels(&[(api::BUNDLE_LABEL, "bundle")]),
+            annotations: labels(&[(api::HASH_ANNOTATION, "hash")]),
             own_keys: own.iter().map(|key| (*key).to_owned()).collect(),
             foreign_keys: foreign.iter().map(|key| ((*key).to_owned(), "kubectl".to_owned())).collect(),
             touched,
@@ -124,10 +175,23 @@ mod tests {
         Controller { api_version: "v".to_owned(), kind: "K".to_owned(), name: "n".to_owned(), uid: uid.to_owned() }
     }
 
-    fn ask(need: &Need, look: Option<Look>, replace: bool) -> Result<Request, Controller> {
+    fn ask(need: &Need, look: Option<Look>, replace: bool) -> Result<Request, Barred> {
+        ask_knowing(need, look, replace, None)
+    }
+
+    fn ask_knowing(
+        need: &Need,
+        look: Option<Look>,
+        replace: bool,
+        holdings: Option<Holdings>,
+    ) -> Result<Request, Barred> {
         let wanted = wanted();
-        let entry = look.map(|look| Entry::for_test(Version::parse("7"), look));
-        request(need, wanted.payloads.get(&KIND), &wanted, entry.as_ref(), replace)
+        let mut entry = look.map(|look| Entry::for_test(Version::parse("7"), look));
+        if let Some(entry) = &mut entry {
+            entry.holdings = holdings.map(Box::new);
+        }
+        let means = Means { replace, adopt: Adopt::Consent, namespace: &"namespace".into() };
+        request(need, wanted.payloads.get(&KIND), &wanted, entry.as_ref(), means)
     }
 
     fn merge(stale: &[&str], former_owner: Option<&str>) -> Request {
@@ -135,6 +199,7 @@ mod tests {
             version: Version::parse("7"),
             stale: Own { keys: stale.iter().map(|key| (*key).to_owned()).collect(), ..Own::default() },
             former_owner: former_owner.map(str::to_owned),
+            second_owner: None,
         }
     }
 
@@ -145,22 +210,55 @@ mod tests {
         let rows = [
             ("ours alone is replaced", look(ByUsAlone, &["a", "old"], &[]), true, Request::Replace(seven)),
             ("unless that is not permitted", look(ByUsAlone, &["a", "old"], &[]), false, merge(&["old"], None)),
-            ("a key of others stays", look(ByOthers, &["a", "b"], &["theirs"]), true, merge(&[], None)),
-            ("a key that nobody has is added", look(ByOthers, &["a"], &["theirs"]), true, merge(&[], None)),
-            ("a taken key is taken back", look(ByOthers, &["a"], &["b"]), true, Request::Apply(seven)),
+            ("a key of others stays", look(ByOthers, &["a", "b"], &["theirs"]), true, sharing(&[])),
+            ("a key that nobody has is added", look(ByOthers, &["a"], &["theirs"]), true, sharing(&[])),
+            (
+                "a taken key is taken back",
+                look(ByOthers, &["a"], &["b"]),
+                true,
+                Request::Apply { version: seven, second_owner: None },
+            ),
             ("a shared key is ours as well", look(ByOthers, &["a", "b"], &["b"]), true, merge(&[], None)),
             ("a shared key is not stale", look(ByOthers, &["a", "b", "old"], &["old"]), true, merge(&[], None)),
-            ("who knows whose keys they are", look(ByWhoKnows, &[], &[]), true, Request::Apply(seven)),
+            ("who knows whose keys they are", look(ByWhoKnows, &[], &[]), true, Request::Compare),
+            (
+                "of an object of others the content is seen first",
+                Look { labels: labels(&[]), ..look(ByOthers, &[], &["theirs"]) },
+                true,
+                Request::Compare,
+            ),
         ];
         for (name, look, replace, expected) in rows {
             assert_eq!(ask(&Need::Update(Drift::Content), Some(look), replace), Ok(expected), "{name}");
         }
     }
 
+    fn sharing(stale: &[&str]) -> Request {
+        let Request::Merge { version, stale, former_owner, .. } = merge(stale, None) else { unreachable!("a merge") };
+        Request::Merge { version, stale, former_owner, second_owner: Some("namespace".into()) }
+    }
+
+    #[test]
+    fn what_is_not_known_to_be_ours_is_never_replaced_whole_and_no_key_of_it_taken_out() {
+        let update = Need::Update(Drift::Content);
+        let stripped = || Look { labels: labels(&[]), ..look(Touched::ByUsAlone, &["a", "b", "old"], &[]) };
+        let free = Holdings { keys: 3, others: true, ..Holdings::default() };
+        assert_eq!(ask_knowing(&update, Some(stripped()), true, Some(free)), Ok(sharing(&[])));
+        let taken = Holdings { keys: 2, taken: ["a".to_owned()].into(), ..Holdings::default() };
+        let obstacle = Barred::Theirs(Obstacle::Value("a".to_owned()));
+        assert_eq!(ask_knowing(&update, Some(stripped()), true, Some(taken)), Err(obstacle));
+
+        let completed = Look {
+            keys: Some(["a", "b", "old"].map(str::to_owned).into()),
+            ..look(Touched::ByUsAlone, &["a", "b", "old", "theirs"], &[])
+        };
+        assert_eq!(ask(&update, Some(completed), true), Ok(sharing(&["old"])));
+    }
+
     #[test]
     fn a_merge_takes_out_the_owner_that_ours_takes_the_place_of() {
         for (uid, expected) in [("older", Some("older")), ("ours", None)] {
-            let look = Look { controller: Some(controller(uid)), ..look(Touched::ByOthers, &["a", "b"], &["theirs"]) };
+            let look = Look { controller: Some(controller(uid)), ..look(Touched::ByOthers, &["a", "b"], &[]) };
             assert_eq!(ask(&Need::Update(Drift::Owner), Some(look), true), Ok(merge(&[], expected)), "{uid}");
         }
     }
@@ -171,10 +269,10 @@ mod tests {
         let look = Look {
             own_labels: set(&[api::BUNDLE_LABEL, "old"]),
             own_annotations: set(&[api::HASH_ANNOTATION, "note"]),
-            ..look(Touched::ByOthers, &["a", "b"], &["theirs"])
+            ..look(Touched::ByOthers, &["a", "b"], &[])
         };
         let stale = Own { labels: set(&["old"]), annotations: set(&["note"]), ..Own::default() };
-        let merge = Request::Merge { version: Version::parse("7"), stale, former_owner: None };
+        let merge = Request::Merge { version: Version::parse("7"), stale, former_owner: None, second_owner: None };
         assert_eq!(ask(&Need::Update(Drift::Content), Some(look), true), Ok(merge));
     }
 
@@ -189,7 +287,7 @@ mod tests {
             assert_eq!(version, Some(Version::parse("7")), "{need:?}");
         }
         assert_eq!(ask(&Need::Inspect, there(), true), Ok(Request::Compare));
-        assert_eq!(ask(&Need::Yield(controller("d")), there(), true), Err(controller("d")));
+        assert_eq!(ask(&Need::Yield(controller("d")), there(), true), Err(Barred::Owned(controller("d"))));
         assert_eq!(ask(&Need::Recreate, there(), true), Ok(Request::Delete(Version::parse("7"))));
         let who_knows = Some(look(Touched::ByWhoKnows, &[], &[]));
         assert_eq!(
@@ -210,10 +308,23 @@ mod tests {
             keys: ["a".to_owned()].into(),
             labels: ["l".to_owned()].into(),
             annotations: ["n".to_owned()].into(),
+            namespaces: BTreeSet::new(),
         };
-        assert_eq!(
-            ask(&Need::Release(Release::HandOver), Some(look), true),
-            Ok(Request::HandOver(Version::parse("7"), own))
-        );
+        let hand_over = Need::Release(Release::HandOver);
+        assert_eq!(ask(&hand_over, Some(look.clone()), true), Ok(Request::HandOver(Version::parse("7"), own)));
+
+        let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+        let completed = Look { keys: Some(set(&["b"])), namespaces: set(&["uid"]), ..look.clone() };
+        let own = Own {
+            keys: set(&["b"]),
+            labels: set(&["l", api::BUNDLE_LABEL]),
+            annotations: set(&["n", api::HASH_ANNOTATION, api::KEYS_ANNOTATION]),
+            namespaces: set(&["uid"]),
+        };
+        assert_eq!(ask(&hand_over, Some(completed), true), Ok(Request::HandOver(Version::parse("7"), own)));
+
+        let unlabelled = Look { labels: labels(&[]), ..look };
+        let Ok(Request::HandOver(_, own)) = ask(&hand_over, Some(unlabelled), true) else { panic!("handed over") };
+        assert_eq!(own.keys, BTreeSet::new(), "no key is known to be ours");
     }
 }

@@ -18,7 +18,7 @@ pub(super) fn pod(annotations: &Value, spec: &Value) -> String {
 /// A namespace with these labels.
 pub(super) fn namespace(labels: Pairs<'_>) -> Namespace {
     let labels: Labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-    Namespace { labels: (&labels).into(), terminating: false }
+    Namespace { labels: (&labels).into(), terminating: false, uid: "".into() }
 }
 
 /// What a Bundle of this spec offers.

@@ -96,7 +96,7 @@ impl Writes {
             Request::Create => "create",
             Request::Replace(_) => "update",
             Request::Merge { .. } | Request::HandOver(..) => "patch",
-            Request::Apply(_) => "apply",
+            Request::Apply { .. } => "apply",
             Request::Delete(_) => "delete",
             Request::Look | Request::Compare => return,
         };

@@ -102,5 +102,6 @@ fn as_last_written(intent: &Intent, targets: &BTreeMap<Place, Target>, settings:
         payloads: payloads.collect(),
         secrets_off: objects.iter().any(|object| !enabled(object.kind)),
         protected: settings.protection(&intent.name),
+        deleted: false,
     }
 }

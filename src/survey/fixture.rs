@@ -35,7 +35,7 @@ pub(super) fn with_condition(mut bundle: api::Bundle, status: &str, reason: &str
 }
 
 pub(super) fn namespace(pairs: &[(&str, &str)]) -> Namespace {
-    Namespace { labels: (&labels(pairs)).into(), terminating: false }
+    Namespace { labels: (&labels(pairs)).into(), terminating: false, uid: "".into() }
 }
 
 /// A cluster in which namespaces `a` and `b` are selected, `c` is not, and the source holds this text.

@@ -93,7 +93,7 @@ pub(crate) fn review(body: &[u8]) {
         Ok(Subject::Other) | Err(_) => return,
     };
     let labels: Labels = [(rootcast::inject::BUNDLE.to_owned(), "corp".to_owned())].into_iter().collect();
-    let namespace = Namespace { labels: (&labels).into(), terminating: false };
+    let namespace = Namespace { labels: (&labels).into(), terminating: false, uid: "".into() };
     let operator = Operator { name: "cainjector".to_owned(), domain: "lestak.sh".to_owned() };
     let options = Options::parse("configMap: corp").expect("these are options");
     let policies = [

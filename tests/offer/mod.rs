@@ -27,7 +27,7 @@ impl Offer {
         let labels: Labels = [(BUNDLE.to_owned(), name.to_owned())].into();
         Self {
             bundles: Bundles { settings: Settings::default(), offered: [(name.to_owned(), offered)].into() },
-            namespace: Namespace { labels: (&labels).into(), terminating: false },
+            namespace: Namespace { labels: (&labels).into(), terminating: false, uid: "".into() },
         }
     }
 

@@ -37,7 +37,7 @@ impl Cluster for Small {
 }
 
 pub(crate) fn namespace() -> Namespace {
-    Namespace { labels: (&std::collections::BTreeMap::new()).into(), terminating: false }
+    Namespace { labels: (&std::collections::BTreeMap::new()).into(), terminating: false, uid: "".into() }
 }
 
 pub(crate) fn bundles() -> Bundles {

@@ -163,7 +163,7 @@ impl Field {
         path.iter().map(|step| (*step).to_owned()).chain([last]).collect()
     }
 
-    fn is_content(&self) -> bool {
+    pub(crate) fn is_content(&self) -> bool {
         matches!(self.part, Part::Data | Part::BinaryData)
     }
 }

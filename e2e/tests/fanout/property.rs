@@ -54,6 +54,7 @@ fn edit() -> impl Strategy<Value = Edit> {
         Just(Edit::Immutable),
         Just(Edit::Usurp),
         Just(Edit::Delete),
+        prop::sample::select(&["", "x", "theirs"][..]).prop_map(Edit::Earlier),
     ]
 }
 

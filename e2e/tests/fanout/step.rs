@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use rootcast::api::{BUNDLE_LABEL, FIELD_MANAGER, HASH_ANNOTATION};
-use rootcast::bundle::{Labels, Look, ObjectKind};
+use rootcast::bundle::{Adopt, Labels, Look, ObjectKind, Verdict};
 use rootcast::fanout::{Answer, Found, Request, Scope};
 use serde_json::json;
 
 use crate::model::{Field, Fields, Key, Object, Part, Verb};
-use crate::world::{self, Content, FOREIGN, NAMESPACES, World, fields, scopes};
+use crate::world::{self, Content, FOREIGN, NAMESPACES, World, fields, holdings, observed, scopes};
 
 /// Something that happens.
 #[derive(Clone, Debug)]
@@ -71,6 +71,8 @@ pub(crate) enum Edit {
     Immutable,
     Usurp,
     Delete,
+    /// Somebody was here first, with this value of our key and a key of their own.
+    Earlier(&'static str),
 }
 
 /// What others put beside our content, and where the label was taken from what is ours: we cannot see it any more.
@@ -207,6 +209,10 @@ fn play_edit(world: &mut World, marks: &mut Marks, key: &Key, edit: Edit) {
             Verb::Merge(patch)
         }
         Edit::Delete => Verb::Delete,
+        Edit::Earlier(value) => Verb::Create(Fields::from([
+            (Field::new(Part::Data, "ca.pem"), value.to_owned()),
+            (Field::new(Part::Data, FOREIGN), "theirs".to_owned()),
+        ])),
     };
     world.edit(key, SOMEBODY, verb);
 }
@@ -216,17 +222,33 @@ fn cure(world: &mut World) {
     let hopeless = |key: &Key, object: &Object| {
         let has = |part, name: &str| object.fields.get(&Field::new(part, name));
         let stuck = object.fields.contains_key(&Field::whole(Part::Immutable)) || has(Part::Owners, "d").is_some();
-        let look = Look::read(&object.metadata(), |_, _| true);
+        let look = observed(key, object).look;
         let is_key = |field: &&Field| matches!(field.part, Part::Data | Part::BinaryData) && field.name.is_some();
-        let healed = look.is_target_of(&key.name)
+        // What is only let go is not created anew.
+        let wanted = world.bundles.get(key.name.as_str()).and_then(|bundle| bundle.wanted.as_ref());
+        let holds = wanted
+            .is_some_and(|wanted| wanted.payloads.contains_key(&key.kind) && world.reaches(wanted, &key.namespace));
+        let healed = holds
+            && look.is_target_of(&key.name)
             && object.fields.keys().filter(is_key).all(|field| is_ours(world, key, &look, field));
-        stuck && !healed
+        (stuck && !healed) || is_refused(world, key, object, &look)
     };
     let objects = world.server.objects.iter();
     let keys: Vec<_> = objects.filter(|(key, object)| hopeless(key, object)).map(|(key, _)| key.clone()).collect();
     for key in keys {
         world.edit(&key, "admin", Verb::Delete);
     }
+}
+
+/// Whether an object holds what its Bundle may not write over.
+fn is_refused(world: &World, key: &Key, object: &Object, look: &Look) -> bool {
+    let Some(wanted) = world.bundles.get(key.name.as_str()).and_then(|bundle| bundle.wanted.as_ref()) else {
+        return false;
+    };
+    wanted.payloads.get(&key.kind).is_some_and(|payload| {
+        let holdings = holdings(key.kind, object, Some(payload));
+        matches!(wanted.may_write(payload, look, Some(&holdings), Adopt::Consent), Verdict::Refuse(_))
+    })
 }
 
 /// Whether a key is one that we write or own.
@@ -256,9 +278,9 @@ fn is_as_wanted(world: &World, marks: &Marks) {
                         }
                         // What is taken by server-side apply keeps labels that an earlier request of another kind set.
                         let applied = world.given.iter().any(|((bundle, place), request)| {
-                            world::key(bundle, place) == key && matches!(request, Request::Apply(_))
+                            world::key(bundle, place) == key && matches!(request, Request::Apply { .. })
                         });
-                        let own = Look::read(&found.metadata(), |_, _| true).own_labels;
+                        let own = observed(&key, found).look.own_labels;
                         let stale =
                             own.iter().find(|name| *name != BUNDLE_LABEL && !payload.labels.contains_key(*name));
                         assert!(applied || stale.is_none(), "{stale:?} of {key:?}: {found:#?}");

@@ -28,7 +28,7 @@ async fn a_target_of_another_controller_is_named_and_not_fought_over_and_adopted
         |name: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": TAKEN}});
     let operator = apply(&sight.client, &config_map("the-operator")).await?;
     let mut theirs = config_map(NAME);
-    theirs["data"] = json!({"ca.pem": "theirs", "more": "theirs"});
+    theirs["data"] = json!({"ca.pem": certificate("rsa"), "more": "theirs"});
     theirs["metadata"]["ownerReferences"] = json!([{
         "apiVersion": "v1", "kind": "ConfigMap", "controller": true,
         "name": operator.name_any(), "uid": operator.uid().context("a stored object has a uid")?,

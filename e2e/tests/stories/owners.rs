@@ -72,15 +72,16 @@ async fn an_object_of_the_name_is_adopted_and_handed_back_with_what_is_not_ours(
     let name = "adopted";
     let story = Story::begin(stage().await, name, &["a", "b"]).await?;
     story.leave("c").await?;
+    let older = &*certificate("rsa");
     let theirs = Content::key("theirs", "text").and("binary", [0, 255]);
     for short in ["a", "c"] {
         let metadata = json!({"name": name, "namespace": story.namespace(short), "labels": {"app": "theirs"}});
-        let data = json!({"theirs": "text", "ca.pem": "an older bundle"});
+        let data = json!({"theirs": "text", "ca.pem": older});
         let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data,
             "binaryData": {"binary": "AP8="}});
         story.apply(&object).await?;
     }
-    let untouched = Target { content: theirs.clone().and("ca.pem", "an older bundle"), ours: false };
+    let untouched = Target { content: theirs.clone().and("ca.pem", older), ours: false };
     let ours = pem_key("ca.pem", &["ec"]);
     let mixed = Target { content: theirs.clone().and("ca.pem", anchors()), ours: true };
     let scene = |a: &Target, with_b: bool| {

@@ -85,7 +85,6 @@ async fn one_write_heals_what_somebody_did_to_a_secret() -> Result<()> {
     for (what, patch) in [
         ("a value is edited", json!({"data": {"ca.pem": "AAAA"}})),
         ("our key is deleted", json!({"data": {"ca.pem": null}})),
-        ("the label is removed", json!({"metadata": {"labels": {"trust.cert-manager.io/bundle": null}}})),
         ("the owner is removed", json!({"metadata": {"ownerReferences": null}})),
     ] {
         story.edit("Secret", &story.namespace("a"), name, &patch).await?;
@@ -93,6 +92,12 @@ async fn one_write_heals_what_somebody_did_to_a_secret() -> Result<()> {
     }
     story.delete("Secret", &story.namespace("a"), name).await?;
     story.then("the target is deleted", name, 1, &expected).await?;
+
+    let stripped = json!({"metadata": {"labels": {"trust.cert-manager.io/bundle": null}}});
+    story.edit("Secret", &story.namespace("a"), name, &stripped).await?;
+    let mut stays = Scene { reason: "SyncSecretTargetFailed".to_owned(), ..expected };
+    stays.secrets.get_mut(&story.namespace("a")).expect("a target").ours = false;
+    story.then("the label is removed: whose it is cannot be told", name, 0, &stays).await?;
     Ok(())
 }
 

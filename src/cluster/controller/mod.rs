@@ -77,6 +77,7 @@ pub enum Ending {
 }
 
 /// What a task came back with.
+#[allow(clippy::large_enum_variant, reason = "taken apart at once")]
 enum Done {
     /// An order was answered.
     Order(Arc<str>, Place, fanout::Answer),
@@ -323,19 +324,28 @@ impl Controller {
                     let rival = rival.as_ref().map(|(manager, key)| (manager.as_str(), key.as_str()));
                     let event = Event::contested(&bundle, &place, rival);
                     warn!(bundle = &*bundle, reason = %event.reason, "{}", event.note);
-                    if let Some(known) = self.state.bundle(&bundle) {
-                        let (publisher, uid) = (self.publisher.clone(), known.uid.clone());
-                        self.tasks.spawn(async move {
-                            publisher.emit(&bundle, &uid, &event).await;
-                            Done::Emitted
-                        });
-                    }
+                    self.emit(bundle, event);
+                }
+                Action::Completed { bundle, place } => {
+                    let event = Event::completed(&bundle, &place);
+                    info!(bundle = &*bundle, reason = %event.reason, "{}", event.note);
+                    self.emit(bundle, event);
                 }
                 Action::FallBack => info!(
                     "PUT is not permitted (verb update): targets are patched from now on, which costs the API server more"
                 ),
             }
         }
+    }
+
+    /// Sends an event about a Bundle, if that is still there.
+    fn emit(&mut self, bundle: Arc<str>, event: Event) {
+        let Some(known) = self.state.bundle(&bundle) else { return };
+        let (publisher, uid) = (self.publisher.clone(), known.uid.clone());
+        self.tasks.spawn(async move {
+            publisher.emit(&bundle, &uid, &event).await;
+            Done::Emitted
+        });
     }
 
     /// Takes the time of a rollout that is over.

@@ -21,6 +21,8 @@ pub(in crate::cluster) struct State {
     pub(in crate::cluster) world: World,
     trust_namespace: String,
     bundles: BTreeMap<String, Known>,
+    /// Bundles on their way out.
+    leaving: BTreeSet<String>,
     sources: Contents,
     watches: BTreeMap<Watch, Listing>,
     /// How many lists were begun: what a list shows is right, whatever was seen before it began.
@@ -75,6 +77,7 @@ impl State {
             world,
             trust_namespace: trust_namespace.to_owned(),
             bundles: BTreeMap::new(),
+            leaving: BTreeSet::new(),
             sources: Contents::default(),
             watches: watches.iter().map(|watch| (watch.clone(), Listing::Never)).collect(),
             epoch: 0,
@@ -186,7 +189,9 @@ impl State {
                 if self.version(&key) > Version::of(object.metadata()) {
                     return Heard::default();
                 }
-                self.remove(&key)
+                let mut heard = self.remove(&key);
+                heard.events.extend(self.deleted(&key, Some(object.metadata())));
+                heard
             }
             Init => {
                 self.begin(watch);
@@ -273,13 +278,15 @@ impl State {
             let Heard { touched, events, .. } = self.remove(key);
             heard.touched.extend(touched);
             heard.events.extend(events);
+            // How it was deleted is not known.
+            heard.events.extend(self.deleted(key, None));
         }
         heard
     }
 
     fn keys(&self, watch: &Watch) -> Vec<Key> {
         match watch {
-            Watch::Bundles => self.bundles.keys().cloned().map(Key::Bundle).collect(),
+            Watch::Bundles => self.bundles.keys().chain(&self.leaving).cloned().map(Key::Bundle).collect(),
             Watch::Sources(kind) => self.sources.of_kind(*kind).cloned().map(Key::Source).collect(),
             Watch::Namespaces | Watch::Targets(..) => unreachable!("these are the fan-out's"),
         }

@@ -12,17 +12,34 @@ use crate::fanout::{self, Version};
 
 use super::{Heard, Key, Known, State, Touched, because};
 
+/// The finalizer of an object whose dependents are to stay
+/// (<https://kubernetes.io/docs/concepts/architecture/garbage-collection/#orphaned-dependents>).
+const ORPHAN: &str = "orphan";
+
 impl State {
     pub(super) fn upsert(&mut self, key: Key, object: Object) -> Heard {
         match (key, object) {
             // A Bundle on its way out counts as gone: whoever takes its targets, or takes them off it, is to have them.
-            (key @ Key::Bundle(_), object) if object.metadata().deletion_timestamp.is_some() => self.remove(&key),
+            (key @ Key::Bundle(_), object) if object.metadata().deletion_timestamp.is_some() => {
+                self.leaving.extend(object.metadata().name.clone());
+                self.remove(&key)
+            }
             (Key::Bundle(name), Object::Bundle(bundle)) => self.upsert_bundle(name, *bundle),
             (Key::Source(key), object) => {
                 Heard { touched: self.upsert_source(&key, object.metadata()), ..Heard::default() }
             }
             (Key::Bundle(_), Object::Metadata(_)) => unreachable!("Bundles are watched whole"),
         }
+    }
+
+    /// A Bundle was deleted; `last`: as it was last seen, if that is known. A Bundle that was deleted with `--cascade=orphan` leaves
+    /// what it completed as it is.
+    pub(super) fn deleted(&mut self, key: &Key, last: Option<&ObjectMeta>) -> Option<fanout::Event> {
+        let Key::Bundle(bundle) = key else { return None };
+        self.leaving.remove(bundle);
+        let orphans = |metadata: &&ObjectMeta| metadata.finalizers.iter().flatten().any(|name| name == ORPHAN);
+        let uid = last.filter(|last| !orphans(last)).and_then(|last| last.uid.clone());
+        Some(fanout::Event::Deleted { bundle: bundle.clone(), uid })
     }
 
     pub(super) fn remove(&mut self, key: &Key) -> Heard {

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rootcast::api::{API_VERSION, BUNDLE_LABEL, HASH_ANNOTATION, KIND};
-use rootcast::bundle::{Labels, ObjectKind, Payload, Place, Problems, Selector, Value, Wanted};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use rootcast::api::{API_VERSION, BUNDLE_LABEL, HASH_ANNOTATION, KEYS_ANNOTATION, KIND};
+use rootcast::bundle::{Holdings, Labels, Namespace, ObjectKind, Payload, Place, Problems, Selector, Value, Wanted};
 use rootcast::fanout::{Event, Observed, Own, Scope, Sighting, Version};
 use serde_json::json;
 
-use crate::model::{Field, Fields, Key, Part, Told};
+use crate::model::{Field, Fields, Key, Object, Part, Space, Told};
 
 use super::Target;
 
@@ -53,6 +54,7 @@ impl Content {
             payloads: kinds.iter().map(|kind| (*kind, payload(kind))).collect(),
             secrets_off: false,
             protected: None,
+            deleted: false,
         }
     }
 }
@@ -88,19 +90,74 @@ pub(super) fn version(number: u64) -> Version {
 
 pub(super) fn target_event(key: &Key, told: Told) -> Event {
     let now = match told {
-        Told::Added(object) | Told::Modified(object) => {
-            Sighting::There(Observed::read(&object.metadata(), |_, _| true))
-        }
+        Told::Added(object) | Told::Modified(object) => Sighting::There(observed(key, &object)),
         Told::Deleted(object) => Sighting::Gone(version(object.version)),
     };
     Event::Target { bundle: key.name.clone(), place: (key.kind, key.namespace.clone()), now }
+}
+
+/// A namespace as a watch shows it.
+pub(super) fn namespace(name: &str, space: &Space) -> Namespace {
+    Namespace { labels: (&space.labels).into(), terminating: space.terminating, uid: uid_of(name).into() }
+}
+
+/// The uid of a namespace.
+fn uid_of(namespace: &str) -> String {
+    format!("namespace {namespace}")
+}
+
+/// How an object looks.
+pub(crate) fn observed(key: &Key, object: &Object) -> Observed {
+    let metadata = ObjectMeta { namespace: Some(key.namespace.clone()), ..object.metadata() };
+    Observed::read(&metadata, |_, _| true)
+}
+
+/// Whether a value counts as certificates.
+fn is_certificates(value: &str) -> bool {
+    value.len() == 1
+}
+
+/// Whether a value may be replaced that nobody says is ours.
+pub(super) fn is_replaceable(kind: ObjectKind, field: &Field, value: &str) -> bool {
+    value.is_empty() || (kind == ObjectKind::ConfigMap && field.part == Part::Data && is_certificates(value))
+}
+
+/// What an object holds, beside what a Bundle writes.
+pub(crate) fn holdings(kind: ObjectKind, object: &Object, payload: Option<&Payload>) -> Holdings {
+    let named: Vec<_> = object.fields.iter().filter(|(field, _)| field.is_content() && field.name.is_some()).collect();
+    let at = |key: &String| named.iter().find(|(field, _)| field.name.as_ref() == Some(key));
+    let values = || payload.into_iter().flat_map(|payload| &payload.values);
+    let is_taken = |(key, value): (&String, &Value)| {
+        at(key).is_some_and(|(field, there)| {
+            let part = match value {
+                Value::Binary(_) if kind == ObjectKind::ConfigMap => Part::BinaryData,
+                _ => Part::Data,
+            };
+            field.part != part || !is_replaceable(kind, field, there)
+        })
+    };
+    Holdings {
+        keys: named.len(),
+        others: named.len() > values().filter(|(key, _)| at(key).is_some()).count(),
+        taken: values().filter(|value| is_taken(*value)).map(|(key, _)| key.clone()).collect(),
+        secret_type: None,
+    }
+}
+
+/// What an object that holds keys of others gets beside its content.
+pub(super) fn sharing(payload: &Payload, namespace: &str, uid: &str) -> Fields {
+    let keys: Vec<_> = payload.values.keys().map(String::as_str).collect();
+    let owner = json!({ "apiVersion": "v1", "kind": "Namespace", "name": namespace, "uid": uid });
+    let keys = (Field::new(Part::Annotations, KEYS_ANNOTATION), keys.join(","));
+    [keys, (Field::new(Part::Owners, uid), owner.to_string())].into()
 }
 
 pub(super) fn own_fields(own: &Own) -> impl Iterator<Item = Field> {
     let keys = own.keys.iter().flat_map(|key| [Field::new(Part::Data, key), Field::new(Part::BinaryData, key)]);
     let labels = own.labels.iter().map(|name| Field::new(Part::Labels, name));
     let annotations = own.annotations.iter().map(|name| Field::new(Part::Annotations, name));
-    keys.chain(labels).chain(annotations)
+    let owners = own.namespaces.iter().map(|uid| Field::new(Part::Owners, uid));
+    keys.chain(labels).chain(annotations).chain(owners)
 }
 
 /// What a write of ours carries.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rootcast::bundle::{Place, Wanted};
 use rootcast::fanout::Event;
 
-use crate::model::{Call, Key, Object, Server, Verb};
+use crate::model::{Call, Field, Key, Object, Part, Server, Verb};
 
 use super::content::{Content, scopes, targets};
 use super::{Target, World};
@@ -41,7 +41,9 @@ impl World {
         let bundle = self.bundles.entry(name.into()).or_default();
         (bundle.exists, bundle.wanted, bundle.report) = (false, None, None);
         self.believed.retain(|(bundle, _), _| **bundle != *name);
+        let uid = format!("{name}-{}", self.bundles[name].incarnation);
         self.step(Event::Bundle(name.to_owned(), false));
+        self.step(Event::Deleted { bundle: name.to_owned(), uid: Some(uid) });
     }
 
     fn tell(&mut self, name: &str, wanted: Option<Arc<Wanted>>) {
@@ -65,10 +67,21 @@ impl World {
         };
         let orphans: Vec<_> =
             self.server.objects.iter().filter(|(_, object)| is_orphan(object)).map(|(key, _)| key.clone()).collect();
+        // Of others, references to owners that are gone are taken out.
+        let mut dangling = Vec::new();
+        for (key, object) in self.server.objects.iter().filter(|(key, _)| !orphans.contains(key)) {
+            let owners = object.metadata().owner_references.into_iter().flatten();
+            let dead: Vec<_> = owners.filter(|owner| is_dead(&owner.uid)).map(|owner| owner.uid).collect();
+            dangling.extend((!dead.is_empty()).then(|| (key.clone(), dead)));
+        }
         for key in &orphans {
             self.edit(key, "garbage-collector", Verb::Delete);
         }
-        !orphans.is_empty()
+        for (key, dead) in &dangling {
+            let patch = dead.iter().map(|uid| (Field::new(Part::Owners, uid), None)).collect();
+            self.edit(key, "garbage-collector", Verb::Merge(patch));
+        }
+        !orphans.is_empty() || !dangling.is_empty()
     }
 
     /// The server is restored from a backup: versions are lower than those that were seen, and every watch lists anew.

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rootcast::api::{BUNDLE_LABEL, FIELD_MANAGER};
-use rootcast::fanout::{Answer, Comparison, Event, Found, Observed, Order, Request, Scope};
+use rootcast::api::{BUNDLE_LABEL, FIELD_MANAGER, KEYS_ANNOTATION};
+use rootcast::fanout::{Answer, Comparison, Event, Found, Order, Request, Scope};
 
-use crate::model::{Call, Failure, Field, Part, Verb};
+use crate::model::{Call, Failure, Field, Key, Object, Part, Verb};
 
-use super::content::{FOREIGN, fields, key, own_fields, version};
+use super::content::{FOREIGN, fields, holdings, is_replaceable, key, observed, own_fields, sharing};
 use super::{Flight, Inquiry, World};
 
 impl World {
@@ -31,7 +31,7 @@ impl World {
         let ours = self.server.objects.iter().filter(|(key, _)| key.kind == *kind && key.name == **bundle);
         let label = Field::new(Part::Labels, BUNDLE_LABEL);
         let ours = ours.filter(|(_, object)| object.fields.get(&label).is_some_and(|value| **value == **bundle));
-        let found = ours.map(|(key, object)| (key.namespace.clone(), Observed::read(&object.metadata(), |_, _| true)));
+        let found = ours.map(|(key, object)| (key.namespace.clone(), observed(key, object)));
         self.inquiries[index].found = Some(Found::Targets(found.collect()));
     }
 
@@ -106,18 +106,25 @@ impl World {
             return refused("refused", false);
         }
         let content = || fields(wanted, &wanted.payloads[&place.kind]);
+        let with = |second_owner: Option<&str>| {
+            let shared = second_owner.map(|uid| sharing(&wanted.payloads[&place.kind], &place.namespace, uid));
+            shared.unwrap_or_default()
+        };
         let verb = match request {
             Request::Create => Verb::Create(content()),
             Request::Replace(_) if !self.may_replace => return Answer::Forbidden("may not".to_owned()),
             Request::Replace(_) => Verb::Replace(content()),
-            Request::Merge { stale, former_owner, .. } => {
+            Request::Merge { stale, former_owner, second_owner, .. } => {
+                let shared = with(second_owner.as_deref());
                 let mut patch: BTreeMap<_, _> =
-                    content().into_iter().map(|(field, value)| (field, Some(value))).collect();
+                    content().into_iter().chain(shared).map(|(field, value)| (field, Some(value))).collect();
                 let owner = former_owner.iter().map(|uid| Field::new(Part::Owners, uid));
                 patch.extend(own_fields(stale).chain(owner).map(|field| (field, None)));
                 Verb::Merge(patch)
             }
-            Request::Apply(_) => Verb::Apply(content()),
+            Request::Apply { second_owner, .. } => {
+                Verb::Apply(content().into_iter().chain(with(second_owner.as_deref())).collect())
+            }
             Request::HandOver(_, own) => {
                 let all = own_fields(own).chain([Field::new(Part::Owners, &wanted.uid)]);
                 Verb::Merge(all.map(|field| (field, None)).collect())
@@ -126,26 +133,32 @@ impl World {
             Request::Look | Request::Compare => {
                 let Some(object) = self.server.objects.get(&key) else { return Answer::Gone };
                 if *request == Request::Look {
-                    return Answer::Is(Observed::read(&object.metadata(), |_, _| true));
+                    return Answer::Is(observed(&key, object));
                 }
                 let is_data = |field: &Field| matches!(field.part, Part::Data | Part::BinaryData);
                 let same = content()
                     .iter()
                     .filter(|(field, _)| is_data(field))
                     .all(|(field, value)| object.fields.get(field) == Some(value));
-                let keys = object.fields.keys().filter(|field| is_data(field) && field.name.is_some());
-                let others = keys.into_iter().any(|field| !content().contains_key(field));
-                return Answer::Compared(version(object.version), Comparison { same, others });
+                let holdings = holdings(place.kind, object, wanted.payloads.get(&place.kind));
+                return Answer::Compared(observed(&key, object), Comparison { same, holdings });
             }
         };
         let deletes = matches!(verb, Verb::Delete);
+        let before = self.server.objects.get(&key).cloned();
         let guard = request.version().map(|version| version.to_string().parse().expect("a number"));
         match self.server.call(&key, Call { manager: FIELD_MANAGER, version: guard, verb }) {
             Ok(object) if deletes => {
                 assert!(!object.fields.contains_key(&Field::new(Part::Data, FOREIGN)), "{key:?} held a key of others");
+                assert!(says_it_is_ours(&key, &object) && named_keys(&object).is_none(), "{key:?}: {object:#?}");
                 Answer::Gone
             }
-            Ok(object) => Answer::Is(Observed::read(&object.metadata(), |_, _| true)),
+            Ok(object) => {
+                if let Some(before) = &before {
+                    assert_nothing_of_others_is_lost(&key, before, &object);
+                }
+                Answer::Is(observed(&key, &object))
+            }
             Err(Failure::NotFound) => Answer::Gone,
             Err(Failure::Exists) => Answer::Exists,
             Err(Failure::Conflict) => Answer::Conflict,
@@ -161,6 +174,29 @@ impl World {
         let heard = self.heard.get(&*place.namespace);
         wanted.payloads.contains_key(&place.kind)
             && heard.is_some_and(|heard| wanted.reaches(&self.settings, &place.namespace, heard))
+    }
+}
+
+/// Whether an object has our label, and a hash or fields that we wrote.
+fn says_it_is_ours(key: &Key, object: &Object) -> bool {
+    observed(key, object).look.is_target_of(&key.name)
+}
+
+/// The keys that an object names as ours, if it names any.
+fn named_keys(object: &Object) -> Option<Vec<&str>> {
+    let annotation = object.fields.get(&Field::new(Part::Annotations, KEYS_ANNOTATION));
+    annotation.map(|keys| keys.split(',').collect())
+}
+
+/// A write of ours changes and takes out nothing but what is ours, empty, or certificates.
+fn assert_nothing_of_others_is_lost(key: &Key, before: &Object, after: &Object) {
+    let named = named_keys(before);
+    let is_ours = |name: &str| says_it_is_ours(key, before) && named.as_ref().is_none_or(|named| named.contains(&name));
+    for (field, value) in before.fields.iter().filter(|(field, _)| field.is_content()) {
+        let Some(name) = &field.name else { continue };
+        let kept = after.fields.get(field) == Some(value);
+        let free = is_replaceable(key.kind, field, value) && after.fields.contains_key(field);
+        assert!(kept || free || is_ours(name), "{field:?} of {key:?}: {before:#?} became {after:#?}");
     }
 }
 

@@ -1,0 +1,416 @@
+//! Objects of others that have a Bundle's name: what of them may be written.
+//!
+//! An object is a Bundle's own if its label names the Bundle and it has our hash or our field manager. Everything in it is
+//! then ours; but where the annotation [`api::KEYS_ANNOTATION`] names keys, only these. Of all else the bytes decide:
+//! managed fields tell nothing, since whoever may change an object may take them out of it.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+
+use crate::{api, limits};
+
+use super::decision::Wanted;
+use super::intent::ObjectKind;
+use super::look::{Look, Touched};
+use super::payload::{Payload, Value};
+
+const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+const END: &str = "-----END CERTIFICATE-----";
+
+/// Whose consent it takes to write over values of others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Adopt {
+    /// That of each object: its annotation [`api::ADOPT_ANNOTATION`] names the Bundle.
+    #[default]
+    Consent,
+    /// Nobody's.
+    Always,
+}
+
+/// What the content of an object says of the keys that its Bundle writes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Holdings {
+    /// How many keys it has.
+    pub keys: usize,
+    /// Whether there are keys that the Bundle does not write.
+    pub others: bool,
+    /// The keys that the Bundle writes and whose values may not be replaced.
+    pub taken: BTreeSet<String>,
+    /// The type of a Secret, where it is not `Opaque`.
+    pub secret_type: Option<String>,
+}
+
+/// Why an object of others is not written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// The value of this key.
+    Value(String),
+    /// It is a Secret of this type.
+    Type(String),
+    /// It has so many keys.
+    Keys(usize),
+}
+
+/// Whether an object may be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Its content has to be looked at first.
+    Unseen,
+    /// It may.
+    Write {
+        /// Whether it holds keys of others: then the keys that are ours are named in it, and it outlives its Bundle.
+        shared: bool,
+    },
+    /// It may not.
+    Refuse(Obstacle),
+}
+
+impl Holdings {
+    /// The content of a ConfigMap beside what it is to hold.
+    #[must_use]
+    pub fn of_config_map(object: &ConfigMap, payload: Option<&Payload>) -> Self {
+        let (text, binary) = (object.data.as_ref(), object.binary_data.as_ref());
+        let is_taken = |(key, value): (&String, &Value)| {
+            let text = text.and_then(|text| text.get(key));
+            let binary = binary.and_then(|binary| binary.get(key));
+            // A key is in one of the two maps only.
+            match value {
+                Value::Text(_) => binary.is_some() || text.is_some_and(|text| !is_replaceable(text)),
+                Value::Binary(_) => text.is_some() || binary.is_some_and(|bytes| !bytes.0.is_empty()),
+            }
+        };
+        let has = |key: &String| {
+            text.is_some_and(|text| text.contains_key(key)) || binary.is_some_and(|binary| binary.contains_key(key))
+        };
+        let keys = text.map_or(0, std::collections::BTreeMap::len) + binary.map_or(0, std::collections::BTreeMap::len);
+        Self::new(keys, payload, has, is_taken, None)
+    }
+
+    /// The content of a Secret beside what it is to hold.
+    #[must_use]
+    pub fn of_secret(object: &Secret, payload: Option<&Payload>) -> Self {
+        let data = object.data.as_ref();
+        let at = |key: &String| data.and_then(|data| data.get(key));
+        let secret_type = object.type_.clone().filter(|type_| type_ != "Opaque");
+        let is_taken = |(key, _): (&String, &Value)| at(key).is_some_and(|bytes| !bytes.0.is_empty());
+        Self::new(
+            data.map_or(0, std::collections::BTreeMap::len),
+            payload,
+            |key| at(key).is_some(),
+            is_taken,
+            secret_type,
+        )
+    }
+
+    fn new(
+        keys: usize,
+        payload: Option<&Payload>,
+        has: impl Fn(&String) -> bool,
+        is_taken: impl Fn((&String, &Value)) -> bool,
+        secret_type: Option<String>,
+    ) -> Self {
+        let values = || payload.into_iter().flat_map(|payload| &payload.values);
+        Self {
+            keys,
+            others: keys > values().filter(|(key, _)| has(key)).count(),
+            taken: values().filter(|value| is_taken(*value)).map(|(key, _)| key.clone()).collect(),
+            secret_type,
+        }
+    }
+}
+
+impl Wanted {
+    /// Whether an object that is there may be written; `holdings`: its content, if that was looked at.
+    #[must_use]
+    pub fn may_write(&self, payload: &Payload, found: &Look, holdings: Option<&Holdings>, adopt: Adopt) -> Verdict {
+        let ours = found.is_target_of(&self.name);
+        let consents = adopt == Adopt::Always
+            || found.annotations.get(api::ADOPT_ANNOTATION).is_some_and(|name| *name == self.name);
+        // A key of ours that the Bundle names no more: what it names instead may be a key of others.
+        let renamed = found.own_keys.iter().any(|key| !payload.values.contains_key(key));
+        let is_ours = |key: &String| {
+            ours && match &found.keys {
+                Some(keys) => keys.contains(key),
+                None => !renamed || found.own_keys.contains(key) || !found.may_be_foreign(key),
+            }
+        };
+        let blind = found.touched == Touched::ByWhoKnows || (found.keys.is_some() && found.more_foreign_keys);
+        let free = ours || payload.kind == ObjectKind::ConfigMap;
+        let known = if consents { free } else { ours && !blind && payload.values.keys().all(is_ours) };
+        let write = |others: bool| Verdict::Write { shared: found.keys.is_some() || (others && !consents) };
+        if known {
+            let stranger = found.stranger(|key| payload.values.contains_key(key)).is_some();
+            return write(stranger || found.more_foreign_keys);
+        }
+        let Some(Holdings { keys, others, taken, secret_type }) = holdings else { return Verdict::Unseen };
+        if let Some(secret_type) = secret_type.as_ref().filter(|_| !ours) {
+            return Verdict::Refuse(Obstacle::Type(secret_type.clone()));
+        }
+        if consents || (ours && found.keys.is_none() && payload.values.keys().all(is_ours)) {
+            return write(*others);
+        }
+        if *keys > limits::ADOPTED_KEYS.max {
+            return Verdict::Refuse(Obstacle::Keys(*keys));
+        }
+        match taken.iter().find(|key| !is_ours(key)) {
+            Some(key) => Verdict::Refuse(Obstacle::Value(key.clone())),
+            None => write(*others),
+        }
+    }
+}
+
+impl Obstacle {
+    /// Why the object stays as it is, and the cure. `manager`: the field manager that wrote a key last, if it is known.
+    #[must_use]
+    pub fn explain<'a>(
+        &self,
+        bundle: &str,
+        kind: ObjectKind,
+        namespace: &str,
+        manager: impl Fn(&str) -> Option<&'a str>,
+    ) -> String {
+        let kind = kind.as_str();
+        let object = format!("{kind} {namespace}/{bundle}");
+        let consent = format!("annotate it with {}={bundle} to have the value replaced", api::ADOPT_ANNOTATION);
+        let (fault, cure) = match self {
+            Self::Value(key) => {
+                let who =
+                    manager(key).map_or_else(String::new, |manager| format!(", written by field manager {manager:?}"));
+                (
+                    format!("holds a value of others under key {key:?}{who}"),
+                    format!("delete that key, {consent}, or give the Bundle another key or name"),
+                )
+            }
+            Self::Type(type_) => (
+                format!("is of type {type_:?}, and only Opaque ones are written"),
+                "delete it, or give the Bundle another name".to_owned(),
+            ),
+            Self::Keys(count) => (
+                format!(
+                    "holds {count} keys, and others' objects of more than {} are not looked through",
+                    limits::ADOPTED_KEYS.max
+                ),
+                format!("delete keys, {consent}, or give the Bundle another name"),
+            ),
+        };
+        format!(
+            "TargetExists: {object} {fault}; it stays as it is, and pods that ask for the Bundle there mount it so: {cure}"
+        )
+    }
+}
+
+/// Whether a value may be replaced that nobody says is ours: it is empty, or at least one certificate and nothing else but
+/// blank lines and comments.
+fn is_replaceable(text: &str) -> bool {
+    let (mut inside, mut blocks) = (false, 0);
+    let fits = text.split('\n').all(|line| match (inside, line.trim()) {
+        (false, BEGIN) => {
+            inside = true;
+            true
+        }
+        (true, END) => {
+            (inside, blocks) = (false, blocks + 1);
+            true
+        }
+        (true, base64) => base64.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"+/=".contains(&octet)),
+        (false, outside) => outside.is_empty() || line.starts_with('#'),
+    });
+    text.is_empty() || (fits && !inside && blocks > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use k8s_openapi::ByteString;
+
+    use super::*;
+    use crate::bundle::fixture::{labels, pem};
+    use crate::bundle::{Labels, Selector};
+
+    /// A Bundle `b` with the keys `ca` and `jks`.
+    fn wanted() -> (Wanted, Payload) {
+        let values = [("ca", Value::Text("x".into())), ("jks", Value::Binary(b"x".as_slice().into()))];
+        let payload = Payload {
+            kind: ObjectKind::ConfigMap,
+            values: values.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
+            labels: Labels::new(),
+            annotations: Labels::new(),
+            hash: String::new(),
+            partial: false,
+        };
+        let wanted = Wanted {
+            name: "b".to_owned(),
+            uid: "uid".to_owned(),
+            namespaces: Selector::default(),
+            payloads: [(payload.kind, payload.clone())].into(),
+            secrets_off: false,
+            protected: None,
+            deleted: false,
+        };
+        (wanted, payload)
+    }
+
+    fn set(keys: &[&str]) -> BTreeSet<String> {
+        keys.iter().map(|key| (*key).to_owned()).collect()
+    }
+
+    fn managed(keys: &[&str]) -> BTreeMap<String, String> {
+        keys.iter().map(|key| ((*key).to_owned(), "kubectl".to_owned())).collect()
+    }
+
+    fn ours() -> Look {
+        Look {
+            labels: labels(&[(api::BUNDLE_LABEL, "b")]),
+            annotations: labels(&[(api::HASH_ANNOTATION, "hash")]),
+            own_keys: set(&["ca", "jks"]),
+            touched: Touched::ByOthers,
+            ..Look::default()
+        }
+    }
+
+    fn holding(keys: usize, others: bool, taken: &[&str]) -> Holdings {
+        Holdings { keys, others, taken: set(taken), secret_type: None }
+    }
+
+    #[test]
+    fn a_value_is_replaced_if_it_is_empty_or_certificates_alone() {
+        let pem = pem("rsa");
+        let indented = pem.lines().flat_map(|line| ["  ", line, "\n"]).collect::<String>();
+        let rows = [
+            (String::new(), true),
+            (pem.clone(), true),
+            (format!("# one\n\n{pem}\r\n# two\n{pem}"), true),
+            (indented, true),
+            ("\n".to_owned(), false),
+            ("# only a comment".to_owned(), false),
+            ("text".to_owned(), false),
+            (format!("roots: |\n{pem}"), false),
+            (format!("{pem}server {{ }}\n"), false),
+            (format!("{pem}-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"), false),
+            (pem.replace(END, ""), false),
+            (format!("{BEGIN}\npassword: secret\n{END}\n"), false),
+            (format!("  # not at the beginning of its line\n{pem}"), false),
+        ];
+        for (text, expected) in rows {
+            assert_eq!(is_replaceable(&text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_content_tells_whose_keys_an_object_holds() {
+        let (_, payload) = wanted();
+        let text = |pairs: &[(&str, &str)]| Some(labels(pairs));
+        let binary = |key: &str, value: &[u8]| Some([(key.to_owned(), ByteString(value.to_vec()))].into());
+        let of = |data, binary_data| {
+            let object = ConfigMap { data, binary_data, ..ConfigMap::default() };
+            Holdings::of_config_map(&object, Some(&payload))
+        };
+        assert_eq!(of(None, None), holding(0, false, &[]));
+        assert_eq!(of(text(&[("ca", ""), ("x", "y")]), None), holding(2, true, &[]));
+        assert_eq!(of(text(&[("ca", &pem("rsa"))]), binary("jks", b"")), holding(2, false, &[]));
+        assert_eq!(of(text(&[("ca", "text")]), binary("jks", b"x")), holding(2, false, &["ca", "jks"]));
+        assert_eq!(of(text(&[("jks", "")]), binary("ca", b"")), holding(2, false, &["ca", "jks"]), "in the other map");
+
+        let secret = |type_: &str, key: &str, value: &[u8]| {
+            let object = Secret { data: binary(key, value), type_: Some(type_.to_owned()), ..Secret::default() };
+            Holdings::of_secret(&object, Some(&payload))
+        };
+        assert_eq!(secret("Opaque", "ca", b""), holding(1, false, &[]));
+        assert_eq!(secret("Opaque", "ca", pem("rsa").as_bytes()), holding(1, false, &["ca"]));
+        let typed = Holdings { secret_type: Some("kubernetes.io/tls".to_owned()), ..holding(1, true, &[]) };
+        assert_eq!(secret("kubernetes.io/tls", "tls.key", b"x"), typed);
+    }
+
+    #[test]
+    fn what_is_ours_is_written_whatever_it_holds_and_of_all_else_the_bytes_decide() {
+        type Row = (&'static str, Look, Option<Holdings>, Verdict);
+        let write = |shared| Verdict::Write { shared };
+        let value = |key: &str| Verdict::Refuse(Obstacle::Value(key.to_owned()));
+        let named = |keys: &[&str]| Look { keys: Some(set(keys)), ..ours() };
+        let taken = || Look { own_keys: set(&[]), foreign_keys: managed(&["ca", "jks"]), ..ours() };
+        let theirs = || Look { foreign_keys: managed(&["database"]), touched: Touched::ByOthers, ..Look::default() };
+        let consenting = || Look { annotations: labels(&[(api::ADOPT_ANNOTATION, "b")]), ..theirs() };
+        let renamed = || Look { own_keys: set(&["old", "jks"]), foreign_keys: managed(&["ca"]), ..ours() };
+        let rows: Vec<Row> = vec![
+            ("a target", ours(), None, write(false)),
+            ("a target that others edited", taken(), None, write(false)),
+            ("a target with a key of others", Look { foreign_keys: managed(&["x"]), ..ours() }, None, write(true)),
+            (
+                "one whose managed fields are gone",
+                Look { touched: Touched::ByWhoKnows, ..ours() },
+                None,
+                Verdict::Unseen,
+            ),
+            (
+                "and is seen",
+                Look { touched: Touched::ByWhoKnows, ..ours() },
+                Some(holding(3, true, &["ca"])),
+                write(true),
+            ),
+            ("a key was renamed to one of others", renamed(), None, Verdict::Unseen),
+            ("which holds their value", renamed(), Some(holding(3, true, &["ca"])), value("ca")),
+            ("or may be replaced", renamed(), Some(holding(3, true, &[])), write(true)),
+            ("a completed one", named(&["ca", "jks"]), None, write(true)),
+            ("a completed one gains a key", named(&["ca"]), None, Verdict::Unseen),
+            ("that is free", named(&["ca"]), Some(holding(2, true, &["ca"])), write(true)),
+            ("that is of others", named(&["ca"]), Some(holding(2, true, &["jks"])), value("jks")),
+            ("an object of others", theirs(), None, Verdict::Unseen),
+            ("with nothing at our keys", theirs(), Some(holding(1, true, &[])), write(true)),
+            ("with nothing but our keys", theirs(), Some(holding(1, false, &[])), write(false)),
+            ("with a value of theirs", theirs(), Some(holding(1, true, &["ca"])), value("ca")),
+            ("with too many keys", theirs(), Some(holding(2_001, true, &[])), Verdict::Refuse(Obstacle::Keys(2_001))),
+            (
+                "with our label alone",
+                Look { annotations: labels(&[]), own_keys: set(&[]), ..ours() },
+                None,
+                Verdict::Unseen,
+            ),
+            (
+                "with keys named, but no label",
+                Look { keys: Some(set(&["ca"])), ..theirs() },
+                Some(holding(1, false, &["ca"])),
+                value("ca"),
+            ),
+            ("that consents", consenting(), None, write(false)),
+            (
+                "that consents to another",
+                Look { annotations: labels(&[(api::ADOPT_ANNOTATION, "other")]), ..theirs() },
+                Some(holding(1, true, &["ca"])),
+                value("ca"),
+            ),
+        ];
+        for (name, look, holdings, expected) in rows {
+            let (wanted, payload) = wanted();
+            assert_eq!(wanted.may_write(&payload, &look, holdings.as_ref(), Adopt::Consent), expected, "{name}");
+        }
+        let (wanted, payload) = wanted();
+        assert_eq!(wanted.may_write(&payload, &theirs(), None, Adopt::Always), write(false));
+    }
+
+    #[test]
+    fn a_secret_of_another_type_is_never_adopted() {
+        let (wanted, payload) = wanted();
+        let payload = Payload { kind: ObjectKind::Secret, ..payload };
+        let tls = Holdings { secret_type: Some("kubernetes.io/tls".to_owned()), ..holding(2, true, &[]) };
+        let look = Look { annotations: labels(&[(api::ADOPT_ANNOTATION, "b")]), ..Look::default() };
+        for adopt in [Adopt::Consent, Adopt::Always] {
+            assert_eq!(wanted.may_write(&payload, &look, None, adopt), Verdict::Unseen);
+            let refused = Verdict::Refuse(Obstacle::Type("kubernetes.io/tls".to_owned()));
+            assert_eq!(wanted.may_write(&payload, &look, Some(&tls), adopt), refused);
+            let opaque = holding(2, true, &["ca"]);
+            assert_eq!(wanted.may_write(&payload, &look, Some(&opaque), adopt), Verdict::Write { shared: false });
+        }
+    }
+
+    #[test]
+    fn an_obstacle_names_object_key_manager_and_cure() {
+        let said = Obstacle::Value("ca".to_owned())
+            .explain("b", ObjectKind::ConfigMap, "team", |key| (key == "ca").then_some("kubectl"));
+        assert_eq!(
+            said,
+            "TargetExists: ConfigMap team/b holds a value of others under key \"ca\", written by field manager \"kubectl\"; it stays as it is, and pods that ask for the Bundle there mount it so: delete that key, annotate it with rootcast.dev/adopt=b to have the value replaced, or give the Bundle another key or name"
+        );
+    }
+}
