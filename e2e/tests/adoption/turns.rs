@@ -84,6 +84,30 @@ async fn a_target_that_was_stripped_of_everything_is_judged_as_a_strangers() -> 
 }
 
 #[tokio::test]
+async fn bundles_in_turn_over_one_object_take_no_value_of_others() -> Result<()> {
+    let stage = Stage::shared().await;
+    let name = "in-turn";
+    stage.namespace(name).await?;
+    stage.put(&config_map(name, &json!({ "database": "postgres" }))).await?;
+    let holds = async |expected: &serde_json::Value| {
+        let found = stage.object("ConfigMap", name, name).await?.context("it is gone")?;
+        ensure!(found.data["data"] == *expected, "{found:?}");
+        Ok::<_, anyhow::Error>(())
+    };
+    let both = json!({ KEY: anchors(&["ec"]).to_pem(), "database": "postgres" });
+    for _ in 0..2 {
+        stage.write_bundle(name, name, "ConfigMap", KEY).await?;
+        stage.says(name, "Synced", &[]).await?;
+        holds(&both).await?;
+        stage.delete_bundle(name, &kube::api::DeleteParams::orphan()).await?;
+        holds(&both).await?;
+    }
+    stage.write_bundle(name, name, "ConfigMap", "database").await?;
+    stage.says(name, "SyncConfigMapTargetFailed", &["TargetExists", "\"database\""]).await?;
+    holds(&both).await
+}
+
+#[tokio::test]
 async fn an_owner_that_was_taken_off_a_completed_object_comes_back() -> Result<()> {
     let stage = Stage::shared().await;
     let name = "disowned";
