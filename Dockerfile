@@ -3,7 +3,7 @@
 FROM rust:1.95-bookworm AS build
 WORKDIR /src
 COPY . .
-RUN make static
+RUN make build
 
 FROM scratch
 LABEL org.opencontainers.image.title="rootcast" \

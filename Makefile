@@ -1,7 +1,7 @@
 # Everything that a developer or CI runs. Needs Rust and Go; nothing else.
 
 .DEFAULT_GOAL := help
-.PHONY: help control-plane tools node clients build static image test e2e attacks nightly fuzz switch demo check bench bench-encoders crds charts
+.PHONY: help control-plane tools node clients build image test e2e attacks nightly fuzz switch demo check bench bench-encoders crds charts
 
 CRD := crds/trust.cert-manager.io_bundles.yaml
 CHART_CRD := charts/rootcast/files/bundles.yaml
@@ -34,32 +34,29 @@ node: ## Build kubelet, scheduler and kube-proxy as well, and fetch containerd, 
 clients: ## Make the image of TLS clients that e2e puts Bundles before (2 minutes, once; root on a Debian with debootstrap).
 	@e2e/clients/build
 
-build: ## Build the release binary, target/release/rootcast.
-	cargo build --release --locked --package rootcast --bin rootcast
-
-static: ## Build it without any library of the system, target/static/rootcast: what the image consists of.
-	RUSTFLAGS='$(STATIC)' cargo build --release --locked --package rootcast --bin rootcast --target $(HOST)
+build: ## Build the program, target/static/rootcast: all that the image has, and, on Linux, without any library of the system.
+	RUSTFLAGS='$(if $(findstring linux,$(HOST)),$(STATIC))' cargo build --release --locked --package rootcast --bin rootcast --target $(HOST)
 	mkdir -p target/static
 	ln -f target/$(HOST)/release/rootcast target/static/rootcast
 
 image: ## Make the image without a container engine: target/image/rootcast.tar, an OCI archive.
-image: static
+image: build
 	@cargo run --locked --quiet --package rootcast-e2e --bin image -- target/image/rootcast.tar
 
 test: ## Run every test; those that need a cluster start a real control plane.
 test: control-plane tools build
 	cargo test --locked --workspace --no-fail-fast
 
-e2e: ## Run the product in pods of a real node on this machine; as root, on a Debian.
+e2e: ## Run the product in pods of a real node on this machine, and attack it; as root, on a Debian.
 e2e: node tools clients image
-	cargo test --locked --package rootcast-e2e --test node -- --test-threads=1 --nocapture
+	cargo test --locked --package rootcast-e2e --test node --test attacks -- --test-threads=1 --nocapture
 
-attacks: ## Attack the product under its shipped memory limits (10 minutes); as root.
+attacks: ## Only attack the product under its shipped memory limits (6 minutes); as root.
 attacks: control-plane tools
 	cargo test --locked --package rootcast-e2e --test attacks -- --test-threads=1 --nocapture
 
 nightly: ## Run what takes longer than CI has: whole sweeps, attacks in full size, fuzzing (3 hours); as root.
-nightly: control-plane tools build attacks
+nightly: control-plane tools build
 	ROOTCAST_FUZZ_CASES=100000 cargo test --release --locked --package rootcast --test webhook
 	ROOTCAST_FUZZ_CASES=20000 cargo test --release --locked --package rootcast-e2e --test fanout property
 	LABELLED_NAMES=60000 cargo test --locked --package rootcast-e2e --test attacks -- --test-threads=1 --nocapture names_that

@@ -19,7 +19,7 @@ use crate::log;
 const BINARY_MAX: u64 = 12_000_000;
 
 /// The most memory that an idle controller may use, in bytes.
-const MEMORY_MAX: u64 = 14 * 1024 * 1024;
+const MEMORY_MAX: u64 = 12 * 1024 * 1024;
 
 /// How long it may take to end.
 const FAREWELL: Duration = Duration::from_secs(5);

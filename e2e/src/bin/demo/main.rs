@@ -68,7 +68,7 @@ async fn stay(control_plane: &ControlPlane) -> Result<()> {
     println!("    export KUBECONFIG={}", control_plane.kubeconfig().display());
     println!("    export PATH=\"$PATH:$(make --silent control-plane)\"   # a kubectl, if you have none");
     println!("    kubectl get bundles");
-    println!("    target/release/rootcast status payments");
+    println!("    target/static/rootcast status payments");
     println!("    kubectl get configmaps --all-namespaces --selector trust.cert-manager.io/bundle");
     println!("    kubectl create namespace mine && kubectl get configmaps --namespace mine");
     println!("    kubectl edit configmap corporate-ca --namespace cert-manager");

@@ -1,4 +1,4 @@
-//! Which folder of `src` may name what. Data and imports flow one way; a pure room stays pure.
+//! Which folder of `src` may name what. Data and imports flow one way; a pure folder stays pure.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ const IMPURE: &[&str] = &[
     "Timestamp::now",
 ];
 
-/// Words that a room must not contain, and why.
+/// Words that a folder must not contain, and why.
 const FORBIDDEN: &[(&str, &[&str], &str)] = &[
     ("trust", &["k8s_openapi", "kube::", "crate::api", "crate::bundle"], "certificates know nothing of Kubernetes"),
     (
@@ -92,14 +92,14 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
         "every folder may use it",
     ),
     ("cluster", &["crate::cli", "crate::admin", "crate::default_cas"], "the cluster side is told what to do by cli"),
-    ("cli", &["kube::Api", "kube::api"], "only the cluster room makes requests"),
+    ("cli", &["kube::Api", "kube::api"], "only the cluster folder makes requests"),
 ];
 
 #[test]
-fn no_room_imports_what_it_must_not() {
+fn no_folder_imports_what_it_must_not() {
     let mut found = Vec::new();
-    for (room, words, why) in FORBIDDEN {
-        for file in files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(room)) {
+    for (folder, words, why) in FORBIDDEN {
+        for file in files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(folder)) {
             let text = fs::read_to_string(&file).expect("a source file is text");
             for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//")) {
                 for word in words.iter().filter(|word| line.contains(**word)) {
@@ -112,17 +112,17 @@ fn no_room_imports_what_it_must_not() {
 }
 
 #[test]
-fn every_source_file_lives_in_a_known_room() {
+fn every_source_file_lives_in_a_known_folder() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let rooms =
+    let folders =
         ["api", "trust", "bundle", "fanout", "inject", "inspect", "survey", "webhook", "metrics", "cluster", "cli"];
     let top = ["lib.rs", "main.rs", "admin.rs", "default_cas.rs", "limits.rs", "text.rs"];
     for file in files(&source) {
         let inside = file.strip_prefix(&source).expect("a file of src");
-        let room = inside.iter().next().expect("a path has a first part").to_string_lossy();
+        let folder = inside.iter().next().expect("a path has a first part").to_string_lossy();
         assert!(
-            rooms.contains(&&*room) || top.contains(&&*room),
-            "src/{room} is no known room: add it to tests/rooms.rs with what it must not import"
+            folders.contains(&&*folder) || top.contains(&&*folder),
+            "src/{folder} is no known folder: add it to tests/layers.rs with what it must not import"
         );
     }
 }
