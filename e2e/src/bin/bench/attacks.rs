@@ -8,18 +8,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
+use k8s_openapi::api::{
+    admissionregistration::v1::MutatingWebhookConfiguration,
+    core::v1::{ConfigMap, Namespace, Pod},
+};
 use kube::{
     Api,
     api::{DeleteParams, ListParams, PostParams},
 };
 use rootcast::api::BUNDLE_LABEL;
 use rootcast_e2e::{
-    Controller, Injector, Launch,
+    Balancer, Controller, Injector, Launch, TlsClient,
     attack::{begin, endless_head, many_keys, pod_text, post, review},
+    eventually,
 };
 use serde_json::{Value, json};
 
@@ -50,7 +54,7 @@ const CONNECTIONS: usize = 200;
 /// The product, confined, and those who wait for it.
 struct Scene<'a> {
     stage: &'a Stage,
-    place: &'a Place,
+    tls: TlsClient,
     controller: Controller<'a>,
     injector: Injector<'a>,
     tally: Tally,
@@ -70,7 +74,7 @@ pub(crate) async fn attacks(report: &mut Report) -> Result<()> {
         report.describe(&stage).await?;
     }
     let place = Place::prepare(&stage.control_plane).await?;
-    let mut scene = Scene::begin(&stage, &place).await?;
+    let mut scene = Scene::begin(&stage, &place.balancer).await?;
     scene.tell("nothing goes on", Scene::rest, report).await?;
     scene.tell("heads without an end at the ports of probes and metrics", Scene::heads, report).await?;
     scene.tell("reviews of 700,000 containers straight to the port", Scene::reviews, report).await?;
@@ -90,13 +94,22 @@ pub(crate) async fn attacks(report: &mut Report) -> Result<()> {
 }
 
 impl<'a> Scene<'a> {
-    async fn begin(stage: &'a Stage, place: &'a Place) -> Result<Self> {
+    async fn begin(stage: &'a Stage, balancer: &Balancer) -> Result<Self> {
         let control_plane = &stage.control_plane;
         let launch = Launch { confined: true, ..Launch::default() };
         let controller = Controller::start_with(control_plane, launch).await?;
-        let injector = place.start_with(control_plane, launch).await?;
+        // It has its own certificate, so that the API server knows whom to trust.
+        let injector = Injector::start_with(control_plane, balancer, launch).await?;
+        let webhooks = Api::<MutatingWebhookConfiguration>::all(control_plane.client());
+        let tls = eventually("the injector has told whom to trust", Duration::from_secs(10), async || {
+            let webhooks = webhooks.get("rootcast-injector").await?.webhooks.unwrap_or_default();
+            let bundle = webhooks.into_iter().find_map(|webhook| webhook.client_config.ca_bundle);
+            let bundle = bundle.context("none yet")?;
+            TlsClient::new(std::str::from_utf8(&bundle.0)?, "rootcast-injector.cert-manager.svc")
+        })
+        .await;
         let tally = Tally::start(control_plane.client(), BUNDLE, BUNDLE_LABEL);
-        let scene = Self { stage, place, controller, injector, tally, created: Cell::new(0) };
+        let scene = Self { stage, tls, controller, injector, tally, created: Cell::new(0) };
         tokio::time::sleep(Duration::from_secs(2)).await;
         Ok(scene)
     }
@@ -197,7 +210,7 @@ impl<'a> Scene<'a> {
 
     async fn reviews(&self) -> Result<()> {
         let body = review("default", &pod_text(BUNDLE, "{}", 700_000, ("a", "")));
-        post(&self.place.tls, self.injector.port(), "/inject", body).await.map(drop)
+        post(&self.tls, self.injector.port(), "/inject", body).await.map(drop)
     }
 
     async fn objects(&self, labelled: bool) -> Result<()> {

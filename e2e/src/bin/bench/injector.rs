@@ -64,7 +64,7 @@ struct Results {
 
 /// What injectors need: they are installed, with a certificate and cainjector's file.
 pub(crate) struct Place {
-    balancer: Balancer,
+    pub(crate) balancer: Balancer,
     pub(crate) tls: TlsClient,
     flags: [String; 2],
 }
