@@ -43,9 +43,10 @@ image: ## Make the image without a container engine: target/image/rootcast.tar, 
 image: build
 	@cargo run --locked --quiet --package rootcast-e2e --bin image -- target/image/rootcast.tar
 
+# Most tests wait for a control plane more than they compute, so there are more at once than there are cores.
 test: ## Run every test; those that need a cluster start a real control plane.
 test: control-plane tools build
-	cargo test --locked --workspace --no-fail-fast
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} cargo test --locked --workspace --no-fail-fast
 
 e2e: ## Run the product in pods of a real node on this machine, and attack it; as root, on a Debian.
 e2e: node tools clients image

@@ -26,7 +26,7 @@ use crate::{
     control_plane::{PATIENCE, free_port},
     http_get,
     proxy::Proxy,
-    release::release_binary,
+    release::{dynamic_binary, release_binary},
     supervised::{Signal, Supervised},
     tunnel::Tunnel,
 };
@@ -117,6 +117,7 @@ impl<'a> Product<'a> {
         let Launch { binary, args, through, tunnel, clock, confined } = launch;
         let binary = match binary {
             Some(binary) => binary,
+            None if clock.is_some() => dynamic_binary().await?,
             None => release_binary().await?,
         };
         let access = through.map(Proxy::access).or(tunnel.map(Tunnel::access));

@@ -19,7 +19,32 @@ use crate::access::workspace;
 /// When it does not build.
 pub async fn release_binary() -> Result<&'static Path> {
     static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    tokio::task::spawn_blocking(|| BINARY.get_or_init(|| build_release_binary().map_err(|error| format!("{error:#}"))))
+    built(&BINARY, || {
+        make("build")?;
+        Ok(workspace().join("target/static/rootcast"))
+    })
+    .await
+}
+
+/// The same program without optimisations, linked with the system's C library: what that answers can be replaced.
+///
+/// # Errors
+/// When it does not build.
+pub(crate) async fn dynamic_binary() -> Result<&'static Path> {
+    static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    built(&BINARY, || {
+        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        run(Command::new(cargo).args(["build", "--quiet", "--locked", "--bin=rootcast"]))?;
+        Ok(workspace().join("target/debug/rootcast"))
+    })
+    .await
+}
+
+async fn built(
+    binary: &'static OnceLock<Result<PathBuf, String>>,
+    build: fn() -> Result<PathBuf>,
+) -> Result<&'static Path> {
+    tokio::task::spawn_blocking(move || binary.get_or_init(|| build().map_err(|error| format!("{error:#}"))))
         .await?
         .as_deref()
         .map_err(|error| anyhow!("{error}"))
@@ -34,19 +59,18 @@ pub fn image_archive() -> Result<PathBuf> {
     Ok(workspace().join("target/image/rootcast.tar"))
 }
 
-fn build_release_binary() -> Result<PathBuf> {
-    make("build")?;
-    Ok(workspace().join("target/static/rootcast"))
-}
-
 /// Has make bring a target up to date.
 fn make(target: &str) -> Result<()> {
-    let mut make = Command::new("make");
-    make.args(["--silent", target]).current_dir(workspace()).stdin(Stdio::null()).stdout(Stdio::null());
+    run(Command::new("make").args(["--silent", target]))
+}
+
+/// Has something built in the workspace.
+fn run(command: &mut Command) -> Result<()> {
+    command.current_dir(workspace()).stdin(Stdio::null()).stdout(Stdio::null());
     for (name, _) in env::vars_os().filter(|(name, _)| is_about_a_package(&name.to_string_lossy())) {
-        make.env_remove(name);
+        command.env_remove(name);
     }
-    ensure!(make.status().context("running make")?.success(), "`make {target}` failed");
+    ensure!(command.status().with_context(|| format!("running {command:?}"))?.success(), "{command:?} failed");
     Ok(())
 }
 

@@ -131,6 +131,12 @@ fn rows() -> Vec<(&'static str, bool, Try)> {
     vec![
         ("a target is created", true, Create(certificates().labelled())),
         ("nothing else is created", false, Create(certificates())),
+        ("a target Secret is created", true, Create(certificates().secret().labelled())),
+        (
+            "a Secret of another type is not: the API server fills some with tokens",
+            false,
+            Create(certificates().secret().of_type("example.com/own").labelled()),
+        ),
         ("a target is healed", true, Replace(evil(), certificates().labelled())),
         ("a target is deleted", true, Delete(certificates().labelled())),
         ("an object of others is not deleted", false, Delete(theirs())),

@@ -1,4 +1,4 @@
-//! What all stories share: one control plane, one controller, and an author who may write Bundles and nothing else.
+//! What stories take place on: a control plane, a controller, and an author who may write Bundles and nothing else.
 
 use std::time::Duration;
 
@@ -21,27 +21,54 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(100);
 /// The key that Bundles write.
 pub(crate) const KEY: &str = "ca.crt";
 
-pub(crate) struct Stage {
-    pub(crate) control_plane: &'static ControlPlane,
-    _controller: Controller<'static>,
+pub(crate) struct Stage<'a> {
+    pub(crate) control_plane: &'a ControlPlane,
+    controller: Option<Controller<'a>>,
 }
 
-impl Stage {
+impl Stage<'static> {
     pub(crate) async fn shared() -> &'static Self {
         static STAGE: OnceCell<Stage> = OnceCell::const_new();
         let start = async || {
-            let control_plane = ControlPlane::shared().await;
-            control_plane.install_with(&Install { secret_targets: true, ..Install::default() }).await?;
-            control_plane.kubectl_ok(&["apply", "--server-side", "-k", "config/guard"], "")?;
-            let grant = ["create", "clusterrole", "bundle-author", "--verb=*"];
-            let resource = ["--resource=bundles.trust.cert-manager.io"];
-            control_plane.kubectl_ok(&[&grant[..], &resource[..]].concat(), "")?;
-            let bind = ["create", "clusterrolebinding", "bundle-author", "--clusterrole=bundle-author", "--user=bob"];
-            control_plane.kubectl_ok(&bind, "")?;
-            let controller = Controller::start(control_plane, &["--secret-targets-enabled"]).await?;
-            anyhow::Ok(Self { control_plane, _controller: controller })
+            let mut stage = Self::set(ControlPlane::shared().await).await?;
+            stage.control_plane.kubectl_ok(&["apply", "--server-side", "-k", "config/guard"], "")?;
+            stage.start(&[]).await?;
+            anyhow::Ok(stage)
         };
         STAGE.get_or_try_init(start).await.unwrap_or_else(|error| panic!("setting the stage: {error:#}"))
+    }
+}
+
+impl<'a> Stage<'a> {
+    /// A stage without policies, and with no controller yet.
+    pub(crate) async fn set(control_plane: &'a ControlPlane) -> Result<Self> {
+        control_plane.install_with(&Install { secret_targets: true, ..Install::default() }).await?;
+        let grant = ["create", "clusterrole", "bundle-author", "--verb=*"];
+        let resource = ["--resource=bundles.trust.cert-manager.io"];
+        control_plane.kubectl_ok(&[&grant[..], &resource[..]].concat(), "")?;
+        let bind = ["create", "clusterrolebinding", "bundle-author", "--clusterrole=bundle-author", "--user=bob"];
+        control_plane.kubectl_ok(&bind, "")?;
+        Ok(Self { control_plane, controller: None })
+    }
+
+    /// The controller comes, with these flags.
+    pub(crate) async fn start(&mut self, flags: &[&str]) -> Result<()> {
+        let flags = [&["--secret-targets-enabled"], flags].concat();
+        self.controller = Some(Controller::start(self.control_plane, &flags).await?);
+        Ok(())
+    }
+
+    /// The controller goes.
+    pub(crate) async fn stop(&mut self) -> Result<()> {
+        if let Some(controller) = self.controller.take() {
+            controller.stop().await?;
+        }
+        Ok(())
+    }
+
+    /// Ends the story.
+    pub(crate) async fn end(mut self) -> Result<()> {
+        self.stop().await
     }
 
     /// Who may do everything. A client of its own for each story: it lives as long as the story's runtime.

@@ -3,6 +3,7 @@
 //! of which put old content in the place of new.
 
 mod answers;
+mod authority;
 mod changes;
 mod clock;
 mod crowd;

@@ -16,7 +16,7 @@ const IN_FLIGHT: usize = 32;
 #[tokio::test]
 async fn an_api_server_that_is_killed_and_comes_back_goes_on_with_the_rollout() -> Result<()> {
     let control_plane = control_plane(&[]).await?;
-    let mut stage = Stage::set(&control_plane, Way::Direct).await?;
+    let mut stage = Stage::set(&control_plane, Way::Direct, None).await?;
     let crowd = Crowd::gather(&stage, "killed", 200).await?;
     let probes = Probes::watch(&stage.controller);
     let synced_since = crowd.synced_since().await?;
@@ -43,7 +43,7 @@ async fn an_api_server_that_is_killed_and_comes_back_goes_on_with_the_rollout() 
 #[tokio::test]
 async fn without_watch_list_and_with_an_etcd_that_stands_still_for_20_seconds_rollouts_end() -> Result<()> {
     let control_plane = control_plane(&["--feature-gates=WatchList=false"]).await?;
-    let stage = Stage::set(&control_plane, Way::Direct).await?;
+    let stage = Stage::set(&control_plane, Way::Direct, None).await?;
     let crowd = Crowd::gather(&stage, "still", 150).await?;
     let asked = control_plane.audit().since(Mark::default()).await?;
     let asked = asked.iter().filter(|entry| entry.user == IDENTITY && ["list", "watch"].contains(&&*entry.verb));

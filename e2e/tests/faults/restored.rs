@@ -18,7 +18,7 @@ const LOST: usize = 100;
 #[tokio::test]
 async fn a_controller_goes_on_with_what_a_restored_backup_holds() -> Result<()> {
     let control_plane = control_plane(&[]).await?;
-    let mut stage = Stage::set(&control_plane, Way::Direct).await?;
+    let mut stage = Stage::set(&control_plane, Way::Direct, None).await?;
     // A server that has just started knows no roles yet.
     stage.controller.expect_denials();
     let spec =

@@ -1,4 +1,4 @@
-//! A control plane, a proxy, a clock, and the controller that may come through the one and reads the other.
+//! A control plane, a proxy, and the controller that may come through it.
 
 use std::time::Duration;
 
@@ -18,7 +18,6 @@ use tokio::{
 pub(crate) struct Stage<'a> {
     pub(crate) control_plane: &'a ControlPlane,
     pub(crate) proxy: Proxy,
-    pub(crate) clock: Clock,
     pub(crate) controller: Controller<'a>,
     pub(crate) fence: Fence<'a>,
 }
@@ -39,18 +38,18 @@ const ELECTION: [&str; 2] = ["--leader-elect=true", "--leader-election-namespace
 pub(crate) const REMEMBER: &str = "--etcd-compaction-interval=0";
 
 impl<'a> Stage<'a> {
-    /// Sets the stage; the controller is ready.
-    pub(crate) async fn set(control_plane: &'a ControlPlane, way: Way) -> Result<Self> {
+    /// Sets the stage; the controller is ready, and reads this clock instead of the machine's.
+    pub(crate) async fn set(control_plane: &'a ControlPlane, way: Way, clock: Option<&Clock>) -> Result<Self> {
         control_plane.install().await?;
         let fence = Fence::raise(control_plane, false).await?;
-        let (proxy, clock) = (Proxy::start(control_plane)?, Clock::new(control_plane)?);
+        let proxy = Proxy::start(control_plane)?;
         let (args, through): (&[&str], _) = match way {
             Way::Direct => (&[], None),
             Way::Proxied => (&ELECTION, Some(&proxy)),
         };
-        let launch = Launch { args, through, clock: Some(&clock), ..Launch::default() };
+        let launch = Launch { args, through, clock, ..Launch::default() };
         let controller = Controller::start_with(control_plane, launch).await?;
-        Ok(Self { control_plane, proxy, clock, controller, fence })
+        Ok(Self { control_plane, proxy, controller, fence })
     }
 
     /// What must hold whatever was played.
@@ -76,7 +75,7 @@ pub(crate) async fn shared() -> MutexGuard<'static, Stage<'static>> {
     static STAGE: OnceCell<Mutex<Stage<'static>>> = OnceCell::const_new();
     let start = async || {
         let control_plane = PLANE.get_or_try_init(|| control_plane(&[])).await?;
-        Ok::<_, anyhow::Error>(Mutex::new(Stage::set(control_plane, Way::Proxied).await?))
+        Ok::<_, anyhow::Error>(Mutex::new(Stage::set(control_plane, Way::Proxied, None).await?))
     };
     let stage = STAGE.get_or_try_init(start).await;
     stage.unwrap_or_else(|error| panic!("setting the stage: {error:#}")).lock().await
