@@ -64,7 +64,7 @@ struct Pfx<'a> {
 
 fn pfx(der: &[u8]) -> Option<Pfx<'_>> {
     let mut pfx = Reader::new(der).enter(tag::SEQUENCE)?;
-    pfx.integer()?;
+    (pfx.integer()? == [3]).then_some(())?;
     let mut content = pfx.enter(tag::SEQUENCE)?;
     (content.oid()? == oid::DATA).then_some(())?;
     let safe = content.enter(tag::explicit(0))?.content(tag::OCTET_STRING)?;
