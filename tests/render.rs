@@ -84,6 +84,18 @@ fn refused_bundles_are_named_and_the_others_printed() {
 }
 
 #[test]
+fn a_protected_name_is_refused_in_the_controllers_words_unless_it_is_allowed() {
+    let input = bundle("coredns") + &source("coredns");
+    let refused = rootcast(&["render", "-n", "team-a"], &input);
+    assert_eq!((refused.status.code(), stdout(&refused)), (Some(1), String::new()), "{}", stderr(&refused));
+    let words = "Bundle coredns: InvalidSpec: Bundle is invalid: metadata.name: Forbidden: \"coredns\" is a name that CoreDNS keeps objects of its own under, so nothing is written but what is this Bundle's already: give the Bundle another name, or start rootcast with --allow-names=coredns\n";
+    assert_eq!(stderr(&refused), words);
+    let allowed = rootcast(&["render", "-n", "team-a", "--allow-names=coredns"], &input);
+    assert_eq!((allowed.status.code(), stderr(&allowed)), (Some(0), String::new()));
+    assert!(stdout(&allowed).contains("name: coredns"), "{}", stdout(&allowed));
+}
+
+#[test]
 fn namespaces_of_the_input_decide_and_named_ones_stand_in_for_them() {
     let spaces = |output: &Output| {
         let list: Value = serde_json::from_str(&stdout(output)).expect("JSON");

@@ -18,6 +18,9 @@ use super::payload::{Payload, Value};
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const END: &str = "-----END CERTIFICATE-----";
 
+/// What the cause begins with where an object of others keeps a target from being written.
+pub const TARGET_EXISTS: &str = "TargetExists";
+
 /// Whose consent it takes to write over values of others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Adopt {
@@ -170,8 +173,13 @@ impl Obstacle {
         namespace: &str,
         manager: impl Fn(&str) -> Option<&'a str>,
     ) -> String {
-        let kind = kind.as_str();
-        let object = format!("{kind} {namespace}/{bundle}");
+        let (fault, cure) = self.fault_and_cure(bundle, manager);
+        format!("{TARGET_EXISTS}: {} {namespace}/{bundle} {fault}: {cure}", kind.as_str())
+    }
+
+    /// What the object does that keeps it from being written, and what comes of that; and the cure.
+    #[must_use]
+    pub fn fault_and_cure<'a>(&self, bundle: &str, manager: impl Fn(&str) -> Option<&'a str>) -> (String, String) {
         let consent = format!("annotate it with {}={bundle} to have the value replaced", api::ADOPT_ANNOTATION);
         let (fault, cure) = match self {
             Self::Value(key) => {
@@ -194,9 +202,7 @@ impl Obstacle {
                 format!("delete keys, {consent}, or give the Bundle another name"),
             ),
         };
-        format!(
-            "TargetExists: {object} {fault}; it stays as it is, and pods that ask for the Bundle there mount it so: {cure}"
-        )
+        (format!("{fault}; it stays as it is, and pods that ask for the Bundle there mount it so"), cure)
     }
 }
 

@@ -6,6 +6,7 @@ use super::decision::Wanted;
 use super::intent::ObjectKind;
 use super::look::{Controller, Look, Part, brief};
 use super::payload::Payload;
+use super::protected::Protected;
 use super::selector::Labels;
 use super::world::{Namespace, Settings};
 
@@ -75,13 +76,7 @@ impl Wanted {
         match (payload, found) {
             (None, None) => None,
             // Under a protected name nothing is made, and nothing taken.
-            (_, found)
-                if reached
-                    && self.protected.is_some()
-                    && !found.is_some_and(|found| found.is_target_of(&self.name)) =>
-            {
-                None
-            }
+            (_, found) if reached && self.kept_out(found).is_some() => None,
             (Some(_), None) => Some(Need::Create),
             (Some(payload), Some(found)) => self.drift(payload, found),
             // What is published stays while its successor may not be written.
@@ -92,6 +87,12 @@ impl Wanted {
             }
             (None, Some(found)) => self.owns(found).then(|| Need::Release(self.release(found))),
         }
+    }
+
+    /// The protected name that keeps the Bundle from having this object.
+    #[must_use]
+    pub fn kept_out(&self, found: Option<&Look>) -> Option<Protected> {
+        self.protected.filter(|_| !found.is_some_and(|found| found.is_target_of(&self.name)))
     }
 
     /// Whether the object is controlled by this very Bundle.
@@ -159,7 +160,7 @@ mod tests {
 
     use super::*;
     use crate::bundle::fixture::{intent, labels, now, pem};
-    use crate::bundle::{Protected, Touched, World, decide};
+    use crate::bundle::{Touched, World, decide};
 
     const KIND: ObjectKind = ObjectKind::ConfigMap;
 

@@ -27,7 +27,7 @@ mod stock;
 mod syntax;
 mod world;
 
-pub use adoption::{Adopt, Holdings, Obstacle, Verdict};
+pub use adoption::{Adopt, Holdings, Obstacle, TARGET_EXISTS, Verdict};
 pub use decision::{Decision, Wanted, decide};
 pub use finding::{Finding, Observation, SOON};
 pub use hand_back::hand_back;

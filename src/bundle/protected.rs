@@ -38,6 +38,19 @@ impl Protected {
     pub fn find(name: &str) -> Option<Self> {
         PROTECTED.into_iter().find(|protected| protected.name == name)
     }
+
+    /// Why no Bundle may have the name.
+    #[must_use]
+    pub fn fault(self) -> String {
+        let Self { name, keeper } = self;
+        format!("{name:?} is a name that {keeper} keeps objects of its own under")
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn cure(self) -> String {
+        format!("give the Bundle another name, or start rootcast with --allow-names={}", self.name)
+    }
 }
 
 #[cfg(test)]

@@ -13,7 +13,6 @@ use super::decision::{Decision, Wanted};
 use super::finding::Finding;
 use super::intent::ObjectKind;
 use super::problem::Problem;
-use super::protected::Protected;
 use super::reason::Reason;
 use super::world::Place;
 
@@ -240,11 +239,13 @@ impl Wanted {
     /// are switched off.
     #[must_use]
     pub fn refusal(&self) -> Option<Refusal> {
-        if let Some(Protected { name, keeper }) = self.protected {
+        if let Some(protected) = self.protected {
             let problem = Problem::forbidden(
                 "metadata.name",
                 format!(
-                    "{name:?} is a name that {keeper} keeps objects of its own under, so nothing is written but what is this Bundle's already: give the Bundle another name, or start rootcast with --allow-names={name}"
+                    "{}, so nothing is written but what is this Bundle's already: {}",
+                    protected.fault(),
+                    protected.cure()
                 ),
             );
             return Some(Refusal::invalid_spec(&[problem]));

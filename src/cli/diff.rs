@@ -64,6 +64,9 @@ async fn diff(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     snapshot.world.sources.extend(sources.into_iter().filter(|(key, _)| !laid_over.contains(key)));
     snapshot.unread.sources.extend(unread);
     snapshot.unread.sources.retain(|key, _| !laid_over.contains(key));
+    let all = || snapshot.bundles.keys().cloned().collect();
+    let names = if concerned.namespaces.is_empty() { concerned.bundles.clone() } else { all() };
+    snapshot.look_at_others(&surveyor, &names, None, now).await;
     let published = published.into_iter().collect::<anyhow::Result<BTreeMap<_, _>>>()?;
     let forecast = Forecast::of(&snapshot, &concerned, &published, now);
     print(&match output {
@@ -77,6 +80,9 @@ async fn diff(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     for finding in forecast.findings() {
         tell(&format!("rootcast: {finding}"));
+    }
+    if let Some(unread) = snapshot.others_unread() {
+        tell(&format!("rootcast: {unread}"));
     }
     tell(&format!("rootcast: settings: {}", snapshot.settings_from));
     Ok(match (told, forecast.is_empty()) {

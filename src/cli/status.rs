@@ -45,7 +45,7 @@ async fn status(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let now = Timestamp::now();
     let well = match (bundle, namespace) {
         (_, Some(name)) => {
-            let Survey { snapshot, namespace, .. } = survey.look(Within::Namespace(name), now).await?;
+            let Survey { snapshot, namespace, .. } = survey.look_closely(Within::Namespace(name), now).await?;
             let namespace = namespace.expect("it was asked for");
             let seen = Neighbourhood::of(name, &namespace, &snapshot, now);
             print(&match output {
@@ -55,7 +55,7 @@ async fn status(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             seen.is_well()
         }
         (Some(name), None) => {
-            let Survey { snapshot, .. } = survey.look(Within::Bundle(name), now).await?;
+            let Survey { snapshot, .. } = survey.look_closely(Within::Bundle(name), now).await?;
             let overview = Overview::of(&snapshot, now);
             let Some(state) = overview.states.first() else {
                 let known: Vec<_> = snapshot.world.intents.keys().map(String::as_str).collect();
@@ -68,7 +68,7 @@ async fn status(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             overview.is_well()
         }
         (None, None) => {
-            let Survey { snapshot, .. } = survey.look(Within::Cluster, now).await?;
+            let Survey { snapshot, .. } = survey.look_closely(Within::Cluster, now).await?;
             let overview = Overview::of(&snapshot, now);
             print(&match output {
                 Form::Table => overview.table(now, paint()),

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 
 use crate::api;
 use crate::bundle::{
-    Decision, Intent, Need, ObjectKind, Origin, Output, Payload, Place, Resolved, Settings, Value, Wanted, decide,
-    resolve,
+    Decision, Intent, Need, ObjectKind, Obstacle, Origin, Output, Payload, Place, Protected, Resolved, Settings, Value,
+    Verdict, Wanted, decide, resolve,
 };
 
 use super::snapshot::{Snapshot, Target};
@@ -23,6 +23,17 @@ pub(super) struct Expectation {
     pub(super) findings: Vec<String>,
     /// Why the content was not decided anew: then it is taken from the target that was written last.
     pub(super) hearsay: Option<String>,
+}
+
+/// What is to be done with one object, or why nothing is.
+#[derive(Debug)]
+pub(super) enum Plan {
+    /// It is written or let go, unless another controller owns it.
+    Act(Need),
+    /// It is of others and stays as it is.
+    Leave(Obstacle),
+    /// No Bundle may have its name.
+    Refuse(Protected),
 }
 
 impl Expectation {
@@ -50,12 +61,12 @@ impl Expectation {
         }
     }
 
-    /// What has to be done, as far as metadata tells, at each place that is or should be a target, sorted by namespace; and
-    /// whether it is wanted there.
+    /// What has to be done, as far as is known, at each place that is or should be a target, sorted by namespace; and whether
+    /// it is wanted there.
     pub(super) fn judge<'a>(
         &'a self,
         snapshot: &'a Snapshot,
-    ) -> impl Iterator<Item = (Place, bool, Option<&'a Target>, Option<Need>)> + 'a {
+    ) -> impl Iterator<Item = (Place, bool, Option<&'a Target>, Option<Plan>)> + 'a {
         let targets = snapshot.targets.get(&self.wanted.name);
         let secrets_unread = snapshot.unread.secret_targets.is_some();
         let kinds = ObjectKind::ALL.into_iter().filter(move |kind| !(secrets_unread && *kind == ObjectKind::Secret));
@@ -67,10 +78,53 @@ impl Expectation {
                 let place = Place { kind, namespace: name.clone() };
                 let found = targets.and_then(|targets| targets.get(&place));
                 let wanted = reached && self.wanted.payloads.contains_key(&kind);
-                let need = self.wanted.judge(kind, reached, found.map(|found| &found.look));
-                (wanted || need.is_some()).then_some((place, wanted, found, need))
+                let plan = self.plan(kind, reached, wanted, found, &snapshot.world.settings);
+                (wanted || plan.is_some()).then_some((place, wanted, found, plan))
             })
         })
+    }
+
+    /// Decides as the controller does: by the object's metadata, and by its content where that has to be looked at.
+    fn plan(
+        &self,
+        kind: ObjectKind,
+        reached: bool,
+        wanted: bool,
+        found: Option<&Target>,
+        settings: &Settings,
+    ) -> Option<Plan> {
+        let look = found.map(|found| &found.look);
+        match self.wanted.judge(kind, reached, look) {
+            Some(need) => Some(match self.verdict(kind, &need, found, settings) {
+                Some(Verdict::Refuse(obstacle)) => Plan::Leave(obstacle),
+                _ => Plan::Act(need),
+            }),
+            None => self.wanted.kept_out(look).filter(|_| wanted).map(Plan::Refuse),
+        }
+    }
+
+    /// Whether an object that is to be updated may be; `None` where nothing is there to be asked of.
+    fn verdict(&self, kind: ObjectKind, need: &Need, found: Option<&Target>, settings: &Settings) -> Option<Verdict> {
+        let (Need::Update(_), Some(found)) = (need, found) else { return None };
+        let payload = self.wanted.payloads.get(&kind)?;
+        Some(self.wanted.may_write(payload, &found.look, found.holdings.as_ref(), settings.adopt))
+    }
+
+    /// Where objects are to be created.
+    pub(super) fn created(&self, snapshot: &Snapshot) -> Vec<Place> {
+        let created = self.judge(snapshot).filter(|(.., plan)| matches!(plan, Some(Plan::Act(Need::Create))));
+        created.map(|(place, ..)| place).collect()
+    }
+
+    /// The objects whose content has to be looked at.
+    pub(super) fn unseen(&self, snapshot: &Snapshot) -> Vec<Place> {
+        let unseen = self.judge(snapshot).filter(|(place, _, found, plan)| match plan {
+            Some(Plan::Act(need)) => {
+                self.verdict(place.kind, need, *found, &snapshot.world.settings) == Some(Verdict::Unseen)
+            }
+            _ => false,
+        });
+        unseen.map(|(place, ..)| place).collect()
     }
 }
 
@@ -79,15 +133,16 @@ fn as_last_written(intent: &Intent, targets: &BTreeMap<Place, Target>, settings:
     let Output { objects, jks, pkcs12 } = &intent.output;
     let enabled = |kind| kind != ObjectKind::Secret || settings.secret_targets;
     let formats = jks.iter().map(|jks| &jks.key).chain(pkcs12.iter().map(|pkcs12| &pkcs12.key));
+    let formats = formats.map(|key| (key.clone(), Value::Binary(Arc::default())));
     let payloads = objects.iter().filter(|object| enabled(object.kind)).map(|object| {
         let of_kind = targets.iter().filter(|(place, _)| place.kind == object.kind).map(|(_, target)| target);
         let hash = of_kind
             .max_by_key(|target| target.written)
             .and_then(|target| target.look.annotations.get(api::HASH_ANNOTATION));
-        let keys = formats.clone().chain([&object.pem_key]);
+        let values = formats.clone().chain([(object.pem_key.clone(), Value::Text("".into()))]);
         let payload = Payload {
             kind: object.kind,
-            values: keys.map(|key| (key.clone(), Value::Text("".into()))).collect(),
+            values: values.collect(),
             labels: object.labels.clone(),
             annotations: object.annotations.clone(),
             hash: hash.cloned().unwrap_or_default(),

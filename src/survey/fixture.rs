@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::api;
 use crate::bundle::fixture::{bundle, labels, now};
-use crate::bundle::{Controller, Look, Namespace, ObjectKind, Place, Settings, Touched, World, decide};
+use crate::bundle::{Controller, Holdings, Look, Namespace, ObjectKind, Place, Settings, Touched, World, decide};
 
 use super::snapshot::{Leadership, Snapshot, Target};
 
@@ -67,7 +67,7 @@ impl Snapshot {
             ..Look::default()
         };
         for namespace in namespaces {
-            let target = Target { look: look.clone(), written: Some(now()) };
+            let target = Target { look: look.clone(), written: Some(now()), ..Target::default() };
             self.target(name, namespace, target);
         }
     }
@@ -76,6 +76,15 @@ impl Snapshot {
         let place = Place { kind: ObjectKind::ConfigMap, namespace: namespace.into() };
         self.targets.entry(name.to_owned()).or_default().insert(place, target);
     }
+}
+
+/// An object of somebody else that has key `ca.pem`, with a value that may not be replaced (`taken`) or may, as it is seen
+/// once its content was looked at.
+pub(super) fn theirs(taken: bool) -> Target {
+    let key = || "ca.pem".to_owned();
+    let holdings = Holdings { keys: 1, taken: taken.then(key).into_iter().collect(), ..Holdings::default() };
+    let look = Look { foreign_keys: [(key(), "kubectl".to_owned())].into(), ..Look::default() };
+    Target { look, holdings: Some(holdings), written: None }
 }
 
 pub(super) fn owner(kind: &str, name: &str, uid: &str) -> Controller {

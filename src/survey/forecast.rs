@@ -8,13 +8,14 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::api;
-use crate::bundle::{Change, Namespace, Need, ObjectKind, Place, Resolved, SourceObject, resolve, touch};
+use crate::bundle::{Change, Namespace, Need, ObjectKind, Place, Refusal, Resolved, SourceObject, resolve, touch};
 use crate::inspect::{At, Collection, Difference, Found, Paint};
 use crate::text::escape;
 
 use super::detail::{found_at, places};
-use super::expectation::Expectation;
-use super::snapshot::Snapshot;
+use super::expectation::{Expectation, Plan};
+use super::snapshot::{Snapshot, Target};
+use super::trouble::Trouble;
 
 /// Objects to lay over a snapshot.
 #[derive(Debug, Default)]
@@ -59,7 +60,7 @@ pub struct Prospect {
 }
 
 /// What would become of an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fate {
     /// It would be there.
     Created,
@@ -69,15 +70,18 @@ pub enum Fate {
     Released,
     /// It would be wanted, and could not be written, since another controller owns it.
     Blocked,
+    /// It would be wanted, and stay as it is, for this cause.
+    Kept(Trouble),
 }
 
 impl Fate {
-    const fn word(self) -> &'static str {
+    const fn word(&self) -> &'static str {
         match self {
             Self::Created => "created",
             Self::Updated => "updated",
             Self::Released => "released",
             Self::Blocked => "not written, since another controller owns them",
+            Self::Kept(_) => "not written",
         }
     }
 }
@@ -161,14 +165,20 @@ impl Forecast {
                 prospect.refusal = everywhere.then_some(cause);
                 return prospect.refusal.is_some().then_some(prospect);
             }
-            for (place, _, _, need) in expectation.judge(snapshot) {
+            for (place, _, found, plan) in expectation.judge(snapshot) {
                 if (everywhere || concerned.namespaces.contains(&*place.namespace))
-                    && let Some(fate) = need.as_ref().and_then(Fate::of)
+                    && let Some(fate) = plan.and_then(|plan| Fate::of(&plan, &intent.name, found))
                 {
                     prospect.fates.entry((fate, place.kind)).or_default().push(place.namespace);
                 }
             }
-            if everywhere && !expectation.wanted.payloads.is_empty() {
+            if expectation.wanted.protected.is_some() && everywhere {
+                let refusal = expectation.wanted.refusal();
+                prospect.refusal = refusal.map(|Refusal { reason, message, .. }| format!("{reason}: {message}"));
+            }
+            // Under a protected name only what is the Bundle's already goes on.
+            let published_anew = prospect.refusal.is_none() || prospect.is_written();
+            if everywhere && published_anew && !expectation.wanted.payloads.is_empty() {
                 let planned =
                     resolve(intent, &snapshot.world, now).ok().map(|resolved| planned(&intent.name, &resolved));
                 let nothing = Collection::default();
@@ -192,12 +202,16 @@ impl Forecast {
     pub fn table(&self, now: Timestamp, paint: Paint) -> String {
         let mut out = String::new();
         for Prospect { bundle, refusal, fates, trust } in &self.prospects {
-            if refusal.is_some() {
+            if refusal.is_some() && fates.is_empty() {
                 continue;
             }
             let _ = writeln!(out, "Bundle {}", escape(bundle));
             for ((fate, kind), namespaces) in fates {
-                let _ = writeln!(out, "  {}: {}", fate.word(), places(*kind, namespaces));
+                let _ = write!(out, "  {}: {}", fate.word(), places(*kind, namespaces));
+                if let Fate::Kept(Trouble { cause, cure }) = fate {
+                    let _ = write!(out, ": {}\n    cure: {}", escape(cause), escape(cure));
+                }
+                out.push('\n');
             }
             if let Some(trust) = trust {
                 for line in trust.table(now, paint).lines() {
@@ -210,9 +224,10 @@ impl Forecast {
 
     /// What could not be told, a line for each Bundle.
     pub fn refusals(&self) -> impl Iterator<Item = String> {
-        self.prospects.iter().filter_map(|Prospect { bundle, refusal, .. }| {
-            let refusal = refusal.as_ref()?;
-            Some(format!("Bundle {bundle}: its targets would stay as they are: {}", escape(refusal)))
+        self.prospects.iter().filter_map(|prospect| {
+            let Prospect { bundle, refusal, .. } = prospect;
+            let stay = if prospect.is_written() { "" } else { "its targets would stay as they are: " };
+            Some(format!("Bundle {bundle}: {stay}{}", escape(refusal.as_ref()?)))
         })
     }
 
@@ -224,24 +239,35 @@ impl Forecast {
         self.findings.iter().flat_map(lines)
     }
 
-    /// `bundles`, each with `name`, `refusal`, `created`, `updated`, `released`, `blocked` and `trust`.
+    /// `bundles`, each with `name`, `refusal`, `created`, `updated`, `released`, `blocked` and `trust`. What is blocked since
+    /// it is of others has `cause` and `cure`.
     #[must_use]
     pub fn document(&self, now: Timestamp) -> Value {
         let bundles = self.prospects.iter().map(|Prospect { bundle, refusal, fates, trust }| {
-            let of = |wanted: Fate| {
-                let places = fates.iter().filter(|((fate, _), _)| *fate == wanted);
+            let of = |wanted: &Fate| {
+                let places = fates.iter().filter(|((fate, _), _)| fate == wanted);
                 let places = places.flat_map(|((_, kind), namespaces)| {
                     namespaces.iter().map(|namespace| json!({ "kind": kind.as_str(), "namespace": &**namespace }))
                 });
                 places.collect::<Vec<_>>()
             };
+            let kept = fates.iter().flat_map(|((fate, kind), namespaces)| {
+                let trouble = if let Fate::Kept(trouble) = fate { Some(trouble) } else { None };
+                trouble.into_iter().flat_map(move |Trouble { cause, cure }| {
+                    let kind = kind.as_str();
+                    namespaces.iter().map(move |namespace| {
+                        json!({ "kind": kind, "namespace": &**namespace, "cause": cause, "cure": cure })
+                    })
+                })
+            });
+            let blocked: Vec<_> = of(&Fate::Blocked).into_iter().chain(kept).collect();
             json!({
                 "name": bundle,
                 "refusal": refusal,
-                "created": of(Fate::Created),
-                "updated": of(Fate::Updated),
-                "released": of(Fate::Released),
-                "blocked": of(Fate::Blocked),
+                "created": of(&Fate::Created),
+                "updated": of(&Fate::Updated),
+                "released": of(&Fate::Released),
+                "blocked": blocked,
                 "trust": trust.as_ref().map(|trust| trust.document(now)),
             })
         });
@@ -253,10 +279,22 @@ impl Prospect {
     fn is_empty(&self) -> bool {
         self.refusal.is_none() && self.fates.is_empty() && self.trust.as_ref().is_none_or(Difference::is_empty)
     }
+
+    /// Whether anything is written or let go.
+    fn is_written(&self) -> bool {
+        self.fates.keys().any(|(fate, _)| !matches!(fate, Fate::Blocked | Fate::Kept(_)))
+    }
 }
 
 impl Fate {
-    fn of(need: &Need) -> Option<Self> {
+    fn of(plan: &Plan, bundle: &str, found: Option<&Target>) -> Option<Self> {
+        let need = match plan {
+            Plan::Act(need) => need,
+            Plan::Leave(obstacle) => {
+                return Some(Self::Kept(Trouble::of_others(obstacle, bundle, found.map(|found| &found.look))));
+            }
+            Plan::Refuse(protected) => return Some(Self::Kept(Trouble::of_name(*protected))),
+        };
         match need {
             Need::Create => Some(Self::Created),
             Need::Update(_) | Need::Recreate => Some(Self::Updated),
@@ -287,7 +325,7 @@ mod tests {
     use crate::bundle::fixture::{now, pem};
     use crate::bundle::{Content, OutputKeys};
     use crate::inspect::Passwords;
-    use crate::survey::fixture::{TRUST_NAMESPACE, corporate, namespace, selecting, snapshot};
+    use crate::survey::fixture::{TRUST_NAMESPACE, corporate, namespace, selecting, snapshot, theirs};
 
     fn source(text: &str) -> BTreeMap<(ObjectKind, String), SourceObject> {
         let content = Content::Keys([("ca".to_owned(), text.as_bytes().to_vec().into())].into());
@@ -352,6 +390,64 @@ Bundle two
         for (case, overlay, expected) in table {
             assert_eq!(told(overlay), (expected.to_owned(), Vec::new()), "{case}");
         }
+    }
+
+    fn forecast(snapshot: &mut Snapshot, overlay: Overlay) -> Forecast {
+        let concerned = snapshot.lay_over(overlay, TRUST_NAMESPACE).expect("valid Bundles");
+        Forecast::of(snapshot, &concerned, &BTreeMap::new(), now())
+    }
+
+    #[test]
+    fn what_stays_as_it_is_since_it_is_of_others_is_named_with_the_cure() {
+        let mut snapshot = snapshot(&[], &pem("rsa"));
+        snapshot.target("one", "a", theirs(true));
+        snapshot.target("one", "b", theirs(false));
+        let forecast = forecast(&mut snapshot, bundles(corporate("one")));
+        let table = forecast.table(now(), Paint::Plain);
+        let told = "\
+Bundle one
+  updated: 1 ConfigMap in b
+  not written: 1 ConfigMap in a: TargetExists: it holds a value of others under key \"ca.pem\", written by field manager \"kubectl\"; it stays as it is, and pods that ask for the Bundle there mount it so
+    cure: delete that key, annotate it with rootcast.dev/adopt=one to have the value replaced, or give the Bundle another key or name
+";
+        assert!(table.starts_with(told), "{table}");
+        let blocked = &forecast.document(now())["bundles"][0]["blocked"];
+        assert_eq!((&blocked[0]["kind"], &blocked[0]["namespace"]), (&json!("ConfigMap"), &json!("a")));
+        assert!(blocked[0]["cause"].as_str().is_some_and(|cause| cause.starts_with("TargetExists: ")), "{blocked}");
+    }
+
+    #[test]
+    fn under_a_protected_name_nothing_new_is_written_and_what_is_the_bundles_goes_on() {
+        let refusal = "InvalidSpec: Bundle is invalid: metadata.name: Forbidden: \"coredns\" is a name that CoreDNS";
+        let kept = "  not written: 1 ConfigMap in b: InvalidSpec: \"coredns\" is a name that CoreDNS keeps objects of its own under, so it is not written\n";
+        let mut fresh = snapshot(&[], &pem("rsa"));
+        let told = forecast(&mut fresh, bundles(corporate("coredns")));
+        let table = told.table(now(), Paint::Plain);
+        assert!(
+            table.starts_with(&format!("Bundle coredns\n{}", kept.replace("1 ConfigMap in b", "2 ConfigMaps in a, b"))),
+            "{table}"
+        );
+        assert!(!table.contains("CN="), "{table}");
+        let refusals: Vec<_> = told.refusals().collect();
+        let stay = "Bundle coredns: its targets would stay as they are: ";
+        assert!(refusals[0].starts_with(&format!("{stay}{refusal}")), "{refusals:?}");
+
+        let mut live = snapshot(&[corporate("coredns")], &pem("rsa"));
+        live.write("coredns", &["a"]);
+        let told = forecast(&mut live, Overlay { sources: source(&pem("ec")), ..Overlay::default() });
+        let table = told.table(now(), Paint::Plain);
+        assert!(table.starts_with(&format!("Bundle coredns\n  updated: 1 ConfigMap in a\n{kept}")), "{table}");
+        assert!(table.contains("CN="), "{table}");
+        let refusals: Vec<_> = told.refusals().collect();
+        assert!(refusals[0].starts_with(&format!("Bundle coredns: {refusal}")), "{refusals:?}");
+
+        let mut allowed = snapshot(&[], &pem("rsa"));
+        allowed.world.settings.allow_names = ["coredns".to_owned()].into();
+        let told = forecast(&mut allowed, bundles(corporate("coredns")));
+        assert!(
+            told.table(now(), Paint::Plain).contains("  created: 2 ConfigMaps in a, b\n")
+                && told.refusals().next().is_none()
+        );
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod expectation;
 mod fixture;
 mod forecast;
 mod neighbourhood;
+mod others;
 mod snapshot;
 mod state;
 mod table;

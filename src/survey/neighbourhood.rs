@@ -135,11 +135,11 @@ impl<'a> Standing<'a> {
         let targets: Vec<_> = expectation
             .judge(snapshot)
             .filter(|(place, ..)| &*place.namespace == name)
-            .map(|(place, _, found, need)| {
+            .map(|(place, _, found, plan)| {
                 let payload = expectation.wanted.payloads.get(&place.kind);
                 let keys = payload.iter().flat_map(|payload| payload.values.keys().cloned()).collect();
                 let look = found.map(|found| &found.look);
-                let trouble = need.map(|need| Trouble::of(&need, &place, look, known, &snapshot.leadership));
+                let trouble = plan.map(|plan| Trouble::of(&plan, bundle, &place, look, known, &snapshot.leadership));
                 Near { kind: place.kind, keys, trouble }
             })
             .collect();

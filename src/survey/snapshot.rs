@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 
 use crate::api;
-use crate::bundle::{Intent, Look, Namespace, ObjectKind, ObjectSource, Place, Select, Source, World};
+use crate::bundle::{Holdings, Intent, Look, Namespace, ObjectKind, ObjectSource, Place, Select, Source, World};
 
 /// What was read of a cluster, at about the same moment.
 #[derive(Debug, Default)]
@@ -20,7 +20,7 @@ pub struct Snapshot {
     pub bundles: BTreeMap<String, Known>,
     /// The namespaces, by name.
     pub namespaces: BTreeMap<Arc<str>, Namespace>,
-    /// The objects that carry the Bundle label, by the name of the Bundle.
+    /// The objects that carry the Bundle label, and those that stand where a target is to be, by the name of the Bundle.
     pub targets: BTreeMap<String, BTreeMap<Place, Target>>,
     /// What could not be read.
     pub unread: Unread,
@@ -37,6 +37,8 @@ pub struct Unread {
     pub secret_targets: Option<String>,
     /// The default CAs that the controller has.
     pub default_cas: Option<String>,
+    /// Some of the objects that stand where a target is to be.
+    pub others: Option<String>,
 }
 
 /// A Bundle as the cluster has it.
@@ -52,11 +54,13 @@ pub struct Known {
     pub invalid: Option<String>,
 }
 
-/// An object that carries the Bundle label.
-#[derive(Clone, Debug)]
+/// An object that carries the Bundle label, or has the name of a Bundle.
+#[derive(Clone, Debug, Default)]
 pub struct Target {
     /// How it looks.
     pub look: Look,
+    /// What it holds of others under the Bundle's keys, if that was looked at.
+    pub holdings: Option<Holdings>,
     /// When our field manager last wrote it.
     pub written: Option<Timestamp>,
 }
@@ -119,7 +123,7 @@ impl Target {
         let ours = metadata.managed_fields.iter().flatten();
         let ours = ours.filter(|entry| entry.manager.as_deref() == Some(api::FIELD_MANAGER));
         let written = ours.filter_map(|entry| entry.time.as_ref().map(|time| time.0)).max();
-        Self { look: Look::read(metadata, |_, _| true), written }
+        Self { look: Look::read(metadata, |_, _| true), holdings: None, written }
     }
 }
 
@@ -148,6 +152,13 @@ impl Snapshot {
             }
         }
         self.bundles.entry(name).insert_entry(known).into_mut()
+    }
+
+    /// What to say where not all objects could be looked at that stand where a target is to be.
+    #[must_use]
+    pub fn others_unread(&self) -> Option<String> {
+        let cause = self.unread.others.as_ref()?;
+        Some(format!("whether objects of others stand where targets are to be is not known: {cause}"))
     }
 
     /// Why the sources of a Bundle are not all known, if they are not.

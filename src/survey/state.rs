@@ -102,13 +102,13 @@ impl<'a> State<'a> {
         let Some(intent) = snapshot.world.intents.get(name) else { return state };
         let expectation = Expectation::of(intent, snapshot, now);
         let mut wanted = 0;
-        for (place, is_wanted, found, need) in expectation.judge(snapshot) {
+        for (place, is_wanted, found, plan) in expectation.judge(snapshot) {
             wanted += usize::from(is_wanted);
-            match need {
+            match plan {
                 None => state.in_sync += 1,
-                Some(need) => {
+                Some(plan) => {
                     let look = found.map(|found| &found.look);
-                    let trouble = Trouble::of(&need, &place, look, known, &snapshot.leadership);
+                    let trouble = Trouble::of(&plan, name, &place, look, known, &snapshot.leadership);
                     state.troubles.entry((place.kind, trouble)).or_default().push(place.namespace);
                 }
             }
@@ -129,6 +129,7 @@ impl<'a> State<'a> {
         if let Some(cause) = snapshot.unread.secret_targets.as_ref().filter(|_| wants_secrets && !wanted.secrets_off) {
             state.remarks.push(format!("its Secrets are not looked at: {cause}"));
         }
+        state.remarks.extend(snapshot.others_unread());
         Self { origins, findings, ..state }
     }
 
@@ -174,7 +175,7 @@ mod tests {
     use super::*;
     use crate::bundle::fixture::{now, pem};
     use crate::inspect::Paint;
-    use crate::survey::fixture::{corporate, owner, snapshot, with_condition};
+    use crate::survey::fixture::{corporate, owner, snapshot, theirs, with_condition};
     use crate::survey::snapshot::Target;
 
     fn synced() -> api::Bundle {
@@ -191,9 +192,10 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::too_many_lines, reason = "one table")]
     fn targets_are_judged_as_the_controller_judges_them() {
         type Change = fn(&mut Snapshot);
-        let table: [(&str, Change, &str, &[&str]); 8] = [
+        let table: [(&str, Change, &str, &[&str]); 12] = [
             ("all is well", |_| {}, "2/2", &[]),
             (
                 "one is missing",
@@ -222,7 +224,7 @@ mod tests {
                 |snapshot| {
                     let mut look = target(snapshot, "a").look;
                     look.controller = Some(owner("Other", "o", "u"));
-                    snapshot.target("one", "a", Target { look, written: None });
+                    snapshot.target("one", "a", Target { look, ..Target::default() });
                 },
                 "1/2",
                 &["another controller took it: it is written anew in a"],
@@ -233,7 +235,7 @@ mod tests {
                     let mut look = target(snapshot, "a").look;
                     look.controller = Some(owner("Other", "o", "u"));
                     look.foreign_keys.insert("theirs".to_owned(), "other".to_owned());
-                    snapshot.target("one", "a", Target { look, written: None });
+                    snapshot.target("one", "a", Target { look, ..Target::default() });
                 },
                 "1/2",
                 &["it is controlled by Other \"o\" (trust.cert-manager.io/v1alpha1), and not written in a"],
@@ -244,10 +246,39 @@ mod tests {
                     let mut look = target(snapshot, "b").look;
                     look.own_keys.clear();
                     look.foreign_keys.insert("ca.pem".to_owned(), "kubectl".to_owned());
-                    snapshot.target("one", "b", Target { look, written: None });
+                    snapshot.target("one", "b", Target { look, ..Target::default() });
                 },
                 "1/2",
                 &["its keys are not as written: field manager \"kubectl\" has written key \"ca.pem\" in b"],
+            ),
+            (
+                "a value of others is in the way",
+                |snapshot| snapshot.target("one", "b", theirs(true)),
+                "1/2",
+                &[
+                    "TargetExists: it holds a value of others under key \"ca.pem\", written by field manager \"kubectl\"; it stays as it is, and pods that ask for the Bundle there mount it so in b",
+                ],
+            ),
+            (
+                "a value of others is in the way, and any is replaced",
+                |snapshot| {
+                    snapshot.target("one", "b", theirs(true));
+                    snapshot.world.settings.adopt = crate::bundle::Adopt::Always;
+                },
+                "1/2",
+                &["its controlling owner is not this Bundle as it is now in b"],
+            ),
+            (
+                "certificates of others are there",
+                |snapshot| snapshot.target("one", "b", theirs(false)),
+                "1/2",
+                &["its controlling owner is not this Bundle as it is now in b"],
+            ),
+            (
+                "an object of others holds what nobody has looked at",
+                |snapshot| snapshot.target("one", "b", Target { holdings: None, ..theirs(true) }),
+                "1/2",
+                &["its controlling owner is not this Bundle as it is now in b"],
             ),
             (
                 "a namespace is on its way out",
@@ -269,6 +300,21 @@ mod tests {
         }
     }
 
+    #[test]
+    fn under_a_protected_name_only_what_is_the_bundles_already_is_in_sync() {
+        let mut snapshot = snapshot(&[corporate("coredns")], &pem("rsa"));
+        snapshot.write("coredns", &["a"]);
+        let refused =
+            "InvalidSpec: \"coredns\" is a name that CoreDNS keeps objects of its own under, so it is not written in b";
+        assert_eq!(seen(&snapshot), ("1/2".to_owned(), vec![refused.to_owned()]));
+        let overview = Overview::of(&snapshot, now());
+        let cures: Vec<_> = overview.states[0].troubles.keys().map(|(_, trouble)| trouble.cure.clone()).collect();
+        assert_eq!(cures, ["give the Bundle another name, or start rootcast with --allow-names=coredns"]);
+        snapshot.world.settings.allow_names = ["coredns".to_owned()].into();
+        let missing = "it is not there, or lacks the Bundle's label in b";
+        assert_eq!(seen(&snapshot), ("1/2".to_owned(), vec![missing.to_owned()]));
+    }
+
     fn target(snapshot: &Snapshot, namespace: &str) -> Target {
         let mut targets = snapshot.targets["one"].iter();
         targets.find(|(place, _)| &*place.namespace == namespace).expect("a target").1.clone()
@@ -282,7 +328,7 @@ mod tests {
         let mut look = older.look.clone();
         look.annotations.insert(api::HASH_ANNOTATION.to_owned(), "newer".to_owned());
         let written = older.written.map(|time| time + jiff::SignedDuration::from_secs(1));
-        snapshot.target("one", "b", Target { look, written });
+        snapshot.target("one", "b", Target { look, written, ..Target::default() });
         snapshot.unread.sources.insert((ObjectKind::ConfigMap, "corporate".to_owned()), "forbidden".to_owned());
         let (count, troubles) = seen(&snapshot);
         assert_eq!(

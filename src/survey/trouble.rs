@@ -1,8 +1,9 @@
 //! What is wrong with a target, why, and what to do about it.
 
 use crate::api;
-use crate::bundle::{Controller, Drift, Look, Need, Place, Reason, Release};
+use crate::bundle::{Controller, Drift, Look, Need, Obstacle, Place, Protected, Reason, Release, TARGET_EXISTS};
 
+use super::expectation::Plan;
 use super::snapshot::{Known, Leadership};
 use super::state::Synced;
 
@@ -16,8 +17,36 @@ pub struct Trouble {
 }
 
 impl Trouble {
-    /// Says it of one target.
-    pub(super) fn of(need: &Need, place: &Place, look: Option<&Look>, known: &Known, leadership: &Leadership) -> Self {
+    /// Says it of one target of a Bundle.
+    pub(super) fn of(
+        plan: &Plan,
+        bundle: &str,
+        place: &Place,
+        look: Option<&Look>,
+        known: &Known,
+        leadership: &Leadership,
+    ) -> Self {
+        match plan {
+            Plan::Act(need) => Self::of_need(need, place, look, known, leadership),
+            Plan::Leave(obstacle) => Self::of_others(obstacle, bundle, look),
+            Plan::Refuse(protected) => Self::of_name(*protected),
+        }
+    }
+
+    /// An object of others keeps the target from being written: what condition `Synced` says of it.
+    pub(super) fn of_others(obstacle: &Obstacle, bundle: &str, look: Option<&Look>) -> Self {
+        let manager = |key: &str| look?.foreign_keys.get(key).map(String::as_str);
+        let (fault, cure) = obstacle.fault_and_cure(bundle, manager);
+        Self { cause: format!("{TARGET_EXISTS}: it {fault}"), cure }
+    }
+
+    /// No Bundle may have the target's name.
+    pub(super) fn of_name(protected: Protected) -> Self {
+        let cause = format!("{}: {}, so it is not written", Reason::InvalidSpec.as_str(), protected.fault());
+        Self { cause, cure: protected.cure() }
+    }
+
+    fn of_need(need: &Need, place: &Place, look: Option<&Look>, known: &Known, leadership: &Leadership) -> Self {
         let said = known.condition(api::SYNCED).and_then(|condition| said(&condition.message, place));
         let (cause, cure) = match need {
             Need::Yield(owner) => (
@@ -134,7 +163,7 @@ mod tests {
         for ((status, reason), leadership, words) in table {
             let known = Known::of(&with_condition(corporate("b"), status, reason, "m"));
             let place = Place { kind: ObjectKind::ConfigMap, namespace: "a".into() };
-            let cure = Trouble::of(&Need::Create, &place, None, &known, leadership).cure;
+            let cure = Trouble::of(&Plan::Act(Need::Create), "b", &place, None, &known, leadership).cure;
             assert!(cure.starts_with(words), "{reason}: {cure}");
         }
     }

@@ -5,6 +5,7 @@ mod crowd;
 mod diff;
 mod leader;
 mod namespace;
+mod others;
 mod permissions;
 mod plugin;
 mod stage;

@@ -29,8 +29,12 @@ impl Stage {
             let control_plane = ControlPlane::shared().await;
             control_plane.install_with(&Install { secret_targets: true, ..Install::default() }).await?;
             let fence = Fence::raise(control_plane, true).await?;
-            let leading =
-                ["--secret-targets-enabled", "--leader-elect=true", "--leader-election-namespace=cert-manager"];
+            let leading = [
+                "--secret-targets-enabled",
+                "--allow-names=cluster-info",
+                "--leader-elect=true",
+                "--leader-election-namespace=cert-manager",
+            ];
             let controller = Controller::start(control_plane, &leading).await?;
             control_plane.kubectl_ok(&["apply", "-f", "-"], &pod()?.to_string())?;
             fence.pass(&control_plane.client()).await?;
@@ -81,7 +85,10 @@ fn pod() -> Result<Value> {
             "securityContext": {"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},
             "containers": [{
                 "name": "rootcast", "image": "rootcast",
-                "args": ["controller", "--trust-namespace=cert-manager", "--secret-targets-enabled=true"],
+                "args": [
+                    "controller", "--trust-namespace=cert-manager", "--secret-targets-enabled=true",
+                    "--allow-names=cluster-info",
+                ],
                 "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
             }],
         },

@@ -1,5 +1,6 @@
 //! What `status` and `diff` share: a look at the cluster with the settings of its controller.
 
+mod others;
 mod progress;
 mod settings;
 
@@ -110,6 +111,16 @@ impl SurveyArguments {
         }
         drop(progress);
         Ok(Survey { connection, snapshot, settings, namespace })
+    }
+
+    /// Looks at the cluster, and at what stands where targets are to be.
+    pub(super) async fn look_closely(&self, within: Within<'_>, now: Timestamp) -> anyhow::Result<Survey> {
+        let mut survey = self.look(within, now).await?;
+        let surveyor = Surveyor { connection: &survey.connection, progress: &|_, _| {} };
+        let names = survey.snapshot.bundles.keys().cloned().collect();
+        let namespace = if let Within::Namespace(name) = within { Some(name) } else { None };
+        survey.snapshot.look_at_others(&surveyor, &names, namespace, now).await;
+        Ok(survey)
     }
 
     /// Who leads, and with which settings.

@@ -1,5 +1,7 @@
 //! The reads of `rootcast status` and `rootcast diff`: lists in pages, of metadata alone where that is enough.
 
+mod others;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
