@@ -53,6 +53,7 @@ pub(super) fn bundles(settings: Settings) -> Bundles {
         ),
         ("homeless", json!({ "sources": public })),
         ("broken", json!({ "sources": [], "target": { "configMap": key } })),
+        ("coredns", json!({ "sources": public, "target": { "configMap": key } })),
         ("my-org.com", json!({ "sources": public, "target": { "configMap": key } })),
     ];
     let offered = specs.iter().map(|(name, spec)| ((*name).to_owned(), offered(name, spec, &settings))).collect();

@@ -235,6 +235,11 @@ mod tests {
                 "its target is a Secret; give controller and injector --secret-targets-enabled",
             ),
             (
+                "coredns",
+                Settings { allow_names: ["kube-proxy".to_owned()].into(), ..Settings::default() },
+                "\"coredns\" is a name that CoreDNS keeps objects of its own under; give the Bundle another name, or controller and injector --allow-names=coredns",
+            ),
+            (
                 "picky",
                 Settings::default(),
                 "it does not select namespace \"team-a\": env=prod; label the namespace or mend spec.target.namespaceSelector",
@@ -254,6 +259,8 @@ mod tests {
         }
         assert_eq!(decide(&[("bundle", "picky")], &[("env", "prod")], Settings::default()).len(), 2);
         assert_eq!(decide(&[("bundle", "plain")], &[], only(&["team-a"])).len(), 2);
+        let allowing = Settings { allow_names: ["coredns".to_owned()].into(), ..Settings::default() };
+        assert_eq!(decide(&[("bundle", "coredns")], &[], allowing).len(), 2, "a protected name that is allowed");
         let by_label = decide(&[], &[(BUNDLE, "absent")], Settings::default());
         assert!(by_label[0].ends_with("create it or mend namespace label inject.rootcast.dev/bundle"), "{by_label:?}");
         let unnamed = decide(&[("required", "true")], &[], Settings::default());

@@ -66,6 +66,11 @@ impl Offered {
                 return Self::unusable(&format!("it is invalid: {first}"), "mend it");
             }
         };
+        if let Some(protected) = settings.protection(&intent.name) {
+            let cure =
+                format!("give the Bundle another name, or controller and injector --allow-names={}", intent.name);
+            return Self::unusable(&protected.fault(), &cure);
+        }
         // Both kinds hold the same; a ConfigMap needs no permission on Secrets to look at.
         let enabled = |kind| kind != ObjectKind::Secret || settings.secret_targets;
         let Some(object) = intent.output.objects.iter().find(|object| enabled(object.kind)) else {

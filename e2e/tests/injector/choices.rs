@@ -34,6 +34,15 @@ async fn the_label_of_a_namespace_is_for_all_pods_that_say_nothing_else() -> Res
 }
 
 #[tokio::test]
+async fn a_protected_name_that_is_allowed_is_as_good_as_any() -> Result<()> {
+    let play = Play::begin("allowed", &[]).await?;
+    let name = "istio-ca-root-cert";
+    let created = play.create(&pod("allowed", &[(BUNDLE, name)])).await?.object()?;
+    assert_eq!(trusts(&created), trust(name, &["app"], &[]));
+    play.end().await
+}
+
+#[tokio::test]
 async fn pods_of_excluded_namespaces_and_without_a_word_never_reach_the_injector() -> Result<()> {
     let play = Play::begin("quiet", &[]).await?;
     let control_plane = play.stage.control_plane;

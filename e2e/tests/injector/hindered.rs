@@ -14,8 +14,12 @@ use crate::{
 };
 
 /// Bundles that a pod of the story's namespace cannot have, and words of the cause.
-const HINDERED: [(&str, &str); 3] =
-    [("ghost", "no such Bundle"), ("aimless", "no target"), ("payments-only", "team=payments")];
+const HINDERED: [(&str, &str); 4] = [
+    ("ghost", "no such Bundle"),
+    ("aimless", "no target"),
+    ("payments-only", "team=payments"),
+    ("coredns", "CoreDNS keeps objects of its own"),
+];
 
 #[tokio::test]
 async fn a_bundle_that_cannot_be_had_is_a_warning_or_where_required_a_refusal() -> Result<()> {

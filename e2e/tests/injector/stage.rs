@@ -35,6 +35,8 @@ const BUNDLES: &[(&str, &str)] = &[
     ("secretive", "target: {secret: {key: ca-bundle.crt}}"),
     ("payments-only", "target: {configMap: {key: ca-bundle.crt}, namespaceSelector: {matchLabels: {team: payments}}}"),
     ("aimless", ""),
+    ("coredns", "target: {configMap: {key: ca-bundle.crt}}"),
+    ("istio-ca-root-cert", "target: {configMap: {key: ca-bundle.crt}}"),
 ];
 
 /// Creates the Bundles of all stories.
@@ -86,7 +88,8 @@ impl Stage {
             create_bundles(&client).await?;
             let balancer = Balancer::start()?;
             control_plane.install_injector(&balancer, &[])?;
-            let start = || Injector::start(control_plane, &balancer, &["--secret-targets-enabled=true"]);
+            let flags = ["--secret-targets-enabled=true", "--allow-names=istio-ca-root-cert"];
+            let start = || Injector::start(control_plane, &balancer, &flags);
             let (one, other) = tokio::try_join!(start(), start())?;
             in_effect(&client, "default").await;
             let metrics = control_plane.metrics().await?;

@@ -55,6 +55,9 @@ pub(in crate::cli) struct InjectorArguments {
     /// The controller's --secret-targets-enabled: whether Bundles whose only target is a Secret can be mounted.
     #[arg(long, value_parser = BoolishValueParser::new(), num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_name = "BOOL", help_heading = "Bundles")]
     pub(super) secret_targets_enabled: bool,
+    /// The controller's --allow-names: protected names whose Bundles can be mounted all the same.
+    #[arg(long, value_delimiter = ',', value_name = "NAMES", help_heading = "Bundles")]
+    pub(super) allow_names: Vec<String>,
 
     /// cainjector's configuration file, followed as it changes; where it is missing, annotations alone count.
     #[arg(long, default_value = "/etc/webhook/config.yaml", value_name = "FILE", help_heading = "cainjector")]

@@ -186,6 +186,7 @@ impl InjectorArguments {
         Settings {
             secret_targets: self.secret_targets_enabled,
             target_namespaces: super::listed(&self.target_namespaces),
+            allow_names: self.allow_names.iter().cloned().collect(),
             ..Settings::default()
         }
     }
