@@ -181,10 +181,69 @@ impl<W: io::Write> io::Write for Lines<W> {
     }
 }
 
+/// Writes each buffer as one line of JSON, in whose texts unprintable characters are spelled out as [`escape`] does.
+#[derive(Debug)]
+pub struct JsonLines<W>(pub W);
+
+impl<W: io::Write> io::Write for JsonLines<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(line);
+        let (json, end) = text.strip_suffix('\n').map_or((&*text, ""), |json| (json, "\n"));
+        self.0.write_all((spelled_out(json) + end).as_bytes())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// JSON whose texts mean what [`escape`] makes of them.
+fn spelled_out(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    let mut rest = json;
+    while let Some(character) = rest.chars().next() {
+        let (meant, length) = match rest.as_bytes() {
+            [b'\\', b'n', ..] => ('\n', 2),
+            [b'\\', b'r', ..] => ('\r', 2),
+            [b'\\', b't', ..] => ('\t', 2),
+            [b'\\', b'b', ..] => ('\u{8}', 2),
+            [b'\\', b'f', ..] => ('\u{c}', 2),
+            [b'\\', b'u', ..] => {
+                let number = rest.get(2..6).and_then(|digits| u32::from_str_radix(digits, 16).ok());
+                (number.and_then(char::from_u32).unwrap_or(' '), 6.min(rest.len()))
+            }
+            [b'\\', _, ..] => (' ', 2),
+            _ => (character, character.len_utf8()),
+        };
+        let (this, after) = rest.split_at(length);
+        if is_unprintable(meant) {
+            let _ = write!(out, "\\{}", meant.escape_default());
+        } else {
+            out.push_str(this);
+        }
+        rest = after;
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_line_of_json_means_what_a_line_of_text_shows() {
+        let text = "a\n\t\u{8}\u{c}\r\u{1b}\u{7f}\u{9b}31m\u{202e}\u{200b}\u{e0041} \"quoted\" C:\\new é";
+        let mut written = Vec::new();
+        let line = serde_json::json!({ "message": text }).to_string() + "\n";
+        io::Write::write_all(&mut JsonLines(&mut written), line.as_bytes()).expect("memory takes it");
+        let written = String::from_utf8(written).expect("text");
+        let line = written.strip_suffix('\n').expect("a line");
+        assert_eq!(escape(line), line);
+        let read: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        assert_eq!(read["message"], *escape(text));
+    }
 
     #[test]
     fn a_long_text_ends_with_an_ellipsis_and_a_short_one_stays() {
