@@ -34,7 +34,7 @@ pub(crate) async fn dynamic_binary() -> Result<&'static Path> {
     static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     built(&BINARY, || {
         let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        run(Command::new(cargo).args(["build", "--quiet", "--locked", "--bin=rootcast"]))?;
+        run(Command::new(cargo).args(["build", "--quiet", "--locked", "--workspace", "--bin=rootcast"]))?;
         Ok(workspace().join("target/debug/rootcast"))
     })
     .await
