@@ -76,9 +76,10 @@ pub(crate) fn helm() -> Result<PathBuf> {
     tool("helm", required(include_str!("../tools/helm/go.mod"), "helm.sh/helm/v4"))
 }
 
-/// Prometheus' tool, which tests alerts. Fails as [`helm`] does.
+/// Prometheus' tool, which tests alerts: the one that was built, or else Debian's. Fails as [`helm`] does.
 pub(crate) fn promtool() -> Result<PathBuf> {
-    tool("promtool", required(include_str!("../tools/promtool/go.mod"), "github.com/prometheus/prometheus"))
+    let version = required(include_str!("../tools/promtool/go.mod"), "github.com/prometheus/prometheus");
+    tool("promtool", version).or_else(|error| tool("promtool", "debian").map_err(|_| error))
 }
 
 fn tool(name: &str, version: &str) -> Result<PathBuf> {
