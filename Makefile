@@ -46,11 +46,12 @@ image: build
 # Most tests wait for a control plane more than they compute, so there are more at once than there are cores.
 test: ## Run every test; those that need a cluster start a real control plane.
 test: control-plane tools build
-	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} cargo test --locked --workspace --no-fail-fast
+	cargo test --locked --workspace --doc
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} e2e/side-by-side --locked --workspace
 
 e2e: ## Run the product in pods of a real node on this machine, and attack it; as root, on a Debian.
 e2e: node tools clients image
-	cargo test --locked --package rootcast-e2e --test node --test attacks -- --test-threads=1 --nocapture
+	RUST_TEST_THREADS=1 RUST_TEST_NOCAPTURE=1 e2e/side-by-side --locked --package rootcast-e2e --test node --test attacks
 
 attacks: ## Only attack the product under its shipped memory limits (6 minutes); as root.
 attacks: control-plane tools
