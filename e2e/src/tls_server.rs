@@ -32,8 +32,8 @@ use crate::background::Background;
 /// What every request is answered.
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nok\n";
 
-/// How long a client may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a client may take; the first handshake of a JVM computes for seconds on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A CA that exists only as long as this.
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
