@@ -24,7 +24,7 @@ help: ## Show this list.
 control-plane: ## Build etcd, kube-apiserver, kube-controller-manager and kubectl into the user's cache (8 minutes, once).
 	@e2e/control-plane/build
 
-tools: ## Build helm and promtool into the user's cache (5 minutes, once).
+tools: ## Build helm and build or fetch promtool into the user's cache (2 minutes, once; 5 without apt-get).
 	@e2e/tools/build
 
 node: ## Build kubelet, scheduler and kube-proxy as well, and fetch containerd, for e2e (2 minutes more, once; Debian only).
