@@ -21,8 +21,9 @@ use crate::cluster::connection::{Ask, Connection, Failure, METADATA_ONLY, TIMEOU
 use crate::fanout::Version;
 use crate::metrics::Hearing;
 
-/// How many objects a page of a list has at most.
-const PAGE: u32 = 100;
+/// How many objects a page of a list has at most: as many as client-go asks for. For each page the API server counts all that
+/// are left, so that many small pages take time by the square of the number of objects.
+const PAGE: u32 = 500;
 
 /// How long the API server keeps a watch open.
 const WATCH: Duration = Duration::from_secs(290);
