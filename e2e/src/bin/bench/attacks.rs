@@ -45,6 +45,10 @@ const CARRIED_GOAL: f64 = 1.5;
 const READY_GOAL: Duration = Duration::from_secs(10);
 const NAMES: usize = 60_000;
 
+/// At most this many times what a plain list of them takes, by pages of this many.
+const LISTED_GOAL: f64 = 2.0;
+const PAGE: u32 = 500;
+
 /// How long each attack goes on.
 const TIME: Duration = Duration::from_secs(8);
 
@@ -199,13 +203,17 @@ impl<'a> Scene<'a> {
     async fn heads(&self) -> Result<()> {
         let head = endless_head();
         let products = [&*self.controller, &*self.injector];
-        let ports = products.into_iter().flat_map(|product| [product.probe_port(), product.metrics_port()]);
-        for port in ports {
-            let opened = futures::future::join_all((0..CONNECTIONS).map(|_| begin(port, &head))).await;
-            // Refused or not, all that counts is that it was tried.
-            drop(opened);
-        }
-        Ok(())
+        let ports = products.map(|product| [product.probe_port(), product.metrics_port()]).concat();
+        let attack = async move {
+            for port in ports {
+                let opened = futures::future::join_all((0..CONNECTIONS).map(|_| begin(port, &head))).await;
+                // Refused or not, all that counts is that it was tried.
+                drop(opened);
+            }
+        };
+        // On a thread of its own: nobody who is measured waits for the attacker's turn to end.
+        let runtime = tokio::runtime::Handle::current();
+        Ok(tokio::task::spawn_blocking(move || runtime.block_on(attack)).await?)
     }
 
     async fn reviews(&self) -> Result<()> {
@@ -236,13 +244,14 @@ impl<'a> Scene<'a> {
         Ok(())
     }
 
-    /// How soon a controller is ready beside very many labelled objects, and beside half of them.
+    /// How soon a controller is ready beside very many labelled objects, and beside half of them, against a plain list of
+    /// them: what the API server takes for the pages of a list grows faster than the number of objects.
     async fn names(self, report: &mut Report) -> Result<()> {
         let Self { stage, controller, .. } = self;
         let client = stage.control_plane.client();
         controller.stop().await?;
         let objects = Api::<ConfigMap>::namespaced(client, "default");
-        let mut ready = Vec::new();
+        let (mut ready, mut listed) = (Vec::new(), Vec::new());
         for half in [0..NAMES / 2, NAMES / 2..NAMES] {
             let creations = half.map(async |number| {
                 let name = format!("name-{number}");
@@ -252,6 +261,7 @@ impl<'a> Scene<'a> {
             });
             stream::iter(creations).buffer_unordered(64).try_collect::<()>().await?;
             stage.quiet().await?;
+            listed.push(plain_list(&objects).await?);
             let launch = Launch { confined: true, ..Launch::default() };
             let began = Instant::now();
             let controller = Controller::start_with(&stage.control_plane, launch).await?;
@@ -262,17 +272,30 @@ impl<'a> Scene<'a> {
         let count = count.metadata.remaining_item_count.unwrap_or_default();
         report.add(Row {
             measure: "start beside 60,000 labelled objects, each of another name",
-            goal: "ready within 10 s; linear",
+            goal: "ready within 10 s; 2 x a plain list of them",
             measured: format!(
-                "{:.2} s; beside half of them {:.2} s ({count} objects more than one)",
+                "{:.2} s, a plain list {:.2} s; beside half of them {:.2} s, a plain list {:.2} s ({count} objects more than one)",
                 seconds(ready[1]),
-                seconds(ready[0])
+                seconds(listed[1]),
+                seconds(ready[0]),
+                seconds(listed[0])
             ),
-            met: ready[1] <= READY_GOAL && ratio(ready[1], ready[0]) <= 2.5,
+            met: ready[1] <= READY_GOAL && ratio(ready[1], listed[1]) <= LISTED_GOAL,
             cost: "-".to_owned(),
             requests: "-".to_owned(),
         });
         Ok(())
+    }
+}
+
+/// How long a list of the metadata of all labelled objects takes, page by page.
+async fn plain_list(objects: &Api<ConfigMap>) -> Result<Duration> {
+    let began = Instant::now();
+    let mut page = ListParams::default().labels(BUNDLE_LABEL).limit(PAGE);
+    loop {
+        let next = objects.list_metadata(&page).await?.metadata.continue_.filter(|token| !token.is_empty());
+        let Some(token) = next else { return Ok(began.elapsed()) };
+        page = page.continue_token(&token);
     }
 }
 
