@@ -23,6 +23,7 @@
 #![allow(clippy::missing_errors_doc, reason = "every error here is the end of a test or demo, and says so itself")]
 
 mod access;
+mod account;
 mod api_server;
 pub mod attack;
 mod audit;

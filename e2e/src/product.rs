@@ -4,23 +4,19 @@
 use std::{
     fs,
     ops::DerefMut,
-    path::{Path, PathBuf},
+    path::Path,
     process::Command,
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use k8s_openapi::api::{
-    authentication::v1::{TokenRequest, TokenRequestSpec},
-    core::v1::ServiceAccount,
-};
-use kube::{Api, Client, api::PostParams};
 use serde_json::Value;
 
 use crate::{
     Answer, Clock, ControlPlane, Exit, Mark,
-    access::{Access, Caller, workspace},
+    access::workspace,
+    account::kubeconfig,
     api_server::lost_port,
     cgroup::MemoryGroup,
     control_plane::{PATIENCE, free_port},
@@ -367,35 +363,4 @@ fn shipped_memory_limit(manifest: &str) -> Result<u64> {
     let limit = objects.iter().find_map(|object| object.pointer(at)?.as_str());
     let mebibytes = limit.and_then(|limit| limit.strip_suffix("Mi")).and_then(|count| count.parse::<u64>().ok());
     Ok(mebibytes.with_context(|| format!("{manifest} limits memory in Mi, and not to {limit:?}"))? << 20)
-}
-
-/// A kubeconfig with a fresh token of a `ServiceAccount`.
-async fn kubeconfig(control_plane: &ControlPlane, access: &Access, account: &str) -> Result<PathBuf> {
-    access.kubeconfig(Caller::Token(&token(control_plane, account).await?))
-}
-
-/// A fresh token of a `ServiceAccount` of the product.
-async fn token(control_plane: &ControlPlane, account: &str) -> Result<String> {
-    let accounts = Api::<ServiceAccount>::namespaced(control_plane.client(), NAMESPACE);
-    let request = TokenRequest {
-        spec: Some(TokenRequestSpec { expiration_seconds: Some(24 * 60 * 60), ..TokenRequestSpec::default() }),
-        ..TokenRequest::default()
-    };
-    accounts
-        .create_token_request(account, &PostParams::default(), &request)
-        .await
-        .with_context(|| format!("asking for a token of the ServiceAccount {account} (is the product installed?)"))?
-        .status
-        .and_then(|status| status.token)
-        .context("the answer to a token request holds no token")
-}
-
-impl ControlPlane {
-    /// A client that has the token of one of the product's `ServiceAccounts`, and with it what config/ grants.
-    ///
-    /// # Errors
-    /// When the account is not installed.
-    pub async fn account_client(&self, account: &str) -> Result<Client> {
-        Ok(self.access.client(Caller::Token(&token(self, account).await?)))
-    }
 }

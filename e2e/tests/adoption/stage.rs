@@ -125,6 +125,13 @@ impl<'a> Stage<'a> {
         Ok(objects(&self.admin(), kind, namespace)?.get_opt(name).await?)
     }
 
+    /// The ConfigMap of a name, in the namespace of the same name, holds this and nothing else.
+    pub(crate) async fn holds(&self, name: &str, data: &Value) -> Result<()> {
+        let found = self.object("ConfigMap", name, name).await?.with_context(|| format!("{name} is gone"))?;
+        ensure!(found.data["data"] == *data, "{found:?}");
+        Ok(())
+    }
+
     /// Somebody changes an object.
     pub(crate) async fn edit(&self, kind: &str, namespace: &str, name: &str, patch: &Value) -> Result<()> {
         let params = PatchParams { field_manager: Some("kubectl-edit".to_owned()), ..PatchParams::default() };

@@ -45,16 +45,14 @@ async fn our_next_write_of_a_target_names_our_keys_where_others_added_theirs() -
         let found = stage.object("ConfigMap", name, name).await?.context("it is gone")?;
         let annotations = found.metadata.annotations.clone().unwrap_or_default();
         ensure!(annotations.get(KEYS_ANNOTATION).map(String::as_str) == Some(KEY), "{found:?}");
-        ensure!(found.data["data"] == json!({ KEY: anchors(&["ec"]).to_pem(), "database": "postgres" }), "{found:?}");
-        Ok(())
+        stage.holds(name, &json!({ KEY: anchors(&["ec"]).to_pem(), "database": "postgres" })).await
     };
     rootcast_e2e::eventually("it is healed", crate::stage::PATIENCE, keys).await;
     stage.delete_bundle(name, &kube::api::DeleteParams::background()).await?;
     stage.garbage_is_collected(name).await?;
+    let left = json!({ "database": "postgres" });
     rootcast_e2e::eventually("what is ours is taken out", crate::stage::PATIENCE, async || {
-        let found = stage.object("ConfigMap", name, name).await?.context("it was destroyed")?;
-        ensure!(found.data["data"] == json!({ "database": "postgres" }), "{found:?}");
-        Ok(())
+        stage.holds(name, &left).await
     })
     .await;
     Ok(())
@@ -73,14 +71,11 @@ async fn a_target_that_was_stripped_of_everything_is_judged_as_a_strangers() -> 
     });
     stage.edit("ConfigMap", name, name, &bare).await?;
     stage.says(name, "SyncConfigMapTargetFailed", &["TargetExists", KEY]).await?;
-    let found = stage.object("ConfigMap", name, name).await?.context("it is gone")?;
-    ensure!(found.data["data"] == json!({ KEY: "database: postgres", "other": "x" }), "{found:?}");
+    stage.holds(name, &json!({ KEY: "database: postgres", "other": "x" })).await?;
 
     stage.edit("ConfigMap", name, name, &json!({ "data": { KEY: null } })).await?;
     stage.says(name, "Synced", &[]).await?;
-    let found = stage.object("ConfigMap", name, name).await?.context("it is gone")?;
-    ensure!(found.data["data"] == json!({ KEY: anchors(&["ec"]).to_pem(), "other": "x" }), "{found:?}");
-    Ok(())
+    stage.holds(name, &json!({ KEY: anchors(&["ec"]).to_pem(), "other": "x" })).await
 }
 
 #[tokio::test]
@@ -89,22 +84,17 @@ async fn bundles_in_turn_over_one_object_take_no_value_of_others() -> Result<()>
     let name = "in-turn";
     stage.namespace(name).await?;
     stage.put(&config_map(name, &json!({ "database": "postgres" }))).await?;
-    let holds = async |expected: &serde_json::Value| {
-        let found = stage.object("ConfigMap", name, name).await?.context("it is gone")?;
-        ensure!(found.data["data"] == *expected, "{found:?}");
-        Ok::<_, anyhow::Error>(())
-    };
     let both = json!({ KEY: anchors(&["ec"]).to_pem(), "database": "postgres" });
     for _ in 0..2 {
         stage.write_bundle(name, name, "ConfigMap", KEY).await?;
         stage.says(name, "Synced", &[]).await?;
-        holds(&both).await?;
+        stage.holds(name, &both).await?;
         stage.delete_bundle(name, &kube::api::DeleteParams::orphan()).await?;
-        holds(&both).await?;
+        stage.holds(name, &both).await?;
     }
     stage.write_bundle(name, name, "ConfigMap", "database").await?;
     stage.says(name, "SyncConfigMapTargetFailed", &["TargetExists", "\"database\""]).await?;
-    holds(&both).await
+    stage.holds(name, &both).await
 }
 
 #[tokio::test]

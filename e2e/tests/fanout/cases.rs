@@ -1,37 +1,36 @@
 //! Single cases: what the properties found, and what they are too coarse for.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use rootcast::api::BUNDLE_LABEL;
 use rootcast::bundle::{Labels, ObjectKind, Place};
-use rootcast::fanout::{Answer, Request, Scope, Standing};
+use rootcast::fanout::{Scope, Standing};
 
-use crate::model::{Field, Fields, Key, Part, Verb};
+use crate::model::{Field, Key, Part, Verb};
 use crate::step::{Edit, Step, ends_well};
 use crate::world::{Content, World, key};
 
-const CONFIG_MAPS: Scope = Scope::Targets(ObjectKind::ConfigMap, None);
+pub(crate) const CONFIG_MAPS: Scope = Scope::Targets(ObjectKind::ConfigMap, None);
 
 /// A Bundle with a ConfigMap of one key for every namespace.
-fn content(key: &'static [&'static str], value: &'static str) -> Content {
+pub(crate) fn content(key: &'static [&'static str], value: &'static str) -> Content {
     Content { selective: false, kinds: BTreeSet::from([ObjectKind::ConfigMap]), keys: key, value, label: false }
 }
 
-fn decide(key: &'static [&'static str], value: &'static str) -> Step {
+pub(crate) fn decide(key: &'static [&'static str], value: &'static str) -> Step {
     Step::Decide("a", content(key, value))
 }
 
-fn edit(edit: Edit) -> Step {
+pub(crate) fn edit(edit: Edit) -> Step {
     Step::Edit(Key { kind: ObjectKind::ConfigMap, namespace: "one".to_owned(), name: "a".to_owned() }, edit)
 }
 
-fn arrive() -> Step {
+pub(crate) fn arrive() -> Step {
     Step::Arrive(0)
 }
 
-fn hear_of_namespaces() -> Step {
+pub(crate) fn hear_of_namespaces() -> Step {
     Step::Deliver(Scope::Namespaces, 9)
 }
 
@@ -87,10 +86,10 @@ fn a_label_taken_off_between_a_write_and_a_list_that_lacks_the_target_is_put_bac
 }
 
 /// Namespaces enough for a rollout to take its time.
-const MANY: [&str; 8] = ["n0", "n1", "n2", "n3", "n4", "n5", "n6", "n7"];
+pub(crate) const MANY: [&str; 8] = ["n0", "n1", "n2", "n3", "n4", "n5", "n6", "n7"];
 
 /// A world with many namespaces, heard of, where so many requests may be on their way.
-fn with_many_namespaces(max_in_flight: usize) -> World {
+pub(crate) fn with_many_namespaces(max_in_flight: usize) -> World {
     let mut world = World::new(max_in_flight);
     for name in MANY {
         world.namespace(name, |server| server.set_namespace(name, Labels::new()));
@@ -99,9 +98,19 @@ fn with_many_namespaces(max_in_flight: usize) -> World {
     world
 }
 
-fn first_answers(world: &mut World) {
+pub(crate) fn first_answers(world: &mut World) {
     world.arrive(0);
     world.answer(0, None);
+}
+
+pub(crate) fn one_of_many() -> Place {
+    Place { kind: ObjectKind::ConfigMap, namespace: "n3".into() }
+}
+
+/// What fails, by its last report.
+pub(crate) fn failing(world: &World) -> Vec<String> {
+    let report = world.bundles["a"].report.as_ref().expect("a report");
+    report.failures.iter().map(|(place, cause)| format!("{}: {cause}", place.namespace)).collect()
 }
 
 #[test]
@@ -239,157 +248,6 @@ fn after_a_restore_from_a_backup_everything_is_as_wanted_though_versions_are_low
     assert_eq!(values(&world), MANY.len() + 1, "watches that go on from there are heard");
 }
 
-fn one_of_many() -> Place {
-    Place { kind: ObjectKind::ConfigMap, namespace: "n3".into() }
-}
-
-#[test]
-fn a_fight_has_a_bounded_rate_and_is_spoken_of_once() {
-    let mut world = with_many_namespaces(2);
-    world.decide("a", Some(&content(&["ca.pem"], "x")));
-    world.flush();
-    let key = key("a", &Place { kind: ObjectKind::ConfigMap, namespace: "n0".into() });
-    let rival = || Verb::Apply([(Field::new(Part::Data, "ca.pem"), "edited".to_owned())].into());
-    let given = world.given.len();
-    for _ in 0..600 {
-        world.edit(&key, "rival", rival());
-        world.flush();
-        world.pass(Duration::from_secs(1));
-        world.flush();
-    }
-    let heals = world.given.len() - given;
-    assert!((15..=30).contains(&heals), "{heals} heals in 10 minutes");
-    assert_eq!(world.contested, 1);
-    world.settle();
-    let value = world.server.objects[&key].fields.get(&Field::new(Part::Data, "ca.pem"));
-    assert_eq!(value.map(String::as_str), Some("x"), "it is healed when the fight is over");
-}
-
-/// What fails, by its last report.
-fn failing(world: &World) -> Vec<String> {
-    let report = world.bundles["a"].report.as_ref().expect("a report");
-    report.failures.iter().map(|(place, cause)| format!("{}: {cause}", place.namespace)).collect()
-}
-
-/// Time passes in so many steps of a second.
-fn pass(world: &mut World, seconds: usize) {
-    for _ in 0..seconds {
-        world.pass(Duration::from_secs(1));
-        world.flush();
-    }
-}
-
-#[test]
-fn a_target_that_others_keep_changing_fails_from_the_eleventh_time_until_they_stop() {
-    let mut world = with_many_namespaces(2);
-    world.decide("a", Some(&content(&["ca.pem"], "x")));
-    world.flush();
-    let key = key("a", &Place { kind: ObjectKind::ConfigMap, namespace: "n0".into() });
-    // One takes our key; one, who has an object of this name to publish, puts his own in its place.
-    let take = || Verb::Apply([(Field::new(Part::Data, "ca.pem"), "edited".to_owned())].into());
-    let replace = || Verb::Replace([(Field::new(Part::Data, "theirs.pem"), "theirs".to_owned())].into());
-    for (rival, taken, verb) in [("rival", "ca.pem", take as fn() -> Verb), ("publisher", "theirs.pem", replace)] {
-        let fight = |world: &mut World, seconds| {
-            for _ in 0..seconds {
-                world.edit(&key, rival, verb());
-                world.flush();
-                pass(world, 1);
-            }
-        };
-        fight(&mut world, 10);
-        assert_eq!(failing(&world), Vec::<String>::new(), "ten times are healed and forgotten");
-        fight(&mut world, 60);
-        let expected = format!(
-            "n0: failed to patch ConfigMap n0/a: field manager {rival:?} keeps writing its key {taken:?}: stop that writer, or have it write another object"
-        );
-        assert_eq!(failing(&world), [expected]);
-        assert_eq!(world.census().bundles["a"].failing, 1);
-        pass(&mut world, 240);
-        assert_eq!(failing(&world), Vec::<String>::new(), "it is over");
-        assert_eq!(world.census().bundles["a"], Standing { wanted: 8, in_sync: 8, failing: 0 });
-        pass(&mut world, 60);
-    }
-    world.settle();
-}
-
-#[test]
-fn trouble_that_one_namespace_has_alone_holds_up_nobody_and_is_named() {
-    let busy = |time: Option<u64>| Answer::Busy(time.map(Duration::from_secs), "busy".to_owned());
-    let answers = [
-        ("busy", busy(None)),
-        ("busy for a minute", busy(Some(60))),
-        ("failed", Answer::Failed("failed".to_owned())),
-        ("late", Answer::TimedOut("late".to_owned())),
-        ("lost", Answer::Lost("lost".to_owned())),
-    ];
-    for (name, trouble) in answers {
-        let mut world = with_many_namespaces(4);
-        world.decide("a", Some(&content(&["ca.pem"], "x")));
-        world.answer_lists();
-        let mut second = 0;
-        // Answers come as soon as there are requests; those about two namespaces are all alike.
-        let serve = |world: &mut World| {
-            while let Some(flight) = world.flights.first() {
-                if ["n2", "n5"].contains(&&*flight.order.place.namespace) {
-                    world.answer(0, Some(trouble.clone()));
-                } else {
-                    first_answers(world);
-                }
-            }
-            while world.deliver(&CONFIG_MAPS) || world.deliver(&Scope::Namespaces) {}
-        };
-        while second < 200 {
-            serve(&mut world);
-            world.pass(Duration::from_secs(1));
-            second += 1;
-        }
-        let named: Vec<_> = failing(&world).iter().map(|failure| failure[..2].to_owned()).collect();
-        assert_eq!(named, ["n2", "n5"], "{name}");
-        assert!(!world.census().paused, "{name}");
-        // A new namespace is served at once.
-        world.namespace("new", |server| server.set_namespace("new", Labels::new()));
-        serve(&mut world);
-        serve(&mut world);
-        let new = key("a", &Place { kind: ObjectKind::ConfigMap, namespace: "new".into() });
-        assert!(world.server.objects.contains_key(&new), "{name}");
-        world.ghosts.clear();
-        world.settle();
-    }
-}
-
-#[test]
-fn namespaces_whose_answers_take_long_hold_a_share_of_the_requests_and_others_go_on() {
-    let mut world = with_many_namespaces(8);
-    let slow = |namespace: &str| namespace != "n7";
-    for bundle in ["a", "b", "c"] {
-        world.decide(bundle, Some(&content(&["ca.pem"], "x")));
-    }
-    world.answer_lists();
-    let held = |world: &World| world.flights.iter().filter(|flight| slow(&flight.order.place.namespace)).count();
-    // Nothing comes back from any but one, until the time is over.
-    for second in 0..120 {
-        while let Some(index) = world.flights.iter().position(|flight| !slow(&flight.order.place.namespace)) {
-            world.arrive(index);
-            world.answer(index, None);
-        }
-        if second % 30 == 29 {
-            while held(&world) > 0 {
-                world.answer(0, Some(Answer::TimedOut("late".to_owned())));
-            }
-        }
-        world.pass(Duration::from_secs(1));
-        if second > 32 {
-            assert!(held(&world) <= 2, "{} requests that take long after {second} s", held(&world));
-        }
-    }
-    let served = |world: &World, bundle: &str, namespace: &str| {
-        let place = Place { kind: ObjectKind::ConfigMap, namespace: namespace.into() };
-        world.server.objects.contains_key(&key(bundle, &place))
-    };
-    assert!(["a", "b", "c"].iter().all(|bundle| served(&world, bundle, "n7")));
-    world.settle();
-}
-
 #[test]
 fn what_others_made_immutable_or_took_over_is_created_anew_at_once_at_a_bounded_rate() {
     type Attack<'a> = &'a dyn Fn(&World, &Key) -> Verb;
@@ -436,105 +294,6 @@ fn what_others_made_immutable_or_took_over_is_created_anew_at_once_at_a_bounded_
             assert_eq!(world.server.objects[&key].fields[&Field::new(Part::Data, "ca.pem")], "x", "{name}");
         }
     }
-}
-
-#[test]
-fn an_object_of_others_is_completed_once_told_once_and_outlives_its_bundle() {
-    let mut world = with_many_namespaces(2);
-    let place = one_of_many();
-    let key = key("a", &place);
-    let field = |name| Field::new(Part::Data, name);
-    let theirs = Fields::from([(field("ca.pem"), String::new()), (field("theirs"), "theirs".to_owned())]);
-    world.edit(&key, "kubectl-create", Verb::Create(theirs));
-    world.decide("a", Some(&content(&["ca.pem"], "x")));
-    world.settle();
-    let holds = |world: &World, name| world.server.objects.get(&key)?.fields.get(&field(name)).cloned();
-    let both = |world: &World| (holds(world, "ca.pem"), holds(world, "theirs"));
-    assert_eq!(both(&world), (Some("x".to_owned()), Some("theirs".to_owned())));
-    assert_eq!(world.completed, [("a".into(), place.clone())]);
-    let of_place = |(at, request): &((Arc<str>, Place), Request)| (at.1 == place).then(|| request.clone());
-    let given: Vec<_> = world.given.iter().filter_map(of_place).collect();
-    assert!(
-        matches!(given[..], [Request::Create, Request::Look, Request::Compare, Request::Apply { .. }]),
-        "{given:?}"
-    );
-
-    world.given.clear();
-    world.decide("a", Some(&content(&["ca.pem"], "y")));
-    world.settle();
-    assert_eq!(both(&world), (Some("y".to_owned()), Some("theirs".to_owned())));
-    let given: Vec<_> = world.given.iter().filter_map(of_place).collect();
-    assert!(matches!(given[..], [Request::Merge { .. }]), "what is known to be ours is not read: {given:?}");
-    assert_eq!(world.completed.len(), 1, "told once");
-
-    world.decide("a", Some(&content(&["theirs"], "y")));
-    world.flush();
-    assert_eq!(failing(&world).len(), 1, "a key that is named later is judged by its bytes");
-    assert_eq!(both(&world), (Some("y".to_owned()), Some("theirs".to_owned())));
-
-    world.delete_bundle("a");
-    world.settle();
-    let left = &world.server.objects[&key].fields;
-    assert_eq!(left, &Fields::from([(field("theirs"), "theirs".to_owned())]), "what is ours is taken out");
-    assert_eq!(world.known().1, 0, "nothing is kept of it");
-}
-
-#[test]
-fn what_a_bundle_completed_is_left_to_the_next_one_of_its_name() {
-    let mut world = with_many_namespaces(2);
-    let key = key("a", &one_of_many());
-    let field = |name| Field::new(Part::Data, name);
-    world.edit(&key, "kubectl-create", Verb::Create([(field("theirs"), "theirs".to_owned())].into()));
-    world.decide("a", Some(&content(&["ca.pem"], "x")));
-    world.settle();
-    // The next one is there before anything was handed over.
-    world.lead(false);
-    world.delete_bundle("a");
-    world.lead(true);
-    world.decide("a", Some(&content(&["theirs"], "y")));
-    world.flush();
-    assert_eq!(failing(&world).len(), 1, "it may no more than the one before");
-    world.decide("a", Some(&content(&["ca.pem"], "y")));
-    world.settle();
-    let holds = |name| world.server.objects[&key].fields.get(&field(name)).map(String::as_str);
-    assert_eq!((holds("ca.pem"), holds("theirs")), (Some("y"), Some("theirs")));
-}
-
-#[test]
-fn a_value_of_others_stays_is_named_and_read_once_for_each_version() {
-    let mut world = with_many_namespaces(2);
-    let key = key("a", &one_of_many());
-    let field = Field::new(Part::Data, "ca.pem");
-    let theirs = Fields::from([(field.clone(), "theirs".to_owned())]);
-    world.edit(&key, "kubectl-create", Verb::Create(theirs));
-    world.decide("a", Some(&content(&["ca.pem"], "x")));
-    for _ in 0..600 {
-        world.flush();
-        world.pass(Duration::from_secs(1));
-    }
-    let [failure] = &failing(&world)[..] else { panic!("{:?}", failing(&world)) };
-    for words in ["TargetExists: ConfigMap", "\"ca.pem\"", "\"kubectl-create\"", "rootcast.dev/adopt=a"] {
-        assert!(failure.contains(words), "{failure:?} lacks {words:?}");
-    }
-    assert_eq!(world.server.objects[&key].fields[&field], "theirs");
-    let of = |request: fn(&Request) -> bool| {
-        world.given.iter().filter(|(target, given)| target.1 == one_of_many() && request(given)).count()
-    };
-    assert_eq!(of(|request| matches!(request, Request::Compare)), 1);
-    assert!(of(|request| matches!(request, Request::Look)) <= 20, "less and less often");
-
-    world.decide("a", Some(&content(&["ca.pem"], "y")));
-    world.flush();
-    let compared = world.given.iter().filter(|(_, request)| matches!(request, Request::Compare)).count();
-    assert_eq!(compared, 1, "other content is no reason to read it again");
-
-    world.edit(&key, "kubectl-edit", Verb::Merge([(field.clone(), None)].into()));
-    for _ in 0..60 {
-        world.flush();
-        world.pass(Duration::from_secs(1));
-    }
-    world.settle();
-    assert_eq!(world.server.objects[&key].fields[&field], "y");
 }
 
 #[test]

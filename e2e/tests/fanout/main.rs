@@ -2,7 +2,9 @@
 
 mod cases;
 mod model;
+mod others;
 mod property;
 mod real;
 mod step;
+mod trouble;
 mod world;
