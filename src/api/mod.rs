@@ -46,5 +46,8 @@ pub const SOURCES_COMPLETE: &str = "SourcesComplete";
 /// (<https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md>).
 pub const RECONCILING: &str = "Reconciling";
 
+/// The condition that says that the content changes too often, and when it is rolled out next; absent while it does not.
+pub const SOURCE_UNSTABLE: &str = "SourceUnstable";
+
 /// The longest name a Bundle may have, in bytes: it becomes the value of [`BUNDLE_LABEL`], and a label value holds no more.
 pub const MAX_NAME: usize = 63;

@@ -37,6 +37,8 @@ pub enum Reason {
     CertificateLeftOut,
     /// A source, or a part of it, was not read.
     SourceIgnored,
+    /// The content changes too often, so that rollouts are held back: condition `SourceUnstable` says the same.
+    SourceUnstable,
 }
 
 impl Reason {
@@ -59,6 +61,7 @@ impl Reason {
             Self::CertificateNotYetValid => "CertificateNotYetValid",
             Self::CertificateLeftOut => "CertificateLeftOut",
             Self::SourceIgnored => "SourceIgnored",
+            Self::SourceUnstable => "SourceUnstable",
         }
     }
 }

@@ -14,6 +14,7 @@ use super::finding::Finding;
 use super::intent::ObjectKind;
 use super::problem::Problem;
 use super::reason::Reason;
+use super::unstable::Unstable;
 use super::world::Place;
 
 /// How many findings a condition spells out.
@@ -57,6 +58,8 @@ pub struct Outcome {
     pub rolled_out: bool,
     /// What fails, sorted by place, each with its cause.
     pub failures: Vec<(Place, String)>,
+    /// How the content changes, if that is too often.
+    pub unstable: Option<Unstable>,
 }
 
 /// How far a rollout is.
@@ -100,7 +103,8 @@ impl Event {
             | Reason::CertificateExpiresSoon
             | Reason::CertificateNotYetValid
             | Reason::CertificateLeftOut
-            | Reason::SourceIgnored => "ReadSources",
+            | Reason::SourceIgnored
+            | Reason::SourceUnstable => "ReadSources",
             Reason::SourceNotFound
             | Reason::SourceBuildError
             | Reason::InvalidSpec
@@ -180,7 +184,11 @@ pub fn carried_out(decision: &Decision, outcome: &Outcome, seen: &Seen, now: Tim
     let Decision { wanted, restricted, stock: _, findings, default_ca_version, look_again: _ } = decision;
     let (reason, message) = verdict(wanted, *restricted, outcome);
     let rolled_out = outcome.rolled_out && outcome.written > 0;
-    seen.report(reason, &message, Some(findings), default_ca_version.clone(), rolled_out, now)
+    let report = seen.report(reason, &message, Some(findings), default_ca_version.clone(), rolled_out, now);
+    match &outcome.unstable {
+        Some(unstable) => report.with(unstable, seen, now),
+        None => report,
+    }
 }
 
 /// The report on a rollout under way: how far it is, and all else as it was before.
@@ -332,7 +340,7 @@ impl Seen {
 
     /// `lastTransitionTime` moves only with the status
     /// (<https://github.com/kubernetes/community/blob/master/contributors/devel/sig-architecture/api-conventions.md>).
-    fn dated(&self, type_: &str, status: &str, reason: &str, message: String, now: Timestamp) -> Condition {
+    pub(super) fn dated(&self, type_: &str, status: &str, reason: &str, message: String, now: Timestamp) -> Condition {
         let since =
             self.condition(type_).filter(|old| old.status == status).map(|old| old.last_transition_time.clone());
         Condition {
@@ -345,7 +353,7 @@ impl Seen {
         }
     }
 
-    fn condition(&self, type_: &str) -> Option<&Condition> {
+    pub(super) fn condition(&self, type_: &str) -> Option<&Condition> {
         self.status.conditions.iter().flatten().find(|condition| condition.type_ == type_)
     }
 }

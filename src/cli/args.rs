@@ -195,6 +195,12 @@ pub(super) struct ControllerArguments {
     /// Bytes that are written in a second; 0: as many as the API server takes.
     #[arg(long, default_value_t = 0, value_name = "BYTES", help_heading = "Rollouts")]
     pub(super) max_write_bytes_per_second: u64,
+    /// Longest pause before the rollout of a Bundle whose content changes often: more than three changes without ten quiet minutes; 0s: none, and no budget of bytes.
+    #[arg(long, value_parser = pause, default_value = "60s", value_name = "DURATION", help_heading = "Rollouts")]
+    pub(super) max_rollout_pause: Duration,
+    /// Bytes that rollouts of Bundles that change more than once write in 5 minutes before further ones wait for the longest pause; suffixes Ki, Mi, Gi.
+    #[arg(long, value_parser = bytes, default_value = "512Mi", value_name = "BYTES", help_heading = "Rollouts")]
+    pub(super) rollout_bytes_per_5m: u64,
 }
 
 /// Which cluster to talk to, and as whom.
@@ -282,9 +288,35 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "give a number and a unit, such as 15s, 1m30s or 500ms".to_owned())
 }
 
+/// As [`duration`], or none.
+fn pause(text: &str) -> Result<Duration, String> {
+    if ["0", "0s"].contains(&text) { Ok(Duration::ZERO) } else { duration(text) }
+}
+
+/// A number of bytes as Kubernetes writes it, such as `512Mi`
+/// (<https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/>).
+fn bytes(text: &str) -> Result<u64, String> {
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let shift = ["", "Ki", "Mi", "Gi"].iter().position(|known| *known == unit);
+    let scaled =
+        number.parse::<u64>().ok().zip(shift).and_then(|(number, shift)| number.checked_mul(1 << (10 * shift)));
+    scaled.ok_or_else(|| "give a number of bytes, such as 536870912 or 512Mi".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pause_may_be_none_and_bytes_have_suffixes() {
+        assert_eq!(pause("0s"), Ok(Duration::ZERO));
+        assert_eq!(pause("1m"), Ok(Duration::from_mins(1)));
+        let rows = [("0", Some(0)), ("1000", Some(1000)), ("1Ki", Some(1024)), ("512Mi", Some(512 << 20))];
+        let bad = ["", "Mi", "1M", "-1", "1.5Gi", "99999999999Gi"].map(|text| (text, None));
+        for (text, expected) in rows.into_iter().chain(bad) {
+            assert_eq!(bytes(text).ok(), expected, "{text}");
+        }
+    }
 
     #[test]
     fn durations_are_written_as_in_go() {

@@ -13,7 +13,7 @@ use tracing_subscriber::filter::LevelFilter;
 use crate::admin;
 use crate::bundle::World;
 use crate::cluster::{Candidacy, Controller, Ending, LeaseSettings, Mandate, Vitals};
-use crate::fanout::Limits;
+use crate::fanout::{Damping, Limits};
 use crate::metrics::{self, Validity};
 
 use super::args::ControllerArguments;
@@ -163,6 +163,7 @@ impl ControllerArguments {
         Limits {
             max_concurrent_writes: self.max_concurrent_writes.get(),
             max_write_bytes_per_second: NonZeroU64::new(self.max_write_bytes_per_second),
+            damping: Damping { max_pause: self.max_rollout_pause, bytes_per_5m: self.rollout_bytes_per_5m },
         }
     }
 }

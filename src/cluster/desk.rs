@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use crate::bundle::{self, Decision, Outcome, Progress, Refusal, Report, Seen};
+use crate::bundle::{self, Decision, Outcome, Progress, Refusal, Report, Seen, Unstable};
 
 /// The longest wait before a Bundle that failed is tried again, and before a date is looked at again.
 const RETRY_MAX: Duration = Duration::from_mins(1);
@@ -46,6 +46,8 @@ pub(super) enum What {
     Refused(Box<Refusal>),
     /// How far its rollout is.
     Progress(Progress),
+    /// Its rollout is held back.
+    Held(Unstable),
     /// What became of it.
     Outcome(Outcome),
 }
@@ -72,6 +74,7 @@ impl Desk {
         match what {
             What::Refused(refusal) => Some(bundle::refused(refusal, seen, now)),
             What::Progress(progress) => Some(bundle::rolling_out(*progress, seen, now)),
+            What::Held(unstable) => Some(bundle::held(unstable, seen, now)),
             What::Outcome(outcome) => {
                 let (decision, generation) = self.decided.as_ref()?;
                 let seen = Seen { generation: *generation, status: seen.status.clone() };

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::bundle::{Outcome, Place, Progress, Wanted};
+use crate::bundle::{Outcome, Place, Progress, Unstable, Wanted};
 
 use super::event::Scope;
 use super::version::Version;
@@ -38,6 +38,13 @@ pub enum Action {
         bundle: Arc<str>,
         /// How far.
         progress: Progress,
+    },
+    /// A rollout is held back, since the content changes too often: say until when.
+    Held {
+        /// The Bundle's name.
+        bundle: Arc<str>,
+        /// How the content changes.
+        unstable: Unstable,
     },
     /// Somebody keeps changing a target: say who.
     Contested {

@@ -32,6 +32,8 @@ pub struct Standing {
     pub in_sync: usize,
     /// How many objects cannot be written or let go; each is tried again and again.
     pub failing: usize,
+    /// How long the next rollout is held back, if it is.
+    pub held: Option<Duration>,
 }
 
 impl Engine {
@@ -59,7 +61,14 @@ impl Fleet {
         let wanted = self.reached * self.wanted.as_ref()?.payloads.len();
         // What is let go has its task, too, but is not among what is wanted.
         let behind = self.tasks.places().filter(|place| self.holds(around, place)).count();
-        Some(Standing { wanted, in_sync: wanted.saturating_sub(behind), failing: self.failures(around).len() })
+        let held = self.unstable(around).and_then(|unstable| unstable.wait);
+        let waiting = held.map_or(0, |_| self.targets.places().filter(|place| self.waits(around, place)).count());
+        Some(Standing {
+            wanted,
+            in_sync: wanted.saturating_sub(behind + waiting),
+            failing: self.failures(around).len(),
+            held,
+        })
     }
 }
 

@@ -8,6 +8,7 @@ use crate::bundle::{Namespace, Place, Settings};
 
 use super::action::{Action, Order};
 use super::blame::{Blame, Record, SLOW};
+use super::damping::Budget;
 use super::event::{Answer, Event, Phase, Scope, Sighting};
 use super::fleet::{Surroundings, Why};
 use super::fleets::Fleets;
@@ -27,6 +28,7 @@ pub struct Engine {
     /// The number of the last list of one Bundle's targets.
     number: u64,
     pub(super) pace: Pace,
+    budget: Budget,
     flights: BTreeMap<(Arc<str>, Place), Flight>,
     /// Whose turn was last.
     last: Arc<str>,
@@ -57,6 +59,8 @@ struct Flight {
     since: Duration,
     /// Whether it counts as slow.
     slow: bool,
+    /// The bytes that count against the budget of rollouts.
+    bytes: usize,
 }
 
 impl Ground {
@@ -82,6 +86,7 @@ impl Engine {
             lists: BTreeMap::new(),
             number: 0,
             pace: Pace::new(limits),
+            budget: Budget::new(limits.damping),
             flights: BTreeMap::new(),
             last: "".into(),
             leads: false,
@@ -240,8 +245,7 @@ impl Engine {
             return;
         }
         if let Some((wanted, cause)) = fleet.listing.held.take() {
-            fleet.because(|| cause);
-            fleet.decide(self.ground.around(now), Some(wanted));
+            fleet.roll_out(self.ground.around(now), wanted, cause, &mut self.budget);
         }
     }
 
@@ -333,6 +337,7 @@ impl Engine {
     fn wake(&mut self, now: Duration) {
         for name in self.fleets.awake(now) {
             let Some(fleet) = self.fleets.get_mut(&name) else { continue };
+            fleet.take_time(self.ground.around(now), &mut self.budget);
             while let Some(place) = fleet.tasks.due(now) {
                 fleet.consider(self.ground.around(now), &place, Why::Turn);
             }
@@ -347,6 +352,7 @@ impl Engine {
                 self.last = name.clone();
                 let fleet = self.fleets.get_mut(&name).expect("it has work");
                 let order = fleet.next(self.ground.around(now), lane);
+                let bulk = order.as_ref().is_some_and(|order| fleet.is_bulk(order));
                 self.fleets.index_one(&name);
                 if let Some(order) = order {
                     let payload = order.wanted.payloads.get(&order.place.kind);
@@ -357,7 +363,8 @@ impl Engine {
                     if slow {
                         self.pace.slow(true);
                     }
-                    self.flights.insert((name, order.place.clone()), Flight { since: now, slow });
+                    let bytes = if bulk { bytes } else { 0 };
+                    self.flights.insert((name, order.place.clone()), Flight { since: now, slow, bytes });
                     return Some(order);
                 }
             }
@@ -367,7 +374,11 @@ impl Engine {
 
     fn answered(&mut self, now: Duration, bundle: &str, place: &Place, answer: Answer, actions: &mut Vec<Action>) {
         let epoch = self.epoch(place);
-        let since = self.land(bundle, place).unwrap_or(now);
+        let flight = self.land(bundle, place);
+        let since = flight.as_ref().map_or(now, |flight| flight.since);
+        if let (Some(flight), Answer::Is(_)) = (flight, &answer) {
+            self.budget.wrote(bundle, flight.bytes);
+        }
         let Some(fleet) = self.fleets.get_mut(bundle) else { return self.pace.ended() };
         let write = fleet.is_being_written(place);
         let blame = health(&answer).map(|health| (health, fleet.blame(&mut self.ground.record, place)));
@@ -394,13 +405,13 @@ impl Engine {
         }
     }
 
-    /// An order is out no more; since when it was.
-    fn land(&mut self, bundle: &str, place: &Place) -> Option<Duration> {
+    /// An order is out no more.
+    fn land(&mut self, bundle: &str, place: &Place) -> Option<Flight> {
         let flight = self.flights.remove(&(Arc::from(bundle), place.clone()))?;
         if flight.slow {
             self.pace.slow(false);
         }
-        Some(flight.since)
+        Some(flight)
     }
 }
 

@@ -12,6 +12,7 @@ use super::heal::Heals;
 use super::index::{Bytes, Looks, Namespaces, Observed, Targets, Witness};
 use super::listing::Listing;
 use super::pace::Lane;
+use super::rollout::Rollouts;
 use super::story::Story;
 use super::task::{Fault, State, Task, Tasks};
 use super::verb::{self, Barred, Means};
@@ -57,6 +58,7 @@ pub(super) struct Fleet {
     pub(super) targets: Targets,
     pub(super) tasks: Tasks,
     pub(super) wanted: Option<Arc<Wanted>>,
+    pub(super) rollouts: Rollouts,
     queues: BTreeMap<Lane, VecDeque<Place>>,
     pub(super) heals: Heals,
     /// How many namespaces the Bundle reaches.
@@ -74,6 +76,7 @@ impl Fleet {
             targets: Targets::default(),
             tasks: Tasks::default(),
             wanted: None,
+            rollouts: Rollouts::default(),
             queues: BTreeMap::new(),
             heals: Heals::default(),
             reached: 0,
@@ -89,14 +92,14 @@ impl Fleet {
     /// The Bundle is there again.
     pub(super) fn arrive(&mut self, around: Surroundings<'_>) {
         (self.there, self.parted) = (true, false);
-        self.targets = Targets::default();
+        (self.targets, self.rollouts) = (Targets::default(), Rollouts::default());
         self.decide(around, None);
     }
 
     /// The Bundle is gone: nothing of it is kept but what is on its way, and what it completed.
     pub(super) fn leave(&mut self, around: Surroundings<'_>) {
         self.there = false;
-        self.listing = Listing::default();
+        (self.listing, self.rollouts) = (Listing::default(), Rollouts::default());
         self.targets.keep_completed(&self.name);
         self.decide(around, None);
     }
@@ -135,12 +138,6 @@ impl Fleet {
             return;
         };
         self.story.decided(around.now);
-        for payload in wanted.payloads.values().filter(|payload| payload.partial) {
-            let same = before.as_ref().and_then(|before| before.payloads.get(&payload.kind));
-            if same.is_none_or(|same| same.values != payload.values) {
-                self.targets.doubt(payload.kind);
-            }
-        }
         for kind in ObjectKind::ALL {
             if before.as_ref().is_none_or(|before| !same_keys(before, &wanted, kind)) {
                 self.targets.forget_holdings(kind);
@@ -187,13 +184,19 @@ impl Fleet {
 
     /// What has to be done at a place now.
     pub(super) fn need(&self, around: Surroundings<'_>, place: &Place) -> Option<Need> {
-        let wanted = self.wanted.as_ref()?;
+        let need = self.need_for(self.wanted.as_ref()?, around, place)?;
+        (!self.waits(around, place)).then_some(need)
+    }
+
+    /// What a place needs to be as this content wants it, in the namespaces that the Bundle reaches now.
+    pub(super) fn need_for(&self, content: &Wanted, around: Surroundings<'_>, place: &Place) -> Option<Need> {
         // What is in a namespace that is gone or on its way out is left to Kubernetes.
         let namespace = around.namespaces.living(&place.namespace)?;
-        let reached = wanted.reaches(around.settings, &place.namespace, namespace);
+        let reached = self.wanted.as_ref()?.reaches(around.settings, &place.namespace, namespace);
         let entry = self.targets.get(place);
-        let need = wanted.judge(place.kind, reached, entry.map(|entry| &*entry.look));
-        let Some(entry) = entry.filter(|_| self.holds(around, place)) else { return need };
+        let need = content.judge(place.kind, reached, entry.map(|entry| &*entry.look));
+        let holds = reached && content.payloads.contains_key(&place.kind);
+        let Some(entry) = entry.filter(|_| holds) else { return need };
         let outlives = entry.look.keys.is_none() || entry.look.namespaces.contains(&*namespace.uid);
         let need = match entry.bytes {
             _ if need.is_none() && !outlives => Some(Need::Update(Drift::Owner)),

@@ -4,6 +4,8 @@
 use std::num::NonZeroU64;
 use std::time::Duration;
 
+use super::damping::Damping;
+
 /// How many requests are in flight at first.
 const START: f64 = 8.0;
 
@@ -28,11 +30,13 @@ pub struct Limits {
     pub max_concurrent_writes: usize,
     /// The most bytes of content written in a second, over all targets; `None`: no limit.
     pub max_write_bytes_per_second: Option<NonZeroU64>,
+    /// How often content that is there is rewritten.
+    pub damping: Damping,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_concurrent_writes: 32, max_write_bytes_per_second: None }
+        Self { max_concurrent_writes: 32, max_write_bytes_per_second: None, damping: Damping::default() }
     }
 }
 

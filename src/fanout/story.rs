@@ -28,6 +28,10 @@ pub(super) struct Story {
     progress: Option<Duration>,
     /// When what fails may be told anew.
     failures: Duration,
+    /// The start of a rollout that was said to be held back.
+    held: Option<Duration>,
+    /// Whether the content has not changed for long, after it did so too often.
+    pub(super) calmed: bool,
     /// Targets that others keep changing, and that were not spoken of yet.
     pub(super) fights: Vec<Place>,
     /// Objects of others that requests on their way complete.
@@ -37,6 +41,11 @@ pub(super) struct Story {
 }
 
 impl Story {
+    /// A rollout that was held back starts: what it takes is counted from now.
+    pub(super) fn begin(&mut self) {
+        (self.progress, self.held) = (None, None);
+    }
+
     /// The Bundle is decided anew: what follows is a rollout.
     pub(super) fn decided(&mut self, now: Duration) {
         self.decided = true;
@@ -167,6 +176,12 @@ impl Fleet {
         if let Some(place) = self.story.completed.pop() {
             return Some(Action::Completed { bundle: self.name.clone(), place });
         }
+        if self.held_for().is_some() {
+            let due = self.rollouts.changes.due();
+            let unstable = self.unstable(around).filter(|_| self.story.held != due)?;
+            self.story.held = due;
+            return Some(Action::Held { bundle: self.name.clone(), unstable });
+        }
         if !self.tasks.is_idle() {
             let due = self.story.progress.filter(|due| *due <= now && self.story.decided)?;
             self.story.progress = Some(due.max(now) + PROGRESS_EVERY);
@@ -174,7 +189,10 @@ impl Fleet {
         }
         let (decided, written, failures) = (self.story.decided, self.story.written, self.story.failures);
         let failing = self.tasks.failures().next().is_some() || self.heals.contested().next().is_some();
-        let told = decided || written > 0 || (self.tasks.failures_changed && (now >= failures || !failing));
+        let told = decided
+            || written > 0
+            || self.story.calmed
+            || (self.tasks.failures_changed && (now >= failures || !failing));
         if self.wanted.is_none() || !told {
             return None;
         }
@@ -186,6 +204,7 @@ impl Fleet {
             written,
             rolled_out: decided,
             failures: self.failures(around).into_iter().collect(),
+            unstable: self.unstable(around),
         };
         Some(Action::Report { bundle: self.name.clone(), outcome, cause })
     }
@@ -200,10 +219,13 @@ impl Fleet {
         if !self.there {
             return self.tasks.wakes();
         }
-        let progress = self.story.progress.filter(|_| self.story.decided && !self.tasks.is_idle());
-        let failures = (self.wanted.is_some() && self.tasks.failures_changed && self.tasks.is_idle())
+        let held = self.held_for().is_some();
+        let progress = self.story.progress.filter(|_| self.story.decided && !self.tasks.is_idle() && !held);
+        let failures = (self.wanted.is_some() && self.tasks.failures_changed && self.tasks.is_idle() && !held)
             .then_some(self.story.failures);
+        let changes = &self.rollouts.changes;
+        let rollout = self.wanted.as_ref().and_then(|_| changes.due().or_else(|| changes.quiet()));
         let contested = self.wanted.as_ref().and_then(|_| self.heals.wakes());
-        [self.tasks.wakes(), self.listing.wakes(), progress, failures, contested].into_iter().flatten().min()
+        [self.tasks.wakes(), self.listing.wakes(), progress, failures, contested, rollout].into_iter().flatten().min()
     }
 }

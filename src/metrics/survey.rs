@@ -79,7 +79,7 @@ type Tell<'a> = &'a mut dyn FnMut(Labels<'_>, i64) -> fmt::Result;
 type Samples = fn(&BundleSurvey, Tell<'_>) -> fmt::Result;
 
 /// Gauges of Bundles: name, help, samples.
-const OF_BUNDLES: [(&str, &str, Samples); 8] = [
+const OF_BUNDLES: [(&str, &str, Samples); 9] = [
     ("bundle_condition", "Conditions of Bundles with their status and reason; always 1", |bundle, tell| {
         bundle.conditions.iter().try_for_each(|Condition { type_, status, reason }| {
             tell(&[("condition", type_), ("status", status), ("reason", reason)], 1)
@@ -95,6 +95,14 @@ const OF_BUNDLES: [(&str, &str, Samples); 8] = [
         "bundle_targets_failing",
         "Objects that cannot be written or let go, or that others keep changing",
         |bundle, tell| bundle.standing.iter().try_for_each(|standing| tell(&[], number(standing.failing))),
+    ),
+    (
+        "bundle_rollout_wait_seconds",
+        "Until the next rollout of a Bundle that is held back because its content changes too often; absent for others",
+        |bundle, tell| {
+            let held = bundle.standing.and_then(|standing| standing.held);
+            held.iter().try_for_each(|held| tell(&[], held.as_secs().try_into().unwrap_or(i64::MAX)))
+        },
     ),
     ("bundle_certificates", "Certificates that a Bundle publishes, default CAs among them", |bundle, tell| {
         bundle.decision.iter().try_for_each(|decision| tell(&[], number(decision.stock.published)))
@@ -164,6 +172,8 @@ fn number(count: usize) -> i64 {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::bundle::fixture::{now, plain};
     use crate::bundle::{Expiry, World, decide};
@@ -178,7 +188,7 @@ pub(super) mod tests {
         BundleSurvey {
             name: name.to_owned(),
             conditions: vec![condition],
-            standing: Some(Standing { wanted: 5, in_sync: 3, failing: 1 }),
+            standing: Some(Standing { wanted: 5, in_sync: 3, failing: 1, held: Some(Duration::from_secs(8)) }),
             decision: Some(Arc::new(decision)),
         }
     }
@@ -226,6 +236,7 @@ pub(super) mod tests {
                 "rootcast_bundle_targets_wanted{bundle=\"b\"} 5",
                 "rootcast_bundle_targets_in_sync{bundle=\"b\"} 3",
                 "rootcast_bundle_targets_failing{bundle=\"b\"} 1",
+                "rootcast_bundle_rollout_wait_seconds{bundle=\"b\"} 8",
                 "rootcast_bundle_certificates{bundle=\"b\"} 1",
                 "rootcast_bundle_certificates_left_out{bundle=\"b\",why=\"expired\"} 0",
                 "rootcast_bundle_certificates_left_out{bundle=\"b\",why=\"not_a_ca\"} 0",

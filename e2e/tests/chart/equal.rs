@@ -27,13 +27,15 @@ const PAIRS: [(&str, &str); 4] = [
 ];
 
 /// The program's defaults of flags that only one of the two names.
-const FLAGS: [&str; 13] = [
+const FLAGS: [&str; 15] = [
     "--default-cas=mozilla",
     "--leader-elect=true",
     "--leader-election-lease-duration=15s",
     "--leader-election-renew-deadline=10s",
     "--max-concurrent-writes=32",
     "--max-write-bytes-per-second=0",
+    "--max-rollout-pause=60s",
+    "--rollout-bytes-per-5m=512Mi",
     "--webhook-configuration=rootcast-injector",
     "--service=rootcast-injector",
     "--tls-secret=rootcast-injector-tls",

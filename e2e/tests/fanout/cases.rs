@@ -145,17 +145,17 @@ fn a_census_counts_what_is_to_be_there_what_is_and_what_cannot_be() {
     world.decide("a", Some(&content(&["ca.pem"], "x")));
     world.answer_lists();
     let standing = |world: &World| world.census().bundles.get("a").copied();
-    let begun = Standing { wanted: 8, in_sync: 0, failing: 0 };
+    let begun = Standing { wanted: 8, in_sync: 0, failing: 0, held: None };
     assert_eq!((standing(&world), world.census().in_flight, world.census().queued), (Some(begun), 2, 6));
     world.flush();
-    let done = Standing { wanted: 8, in_sync: 6, failing: 2 };
+    let done = Standing { wanted: 8, in_sync: 6, failing: 2, held: None };
     assert_eq!((standing(&world), world.census().in_flight, world.census().queued), (Some(done), 0, 0));
 
     // What is let go is not among what is wanted, but may fail.
     world.refusing.insert("n3".to_owned());
     world.decide("a", Some(&Content { selective: true, ..content(&["ca.pem"], "x") }));
     world.flush();
-    assert_eq!(standing(&world), Some(Standing { wanted: 0, in_sync: 0, failing: 1 }));
+    assert_eq!(standing(&world), Some(Standing { wanted: 0, in_sync: 0, failing: 1, held: None }));
 
     world.decide("a", None);
     assert_eq!(standing(&world), None, "what is refused is left as it is");

@@ -66,7 +66,7 @@ fn a_target_that_others_keep_changing_fails_from_the_eleventh_time_until_they_st
         assert_eq!(world.census().bundles["a"].failing, 1);
         pass(&mut world, 240);
         assert_eq!(failing(&world), Vec::<String>::new(), "it is over");
-        assert_eq!(world.census().bundles["a"], Standing { wanted: 8, in_sync: 8, failing: 0 });
+        assert_eq!(world.census().bundles["a"], Standing { wanted: 8, in_sync: 8, failing: 0, held: None });
         pass(&mut world, 60);
     }
     world.settle();

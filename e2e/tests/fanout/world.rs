@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rootcast::api::BUNDLE_LABEL;
-use rootcast::bundle::{Namespace, Outcome, Place, Settings, Wanted};
+use rootcast::bundle::{Namespace, Outcome, Place, Settings, Unstable, Wanted};
 use rootcast::fanout::{
     Action, Answer, Census, Engine, Event, Found, Limits, Order, Phase, Request, Scope, Sighting, Standing, Version,
 };
@@ -89,6 +89,8 @@ pub(crate) struct World {
     pub(crate) written: BTreeMap<Target, usize>,
     /// The orders that were given, in their order, for tests that look at them.
     pub(crate) given: Vec<(Target, Request)>,
+    /// Rollouts that were said to be held back.
+    pub(crate) held: Vec<(Arc<str>, Unstable)>,
     /// How often a fight was spoken of.
     pub(crate) contested: usize,
     /// Objects of others that were told to be completed.
@@ -102,13 +104,16 @@ fn standing(engine: &Engine, now: Duration, bundle: &str) -> Standing {
 
 impl World {
     pub(crate) fn new(max_in_flight: usize) -> Self {
+        Self::with(Limits { max_concurrent_writes: max_in_flight, ..Limits::default() })
+    }
+
+    pub(crate) fn with(limits: Limits) -> Self {
         let settings = Settings { secret_targets: true, ..Settings::default() };
-        let limits = Limits { max_concurrent_writes: max_in_flight, ..Limits::default() };
         let mut world = Self {
             server: Server::default(),
             engine: Engine::new(settings.clone(), limits),
             settings,
-            max_in_flight,
+            max_in_flight: limits.max_concurrent_writes,
             now: Duration::from_secs(1),
             bundles: BTreeMap::new(),
             watches: BTreeMap::new(),
@@ -127,6 +132,7 @@ impl World {
             called_for: BTreeMap::new(),
             written: BTreeMap::new(),
             given: Vec::new(),
+            held: Vec::new(),
             contested: 0,
             completed: Vec::new(),
         };
@@ -162,11 +168,13 @@ impl World {
                     let standing = standing(&self.engine, self.now, &bundle);
                     assert_eq!(standing.wanted, reached * wanted.payloads.len(), "objects of {bundle}");
                     assert_eq!(standing.failing, outcome.failures.len(), "failing objects of {bundle}");
+                    assert_eq!(standing.held, None, "{bundle} is not written");
                     known.report = Some(outcome);
                 }
                 Action::List { bundle, scope, number } => {
                     self.inquiries.push(Inquiry { bundle, scope, number, found: None });
                 }
+                Action::Held { bundle, unstable } => self.held.push((bundle, unstable)),
                 Action::Contested { .. } => self.contested += 1,
                 Action::Completed { bundle, place } => self.completed.push((bundle, place)),
                 Action::FallBack => assert!(!self.may_replace),

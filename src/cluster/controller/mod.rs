@@ -320,6 +320,10 @@ impl Controller {
                 Action::Progress { bundle, progress } => {
                     self.say(&bundle, What::Progress(progress), "a rollout goes on".to_owned());
                 }
+                Action::Held { bundle, unstable } => {
+                    let cause = unstable.cause.clone();
+                    self.say(&bundle, What::Held(unstable), cause);
+                }
                 Action::Contested { bundle, place, rival } => {
                     let rival = rival.as_ref().map(|(manager, key)| (manager.as_str(), key.as_str()));
                     let event = Event::contested(&bundle, &place, rival);

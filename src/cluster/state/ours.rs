@@ -9,6 +9,7 @@ use crate::bundle::{Change, Content, Intent, Labels, OutputKeys, Refusal, Seen, 
 use crate::cluster::contents::SourceKey;
 use crate::cluster::watch::{Object, Unreadable};
 use crate::fanout::{self, Version};
+use crate::text;
 
 use super::{Heard, Key, Known, State, Touched, because};
 
@@ -67,6 +68,7 @@ impl State {
     }
 
     fn upsert_bundle(&mut self, name: String, bundle: Result<api::Bundle, Unreadable>) -> Heard {
+        let writer = writer(bundle.as_ref().map_or_else(|unreadable| &unreadable.metadata, |bundle| &bundle.metadata));
         let (uid, version, seen, intent) = match bundle {
             Ok(bundle) => {
                 let version = Version::of(&bundle.metadata);
@@ -100,7 +102,7 @@ impl State {
         let cause = match old.map(|old| old.uid == uid && old.seen.generation == seen.generation) {
             None => format!("Bundle {name} seen"),
             Some(true) => format!("status of Bundle {name} changed"),
-            Some(false) => format!("Bundle {name} changed"),
+            Some(false) => format!("Bundle {name} changed{writer}"),
         };
         let events = old.is_none().then(|| fanout::Event::Bundle(name.clone(), true)).into_iter().collect();
         let change = Change::Bundle(name.clone());
@@ -133,12 +135,8 @@ impl State {
         object.output = output;
         let before = std::mem::replace(&mut object.labels, labels.clone());
         self.sources.prune_one(key, &mut self.world);
-        self.source_changed(
-            key,
-            known.map(|_| before),
-            Some(labels),
-            if known.is_some() { "changed" } else { "created" },
-        )
+        let verb = if known.is_some() { "changed" } else { "created" };
+        self.source_changed(key, known.map(|_| before), Some(labels), &format!("{verb}{}", writer(metadata)))
     }
 
     fn source_changed(
@@ -153,12 +151,20 @@ impl State {
     }
 }
 
+/// Who wrote an object last, but for its status, as the end of a sentence; empty if its metadata does not tell.
+fn writer(metadata: &ObjectMeta) -> String {
+    let entries = metadata.managed_fields.iter().flatten().filter(|entry| entry.subresource.is_none());
+    let last = entries.max_by_key(|entry| entry.time.as_ref().map(|time| time.0));
+    let manager = last.and_then(|entry| entry.manager.as_deref());
+    manager.map(|manager| format!(" by field manager {}", text::quoted(manager))).unwrap_or_default()
+}
+
 /// The part of a status that we write, in the order in which we write it.
 fn ours(status: api::BundleStatus) -> api::BundleStatus {
     let api::BundleStatus { conditions, default_ca_version } = status;
     let mut conditions = conditions.unwrap_or_default();
-    conditions
-        .retain(|condition| [api::SYNCED, api::SOURCES_COMPLETE, api::RECONCILING].contains(&condition.type_.as_str()));
+    let ours = [api::SYNCED, api::SOURCES_COMPLETE, api::SOURCE_UNSTABLE, api::RECONCILING];
+    conditions.retain(|condition| ours.contains(&condition.type_.as_str()));
     conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
     api::BundleStatus { conditions: Some(conditions), default_ca_version }
 }

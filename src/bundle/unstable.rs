@@ -1,0 +1,109 @@
+//! What the admin is told of a Bundle whose content changes too often.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::api;
+use crate::limits;
+use crate::text;
+
+use super::reason::Reason;
+use super::report::{Event, Report, Seen};
+
+/// The reason of condition `SourceUnstable`.
+const FREQUENT_CHANGES: &str = "FrequentChanges";
+
+/// The reason of condition `Reconciling` while a rollout is held back.
+const ROLLOUT_HELD: &str = "RolloutHeld";
+
+/// How the content of a Bundle changes, if that is so often that its rollouts are held back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unstable {
+    /// How many changes there were, none of them ten minutes after the one before.
+    pub changes: u32,
+    /// How long the next rollout is held back, if it is.
+    pub wait: Option<Duration>,
+    /// What changed last, and who did it, in words.
+    pub cause: String,
+}
+
+impl Unstable {
+    fn message(&self, now: Timestamp) -> String {
+        let Self { changes, wait, cause } = self;
+        let next = match wait {
+            Some(wait) => format!(
+                "the next rollout starts at {:.0}, and until then only new targets, and those that others change, get the newest content",
+                now + *wait
+            ),
+            None => "further changes are held back longer and longer, up to --max-rollout-pause".to_owned(),
+        };
+        let text = format!(
+            "The content has changed {changes} times without ten quiet minutes: {next}; last change: {cause}: find who keeps changing the sources, and stop all but one"
+        );
+        text::clip(&text, limits::CONDITION_MESSAGE.max)
+    }
+}
+
+/// The report on a rollout that is held back, and all else as it was before.
+#[must_use]
+pub fn held(unstable: &Unstable, seen: &Seen, now: Timestamp) -> Report {
+    let mut status = seen.status.clone();
+    let conditions = status.conditions.get_or_insert_default();
+    conditions.retain(|condition| ![api::SOURCE_UNSTABLE, api::RECONCILING].contains(&condition.type_.as_str()));
+    let message = format!("The newest content waits for the next rollout: see condition {}", api::SOURCE_UNSTABLE);
+    conditions.push(seen.dated(api::RECONCILING, "True", ROLLOUT_HELD, message, now));
+    Report { status, events: Vec::new() }.with(unstable, seen, now)
+}
+
+impl Report {
+    /// Adds what is to be told of the content's changes; an event where that is new.
+    pub(super) fn with(mut self, unstable: &Unstable, seen: &Seen, now: Timestamp) -> Self {
+        let message = unstable.message(now);
+        if seen.condition(api::SOURCE_UNSTABLE).is_none() {
+            let note = text::clip(&message, limits::EVENT_NOTE.max);
+            self.events.push(Event { warning: true, reason: Reason::SourceUnstable, note });
+        }
+        let conditions = self.status.conditions.get_or_insert_default();
+        conditions.push(seen.dated(api::SOURCE_UNSTABLE, "True", FREQUENT_CHANGES, message, now));
+        conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bundle::fixture::now;
+
+    fn unstable(wait: Option<Duration>) -> Unstable {
+        let cause = "source ConfigMap cert-manager/ca changed by field manager \"flapper\"".to_owned();
+        Unstable { changes: 5, wait, cause }
+    }
+
+    #[test]
+    fn a_rollout_that_is_held_back_says_until_when_and_why_and_leaves_all_else() {
+        let synced = Seen::default().dated(api::SYNCED, "True", "Synced", "well".to_owned(), now());
+        let status = api::BundleStatus { conditions: Some(vec![synced.clone()]), default_ca_version: Some("1".into()) };
+        let seen = Seen { generation: Some(3), status };
+        let Report { status, events } = held(&unstable(Some(Duration::from_secs(4))), &seen, now());
+        let conditions = status.conditions.clone().expect("conditions");
+        assert_eq!((conditions[0].type_.as_str(), conditions[0].reason.as_str()), (api::RECONCILING, ROLLOUT_HELD));
+        assert_eq!((conditions[1].type_.as_str(), conditions[1].status.as_str()), (api::SOURCE_UNSTABLE, "True"));
+        assert_eq!(conditions[2], synced);
+        let (start, message) = (now() + Duration::from_secs(4), &conditions[1].message);
+        assert_eq!(
+            *message,
+            format!(
+                "The content has changed 5 times without ten quiet minutes: the next rollout starts at {start:.0}, and until then only new targets, and those that others change, get the newest content; last change: source ConfigMap cert-manager/ca changed by field manager \"flapper\": find who keeps changing the sources, and stop all but one"
+            )
+        );
+        assert_eq!(status.default_ca_version.as_deref(), Some("1"));
+        assert_eq!(events, [Event { warning: true, reason: Reason::SourceUnstable, note: message.clone() }]);
+
+        let seen = Seen { status, ..seen };
+        let again = held(&unstable(Some(Duration::from_secs(8))), &seen, now());
+        assert_eq!(again.events, [], "it is no news");
+        assert_eq!(again.status.conditions.map(|conditions| conditions.len()), Some(3));
+    }
+}

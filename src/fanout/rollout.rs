@@ -1,0 +1,107 @@
+//! A content of a Bundle that takes the place of the one before, at once or later.
+//!
+//! While a rollout is held back, targets that are as the content before wants them stay so. All others, in new namespaces
+//! or changed by somebody else, are written with the newest content.
+
+use std::sync::Arc;
+
+use crate::bundle::{Payload, Place, Unstable, Wanted};
+
+use super::action::{Order, Request};
+use super::damping::{Budget, Changes};
+use super::fleet::{Fleet, Surroundings};
+
+/// The rollouts of one Bundle.
+#[derive(Default)]
+pub(super) struct Rollouts {
+    pub(super) changes: Changes,
+    /// The content of the latest one.
+    content: Option<Arc<Wanted>>,
+    /// Why the content changed last, in words.
+    cause: String,
+}
+
+impl Fleet {
+    /// The Bundle was decided anew: a new content is rolled out, or held back while it changes too often.
+    pub(super) fn roll_out(
+        &mut self,
+        around: Surroundings<'_>,
+        wanted: Arc<Wanted>,
+        cause: String,
+        budget: &mut Budget,
+    ) {
+        match self.wanted.as_ref().or(self.rollouts.content.as_ref()) {
+            None => self.rollouts.changes.first(around.now),
+            Some(before) if has_same_content(before, &wanted) => {}
+            Some(_) => {
+                self.rollouts.changes.changed(around.now, &budget.damping);
+                self.rollouts.cause.clone_from(&cause);
+            }
+        }
+        self.because(|| cause);
+        if self.rollouts.changes.due().is_none() || self.rollouts.changes.start(around.now, &self.name, budget) {
+            self.start(&wanted);
+        }
+        self.decide(around, Some(wanted));
+    }
+
+    /// Starts a rollout whose time has come, and forgets changes that were long ago.
+    pub(super) fn take_time(&mut self, around: Surroundings<'_>, budget: &mut Budget) {
+        let Some(wanted) = self.wanted.clone() else { return };
+        if self.rollouts.changes.start(around.now, &self.name, budget) {
+            self.start(&wanted);
+            self.story.begin();
+            self.decide(around, Some(wanted));
+        } else if self.rollouts.changes.calm(around.now) {
+            self.story.calmed = true;
+        }
+    }
+
+    fn start(&mut self, wanted: &Arc<Wanted>) {
+        let before = self.rollouts.content.replace(wanted.clone());
+        for payload in wanted.payloads.values().filter(|payload| payload.partial) {
+            let same = before.as_ref().and_then(|before| before.payloads.get(&payload.kind));
+            if same.is_none_or(|same| same.values != payload.values) {
+                self.targets.doubt(payload.kind);
+            }
+        }
+    }
+
+    /// The content that the newest one does not take the place of yet.
+    pub(super) fn held_for(&self) -> Option<&Arc<Wanted>> {
+        let newest = self.wanted.as_ref()?;
+        self.rollouts.changes.due()?;
+        self.rollouts.content.as_ref().filter(|content| !has_same_content(content, newest))
+    }
+
+    /// Whether what a place needs waits for the next rollout: it is as the content before wants it.
+    pub(super) fn waits(&self, around: Surroundings<'_>, place: &Place) -> bool {
+        self.held_for().is_some_and(|before| self.need_for(before, around, place).is_none())
+    }
+
+    /// Whether an order is part of a rollout, and no heal or new target.
+    pub(super) fn is_bulk(&self, order: &Order) -> bool {
+        let request = &order.request;
+        let urgent = self.tasks.get(&order.place).is_some_and(|task| task.urgent);
+        request.carries_content() && *request != Request::Create && !urgent
+    }
+
+    /// How the content changes, if that is too often.
+    pub(super) fn unstable(&self, around: Surroundings<'_>) -> Option<Unstable> {
+        let changes = &self.rollouts.changes;
+        let wait = self.held_for().and_then(|_| changes.due()).map(|due| due.saturating_sub(around.now));
+        (wait.is_some() || changes.are_many()).then(|| Unstable {
+            changes: changes.count(),
+            wait,
+            cause: self.rollouts.cause.clone(),
+        })
+    }
+}
+
+/// Whether two contents are the same, going by their keys and the hash, which covers all else.
+fn has_same_content(one: &Wanted, other: &Wanted) -> bool {
+    let same = |(one, other): (&Payload, &Payload)| {
+        one.kind == other.kind && one.hash == other.hash && one.values.keys().eq(other.values.keys())
+    };
+    one.payloads.len() == other.payloads.len() && one.payloads.values().zip(other.payloads.values()).all(same)
+}
