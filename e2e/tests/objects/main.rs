@@ -6,6 +6,7 @@ mod alone;
 mod contested;
 mod crowd;
 mod denied;
+mod flapping;
 mod hand_back;
 mod immutable;
 mod owned;
