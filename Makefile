@@ -61,6 +61,7 @@ nightly: ## Run what takes longer than CI has: whole sweeps, attacks in full siz
 nightly: control-plane tools build
 	ROOTCAST_FUZZ_CASES=100000 cargo test --release --locked --package rootcast --test webhook
 	ROOTCAST_FUZZ_CASES=20000 cargo test --release --locked --package rootcast-e2e --test fanout property
+	FLAPPING_SECONDS=600 cargo test --locked --package rootcast-e2e --test objects flapping
 	LABELLED_NAMES=60000 cargo test --locked --package rootcast-e2e --test attacks -- --test-threads=1 --nocapture names_that
 	@cargo run --release --locked --quiet --package rootcast-e2e --bin bench -- --keep attacks attacks
 	$(MAKE) fuzz

@@ -211,7 +211,7 @@ async fn the_log_has_one_line_for_each_change_with_bundle_namespaces_and_cause()
     fill(&certificate("p384")).await?;
     story.then("the source changes", "told", 2, &synced("p384")).await?;
     let lines = stage.lines_about("told", start, 1).await;
-    let cause = format!("cause=\"source ConfigMap {TRUST_NAMESPACE}/told-source changed\"");
+    let cause = format!("cause=\"source ConfigMap {TRUST_NAMESPACE}/told-source changed by field manager");
     assert!(lines[0].contains("namespaces=2") && lines[0].contains(&cause), "{lines:#?}");
 
     let start = said()?;

@@ -1,6 +1,10 @@
 //! A source that keeps changing.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    env,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::{
@@ -29,19 +33,42 @@ const NAME: &str = "flapping";
 /// Who may write the source, and nothing else.
 const USER: &str = "flapper";
 
+/// How long after its last change a source is everywhere: the longest pause, and a rollout.
+const SETTLED: Duration = Duration::from_secs(70);
+
 /// The field managers that write it in turn.
 const MANAGERS: [&str; 2] = ["flapper-one", "flapper-two"];
 
-const FLAPPING: Duration = Duration::from_secs(5);
+/// How many seconds it flaps; `make nightly` has more by this variable, and then more to write.
+const SOME: u64 = 5;
+const MORE: &str = "FLAPPING_SECONDS";
+
+/// As much as Mozilla's roots, and how many namespaces there are then beside the crowd.
+const BYTES: usize = 134_000;
+const COUNT: usize = 105;
 
 #[tokio::test]
 async fn a_source_that_flaps_rewrites_its_targets_a_few_times_and_its_last_content_is_everywhere_soon() -> Result<()> {
+    let seconds = match env::var(MORE) {
+        Ok(seconds) => seconds.parse().with_context(|| format!("{MORE} is a number"))?,
+        Err(_) => SOME,
+    };
+    let texts = if seconds == SOME {
+        ["rsa", "p384", "ec"].map(certificate)
+    } else {
+        [(); 3].map(|()| crowd::certificate_of_size(BYTES))
+    };
     let stage = Stage::shared().await;
     let mut sight = stage.sight().await?;
-    let [first, last] = ["rsa", "ec"].map(certificate);
-    apply(&sight.client, &crowd::filled(NAME, &first)).await?;
+    let mut all = crowd::names();
+    for number in 0..if seconds == SOME { 0 } else { COUNT } {
+        all.push(format!("{NAME}-{number}"));
+        crowd::join(stage.control_plane, NAME, &all[all.len() - 1]).await?;
+    }
+    let [first, .., last] = &texts;
+    apply(&sight.client, &crowd::filled(NAME, first)).await?;
     apply(&sight.client, &crowd::reaching_all(NAME)).await?;
-    sight.becomes("a first rollout", NAME, &crowd::names(), &crowd::content(&first)).await;
+    sight.becomes("a first rollout", NAME, &all, &crowd::content(first)).await;
     sight.is_synced("a first rollout", NAME).await;
     stage.fence.pass(&sight.client).await?;
 
@@ -49,25 +76,25 @@ async fn a_source_that_flaps_rewrites_its_targets_a_few_times_and_its_last_conte
     let flapper = flapper(stage).await?;
     let began = Instant::now();
     let (mut edits, mut told) = (0, None);
-    while told.is_none() || edits % 2 == 0 {
-        ensure!(began.elapsed() < PATIENCE, "it is not told that the source flaps");
-        let text = [&last, &first][edits % 2];
+    while told.is_none() || edits % texts.len() != 0 {
+        ensure!(began.elapsed() < Duration::from_secs(seconds) + PATIENCE, "it is not told that the source flaps");
+        let text = &texts[edits % texts.len()];
         let edit = Patch::Merge(json!({ "data": { "k": text } }));
         let manager = PatchParams { field_manager: Some(MANAGERS[edits % 2].to_owned()), ..PatchParams::default() };
         flapper.patch(&format!("{NAME}-source"), &manager, &edit).await?;
         edits += 1;
-        if began.elapsed() > FLAPPING {
+        if began.elapsed().as_secs() >= seconds {
             let unstable = condition(&sight.client, SOURCE_UNSTABLE).await?;
             told = unstable.filter(|unstable| unstable.message.contains("the next rollout starts at "));
         }
     }
-    let newest = crowd::content(&last);
+    let newest = crowd::content(last);
     let source = format!("source ConfigMap {TRUST_NAMESPACE}/{NAME}-source changed by field manager \"flapper-");
     ensure!(told.as_ref().is_some_and(|told| told.status == "True" && told.message.contains(&source)), "{told:?}");
     let reconciling = condition(&sight.client, RECONCILING).await?;
     ensure!(reconciling.is_some_and(|reconciling| reconciling.reason == "RolloutHeld"), "it is not told that it waits");
 
-    // The next rollout starts eight seconds after the last one.
+    all.push(NAME.to_owned());
     crowd::join(stage.control_plane, NAME, NAME).await?;
     eventually("a new namespace has the newest content", PATIENCE, async || {
         let found = sight.contents(NAME).await?;
@@ -75,16 +102,20 @@ async fn a_source_that_flaps_rewrites_its_targets_a_few_times_and_its_last_conte
         Ok(())
     })
     .await;
-    let all = [crowd::names(), vec![NAME.to_owned()]].concat();
-    sight.becomes("the last content is everywhere", NAME, &all, &newest).await;
+    eventually("the last content is everywhere", SETTLED, async || {
+        let found = sight.contents(NAME).await?;
+        let outdated = found.values().filter(|found| **found != newest).count();
+        ensure!(found.keys().eq(&BTreeSet::from_iter(all.clone())) && outdated == 0, "{outdated} outdated");
+        Ok(())
+    })
+    .await;
+    let most = rollouts(began.elapsed());
     sight.is_synced("and so it says", NAME).await;
     stage.fence.pass(&sight.client).await?;
 
     for (namespace, (granted, refused)) in sight.tally(NAME).await? {
-        ensure!(
-            granted + refused <= 8,
-            "{namespace}: {granted} writes granted, {refused} refused, for {edits} changes"
-        );
+        let writes = granted + refused;
+        ensure!(writes <= most, "{namespace}: {granted} writes granted, {refused} refused, for {edits} changes");
     }
     let events = sight.events(NAME, "SourceUnstable").await?;
     ensure!(events.len() == 1 && events[0].type_.as_deref() == Some("Warning"), "{events:#?}");
@@ -92,6 +123,16 @@ async fn a_source_that_flaps_rewrites_its_targets_a_few_times_and_its_last_conte
     ensure!(unstable.message.contains("further changes are held back"), "{unstable:?}");
     ensure!(condition(&sight.client, RECONCILING).await?.is_none(), "nothing waits any more");
     Ok(())
+}
+
+/// How many rollouts there are at most in such a time: three at once, and each further one after a longer pause.
+fn rollouts(time: Duration) -> usize {
+    let pauses = (0..).map(|doublings: u32| 2_u64.pow(doublings.min(6)).min(60));
+    let starts = pauses.scan(0, |start, pause| {
+        *start += pause;
+        Some(*start)
+    });
+    3 + starts.take_while(|start| *start <= time.as_secs()).count()
 }
 
 /// The source as somebody sees it who may write that one object.

@@ -39,7 +39,7 @@ pub(crate) async fn burst(ground: &mut Ground<'_>, report: &mut Report) -> Resul
     // Writes that were in flight at a change could not be called back.
     let bound = targets + finished + CHANGES * in_flight;
     report.add(Row {
-        measure: "20 source changes within 2 s during a rollout",
+        measure: "20 source changes within 2 s during a rollout (--max-rollout-pause=0s)",
         goal: "writes at most targets + those already finished at each change; last content everywhere",
         measured: format!(
             "{writes} writes; bound {targets} + {finished} + {CHANGES} x {in_flight} in flight = {bound}; last content everywhere after {:.1} s",

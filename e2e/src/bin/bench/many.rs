@@ -55,7 +55,7 @@ pub(crate) async fn many(launch: Launch<'_>, report: &mut Report) -> Result<()> 
     let factor = |place: usize| large[place] / small[place];
     let rss = float(usize::try_from(many.rss.saturating_sub(some.rss))?) / float(MANY - SOME);
     report.add(Row {
-        measure: "10,000 namespaces x 20 KB",
+        measure: "10,000 namespaces x 20 KB (--max-rollout-pause=0s)",
         goal: "time and CPU per target at most 1.2 x those at 1,000; at most 1 KB of RSS per target",
         measured: format!(
             "{:.2} s; time {:.2} x ({:.2} ms against {:.2} ms; the raw writer itself {:.2} x), our CPU {:.2} x ({:.3} ms against {:.3} ms), {rss:.0} bytes of RSS",

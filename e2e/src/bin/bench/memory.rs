@@ -72,7 +72,7 @@ pub(crate) async fn memory<'a>(mut ground: Ground<'a>, report: &mut Report) -> R
     let [before, start, after, peak] =
         [before, start, ground.controller.rss()?, ground.controller.peak_rss()?].map(mebibytes);
     report.add(Row {
-        measure: "RSS, 1,000 namespaces x 3 Bundles, idle / peak of a rollout",
+        measure: "RSS, 1,000 namespaces x 3 Bundles, idle / peak of a rollout (--max-rollout-pause=0s)",
         goal: "16 / 24 MiB",
         measured: format!(
             "{:.1} / {peak:.1} MiB (idle {before:.1} before and {after:.1} after the rollout; peak of the start {start:.1}); all 3,000 after {:.1} s",
