@@ -58,7 +58,7 @@ impl Fleet {
     }
 
     fn start(&mut self, wanted: &Arc<Wanted>) {
-        let before = self.rollouts.content.replace(wanted.clone());
+        let before = self.rollouts.content.replace(wanted.clone()).filter(|_| self.wanted.is_some());
         for payload in wanted.payloads.values().filter(|payload| payload.partial) {
             let same = before.as_ref().and_then(|before| before.payloads.get(&payload.kind));
             if same.is_none_or(|same| same.values != payload.values) {
