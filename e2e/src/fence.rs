@@ -27,10 +27,7 @@ pub struct Fence<'a> {
     over: Mutex<usize>,
 }
 
-/// A Bundle whose sources, spec and namespaces change.
-const WATCHED: &str = "fence";
-
-/// The ConfigMap and the Secret that it reads.
+/// The ConfigMap and the Secret that Bundles read.
 const SOURCE: &str = "fence-source";
 
 /// A namespace that is always reached.
@@ -70,7 +67,9 @@ impl<'a> Fence<'a> {
                     self.delete_targets(client, next - 1)
                 )?;
                 eventually("the controller answers", SOON, async || self.is_answered(client, next).await).await;
-                story::objects(client, "Bundle", "")?.delete(&healed(next - 1), &DeleteParams::background()).await?;
+                for bundle in [healed(next - 1), watched(next - 1)] {
+                    story::objects(client, "Bundle", "")?.delete(&bundle, &DeleteParams::background()).await?;
+                }
                 *over = next;
             }
         }
@@ -86,10 +85,9 @@ impl<'a> Fence<'a> {
         let secret = source("Secret", SOURCE, &[], &[("k", &secret_text)]);
         let spec = format!(
             "{{sources: [{{configMap: {{name: {SOURCE}, key: k}}}}, {{secret: {{name: {SOURCE}, key: k}}}}],
-               target: {{configMap: {{key: pem, metadata: {{annotations: {{number: '{number}'}}}}}},
-                         namespaceSelector: {{matchLabels: {{fence: ''}}}}}}}}"
+               target: {{configMap: {{key: pem}}, namespaceSelector: {{matchLabels: {{fence: ''}}}}}}}}"
         );
-        let bundle = bundle(WATCHED, &spec);
+        let bundle = bundle(&watched(number), &spec);
         let apply = |object| story::apply(client, object);
         tokio::try_join!(apply(&namespace), apply(&config_map), apply(&secret), apply(&bundle))?;
         Ok(())
@@ -123,11 +121,12 @@ impl<'a> Fence<'a> {
 
     async fn is_answered(&self, client: &Client, number: usize) -> Result<()> {
         let config_maps = Api::<ConfigMap>::namespaced(client.clone(), INSIDE);
-        let watched = config_maps.get(WATCHED).await?;
-        ensure!(watched.annotations().get("number") == Some(&number.to_string()), "the Bundle was not seen");
         let pem = anchors(&certificates(number)).to_pem();
-        ensure!(watched.data.iter().flatten().any(|(_, value)| *value == pem), "the sources were not read");
-        let everywhere = ListParams::default().fields(&format!("metadata.name={WATCHED}"));
+        for bundle in [watched(number - 1), watched(number)] {
+            let target = config_maps.get(&bundle).await?;
+            ensure!(target.data.iter().flatten().any(|(_, value)| *value == pem), "the sources were not read");
+        }
+        let everywhere = ListParams::default().fields(&format!("metadata.name={}", watched(number)));
         let targets = Api::<ConfigMap>::all(client.clone()).list_metadata(&everywhere).await?;
         let sometimes = targets.iter().any(|target| target.namespace().as_deref() == Some(SOMETIMES));
         ensure!(sometimes == (number % 2 == 1), "the namespace was not seen");
@@ -138,6 +137,12 @@ impl<'a> Fence<'a> {
         }
         Ok(())
     }
+}
+
+/// The Bundle that comes with a round, and whose sources change in the one after this. Each round has its own: a content
+/// that changes again and again is rolled out less and less often.
+fn watched(number: usize) -> String {
+    format!("fence-{number}")
 }
 
 /// The Bundle whose targets are deleted in the round after this one. Each round has its own: a target that is deleted
