@@ -62,10 +62,9 @@ impl Fleet {
         // What is let go has its task, too, but is not among what is wanted.
         let behind = self.tasks.places().filter(|place| self.holds(around, place)).count();
         let held = self.unstable(around).and_then(|unstable| unstable.wait);
-        let waiting = held.map_or(0, |_| self.targets.places().filter(|place| self.waits(around, place)).count());
         Some(Standing {
             wanted,
-            in_sync: wanted.saturating_sub(behind + waiting),
+            in_sync: wanted.saturating_sub(behind + self.waiting(around)),
             failing: self.failures(around).len(),
             held,
         })

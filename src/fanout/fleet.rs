@@ -184,19 +184,18 @@ impl Fleet {
 
     /// What has to be done at a place now.
     pub(super) fn need(&self, around: Surroundings<'_>, place: &Place) -> Option<Need> {
-        let need = self.need_for(self.wanted.as_ref()?, around, place)?;
-        (!self.waits(around, place)).then_some(need)
+        self.need_in_time(around, place).filter(|need| !self.waits(around, place, need))
     }
 
-    /// What a place needs to be as this content wants it, in the namespaces that the Bundle reaches now.
-    pub(super) fn need_for(&self, content: &Wanted, around: Surroundings<'_>, place: &Place) -> Option<Need> {
+    /// What has to be done at a place, now or when the next rollout starts.
+    pub(super) fn need_in_time(&self, around: Surroundings<'_>, place: &Place) -> Option<Need> {
+        let wanted = self.wanted.as_ref()?;
         // What is in a namespace that is gone or on its way out is left to Kubernetes.
         let namespace = around.namespaces.living(&place.namespace)?;
-        let reached = self.wanted.as_ref()?.reaches(around.settings, &place.namespace, namespace);
+        let reached = wanted.reaches(around.settings, &place.namespace, namespace);
         let entry = self.targets.get(place);
-        let need = content.judge(place.kind, reached, entry.map(|entry| &*entry.look));
-        let holds = reached && content.payloads.contains_key(&place.kind);
-        let Some(entry) = entry.filter(|_| holds) else { return need };
+        let need = wanted.judge(place.kind, reached, entry.map(|entry| &*entry.look));
+        let Some(entry) = entry.filter(|_| self.holds(around, place)) else { return need };
         let outlives = entry.look.keys.is_none() || entry.look.namespaces.contains(&*namespace.uid);
         let need = match entry.bytes {
             _ if need.is_none() && !outlives => Some(Need::Update(Drift::Owner)),
@@ -223,11 +222,14 @@ impl Fleet {
 
     /// Whether there is to be an object of this Bundle at a place.
     pub(super) fn holds(&self, around: Surroundings<'_>, place: &Place) -> bool {
-        let namespace = around.namespaces.living(&place.namespace);
-        let of_kind = self.wanted.as_ref().filter(|wanted| wanted.payloads.contains_key(&place.kind));
-        namespace
-            .zip(of_kind)
-            .is_some_and(|(namespace, wanted)| wanted.reaches(around.settings, &place.namespace, namespace))
+        let is_kind = self.wanted.as_ref().is_some_and(|wanted| wanted.payloads.contains_key(&place.kind));
+        is_kind && self.reaches(around, place)
+    }
+
+    /// Whether the Bundle reaches the namespace of a place.
+    pub(super) fn reaches(&self, around: Surroundings<'_>, Place { namespace: name, .. }: &Place) -> bool {
+        let namespace = around.namespaces.living(name).zip(self.wanted.as_ref());
+        namespace.is_some_and(|(namespace, wanted)| wanted.reaches(around.settings, name, namespace))
     }
 
     /// A watch shows a target; whether there is news in it.

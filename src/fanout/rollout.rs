@@ -1,15 +1,16 @@
 //! A content of a Bundle that takes the place of the one before, at once or later.
 //!
-//! While a rollout is held back, targets that are as the content before wants them stay so. All others, in new namespaces
-//! or changed by somebody else, are written with the newest content.
+//! While a rollout is held back, targets stay as they were written last. All others get the newest content: those in new
+//! namespaces, those that somebody else has changed, and those that the rollout before has not reached.
 
 use std::sync::Arc;
 
-use crate::bundle::{Payload, Place, Unstable, Wanted};
+use crate::bundle::{Need, ObjectKind, Payload, Place, Unstable, Wanted};
 
 use super::action::{Order, Request};
 use super::damping::{Budget, Changes};
 use super::fleet::{Fleet, Surroundings};
+use super::index::Bytes;
 
 /// The rollouts of one Bundle.
 #[derive(Default)]
@@ -74,9 +75,29 @@ impl Fleet {
         self.rollouts.content.as_ref().filter(|content| !has_same_content(content, newest))
     }
 
-    /// Whether what a place needs waits for the next rollout: it is as the content before wants it.
-    pub(super) fn waits(&self, around: Surroundings<'_>, place: &Place) -> bool {
-        self.held_for().is_some_and(|before| self.need_for(before, around, place).is_none())
+    /// Whether what a place needs waits for the next rollout.
+    pub(super) fn waits(&self, around: Surroundings<'_>, place: &Place, need: &Need) -> bool {
+        let Some(before) = self.held_for().filter(|_| self.tasks.get(place).is_none()) else { return false };
+        let had = before.payloads.contains_key(&place.kind);
+        match need {
+            Need::Update(_) => self.targets.get(place).is_some_and(|entry| entry.bytes == Bytes::Right),
+            // A kind of target comes, or goes.
+            Need::Create => !had,
+            Need::Release(_) => had && self.reaches(around, place),
+            Need::Inspect | Need::Yield(_) | Need::Recreate => false,
+        }
+    }
+
+    /// How many targets wait for the next rollout.
+    pub(super) fn waiting(&self, around: Surroundings<'_>) -> usize {
+        if self.held_for().is_none() {
+            return 0;
+        }
+        let names = around.namespaces.iter().map(|(name, _)| name);
+        let places = names.flat_map(|name| ObjectKind::ALL.map(|kind| Place { kind, namespace: name.clone() }));
+        let waits =
+            |place: &Place| self.need_in_time(around, place).is_some_and(|need| self.waits(around, place, &need));
+        places.filter(|place| self.holds(around, place) && waits(place)).count()
     }
 
     /// Whether an order is part of a rollout, and no heal or new target.

@@ -117,6 +117,9 @@ fn new_namespaces_and_heals_get_the_newest_content_at_once() {
     world.relist(&CONFIG_MAPS);
     world.flush();
     assert_eq!(values(&world, "a"), ["e", "e", "d", "d", "e"], "a list is no change");
+    change(&mut world, "a", "f");
+    assert_eq!(values(&world, "a"), ["e", "e", "d", "d", "e"], "they get it once, and then wait as all do");
+    change(&mut world, "a", "e");
     let before = world.given.len();
     world.settle();
     assert_eq!(values(&world, "a"), ["e"; 5]);
@@ -136,6 +139,9 @@ fn what_a_started_rollout_has_not_reached_goes_on_with_the_newest_content() {
     world.decide("a", Some(&content("e")));
     world.flush();
     assert_eq!(values(&world, "a"), ["d", "d", "e", "e"], "what was on its way is not written twice");
+    change(&mut world, "a", "f");
+    assert_eq!(values(&world, "a"), ["d", "d", "e", "e"], "and what has got a newer content waits");
+    change(&mut world, "a", "e");
     world.settle();
     assert_eq!(values(&world, "a"), ["e"; 4]);
 }
