@@ -68,7 +68,7 @@ fn controller() -> String {
     let bundle = BundleSurvey {
         name: "b".to_owned(),
         conditions: vec![Condition { type_, status, reason }],
-        standing: Some(Standing::default()),
+        standing: Some(Standing { held: Some(Duration::from_secs(1)), ..Standing::default() }),
         decision: Some(Arc::new(decision())),
     };
     let answer = async {
