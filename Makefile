@@ -43,11 +43,11 @@ image: ## Make the image without a container engine: target/image/rootcast.tar, 
 image: build
 	@cargo run --locked --quiet --package rootcast-e2e --bin image -- target/image/rootcast.tar
 
-# Most tests wait for a control plane more than they compute, so there are more at once than there are cores.
+# Most tests wait for a control plane more than they compute: of two programs at a time, two tests each.
 test: ## Run every test; those that need a cluster start a real control plane.
 test: control-plane tools build
 	cargo test --locked --workspace --doc
-	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} e2e/side-by-side --locked --workspace
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-2} e2e/side-by-side --locked --workspace
 
 e2e: ## Run the product in pods of a real node on this machine, and attack it; as root, on a Debian.
 e2e: node tools clients image

@@ -138,7 +138,7 @@ fn rollouts(time: Duration) -> usize {
 /// The source as somebody sees it who may write that one object.
 async fn flapper(stage: &Stage) -> Result<Api<ConfigMap>> {
     let metadata = ObjectMeta { name: Some(USER.to_owned()), ..ObjectMeta::default() };
-    let rule = PolicyRule {
+    let patch = PolicyRule {
         api_groups: Some(vec![String::new()]),
         resources: Some(vec!["configmaps".to_owned()]),
         resource_names: Some(vec![format!("{NAME}-source")]),
@@ -146,7 +146,7 @@ async fn flapper(stage: &Stage) -> Result<Api<ConfigMap>> {
         ..PolicyRule::default()
     };
     let client = stage.control_plane.client();
-    let role = Role { metadata: metadata.clone(), rules: Some(vec![rule]) };
+    let role = Role { metadata: metadata.clone(), rules: Some(vec![patch]) };
     Api::namespaced(client.clone(), TRUST_NAMESPACE).create(&PostParams::default(), &role).await?;
     let [group, kind, name] = ["rbac.authorization.k8s.io", "Role", USER].map(str::to_owned);
     let subject =
