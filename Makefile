@@ -1,7 +1,7 @@
 # Everything that a developer or CI runs. Needs Rust and Go; nothing else.
 
 .DEFAULT_GOAL := help
-.PHONY: help control-plane tools node clients build image test e2e attacks nightly fuzz switch demo check bench bench-encoders crds charts
+.PHONY: help control-plane tools node clients build image test e2e attacks nightly fuzz switch demo check bench bench-encoders crds charts references
 
 CRD := crds/trust.cert-manager.io_bundles.yaml
 CHART_CRD := charts/rootcast/files/bundles.yaml
@@ -17,7 +17,7 @@ FUZZ_SECONDS ?= 900
 FUZZERS ?= bundle der jks kubeconfig pem pkcs12 review
 
 help: ## Show this list.
-	@awk -F ': ## ' '/^[a-z-]+: ## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ': ## ' '/^[a-z0-9-]+: ## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # Prerequisites are on lines of their own, so that `help` finds every target.
 
@@ -103,3 +103,6 @@ charts: tools
 	cp config/guard/controller.yaml charts/rootcast/files/controller-policy.yaml
 	cp config/injector/policy.yaml charts/rootcast/files/injector-policy.yaml
 	REWRITE=1 cargo test --locked --quiet --package rootcast-e2e --test chart the_chart_renders
+
+references: ## Write the generated parts of docs/ anew from the program, for `git diff` to show.
+	REWRITE=1 cargo test --locked --quiet --package rootcast --test readme --test metrics --test crd_drift

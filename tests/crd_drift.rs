@@ -1,4 +1,6 @@
-//! The definition of Bundle: the committed file is the generated one, and its shape is trust-manager's.
+//! The definition of Bundle: the committed file and the page are the generated ones, and its shape is trust-manager's.
+
+mod generated;
 
 use std::fmt::Write as _;
 
@@ -16,6 +18,75 @@ fn the_committed_definition_is_the_generated_one() {
 fn the_yaml_form_says_what_the_definition_says() {
     let read: Value = serde_saphyr::from_str(&crd_yaml()).unwrap();
     assert_eq!(read, serde_json::to_value(crd()).unwrap());
+}
+
+#[test]
+fn the_page_says_what_the_definition_says() {
+    let crd = serde_json::to_value(crd()).unwrap();
+    let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+    let mut fields = "| Field | Type | |\n|---|---|---|\n".to_owned();
+    let mut rules = String::new();
+    for part in ["spec", "status"] {
+        describe(&schema["properties"][part], part, &mut fields, &mut rules);
+    }
+    generated::check("docs/reference/bundle.md", "fields", &fields);
+    generated::check("docs/reference/bundle.md", "rules", &rules);
+}
+
+/// Adds a row for each field below a schema, and a line for each rule.
+fn describe(schema: &Value, path: &str, fields: &mut String, rules: &mut String) {
+    for rule in schema["x-kubernetes-validations"].as_array().into_iter().flatten() {
+        // Of a message that is computed its text.
+        let computed = || rule["messageExpression"].as_str()?.split('\'').nth(1);
+        let message = rule["message"].as_str().or_else(computed).unwrap().replace("%d", "N");
+        let line = format!("- `{path}`: {}\n", message.replace('*', r"\*"));
+        if !rules.ends_with(&line) {
+            rules.push_str(&line);
+        }
+    }
+    let required = schema["required"].as_array();
+    for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+        let path = format!("{path}.{name}");
+        let is_required = required.is_some_and(|names| names.contains(&name.as_str().into()));
+        let text = field["description"].as_str().unwrap_or_default().replace('\n', " ").replace('|', r"\|");
+        let required = if is_required { "Required. " } else { "" };
+        let default = match &field["default"] {
+            Value::Null => String::new(),
+            Value::String(text) if text.is_empty() => " Default: empty.".to_owned(),
+            value => format!(" Default: {}.", code(value)),
+        };
+        writeln!(fields, "| `{path}` | {} | {required}{text}{default} |", type_of(field)).unwrap();
+        describe(field, &path, fields, rules);
+    }
+    for (mark, below) in [("[]", &schema["items"]), ("{}", &schema["additionalProperties"])] {
+        if below["type"] == "object" {
+            describe(below, &format!("{path}{mark}"), fields, rules);
+        }
+    }
+}
+
+/// A value as code.
+fn code(value: &Value) -> String {
+    format!("`{}`", value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+}
+
+/// The type of a field with its bounds.
+fn type_of(field: &Value) -> String {
+    let kind = field["type"].as_str().unwrap();
+    let inside = |name: &str| field[name]["type"].as_str().map(str::to_owned);
+    let kind = match (kind, inside("items"), inside("additionalProperties")) {
+        (_, Some(items), _) => format!("list of {items}s"),
+        (_, _, Some(values)) => format!("map of {values}s"),
+        _ => kind.to_owned(),
+    };
+    let values: Vec<_> = field["enum"].as_array().into_iter().flatten().map(code).collect();
+    let most = [("maxItems", "items"), ("maxLength", "characters")];
+    let bounds = most.iter().filter_map(|(name, unit)| Some(format!("at most {} {unit}", field[*name].as_u64()?)));
+    std::iter::once(kind)
+        .chain((!values.is_empty()).then(|| values.join(" or ")))
+        .chain(bounds)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// Either definition can replace the other on a cluster: an object that one of them stored means the same under the other.

@@ -13,6 +13,7 @@ mod log;
 mod plugin;
 mod pod;
 mod proxy;
+mod reference;
 mod render;
 mod runtime;
 mod status;
@@ -33,6 +34,7 @@ use crate::inspect::Paint;
 use crate::text;
 
 use args::{AdoptChoice, Arguments, Command, DecisionArguments, DefaultCasChoice};
+pub use reference::flags;
 
 /// Exit code when the input was understood and something in it was refused.
 const REFUSED: u8 = 1;

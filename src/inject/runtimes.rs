@@ -187,7 +187,7 @@ impl Runtimes {
     }
 }
 
-/// All of it as a table in Markdown, for the README.
+/// All of it as a table in Markdown, for docs/inject.md.
 #[must_use]
 pub fn markdown_table() -> String {
     let mut table =

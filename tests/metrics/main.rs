@@ -1,5 +1,7 @@
-//! The metrics that are served are those that README, alerts and dashboard speak of.
+//! The metrics that are served are those that documentation, alerts and dashboard speak of.
 
 mod catalogue;
+#[path = "../generated/mod.rs"]
+mod generated;
 mod monitoring;
-mod readme;
+mod reference;

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use rootcast_e2e::{CHART, helm_ok};
 use serde_json::Value;
 
-/// Of the release, as the README's.
+/// Of the release, as in docs/install.md.
 pub(crate) const NAMESPACE: &str = "cert-manager";
 
 /// What the chart renders for a release and values in YAML. The version of

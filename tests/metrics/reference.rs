@@ -1,16 +1,13 @@
-//! README.md lists what is served.
+//! The reference lists what is served.
 
 use std::fmt::Write as _;
 
 use crate::catalogue::{Metric, catalogue};
+use crate::generated;
 
 #[test]
 fn the_table_of_metrics_is_what_is_served() {
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
-    let (start, end) = ("<!-- metrics -->\n", "<!-- /metrics -->");
-    let written = readme.split_once(start).and_then(|(_, rest)| rest.split_once(end)).map(|(table, _)| table);
-    let table = table(&catalogue());
-    assert!(written == Some(&table), "README.md: between {start:?} and {end:?} has to be:\n{table}");
+    generated::check("docs/reference/metrics.md", "metrics", &table(&catalogue()));
 }
 
 fn table(metrics: &[Metric]) -> String {
