@@ -103,6 +103,10 @@ fn every_source_file_lives_in_a_known_folder() {
     let folders =
         ["api", "trust", "bundle", "fanout", "inject", "inspect", "survey", "webhook", "metrics", "cluster", "cli"];
     let top = ["lib.rs", "main.rs", "admin.rs", "default_cas.rs", "limits.rs", "text.rs"];
+    let page = include_str!("../ARCHITECTURE.md");
+    for folder in folders {
+        assert!(page.contains(&format!("\n| `{folder}` | ")), "ARCHITECTURE.md does not tell of src/{folder}");
+    }
     for file in files(&source) {
         let inside = file.strip_prefix(&source).expect("a file of src");
         let folder = inside.iter().next().expect("a path has a first part").to_string_lossy();

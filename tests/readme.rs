@@ -26,6 +26,17 @@ fn the_list_of_flags_is_the_programs() {
 }
 
 #[test]
+fn every_command_has_a_page() {
+    let commands: Vec<_> =
+        cli::flags().lines().filter_map(|line| Some(line.strip_prefix("## rootcast ")?.to_owned())).collect();
+    assert!(commands.len() > 7, "{commands:?}");
+    for command in commands {
+        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/commands").join(format!("{command}.md"));
+        assert!(page.exists(), "docs/commands/{command}.md is missing");
+    }
+}
+
+#[test]
 fn every_bundle_is_one_that_the_controller_takes() {
     let pages = pages();
     let blocks =
