@@ -43,6 +43,9 @@ const MANAGERS: [&str; 2] = ["flapper-one", "flapper-two"];
 const SOME: u64 = 5;
 const MORE: &str = "FLAPPING_SECONDS";
 
+/// The time between two changes of much: what the source itself writes must not fill etcd.
+const PAUSE: Duration = Duration::from_millis(650);
+
 /// As much as Mozilla's roots, and how many namespaces there are then beside the crowd.
 const BYTES: usize = 134_000;
 const COUNT: usize = 105;
@@ -53,10 +56,10 @@ async fn a_source_that_flaps_rewrites_its_targets_a_few_times_and_its_last_conte
         Ok(seconds) => seconds.parse().with_context(|| format!("{MORE} is a number"))?,
         Err(_) => SOME,
     };
-    let texts = if seconds == SOME {
-        ["rsa", "p384", "ec"].map(certificate)
+    let (texts, pause) = if seconds == SOME {
+        (["rsa", "p384", "ec"].map(certificate), Duration::ZERO)
     } else {
-        [(); 3].map(|()| crowd::certificate_of_size(BYTES))
+        ([(); 3].map(|()| crowd::certificate_of_size(BYTES)), PAUSE)
     };
     let stage = Stage::shared().await;
     let mut sight = stage.sight().await?;
@@ -83,6 +86,7 @@ async fn a_source_that_flaps_rewrites_its_targets_a_few_times_and_its_last_conte
         let manager = PatchParams { field_manager: Some(MANAGERS[edits % 2].to_owned()), ..PatchParams::default() };
         flapper.patch(&format!("{NAME}-source"), &manager, &edit).await?;
         edits += 1;
+        tokio::time::sleep(pause).await;
         if began.elapsed().as_secs() >= seconds {
             let unstable = condition(&sight.client, SOURCE_UNSTABLE).await?;
             told = unstable.filter(|unstable| unstable.message.contains("the next rollout starts at "));
