@@ -47,5 +47,5 @@ pub use selector::{LabelSet, Labels, PackedLabels, Selector};
 pub use sources::{Origin, Resolved, resolve};
 pub use stock::{EXPIRIES_MAX, Expiry, LeftOut, Stock};
 pub use syntax::is_dns_subdomain;
-pub use unstable::{Unstable, held};
+pub use unstable::{ROLLOUT_HELD, Unstable, held};
 pub use world::{Content, DefaultCas, Namespace, OutputKeys, Place, Settings, SourceObject, TLS_SECRET, Text, World};

@@ -175,7 +175,15 @@ impl Refusal {
 #[must_use]
 pub fn refused(refusal: &Refusal, seen: &Seen, now: Timestamp) -> Report {
     let Refusal { reason, message, findings, look_again: _, retry: _ } = refusal;
-    seen.report(*reason, message, findings.as_deref(), seen.status.default_ca_version.clone(), false, now)
+    let mut report =
+        seen.report(*reason, message, findings.as_deref(), seen.status.default_ca_version.clone(), false, now);
+    // That sources change is as true as before.
+    if let Some(unstable) = seen.condition(api::SOURCE_UNSTABLE) {
+        let conditions = report.status.conditions.get_or_insert_default();
+        conditions.push(unstable.clone());
+        conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
+    }
+    report
 }
 
 /// The report on a Bundle that was carried out, as far as it went.

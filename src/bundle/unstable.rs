@@ -15,7 +15,7 @@ use super::report::{Event, Report, Seen};
 const FREQUENT_CHANGES: &str = "FrequentChanges";
 
 /// The reason of condition `Reconciling` while a rollout is held back.
-const ROLLOUT_HELD: &str = "RolloutHeld";
+pub const ROLLOUT_HELD: &str = "RolloutHeld";
 
 /// How the content of a Bundle changes, if that is so often that its rollouts are held back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,16 +24,19 @@ pub struct Unstable {
     pub changes: u32,
     /// How long the next rollout is held back, if it is.
     pub wait: Option<Duration>,
+    /// Whether it is held back for what other rollouts have written, too.
+    pub over_budget: bool,
     /// What changed last, and who did it, in words.
     pub cause: String,
 }
 
 impl Unstable {
     fn message(&self, now: Timestamp) -> String {
-        let Self { changes, wait, cause } = self;
+        let Self { changes, wait, over_budget, cause } = self;
+        let budget = if *over_budget { "rollouts of all Bundles have used up --rollout-bytes-per-5m, so " } else { "" };
         let next = match wait {
             Some(wait) => format!(
-                "the next rollout starts at {:.0}, and until then only new targets, and those that others change, get the newest content",
+                "{budget}the next rollout starts at {:.0}, and until then only new targets, and those that others change, get the newest content",
                 now + *wait
             ),
             None => "further changes are held back longer and longer, up to --max-rollout-pause".to_owned(),
@@ -51,8 +54,6 @@ pub fn held(unstable: &Unstable, seen: &Seen, now: Timestamp) -> Report {
     let mut status = seen.status.clone();
     let conditions = status.conditions.get_or_insert_default();
     conditions.retain(|condition| ![api::SOURCE_UNSTABLE, api::RECONCILING].contains(&condition.type_.as_str()));
-    let message = format!("The newest content waits for the next rollout: see condition {}", api::SOURCE_UNSTABLE);
-    conditions.push(seen.dated(api::RECONCILING, "True", ROLLOUT_HELD, message, now));
     Report { status, events: Vec::new() }.with(unstable, seen, now)
 }
 
@@ -66,6 +67,10 @@ impl Report {
         }
         let conditions = self.status.conditions.get_or_insert_default();
         conditions.push(seen.dated(api::SOURCE_UNSTABLE, "True", FREQUENT_CHANGES, message, now));
+        if unstable.wait.is_some() {
+            let message = format!("The newest content waits for the next rollout: see {}", api::SOURCE_UNSTABLE);
+            conditions.push(seen.dated(api::RECONCILING, "True", ROLLOUT_HELD, message, now));
+        }
         conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
         self
     }
@@ -78,7 +83,7 @@ mod tests {
 
     fn unstable(wait: Option<Duration>) -> Unstable {
         let cause = "source ConfigMap cert-manager/ca changed by field manager \"flapper\"".to_owned();
-        Unstable { changes: 5, wait, cause }
+        Unstable { changes: 5, wait, over_budget: false, cause }
     }
 
     #[test]

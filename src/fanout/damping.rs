@@ -45,6 +45,10 @@ pub(super) struct Changes {
     started: Option<Duration>,
     /// The start of the next rollout, while it is waited for.
     due: Option<Duration>,
+    /// Whether any had to wait since the last quiet time.
+    waited: bool,
+    /// Whether the budget has the next one wait.
+    over_budget: bool,
 }
 
 impl Changes {
@@ -65,7 +69,9 @@ impl Changes {
             None => Duration::ZERO,
             Some(doublings) => PAUSE.saturating_mul(1 << doublings.min(10)).min(damping.max_pause),
         };
-        self.due = Some(self.after(pause).max(now));
+        let due = self.after(pause).max(now);
+        self.waited |= due > now;
+        self.due = Some(due);
     }
 
     /// The start of the next rollout, if one is waited for.
@@ -78,23 +84,28 @@ impl Changes {
         self.count
     }
 
-    /// Whether there were more changes than start at once.
-    pub(super) fn are_many(&self) -> bool {
-        self.count > FREE
+    /// Whether a rollout waits, or has waited since the last quiet time.
+    pub(super) fn waited(&self) -> bool {
+        self.waited
     }
 
-    /// When these many changes are forgotten.
+    /// Whether the budget has the next rollout wait.
+    pub(super) fn is_over_budget(&self) -> bool {
+        self.over_budget
+    }
+
+    /// When it is forgotten that rollouts have waited.
     pub(super) fn quiet(&self) -> Option<Duration> {
-        self.latest.filter(|_| self.are_many()).map(|latest| latest + QUIET)
+        self.latest.filter(|_| self.waited).map(|latest| latest + QUIET)
     }
 
-    /// Forgets the changes before a quiet time; returns whether they were many.
+    /// Forgets the changes before a quiet time; returns whether any had waited.
     pub(super) fn calm(&mut self, now: Duration) -> bool {
-        let (quiet, many) = (self.latest.is_some_and(|latest| now.saturating_sub(latest) >= QUIET), self.are_many());
-        if quiet {
-            self.count = 0;
+        if self.due.is_some() || self.latest.is_none_or(|latest| now.saturating_sub(latest) < QUIET) {
+            return false;
         }
-        quiet && many
+        self.count = 0;
+        std::mem::take(&mut self.waited)
     }
 
     /// Starts the rollout that is due, unless the budget has it wait; returns whether it starts.
@@ -105,9 +116,10 @@ impl Changes {
         let longest = self.after(budget.damping.max_pause);
         if let Some(free) = budget.wait(bundle, now).filter(|_| longest > now) {
             self.due = Some(free.min(longest));
+            (self.waited, self.over_budget) = (true, true);
             return false;
         }
-        self.due = None;
+        (self.due, self.over_budget) = (None, false);
         self.started = Some(now);
         budget.begin(bundle, now);
         true

@@ -132,6 +132,10 @@ impl Fleet {
         self.queues.clear();
         let before = std::mem::replace(&mut self.wanted, wanted);
         let Some(wanted) = self.wanted.clone() else {
+            // What a rollout has not reached does not wait for the next one.
+            for place in self.tasks.places() {
+                self.targets.doubt_one(place);
+            }
             self.tasks.clear();
             self.story = Story::default();
             self.reached = 0;
@@ -152,8 +156,10 @@ impl Fleet {
                 places.extend(wanted.payloads.keys().map(place));
             }
         }
-        for place in places {
-            self.consider(around, &place, Why::Decided);
+        // What the rollout before has not reached goes first: the last ones must not wait for ever.
+        let (behind, others): (Vec<_>, Vec<_>) = places.into_iter().partition(|place| self.tasks.get(place).is_some());
+        for place in behind.iter().chain(&others) {
+            self.consider(around, place, Why::Decided);
         }
     }
 
@@ -270,6 +276,8 @@ impl Fleet {
             Some(Task { state: State::Queued, urgent: before, .. }) => *before |= urgent,
             Some(Task { state: State::Waiting(until) | State::Patient(until), .. }) => match (why, turn) {
                 (Why::Changed, Some(turn)) => *until = turn.min(*until),
+                // It is tried again at its time.
+                (Why::Decided, _) if self.held_for().is_some() => {}
                 _ => task = task.map(|task| task.to(State::Queued).or_urgent(urgent)),
             },
             Some(Task { state: State::InFlight { .. }, .. }) => unreachable!("seen above"),
@@ -487,7 +495,7 @@ fn same_keys(before: &Wanted, now: &Wanted, kind: ObjectKind) -> bool {
 }
 
 /// The same namespace's places of other kinds.
-fn siblings(Place { kind, namespace }: &Place) -> impl Iterator<Item = Place> + use<> {
+pub(super) fn siblings(Place { kind, namespace }: &Place) -> impl Iterator<Item = Place> + use<> {
     let (kind, namespace) = (*kind, namespace.clone());
     ObjectKind::ALL
         .into_iter()

@@ -216,6 +216,13 @@ impl Targets {
         right.for_each(|(_, entry)| entry.bytes = Bytes::Doubtful);
     }
 
+    /// The bytes of this target have to be looked at.
+    pub(super) fn doubt_one(&mut self, place: &Place) {
+        if let Some(entry) = self.0.get_mut(place).filter(|entry| entry.bytes == Bytes::Right) {
+            entry.bytes = Bytes::Doubtful;
+        }
+    }
+
     /// A target turned out to be immutable, unless it has a newer version.
     pub(super) fn seal(&mut self, place: &Place, version: Option<Version>) {
         if let Some(entry) = self.0.get_mut(place).filter(|entry| Some(entry.version) == version) {

@@ -9,7 +9,7 @@ use crate::bundle::{Need, ObjectKind, Payload, Place, Unstable, Wanted};
 
 use super::action::{Order, Request};
 use super::damping::{Budget, Changes};
-use super::fleet::{Fleet, Surroundings};
+use super::fleet::{Fleet, Surroundings, siblings};
 use super::index::Bytes;
 
 /// The rollouts of one Bundle.
@@ -33,7 +33,8 @@ impl Fleet {
     ) {
         match self.wanted.as_ref().or(self.rollouts.content.as_ref()) {
             None => self.rollouts.changes.first(around.now),
-            Some(before) if has_same_content(before, &wanted) => {}
+            // What could not be published may have to be said again.
+            Some(before) if has_same_content(before, &wanted) => self.story.held = None,
             Some(_) => {
                 self.rollouts.changes.changed(around.now, &budget.damping);
                 self.rollouts.cause.clone_from(&cause);
@@ -80,9 +81,14 @@ impl Fleet {
         let Some(before) = self.held_for().filter(|_| self.tasks.get(place).is_none()) else { return false };
         let had = before.payloads.contains_key(&place.kind);
         match need {
-            Need::Update(_) => self.targets.get(place).is_some_and(|entry| entry.bytes == Bytes::Right),
+            // What others changed beside our fields did no harm.
+            Need::Update(_) => self.targets.get(place).is_some_and(|entry| match entry.bytes {
+                Bytes::Right => true,
+                Bytes::Doubtful => before.judge(place.kind, true, Some(&entry.look)).is_none(),
+                Bytes::Wrong => false,
+            }),
             // A kind of target comes, or goes.
-            Need::Create => !had,
+            Need::Create => !had && siblings(place).any(|sibling| self.targets.get(&sibling).is_some()),
             Need::Release(_) => had && self.reaches(around, place),
             Need::Inspect | Need::Yield(_) | Need::Recreate => false,
         }
@@ -111,9 +117,10 @@ impl Fleet {
     pub(super) fn unstable(&self, around: Surroundings<'_>) -> Option<Unstable> {
         let changes = &self.rollouts.changes;
         let wait = self.held_for().and_then(|_| changes.due()).map(|due| due.saturating_sub(around.now));
-        (wait.is_some() || changes.are_many()).then(|| Unstable {
+        changes.waited().then(|| Unstable {
             changes: changes.count(),
             wait,
+            over_budget: changes.is_over_budget(),
             cause: self.rollouts.cause.clone(),
         })
     }

@@ -29,7 +29,7 @@ pub(super) struct Story {
     /// When what fails may be told anew.
     failures: Duration,
     /// The start of a rollout that was said to be held back.
-    held: Option<Duration>,
+    pub(super) held: Option<Duration>,
     /// Whether the content has not changed for long, after it did so too often.
     pub(super) calmed: bool,
     /// Targets that others keep changing, and that were not spoken of yet.
@@ -176,13 +176,16 @@ impl Fleet {
         if let Some(place) = self.story.completed.pop() {
             return Some(Action::Completed { bundle: self.name.clone(), place });
         }
-        if self.held_for().is_some() {
-            let due = self.rollouts.changes.due();
-            let unstable = self.unstable(around).filter(|_| self.story.held != due)?;
-            self.story.held = due;
+        let held = self.held_for().and_then(|_| self.rollouts.changes.due());
+        if let Some(unstable) = self.unstable(around).filter(|_| held.is_some() && self.story.held != held) {
+            self.story.held = held;
             return Some(Action::Held { bundle: self.name.clone(), unstable });
         }
         if !self.tasks.is_idle() {
+            // How far it is would be of two contents.
+            if held.is_some() {
+                return None;
+            }
             let due = self.story.progress.filter(|due| *due <= now && self.story.decided)?;
             self.story.progress = Some(due.max(now) + PROGRESS_EVERY);
             return Some(Action::Progress { bundle: self.name.clone(), progress: self.progress() });
@@ -193,11 +196,15 @@ impl Fleet {
             || written > 0
             || self.story.calmed
             || (self.tasks.failures_changed && (now >= failures || !failing));
+        // What is held back is not written: only what fails is told.
+        let told = told && (held.is_none() || (failing && self.tasks.failures_changed && now >= failures));
         if self.wanted.is_none() || !told {
             return None;
         }
         self.tasks.failures_changed = false;
-        let cause = std::mem::take(&mut self.story).cause.unwrap_or_else(|| "time passed".to_owned());
+        let story = std::mem::take(&mut self.story);
+        self.story.held = held;
+        let cause = story.cause.unwrap_or_else(|| "time passed".to_owned());
         self.story.failures = now + PROGRESS_EVERY;
         let outcome = Outcome {
             namespaces: self.reached,
@@ -221,7 +228,8 @@ impl Fleet {
         }
         let held = self.held_for().is_some();
         let progress = self.story.progress.filter(|_| self.story.decided && !self.tasks.is_idle() && !held);
-        let failures = (self.wanted.is_some() && self.tasks.failures_changed && self.tasks.is_idle() && !held)
+        let failing = !held || self.tasks.failures().next().is_some() || self.heals.contested().next().is_some();
+        let failures = (self.wanted.is_some() && self.tasks.failures_changed && self.tasks.is_idle() && failing)
             .then_some(self.story.failures);
         let changes = &self.rollouts.changes;
         let rollout = self.wanted.as_ref().and_then(|_| changes.due().or_else(|| changes.quiet()));

@@ -1,7 +1,9 @@
 //! What is wrong with a target, why, and what to do about it.
 
 use crate::api;
-use crate::bundle::{Controller, Drift, Look, Need, Obstacle, Place, Protected, Reason, Release, TARGET_EXISTS};
+use crate::bundle::{
+    Controller, Drift, Look, Need, Obstacle, Place, Protected, ROLLOUT_HELD, Reason, Release, TARGET_EXISTS,
+};
 
 use super::expectation::Plan;
 use super::snapshot::{Known, Leadership};
@@ -104,6 +106,9 @@ fn mended_by(known: &Known, leadership: &Leadership) -> String {
         && CARRIED_OUT.iter().all(|carried_out| carried_out.as_str() != reason)
     {
         return format!("the Bundle is refused ({reason}), and its targets stay as they are until it is mended");
+    }
+    if known.condition(api::RECONCILING).is_some_and(|condition| condition.reason == ROLLOUT_HELD) {
+        return format!("the rollout of the newest content is held back: see condition {}", api::SOURCE_UNSTABLE);
     }
     match leadership {
         Leadership::Led { holder, .. } => {

@@ -237,3 +237,91 @@ fn one_budget_holds_for_all_bundles_that_change_again() {
     assert_eq!((values(&world, "a"), values(&world, "b")), (vec!["d"; 5], vec!["d"; 5]), "it is the longest pause");
     world.settle();
 }
+
+#[test]
+fn what_a_refusal_cut_off_does_not_wait_for_the_next_rollout() {
+    let mut world = world(Limits { max_concurrent_writes: 1, ..Limits::default() });
+    for value in ["a", "b", "c"] {
+        change(&mut world, "a", value);
+    }
+    world.decide("a", Some(&content("d")));
+    for _ in 0..2 {
+        world.arrive(0);
+        world.answer(0, None);
+    }
+    world.decide("a", None);
+    world.flush();
+    change(&mut world, "a", "e");
+    let found = values(&world, "a");
+    assert_eq!(found.iter().filter(|value| **value == "c").count(), 0, "{found:?}");
+    assert_eq!(found[..2], ["d"; 2], "what had it waits");
+    world.settle();
+}
+
+#[test]
+fn a_rollout_begins_where_the_one_before_ended() {
+    let mut world = world(Limits { max_concurrent_writes: 1, ..Limits::default() });
+    for value in ["a", "b"] {
+        change(&mut world, "a", value);
+    }
+    world.given.clear();
+    for value in ["c", "d"] {
+        world.decide("a", Some(&content(value)));
+        for _ in 0..2 {
+            world.arrive(0);
+            world.answer(0, None);
+        }
+    }
+    world.flush();
+    let order: Vec<_> = world.given.iter().map(|((_, place), _)| &*place.namespace).collect();
+    assert_eq!(order, ["n0", "n1", "n2", "n3", "n0", "n1", "n2"], "n2 was on its way");
+    world.settle();
+}
+
+#[test]
+fn what_fails_is_tried_at_its_own_time_and_told_while_a_rollout_is_held_back() {
+    let mut world = held();
+    for (value, wait) in [("f", 1), ("g", 2), ("h", 4)] {
+        world.pass(S * wait);
+        world.flush();
+        change(&mut world, "a", value);
+    }
+    world.refusing.insert("n4".to_owned());
+    world.namespace("n4", |server| server.set_namespace("n4", Labels::new()));
+    world.flush();
+    world.pass(5 * S);
+    world.flush();
+    assert_eq!(waits(&world, "a"), Some(3 * S));
+    let tries = |world: &World| world.given.iter().filter(|((_, place), _)| &*place.namespace == "n4").count();
+    let before = tries(&world);
+    let report = world.bundles["a"].report.clone();
+    assert!(report.is_some_and(|report| report.failures.len() == 1), "it is told");
+    for value in ["i", "j", "k"] {
+        change(&mut world, "a", value);
+    }
+    assert_eq!(tries(&world), before, "a change is no reason to try again");
+    world.settle();
+}
+
+#[test]
+fn a_new_namespace_gets_the_newest_kind_at_once_and_a_harmless_change_by_others_waits() {
+    let mut world = held();
+    let secret = Content { kinds: BTreeSet::from([ObjectKind::Secret]), ..content("e") };
+    world.decide("a", Some(&secret));
+    world.namespace("n4", |server| server.set_namespace("n4", Labels::new()));
+    world.flush();
+    let kinds = |name: &str| {
+        let keys = world.server.objects.keys().filter(|key| key.namespace == name);
+        keys.map(|key| key.kind).collect::<Vec<_>>()
+    };
+    assert_eq!((kinds("n3"), kinds("n4")), (vec![ObjectKind::ConfigMap], vec![ObjectKind::Secret]));
+    world.settle();
+
+    let mut world = held();
+    let label = [(Field::new(Part::Labels, "other"), Some("x".to_owned()))].into();
+    world.edit(&key("a", &place("n0")), "labeller", Verb::Merge(label));
+    world.flush();
+    assert_eq!(values(&world, "a"), ["d"; 4]);
+    world.settle();
+    assert_eq!(values(&world, "a"), ["e"; 4]);
+}
