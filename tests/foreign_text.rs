@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair};
 use rootcast::api;
 use rootcast::bundle::{
-    Content, Event, Finding, Intent, Labels, ObjectKind, Observation, Outcome, OutputKeys, Place, Report, Seen,
+    Content, Event, Finding, Intent, Labels, ObjectKind, Observation, Outcome, OutputKeys, TargetRef, Report, Seen,
     SourceObject, World, carried_out, decide, refused,
 };
 use rootcast::{limits, text};
@@ -84,7 +84,7 @@ proptest! {
         let intent = intent(&json!([{ "inLine": include_str!("cases/certs/rsa.pem") }]));
         let mut decision = decide(&intent, &World::default(), now()).unwrap();
         decision.findings = vec![Finding { what: Observation::LeftOutNonCa(title.clone()), place: place.clone() }];
-        let target = Place { kind: ObjectKind::ConfigMap, namespace: "shop".into() };
+        let target = TargetRef { kind: ObjectKind::ConfigMap, namespace: "shop".into() };
         let outcome = Outcome { failures: vec![(target.clone(), cause.clone())], ..Outcome::default() };
         let report = carried_out(&decision, &outcome, &Seen::default(), now());
         is_said_clean(&report);

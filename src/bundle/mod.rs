@@ -48,4 +48,4 @@ pub use sources::{Origin, Resolved, resolve};
 pub use stock::{EXPIRIES_MAX, Expiry, LeftOut, Stock};
 pub use syntax::is_dns_subdomain;
 pub use unstable::{ROLLOUT_HELD, Unstable, held};
-pub use world::{Content, DefaultCas, Namespace, OutputKeys, Place, Settings, SourceObject, TLS_SECRET, Text, World};
+pub use world::{Content, DefaultCas, Namespace, OutputKeys, TargetRef, Settings, SourceObject, TLS_SECRET, Text, World};

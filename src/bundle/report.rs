@@ -15,7 +15,7 @@ use super::intent::ObjectKind;
 use super::problem::Problem;
 use super::reason::Reason;
 use super::unstable::Unstable;
-use super::world::Place;
+use super::world::TargetRef;
 
 /// How many findings a condition spells out.
 const FINDINGS_SHOWN: usize = 10;
@@ -57,7 +57,7 @@ pub struct Outcome {
     /// Whether they were written since the content, or where it goes, was decided anew; else they were healed.
     pub rolled_out: bool,
     /// What fails, sorted by place, each with its cause.
-    pub failures: Vec<(Place, String)>,
+    pub failures: Vec<(TargetRef, String)>,
     /// How the content changes, if that is too often.
     pub unstable: Option<Unstable>,
 }
@@ -117,8 +117,8 @@ impl Event {
 
     /// Somebody else keeps changing a target.
     #[must_use]
-    pub fn contested(bundle: &str, place: &Place, rival: Option<(&str, &str)>) -> Self {
-        let Place { kind, namespace } = place;
+    pub fn contested(bundle: &str, place: &TargetRef, rival: Option<(&str, &str)>) -> Self {
+        let TargetRef { kind, namespace } = place;
         let who = match rival {
             Some((manager, key)) => format!("field manager {manager:?} keeps writing its key {key:?}"),
             None => "somebody keeps changing or deleting it".to_owned(),
@@ -132,8 +132,8 @@ impl Event {
 
     /// An object of others was completed.
     #[must_use]
-    pub fn completed(bundle: &str, place: &Place) -> Self {
-        let Place { kind, namespace } = place;
+    pub fn completed(bundle: &str, place: &TargetRef) -> Self {
+        let TargetRef { kind, namespace } = place;
         let note = format!(
             "{} {namespace}/{bundle} holds keys of others: the Bundle's keys are written beside them and named in its annotation {}, and the object stays when the Bundle is deleted",
             kind.as_str(),
@@ -242,7 +242,7 @@ fn failed(Outcome { namespaces, failures, .. }: &Outcome) -> String {
     let named = failures
         .iter()
         .take(FAILURES_SHOWN)
-        .map(|(Place { kind, namespace }, cause)| format!("{} to namespace {namespace:?}: {cause}", kind.as_str()));
+        .map(|(TargetRef { kind, namespace }, cause)| format!("{} to namespace {namespace:?}: {cause}", kind.as_str()));
     let others = match failures.len().saturating_sub(FAILURES_SHOWN) {
         0 => String::new(),
         n => format!(" (and {n} more of {namespaces} namespaces' targets)"),
@@ -383,7 +383,7 @@ mod tests {
 
     fn after(failures: &[(&str, &str)], seen: &Seen, at: Timestamp) -> Report {
         let decision = decide(&plain("b"), &World::default(), at).expect("a decision");
-        let place = |namespace: &str| Place { kind: ObjectKind::ConfigMap, namespace: namespace.into() };
+        let place = |namespace: &str| TargetRef { kind: ObjectKind::ConfigMap, namespace: namespace.into() };
         let failures = failures.iter().map(|(namespace, cause)| (place(namespace), (*cause).to_owned())).collect();
         carried_out(&decision, &Outcome { namespaces: 9, failures, ..Outcome::default() }, seen, at)
     }

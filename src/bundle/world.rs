@@ -127,7 +127,7 @@ impl From<&ObjectMeta> for Namespace {
 
 /// The place of one of a Bundle's targets, sorted by kind.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Place {
+pub struct TargetRef {
     /// Its kind.
     pub kind: ObjectKind,
     /// Its namespace.

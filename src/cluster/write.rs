@@ -11,7 +11,7 @@ use kube::core::{PartialObjectMeta, Status};
 use tracing::debug;
 
 use crate::api;
-use crate::bundle::{Holdings, ObjectKind, Place, Value, Wanted};
+use crate::bundle::{Holdings, ObjectKind, TargetRef, Value, Wanted};
 use crate::fanout::{Answer, Comparison, Observed, Order, Request};
 use crate::metrics::Writes;
 use crate::text;
@@ -56,7 +56,7 @@ impl Writer {
     }
 
     fn ask(&mut self, target: &Target, wanted: &Arc<Wanted>, request: &Request) -> Ask {
-        let Target { bundle, place: Place { kind, namespace } } = target;
+        let Target { bundle, place: TargetRef { kind, namespace } } = target;
         let body = match request {
             Request::Look | Request::Compare => None,
             Request::Delete(version) => Some(body::delete(*version)),
@@ -94,7 +94,7 @@ impl Writer {
 
     /// The body of a request that carries content, of which all namespaces share what is the same for all.
     fn content_body(&mut self, target: &Target, wanted: &Arc<Wanted>, request: &Request) -> body::Encoded {
-        let Target { bundle, place: Place { kind, namespace } } = target;
+        let Target { bundle, place: TargetRef { kind, namespace } } = target;
         let payload = wanted.payloads.get(kind).expect("what has no content is not written");
         let fresh = || (wanted.clone(), Content::default());
         let held = self.contents.entry((bundle.clone(), *kind)).or_insert_with(fresh);
@@ -121,12 +121,12 @@ impl Writer {
 /// A target, as messages name it.
 struct Target {
     bundle: Arc<str>,
-    place: Place,
+    place: TargetRef,
 }
 
 impl std::fmt::Display for Target {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { bundle, place: Place { kind, namespace } } = self;
+        let Self { bundle, place: TargetRef { kind, namespace } } = self;
         write!(f, "{} {namespace}/{bundle}", kind.as_str())
     }
 }

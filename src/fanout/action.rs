@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::bundle::{Outcome, Place, Progress, Unstable, Wanted};
+use crate::bundle::{Outcome, TargetRef, Progress, Unstable, Wanted};
 
 use super::event::Scope;
 use super::version::Version;
@@ -51,7 +51,7 @@ pub enum Action {
         /// The Bundle's name.
         bundle: Arc<str>,
         /// The target.
-        place: Place,
+        place: TargetRef,
         /// The field manager and the key that it took, if metadata tells.
         rival: Option<(String, String)>,
     },
@@ -60,7 +60,7 @@ pub enum Action {
         /// The Bundle's name.
         bundle: Arc<str>,
         /// The target.
-        place: Place,
+        place: TargetRef,
     },
     /// PUT is not permitted: from now on objects are patched.
     FallBack,
@@ -72,7 +72,7 @@ pub struct Order {
     /// The Bundle's name, which is the target's.
     pub bundle: Arc<str>,
     /// The target.
-    pub place: Place,
+    pub place: TargetRef,
     /// What it is to hold.
     pub wanted: Arc<Wanted>,
     /// What to ask for.

@@ -2,7 +2,7 @@
 
 use std::mem::discriminant;
 
-use crate::bundle::{Need, Place};
+use crate::bundle::{Need, TargetRef};
 
 use super::action::Request;
 use super::blame::{Blame, Record};
@@ -26,7 +26,7 @@ enum Next {
 
 impl Fleet {
     /// Whom an answer is held against that tells of trouble.
-    pub(super) fn blame(&mut self, record: &mut Record, place: &Place) -> Blame {
+    pub(super) fn blame(&mut self, record: &mut Record, place: &TargetRef) -> Blame {
         let mut task = self.tasks.get(place).cloned();
         let mut before = task.as_ref().and_then(|task| task.trouble);
         let blame = record.bad(place, &mut before);
@@ -42,7 +42,7 @@ impl Fleet {
         &mut self,
         around: Surroundings<'_>,
         looks: &mut Looks,
-        place: &Place,
+        place: &TargetRef,
         answer: Answer,
         blame: Option<Blame>,
         epoch: u32,
@@ -146,7 +146,7 @@ impl Fleet {
     }
 
     /// A target is gone; if that was for it to be created anew, it is, and if not, whatever is to be done is.
-    fn gone(&mut self, around: Surroundings<'_>, place: &Place, task: Task, request: &Request) -> Next {
+    fn gone(&mut self, around: Surroundings<'_>, place: &TargetRef, task: Task, request: &Request) -> Next {
         self.targets.lose(place, request.version().unwrap_or(Version::NEWEST));
         if !matches!(request, Request::Delete(_)) {
             return Next::Again(task);
@@ -156,7 +156,7 @@ impl Fleet {
     }
 
     /// A target turned out to be immutable; whether it is deleted and created anew.
-    fn is_recreated(&mut self, around: Surroundings<'_>, place: &Place, request: &Request) -> bool {
+    fn is_recreated(&mut self, around: Surroundings<'_>, place: &TargetRef, request: &Request) -> bool {
         self.targets.seal(place, request.version());
         let next = self.request(around, place);
         self.holds(around, place) && next.is_some_and(|next| matches!(next, Request::Delete(_) | Request::Compare))
@@ -166,7 +166,7 @@ impl Fleet {
     fn after_write(
         &mut self,
         around: Surroundings<'_>,
-        place: &Place,
+        place: &TargetRef,
         task: Task,
         request: &Request,
         latest: bool,
@@ -187,7 +187,7 @@ impl Fleet {
     }
 
     /// A try takes one more request, unless others are faster than we are.
-    fn once_more(&mut self, around: Surroundings<'_>, place: &Place, task: Task, look: bool) -> Next {
+    fn once_more(&mut self, around: Surroundings<'_>, place: &TargetRef, task: Task, look: bool) -> Next {
         if task.is_exhausted() {
             let cause = self.lost_to_others(around, place);
             return Next::Later(task.failed(around.now, Fault::Target, cause));

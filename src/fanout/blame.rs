@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::bundle::Place;
+use crate::bundle::TargetRef;
 
 /// A request that takes longer is slow: it stands in the way of others.
 pub(super) const SLOW: Duration = Duration::from_secs(2);
@@ -70,7 +70,7 @@ impl Record {
     }
 
     /// An answer told of trouble; `before` is what the target had before, and is brought up to date.
-    pub(super) fn bad(&mut self, place: &Place, before: &mut Option<Trouble>) -> Blame {
+    pub(super) fn bad(&mut self, place: &TargetRef, before: &mut Option<Trouble>) -> Blame {
         let namespace = &place.namespace;
         let all = self.troubled.get(namespace);
         let own_of_all = all.is_some_and(|all| all.own || self.good > all.good);
@@ -111,8 +111,8 @@ mod tests {
     use super::*;
     use crate::bundle::ObjectKind;
 
-    fn place(namespace: &str) -> Place {
-        Place { kind: ObjectKind::ConfigMap, namespace: namespace.into() }
+    fn place(namespace: &str) -> TargetRef {
+        TargetRef { kind: ObjectKind::ConfigMap, namespace: namespace.into() }
     }
 
     const SERVER: Blame = Blame::Server { confirmed: false };

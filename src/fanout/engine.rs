@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::bundle::{Namespace, Place, Settings};
+use crate::bundle::{Namespace, TargetRef, Settings};
 
 use super::action::{Action, Order};
 use super::blame::{Blame, Record, SLOW};
@@ -29,7 +29,7 @@ pub struct Engine {
     number: u64,
     pub(super) pace: Pace,
     budget: Budget,
-    flights: BTreeMap<(Arc<str>, Place), Flight>,
+    flights: BTreeMap<(Arc<str>, TargetRef), Flight>,
     /// Whose turn was last.
     last: Arc<str>,
     leads: bool,
@@ -167,7 +167,7 @@ impl Engine {
             Event::Listed { bundle, scope, number, found } => self.listed(now, &bundle, &scope, number, found),
             Event::Namespace(name, after) => self.namespace_changed(now, &name, after),
             Event::Target { bundle, place: (kind, namespace), now: sighting } => {
-                let place = Place { kind, namespace: self.ground.namespaces.name(&namespace) };
+                let place = TargetRef { kind, namespace: self.ground.namespaces.name(&namespace) };
                 self.target_changed(now, &bundle, &place, sighting);
             }
             Event::List(Scope::Namespaces, Phase::Began) => self.ground.namespaces.begin(),
@@ -257,7 +257,7 @@ impl Engine {
         }
         if let (Found::Targets(targets), Scope::Targets(kind, _)) = (found, scope) {
             for (namespace, observed) in targets {
-                let place = Place { kind: *kind, namespace: self.ground.namespaces.name(&namespace) };
+                let place = TargetRef { kind: *kind, namespace: self.ground.namespaces.name(&namespace) };
                 let lost =
                     self.fleets.get(bundle).is_some_and(|fleet| fleet.listing.was_lost(&place, observed.version));
                 if !lost {
@@ -272,7 +272,7 @@ impl Engine {
     }
 
     /// Takes in how a target is; of what has no Bundle's name nothing is kept.
-    fn target_changed(&mut self, now: Duration, bundle: &str, place: &Place, sighting: Sighting) {
+    fn target_changed(&mut self, now: Duration, bundle: &str, place: &TargetRef, sighting: Sighting) {
         let epoch = self.epoch(place);
         let Some(fleet) = self.fleets.get_mut(bundle).filter(|fleet| fleet.there) else { return };
         let (news, verb) = match sighting {
@@ -291,7 +291,7 @@ impl Engine {
     }
 
     /// The list that a target is in at present.
-    fn epoch(&self, Place { kind, namespace }: &Place) -> u32 {
+    fn epoch(&self, TargetRef { kind, namespace }: &TargetRef) -> u32 {
         let list = |namespace| self.lists.get(&Scope::Targets(*kind, namespace));
         let covering = list(None).or_else(|| list(Some(namespace.to_string())));
         covering.map(|list| list.epoch).unwrap_or_default()
@@ -372,7 +372,7 @@ impl Engine {
         None
     }
 
-    fn answered(&mut self, now: Duration, bundle: &str, place: &Place, answer: Answer, actions: &mut Vec<Action>) {
+    fn answered(&mut self, now: Duration, bundle: &str, place: &TargetRef, answer: Answer, actions: &mut Vec<Action>) {
         let epoch = self.epoch(place);
         let flight = self.land(bundle, place);
         let since = flight.as_ref().map_or(now, |flight| flight.since);
@@ -406,7 +406,7 @@ impl Engine {
     }
 
     /// An order is out no more.
-    fn land(&mut self, bundle: &str, place: &Place) -> Option<Flight> {
+    fn land(&mut self, bundle: &str, place: &TargetRef) -> Option<Flight> {
         let flight = self.flights.remove(&(Arc::from(bundle), place.clone()))?;
         if flight.slow {
             self.pace.slow(false);

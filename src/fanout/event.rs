@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::bundle::{Holdings, Namespace, ObjectKind, Place, Wanted};
+use crate::bundle::{Holdings, Namespace, ObjectKind, TargetRef, Wanted};
 
 use super::index::Observed;
 use super::listing::Found;
@@ -59,7 +59,7 @@ pub enum Event {
         /// Its Bundle.
         bundle: Arc<str>,
         /// Its place.
-        place: Place,
+        place: TargetRef,
         /// The answer.
         answer: Answer,
     },
@@ -147,7 +147,7 @@ pub struct Comparison {
 
 impl Scope {
     /// Whether a target is in it.
-    pub(super) fn covers(&self, place: &Place) -> bool {
+    pub(super) fn covers(&self, place: &TargetRef) -> bool {
         match self {
             Self::Namespaces => false,
             Self::Targets(kind, namespace) => {

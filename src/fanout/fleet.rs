@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::bundle::{Drift, Namespace, Need, ObjectKind, Place, Settings, Wanted};
+use crate::bundle::{Drift, Namespace, Need, ObjectKind, TargetRef, Settings, Wanted};
 use crate::text;
 
 use super::action::{Order, Request};
@@ -59,7 +59,7 @@ pub(super) struct Fleet {
     pub(super) tasks: Tasks,
     pub(super) wanted: Option<Arc<Wanted>>,
     pub(super) rollouts: Rollouts,
-    queues: BTreeMap<Lane, VecDeque<Place>>,
+    queues: BTreeMap<Lane, VecDeque<TargetRef>>,
     pub(super) heals: Heals,
     /// How many namespaces the Bundle reaches.
     pub(super) reached: usize,
@@ -118,7 +118,7 @@ impl Fleet {
     }
 
     /// Puts a place at the end of the queue where it belongs, or at the head of it.
-    fn queue(&mut self, around: Surroundings<'_>, place: &Place, urgent: bool, first: bool) {
+    fn queue(&mut self, around: Surroundings<'_>, place: &TargetRef, urgent: bool, first: bool) {
         let queue = self.queues.entry(lane(around, place, urgent)).or_default();
         if first {
             queue.push_front(place.clone());
@@ -147,12 +147,12 @@ impl Fleet {
                 self.targets.forget_holdings(kind);
             }
         }
-        let mut places: BTreeSet<Place> = self.targets.places().chain(self.tasks.places()).cloned().collect();
+        let mut places: BTreeSet<TargetRef> = self.targets.places().chain(self.tasks.places()).cloned().collect();
         self.reached = 0;
         for (name, namespace) in around.namespaces.iter() {
             if wanted.reaches(around.settings, name, namespace) {
                 self.reached += 1;
-                let place = |kind: &ObjectKind| Place { kind: *kind, namespace: name.clone() };
+                let place = |kind: &ObjectKind| TargetRef { kind: *kind, namespace: name.clone() };
                 places.extend(wanted.payloads.keys().map(place));
             }
         }
@@ -181,7 +181,7 @@ impl Fleet {
             self.tasks.failures_changed = true;
         }
         for kind in ObjectKind::ALL {
-            let place = Place { kind, namespace: name.clone() };
+            let place = TargetRef { kind, namespace: name.clone() };
             if self.consider(around, &place, Why::Namespace) {
                 self.because(|| format!("namespace {name} {verb}"));
             }
@@ -189,12 +189,12 @@ impl Fleet {
     }
 
     /// What has to be done at a place now.
-    pub(super) fn need(&self, around: Surroundings<'_>, place: &Place) -> Option<Need> {
+    pub(super) fn need(&self, around: Surroundings<'_>, place: &TargetRef) -> Option<Need> {
         self.need_in_time(around, place).filter(|need| !self.waits(around, place, need))
     }
 
     /// What has to be done at a place, now or when the next rollout starts.
-    pub(super) fn need_in_time(&self, around: Surroundings<'_>, place: &Place) -> Option<Need> {
+    pub(super) fn need_in_time(&self, around: Surroundings<'_>, place: &TargetRef) -> Option<Need> {
         let wanted = self.wanted.as_ref()?;
         // What is in a namespace that is gone or on its way out is left to Kubernetes.
         let namespace = around.namespaces.living(&place.namespace)?;
@@ -219,7 +219,7 @@ impl Fleet {
     }
 
     /// Whether a target may be deleted and created anew, going by its metadata.
-    fn may_recreate(&self, place: &Place) -> bool {
+    fn may_recreate(&self, place: &TargetRef) -> bool {
         let payload = self.wanted.as_ref().and_then(|wanted| Some((wanted, wanted.payloads.get(&place.kind)?)));
         payload
             .zip(self.targets.get(place))
@@ -227,26 +227,26 @@ impl Fleet {
     }
 
     /// Whether there is to be an object of this Bundle at a place.
-    pub(super) fn holds(&self, around: Surroundings<'_>, place: &Place) -> bool {
+    pub(super) fn holds(&self, around: Surroundings<'_>, place: &TargetRef) -> bool {
         let is_kind = self.wanted.as_ref().is_some_and(|wanted| wanted.payloads.contains_key(&place.kind));
         is_kind && self.reaches(around, place)
     }
 
     /// Whether the Bundle reaches the namespace of a place.
-    pub(super) fn reaches(&self, around: Surroundings<'_>, Place { namespace: name, .. }: &Place) -> bool {
+    pub(super) fn reaches(&self, around: Surroundings<'_>, TargetRef { namespace: name, .. }: &TargetRef) -> bool {
         let namespace = around.namespaces.living(name).zip(self.wanted.as_ref());
         namespace.is_some_and(|(namespace, wanted)| wanted.reaches(around.settings, name, namespace))
     }
 
     /// A watch shows a target; whether there is news in it.
-    pub(super) fn sees(&mut self, looks: &mut Looks, place: &Place, observed: Observed, epoch: u32) -> bool {
+    pub(super) fn sees(&mut self, looks: &mut Looks, place: &TargetRef, observed: Observed, epoch: u32) -> bool {
         // What was there before anything was decided is taken to be what its metadata says.
         let unknown = if self.wanted.is_some() { Bytes::Doubtful } else { Bytes::Right };
         self.targets.learn(looks, place, observed, (epoch, Witness::Watch), unknown)
     }
 
     /// Looks at a place: queues what has to be done, drops what has not; whether there is something to be written.
-    pub(super) fn consider(&mut self, around: Surroundings<'_>, place: &Place, why: Why) -> bool {
+    pub(super) fn consider(&mut self, around: Surroundings<'_>, place: &TargetRef, why: Why) -> bool {
         let need = self.need(around, place);
         let writes = need.as_ref().is_some_and(|need| *need != Need::Inspect);
         let task = self.tasks.get(place);
@@ -296,7 +296,7 @@ impl Fleet {
     }
 
     /// Whether a place still has to be written.
-    fn is_unsettled(&self, around: Surroundings<'_>, place: &Place) -> bool {
+    fn is_unsettled(&self, around: Surroundings<'_>, place: &TargetRef) -> bool {
         self.tasks.get(place).is_some()
             || matches!(
                 self.need(around, place),
@@ -305,7 +305,7 @@ impl Fleet {
     }
 
     /// What had to wait for this place may be let go now.
-    fn consider_releases(&mut self, around: Surroundings<'_>, place: &Place) {
+    fn consider_releases(&mut self, around: Surroundings<'_>, place: &TargetRef) {
         let waiting: Vec<_> = siblings(place)
             .filter(|sibling| self.tasks.get(sibling).is_none())
             .filter(|sibling| matches!(self.need(around, sibling), Some(Need::Release(_))))
@@ -338,7 +338,7 @@ impl Fleet {
         }
     }
 
-    fn order(&mut self, around: Surroundings<'_>, place: &Place, task: Task) -> Option<Order> {
+    fn order(&mut self, around: Surroundings<'_>, place: &TargetRef, task: Task) -> Option<Order> {
         let wanted = self.wanted.clone()?;
         let need = self.need(around, place);
         let request = match &need {
@@ -383,14 +383,14 @@ impl Fleet {
     }
 
     /// The request that a place needs now, if any.
-    pub(super) fn request(&self, around: Surroundings<'_>, place: &Place) -> Option<Request> {
+    pub(super) fn request(&self, around: Surroundings<'_>, place: &TargetRef) -> Option<Request> {
         let wanted = self.wanted.as_ref()?;
         let need = self.need(around, place)?;
         self.ask(around, place, wanted, &need).ok()
     }
 
     /// The request that meets a need.
-    fn ask(&self, around: Surroundings<'_>, place: &Place, wanted: &Wanted, need: &Need) -> Result<Request, Barred> {
+    fn ask(&self, around: Surroundings<'_>, place: &TargetRef, wanted: &Wanted, need: &Need) -> Result<Request, Barred> {
         let unknown = "".into();
         let namespace = around.namespaces.living(&place.namespace).map_or(&unknown, |namespace| &namespace.uid);
         let means = Means { replace: around.replace, adopt: around.settings.adopt, namespace };
@@ -398,8 +398,8 @@ impl Fleet {
     }
 
     /// Why nothing may be asked for, in words, and the cure.
-    fn explain(&self, place: &Place, barred: &Barred) -> String {
-        let Place { kind, namespace } = place;
+    fn explain(&self, place: &TargetRef, barred: &Barred) -> String {
+        let TargetRef { kind, namespace } = place;
         match barred {
             Barred::Owned(owner) => format!(
                 "failed to patch {} {namespace}/{}: it is controlled by {} {} ({}): delete that owner, or give the Bundle another name",
@@ -417,7 +417,7 @@ impl Fleet {
     }
 
     /// Goes on with a task, unless nothing has to be done any more.
-    pub(super) fn resume(&mut self, around: Surroundings<'_>, place: &Place, task: Task) {
+    pub(super) fn resume(&mut self, around: Surroundings<'_>, place: &TargetRef, task: Task) {
         self.tasks.set(place, None);
         if self.need(around, place).is_none() {
             self.consider(around, place, Why::Turn);
@@ -430,13 +430,13 @@ impl Fleet {
     }
 
     /// A target was deleted to be created anew: it is, before all else.
-    pub(super) fn create_anew(&mut self, around: Surroundings<'_>, place: &Place, task: Task) {
+    pub(super) fn create_anew(&mut self, around: Surroundings<'_>, place: &TargetRef, task: Task) {
         self.queue(around, place, true, true);
         self.tasks.set(place, Some(task.or_urgent(true)));
     }
 
     /// A watch tells that a target is gone as of a version: an answer on its way may be older.
-    pub(super) fn was_gone(&mut self, place: &Place, version: Version) {
+    pub(super) fn was_gone(&mut self, place: &TargetRef, version: Version) {
         let mut task = self.tasks.get(place).cloned();
         if let Some(Task { state: State::InFlight { gone, .. }, .. }) = &mut task {
             *gone = (*gone).max(Some(version));
@@ -446,7 +446,7 @@ impl Fleet {
 
     /// A list of all targets lacks one that was asked for or written since it began: it has to be looked at. Until then
     /// nothing is known of it, and an answer on its way may be older than the list.
-    pub(super) fn doubt(&mut self, around: Surroundings<'_>, place: &Place) {
+    pub(super) fn doubt(&mut self, around: Surroundings<'_>, place: &TargetRef) {
         self.targets.lose(place, Version::NEWEST);
         self.consider(around, place, Why::Turn);
         if let Some(task) = self.tasks.get(place).cloned() {
@@ -455,7 +455,7 @@ impl Fleet {
     }
 
     /// What was asked for in the order that is out, if one is.
-    pub(super) fn request_in_flight(&self, place: &Place) -> Option<&Request> {
+    pub(super) fn request_in_flight(&self, place: &TargetRef) -> Option<&Request> {
         match &self.tasks.get(place)?.state {
             State::InFlight { request, .. } => Some(request),
             _ => None,
@@ -463,7 +463,7 @@ impl Fleet {
     }
 
     /// Whether an order that may change a target is out.
-    pub(super) fn is_being_written(&self, place: &Place) -> bool {
+    pub(super) fn is_being_written(&self, place: &TargetRef) -> bool {
         self.request_in_flight(place).is_some_and(Request::is_write)
     }
 
@@ -479,7 +479,7 @@ impl Fleet {
 }
 
 /// Where a place waits for its turn.
-fn lane(around: Surroundings<'_>, place: &Place, urgent: bool) -> Lane {
+fn lane(around: Surroundings<'_>, place: &TargetRef, urgent: bool) -> Lane {
     match urgent {
         _ if around.slow.contains(&place.namespace) => Lane::Slow,
         true => Lane::Urgent,
@@ -495,10 +495,10 @@ fn same_keys(before: &Wanted, now: &Wanted, kind: ObjectKind) -> bool {
 }
 
 /// The same namespace's places of other kinds.
-pub(super) fn siblings(Place { kind, namespace }: &Place) -> impl Iterator<Item = Place> + use<> {
+pub(super) fn siblings(TargetRef { kind, namespace }: &TargetRef) -> impl Iterator<Item = TargetRef> + use<> {
     let (kind, namespace) = (*kind, namespace.clone());
     ObjectKind::ALL
         .into_iter()
         .filter(move |other| *other != kind)
-        .map(move |kind| Place { kind, namespace: namespace.clone() })
+        .map(move |kind| TargetRef { kind, namespace: namespace.clone() })
 }

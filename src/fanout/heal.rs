@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::bundle::Place;
+use crate::bundle::TargetRef;
 
 /// How many times in a row a target is healed at once.
 const AT_ONCE: u32 = 10;
@@ -20,7 +20,7 @@ const FORGOTTEN: Duration = Duration::from_mins(3);
 
 /// Recent interventions of others, by target.
 #[derive(Default)]
-pub(super) struct Heals(BTreeMap<Place, Interventions>);
+pub(super) struct Heals(BTreeMap<TargetRef, Interventions>);
 
 struct Interventions {
     count: u32,
@@ -48,7 +48,7 @@ pub(super) struct Turn {
 
 impl Heals {
     /// Somebody has changed a target again. While its turn is still to come, it is one intervention.
-    pub(super) fn next(&mut self, place: &Place, now: Duration) -> Turn {
+    pub(super) fn next(&mut self, place: &TargetRef, now: Duration) -> Turn {
         self.0.retain(|_, known| known.last + FORGOTTEN > now || known.contested);
         let known = self.0.entry(place.clone()).or_insert_with(|| Interventions::new(now));
         if known.last + FORGOTTEN <= now {
@@ -63,7 +63,7 @@ impl Heals {
     }
 
     /// Somebody changes a target faster than it can be healed; whether this is the moment to speak of a fight.
-    pub(super) fn lost(&mut self, place: &Place, now: Duration) -> bool {
+    pub(super) fn lost(&mut self, place: &TargetRef, now: Duration) -> bool {
         let known = self.0.entry(place.clone()).or_insert_with(|| Interventions::new(now));
         known.last = known.last.max(now);
         known.count = known.count.max(AT_ONCE) + 1;
@@ -76,19 +76,19 @@ impl Heals {
     }
 
     /// Whether others have changed a target of late.
-    pub(super) fn knows(&self, place: &Place) -> bool {
+    pub(super) fn knows(&self, place: &TargetRef) -> bool {
         self.0.contains_key(place)
     }
 
     /// Who was seen to have changed a target.
-    pub(super) fn saw(&mut self, place: &Place, rival: Rival) {
+    pub(super) fn saw(&mut self, place: &TargetRef, rival: Rival) {
         if let Some(known) = self.0.get_mut(place) {
             known.rival = Some(rival);
         }
     }
 
     /// Who was last seen to have changed a target.
-    pub(super) fn rival(&self, place: &Place) -> Option<&Rival> {
+    pub(super) fn rival(&self, place: &TargetRef) -> Option<&Rival> {
         self.0.get(place)?.rival.as_ref()
     }
 
@@ -104,7 +104,7 @@ impl Heals {
     }
 
     /// The targets that others keep changing, as of the last review.
-    pub(super) fn contested(&self) -> impl Iterator<Item = &Place> {
+    pub(super) fn contested(&self) -> impl Iterator<Item = &TargetRef> {
         self.0.iter().filter(|(_, known)| known.contested).map(|(place, _)| place)
     }
 
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn it_is_healed_at_once_a_few_times_and_then_less_and_less_often() {
-        let place = Place { kind: ObjectKind::ConfigMap, namespace: "a".into() };
+        let place = TargetRef { kind: ObjectKind::ConfigMap, namespace: "a".into() };
         let mut heals = Heals::default();
         let mut now = Duration::from_secs(100);
         let mut pauses = Vec::new();
@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn a_target_is_contested_from_the_eleventh_time_until_it_has_been_quiet_for_a_while() {
-        let place = Place { kind: ObjectKind::ConfigMap, namespace: "a".into() };
+        let place = TargetRef { kind: ObjectKind::ConfigMap, namespace: "a".into() };
         let second = Duration::from_secs(1);
         // After so many times, for so many seconds.
         for (times, calm) in [(10, 0), (11, 10), (12, 10), (13, 16), (16, 128), (17, 180), (30, 180)] {
@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn who_it_was_is_remembered_of_targets_that_are_changed() {
-        let place = Place { kind: ObjectKind::ConfigMap, namespace: "a".into() };
+        let place = TargetRef { kind: ObjectKind::ConfigMap, namespace: "a".into() };
         let rival = || ("rival".to_owned(), "key".to_owned());
         let mut heals = Heals::default();
         heals.saw(&place, rival());

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::api;
-use crate::bundle::{Holdings, Look, Namespace, ObjectKind, Part, Place};
+use crate::bundle::{Holdings, Look, Namespace, ObjectKind, Part, TargetRef};
 
 use super::event::Scope;
 use super::version::Version;
@@ -146,10 +146,10 @@ impl Namespaces {
 
 /// The targets of one Bundle.
 #[derive(Default)]
-pub(super) struct Targets(BTreeMap<Place, Entry>);
+pub(super) struct Targets(BTreeMap<TargetRef, Entry>);
 
 impl Targets {
-    pub(super) fn get(&self, place: &Place) -> Option<&Entry> {
+    pub(super) fn get(&self, place: &TargetRef) -> Option<&Entry> {
         self.0.get(place)
     }
 
@@ -162,7 +162,7 @@ impl Targets {
         self.0.retain(|_, entry| entry.look.keys.is_some() && entry.look.is_target_of(bundle));
     }
 
-    pub(super) fn places(&self) -> impl Iterator<Item = &Place> {
+    pub(super) fn places(&self) -> impl Iterator<Item = &TargetRef> {
         self.0.keys()
     }
 
@@ -172,7 +172,7 @@ impl Targets {
     pub(super) fn learn(
         &mut self,
         looks: &mut Looks,
-        place: &Place,
+        place: &TargetRef,
         observed: Observed,
         (epoch, witness): (u32, Witness),
         bytes: Bytes,
@@ -204,7 +204,7 @@ impl Targets {
     }
 
     /// What is now known of a target's bytes, unless it has a newer version.
-    pub(super) fn inspected(&mut self, place: &Place, version: Version, bytes: Bytes) {
+    pub(super) fn inspected(&mut self, place: &TargetRef, version: Version, bytes: Bytes) {
         if let Some(entry) = self.0.get_mut(place).filter(|entry| entry.version <= version) {
             entry.bytes = bytes;
         }
@@ -217,21 +217,21 @@ impl Targets {
     }
 
     /// The bytes of this target have to be looked at.
-    pub(super) fn doubt_one(&mut self, place: &Place) {
+    pub(super) fn doubt_one(&mut self, place: &TargetRef) {
         if let Some(entry) = self.0.get_mut(place).filter(|entry| entry.bytes == Bytes::Right) {
             entry.bytes = Bytes::Doubtful;
         }
     }
 
     /// A target turned out to be immutable, unless it has a newer version.
-    pub(super) fn seal(&mut self, place: &Place, version: Option<Version>) {
+    pub(super) fn seal(&mut self, place: &TargetRef, version: Option<Version>) {
         if let Some(entry) = self.0.get_mut(place).filter(|entry| Some(entry.version) == version) {
             entry.sealed = true;
         }
     }
 
     /// What this version of a target holds.
-    pub(super) fn holds(&mut self, place: &Place, version: Version, holdings: Holdings) {
+    pub(super) fn holds(&mut self, place: &TargetRef, version: Version, holdings: Holdings) {
         if let Some(entry) = self.0.get_mut(place).filter(|entry| entry.version == version) {
             entry.holdings = Some(Box::new(holdings));
         }
@@ -243,7 +243,7 @@ impl Targets {
     }
 
     /// A target that is gone as of this version; `false` if that is older than what is known.
-    pub(super) fn lose(&mut self, place: &Place, version: Version) -> bool {
+    pub(super) fn lose(&mut self, place: &TargetRef, version: Version) -> bool {
         let known = self.0.get(place).is_some_and(|entry| entry.version <= version);
         if known {
             self.0.remove(place);
@@ -252,7 +252,7 @@ impl Targets {
     }
 
     /// Forgets how a target looks if it lacks the Bundle label, since no watch tells of it; whether it does.
-    pub(super) fn forget_unlabelled(&mut self, place: &Place, bundle: &str) -> bool {
+    pub(super) fn forget_unlabelled(&mut self, place: &TargetRef, bundle: &str) -> bool {
         let labelled = |entry: &Entry| entry.look.labels.get(api::BUNDLE_LABEL).is_some_and(|label| label == bundle);
         let unlabelled = self.0.get(place).is_some_and(|entry| !labelled(entry));
         if unlabelled {
@@ -263,7 +263,7 @@ impl Targets {
 
     /// The targets in a scope that the list which ends now does not name, and what was written since it began. Of what has no
     /// label no list tells.
-    pub(super) fn missing(&self, scope: &Scope, epoch: u32) -> Vec<(Place, Absence)> {
+    pub(super) fn missing(&self, scope: &Scope, epoch: u32) -> Vec<(TargetRef, Absence)> {
         let missing = self.0.iter().filter(|(place, entry)| {
             scope.covers(place) && !self.is_told(place, epoch) && entry.look.labels.contains_key(api::BUNDLE_LABEL)
         });
@@ -272,7 +272,7 @@ impl Targets {
     }
 
     /// Whether a watch has told of a target since this list began.
-    pub(super) fn is_told(&self, place: &Place, epoch: u32) -> bool {
+    pub(super) fn is_told(&self, place: &TargetRef, epoch: u32) -> bool {
         self.0.get(place).is_some_and(|entry| entry.epoch == epoch && entry.told)
     }
 }
@@ -289,8 +289,8 @@ mod tests {
     use super::*;
     use crate::bundle::{Labels, PackedLabels};
 
-    fn place() -> Place {
-        Place { kind: ObjectKind::ConfigMap, namespace: "one".into() }
+    fn place() -> TargetRef {
+        TargetRef { kind: ObjectKind::ConfigMap, namespace: "one".into() }
     }
 
     fn version(number: u64) -> Version {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::bundle::{Place, Wanted};
+use crate::bundle::{TargetRef, Wanted};
 
 use super::event::Scope;
 use super::index::Observed;
@@ -32,7 +32,7 @@ pub enum Found {
 pub(super) struct Listing {
     scopes: BTreeMap<Scope, Stage>,
     /// What was gone, as of which version, since a list was asked for: it may still be in the answer.
-    gone: BTreeMap<Place, Version>,
+    gone: BTreeMap<TargetRef, Version>,
     /// What the Bundle came to, held back until its targets are known, and why, in words.
     pub(super) held: Option<(Arc<Wanted>, String)>,
 }
@@ -102,7 +102,7 @@ impl Listing {
     }
 
     /// A target is gone.
-    pub(super) fn lost(&mut self, place: &Place, version: Version) {
+    pub(super) fn lost(&mut self, place: &TargetRef, version: Version) {
         let asked = |(scope, stage): (&Scope, &Stage)| matches!(stage, Stage::Asked(_)) && scope.covers(place);
         if self.scopes.iter().any(asked) {
             let gone = self.gone.entry(place.clone()).or_default();
@@ -111,7 +111,7 @@ impl Listing {
     }
 
     /// Whether a target that a list names was gone later.
-    pub(super) fn was_lost(&self, place: &Place, version: Version) -> bool {
+    pub(super) fn was_lost(&self, place: &TargetRef, version: Version) -> bool {
         self.gone.get(place).is_some_and(|gone| *gone >= version)
     }
 

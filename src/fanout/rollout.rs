@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::bundle::{Need, ObjectKind, Payload, Place, Unstable, Wanted};
+use crate::bundle::{Need, ObjectKind, Payload, TargetRef, Unstable, Wanted};
 
 use super::action::{Order, Request};
 use super::damping::{Budget, Changes};
@@ -77,7 +77,7 @@ impl Fleet {
     }
 
     /// Whether what a place needs waits for the next rollout.
-    pub(super) fn waits(&self, around: Surroundings<'_>, place: &Place, need: &Need) -> bool {
+    pub(super) fn waits(&self, around: Surroundings<'_>, place: &TargetRef, need: &Need) -> bool {
         let Some(before) = self.held_for().filter(|_| self.tasks.get(place).is_none()) else { return false };
         let had = before.payloads.contains_key(&place.kind);
         match need {
@@ -100,9 +100,9 @@ impl Fleet {
             return 0;
         }
         let names = around.namespaces.iter().map(|(name, _)| name);
-        let places = names.flat_map(|name| ObjectKind::ALL.map(|kind| Place { kind, namespace: name.clone() }));
+        let places = names.flat_map(|name| ObjectKind::ALL.map(|kind| TargetRef { kind, namespace: name.clone() }));
         let waits =
-            |place: &Place| self.need_in_time(around, place).is_some_and(|need| self.waits(around, place, &need));
+            |place: &TargetRef| self.need_in_time(around, place).is_some_and(|need| self.waits(around, place, &need));
         places.filter(|place| self.holds(around, place) && waits(place)).count()
     }
 

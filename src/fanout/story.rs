@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::bundle::{Outcome, Place, Progress};
+use crate::bundle::{Outcome, TargetRef, Progress};
 
 use super::action::Action;
 use super::fleet::{Fleet, Surroundings};
@@ -33,11 +33,11 @@ pub(super) struct Story {
     /// Whether the content has not changed for long, after it did so too often.
     pub(super) calmed: bool,
     /// Targets that others keep changing, and that were not spoken of yet.
-    pub(super) fights: Vec<Place>,
+    pub(super) fights: Vec<TargetRef>,
     /// Objects of others that requests on their way complete.
-    pub(super) completing: BTreeSet<Place>,
+    pub(super) completing: BTreeSet<TargetRef>,
     /// Objects of others that were completed, and that were not spoken of yet.
-    completed: Vec<Place>,
+    completed: Vec<TargetRef>,
 }
 
 impl Story {
@@ -62,7 +62,7 @@ impl Fleet {
     }
 
     /// Others have changed a target, since or while it was written; when it may be written again.
-    pub(super) fn intervention(&mut self, around: Surroundings<'_>, place: &Place) -> Duration {
+    pub(super) fn intervention(&mut self, around: Surroundings<'_>, place: &TargetRef) -> Duration {
         let turn = self.heals.next(place, around.now);
         if turn.is_fight {
             self.story.fights.push(place.clone());
@@ -71,11 +71,11 @@ impl Fleet {
     }
 
     /// Others change a target faster than it can be written; who, in words.
-    pub(super) fn lost_to_others(&mut self, around: Surroundings<'_>, place: &Place) -> String {
+    pub(super) fn lost_to_others(&mut self, around: Surroundings<'_>, place: &TargetRef) -> String {
         if self.heals.lost(place, around.now) {
             self.story.fights.push(place.clone());
         }
-        let Place { kind, namespace } = place;
+        let TargetRef { kind, namespace } = place;
         let who = self.rival(place).map_or_else(String::new, |(manager, key)| {
             format!(": field manager {manager:?} keeps writing its key {key:?}")
         });
@@ -87,8 +87,8 @@ impl Fleet {
     }
 
     /// Why a target that is healed again and again counts as failing, and the cure.
-    fn contested(&self, place: &Place) -> String {
-        let Place { kind, namespace } = place;
+    fn contested(&self, place: &TargetRef) -> String {
+        let TargetRef { kind, namespace } = place;
         let who = self.heals.rival(place).map_or_else(
             || "somebody keeps changing or deleting it".to_owned(),
             |(manager, key)| format!("field manager {manager:?} keeps writing its key {key:?}"),
@@ -101,7 +101,7 @@ impl Fleet {
     }
 
     /// Why an immutable target stays as it is, after what the API server said of it.
-    pub(super) fn immutable(&self, place: &Place, cause: String) -> String {
+    pub(super) fn immutable(&self, place: &TargetRef, cause: String) -> String {
         let payload = self.wanted.as_ref().and_then(|wanted| wanted.payloads.get(&place.kind));
         let is_wanted = |key: &String| payload.is_some_and(|payload| payload.values.contains_key(key));
         let stranger = self.targets.get(place).filter(|entry| entry.look.is_target_of(&self.name));
@@ -114,8 +114,8 @@ impl Fleet {
     }
 
     /// Why a target that was deleted to be created anew is still there, and the cure.
-    pub(super) fn kept_by_finalizers(&self, place: &Place) -> String {
-        let Place { kind, namespace } = place;
+    pub(super) fn kept_by_finalizers(&self, place: &TargetRef) -> String {
+        let TargetRef { kind, namespace } = place;
         format!(
             "failed to delete {} {namespace}/{}: others made it immutable or took it over, and its finalizers keep it: remove them, and it is written anew",
             kind.as_str(),
@@ -124,7 +124,7 @@ impl Fleet {
     }
 
     /// What fails, sorted by place, with its cause: what cannot be written, and what others keep changing.
-    pub(super) fn failures(&self, around: Surroundings<'_>) -> BTreeMap<Place, String> {
+    pub(super) fn failures(&self, around: Surroundings<'_>) -> BTreeMap<TargetRef, String> {
         let contested = self.heals.contested().filter(|place| self.holds(around, place));
         let mut failures: BTreeMap<_, _> = contested.map(|place| (place.clone(), self.contested(place))).collect();
         failures.extend(self.tasks.failures().map(|(place, cause)| (place.clone(), cause.to_string())));
@@ -132,8 +132,8 @@ impl Fleet {
     }
 
     /// Why a target that was written is not as it should be.
-    pub(super) fn not_as_written(&self, place: &Place) -> String {
-        let Place { kind, namespace } = place;
+    pub(super) fn not_as_written(&self, place: &TargetRef) -> String {
+        let TargetRef { kind, namespace } = place;
         format!(
             "{} {namespace}/{} was written and is not what was written: a mutating webhook or policy changes it on its way: exempt objects that carry the label {}",
             kind.as_str(),
@@ -143,7 +143,7 @@ impl Fleet {
     }
 
     /// An object was written; if that completed what was of others, it is to be told.
-    pub(super) fn completed(&mut self, place: &Place) {
+    pub(super) fn completed(&mut self, place: &TargetRef) {
         if self.story.completing.remove(place) {
             self.story.completed.push(place.clone());
         }
@@ -155,7 +155,7 @@ impl Fleet {
     }
 
     /// Who takes keys of a target from us.
-    pub(super) fn rival(&self, place: &Place) -> Option<(String, String)> {
+    pub(super) fn rival(&self, place: &TargetRef) -> Option<(String, String)> {
         let payload = self.wanted.as_ref()?.payloads.get(&place.kind)?;
         let (manager, key) = self.targets.get(place)?.look.rival(payload.values.keys())?;
         Some((manager.to_owned(), key.to_owned()))

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::bundle::{Place, Wanted};
+use crate::bundle::{TargetRef, Wanted};
 
 use super::action::Request;
 use super::blame::Trouble;
@@ -155,8 +155,8 @@ impl Task {
 /// All tasks of a Bundle.
 #[derive(Default)]
 pub(super) struct Tasks {
-    all: BTreeMap<Place, Task>,
-    timers: BTreeSet<(Duration, Place)>,
+    all: BTreeMap<TargetRef, Task>,
+    timers: BTreeSet<(Duration, TargetRef)>,
     /// How many tasks its Bundle has to wait for.
     open: usize,
     /// Whether a target began or ceased to fail, or fails otherwise, since this was last asked.
@@ -164,12 +164,12 @@ pub(super) struct Tasks {
 }
 
 impl Tasks {
-    pub(super) fn get(&self, place: &Place) -> Option<&Task> {
+    pub(super) fn get(&self, place: &TargetRef) -> Option<&Task> {
         self.all.get(place)
     }
 
     /// Puts a task, in place of the one before, or takes it out.
-    pub(super) fn set(&mut self, place: &Place, task: Option<Task>) {
+    pub(super) fn set(&mut self, place: &TargetRef, task: Option<Task>) {
         let failure = task.as_ref().and_then(|task| task.failure.clone());
         let wakes = task.as_ref().and_then(Task::wakes);
         self.open += usize::from(task.as_ref().is_some_and(Task::is_open));
@@ -210,17 +210,17 @@ impl Tasks {
     }
 
     /// All tasks, by place.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Place, &Task)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&TargetRef, &Task)> {
         self.all.iter()
     }
 
     /// The places of all tasks.
-    pub(super) fn places(&self) -> impl Iterator<Item = &Place> {
+    pub(super) fn places(&self) -> impl Iterator<Item = &TargetRef> {
         self.all.keys()
     }
 
     /// The places of orders that are out.
-    pub(super) fn in_flight(&self) -> impl Iterator<Item = &Place> {
+    pub(super) fn in_flight(&self) -> impl Iterator<Item = &TargetRef> {
         let out = self.all.iter().filter(|(_, task)| matches!(task.state, State::InFlight { .. }));
         out.map(|(place, _)| place)
     }
@@ -231,12 +231,12 @@ impl Tasks {
     }
 
     /// A task whose time has come.
-    pub(super) fn due(&self, now: Duration) -> Option<Place> {
+    pub(super) fn due(&self, now: Duration) -> Option<TargetRef> {
         self.timers.first().filter(|(at, _)| *at <= now).map(|(_, place)| place.clone())
     }
 
     /// What fails, sorted by place, with its cause.
-    pub(super) fn failures(&self) -> impl Iterator<Item = (&Place, &Arc<str>)> {
+    pub(super) fn failures(&self) -> impl Iterator<Item = (&TargetRef, &Arc<str>)> {
         self.all.iter().filter_map(|(place, task)| Some((place, task.failure.as_ref()?)))
     }
 }
@@ -248,8 +248,8 @@ mod tests {
 
     const S: Duration = Duration::from_secs(1);
 
-    fn place(namespace: &str) -> Place {
-        Place { kind: ObjectKind::ConfigMap, namespace: namespace.into() }
+    fn place(namespace: &str) -> TargetRef {
+        TargetRef { kind: ObjectKind::ConfigMap, namespace: namespace.into() }
     }
 
     fn task() -> Task {

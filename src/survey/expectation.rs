@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::api;
 use crate::bundle::{
-    Decision, Intent, Need, ObjectKind, Obstacle, Origin, Output, Payload, Place, Protected, Resolved, Settings, Value,
+    Decision, Intent, Need, ObjectKind, Obstacle, Origin, Output, Payload, TargetRef, Protected, Resolved, Settings, Value,
     Verdict, Wanted, decide, resolve,
 };
 
@@ -66,7 +66,7 @@ impl Expectation {
     pub(super) fn judge<'a>(
         &'a self,
         snapshot: &'a Snapshot,
-    ) -> impl Iterator<Item = (Place, bool, Option<&'a Target>, Option<Plan>)> + 'a {
+    ) -> impl Iterator<Item = (TargetRef, bool, Option<&'a Target>, Option<Plan>)> + 'a {
         let targets = snapshot.targets.get(&self.wanted.name);
         let secrets_unread = snapshot.unread.secret_targets.is_some();
         let kinds = ObjectKind::ALL.into_iter().filter(move |kind| !(secrets_unread && *kind == ObjectKind::Secret));
@@ -75,7 +75,7 @@ impl Expectation {
         living.flat_map(move |(name, namespace)| {
             let reached = self.wanted.reaches(&snapshot.world.settings, name, namespace);
             kinds.clone().filter_map(move |kind| {
-                let place = Place { kind, namespace: name.clone() };
+                let place = TargetRef { kind, namespace: name.clone() };
                 let found = targets.and_then(|targets| targets.get(&place));
                 let wanted = reached && self.wanted.payloads.contains_key(&kind);
                 let plan = self.plan(kind, reached, wanted, found, &snapshot.world.settings);
@@ -111,13 +111,13 @@ impl Expectation {
     }
 
     /// Where objects are to be created.
-    pub(super) fn created(&self, snapshot: &Snapshot) -> Vec<Place> {
+    pub(super) fn created(&self, snapshot: &Snapshot) -> Vec<TargetRef> {
         let created = self.judge(snapshot).filter(|(.., plan)| matches!(plan, Some(Plan::Act(Need::Create))));
         created.map(|(place, ..)| place).collect()
     }
 
     /// The objects whose content has to be looked at.
-    pub(super) fn unseen(&self, snapshot: &Snapshot) -> Vec<Place> {
+    pub(super) fn unseen(&self, snapshot: &Snapshot) -> Vec<TargetRef> {
         let unseen = self.judge(snapshot).filter(|(place, _, found, plan)| match plan {
             Some(Plan::Act(need)) => {
                 self.verdict(place.kind, need, *found, &snapshot.world.settings) == Some(Verdict::Unseen)
@@ -129,7 +129,7 @@ impl Expectation {
 }
 
 /// What a Bundle wants by its spec, with the content of the target that was written last, whatever that is.
-fn as_last_written(intent: &Intent, targets: &BTreeMap<Place, Target>, settings: &Settings) -> Wanted {
+fn as_last_written(intent: &Intent, targets: &BTreeMap<TargetRef, Target>, settings: &Settings) -> Wanted {
     let Output { objects, jks, pkcs12 } = &intent.output;
     let enabled = |kind| kind != ObjectKind::Secret || settings.secret_targets;
     let formats = jks.iter().map(|jks| &jks.key).chain(pkcs12.iter().map(|pkcs12| &pkcs12.key));

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::api;
 use crate::bundle::fixture::{bundle, labels, now};
-use crate::bundle::{Controller, Holdings, Look, Namespace, ObjectKind, Place, Settings, Touched, World, decide};
+use crate::bundle::{Controller, Holdings, Look, Namespace, ObjectKind, TargetRef, Settings, Touched, World, decide};
 
 use super::snapshot::{Leadership, Snapshot, Target};
 
@@ -73,7 +73,7 @@ impl Snapshot {
     }
 
     pub(super) fn target(&mut self, name: &str, namespace: &str, target: Target) {
-        let place = Place { kind: ObjectKind::ConfigMap, namespace: namespace.into() };
+        let place = TargetRef { kind: ObjectKind::ConfigMap, namespace: namespace.into() };
         self.targets.entry(name.to_owned()).or_default().insert(place, target);
     }
 }

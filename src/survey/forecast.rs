@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::api;
-use crate::bundle::{Change, Namespace, Need, ObjectKind, Place, Refusal, Resolved, SourceObject, resolve, touch};
+use crate::bundle::{Change, Namespace, Need, ObjectKind, TargetRef, Refusal, Resolved, SourceObject, resolve, touch};
 use crate::inspect::{At, Collection, Difference, Found, Paint};
 use crate::text::escape;
 
@@ -126,10 +126,10 @@ impl Snapshot {
 
     /// One target of each Bundle, and the key of its PEM: that which was written last.
     #[must_use]
-    pub fn newest_targets(&self) -> BTreeMap<String, (Place, String)> {
+    pub fn newest_targets(&self) -> BTreeMap<String, (TargetRef, String)> {
         let newest = self.world.intents.iter().filter_map(|(name, intent)| {
             let targets = self.targets.get(name)?.iter();
-            let key = |place: &Place| intent.output.objects.iter().find(|object| object.kind == place.kind);
+            let key = |place: &TargetRef| intent.output.objects.iter().find(|object| object.kind == place.kind);
             let (place, _) =
                 targets.filter(|(place, _)| key(place).is_some()).max_by_key(|(_, found)| found.written)?;
             Some((name.clone(), (place.clone(), key(place)?.pem_key.clone())))

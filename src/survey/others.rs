@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::bundle::{ObjectKind, Place, Wanted};
+use crate::bundle::{ObjectKind, TargetRef, Wanted};
 
 use super::expectation::Expectation;
 use super::snapshot::{Snapshot, Target};
@@ -13,7 +13,7 @@ use super::snapshot::{Snapshot, Target};
 impl Snapshot {
     /// Where targets of these Bundles are to be created, by kind and name. There may be objects without the Bundle label.
     #[must_use]
-    pub fn to_create(&self, names: &BTreeSet<String>, now: Timestamp) -> BTreeMap<(ObjectKind, String), Vec<Place>> {
+    pub fn to_create(&self, names: &BTreeSet<String>, now: Timestamp) -> BTreeMap<(ObjectKind, String), Vec<TargetRef>> {
         let mut all = BTreeMap::<_, Vec<_>>::new();
         for (expectation, name) in self.expectations(names, now) {
             for place in expectation.created(self) {
@@ -25,7 +25,7 @@ impl Snapshot {
 
     /// The objects whose content tells whether these Bundles may write them, with what the Bundle wants.
     #[must_use]
-    pub fn unseen(&self, names: &BTreeSet<String>, now: Timestamp) -> Vec<(Arc<Wanted>, Place)> {
+    pub fn unseen(&self, names: &BTreeSet<String>, now: Timestamp) -> Vec<(Arc<Wanted>, TargetRef)> {
         let mut all = Vec::new();
         for (expectation, _) in self.expectations(names, now) {
             all.extend(expectation.unseen(self).into_iter().map(|place| (expectation.wanted.clone(), place)));
@@ -34,7 +34,7 @@ impl Snapshot {
     }
 
     /// Takes in what was found at a place, or that nothing is there any more.
-    pub fn found(&mut self, name: &str, place: Place, target: Option<Target>) {
+    pub fn found(&mut self, name: &str, place: TargetRef, target: Option<Target>) {
         let targets = self.targets.entry(name.to_owned()).or_default();
         match target {
             Some(target) => drop(targets.insert(place, target)),
@@ -63,7 +63,7 @@ mod tests {
         let names = ["one".to_owned(), "two".to_owned()].into();
         let mut snapshot = snapshot(&[corporate("one"), corporate("two"), corporate("three")], &pem("rsa"));
         snapshot.write("one", &["a", "b"]);
-        let place = |namespace: &str| Place { kind: ObjectKind::ConfigMap, namespace: namespace.into() };
+        let place = |namespace: &str| TargetRef { kind: ObjectKind::ConfigMap, namespace: namespace.into() };
         let to_create = snapshot.to_create(&names, now());
         let two = (ObjectKind::ConfigMap, "two".to_owned());
         assert_eq!(to_create, [(two, vec![place("a"), place("b")])].into());

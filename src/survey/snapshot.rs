@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 
 use crate::api;
-use crate::bundle::{Holdings, Intent, Look, Namespace, ObjectKind, ObjectSource, Place, Select, Source, World};
+use crate::bundle::{Holdings, Intent, Look, Namespace, ObjectKind, ObjectSource, TargetRef, Select, Source, World};
 
 /// What was read of a cluster, at about the same moment.
 #[derive(Debug, Default)]
@@ -21,7 +21,7 @@ pub struct Snapshot {
     /// The namespaces, by name.
     pub namespaces: BTreeMap<Arc<str>, Namespace>,
     /// The objects that carry the Bundle label, and those that stand where a target is to be, by the name of the Bundle.
-    pub targets: BTreeMap<String, BTreeMap<Place, Target>>,
+    pub targets: BTreeMap<String, BTreeMap<TargetRef, Target>>,
     /// What could not be read.
     pub unread: Unread,
     /// Who leads the controllers.

@@ -2,7 +2,7 @@
 
 use crate::api;
 use crate::bundle::{
-    Controller, Drift, Look, Need, Obstacle, Place, Protected, ROLLOUT_HELD, Reason, Release, TARGET_EXISTS,
+    Controller, Drift, Look, Need, Obstacle, TargetRef, Protected, ROLLOUT_HELD, Reason, Release, TARGET_EXISTS,
 };
 
 use super::expectation::Plan;
@@ -23,7 +23,7 @@ impl Trouble {
     pub(super) fn of(
         plan: &Plan,
         bundle: &str,
-        place: &Place,
+        place: &TargetRef,
         look: Option<&Look>,
         known: &Known,
         leadership: &Leadership,
@@ -48,7 +48,7 @@ impl Trouble {
         Self { cause, cure: protected.cure() }
     }
 
-    fn of_need(need: &Need, place: &Place, look: Option<&Look>, known: &Known, leadership: &Leadership) -> Self {
+    fn of_need(need: &Need, place: &TargetRef, look: Option<&Look>, known: &Known, leadership: &Leadership) -> Self {
         let said = known.condition(api::SYNCED).and_then(|condition| said(&condition.message, place));
         let (cause, cure) = match need {
             Need::Yield(owner) => (
@@ -124,7 +124,7 @@ fn mended_by(known: &Known, leadership: &Leadership) -> String {
 }
 
 /// What condition `Synced` says of a target that could not be written: it spells out the first few.
-fn said<'a>(message: &'a str, place: &Place) -> Option<&'a str> {
+fn said<'a>(message: &'a str, place: &TargetRef) -> Option<&'a str> {
     let of = |kind: &str, rest: &str| format!("{kind} to namespace {rest}");
     let opening = of(place.kind.as_str(), &format!("{:?}: ", &*place.namespace));
     let rest = &message[message.find(&opening)? + opening.len()..];
@@ -142,12 +142,12 @@ mod tests {
 
     #[test]
     fn what_the_api_server_said_of_a_target_is_found_in_the_condition() {
-        let place = |namespace: &str| Place { kind: ObjectKind::ConfigMap, namespace: namespace.into() };
+        let place = |namespace: &str| TargetRef { kind: ObjectKind::ConfigMap, namespace: namespace.into() };
         let message = "Failed to sync bundle ConfigMap to namespace \"a\": exceeded quota: x; y; ConfigMap to namespace \"b\": denied (and 3 more of 9 namespaces' targets)";
         assert_eq!(said(message, &place("a")), Some("exceeded quota: x; y"));
         assert_eq!(said(message, &place("b")), Some("denied"));
         assert_eq!(said(message, &place("c")), None);
-        assert_eq!(said(message, &Place { kind: ObjectKind::Secret, ..place("a") }), None);
+        assert_eq!(said(message, &TargetRef { kind: ObjectKind::Secret, ..place("a") }), None);
     }
 
     #[test]
@@ -167,7 +167,7 @@ mod tests {
         ];
         for ((status, reason), leadership, words) in table {
             let known = Known::of(&with_condition(corporate("b"), status, reason, "m"));
-            let place = Place { kind: ObjectKind::ConfigMap, namespace: "a".into() };
+            let place = TargetRef { kind: ObjectKind::ConfigMap, namespace: "a".into() };
             let cure = Trouble::of(&Plan::Act(Need::Create), "b", &place, None, &known, leadership).cure;
             assert!(cure.starts_with(words), "{reason}: {cure}");
         }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 
-use crate::bundle::{DefaultCas, Intent, Origin, Place, Source, resolve};
+use crate::bundle::{DefaultCas, Intent, Origin, TargetRef, Source, resolve};
 use crate::inspect::Collection;
 
 use super::snapshot::Snapshot;
@@ -17,7 +17,7 @@ pub struct Witness {
     /// Its name.
     pub bundle: String,
     /// The target to read.
-    pub place: Place,
+    pub place: TargetRef,
     /// The key of its PEM.
     pub key: String,
     /// The certificates of its other sources.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rootcast::bundle::{Labels, ObjectKind, Place};
+use rootcast::bundle::{Labels, ObjectKind, TargetRef};
 use rootcast::fanout::{Damping, Limits, Scope};
 
 use crate::model::{Field, Fields, Part, Verb};
@@ -47,8 +47,8 @@ fn held() -> World {
     world
 }
 
-fn place(namespace: &str) -> Place {
-    Place { kind: ObjectKind::ConfigMap, namespace: namespace.into() }
+fn place(namespace: &str) -> TargetRef {
+    TargetRef { kind: ObjectKind::ConfigMap, namespace: namespace.into() }
 }
 
 /// The values of a Bundle's targets, by namespace.

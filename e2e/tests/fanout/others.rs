@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rootcast::bundle::Place;
+use rootcast::bundle::TargetRef;
 use rootcast::fanout::Request;
 
 use crate::cases::{content, failing, one_of_many, with_many_namespaces};
@@ -24,7 +24,7 @@ fn an_object_of_others_is_completed_once_told_once_and_outlives_its_bundle() {
     let both = |world: &World| (holds(world, "ca.pem"), holds(world, "theirs"));
     assert_eq!(both(&world), (Some("x".to_owned()), Some("theirs".to_owned())));
     assert_eq!(world.completed, [("a".into(), place.clone())]);
-    let of_place = |(at, request): &((Arc<str>, Place), Request)| (at.1 == place).then(|| request.clone());
+    let of_place = |(at, request): &((Arc<str>, TargetRef), Request)| (at.1 == place).then(|| request.clone());
     let given: Vec<_> = world.given.iter().filter_map(of_place).collect();
     assert!(
         matches!(given[..], [Request::Create, Request::Look, Request::Compare, Request::Apply { .. }]),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rootcast::api::BUNDLE_LABEL;
-use rootcast::bundle::{Namespace, Outcome, Place, Settings, Unstable, Wanted};
+use rootcast::bundle::{Namespace, Outcome, TargetRef, Settings, Unstable, Wanted};
 use rootcast::fanout::{
     Action, Answer, Census, Engine, Event, Found, Limits, Order, Phase, Request, Scope, Sighting, Standing, Version,
 };
@@ -40,7 +40,7 @@ pub(crate) struct Inquiry {
 }
 
 /// A target of a Bundle.
-pub(crate) type Target = (Arc<str>, Place);
+pub(crate) type Target = (Arc<str>, TargetRef);
 
 /// A Bundle as it is in the cluster.
 #[derive(Default)]
@@ -295,7 +295,7 @@ impl World {
             // Of what is no Bundle's nothing is kept.
             Event::Target { bundle, .. } if !self.bundles.get(bundle.as_str()).is_some_and(|bundle| bundle.exists) => {}
             Event::Target { bundle, place: (kind, namespace), now } => {
-                let place = Place { kind: *kind, namespace: namespace.as_str().into() };
+                let place = TargetRef { kind: *kind, namespace: namespace.as_str().into() };
                 let target = (bundle.as_str().into(), place);
                 match now {
                     Sighting::There(observed) => self.believe(target, observed.version, true),

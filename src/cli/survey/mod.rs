@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::bundle::{DefaultCas, Namespace, ObjectKind, Place};
+use crate::bundle::{DefaultCas, Namespace, ObjectKind, TargetRef};
 use crate::cluster::survey::{Surveyor, Targets, Unseen, Within};
 use crate::cluster::{Connection, glance};
 use crate::inspect::{Collection, Passwords};
@@ -198,7 +198,7 @@ pub(super) fn document(document: &Value, form: Form) -> anyhow::Result<String> {
 pub(super) async fn published(
     connection: &Connection,
     bundle: &str,
-    Place { kind, namespace }: &Place,
+    TargetRef { kind, namespace }: &TargetRef,
     key: &str,
 ) -> anyhow::Result<(String, Collection)> {
     let what = format!("{} {namespace}/{bundle}", kind.as_str());

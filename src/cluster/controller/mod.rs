@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::api::BundleStatus;
-use crate::bundle::{Decision, Event, Intent, Outcome, Place, Refusal, World, decide};
+use crate::bundle::{Decision, Event, Intent, Outcome, TargetRef, Refusal, World, decide};
 use crate::fanout::{self, Action, Engine, Limits};
 use crate::metrics;
 
@@ -80,7 +80,7 @@ pub enum Ending {
 #[allow(clippy::large_enum_variant, reason = "taken apart at once")]
 enum Done {
     /// An order was answered.
-    Order(Arc<str>, Place, fanout::Answer),
+    Order(Arc<str>, TargetRef, fanout::Answer),
     /// The targets of one Bundle were listed.
     Listed { bundle: Arc<str>, scope: fanout::Scope, number: u64, result: Result<Targets, Failure> },
     /// Sources were read, as far as they could be.

@@ -19,7 +19,7 @@ use serde_json::Value;
 use super::connection::{Ask, Connection, Failure};
 use super::hand_back::holder;
 use crate::api::{API_VERSION, BUNDLE_LABEL, Bundle};
-use crate::bundle::{Content, Intent, Namespace, ObjectKind, ObjectSource, OutputKeys, Place, Select, SourceObject};
+use crate::bundle::{Content, Intent, Namespace, ObjectKind, ObjectSource, OutputKeys, TargetRef, Select, SourceObject};
 use crate::survey::{Leadership, Target, source_key};
 
 /// How many objects are asked for at a time.
@@ -67,7 +67,7 @@ pub struct Unseen {
 pub type Sources = (BTreeMap<(ObjectKind, String), SourceObject>, BTreeMap<(ObjectKind, String), String>);
 
 /// Targets by the name of the Bundle.
-pub type Targets = BTreeMap<String, BTreeMap<Place, Target>>;
+pub type Targets = BTreeMap<String, BTreeMap<TargetRef, Target>>;
 
 /// A program that a Pod runs.
 #[derive(Clone, Debug)]
@@ -151,7 +151,7 @@ impl Surveyor<'_> {
         for Bare { metadata } in self.list(resource, &path, &query, METADATA_ONLY).await? {
             let namespace = metadata.namespace.as_deref().unwrap_or_default().into();
             let of_bundle = targets.entry(name(&metadata).to_owned()).or_default();
-            of_bundle.insert(Place { kind, namespace }, Target::read(&metadata));
+            of_bundle.insert(TargetRef { kind, namespace }, Target::read(&metadata));
         }
         Ok(targets)
     }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Bare, METADATA_ONLY, Surveyor, Unseen, WHOLE, encoded, resource};
-use crate::bundle::{Holdings, ObjectKind, Place, Wanted};
+use crate::bundle::{Holdings, ObjectKind, TargetRef, Wanted};
 use crate::survey::Target;
 
 impl Surveyor<'_> {
@@ -20,7 +20,7 @@ impl Surveyor<'_> {
         kind: ObjectKind,
         name: &str,
         namespace: Option<&str>,
-    ) -> Result<BTreeMap<Place, Target>, Unseen> {
+    ) -> Result<BTreeMap<TargetRef, Target>, Unseen> {
         let resource = resource(kind);
         let within = namespace.map_or_else(String::new, |namespace| format!("/namespaces/{namespace}"));
         let path = format!("/api/v1{within}/{resource}");
@@ -28,7 +28,7 @@ impl Surveyor<'_> {
         let objects = self.list::<Bare>(resource, &path, &query, METADATA_ONLY).await?;
         let targets = objects.into_iter().map(|Bare { metadata }| {
             let namespace = metadata.namespace.as_deref().unwrap_or_default().into();
-            (Place { kind, namespace }, Target::read(&metadata))
+            (TargetRef { kind, namespace }, Target::read(&metadata))
         });
         Ok(targets.collect())
     }
@@ -37,8 +37,8 @@ impl Surveyor<'_> {
     ///
     /// # Errors
     /// When it cannot be read.
-    pub async fn held(&self, wanted: &Wanted, place: &Place) -> Result<Option<Target>, Unseen> {
-        let Place { kind, namespace } = place;
+    pub async fn held(&self, wanted: &Wanted, place: &TargetRef) -> Result<Option<Target>, Unseen> {
+        let TargetRef { kind, namespace } = place;
         let resource = resource(*kind);
         let uri = format!("/api/v1/namespaces/{namespace}/{resource}/{}", wanted.name);
         let object: Value = match self.get(resource, &uri, WHOLE).await {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use rootcast::api::{API_VERSION, BUNDLE_LABEL, HASH_ANNOTATION, KEYS_ANNOTATION, KIND};
-use rootcast::bundle::{Holdings, Labels, Namespace, ObjectKind, Payload, Place, Problems, Selector, Value, Wanted};
+use rootcast::bundle::{Holdings, Labels, Namespace, ObjectKind, Payload, TargetRef, Problems, Selector, Value, Wanted};
 use rootcast::fanout::{Event, Observed, Own, Scope, Sighting, Version};
 use serde_json::json;
 
@@ -70,7 +70,7 @@ pub(super) fn targets() -> impl Iterator<Item = Target> {
     let places = || {
         ObjectKind::ALL
             .into_iter()
-            .flat_map(|kind| NAMESPACES.map(|namespace| Place { kind, namespace: namespace.into() }))
+            .flat_map(|kind| NAMESPACES.map(|namespace| TargetRef { kind, namespace: namespace.into() }))
     };
     BUNDLES.into_iter().flat_map(move |bundle| places().map(move |place| (bundle.into(), place)))
 }
@@ -80,7 +80,7 @@ pub(crate) fn scopes() -> [Scope; 3] {
     [Scope::Namespaces, config_maps, secrets]
 }
 
-pub(crate) fn key(bundle: &str, place: &Place) -> Key {
+pub(crate) fn key(bundle: &str, place: &TargetRef) -> Key {
     Key { kind: place.kind, namespace: place.namespace.to_string(), name: bundle.to_owned() }
 }
 

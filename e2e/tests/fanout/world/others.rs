@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rootcast::bundle::{Place, Wanted};
+use rootcast::bundle::{TargetRef, Wanted};
 use rootcast::fanout::Event;
 
 use crate::model::{Call, Field, Key, Object, Part, Server, Verb};
@@ -98,7 +98,7 @@ impl World {
         // What does not work has no effect.
         let _ = self.server.call(key, Call { manager, version: None, verb });
         if self.server.version() != before {
-            let place = Place { kind: key.kind, namespace: key.namespace.as_str().into() };
+            let place = TargetRef { kind: key.kind, namespace: key.namespace.as_str().into() };
             *self.called_for.entry((key.name.as_str().into(), place)).or_default() += 1;
         }
     }
