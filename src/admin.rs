@@ -13,8 +13,8 @@ use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 
-use crate::metrics::Format;
-use crate::webhook::{Limits, serve_plain};
+use crate::metrics::ExpositionFormat;
+use crate::webhook::{ServerLimits, serve_plain};
 
 /// The readiness probe at `path` and the health probe at `/healthz`: 200, or 503 with the reason why not.
 pub fn probes<R, H>(path: &str, readiness: R, health: H) -> Router
@@ -44,7 +44,7 @@ where
     let scrape = move |headers: HeaderMap| async move {
         prepare().await;
         let accepted: Vec<_> = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
-        let format = Format::accepted(&accepted.join(","));
+        let format = ExpositionFormat::negotiate(&accepted.join(","));
         let written = format.write(&registry).map(|body| ([(CONTENT_TYPE, format.content_type())], body));
         written.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)
     };
@@ -55,10 +55,10 @@ where
 ///
 /// # Errors
 /// When the port cannot be had.
-pub async fn listen(servers: &Handle, what: &'static str, port: u16, router: Router) -> anyhow::Result<()> {
-    let listener = bind(servers, port).await;
+pub async fn listen(runtime: &Handle, what: &'static str, port: u16, router: Router) -> anyhow::Result<()> {
+    let listener = bind(runtime, port).await;
     let listener = listener.with_context(|| format!("listen for {what} on port {port}"))?;
-    servers.spawn(serve_plain(listener, router, Limits::admin()));
+    runtime.spawn(serve_plain(listener, router, ServerLimits::admin()));
     Ok(())
 }
 
@@ -66,15 +66,15 @@ pub async fn listen(servers: &Handle, what: &'static str, port: u16, router: Rou
 ///
 /// # Errors
 /// When the port cannot be had.
-pub async fn bind(servers: &Handle, port: u16) -> io::Result<TcpListener> {
-    servers.spawn(every_address(port)).await?
+pub async fn bind(runtime: &Handle, port: u16) -> io::Result<TcpListener> {
+    runtime.spawn(bind_all_addresses(port)).await?
 }
 
 /// A listener on every address, at home in the current runtime.
 ///
 /// # Errors
 /// When the port cannot be had.
-pub async fn every_address(port: u16) -> io::Result<TcpListener> {
+pub async fn bind_all_addresses(port: u16) -> io::Result<TcpListener> {
     // An IPv6 socket takes IPv4 connections, too; there are machines without IPv6.
     match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).await {
         Ok(listener) => Ok(listener),

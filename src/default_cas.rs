@@ -9,7 +9,7 @@ use crate::trust::{Anchor, Anchors, Fingerprint, PemError, pem};
 
 /// Where default CAs come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum DefaultCasProvider {
     /// A package file, as trust-manager's package images hold it.
     Package(PathBuf),
     /// Mozilla's roots, built into this program.
@@ -22,10 +22,10 @@ pub enum Origin {
 
 /// Why there are no default CAs.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum DefaultCasError {
     /// The file's name is not that of a package.
     #[error("default package {0}: the file name must end in .json")]
-    Name(PathBuf),
+    FileName(PathBuf),
     /// The file cannot be read.
     #[error("default package {0}: {1}")]
     Read(PathBuf, #[source] std::io::Error),
@@ -34,38 +34,38 @@ pub enum Error {
     Json(PathBuf, #[source] serde_json::Error),
     /// A field is empty.
     #[error("default package {0}: field {1:?} must not be empty")]
-    Empty(PathBuf, &'static str),
+    EmptyField(PathBuf, &'static str),
     /// The certificates cannot be read.
     #[error("default package {0}: invalid PEM data: {1}")]
     Pem(PathBuf, #[source] PemError),
     /// There is no certificate.
     #[error("{0} holds no certificates")]
-    Nothing(String),
+    NoCertificates(String),
     /// The machine's store cannot be read.
     #[error("system certificate store: {0}")]
     System(String),
 }
 
 /// The default CAs, and what was left out of them, in words for a log.
-pub type Loaded = (Option<DefaultCas>, Vec<String>);
+pub type LoadedDefaultCas = (Option<DefaultCas>, Vec<String>);
 
 /// Loads the default CAs, once, at start.
 ///
 /// # Errors
 /// When they were asked for and cannot be had whole.
-pub fn load(origin: &Origin) -> Result<Loaded, Error> {
-    match origin {
-        Origin::None => Ok((None, Vec::new())),
-        Origin::Package(path) => package(path),
-        Origin::Mozilla => {
+pub fn load(provider: &DefaultCasProvider) -> Result<LoadedDefaultCas, DefaultCasError> {
+    match provider {
+        DefaultCasProvider::None => Ok((None, Vec::new())),
+        DefaultCasProvider::Package(path) => package(path),
+        DefaultCasProvider::Mozilla => {
             let roots = webpki_root_certs::TLS_SERVER_ROOT_CERTS;
             from_store("mozilla", roots.iter().map(AsRef::as_ref))
         }
-        Origin::System => {
+        DefaultCasProvider::System => {
             let found = rustls_native_certs::load_native_certs();
             if !found.errors.is_empty() {
                 let causes: Vec<_> = found.errors.iter().map(ToString::to_string).collect();
-                return Err(Error::System(causes.join("; ")));
+                return Err(DefaultCasError::System(causes.join("; ")));
             }
             from_store("system", found.certs.iter().map(AsRef::as_ref))
         }
@@ -82,35 +82,39 @@ struct Package {
     version: String,
 }
 
-fn package(path: &Path) -> Result<Loaded, Error> {
+fn package(path: &Path) -> Result<LoadedDefaultCas, DefaultCasError> {
     let at = || path.to_owned();
     if path.extension().is_none_or(|extension| extension != "json") {
-        return Err(Error::Name(at()));
+        return Err(DefaultCasError::FileName(at()));
     }
-    let text = std::fs::read(path).map_err(|error| Error::Read(at(), error))?;
-    let Package { name, bundle, version } = serde_json::from_slice(&text).map_err(|error| Error::Json(at(), error))?;
+    let text = std::fs::read(path).map_err(|error| DefaultCasError::Read(at(), error))?;
+    let Package { name, bundle, version } =
+        serde_json::from_slice(&text).map_err(|error| DefaultCasError::Json(at(), error))?;
     for (field, value) in [("name", &name), ("version", &version)] {
         if value.is_empty() {
-            return Err(Error::Empty(at(), field));
+            return Err(DefaultCasError::EmptyField(at(), field));
         }
     }
     let mut notes = Vec::new();
     let mut anchors = Vec::new();
-    for block in pem::read(bundle.as_bytes()).map_err(|error| Error::Pem(at(), error))? {
+    for block in pem::read(bundle.as_bytes()).map_err(|error| DefaultCasError::Pem(at(), error))? {
         match block.certificate {
             Ok(anchor) => anchors.push(anchor),
             Err(rejected) => notes.push(format!("default package line {}: {rejected}", block.line)),
         }
     }
     if anchors.is_empty() {
-        return Err(Error::Nothing(format!("default package {}", path.display())));
+        return Err(DefaultCasError::NoCertificates(format!("default package {}", path.display())));
     }
     let version = format!("{name}-{version}-{}", digest(&bundle));
     Ok((Some(DefaultCas { version, anchors }), notes))
 }
 
 /// A store is somebody else's: a certificate in it that cannot be used is left out and named, the others count.
-fn from_store<'a>(name: &str, certificates: impl Iterator<Item = &'a [u8]>) -> Result<Loaded, Error> {
+fn from_store<'a>(
+    name: &str,
+    certificates: impl Iterator<Item = &'a [u8]>,
+) -> Result<LoadedDefaultCas, DefaultCasError> {
     let mut notes = Vec::new();
     let mut found = Vec::new();
     for der in certificates {
@@ -120,7 +124,7 @@ fn from_store<'a>(name: &str, certificates: impl Iterator<Item = &'a [u8]>) -> R
         }
     }
     let Some(anchors) = Anchors::collect(found) else {
-        return Err(Error::Nothing(format!("{name} roots")));
+        return Err(DefaultCasError::NoCertificates(format!("{name} roots")));
     };
     let version = format!("{name}-{}", digest(&anchors.to_pem()));
     Ok((Some(DefaultCas { version, anchors: anchors.iter().cloned().collect() }), notes))
@@ -143,11 +147,11 @@ mod tests {
 
     const ROOT: &str = include_str!("../tests/cases/certs/rsa.pem");
 
-    fn load_package(name: &str, content: &Value) -> Result<Loaded, Error> {
+    fn load_package(name: &str, content: &Value) -> Result<LoadedDefaultCas, DefaultCasError> {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join(name);
         fs::write(&path, content.to_string()).expect("written");
-        load(&Origin::Package(path))
+        load(&DefaultCasProvider::Package(path))
     }
 
     #[test]
@@ -185,16 +189,19 @@ mod tests {
             assert!(error.contains(words), "{words}: {error}");
         }
         assert!(
-            load(&Origin::Package("/absent.json".into())).expect_err("absent").to_string().contains("/absent.json")
+            load(&DefaultCasProvider::Package("/absent.json".into()))
+                .expect_err("absent")
+                .to_string()
+                .contains("/absent.json")
         );
     }
 
     #[test]
     fn the_built_in_roots_are_all_usable_and_always_the_same_version() {
-        let (cas, notes) = load(&Origin::Mozilla).expect("built in");
+        let (cas, notes) = load(&DefaultCasProvider::Mozilla).expect("built in");
         let cas = cas.expect("default CAs");
         assert!(cas.anchors.len() > 100 && notes.is_empty(), "{notes:?}");
-        assert_eq!(load(&Origin::Mozilla).expect("built in").0.expect("default CAs").version, cas.version);
+        assert_eq!(load(&DefaultCasProvider::Mozilla).expect("built in").0.expect("default CAs").version, cas.version);
         assert!(cas.version.starts_with("mozilla-"));
     }
 

@@ -135,7 +135,7 @@ pub const MARKER: Limit = Limit {
 pub const SUBJECT: Limit = Limit { what: "Bytes of a certificate's subject in a condition", max: 1_024, reached: CUT };
 
 /// Length of a value in a problem of a Bundle: the longest key, with some words around it.
-pub const PROBLEM_VALUE: Limit =
+pub const FIELD_ERROR_VALUE: Limit =
     Limit { what: "Characters of a value that a Bundle's problem quotes", max: 512, reached: CUT };
 
 /// Length of a name in a warning about a pod.
@@ -168,7 +168,7 @@ pub const ALL: &[Limit] = &[
     TARGET_ANNOTATIONS,
     SOURCE_NAME,
     PASSWORD,
-    PROBLEMS,
+    FIELD_ERRORS,
     CONDITION_MESSAGE,
     EVENT_NOTE,
     CAUSE,
@@ -176,7 +176,7 @@ pub const ALL: &[Limit] = &[
     LOG_LINE,
     MARKER,
     SUBJECT,
-    PROBLEM_VALUE,
+    FIELD_ERROR_VALUE,
     NAME,
     EXPIRIES,
     EXPIRY_NAME,
@@ -194,7 +194,7 @@ pub const ALL: &[Limit] = &[
     REVIEW_BODY,
     REVIEW_BODIES,
     LOOKUPS,
-    LOOKUPS_REMEMBERED,
+    LOOKUP_MISSES_CACHED,
     REVIEW_LOG_LINES,
     ADMIN_CONNECTIONS,
     ADMIN_HEAD,
@@ -234,7 +234,7 @@ pub const SOURCE_NAME: Limit = Limit { what: "Bytes of the name or key of a sour
 pub const PASSWORD: Limit = Limit { what: "Bytes of a keystore's password in a Bundle", max: 1024, reached: INVALID };
 
 /// Problems of a Bundle that are named.
-pub const PROBLEMS: Limit =
+pub const FIELD_ERRORS: Limit =
     Limit { what: "Problems of a Bundle that are named", max: 20, reached: "`Synced` ends with `and N more`" };
 
 /// Message of a condition: the definition takes 32,768 characters.
@@ -262,7 +262,7 @@ pub const LOOKUPS: Limit = Limit {
 };
 
 /// Objects that were not there, which are not asked for again within a second.
-pub const LOOKUPS_REMEMBERED: Limit = Limit {
+pub const LOOKUP_MISSES_CACHED: Limit = Limit {
     what: "Names that are remembered for a second as those of no Namespace or Bundle",
     max: 1024,
     reached: "Others are asked for each time",

@@ -38,7 +38,7 @@ impl fmt::Display for Escaped<'_> {
 
 /// What is formatted, with unprintable characters escaped.
 #[must_use]
-pub fn escaped(value: &impl fmt::Display) -> String {
+pub fn escape_display(value: &impl fmt::Display) -> String {
     let text = value.to_string();
     match escape(&text) {
         Cow::Borrowed(_) => text,
@@ -76,7 +76,7 @@ fn is_unprintable(character: char) -> bool {
 
 /// At most so many characters, escaped; what is cut off is an ellipsis then.
 #[must_use]
-pub fn shorten(text: &str, max: usize) -> String {
+pub fn truncate_chars(text: &str, max: usize) -> String {
     let cut = |text: &str| match text.char_indices().nth(max) {
         None => text.to_owned(),
         Some(_) => text.chars().take(max.saturating_sub(1)).chain(['…']).collect(),
@@ -91,7 +91,7 @@ pub fn shorten(text: &str, max: usize) -> String {
 
 /// At most so many bytes, escaped; what is cut off is three dots then.
 #[must_use]
-pub fn clip(text: &str, max: usize) -> String {
+pub fn truncate_bytes(text: &str, max: usize) -> String {
     let cut = |text: &str| {
         if text.len() <= max {
             text.to_owned()
@@ -108,25 +108,25 @@ pub fn clip(text: &str, max: usize) -> String {
 
 /// What is formatted, as [`clip`] has it. No more than that is ever kept, however long it would be.
 #[must_use]
-pub fn clipped(value: &impl fmt::Display, max: usize) -> String {
+pub fn truncate_display(value: &impl fmt::Display, max: usize) -> String {
     struct Bounded(String, usize);
     impl fmt::Write for Bounded {
         fn write_str(&mut self, text: &str) -> fmt::Result {
-            let room = self.1.saturating_sub(self.0.len());
-            self.0.push_str(&text[..text.floor_char_boundary(room)]);
-            if text.len() <= room { Ok(()) } else { Err(fmt::Error) }
+            let remaining = self.1.saturating_sub(self.0.len());
+            self.0.push_str(&text[..text.floor_char_boundary(remaining)]);
+            if text.len() <= remaining { Ok(()) } else { Err(fmt::Error) }
         }
     }
     // A character more than fits, so that it shows that there is more.
     let mut text = Bounded(String::new(), max + 4);
     let _ = write!(text, "{value}");
-    clip(&text.0, max)
+    truncate_bytes(&text.0, max)
 }
 
 /// A cause in another program's words: of at most [`limits::CAUSE`] bytes.
 #[must_use]
 pub fn cause(value: &impl fmt::Display) -> String {
-    clipped(value, limits::CAUSE.max)
+    truncate_display(value, limits::CAUSE.max)
 }
 
 /// A text that others chose, in quotes, with quotes escaped, too, and at most so many characters of it.
@@ -141,15 +141,15 @@ pub fn quote(text: &str, max: usize) -> String {
 
 /// A name that others chose, in quotes.
 #[must_use]
-pub fn quoted(name: &str) -> String {
+pub fn quote_name(name: &str) -> String {
     quote(name, NAME_MAX)
 }
 
 /// Names that others chose: the first two, and how many there are beside.
 #[must_use]
-pub fn some<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+pub fn summarize_names<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let mut names = names.into_iter();
-    let first: Vec<_> = names.by_ref().take(2).map(quoted).collect();
+    let first: Vec<_> = names.by_ref().take(2).map(quote_name).collect();
     match names.count() {
         0 => first.join(", "),
         rest => format!("{} and {rest} more", first.join(", ")),
@@ -159,18 +159,18 @@ pub fn some<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
 /// A warning of an admission review: of at most [`WARNING_MAX`] characters.
 #[must_use]
 pub fn warning(text: &str) -> String {
-    shorten(text, WARNING_MAX)
+    truncate_chars(text, WARNING_MAX)
 }
 
 /// Writes each buffer as one line: what would begin another is escaped, and what is too long is cut.
 #[derive(Debug)]
-pub struct Lines<W>(pub W);
+pub struct LogLineWriter<W>(pub W);
 
-impl<W: io::Write> io::Write for Lines<W> {
+impl<W: io::Write> io::Write for LogLineWriter<W> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(line);
         match text.strip_suffix('\n') {
-            Some(text) => self.0.write_all((clip(text, limits::LOG_LINE.max) + "\n").as_bytes())?,
+            Some(text) => self.0.write_all((truncate_bytes(text, limits::LOG_LINE.max) + "\n").as_bytes())?,
             None => self.0.write_all(escape(&text).as_bytes())?,
         }
         Ok(line.len())
@@ -183,13 +183,13 @@ impl<W: io::Write> io::Write for Lines<W> {
 
 /// Writes each buffer as one line of JSON, in whose texts unprintable characters are spelled out as [`escape`] does.
 #[derive(Debug)]
-pub struct JsonLines<W>(pub W);
+pub struct JsonLineWriter<W>(pub W);
 
-impl<W: io::Write> io::Write for JsonLines<W> {
+impl<W: io::Write> io::Write for JsonLineWriter<W> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(line);
         let (json, end) = text.strip_suffix('\n').map_or((&*text, ""), |json| (json, "\n"));
-        self.0.write_all((spelled_out(json) + end).as_bytes())?;
+        self.0.write_all((escape_json(json) + end).as_bytes())?;
         Ok(line.len())
     }
 
@@ -199,7 +199,7 @@ impl<W: io::Write> io::Write for JsonLines<W> {
 }
 
 /// JSON whose texts mean what [`escape`] makes of them.
-fn spelled_out(json: &str) -> String {
+fn escape_json(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     let mut rest = json;
     while let Some(character) = rest.chars().next() {
@@ -237,7 +237,7 @@ mod tests {
         let text = "a\n\t\u{8}\u{c}\r\u{1b}\u{7f}\u{9b}31m\u{202e}\u{200b}\u{e0041} \"quoted\" C:\\new é";
         let mut written = Vec::new();
         let line = serde_json::json!({ "message": text }).to_string() + "\n";
-        io::Write::write_all(&mut JsonLines(&mut written), line.as_bytes()).expect("memory takes it");
+        io::Write::write_all(&mut JsonLineWriter(&mut written), line.as_bytes()).expect("memory takes it");
         let written = String::from_utf8(written).expect("text");
         let line = written.strip_suffix('\n').expect("a line");
         assert_eq!(escape(line), line);
@@ -247,19 +247,19 @@ mod tests {
 
     #[test]
     fn a_long_text_ends_with_an_ellipsis_and_a_short_one_stays() {
-        assert_eq!(shorten("größer", 6), "größer");
-        assert_eq!(shorten("größer", 5), "größ…");
-        assert_eq!(shorten("", 0), "");
+        assert_eq!(truncate_chars("größer", 6), "größer");
+        assert_eq!(truncate_chars("größer", 5), "größ…");
+        assert_eq!(truncate_chars("", 0), "");
         assert_eq!(warning(&"ä".repeat(300)).chars().count(), WARNING_MAX);
-        assert_eq!(clip("größer", 8), "größer");
-        assert_eq!(clip("größere", 8), "grö...");
-        assert_eq!(clipped(&"größer", 8), "größer");
-        assert_eq!(clipped(&"größere", 8), "grö...");
+        assert_eq!(truncate_bytes("größer", 8), "größer");
+        assert_eq!(truncate_bytes("größere", 8), "grö...");
+        assert_eq!(truncate_display(&"größer", 8), "größer");
+        assert_eq!(truncate_display(&"größere", 8), "grö...");
         assert_eq!(cause(&"x".repeat(700)), format!("{}...", "x".repeat(600)));
     }
 
     #[test]
-    fn what_is_printable_stays_and_all_else_is_spelled_out() {
+    fn what_is_printable_stays_and_all_else_is_escaped() {
         let same = "größer \\ \"a\" 'b' 漢字 नमस्ते e\u{301} \u{a0} 🙂";
         assert!(matches!(escape(same), Cow::Borrowed(text) if text == same));
         let table = [
@@ -273,23 +273,23 @@ mod tests {
         for (raw, shown) in table {
             assert_eq!(escape(raw), shown);
             assert_eq!(Escaped(raw).to_string(), shown);
-            assert_eq!(escaped(&raw), shown);
+            assert_eq!(escape_display(&raw), shown);
         }
         assert_eq!(quote("a\"\n\u{3164}b", 9), r#""a\"\n\u{3164}b""#);
     }
 
     #[test]
     fn many_names_are_counted() {
-        assert_eq!(some([]), "");
-        assert_eq!(some(["a"]), r#""a""#);
-        assert_eq!(some(["a", "b"]), r#""a", "b""#);
-        assert_eq!(some(["a", "b", "c", "d"]), r#""a", "b" and 2 more"#);
+        assert_eq!(summarize_names([]), "");
+        assert_eq!(summarize_names(["a"]), r#""a""#);
+        assert_eq!(summarize_names(["a", "b"]), r#""a", "b""#);
+        assert_eq!(summarize_names(["a", "b", "c", "d"]), r#""a", "b" and 2 more"#);
     }
 
     #[test]
     fn one_write_is_one_line() {
         let mut out = Vec::new();
-        io::Write::write_all(&mut Lines(&mut out), b"INFO a\nERROR b\x1b\xff\n").unwrap();
+        io::Write::write_all(&mut LogLineWriter(&mut out), b"INFO a\nERROR b\x1b\xff\n").unwrap();
         assert_eq!(String::from_utf8(out).unwrap(), "INFO a\\nERROR b\\u{1b}\u{fffd}\n");
     }
 
@@ -298,9 +298,9 @@ mod tests {
         fn nothing_unprintable_comes_out_and_lengths_hold(text in "\\PC{0,9}(.|\\n|\\pC|\\pZ){0,60}", max in 3_usize..40) {
             let texts = [
                 escape(&text).into_owned(),
-                shorten(&text, max),
-                clip(&text, max),
-                clipped(&text, max),
+                truncate_chars(&text, max),
+                truncate_bytes(&text, max),
+                truncate_display(&text, max),
                 quote(&text, max),
                 cause(&text),
             ];

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rootcast::inject::{Operator, Options, Policy, Refusal, Review, inject};
+use rootcast::inject::{CainjectorOptions, Denial, Operator, PodReview, Policy, inject};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -198,8 +198,8 @@ fn a_configuration_is_refused_exactly_where_cainjector_ends_at_it() {
 }
 
 impl Config {
-    fn options(&self) -> Result<Options, String> {
-        Options::parse(self.text.as_deref().unwrap_or_default())
+    fn options(&self) -> Result<CainjectorOptions, String> {
+        CainjectorOptions::parse(self.text.as_deref().unwrap_or_default())
     }
 }
 
@@ -224,12 +224,12 @@ fn case<'a>(config: &'a str, shape: &Value, operator: &str) -> Case<'a> {
 }
 
 /// What we make of it: the gain, or the code and message of a refusal.
-fn ask(case: &Case<'_>, namespace: &str, options: &Options) -> Result<Gain, (u16, String)> {
+fn ask(case: &Case<'_>, namespace: &str, options: &CainjectorOptions) -> Result<Gain, (u16, String)> {
     let text = case.pod.to_string();
-    let review = Review { namespace, pod: &text, old: None };
+    let review = PodReview { namespace, pod: &text, old: None };
     let policy = Policy::Cainjector { operator: &case.operator, options };
     let verdict = inject(&review, &policy).map_err(|malformed| (400, malformed.to_string()))?;
-    if let Some(Refusal { code, message }) = verdict.refusal {
+    if let Some(Denial { code, message }) = verdict.denial {
         return Err((code, message));
     }
     let mut after = case.pod.clone();

@@ -12,10 +12,10 @@ use allocation_counter::measure;
 use proptest::prelude::*;
 use proptest::sample::select;
 use rootcast::api;
-use rootcast::bundle::{Content, Intent, Labels, ObjectKind, OutputKeys, SourceObject, World, resolve};
-use rootcast::inject::{Options, Policy, inject};
+use rootcast::bundle::{Inputs, Intent, Labels, ObjectKind, OutputKeys, SourceContent, SourceObject, resolve};
+use rootcast::inject::{CainjectorOptions, Policy, inject};
 use rootcast::limits;
-use rootcast::webhook::{Answer, Review, Subject};
+use rootcast::webhook::{AdmissionReview, ReviewResponse, ReviewSubject};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 
@@ -43,15 +43,15 @@ fn by_annotations(body: &[u8]) {
 }
 
 fn by_options(body: &[u8]) {
-    let options = Options { config_map: "corp".to_owned(), ..Options::default() };
+    let options = CainjectorOptions { config_map: "corp".to_owned(), ..CainjectorOptions::default() };
     answer(body, &Policy::Cainjector { operator: &cainjector(), options: &options });
 }
 
 fn answer(body: &[u8], policy: &Policy<'_>) {
-    let Ok(review) = Review::read(body) else { return };
-    let Ok(Subject::Pod(pod)) = review.subject() else { return };
+    let Ok(review) = AdmissionReview::read(body) else { return };
+    let Ok(ReviewSubject::Pod(pod)) = review.subject() else { return };
     if let Ok(verdict) = inject(&pod, policy) {
-        black_box(review.answer(&Answer::from(verdict)));
+        black_box(review.encode_response(&ReviewResponse::from(verdict)));
     }
 }
 
@@ -336,13 +336,13 @@ fn parsing_a_bundle_is_linear() {
 }
 
 /// The sources of a Bundle that names one object as often as it may.
-fn named_often(times: usize) -> (Intent, World) {
+fn named_often(times: usize) -> (Intent, Inputs) {
     let source = json!({ "configMap": { "name": "roots", "key": "ca.pem" } });
     let spec = json!({ "sources": vec![source; times], "target": { "configMap": { "key": "k" } } });
     let bundle: api::Bundle = serde_json::from_slice(&bundle_text(&spec)).unwrap();
     let pem = include_str!("cases/certs/ec.pem");
     let text = pem.repeat((1 << 20) / pem.len());
-    let content = Content::Keys([("ca.pem".to_owned(), text.into_bytes().into())].into());
+    let content = SourceContent::Keys([("ca.pem".to_owned(), text.into_bytes().into())].into());
     let object = SourceObject {
         labels: Labels::new(),
         output: OutputKeys::None,
@@ -350,7 +350,7 @@ fn named_often(times: usize) -> (Intent, World) {
         undecodable: std::collections::BTreeMap::new(),
     };
     let sources = [((ObjectKind::ConfigMap, "roots".to_owned()), object)].into();
-    (Intent::parse(&bundle, "cert-manager").unwrap(), World { sources, ..World::default() })
+    (Intent::parse(&bundle, "cert-manager").unwrap(), Inputs { sources, ..Inputs::default() })
 }
 
 #[test]

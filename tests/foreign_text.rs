@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair};
 use rootcast::api;
 use rootcast::bundle::{
-    Content, Event, Finding, Intent, Labels, ObjectKind, Observation, Outcome, OutputKeys, TargetRef, Report, Seen,
-    SourceObject, World, carried_out, decide, refused,
+    BundleEvent, Finding, Inputs, Intent, Labels, LastStatus, ObjectKind, Observation, OutputKeys, Report,
+    RolloutOutcome, SourceContent, SourceObject, TargetRef, decide, report_outcome, report_refusal,
 };
 use rootcast::{limits, text};
 use serde_json::json;
@@ -63,16 +63,16 @@ proptest! {
     fn subjects_and_keys_of_sources_are_escaped(subject in foreign(), key in foreign(), broken in any::<bool>()) {
         let pem = certificate(&subject, 3) + if broken { "-----BEGIN CERTIFICATE-----\n" } else { "" };
         let values = [(key.clone(), pem.into_bytes().into()), (key + "2", Vec::new().into())];
-        let (labels, content) = (Labels::new(), Content::Keys(values.into()));
+        let (labels, content) = (Labels::new(), SourceContent::Keys(values.into()));
         let object = SourceObject { labels, output: OutputKeys::None, content, undecodable: [].into() };
         let sources = [((ObjectKind::ConfigMap, "roots".to_owned()), object)].into();
         let intent = intent(&json!([{ "configMap": { "name": "roots", "includeAllKeys": true } }]));
-        let report = match decide(&intent, &World { sources, ..World::default() }, now()) {
+        let report = match decide(&intent, &Inputs { sources, ..Inputs::default() }, now()) {
             Ok(decision) => {
                 prop_assert!(!decision.findings.is_empty());
-                carried_out(&decision, &Outcome::default(), &Seen::default(), now())
+                report_outcome(&decision, &RolloutOutcome::default(), &LastStatus::default(), now())
             }
-            Err(refusal) => refused(&refusal, &Seen::default(), now()),
+            Err(refusal) => report_refusal(&refusal, &LastStatus::default(), now()),
         };
         prop_assert!(!report.events.is_empty());
         is_said_clean(&report);
@@ -82,12 +82,12 @@ proptest! {
     fn findings_causes_owners_and_managers_are_escaped(words in prop::collection::vec(foreign(), 5)) {
         let [title, place, cause, manager, key] = &words[..] else { unreachable!("five words") };
         let intent = intent(&json!([{ "inLine": include_str!("cases/certs/rsa.pem") }]));
-        let mut decision = decide(&intent, &World::default(), now()).unwrap();
-        decision.findings = vec![Finding { what: Observation::LeftOutNonCa(title.clone()), place: place.clone() }];
+        let mut decision = decide(&intent, &Inputs::default(), now()).unwrap();
+        decision.findings = vec![Finding { what: Observation::LeftOutNonCa(title.clone()), location: place.clone() }];
         let target = TargetRef { kind: ObjectKind::ConfigMap, namespace: "shop".into() };
-        let outcome = Outcome { failures: vec![(target.clone(), cause.clone())], ..Outcome::default() };
-        let report = carried_out(&decision, &outcome, &Seen::default(), now());
+        let outcome = RolloutOutcome { failures: vec![(target.clone(), cause.clone())], ..RolloutOutcome::default() };
+        let report = report_outcome(&decision, &outcome, &LastStatus::default(), now());
         is_said_clean(&report);
-        is_clean(&Event::contested("corp", &target, Some((manager, key))).note, limits::EVENT_NOTE.max);
+        is_clean(&BundleEvent::contested("corp", &target, Some((manager, key))).note, limits::EVENT_NOTE.max);
     }
 }

@@ -12,8 +12,10 @@ use proptest::sample::Index;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
 use rootcast::api;
-use rootcast::bundle::{Intent, Labels, Namespace, Problem, Settings};
-use rootcast::inject::{Bundles, Offered, Operator, Options, Policy, Review, Verdict, inject};
+use rootcast::bundle::{DecisionSettings, FieldError, Intent, Labels, Namespace};
+use rootcast::inject::{
+    CainjectorOptions, Injectability, InjectableBundles, InjectionVerdict, Operator, PodReview, Policy, inject,
+};
 use serde_json::{Value, json};
 
 /// Fields whose lists may grow, or appear.
@@ -25,7 +27,7 @@ proptest! {
     #[test]
     fn a_patch_applies_adds_what_is_missing_and_leaves_nothing_for_a_second_look(question in question()) {
         let verdict = question.ask(&question.pod.to_string()).unwrap();
-        if verdict.refusal.is_some() {
+        if verdict.denial.is_some() {
             prop_assert!(verdict.patch.is_empty());
         }
         for warning in &verdict.warnings {
@@ -39,7 +41,7 @@ proptest! {
         prop_assert!(again.patch.is_empty(), "{:?}", again.patch);
         let (first, second): (BTreeSet<_>, BTreeSet<_>) = (verdict.warnings.iter().collect(), again.warnings.iter().collect());
         prop_assert!(second.is_subset(&first), "{:?} after {:?}", second, first);
-        prop_assert_eq!(again.refusal, verdict.refusal);
+        prop_assert_eq!(again.denial, verdict.denial);
     }
 
     #[test]
@@ -74,7 +76,7 @@ proptest! {
     #[test]
     fn no_text_is_a_panic(text in "\\PC*|[\\[\\]{}:,\"a0\\\\ \n-]*", question in question()) {
         let _ = question.ask(&text);
-        let _ = Options::parse(&text);
+        let _ = CainjectorOptions::parse(&text);
     }
 
     #[test]
@@ -86,7 +88,7 @@ proptest! {
             let to = (from + length.index(8)).min(text.len());
             text.splice(from..to, new.chars());
         }
-        let _ = Options::parse(&text.into_iter().collect::<String>());
+        let _ = CainjectorOptions::parse(&text.into_iter().collect::<String>());
     }
 }
 
@@ -102,7 +104,7 @@ fn arbitrary_questions_have_all_sorts_of_answers() {
         let changed = !verdict.patch.is_empty();
         patched += usize::from(changed);
         warned += usize::from(!verdict.warnings.is_empty());
-        refused += usize::from(verdict.refusal.is_some());
+        refused += usize::from(verdict.denial.is_some());
         ephemeral += usize::from(changed && question.old.is_some());
     }
     let answers = [patched, warned, refused, ephemeral];
@@ -110,14 +112,17 @@ fn arbitrary_questions_have_all_sorts_of_answers() {
 }
 
 impl Question {
-    fn ask(&self, pod: &str) -> Result<Verdict, String> {
+    fn ask(&self, pod: &str) -> Result<InjectionVerdict, String> {
         let old = self.old.as_ref().map(Value::to_string);
-        let review = Review { namespace: "team-a", pod, old: old.as_deref() };
+        let review = PodReview { namespace: "team-a", pod, old: old.as_deref() };
         let labels = self.label.map(|label| (rootcast::inject::BUNDLE.to_owned(), label.to_owned()));
         let labels: Labels = labels.into_iter().collect();
         let verdict = if let Some(options) = self.options {
             let operator = Operator { name: "cainjector".to_owned(), domain: "lestak.sh".to_owned() };
-            inject(&review, &Policy::Cainjector { operator: &operator, options: &Options::parse(options).unwrap() })
+            inject(
+                &review,
+                &Policy::Cainjector { operator: &operator, options: &CainjectorOptions::parse(options).unwrap() },
+            )
         } else {
             let namespace = Namespace { labels: (&labels).into(), terminating: false, uid: "".into() };
             inject(&review, &Policy::Native { namespace: &namespace, bundles: &ALL })
@@ -126,9 +131,9 @@ impl Question {
     }
 }
 
-static ALL: LazyLock<Bundles> = LazyLock::new(bundles);
+static ALL: LazyLock<InjectableBundles> = LazyLock::new(bundles);
 
-fn bundles() -> Bundles {
+fn bundles() -> InjectableBundles {
     let stores = json!({ "jks": { "key": "k.jks", "password": "pass $(WORD) it's" } });
     let target = json!({ "configMap": { "key": "ca.pem" }, "additionalFormats": stores });
     let offered = |(name, default_cas): (&str, bool)| {
@@ -138,15 +143,15 @@ fn bundles() -> Bundles {
             "spec": { "sources": sources, "target": target },
         }))
         .unwrap();
-        let intent: Result<Intent, Vec<Problem>> = Intent::parse(&bundle, "cert-manager");
-        (name.to_owned(), Offered::of(intent.as_ref().map_err(Vec::as_slice), &Settings::default()))
+        let intent: Result<Intent, Vec<FieldError>> = Intent::parse(&bundle, "cert-manager");
+        (name.to_owned(), Injectability::of(intent.as_ref().map_err(Vec::as_slice), &DecisionSettings::default()))
     };
     let offered = [("corp", true), ("my-org.com", true), ("private", false)].into_iter().map(offered);
-    Bundles { settings: Settings::default(), offered: offered.collect() }
+    InjectableBundles { settings: DecisionSettings::default(), by_name: offered.collect() }
 }
 
 /// The pod after the patch.
-fn apply(pod: &Value, verdict: &Verdict) -> Value {
+fn apply(pod: &Value, verdict: &InjectionVerdict) -> Value {
     let patch: json_patch::Patch = serde_json::from_value(serde_json::to_value(&verdict.patch).unwrap()).unwrap();
     let mut after = pod.clone();
     json_patch::patch(&mut after, &patch).unwrap_or_else(|error| panic!("{error}: {:?}", verdict.patch));

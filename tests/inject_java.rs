@@ -4,8 +4,8 @@ use std::io::Write as _;
 use std::process::Command;
 
 use rootcast::api;
-use rootcast::bundle::{Intent, Labels, Namespace, Problem, Settings};
-use rootcast::inject::{Bundles, Offered, Policy, Review, inject};
+use rootcast::bundle::{DecisionSettings, FieldError, Intent, Labels, Namespace};
+use rootcast::inject::{Injectability, InjectableBundles, PodReview, Policy, inject};
 use serde_json::{Value, json};
 
 const PASSWORDS: [&str; 7] =
@@ -49,16 +49,17 @@ fn options(password: &str) -> String {
         },
     }))
     .unwrap();
-    let intent: Result<Intent, Vec<Problem>> = Intent::parse(&bundle, "cert-manager");
-    let offered = Offered::of(intent.as_ref().map_err(Vec::as_slice), &Settings::default());
-    let bundles = Bundles { settings: Settings::default(), offered: [("corp".to_owned(), offered)].into() };
+    let intent: Result<Intent, Vec<FieldError>> = Intent::parse(&bundle, "cert-manager");
+    let offered = Injectability::of(intent.as_ref().map_err(Vec::as_slice), &DecisionSettings::default());
+    let bundles =
+        InjectableBundles { settings: DecisionSettings::default(), by_name: [("corp".to_owned(), offered)].into() };
     let namespace = Namespace { labels: (&Labels::new()).into(), terminating: false, uid: "".into() };
     let pod = json!({
         "metadata": { "annotations": { "inject.rootcast.dev/bundle": "corp", "inject.rootcast.dev/runtimes": "java" } },
         "spec": { "containers": [{ "name": "app", "env": [{ "name": "JAVA_TOOL_OPTIONS", "value": "-Down=1" }] }] },
     })
     .to_string();
-    let review = Review { namespace: "team-a", pod: &pod, old: None };
+    let review = PodReview { namespace: "team-a", pod: &pod, old: None };
     let verdict = inject(&review, &Policy::Native { namespace: &namespace, bundles: &bundles }).unwrap();
     let patch: Value = serde_json::to_value(&verdict.patch).unwrap();
     let change = patch.as_array().unwrap().iter().find(|change| change["path"] == "/spec/containers/0/env/0/value");

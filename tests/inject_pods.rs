@@ -2,24 +2,24 @@
 
 mod offer;
 
-use rootcast::inject::{self, Options, Policy, Review, Verdict, inject};
+use rootcast::inject::{self, CainjectorOptions, InjectionVerdict, PodReview, Policy, inject};
 use rootcast::limits;
 use serde_json::{Value, json};
 
 use offer::{Offer, cainjector};
 
 /// What is said to a pod in a namespace that names a Bundle with stores.
-fn ask(pod: &Value) -> Verdict {
+fn ask(pod: &Value) -> InjectionVerdict {
     let pod = pod.to_string();
-    let review = Review { namespace: "shop", pod: &pod, old: None };
+    let review = PodReview { namespace: "shop", pod: &pod, old: None };
     inject(&review, &Offer::of("corporate").policy()).unwrap()
 }
 
 /// The same by cainjector's rules.
-fn ask_cainjector(pod: &Value) -> Verdict {
-    let options = Options::parse("configMap: corporate").unwrap();
+fn ask_cainjector(pod: &Value) -> InjectionVerdict {
+    let options = CainjectorOptions::parse("configMap: corporate").unwrap();
     let pod = pod.to_string();
-    let review = Review { namespace: "shop", pod: &pod, old: None };
+    let review = PodReview { namespace: "shop", pod: &pod, old: None };
     inject(&review, &Policy::Cainjector { operator: &cainjector(), options: &options }).unwrap()
 }
 
@@ -130,13 +130,13 @@ fn a_pod_at_a_limit_is_injected_and_one_beyond_is_told_or_refused_where_it_insis
             let at = ask(&make(limit.max));
             assert!(!at.patch.is_empty() && at.warnings.is_empty(), "{}: {:?}", limit.what, at.warnings);
             let beyond = ask(&make(limit.max + 1));
-            assert!(beyond.patch.is_empty() && beyond.refusal.is_none(), "{}", limit.what);
+            assert!(beyond.patch.is_empty() && beyond.denial.is_none(), "{}", limit.what);
             let [warning] = &beyond.warnings[..] else { panic!("{:?}", beyond.warnings) };
             assert!(warning.contains("pod not injected: its ") && warning.ends_with(said), "{warning}");
         }
         let mut insisting = make(limit.max + 1);
         insisting["metadata"]["annotations"][inject::REQUIRED] = json!("true");
-        let refused = ask(&insisting).refusal.expect(limit.what);
+        let refused = ask(&insisting).denial.expect(limit.what);
         assert!(refused.code == 403 && refused.message.ends_with(said), "{refused:?}");
     }
 }
@@ -155,6 +155,6 @@ fn a_patch_that_would_be_too_long_is_none() {
         "metadata": { "annotations": { inject::REQUIRED: "true", inject::RUNTIMES: "java" } },
         "spec": { "containers": [own] },
     });
-    let refused = ask(&long).refusal.unwrap();
+    let refused = ask(&long).denial.unwrap();
     assert!(refused.message.contains("its patch would have more than 262144 bytes"), "{refused:?}");
 }

@@ -8,9 +8,10 @@ use std::path::Path;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
 use rootcast::api;
 use rootcast::bundle::{
-    Content, Intent, Look, ObjectKind, OutputKeys, Settings, SourceObject, World, decide, hand_back,
+    DecisionSettings, Inputs, Intent, ObjectKind, ObservedMetadata, OutputKeys, SourceContent, SourceObject, decide,
+    upgrade_managed_fields,
 };
-use rootcast::default_cas::{self, Origin};
+use rootcast::default_cas::{self, DefaultCasProvider};
 use serde_json::Value;
 
 /// In the order of the switch: written by trust-manager, taken over, given back, written by rootcast, handed back, and a key
@@ -42,13 +43,13 @@ fn kind(object: &Value) -> ObjectKind {
     if object["kind"] == "Secret" { ObjectKind::Secret } else { ObjectKind::ConfigMap }
 }
 
-fn world(phase: &Value) -> World {
+fn world(phase: &Value) -> Inputs {
     let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/package.json");
-    World {
-        settings: Settings { secret_targets: true, ..Settings::default() },
-        default_cas: default_cas::load(&Origin::Package(package)).expect("the package loads").0,
+    Inputs {
+        settings: DecisionSettings { secret_targets: true, ..DecisionSettings::default() },
+        default_cas: default_cas::load(&DefaultCasProvider::Package(package)).expect("the package loads").0,
         sources: objects(phase, "sources").iter().map(source).collect(),
-        ..World::default()
+        ..Inputs::default()
     }
 }
 
@@ -62,7 +63,7 @@ fn source(object: &Value) -> ((ObjectKind, String), SourceObject) {
         };
         (key.clone(), bytes.into())
     });
-    let content = Content::Keys(keys.collect());
+    let content = SourceContent::Keys(keys.collect());
     (
         (kind, text(&object["metadata"]["name"])),
         SourceObject { labels: BTreeMap::new(), output: OutputKeys::None, content, undecodable: BTreeMap::new() },
@@ -81,9 +82,10 @@ fn in_every_phase_of_the_switch_there_is_nothing_to_write() {
             let intent = Intent::parse(&bundle, "cert-manager").expect("a valid Bundle");
             let decision = decide(&intent, &world, now).expect("a decision");
             let (kind, metadata, recorded) = target(&phase, &intent.name);
-            let need = decision.wanted.judge(kind, true, Some(&Look::read(&metadata, |_, _| true)));
+            let need =
+                decision.desired.diff(kind, true, Some(&ObservedMetadata::from_metadata(&metadata, |_, _| true)));
             assert_eq!(need, None, "{name}: {}", intent.name);
-            let wanted: Vec<_> = decision.wanted.payloads[&kind].values.keys().map(String::as_str).collect();
+            let wanted: Vec<_> = decision.desired.payloads[&kind].values.keys().map(String::as_str).collect();
             let mut keys: Vec<_> =
                 recorded["keys"].as_array().expect("keys").iter().filter_map(Value::as_str).collect();
             keys.sort_unstable();
@@ -115,7 +117,7 @@ fn what_was_handed_back_is_what_the_api_server_made_of_it_and_nothing_else_had_t
     for name in PHASES {
         let phase = phase(name);
         for bundle in ["corporate", "public", "sealed"] {
-            let handed_back = hand_back(&entries(&phase, bundle));
+            let handed_back = upgrade_managed_fields(&entries(&phase, bundle));
             if (name, bundle) == ("rootcast-wrote", "corporate") {
                 let recorded = entries(&self::phase("handed-back"), bundle);
                 assert_eq!(handed_back.map(timeless), Some(timeless(recorded)));

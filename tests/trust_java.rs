@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 
 use mutation::{Random, ask, hex, mutate, restructure, seeds};
-use rootcast::trust::{Anchor, Anchors, JavaFlaw, Password, Profile, jks, pkcs12};
+use rootcast::trust::{Anchor, Anchors, JavaParseError, Password, Profile, jks, pkcs12};
 
 /// What the JVM at hand makes of each certificate; `None` if there is no JVM, which is said past the capture of test
 /// output.
@@ -83,26 +83,26 @@ fn each_kind_of_certificate_that_java_refuses_is_known() {
     let (key, with_ca) = (rsa(2048, E), v3(&[&ca]));
     let named = |version, rest: &[u8]| certificate(version, "a", "a", &key, rest);
     let keyed = |key: &[u8]| certificate(2, "a", "a", key, &with_ca);
-    let malformed = JavaFlaw::Extension("policy constraints");
-    let table: Vec<(Anchor, Option<JavaFlaw>)> = vec![
+    let malformed = JavaParseError::Extension("policy constraints");
+    let table: Vec<(Anchor, Option<JavaParseError>)> = vec![
         (named(2, &with_ca), None),
-        (named(0, &with_ca), Some(JavaFlaw::Version)),
-        (named(1, &with_ca), Some(JavaFlaw::Version)),
+        (named(0, &with_ca), Some(JavaParseError::Version)),
+        (named(1, &with_ca), Some(JavaParseError::Version)),
         (named(0, &[]), None),
         (named(1, &der(0x81, &[&[0, 1]])), None),
-        (certificate(2, "", "a", &key, &with_ca), Some(JavaFlaw::Issuer)),
-        (certificate(2, "a", "", &key, &with_ca), Some(JavaFlaw::Subject)),
-        (certificate(0, "a", "", &key, &[]), Some(JavaFlaw::Subject)),
-        (certificate(2, "a", "", &key, &v3(&[&ca, &alternative(false)])), Some(JavaFlaw::Subject)),
+        (certificate(2, "", "a", &key, &with_ca), Some(JavaParseError::Issuer)),
+        (certificate(2, "a", "", &key, &with_ca), Some(JavaParseError::Subject)),
+        (certificate(0, "a", "", &key, &[]), Some(JavaParseError::Subject)),
+        (certificate(2, "a", "", &key, &v3(&[&ca, &alternative(false)])), Some(JavaParseError::Subject)),
         (certificate(2, "a", "", &key, &v3(&[&ca, &alternative(true)])), None),
         (certificate(2, "a", "", &key, &[]), None),
-        (keyed(&rsa(504, E)), Some(JavaFlaw::RsaSize(504))),
+        (keyed(&rsa(504, E)), Some(JavaParseError::RsaSize(504))),
         (keyed(&rsa(505, E)), None),
         (keyed(&rsa(512, E)), None),
         (keyed(&rsa(16384, E)), None),
-        (keyed(&rsa(16385, E)), Some(JavaFlaw::RsaSize(16385))),
-        (keyed(&rsa(2048, &[1])), Some(JavaFlaw::RsaExponent)),
-        (keyed(&rsa(2048, &[2])), Some(JavaFlaw::RsaExponent)),
+        (keyed(&rsa(16385, E)), Some(JavaParseError::RsaSize(16385))),
+        (keyed(&rsa(2048, &[1])), Some(JavaParseError::RsaExponent)),
+        (keyed(&rsa(2048, &[2])), Some(JavaParseError::RsaExponent)),
         (keyed(&rsa(2048, &[3])), None),
         (keyed(&rsa(2048, &[4])), None),
         (keyed(&rsa(2048, &[0x7f; 8])), None),

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rootcast::trust::pem::{self, PemCause};
-use rootcast::trust::{Anchor, Form};
+use rootcast::trust::{Anchor, NonPemFormat};
 
 const GOOD: &str = include_str!("cases/certs/ec.pem");
 const OTHER: &str = include_str!("cases/certs/expired.pem");
@@ -138,21 +138,21 @@ fn what_is_no_pem_is_recognised() {
     let der = STANDARD.decode(base64().replace('\n', "")).unwrap();
     let wide = |order: fn(u16) -> [u8; 2], mark: &str| format!("{mark}{GOOD}").encode_utf16().flat_map(order).collect();
     let signed_data = [&[0x30, 0x80][..], &[6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 2, 0xa0]].concat();
-    let table: [(Vec<u8>, Option<Form>); 11] = [
-        (STANDARD.encode(GOOD).into_bytes(), Some(Form::Base64)),
-        (STANDARD.encode(STANDARD.encode(GOOD)).into_bytes(), Some(Form::Base64)),
-        (wide(u16::to_le_bytes, "\u{feff}"), Some(Form::Utf16)),
-        (wide(u16::to_be_bytes, "\u{feff}"), Some(Form::Utf16)),
-        (wide(u16::to_le_bytes, ""), Some(Form::Utf16)),
-        (wide(u16::to_be_bytes, ""), Some(Form::Utf16)),
-        (der, Some(Form::Der)),
-        (signed_data, Some(Form::Pkcs7)),
-        (b"\x1f\x8b\x08\0".to_vec(), Some(Form::Compressed)),
+    let table: [(Vec<u8>, Option<NonPemFormat>); 11] = [
+        (STANDARD.encode(GOOD).into_bytes(), Some(NonPemFormat::Base64)),
+        (STANDARD.encode(STANDARD.encode(GOOD)).into_bytes(), Some(NonPemFormat::Base64)),
+        (wide(u16::to_le_bytes, "\u{feff}"), Some(NonPemFormat::Utf16)),
+        (wide(u16::to_be_bytes, "\u{feff}"), Some(NonPemFormat::Utf16)),
+        (wide(u16::to_le_bytes, ""), Some(NonPemFormat::Utf16)),
+        (wide(u16::to_be_bytes, ""), Some(NonPemFormat::Utf16)),
+        (der, Some(NonPemFormat::Der)),
+        (signed_data, Some(NonPemFormat::Pkcs7)),
+        (b"\x1f\x8b\x08\0".to_vec(), Some(NonPemFormat::Compressed)),
         (Vec::new(), None),
         (b"just words".to_vec(), None),
     ];
     for (bytes, form) in table {
         assert_eq!(pem::read(&bytes).map(|blocks| blocks.len()), Ok(0));
-        assert_eq!(Form::of(&bytes), form);
+        assert_eq!(NonPemFormat::of(&bytes), form);
     }
 }

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use rootcast::api;
 use rootcast::bundle::{
-    Content, DefaultCas, Intent, Namespace, ObjectKind, Outcome, OutputKeys, Refusal, Report, Seen, Settings,
-    SourceObject, World, carried_out, decide, refused,
+    DecisionSettings, DefaultCas, Inputs, Intent, LastStatus, Namespace, ObjectKind, OutputKeys, Refusal, Report,
+    RolloutOutcome, SourceContent, SourceObject, decide, report_outcome, report_refusal,
 };
-use rootcast::default_cas::{self, Origin};
+use rootcast::default_cas::{self, DefaultCasProvider};
 use serde_json::{Value, json};
 use vector::Vector;
 
@@ -45,41 +45,41 @@ fn decide_case(case: &Vector) -> (Report, BTreeMap<ObjectKind, Value>) {
     bundle.metadata.uid = Some(UID.to_owned());
     let intent = Intent::parse(&bundle, "cert-manager").expect("recorded Bundles are valid");
     let world = world(case);
-    let seen = Seen { generation: Some(1), status: api::BundleStatus::default() };
+    let seen = LastStatus { generation: Some(1), status: api::BundleStatus::default() };
     let now: Timestamp = "2026-11-01T00:00:00Z".parse().expect("a time");
     match decide(&intent, &world, now) {
-        Err(refusal) => (refused(&refusal, &seen, now), BTreeMap::new()),
+        Err(refusal) => (report_refusal(&refusal, &seen, now), BTreeMap::new()),
         Ok(decision) => {
-            let wanted = &decision.wanted;
+            let wanted = &decision.desired;
             let labels = [("team", "a"), ("env", "dev")].map(|(key, value)| (key.to_owned(), value.to_owned()));
             let namespace = Namespace { labels: (&BTreeMap::from(labels)).into(), terminating: false, uid: "".into() };
             let reached = wanted.reaches(&world.settings, "team-a", &namespace);
             let manifests = wanted.payloads.keys().copied().zip(wanted.manifests());
             let objects: BTreeMap<_, _> =
                 manifests.filter(|_| reached).map(|(kind, manifest)| (kind, json!(manifest))).collect();
-            let outcome = Outcome { written: objects.len(), rolled_out: true, ..Outcome::default() };
-            (carried_out(&decision, &outcome, &seen, now), objects)
+            let outcome = RolloutOutcome { written: objects.len(), rolled_out: true, ..RolloutOutcome::default() };
+            (report_outcome(&decision, &outcome, &seen, now), objects)
         }
     }
 }
 
-fn world(case: &Vector) -> World {
-    let settings = Settings {
+fn world(case: &Vector) -> Inputs {
+    let settings = DecisionSettings {
         secret_targets: true,
         filter_expired: case.is_filtered(),
         filter_non_ca: case.is_filtered(),
-        ..Settings::default()
+        ..DecisionSettings::default()
     };
-    World {
+    Inputs {
         settings,
         default_cas: package(case),
         sources: case.sources().into_iter().map(source).collect(),
-        ..World::default()
+        ..Inputs::default()
     }
 }
 
 fn package(case: &Vector) -> Option<DefaultCas> {
-    default_cas::load(&Origin::Package(case.package())).expect("the recorded package loads").0
+    default_cas::load(&DefaultCasProvider::Package(case.package())).expect("the recorded package loads").0
 }
 
 fn source(object: &Value) -> ((ObjectKind, String), SourceObject) {
@@ -92,7 +92,8 @@ fn source(object: &Value) -> ((ObjectKind, String), SourceObject) {
             keys.insert(key.clone(), bytes.into());
         }
     }
-    let content = if object["type"] == "kubernetes.io/tls" { Content::TlsKeys(keys) } else { Content::Keys(keys) };
+    let content =
+        if object["type"] == "kubernetes.io/tls" { SourceContent::TlsKeys(keys) } else { SourceContent::Keys(keys) };
     let labels = serde_json::from_value(object["metadata"]["labels"].clone()).unwrap_or_default();
     let name = object["metadata"]["name"].as_str().expect("a name").to_owned();
     ((kind, name), SourceObject { labels, output: OutputKeys::None, content, undecodable: BTreeMap::new() })
@@ -102,9 +103,9 @@ fn source(object: &Value) -> ((ObjectKind, String), SourceObject) {
 fn a_refused_bundle_says_so_in_one_event_however_often_it_is_looked_at() {
     let refusal = Refusal::unreadable("x");
     let now: Timestamp = "2026-11-01T00:00:00Z".parse().expect("a time");
-    let first = refused(&refusal, &Seen::default(), now);
-    let seen = Seen { generation: None, status: first.status.clone() };
-    let second = refused(&refusal, &seen, now);
+    let first = report_refusal(&refusal, &LastStatus::default(), now);
+    let seen = LastStatus { generation: None, status: first.status.clone() };
+    let second = report_refusal(&refusal, &seen, now);
     assert!(first.events.len() == 1 && second.events.is_empty());
     assert_eq!(first.status, second.status);
 }

@@ -13,7 +13,7 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams},
 };
 use rootcast::{
-    cluster::{ServingSettings, keep_certificate},
+    cluster::{ServingSettings, maintain_serving_cert},
     webhook::rotation::Generation,
 };
 use rootcast_e2e::{ControlPlane, Mark, eventually};
@@ -145,7 +145,7 @@ impl Stage {
                 *shown.lock().expect("nobody panics with it") = Some(generation.clone());
                 Ok(())
             };
-            match keep_certificate(&client, settings, serve).await {}
+            match maintain_serving_cert(&client, settings, serve).await {}
         });
         Replica { served, task }
     }

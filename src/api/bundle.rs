@@ -49,10 +49,10 @@ pub struct BundleSpec {
 pub struct BundleSource {
     /// A `ConfigMap`, or every `ConfigMap` with certain labels, in the trust namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub config_map: Option<SourceObject>,
+    pub config_map: Option<ObjectRefSource>,
     /// A `Secret`, or every `Secret` with certain labels, in the trust namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret: Option<SourceObject>,
+    pub secret: Option<ObjectRefSource>,
     /// PEM certificates, written out here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1_048_576))]
@@ -66,7 +66,7 @@ pub struct BundleSource {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
-pub struct SourceObject {
+pub struct ObjectRefSource {
     /// Name of the object. Either this or `selector`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
@@ -153,7 +153,7 @@ pub struct Jks {
     /// Password of the keystore. A trust store holds no secrets: it guards against damage, not against readers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128), extend("default" = "changeit"))]
-    pub password: Option<Password>,
+    pub password: Option<WirePassword>,
 }
 
 /// A PKCS#12 trust store.
@@ -167,7 +167,7 @@ pub struct Pkcs12 {
     /// Password of the trust store. When empty, the store is neither encrypted nor sealed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 0, max = 128), extend("default" = ""))]
-    pub password: Option<Password>,
+    pub password: Option<WirePassword>,
     /// Algorithms of a store with a password: `LegacyRC2` (when unset; modern OpenSSL and Java refuse it), `LegacyDES` (read nearly
     /// everywhere) or `Modern2023` (strong; OpenSSL 3 and recent Java).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -192,9 +192,9 @@ pub enum Pkcs12Profile {
 /// A keystore's password. Reads and writes as a plain string, and never shows itself in a log.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(transparent)]
-pub struct Password(String);
+pub struct WirePassword(String);
 
-impl Password {
+impl WirePassword {
     /// The password's text, for the encoder that needs it.
     #[must_use]
     pub fn reveal(&self) -> &str {
@@ -202,13 +202,13 @@ impl Password {
     }
 }
 
-impl From<&str> for Password {
+impl From<&str> for WirePassword {
     fn from(text: &str) -> Self {
         Self(text.to_owned())
     }
 }
 
-impl fmt::Debug for Password {
+impl fmt::Debug for WirePassword {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Password(..)")
     }

@@ -20,10 +20,10 @@ pub fn crd() -> CustomResourceDefinition {
     for version in &mut crd.spec.versions {
         version.selectable_fields = None;
         let root = version.schema.as_mut().and_then(|s| s.open_api_v3_schema.as_mut()).expect("a derived schema");
-        plain(root);
-        type_meta(root);
-        for rules::Placed { at, rule } in rules::rules() {
-            place(root, &at).x_kubernetes_validations.get_or_insert_default().push(rule);
+        strip_titles_and_nulls(root);
+        add_type_meta(root);
+        for rules::PlacedRule { at, rule } in rules::rules() {
+            schema_at(root, &at).x_kubernetes_validations.get_or_insert_default().push(rule);
         }
     }
     crd
@@ -40,20 +40,20 @@ pub fn crd_yaml() -> String {
 }
 
 /// Removes what schemars says and a Kubernetes API does not: titles, and that an absent field may also be null.
-fn plain(schema: &mut JSONSchemaProps) {
+fn strip_titles_and_nulls(schema: &mut JSONSchemaProps) {
     schema.title = None;
     schema.nullable = None;
-    schema.properties.iter_mut().flat_map(|p| p.values_mut()).for_each(plain);
+    schema.properties.iter_mut().flat_map(|p| p.values_mut()).for_each(strip_titles_and_nulls);
     if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
-        plain(items);
+        strip_titles_and_nulls(items);
     }
     if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
-        plain(values);
+        strip_titles_and_nulls(values);
     }
 }
 
 /// Names the fields every object has, which the derived schema leaves out.
-fn type_meta(root: &mut JSONSchemaProps) {
+fn add_type_meta(root: &mut JSONSchemaProps) {
     let field = |type_: &str, description: Option<&str>| JSONSchemaProps {
         type_: Some(type_.to_owned()),
         description: description.map(str::to_owned),
@@ -70,7 +70,7 @@ fn type_meta(root: &mut JSONSchemaProps) {
 }
 
 /// The part of the schema at a path such as `spec.sources[].secret`.
-fn place<'a>(root: &'a mut JSONSchemaProps, path: &str) -> &'a mut JSONSchemaProps {
+fn schema_at<'a>(root: &'a mut JSONSchemaProps, path: &str) -> &'a mut JSONSchemaProps {
     let steps = path.replace("[]", ".[]");
     steps.split('.').filter(|step| !step.is_empty()).fold(root, |schema, step| {
         let below = match (step, &mut schema.items) {

@@ -10,8 +10,8 @@ mod rules;
 mod schema;
 
 pub use bundle::{
-    AdditionalFormats, Bundle, BundleSource, BundleSpec, BundleStatus, BundleTarget, Jks, KeyTarget, Password, Pkcs12,
-    Pkcs12Profile, SourceObject, TargetMetadata,
+    AdditionalFormats, Bundle, BundleSource, BundleSpec, BundleStatus, BundleTarget, Jks, KeyTarget, ObjectRefSource,
+    Pkcs12, Pkcs12Profile, TargetMetadata, WirePassword,
 };
 pub use crd::{crd, crd_yaml};
 

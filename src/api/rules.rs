@@ -13,13 +13,13 @@ use crate::limits;
 use super::MAX_NAME;
 
 /// A rule and its place in the schema, written like a field path (`spec.sources[].secret`; empty for the root).
-pub(super) struct Placed {
+pub(super) struct PlacedRule {
     pub(super) at: String,
     pub(super) rule: ValidationRule,
 }
 
 /// Every rule. Rules of one place keep their order.
-pub(super) fn rules() -> Vec<Placed> {
+pub(super) fn rules() -> Vec<PlacedRule> {
     let mut rules = vec![name_fits_a_label()];
     rules.extend(KINDS.map(source_is_not_target));
     rules.extend(sources());
@@ -33,17 +33,17 @@ pub(super) fn rules() -> Vec<Placed> {
 /// The fields that stand for an object's kind, in a source as in a target.
 const KINDS: [&str; 2] = ["configMap", "secret"];
 
-fn name_fits_a_label() -> Placed {
+fn name_fits_a_label() -> PlacedRule {
     invalid("", format!("oldSelf.hasValue() || self.metadata.name.size() <= {MAX_NAME}"))
-        .says(format!(
+        .with_message(format!(
             "name must be no more than {MAX_NAME} characters: it becomes the value of a label on every target"
         ))
-        .reported_at(".metadata")
-        .sees_creation()
+        .with_field_path(".metadata")
+        .with_optional_old_self()
 }
 
 /// Written with `has` alone: optionals have no size limit that the server could see, and the rule's estimated cost then exceeds its budget.
-fn source_is_not_target(kind: &str) -> Placed {
+fn source_is_not_target(kind: &str) -> PlacedRule {
     let untouched = "oldSelf.hasValue() && oldSelf.value().spec == self.spec";
     let no_target = format!("!has(self.spec.target) || !has(self.spec.target.{kind})");
     let same = [
@@ -51,41 +51,41 @@ fn source_is_not_target(kind: &str) -> Placed {
         format!("s.{kind}.name == self.metadata.name && s.{kind}.key == self.spec.target.{kind}.key"),
     ];
     forbidden("", format!("{untouched} || {no_target} || !self.spec.sources.exists(s, {})", same.join(" && ")))
-        .says("cannot define the same source as target")
-        .reported_at(".spec.sources")
-        .sees_creation()
+        .with_message("cannot define the same source as target")
+        .with_field_path(".spec.sources")
+        .with_optional_old_self()
 }
 
-fn sources() -> [Placed; 3] {
+fn sources() -> [PlacedRule; 3] {
     let some = "has(s.configMap) || has(s.secret) || has(s.inLine) || s.?useDefaultCAs.orValue(false)";
     let defaults = "self.filter(s, has(s.useDefaultCAs)).size()";
     [
-        forbidden("spec.sources", format!("self.exists(s, {some})")).says("must define at least one source"),
-        forbidden("spec.sources", format!("{defaults} <= 1")).says_cel(format!(
+        forbidden("spec.sources", format!("self.exists(s, {some})")).with_message("must define at least one source"),
+        forbidden("spec.sources", format!("{defaults} <= 1")).with_message_expression(format!(
             "'must request default CAs either once or not at all but got %d requests'.format([{defaults}])"
         )),
         choice("spec.sources[]", "exactly", "==", &["configMap", "secret", "inLine", "useDefaultCAs"]),
     ]
 }
 
-fn source_object(kind: &str) -> [Placed; 3] {
+fn source_object(kind: &str) -> [PlacedRule; 3] {
     let at = format!("spec.sources[].{kind}");
     let all = "self.?includeAllKeys.orValue(false)";
     [
         choice(&at, "exactly", "==", &["name", "selector"]),
         invalid(&at, format!("{all} || has(self.key)"))
-            .says(format!("source {kind} key must be defined when includeAllKeys is false")),
+            .with_message(format!("source {kind} key must be defined when includeAllKeys is false")),
         invalid(&at, format!("!({all} && has(self.key))"))
-            .says(format!("source {kind} key cannot be defined when includeAllKeys is true")),
+            .with_message(format!("source {kind} key cannot be defined when includeAllKeys is true")),
     ]
 }
 
-fn target() -> [Placed; 4] {
+fn target() -> [PlacedRule; 4] {
     let unique = |format: &str, others: &str| {
         let formats = "self.?additionalFormats";
         invalid("spec.target", format!("!{formats}.?{format}.hasValue() || !({formats}.?{format}.?key in [{others}])"))
-            .says("key must be unique across all target output keys")
-            .reported_at(&format!(".additionalFormats.{format}.key"))
+            .with_message("key must be unique across all target output keys")
+            .with_field_path(&format!(".additionalFormats.{format}.key"))
     };
     [
         choice("spec.target", "at least", ">=", &KINDS),
@@ -95,14 +95,14 @@ fn target() -> [Placed; 4] {
     ]
 }
 
-fn target_metadata(kind: &str) -> Vec<Placed> {
+fn target_metadata(kind: &str) -> Vec<PlacedRule> {
     let mut rules = Vec::new();
     for field in ["annotations", "labels"] {
         for reserved in ["trust.cert-manager.io/", "trust-manager.io/", "rootcast.dev/"] {
             let at = format!("spec.target.{kind}.metadata.{field}");
             rules.push(
                 invalid(&at, format!("self.all(key, !key.startsWith('{reserved}'))"))
-                    .says(format!("{reserved}* {field} are not allowed")),
+                    .with_message(format!("{reserved}* {field} are not allowed")),
             );
         }
     }
@@ -110,9 +110,9 @@ fn target_metadata(kind: &str) -> Vec<Placed> {
 }
 
 /// What the program refuses whole, the API server need not store. Sums over several fields are the program's alone.
-fn sizes() -> Vec<Placed> {
+fn sizes() -> Vec<PlacedRule> {
     let at_most = |at: String, max: usize| {
-        invalid(&at, format!("self.size() <= {max}")).says(format!("must have at most {max} entries"))
+        invalid(&at, format!("self.size() <= {max}")).with_message(format!("must have at most {max} entries"))
     };
     let mut rules = Vec::new();
     for kind in KINDS {
@@ -130,41 +130,41 @@ fn sizes() -> Vec<Placed> {
 }
 
 /// How many of an object's fields are set; `trust-manager`'s own rule and words, character for character.
-fn choice(at: &str, bound: &str, compare: &str, fields: &[&str]) -> Placed {
+fn choice(at: &str, bound: &str, compare: &str, fields: &[&str]) -> PlacedRule {
     let set: Vec<_> = fields.iter().map(|field| format!("has(self.{field})")).collect();
     let rule = format!("[{}].filter(x,x==true).size() {compare} 1", set.join(","));
-    invalid(at, rule).says(format!("{bound} one of the fields in [{}] must be set", fields.join(" ")))
+    invalid(at, rule).with_message(format!("{bound} one of the fields in [{}] must be set", fields.join(" ")))
 }
 
-fn invalid(at: &str, rule: String) -> Placed {
-    Placed { at: at.to_owned(), rule: ValidationRule { rule, ..ValidationRule::default() } }
+fn invalid(at: &str, rule: String) -> PlacedRule {
+    PlacedRule { at: at.to_owned(), rule: ValidationRule { rule, ..ValidationRule::default() } }
 }
 
-fn forbidden(at: &str, rule: String) -> Placed {
+fn forbidden(at: &str, rule: String) -> PlacedRule {
     let mut placed = invalid(at, rule);
     placed.rule.reason = Some("FieldValueForbidden".to_owned());
     placed
 }
 
-impl Placed {
-    fn says(mut self, message: impl Into<String>) -> Self {
+impl PlacedRule {
+    fn with_message(mut self, message: impl Into<String>) -> Self {
         self.rule.message = Some(message.into());
         self
     }
 
-    fn says_cel(mut self, expression: String) -> Self {
+    fn with_message_expression(mut self, expression: String) -> Self {
         self.rule.message_expression = Some(expression);
         self
     }
 
     /// The field to blame, relative to the rule's place.
-    fn reported_at(mut self, field: &str) -> Self {
+    fn with_field_path(mut self, field: &str) -> Self {
         self.rule.field_path = Some(field.to_owned());
         self
     }
 
     /// Runs the rule on creation too, although it names `oldSelf`, which is then an optional.
-    fn sees_creation(mut self) -> Self {
+    fn with_optional_old_self(mut self) -> Self {
         self.rule.optional_old_self = Some(true);
         self
     }

@@ -10,10 +10,10 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 
 use crate::{api, limits};
 
-use super::decision::Wanted;
+use super::decision::Desired;
 use super::intent::ObjectKind;
-use super::look::{Look, Touched};
-use super::payload::{Payload, Value};
+use super::observed_metadata::{FieldOwnership, ObservedMetadata};
+use super::payload::{Payload, PayloadValue};
 
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const END: &str = "-----END CERTIFICATE-----";
@@ -23,7 +23,7 @@ pub const TARGET_EXISTS: &str = "TargetExists";
 
 /// Whose consent it takes to write over values of others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Adopt {
+pub enum AdoptionPolicy {
     /// That of each object: its annotation [`api::ADOPT_ANNOTATION`] names the Bundle.
     #[default]
     Consent,
@@ -33,11 +33,11 @@ pub enum Adopt {
 
 /// What the content of an object says of the keys that its Bundle writes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Holdings {
+pub struct ContentSummary {
     /// How many keys it has.
     pub keys: usize,
     /// Whether there are keys that the Bundle does not write.
-    pub others: bool,
+    pub has_foreign_keys: bool,
     /// The keys that the Bundle writes and whose values may not be replaced.
     pub taken: BTreeSet<String>,
     /// The type of a Secret, where it is not `Opaque`.
@@ -57,9 +57,9 @@ pub enum Obstacle {
 
 /// Whether an object may be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum AdoptionVerdict {
     /// Its content has to be looked at first.
-    Unseen,
+    NeedsContent,
     /// It may.
     Write {
         /// Whether it holds keys of others: then the keys that are ours are named in it, and it outlives its Bundle.
@@ -69,18 +69,18 @@ pub enum Verdict {
     Refuse(Obstacle),
 }
 
-impl Holdings {
+impl ContentSummary {
     /// The content of a ConfigMap beside what it is to hold.
     #[must_use]
     pub fn of_config_map(object: &ConfigMap, payload: Option<&Payload>) -> Self {
         let (text, binary) = (object.data.as_ref(), object.binary_data.as_ref());
-        let is_taken = |(key, value): (&String, &Value)| {
+        let is_taken = |(key, value): (&String, &PayloadValue)| {
             let text = text.and_then(|text| text.get(key));
             let binary = binary.and_then(|binary| binary.get(key));
             // A key is in one of the two maps only.
             match value {
-                Value::Text(_) => binary.is_some() || text.is_some_and(|text| !is_replaceable(text)),
-                Value::Binary(_) => text.is_some() || binary.is_some_and(|bytes| !bytes.0.is_empty()),
+                PayloadValue::Text(_) => binary.is_some() || text.is_some_and(|text| !is_replaceable(text)),
+                PayloadValue::Binary(_) => text.is_some() || binary.is_some_and(|bytes| !bytes.0.is_empty()),
             }
         };
         let has = |key: &String| {
@@ -96,7 +96,7 @@ impl Holdings {
         let data = object.data.as_ref();
         let at = |key: &String| data.and_then(|data| data.get(key));
         let secret_type = object.type_.clone().filter(|type_| type_ != "Opaque");
-        let is_taken = |(key, _): (&String, &Value)| at(key).is_some_and(|bytes| !bytes.0.is_empty());
+        let is_taken = |(key, _): (&String, &PayloadValue)| at(key).is_some_and(|bytes| !bytes.0.is_empty());
         Self::new(
             data.map_or(0, std::collections::BTreeMap::len),
             payload,
@@ -110,55 +110,65 @@ impl Holdings {
         keys: usize,
         payload: Option<&Payload>,
         has: impl Fn(&String) -> bool,
-        is_taken: impl Fn((&String, &Value)) -> bool,
+        is_taken: impl Fn((&String, &PayloadValue)) -> bool,
         secret_type: Option<String>,
     ) -> Self {
         let values = || payload.into_iter().flat_map(|payload| &payload.values);
         Self {
             keys,
-            others: keys > values().filter(|(key, _)| has(key)).count(),
+            has_foreign_keys: keys > values().filter(|(key, _)| has(key)).count(),
             taken: values().filter(|value| is_taken(*value)).map(|(key, _)| key.clone()).collect(),
             secret_type,
         }
     }
 }
 
-impl Wanted {
+impl Desired {
     /// Whether an object that is there may be written; `holdings`: its content, if that was looked at.
     #[must_use]
-    pub fn may_write(&self, payload: &Payload, found: &Look, holdings: Option<&Holdings>, adopt: Adopt) -> Verdict {
+    pub fn may_write(
+        &self,
+        payload: &Payload,
+        found: &ObservedMetadata,
+        content: Option<&ContentSummary>,
+        adopt: AdoptionPolicy,
+    ) -> AdoptionVerdict {
         let ours = found.is_target_of(&self.name);
-        let consents = adopt == Adopt::Always
+        let consents = adopt == AdoptionPolicy::Always
             || found.annotations.get(api::ADOPT_ANNOTATION).is_some_and(|name| *name == self.name);
         // A key of ours that the Bundle names no more: what it names instead may be a key of others.
         let renamed = found.own_keys.iter().any(|key| !payload.values.contains_key(key));
         let is_ours = |key: &String| {
-            ours && match &found.keys {
+            ours && match &found.annotated_keys {
                 Some(keys) => keys.contains(key),
                 None => !renamed || found.own_keys.contains(key) || !found.may_be_foreign(key),
             }
         };
-        let blind = found.touched == Touched::ByWhoKnows || (found.keys.is_some() && found.more_foreign_keys);
+        let blind =
+            found.ownership == FieldOwnership::Unknown || (found.annotated_keys.is_some() && found.more_foreign_keys);
         let free = ours || payload.kind == ObjectKind::ConfigMap;
         let known = if consents { free } else { ours && !blind && payload.values.keys().all(is_ours) };
-        let write = |others: bool| Verdict::Write { shared: found.keys.is_some() || (others && !consents) };
+        let write =
+            |others: bool| AdoptionVerdict::Write { shared: found.annotated_keys.is_some() || (others && !consents) };
         if known {
-            let stranger = found.stranger(|key| payload.values.contains_key(key)).is_some();
-            return write(stranger || found.more_foreign_keys);
+            let has_extra_keys = found.extra_foreign_key(|key| payload.values.contains_key(key)).is_some();
+            return write(has_extra_keys || found.more_foreign_keys);
         }
-        let Some(Holdings { keys, others, taken, secret_type }) = holdings else { return Verdict::Unseen };
+        let Some(ContentSummary { keys, has_foreign_keys, taken, secret_type }) = content else {
+            return AdoptionVerdict::NeedsContent;
+        };
         if let Some(secret_type) = secret_type.as_ref().filter(|_| !ours) {
-            return Verdict::Refuse(Obstacle::Type(secret_type.clone()));
+            return AdoptionVerdict::Refuse(Obstacle::Type(secret_type.clone()));
         }
-        if consents || (ours && found.keys.is_none() && payload.values.keys().all(is_ours)) {
-            return write(*others);
+        if consents || (ours && found.annotated_keys.is_none() && payload.values.keys().all(is_ours)) {
+            return write(*has_foreign_keys);
         }
         if *keys > limits::ADOPTED_KEYS.max {
-            return Verdict::Refuse(Obstacle::Keys(*keys));
+            return AdoptionVerdict::Refuse(Obstacle::Keys(*keys));
         }
         match taken.iter().find(|key| !is_ours(key)) {
-            Some(key) => Verdict::Refuse(Obstacle::Value(key.clone())),
-            None => write(*others),
+            Some(key) => AdoptionVerdict::Refuse(Obstacle::Value(key.clone())),
+            None => write(*has_foreign_keys),
         }
     }
 }
@@ -173,15 +183,15 @@ impl Obstacle {
         namespace: &str,
         manager: impl Fn(&str) -> Option<&'a str>,
     ) -> String {
-        let (fault, cure) = self.fault_and_cure(bundle, manager);
-        format!("{TARGET_EXISTS}: {} {namespace}/{bundle} {fault}: {cure}", kind.as_str())
+        let (cause, remedy) = self.cause_and_remedy(bundle, manager);
+        format!("{TARGET_EXISTS}: {} {namespace}/{bundle} {cause}: {remedy}", kind.as_str())
     }
 
     /// What the object does that keeps it from being written, and what comes of that; and the cure.
     #[must_use]
-    pub fn fault_and_cure<'a>(&self, bundle: &str, manager: impl Fn(&str) -> Option<&'a str>) -> (String, String) {
+    pub fn cause_and_remedy<'a>(&self, bundle: &str, manager: impl Fn(&str) -> Option<&'a str>) -> (String, String) {
         let consent = format!("annotate it with {}={bundle} to have the value replaced", api::ADOPT_ANNOTATION);
-        let (fault, cure) = match self {
+        let (cause, remedy) = match self {
             Self::Value(key) => {
                 let who =
                     manager(key).map_or_else(String::new, |manager| format!(", written by field manager {manager:?}"));
@@ -202,7 +212,7 @@ impl Obstacle {
                 format!("delete keys, {consent}, or give the Bundle another name"),
             ),
         };
-        (format!("{fault}; it stays as it is, and pods that ask for the Bundle there mount it so"), cure)
+        (format!("{cause}; it stays as it is, and pods that ask for the Bundle there mount it so"), remedy)
     }
 }
 
@@ -236,8 +246,8 @@ mod tests {
     use crate::bundle::{Labels, Selector};
 
     /// A Bundle `b` with the keys `ca` and `jks`.
-    fn wanted() -> (Wanted, Payload) {
-        let values = [("ca", Value::Text("x".into())), ("jks", Value::Binary(b"x".as_slice().into()))];
+    fn desired() -> (Desired, Payload) {
+        let values = [("ca", PayloadValue::Text("x".into())), ("jks", PayloadValue::Binary(b"x".as_slice().into()))];
         let payload = Payload {
             kind: ObjectKind::ConfigMap,
             values: values.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
@@ -246,7 +256,7 @@ mod tests {
             hash: String::new(),
             partial: false,
         };
-        let wanted = Wanted {
+        let desired = Desired {
             name: "b".to_owned(),
             uid: "uid".to_owned(),
             namespaces: Selector::default(),
@@ -255,7 +265,7 @@ mod tests {
             protected: None,
             deleted: false,
         };
-        (wanted, payload)
+        (desired, payload)
     }
 
     fn set(keys: &[&str]) -> BTreeSet<String> {
@@ -266,18 +276,18 @@ mod tests {
         keys.iter().map(|key| ((*key).to_owned(), "kubectl".to_owned())).collect()
     }
 
-    fn ours() -> Look {
-        Look {
+    fn ours() -> ObservedMetadata {
+        ObservedMetadata {
             labels: labels(&[(api::BUNDLE_LABEL, "b")]),
             annotations: labels(&[(api::HASH_ANNOTATION, "hash")]),
             own_keys: set(&["ca", "jks"]),
-            touched: Touched::ByOthers,
-            ..Look::default()
+            ownership: FieldOwnership::Shared,
+            ..ObservedMetadata::default()
         }
     }
 
-    fn holding(keys: usize, others: bool, taken: &[&str]) -> Holdings {
-        Holdings { keys, others, taken: set(taken), secret_type: None }
+    fn holding(keys: usize, others: bool, taken: &[&str]) -> ContentSummary {
+        ContentSummary { keys, has_foreign_keys: others, taken: set(taken), secret_type: None }
     }
 
     #[test]
@@ -305,13 +315,13 @@ mod tests {
     }
 
     #[test]
-    fn the_content_tells_whose_keys_an_object_holds() {
-        let (_, payload) = wanted();
+    fn the_content_shows_whose_keys_an_object_holds() {
+        let (_, payload) = desired();
         let text = |pairs: &[(&str, &str)]| Some(labels(pairs));
         let binary = |key: &str, value: &[u8]| Some([(key.to_owned(), ByteString(value.to_vec()))].into());
         let of = |data, binary_data| {
             let object = ConfigMap { data, binary_data, ..ConfigMap::default() };
-            Holdings::of_config_map(&object, Some(&payload))
+            ContentSummary::of_config_map(&object, Some(&payload))
         };
         assert_eq!(of(None, None), holding(0, false, &[]));
         assert_eq!(of(text(&[("ca", ""), ("x", "y")]), None), holding(2, true, &[]));
@@ -321,101 +331,123 @@ mod tests {
 
         let secret = |type_: &str, key: &str, value: &[u8]| {
             let object = Secret { data: binary(key, value), type_: Some(type_.to_owned()), ..Secret::default() };
-            Holdings::of_secret(&object, Some(&payload))
+            ContentSummary::of_secret(&object, Some(&payload))
         };
         assert_eq!(secret("Opaque", "ca", b""), holding(1, false, &[]));
         assert_eq!(secret("Opaque", "ca", pem("rsa").as_bytes()), holding(1, false, &["ca"]));
-        let typed = Holdings { secret_type: Some("kubernetes.io/tls".to_owned()), ..holding(1, true, &[]) };
+        let typed = ContentSummary { secret_type: Some("kubernetes.io/tls".to_owned()), ..holding(1, true, &[]) };
         assert_eq!(secret("kubernetes.io/tls", "tls.key", b"x"), typed);
     }
 
     #[test]
     fn what_is_ours_is_written_whatever_it_holds_and_of_all_else_the_bytes_decide() {
-        type Row = (&'static str, Look, Option<Holdings>, Verdict);
-        let write = |shared| Verdict::Write { shared };
-        let value = |key: &str| Verdict::Refuse(Obstacle::Value(key.to_owned()));
-        let named = |keys: &[&str]| Look { keys: Some(set(keys)), ..ours() };
-        let taken = || Look { own_keys: set(&[]), foreign_keys: managed(&["ca", "jks"]), ..ours() };
-        let theirs = || Look { foreign_keys: managed(&["database"]), touched: Touched::ByOthers, ..Look::default() };
-        let consenting = || Look { annotations: labels(&[(api::ADOPT_ANNOTATION, "b")]), ..theirs() };
-        let renamed = || Look { own_keys: set(&["old", "jks"]), foreign_keys: managed(&["ca"]), ..ours() };
+        type Row = (&'static str, ObservedMetadata, Option<ContentSummary>, AdoptionVerdict);
+        let write = |shared| AdoptionVerdict::Write { shared };
+        let value = |key: &str| AdoptionVerdict::Refuse(Obstacle::Value(key.to_owned()));
+        let named = |keys: &[&str]| ObservedMetadata { annotated_keys: Some(set(keys)), ..ours() };
+        let taken = || ObservedMetadata { own_keys: set(&[]), foreign_keys: managed(&["ca", "jks"]), ..ours() };
+        let theirs = || ObservedMetadata {
+            foreign_keys: managed(&["database"]),
+            ownership: FieldOwnership::Shared,
+            ..ObservedMetadata::default()
+        };
+        let consenting = || ObservedMetadata { annotations: labels(&[(api::ADOPT_ANNOTATION, "b")]), ..theirs() };
+        let renamed = || ObservedMetadata { own_keys: set(&["old", "jks"]), foreign_keys: managed(&["ca"]), ..ours() };
         let rows: Vec<Row> = vec![
             ("a target", ours(), None, write(false)),
             ("a target that others edited", taken(), None, write(false)),
-            ("a target with a key of others", Look { foreign_keys: managed(&["x"]), ..ours() }, None, write(true)),
+            (
+                "a target with a key of others",
+                ObservedMetadata { foreign_keys: managed(&["x"]), ..ours() },
+                None,
+                write(true),
+            ),
             (
                 "one whose managed fields are gone",
-                Look { touched: Touched::ByWhoKnows, ..ours() },
+                ObservedMetadata { ownership: FieldOwnership::Unknown, ..ours() },
                 None,
-                Verdict::Unseen,
+                AdoptionVerdict::NeedsContent,
             ),
             (
                 "and is seen",
-                Look { touched: Touched::ByWhoKnows, ..ours() },
+                ObservedMetadata { ownership: FieldOwnership::Unknown, ..ours() },
                 Some(holding(3, true, &["ca"])),
                 write(true),
             ),
-            ("a key was renamed to one of others", renamed(), None, Verdict::Unseen),
+            ("a key was renamed to one of others", renamed(), None, AdoptionVerdict::NeedsContent),
             ("which holds their value", renamed(), Some(holding(3, true, &["ca"])), value("ca")),
             ("or may be replaced", renamed(), Some(holding(3, true, &[])), write(true)),
             ("a completed one", named(&["ca", "jks"]), None, write(true)),
-            ("a completed one gains a key", named(&["ca"]), None, Verdict::Unseen),
+            ("a completed one gains a key", named(&["ca"]), None, AdoptionVerdict::NeedsContent),
             ("that is free", named(&["ca"]), Some(holding(2, true, &["ca"])), write(true)),
             ("that is of others", named(&["ca"]), Some(holding(2, true, &["jks"])), value("jks")),
-            ("an object of others", theirs(), None, Verdict::Unseen),
+            ("an object of others", theirs(), None, AdoptionVerdict::NeedsContent),
             ("with nothing at our keys", theirs(), Some(holding(1, true, &[])), write(true)),
             ("with nothing but our keys", theirs(), Some(holding(1, false, &[])), write(false)),
             ("with a value of theirs", theirs(), Some(holding(1, true, &["ca"])), value("ca")),
-            ("with too many keys", theirs(), Some(holding(2_001, true, &[])), Verdict::Refuse(Obstacle::Keys(2_001))),
+            (
+                "with too many keys",
+                theirs(),
+                Some(holding(2_001, true, &[])),
+                AdoptionVerdict::Refuse(Obstacle::Keys(2_001)),
+            ),
             (
                 "with our label alone",
-                Look { annotations: labels(&[]), own_keys: set(&[]), ..ours() },
+                ObservedMetadata { annotations: labels(&[]), own_keys: set(&[]), ..ours() },
                 None,
-                Verdict::Unseen,
+                AdoptionVerdict::NeedsContent,
             ),
             (
                 "with keys named, but no label",
-                Look { keys: Some(set(&["ca"])), ..theirs() },
+                ObservedMetadata { annotated_keys: Some(set(&["ca"])), ..theirs() },
                 Some(holding(1, false, &["ca"])),
                 value("ca"),
             ),
             ("that consents", consenting(), None, write(false)),
             (
                 "that consents to another",
-                Look { annotations: labels(&[(api::ADOPT_ANNOTATION, "other")]), ..theirs() },
+                ObservedMetadata { annotations: labels(&[(api::ADOPT_ANNOTATION, "other")]), ..theirs() },
                 Some(holding(1, true, &["ca"])),
                 value("ca"),
             ),
         ];
-        for (name, look, holdings, expected) in rows {
-            let (wanted, payload) = wanted();
-            assert_eq!(wanted.may_write(&payload, &look, holdings.as_ref(), Adopt::Consent), expected, "{name}");
+        for (name, observed, content, expected) in rows {
+            let (desired, payload) = desired();
+            assert_eq!(
+                desired.may_write(&payload, &observed, content.as_ref(), AdoptionPolicy::Consent),
+                expected,
+                "{name}"
+            );
         }
-        let (wanted, payload) = wanted();
-        assert_eq!(wanted.may_write(&payload, &theirs(), None, Adopt::Always), write(false));
+        let (desired, payload) = desired();
+        assert_eq!(desired.may_write(&payload, &theirs(), None, AdoptionPolicy::Always), write(false));
     }
 
     #[test]
     fn a_secret_of_another_type_is_never_adopted() {
-        let (wanted, payload) = wanted();
+        let (desired, payload) = desired();
         let payload = Payload { kind: ObjectKind::Secret, ..payload };
-        let tls = Holdings { secret_type: Some("kubernetes.io/tls".to_owned()), ..holding(2, true, &[]) };
-        let look = Look { annotations: labels(&[(api::ADOPT_ANNOTATION, "b")]), ..Look::default() };
-        for adopt in [Adopt::Consent, Adopt::Always] {
-            assert_eq!(wanted.may_write(&payload, &look, None, adopt), Verdict::Unseen);
-            let refused = Verdict::Refuse(Obstacle::Type("kubernetes.io/tls".to_owned()));
-            assert_eq!(wanted.may_write(&payload, &look, Some(&tls), adopt), refused);
+        let tls = ContentSummary { secret_type: Some("kubernetes.io/tls".to_owned()), ..holding(2, true, &[]) };
+        let observed =
+            ObservedMetadata { annotations: labels(&[(api::ADOPT_ANNOTATION, "b")]), ..ObservedMetadata::default() };
+        for adopt in [AdoptionPolicy::Consent, AdoptionPolicy::Always] {
+            assert_eq!(desired.may_write(&payload, &observed, None, adopt), AdoptionVerdict::NeedsContent);
+            let refused = AdoptionVerdict::Refuse(Obstacle::Type("kubernetes.io/tls".to_owned()));
+            assert_eq!(desired.may_write(&payload, &observed, Some(&tls), adopt), refused);
             let opaque = holding(2, true, &["ca"]);
-            assert_eq!(wanted.may_write(&payload, &look, Some(&opaque), adopt), Verdict::Write { shared: false });
+            assert_eq!(
+                desired.may_write(&payload, &observed, Some(&opaque), adopt),
+                AdoptionVerdict::Write { shared: false }
+            );
         }
     }
 
     #[test]
-    fn an_obstacle_names_object_key_manager_and_cure() {
-        let said = Obstacle::Value("ca".to_owned())
+    fn an_obstacle_names_object_key_manager_and_remedy() {
+        let message = Obstacle::Value("ca".to_owned())
             .explain("b", ObjectKind::ConfigMap, "team", |key| (key == "ca").then_some("kubectl"));
         assert_eq!(
-            said,
+            message,
             "TargetExists: ConfigMap team/b holds a value of others under key \"ca\", written by field manager \"kubectl\"; it stays as it is, and pods that ask for the Bundle there mount it so: delete that key, annotate it with rootcast.dev/adopt=b to have the value replaced, or give the Bundle another key or name"
         );
     }

@@ -5,36 +5,36 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::expiry::ExpirySummary;
 use super::finding::Finding;
+use super::inputs::Inputs;
 use super::intent::{Intent, ObjectKind};
 use super::payload::{Manifest, Payload, encode};
-use super::protected::Protected;
+use super::protected::ProtectedName;
 use super::report::Refusal;
 use super::selector::Selector;
-use super::sources::{Resolved, resolve};
-use super::stock::Stock;
-use super::world::World;
+use super::sources::{ResolvedSources, resolve};
 
 /// What a decision came to, with what the report needs of it.
 #[derive(Clone, Debug)]
 pub struct Decision {
     /// What to write.
-    pub wanted: Arc<Wanted>,
+    pub desired: Arc<Desired>,
     /// Whether only listed namespaces may receive targets.
     pub restricted: bool,
     /// When the certificates expire that it publishes.
-    pub stock: Stock,
+    pub expiry_summary: ExpirySummary,
     /// What the sources showed.
     pub findings: Vec<Finding>,
     /// Version of the default CAs, if the Bundle uses them.
     pub default_ca_version: Option<String>,
     /// When time alone changes this.
-    pub look_again: Option<Timestamp>,
+    pub requeue_at: Option<Timestamp>,
 }
 
 /// What every reached namespace is to hold of one Bundle.
 #[derive(Clone, Debug)]
-pub struct Wanted {
+pub struct Desired {
     /// Name of the Bundle, and so of its targets.
     pub name: String,
     /// Uid of the Bundle; empty offline.
@@ -46,7 +46,7 @@ pub struct Wanted {
     /// Whether a Secret target is left out because Secret targets are switched off.
     pub secrets_off: bool,
     /// Whose name it has: then nothing is written but what is this Bundle's already.
-    pub protected: Option<Protected>,
+    pub protected: Option<ProtectedName>,
     /// Whether the Bundle was deleted: what it completed is handed over, and all else is left to garbage collection.
     pub deleted: bool,
 }
@@ -56,17 +56,17 @@ pub struct Wanted {
 ///
 /// # Errors
 /// A [`Refusal`] if the Bundle cannot be carried out as it stands; then nothing of it may be touched.
-pub fn decide(intent: &Intent, world: &World, now: Timestamp) -> Result<Decision, Refusal> {
-    let Resolved { anchors, origins: _, stock, findings, default_ca_version, look_again } =
-        resolve(intent, world, now)?;
+pub fn decide(intent: &Intent, inputs: &Inputs, now: Timestamp) -> Result<Decision, Refusal> {
+    let ResolvedSources { anchors, origins: _, expiry_summary, findings, default_ca_version, requeue_at } =
+        resolve(intent, inputs, now)?;
     let payloads = encode(&intent.output, &anchors).map_err(|refusal| Refusal {
         findings: Some(findings.clone()),
-        look_again,
+        requeue_at,
         ..refusal
     })?;
-    let enabled = |kind| kind != ObjectKind::Secret || world.settings.secret_targets;
+    let enabled = |kind| kind != ObjectKind::Secret || inputs.settings.secret_targets;
     let secrets_off = payloads.iter().any(|payload| !enabled(payload.kind));
-    let wanted = Wanted {
+    let desired = Desired {
         name: intent.name.clone(),
         uid: intent.uid.clone(),
         namespaces: intent.namespaces.clone(),
@@ -76,14 +76,14 @@ pub fn decide(intent: &Intent, world: &World, now: Timestamp) -> Result<Decision
             .map(|payload| (payload.kind, payload))
             .collect(),
         secrets_off,
-        protected: world.settings.protection(&intent.name),
+        protected: inputs.settings.protection(&intent.name),
         deleted: false,
     };
-    let restricted = world.settings.target_namespaces.is_some();
-    Ok(Decision { wanted: Arc::new(wanted), restricted, stock, findings, default_ca_version, look_again })
+    let restricted = inputs.settings.target_namespaces.is_some();
+    Ok(Decision { desired: Arc::new(desired), restricted, expiry_summary, findings, default_ca_version, requeue_at })
 }
 
-impl Wanted {
+impl Desired {
     /// What is left to do of a Bundle that was deleted.
     #[must_use]
     pub fn of_deleted(name: &str, uid: &str) -> Self {

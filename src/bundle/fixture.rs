@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 
 use crate::api;
 
+use super::inputs::{Inputs, OutputKeys, SourceContent, SourceObject};
 use super::intent::{Intent, ObjectKind};
 use super::selector::Labels;
-use super::world::{Content, OutputKeys, SourceObject, World};
 
 pub(crate) const TRUST_NAMESPACE: &str = "cert-manager";
 
@@ -50,12 +50,13 @@ pub(crate) fn labels(pairs: &[(&str, &str)]) -> Labels {
     pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
-impl World {
+impl Inputs {
     pub(crate) fn with_config_map(mut self, name: &str, pairs: &[(&str, &str)], data: &[(&str, &str)]) -> Self {
         let values = data.iter().map(|(key, value)| ((*key).to_owned(), value.as_bytes().to_vec().into())).collect();
         let labels = labels(pairs);
         let output = if labels.contains_key(api::BUNDLE_LABEL) { OutputKeys::All } else { OutputKeys::None };
-        let object = SourceObject { labels, output, content: Content::Keys(values), undecodable: BTreeMap::new() };
+        let object =
+            SourceObject { labels, output, content: SourceContent::Keys(values), undecodable: BTreeMap::new() };
         self.sources.insert((ObjectKind::ConfigMap, name.to_owned()), object);
         self
     }

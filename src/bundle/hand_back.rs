@@ -18,10 +18,10 @@ use crate::api;
 ///
 /// All our entries must be of one API version, which ConfigMaps and Secrets only have.
 #[must_use]
-pub fn hand_back(entries: &[ManagedFieldsEntry]) -> Option<Vec<ManagedFieldsEntry>> {
+pub fn upgrade_managed_fields(entries: &[ManagedFieldsEntry]) -> Option<Vec<ManagedFieldsEntry>> {
     let first = |operation| entries.iter().position(|entry| is_ours(entry, operation));
     let updated = first("Update")?;
-    let place = first("Apply").unwrap_or(updated);
+    let position = first("Apply").unwrap_or(updated);
     let is_other = |entry: &ManagedFieldsEntry| !is_ours(entry, "Apply") && !is_ours(entry, "Update");
     let mut fields = Map::new();
     for entry in entries.iter().filter(|entry| !is_other(entry)) {
@@ -32,11 +32,11 @@ pub fn hand_back(entries: &[ManagedFieldsEntry]) -> Option<Vec<ManagedFieldsEntr
     let applied = ManagedFieldsEntry {
         operation: Some("Apply".to_owned()),
         fields_v1: Some(FieldsV1(Value::Object(fields))),
-        ..entries[place].clone()
+        ..entries[position].clone()
     };
     let others =
         |range: &[ManagedFieldsEntry]| range.iter().filter(|entry| is_other(entry)).cloned().collect::<Vec<_>>();
-    Some([others(&entries[..place]), vec![applied], others(&entries[place..])].concat())
+    Some([others(&entries[..position]), vec![applied], others(&entries[position..])].concat())
 }
 
 fn is_ours(entry: &ManagedFieldsEntry, operation: &str) -> bool {
@@ -123,7 +123,7 @@ mod tests {
             ),
         ];
         for (name, before, expected) in cases {
-            assert_eq!(hand_back(&before), expected, "{name}");
+            assert_eq!(upgrade_managed_fields(&before), expected, "{name}");
         }
     }
 
@@ -182,12 +182,12 @@ mod tests {
         #[test]
         fn every_field_keeps_its_owners_and_ours_end_in_one_applied_entry(before in entries()) {
             let is_other = |entry: &&ManagedFieldsEntry| !is_ours(entry, "Apply") && !is_ours(entry, "Update");
-            let Some(after) = hand_back(&before) else {
+            let Some(after) = upgrade_managed_fields(&before) else {
                 prop_assert!(!before.iter().any(|entry| is_ours(entry, "Update")));
                 return Ok(());
             };
             prop_assert_eq!(owned(&after), owned(&before));
-            prop_assert_eq!(hand_back(&after), None, "a second time");
+            prop_assert_eq!(upgrade_managed_fields(&after), None, "a second time");
             prop_assert!(after.iter().filter(is_other).eq(before.iter().filter(is_other)), "others are untouched");
             prop_assert_eq!(after.iter().filter(|entry| is_ours(entry, "Apply")).count(), 1);
             prop_assert_eq!(after.iter().filter(is_other).count() + 1, after.len());

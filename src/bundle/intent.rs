@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use crate::api;
 use crate::trust::{Password, Profile};
 
-use super::look::Part;
-use super::problem::{Problem, Problems};
+use super::field_error::{FieldError, FieldErrors};
+use super::observed_metadata::ObjectPart;
 use super::selector::{Labels, Selector};
 use super::size;
 use super::syntax;
@@ -21,7 +21,7 @@ pub struct Intent {
     /// The namespace that sources are read from.
     pub trust_namespace: String,
     /// Where certificates come from, in the order of `spec.sources`.
-    pub sources: Vec<Source>,
+    pub sources: Vec<CertificateSource>,
     /// The namespaces that receive targets.
     pub namespaces: Selector,
     /// What is written into each of them; nothing if the Bundle names no target.
@@ -30,7 +30,7 @@ pub struct Intent {
 
 /// One item of `spec.sources`.
 #[derive(Clone, Debug)]
-pub enum Source {
+pub enum CertificateSource {
     /// The default CAs of this process.
     DefaultCas,
     /// PEM text in the Bundle itself.
@@ -168,18 +168,18 @@ impl Intent {
     /// # Errors
     /// The problems of the Bundle, each with its field path, in the order of the fields: at most 20, and
     /// then how many more there are.
-    pub fn parse(bundle: &api::Bundle, trust_namespace: &str) -> Result<Self, Vec<Problem>> {
+    pub fn parse(bundle: &api::Bundle, trust_namespace: &str) -> Result<Self, Vec<FieldError>> {
         let api::Bundle { metadata, spec, status: _ } = bundle;
         let api::BundleSpec { sources, target } = spec;
         let name = metadata.name.clone().unwrap_or_default();
-        let mut problems = Problems::default();
+        let mut problems = FieldErrors::default();
         check_name(&name, &mut problems);
         // What is too large is not looked at any further.
         size::check(spec, &mut problems)?;
         let sources = parse_sources(sources, &mut problems);
         let (output, namespaces) =
             target.as_ref().map(|target| parse_target(target, &mut problems)).unwrap_or_default();
-        check_apart(&name, &sources, &output, &mut problems);
+        reject_self_reference(&name, &sources, &output, &mut problems);
         problems.end()?;
         Ok(Self {
             name,
@@ -193,21 +193,21 @@ impl Intent {
 
     /// Whether the Bundle names something of its targets of a kind.
     #[must_use]
-    pub fn names(&self, kind: ObjectKind, part: Part, name: &str) -> bool {
+    pub fn declares(&self, kind: ObjectKind, part: ObjectPart, name: &str) -> bool {
         let Output { objects, jks, pkcs12 } = &self.output;
         let stores = || [jks.as_ref().map(|jks| &jks.key), pkcs12.as_ref().map(|pkcs12| &pkcs12.key)];
         objects.iter().filter(|object| object.kind == kind).any(|object| match part {
-            Part::Key => object.pem_key == name || stores().into_iter().flatten().any(|key| key == name),
-            Part::Label => object.labels.contains_key(name),
-            Part::Annotation => object.annotations.contains_key(name),
+            ObjectPart::Key => object.pem_key == name || stores().into_iter().flatten().any(|key| key == name),
+            ObjectPart::Label => object.labels.contains_key(name),
+            ObjectPart::Annotation => object.annotations.contains_key(name),
         })
     }
 
     /// The object sources among the sources.
     pub fn object_sources(&self) -> impl Iterator<Item = &ObjectSource> {
         self.sources.iter().filter_map(|source| match source {
-            Source::Object(object) => Some(object),
-            Source::DefaultCas | Source::Inline(_) => None,
+            CertificateSource::Object(object) => Some(object),
+            CertificateSource::DefaultCas | CertificateSource::Inline(_) => None,
         })
     }
 }
@@ -224,19 +224,19 @@ impl ObjectSource {
     }
 }
 
-fn check_name(name: &str, problems: &mut Problems) {
+fn check_name(name: &str, problems: &mut FieldErrors) {
     if name.len() > api::MAX_NAME {
-        problems.push(Problem::invalid(
+        problems.push(FieldError::invalid(
             "metadata.name",
             name,
             format!("must be no more than {} characters: it becomes a label value of every target", api::MAX_NAME),
         ));
     } else if !syntax::is_dns_subdomain(name) {
-        problems.push(Problem::invalid("metadata.name", name, "must be a lowercase RFC 1123 subdomain"));
+        problems.push(FieldError::invalid("metadata.name", name, "must be a lowercase RFC 1123 subdomain"));
     }
 }
 
-fn parse_sources(wire: &[api::BundleSource], problems: &mut Problems) -> Vec<Source> {
+fn parse_sources(wire: &[api::BundleSource], problems: &mut FieldErrors) -> Vec<CertificateSource> {
     let mut sources = Vec::new();
     let mut default_requests = 0;
     let mut counted = 0;
@@ -254,28 +254,28 @@ fn parse_sources(wire: &[api::BundleSource], problems: &mut Problems) -> Vec<Sou
         if let Some(text) = in_line.as_ref().filter(|text| !text.is_empty()) {
             types += 1;
             counted += 1;
-            sources.push(Source::Inline(text.clone()));
+            sources.push(CertificateSource::Inline(text.clone()));
         }
-        if let Some(wanted) = use_default_cas {
+        if let Some(enabled) = use_default_cas {
             types += 1;
             default_requests += 1;
-            if *wanted {
+            if *enabled {
                 counted += 1;
-                sources.push(Source::DefaultCas);
+                sources.push(CertificateSource::DefaultCas);
             }
         }
         if types != 1 {
-            problems.push(Problem::forbidden(
+            problems.push(FieldError::forbidden(
                 at,
                 format!("must define exactly one source type for each item but found {types} defined types"),
             ));
         }
     }
     if counted == 0 {
-        problems.push(Problem::forbidden("spec.sources", "must define at least one source"));
+        problems.push(FieldError::forbidden("spec.sources", "must define at least one source"));
     }
     if default_requests > 1 {
-        problems.push(Problem::forbidden(
+        problems.push(FieldError::forbidden(
             "spec.sources",
             format!("must request default CAs either once or not at all but got {default_requests} requests"),
         ));
@@ -283,8 +283,13 @@ fn parse_sources(wire: &[api::BundleSource], problems: &mut Problems) -> Vec<Sou
     sources
 }
 
-fn parse_object(kind: ObjectKind, wire: &api::SourceObject, at: &str, problems: &mut Problems) -> Option<Source> {
-    let api::SourceObject { name, selector, key, include_all_keys } = wire;
+fn parse_object(
+    kind: ObjectKind,
+    wire: &api::ObjectRefSource,
+    at: &str,
+    problems: &mut FieldErrors,
+) -> Option<CertificateSource> {
+    let api::ObjectRefSource { name, selector, key, include_all_keys } = wire;
     let set = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     let one_of = "must validate one and only one schema (oneOf): [name, selector].";
     let select = match (set(name), selector) {
@@ -293,11 +298,11 @@ fn parse_object(kind: ObjectKind, wire: &api::SourceObject, at: &str, problems: 
             Some(Select::Labelled(Selector::parse(selector, &format!("{at}.selector"), problems)))
         }
         (None, None) => {
-            problems.push(Problem::invalid(at, "name: ' ', selector: nil", format!("{one_of} Found none valid")));
+            problems.push(FieldError::invalid(at, "name: ' ', selector: nil", format!("{one_of} Found none valid")));
             None
         }
         (Some(name), Some(_)) => {
-            problems.push(Problem::invalid(
+            problems.push(FieldError::invalid(
                 at,
                 format!("name: {name}, selector: {{}}"),
                 format!("{one_of} Found both set"),
@@ -310,7 +315,7 @@ fn parse_object(kind: ObjectKind, wire: &api::SourceObject, at: &str, problems: 
         (Some(key), false) => Some(Keys::One(key)),
         (None, true) => Some(Keys::All),
         (None, false) => {
-            problems.push(Problem::invalid(
+            problems.push(FieldError::invalid(
                 at,
                 "key: ' ', includeAllKeys: false",
                 format!("source {field} key must be defined when includeAllKeys is false"),
@@ -318,7 +323,7 @@ fn parse_object(kind: ObjectKind, wire: &api::SourceObject, at: &str, problems: 
             None
         }
         (Some(key), true) => {
-            problems.push(Problem::invalid(
+            problems.push(FieldError::invalid(
                 at,
                 format!("key: {key}, includeAllKeys: true"),
                 format!("source {field} key cannot be defined when includeAllKeys is true"),
@@ -326,10 +331,10 @@ fn parse_object(kind: ObjectKind, wire: &api::SourceObject, at: &str, problems: 
             None
         }
     };
-    Some(Source::Object(ObjectSource { kind, select: select?, keys: keys? }))
+    Some(CertificateSource::Object(ObjectSource { kind, select: select?, keys: keys? }))
 }
 
-fn parse_target(wire: &api::BundleTarget, problems: &mut Problems) -> (Output, Selector) {
+fn parse_target(wire: &api::BundleTarget, problems: &mut FieldErrors) -> (Output, Selector) {
     let api::BundleTarget { config_map, secret, additional_formats, namespace_selector } = wire;
     let at = "spec.target";
     let mut objects = Vec::new();
@@ -339,7 +344,7 @@ fn parse_target(wire: &api::BundleTarget, problems: &mut Problems) -> (Output, S
         }
     }
     if objects.is_empty() {
-        problems.push(Problem::invalid(at, "object", "any of the fields in [configMap secret] must be set"));
+        problems.push(FieldError::invalid(at, "object", "any of the fields in [configMap secret] must be set"));
     }
     let (jks, pkcs12) =
         additional_formats.as_ref().map(|formats| parse_formats(formats, &objects, problems)).unwrap_or_default();
@@ -350,7 +355,7 @@ fn parse_target(wire: &api::BundleTarget, problems: &mut Problems) -> (Output, S
     (Output { objects, jks, pkcs12 }, namespaces)
 }
 
-fn parse_object_output(kind: ObjectKind, wire: &api::KeyTarget, at: &str, problems: &mut Problems) -> ObjectOutput {
+fn parse_object_output(kind: ObjectKind, wire: &api::KeyTarget, at: &str, problems: &mut FieldErrors) -> ObjectOutput {
     let api::KeyTarget { key, metadata } = wire;
     syntax::data_key(key, &format!("{at}.key"), problems);
     let (annotations, labels) = match metadata {
@@ -364,7 +369,7 @@ fn parse_object_output(kind: ObjectKind, wire: &api::KeyTarget, at: &str, proble
         for key in pairs.keys() {
             for domain in ["trust.cert-manager.io", "trust-manager.io", "rootcast.dev"] {
                 if key.strip_prefix(domain).is_some_and(|rest| rest.starts_with('/')) {
-                    problems.push(Problem::invalid(
+                    problems.push(FieldError::invalid(
                         at.as_str(),
                         key.as_str(),
                         format!("{domain}/* {field} are not allowed"),
@@ -385,7 +390,7 @@ fn parse_object_output(kind: ObjectKind, wire: &api::KeyTarget, at: &str, proble
 fn parse_formats(
     wire: &api::AdditionalFormats,
     objects: &[ObjectOutput],
-    problems: &mut Problems,
+    problems: &mut FieldErrors,
 ) -> (Option<JksOutput>, Option<Pkcs12Output>) {
     let api::AdditionalFormats { jks, pkcs12 } = wire;
     let mut taken: BTreeSet<&str> = objects.iter().map(|object| object.pem_key.as_str()).collect();
@@ -394,17 +399,17 @@ fn parse_formats(
         let at = format!("{at}.{format}.key");
         syntax::data_key(key, &at, problems);
         if !taken.insert(key) {
-            problems.push(Problem::invalid(at, key, "key must be unique across all target output keys"));
+            problems.push(FieldError::invalid(at, key, "key must be unique across all target output keys"));
         }
     };
     let jks = jks.as_ref().map(|api::Jks { key, password }| {
         claim("jks", key);
-        let password = password.as_ref().map_or("changeit", api::Password::reveal);
+        let password = password.as_ref().map_or("changeit", api::WirePassword::reveal);
         JksOutput { key: key.clone(), password: Password::new(password) }
     });
     let pkcs12 = pkcs12.as_ref().map(|api::Pkcs12 { key, password, profile }| {
         claim("pkcs12", key);
-        let password = password.as_ref().map_or("", api::Password::reveal);
+        let password = password.as_ref().map_or("", api::WirePassword::reveal);
         (key.clone(), Password::new(password), profile.as_ref())
     });
     let pkcs12 = pkcs12.map(|(key, password, profile)| Pkcs12Output {
@@ -415,13 +420,13 @@ fn parse_formats(
     (jks, pkcs12)
 }
 
-fn parse_profile(wire: &api::Pkcs12Profile, problems: &mut Problems) -> Option<Profile> {
+fn parse_profile(wire: &api::Pkcs12Profile, problems: &mut FieldErrors) -> Option<Profile> {
     match wire {
         api::Pkcs12Profile::LegacyRC2 => Some(Profile::LegacyRc2),
         api::Pkcs12Profile::LegacyDES => Some(Profile::LegacyDes),
         api::Pkcs12Profile::Modern2023 => Some(Profile::Modern2023),
         api::Pkcs12Profile::Unknown(other) => {
-            problems.push(Problem::invalid(
+            problems.push(FieldError::invalid(
                 "spec.target.additionalFormats.pkcs12.profile",
                 other.as_str(),
                 "supported values: \"LegacyRC2\", \"LegacyDES\", \"Modern2023\"",
@@ -432,15 +437,15 @@ fn parse_profile(wire: &api::Pkcs12Profile, problems: &mut Problems) -> Option<P
 }
 
 /// A Bundle may not read the very key that it writes.
-fn check_apart(name: &str, sources: &[Source], output: &Output, problems: &mut Problems) {
+fn reject_self_reference(name: &str, sources: &[CertificateSource], output: &Output, problems: &mut FieldErrors) {
     let reads_own_target = |object: &ObjectOutput| {
         sources.iter().any(|source| {
-            matches!(source, Source::Object(ObjectSource { kind, select: Select::Named(named), keys: Keys::One(key) })
+            matches!(source, CertificateSource::Object(ObjectSource { kind, select: Select::Named(named), keys: Keys::One(key) })
                 if *kind == object.kind && named == name && *key == object.pem_key)
         })
     };
     if output.objects.iter().any(reads_own_target) {
-        problems.push(Problem::forbidden("spec.sources", "cannot define the same source as target"));
+        problems.push(FieldError::forbidden("spec.sources", "cannot define the same source as target"));
     }
 }
 

@@ -4,48 +4,54 @@
 //! watches and obeys it; `rootcast render` feeds it from files.
 
 mod adoption;
-mod chain;
 mod decision;
-mod fault;
+mod dependents;
+mod diff;
+mod expiry;
+mod field_error;
 mod finding;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod hand_back;
+mod inputs;
 mod intent;
-mod interest;
-mod judge;
-mod look;
+mod observed_metadata;
 mod payload;
-mod problem;
 mod protected;
 mod reason;
 mod report;
 mod selector;
 mod size;
+mod source_cycle;
+mod source_error;
 mod sources;
-mod stock;
 mod syntax;
 mod unstable;
-mod world;
 
-pub use adoption::{Adopt, Holdings, Obstacle, TARGET_EXISTS, Verdict};
-pub use decision::{Decision, Wanted, decide};
-pub use finding::{Finding, Observation, SOON};
-pub use hand_back::hand_back;
-pub use intent::{
-    Intent, JksOutput, Keys, ObjectKind, ObjectOutput, ObjectSource, Output, Pkcs12Output, Select, Source,
+pub use adoption::{AdoptionPolicy, AdoptionVerdict, ContentSummary, Obstacle, TARGET_EXISTS};
+pub use decision::{Decision, Desired, decide};
+pub use dependents::{InputChange, affected_bundles};
+pub use diff::{Diff, Drift, Release};
+pub use expiry::{EXPIRIES_MAX, Expiry, ExpirySummary, LeftOutReason};
+pub use field_error::{FieldError, FieldErrors};
+pub use finding::{EXPIRY_WARNING_DAYS, Finding, Observation};
+pub use hand_back::upgrade_managed_fields;
+pub use inputs::{
+    DecisionSettings, DefaultCas, Inputs, Namespace, OutputKeys, SourceContent, SourceObject, SourceValue,
+    TLS_SECRET_TYPE, TargetRef,
 };
-pub use interest::{Change, touch};
-pub use judge::{Drift, Need, Release};
-pub use look::{Controller, Look, Part, Touched};
-pub use payload::{Manifest, Payload, SIZE_MAX, Value, encode};
-pub use problem::{Problem, Problems};
-pub use protected::{PROTECTED, Protected};
+pub use intent::{
+    CertificateSource, Intent, JksOutput, Keys, ObjectKind, ObjectOutput, ObjectSource, Output, Pkcs12Output, Select,
+};
+pub use observed_metadata::{FieldOwnership, ObjectPart, ObservedMetadata, OwnerRef};
+pub use payload::{Manifest, Payload, PayloadValue, SIZE_MAX, encode};
+pub use protected::{PROTECTED_NAMES, ProtectedName};
 pub use reason::Reason;
-pub use report::{Event, Outcome, Progress, Refusal, Report, Seen, carried_out, refused, rolling_out};
+pub use report::{
+    BundleEvent, LastStatus, Refusal, Report, RolloutOutcome, RolloutProgress, report_outcome, report_progress,
+    report_refusal,
+};
 pub use selector::{LabelSet, Labels, PackedLabels, Selector};
-pub use sources::{Origin, Resolved, resolve};
-pub use stock::{EXPIRIES_MAX, Expiry, LeftOut, Stock};
+pub use sources::{AnchorOrigin, ResolvedSources, resolve};
 pub use syntax::is_dns_subdomain;
-pub use unstable::{ROLLOUT_HELD, Unstable, held};
-pub use world::{Content, DefaultCas, Namespace, OutputKeys, TargetRef, Settings, SourceObject, TLS_SECRET, Text, World};
+pub use unstable::{ROLLOUT_HELD, Unstable, report_held_rollout};

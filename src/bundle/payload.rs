@@ -25,7 +25,7 @@ pub struct Payload {
     /// The object's kind.
     pub kind: ObjectKind,
     /// Its keys.
-    pub values: BTreeMap<String, Value>,
+    pub values: BTreeMap<String, PayloadValue>,
     /// Labels of the template, without the Bundle label.
     pub labels: Labels,
     /// Annotations of the template, without the hash.
@@ -39,7 +39,7 @@ pub struct Payload {
 
 /// The content of one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Value {
+pub enum PayloadValue {
     /// PEM.
     Text(Arc<str>),
     /// A keystore.
@@ -62,19 +62,19 @@ pub fn encode(output: &Output, anchors: &Anchors) -> Result<Vec<Payload>, Refusa
     let anchors = for_java.as_ref().unwrap_or(anchors);
     if let Some(jks) = jks {
         let store = trust::jks::encode(anchors, &jks.password);
-        formats.insert(jks.key.clone(), Value::Binary(store.into()));
+        formats.insert(jks.key.clone(), PayloadValue::Binary(store.into()));
     }
     if let Some(pkcs12) = pkcs12 {
         let profile = pkcs12.profile.unwrap_or(Profile::LegacyRc2);
         let store = trust::pkcs12::encode(anchors, &pkcs12.password, profile);
-        formats.insert(pkcs12.key.clone(), Value::Binary(store.into()));
+        formats.insert(pkcs12.key.clone(), PayloadValue::Binary(store.into()));
     }
     objects
         .iter()
         .map(|object| {
             let ObjectOutput { kind, pem_key, labels, annotations } = object;
             let mut values = formats.clone();
-            values.insert(pem_key.clone(), Value::Text(pem.clone()));
+            values.insert(pem_key.clone(), PayloadValue::Text(pem.clone()));
             check_size(*kind, &values)?;
             Ok(Payload {
                 kind: *kind,
@@ -88,7 +88,7 @@ pub fn encode(output: &Output, anchors: &Anchors) -> Result<Vec<Payload>, Refusa
         .collect()
 }
 
-impl Value {
+impl PayloadValue {
     /// Its bytes.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
@@ -129,8 +129,10 @@ impl Payload {
         let (mut data, mut binary_data) = (BTreeMap::new(), BTreeMap::new());
         for (key, value) in values {
             match (kind, value) {
-                (ObjectKind::ConfigMap, Value::Text(text)) => data.insert(key.as_str(), Wire::Plain(text)),
-                (ObjectKind::ConfigMap, Value::Binary(bytes)) => binary_data.insert(key.as_str(), Wire::Base64(bytes)),
+                (ObjectKind::ConfigMap, PayloadValue::Text(text)) => data.insert(key.as_str(), Wire::Plain(text)),
+                (ObjectKind::ConfigMap, PayloadValue::Binary(bytes)) => {
+                    binary_data.insert(key.as_str(), Wire::Base64(bytes))
+                }
                 (ObjectKind::Secret, value) => data.insert(key.as_str(), Wire::Base64(value.bytes())),
             };
         }
@@ -200,7 +202,7 @@ fn readable_by_java(anchors: &Anchors) -> Result<Anchors, Refusal> {
     })
 }
 
-fn check_size(kind: ObjectKind, values: &BTreeMap<String, Value>) -> Result<(), Refusal> {
+fn check_size(kind: ObjectKind, values: &BTreeMap<String, PayloadValue>) -> Result<(), Refusal> {
     let total: usize = values.values().map(|value| value.bytes().len()).sum();
     if total <= SIZE_MAX {
         return Ok(());
@@ -249,15 +251,15 @@ mod tests {
     use serde_json::{Value as Json, json};
 
     use super::*;
-    use crate::bundle::World;
+    use crate::bundle::Inputs;
     use crate::bundle::fixture::{intent, now, pem, plain};
     use crate::bundle::sources::resolve;
 
     #[test]
     fn what_does_not_fit_into_an_object_is_refused_with_the_sum_and_its_parts() {
         let values = BTreeMap::from([
-            ("a".to_owned(), Value::Text("x".repeat(SIZE_MAX).into())),
-            ("b".to_owned(), Value::Binary([0; 1].as_slice().into())),
+            ("a".to_owned(), PayloadValue::Text("x".repeat(SIZE_MAX).into())),
+            ("b".to_owned(), PayloadValue::Binary([0; 1].as_slice().into())),
         ]);
         let refusal = check_size(ObjectKind::ConfigMap, &values).expect_err("one byte too many");
         assert_eq!(refusal.reason, Reason::TargetTooLarge);
@@ -273,7 +275,7 @@ mod tests {
     #[test]
     fn without_a_uid_a_manifest_has_no_owner() {
         let intent = plain("b");
-        let anchors = resolve(&intent, &World::default(), now()).expect("resolved").anchors;
+        let anchors = resolve(&intent, &Inputs::default(), now()).expect("resolved").anchors;
         let payload = &encode(&intent.output, &anchors).expect("fits")[0];
         assert!(json!(payload.manifest("b", "uid"))["metadata"]["ownerReferences"].is_array());
         assert!(json!(payload.manifest("b", ""))["metadata"].get("ownerReferences").is_none());
@@ -283,7 +285,7 @@ mod tests {
     fn the_hash_moves_with_password_profile_and_metadata() {
         let hash = |target: Json| {
             let intent = intent("b", &json!({ "sources": [{ "inLine": pem("rsa") }], "target": target }));
-            let anchors = resolve(&intent, &World::default(), now()).expect("resolved").anchors;
+            let anchors = resolve(&intent, &Inputs::default(), now()).expect("resolved").anchors;
             encode(&intent.output, &anchors).expect("fits").remove(0).hash
         };
         let variants = [
@@ -303,12 +305,12 @@ mod tests {
         let target = json!({ "configMap": { "key": "k" }, "additionalFormats": stores });
         let decided = |sources: &str, target: &Json| {
             let intent = intent("b", &json!({ "sources": [{ "inLine": sources }], "target": target }));
-            crate::bundle::decide(&intent, &World::default(), now())
+            crate::bundle::decide(&intent, &Inputs::default(), now())
         };
         let (good, refused) = (pem("rsa"), pem("nosubject"));
         let with = decided(&format!("{good}{refused}"), &target).expect("a decision");
         let without = decided(&good, &target).expect("a decision");
-        let values = |decision: &crate::bundle::Decision| decision.wanted.payloads[&ObjectKind::ConfigMap].clone();
+        let values = |decision: &crate::bundle::Decision| decision.desired.payloads[&ObjectKind::ConfigMap].clone();
         let (with_values, without_values) = (values(&with), values(&without));
         assert!(with_values.partial && !without_values.partial);
         for key in ["j", "p"] {
@@ -316,8 +318,8 @@ mod tests {
         }
         assert_ne!(with_values.values["k"], without_values.values["k"], "PEM holds it");
         assert!(without.findings.is_empty());
-        let said = with.findings[0].to_string();
-        assert!(said.starts_with("inline source line 21: ") && said.contains("Java refuses it: "), "{said}");
+        let message = with.findings[0].to_string();
+        assert!(message.starts_with("inline source line 21: ") && message.contains("Java refuses it: "), "{message}");
 
         let plain = decided(&refused, &json!({ "configMap": { "key": "k" } })).expect("no keystore, no matter");
         assert!(plain.findings.is_empty() && !values(&plain).partial);

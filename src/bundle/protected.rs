@@ -2,15 +2,15 @@
 
 /// A protected name, and who keeps an object of that name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Protected {
+pub struct ProtectedName {
     /// The name.
     pub name: &'static str,
     /// Who reads or writes objects of that name.
-    pub keeper: &'static str,
+    pub owner: &'static str,
 }
 
 /// All protected names, sorted. The admission policy of the controller's account has the same.
-pub const PROTECTED: [Protected; 15] = [
+pub const PROTECTED_NAMES: [ProtectedName; 15] = [
     row("aws-auth", "Amazon EKS"),
     row("cainjector-config", "cainjector"),
     row("cluster-info", "kubeadm"),
@@ -28,27 +28,27 @@ pub const PROTECTED: [Protected; 15] = [
     row("trust-manager-tls", "trust-manager's webhook"),
 ];
 
-const fn row(name: &'static str, keeper: &'static str) -> Protected {
-    Protected { name, keeper }
+const fn row(name: &'static str, owner: &'static str) -> ProtectedName {
+    ProtectedName { name, owner }
 }
 
-impl Protected {
+impl ProtectedName {
     /// The row of a name, if it is protected.
     #[must_use]
     pub fn find(name: &str) -> Option<Self> {
-        PROTECTED.into_iter().find(|protected| protected.name == name)
+        PROTECTED_NAMES.into_iter().find(|protected| protected.name == name)
     }
 
     /// Why no Bundle may have the name.
     #[must_use]
-    pub fn fault(self) -> String {
-        let Self { name, keeper } = self;
-        format!("{name:?} is a name that {keeper} keeps objects of its own under")
+    pub fn cause(self) -> String {
+        let Self { name, owner } = self;
+        format!("{name:?} is a name that {owner} keeps objects of its own under")
     }
 
     /// What to do about it.
     #[must_use]
-    pub fn cure(self) -> String {
+    pub fn remedy(self) -> String {
         format!("give the Bundle another name, or start rootcast with --allow-names={}", self.name)
     }
 }
@@ -59,21 +59,21 @@ mod tests {
 
     #[test]
     fn the_table_is_sorted_and_the_policy_and_the_documentation_have_it() {
-        assert!(PROTECTED.is_sorted_by(|a, b| a.name < b.name));
+        assert!(PROTECTED_NAMES.is_sorted_by(|a, b| a.name < b.name));
         let policy = include_str!("../../config/guard/controller.yaml");
         let (_, list) = policy.split_once("name: protectedNames").expect("a variable");
         let list = list.split_once('[').and_then(|(_, rest)| rest.split_once(']')).expect("a list").0;
         let listed: Vec<_> = list.split(',').map(|name| name.trim().trim_matches('\'')).collect();
-        assert_eq!(listed, PROTECTED.map(|protected| protected.name));
+        assert_eq!(listed, PROTECTED_NAMES.map(|protected| protected.name));
         let documentation = include_str!("../../docs/adoption.md");
-        for Protected { name, keeper } in PROTECTED {
-            assert!(documentation.contains(&format!("| `{name}` | {keeper} |")), "{name}");
+        for ProtectedName { name, owner } in PROTECTED_NAMES {
+            assert!(documentation.contains(&format!("| `{name}` | {owner} |")), "{name}");
         }
     }
 
     #[test]
     fn a_name_that_people_use_bundles_for_is_not_protected() {
-        assert_eq!(Protected::find("linkerd-identity-trust-roots"), None);
-        assert_eq!(Protected::find("coredns").map(|protected| protected.keeper), Some("CoreDNS"));
+        assert_eq!(ProtectedName::find("linkerd-identity-trust-roots"), None);
+        assert_eq!(ProtectedName::find("coredns").map(|protected| protected.owner), Some("CoreDNS"));
     }
 }

@@ -9,13 +9,13 @@ use crate::api;
 use crate::limits;
 use crate::text;
 
-use super::decision::{Decision, Wanted};
+use super::decision::{Decision, Desired};
+use super::field_error::FieldError;
 use super::finding::Finding;
+use super::inputs::TargetRef;
 use super::intent::ObjectKind;
-use super::problem::Problem;
 use super::reason::Reason;
 use super::unstable::Unstable;
-use super::world::TargetRef;
 
 /// How many findings a condition spells out.
 const FINDINGS_SHOWN: usize = 10;
@@ -42,14 +42,14 @@ pub struct Refusal {
     /// What the sources showed, if they could be read.
     pub findings: Option<Vec<Finding>>,
     /// When time alone may change this.
-    pub look_again: Option<Timestamp>,
+    pub requeue_at: Option<Timestamp>,
     /// Whether the cause is trouble of the cluster that may pass by itself.
     pub retry: bool,
 }
 
 /// What became of a Bundle's targets.
 #[derive(Clone, Debug, Default)]
-pub struct Outcome {
+pub struct RolloutOutcome {
     /// How many namespaces the Bundle reaches.
     pub namespaces: usize,
     /// How many objects were written or let go since the last outcome.
@@ -64,7 +64,7 @@ pub struct Outcome {
 
 /// How far a rollout is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
+pub struct RolloutProgress {
     /// How many namespaces are as they should be.
     pub done: usize,
     /// How many namespaces the Bundle reaches.
@@ -77,12 +77,12 @@ pub struct Report {
     /// The Bundle's status.
     pub status: api::BundleStatus,
     /// Events, where there is news: what became of the Bundle, and then what its sources show.
-    pub events: Vec<Event>,
+    pub events: Vec<BundleEvent>,
 }
 
 /// An event about a Bundle (`events.k8s.io/v1`).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event {
+pub struct BundleEvent {
     /// Whether it is a `Warning`.
     pub warning: bool,
     /// Its reason.
@@ -91,7 +91,7 @@ pub struct Event {
     pub note: String,
 }
 
-impl Event {
+impl BundleEvent {
     /// The action that an event of this kind is filed under.
     #[must_use]
     pub fn action(&self) -> &'static str {
@@ -117,9 +117,9 @@ impl Event {
 
     /// Somebody else keeps changing a target.
     #[must_use]
-    pub fn contested(bundle: &str, place: &TargetRef, rival: Option<(&str, &str)>) -> Self {
-        let TargetRef { kind, namespace } = place;
-        let who = match rival {
+    pub fn contested(bundle: &str, target: &TargetRef, conflicting_manager: Option<(&str, &str)>) -> Self {
+        let TargetRef { kind, namespace } = target;
+        let who = match conflicting_manager {
             Some((manager, key)) => format!("field manager {manager:?} keeps writing its key {key:?}"),
             None => "somebody keeps changing or deleting it".to_owned(),
         };
@@ -127,31 +127,37 @@ impl Event {
             "{} {namespace}/{bundle}: {who}; it is healed each time, but ever less often, at least once a minute: find the other writer and stop it, or have it write another object",
             kind.as_str()
         );
-        Self { warning: true, reason: Reason::TargetContested, note: text::clip(&note, NOTE_MAX) }
+        Self { warning: true, reason: Reason::TargetContested, note: text::truncate_bytes(&note, NOTE_MAX) }
     }
 
     /// An object of others was completed.
     #[must_use]
-    pub fn completed(bundle: &str, place: &TargetRef) -> Self {
-        let TargetRef { kind, namespace } = place;
+    pub fn completed(bundle: &str, target: &TargetRef) -> Self {
+        let TargetRef { kind, namespace } = target;
         let note = format!(
             "{} {namespace}/{bundle} holds keys of others: the Bundle's keys are written beside them and named in its annotation {}, and the object stays when the Bundle is deleted",
             kind.as_str(),
             api::KEYS_ANNOTATION
         );
-        Self { warning: false, reason: Reason::TargetCompleted, note: text::clip(&note, NOTE_MAX) }
+        Self { warning: false, reason: Reason::TargetCompleted, note: text::truncate_bytes(&note, NOTE_MAX) }
     }
 }
 
 impl Refusal {
     /// The message is escaped and clipped here, so that no more of it is ever kept.
     pub(super) fn new(reason: Reason, message: &str) -> Self {
-        Self { reason, message: text::clip(message, MESSAGE_MAX), findings: None, look_again: None, retry: false }
+        Self {
+            reason,
+            message: text::truncate_bytes(message, MESSAGE_MAX),
+            findings: None,
+            requeue_at: None,
+            retry: false,
+        }
     }
 
     /// A Bundle that breaks rules.
     #[must_use]
-    pub fn invalid_spec(problems: &[Problem]) -> Self {
+    pub fn invalid_spec(problems: &[FieldError]) -> Self {
         let list: Vec<_> = problems.iter().map(ToString::to_string).collect();
         Self::new(Reason::InvalidSpec, &format!("Bundle is invalid: {}", list.join("; ")))
     }
@@ -173,12 +179,12 @@ impl Refusal {
 
 /// The report on a Bundle that was refused.
 #[must_use]
-pub fn refused(refusal: &Refusal, seen: &Seen, now: Timestamp) -> Report {
-    let Refusal { reason, message, findings, look_again: _, retry: _ } = refusal;
+pub fn report_refusal(refusal: &Refusal, last: &LastStatus, now: Timestamp) -> Report {
+    let Refusal { reason, message, findings, requeue_at: _, retry: _ } = refusal;
     let mut report =
-        seen.report(*reason, message, findings.as_deref(), seen.status.default_ca_version.clone(), false, now);
+        last.report(*reason, message, findings.as_deref(), last.status.default_ca_version.clone(), false, now);
     // That sources change is as true as before.
-    if let Some(unstable) = seen.condition(api::SOURCE_UNSTABLE) {
+    if let Some(unstable) = last.condition(api::SOURCE_UNSTABLE) {
         let conditions = report.status.conditions.get_or_insert_default();
         conditions.push(unstable.clone());
         conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
@@ -188,57 +194,57 @@ pub fn refused(refusal: &Refusal, seen: &Seen, now: Timestamp) -> Report {
 
 /// The report on a Bundle that was carried out, as far as it went.
 #[must_use]
-pub fn carried_out(decision: &Decision, outcome: &Outcome, seen: &Seen, now: Timestamp) -> Report {
-    let Decision { wanted, restricted, stock: _, findings, default_ca_version, look_again: _ } = decision;
-    let (reason, message) = verdict(wanted, *restricted, outcome);
+pub fn report_outcome(decision: &Decision, outcome: &RolloutOutcome, last: &LastStatus, now: Timestamp) -> Report {
+    let Decision { desired, restricted, expiry_summary: _, findings, default_ca_version, requeue_at: _ } = decision;
+    let (reason, message) = synced_reason(desired, *restricted, outcome);
     let rolled_out = outcome.rolled_out && outcome.written > 0;
-    let report = seen.report(reason, &message, Some(findings), default_ca_version.clone(), rolled_out, now);
+    let report = last.report(reason, &message, Some(findings), default_ca_version.clone(), rolled_out, now);
     match &outcome.unstable {
-        Some(unstable) => report.with(unstable, seen, now),
+        Some(unstable) => report.with_unstable(unstable, last, now),
         None => report,
     }
 }
 
 /// The report on a rollout under way: how far it is, and all else as it was before.
 #[must_use]
-pub fn rolling_out(progress: Progress, seen: &Seen, now: Timestamp) -> Report {
-    let Progress { done, namespaces } = progress;
+pub fn report_progress(progress: RolloutProgress, last: &LastStatus, now: Timestamp) -> Report {
+    let RolloutProgress { done, namespaces } = progress;
     let message = format!("{done} of {namespaces} namespaces are as they should be, the others follow");
-    let reconciling = seen.dated(api::RECONCILING, "True", ROLLING_OUT, message, now);
-    let mut conditions: Vec<_> = seen.status.conditions.iter().flatten().cloned().collect();
+    let reconciling = last.new_condition(api::RECONCILING, "True", ROLLING_OUT, message, now);
+    let mut conditions: Vec<_> = last.status.conditions.iter().flatten().cloned().collect();
     conditions.retain(|condition| condition.type_ != api::RECONCILING);
     conditions.push(reconciling);
     conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
     let status =
-        api::BundleStatus { conditions: Some(conditions), default_ca_version: seen.status.default_ca_version.clone() };
+        api::BundleStatus { conditions: Some(conditions), default_ca_version: last.status.default_ca_version.clone() };
     Report { status, events: Vec::new() }
 }
 
-fn verdict(wanted: &Wanted, restricted: bool, outcome: &Outcome) -> (Reason, String) {
+fn synced_reason(desired: &Desired, restricted: bool, outcome: &RolloutOutcome) -> (Reason, String) {
     if let Some((first, _)) = outcome.failures.first() {
         let reason = match first.kind {
             ObjectKind::ConfigMap => Reason::SyncConfigMapTargetFailed,
             ObjectKind::Secret => Reason::SyncSecretTargetFailed,
         };
-        return (reason, failed(outcome));
+        return (reason, failure_message(outcome));
     }
-    if let Some(Refusal { reason, message, .. }) = wanted.refusal() {
+    if let Some(Refusal { reason, message, .. }) = desired.refusal() {
         return (reason, message);
     }
     let allowed = if restricted { "allowed " } else { "" };
-    let message = if wanted.namespaces.is_everything() {
+    let message = if desired.namespaces.is_everything() {
         format!("Successfully synced Bundle to all {allowed}namespaces")
     } else {
         format!(
             "Successfully synced Bundle to {allowed}namespaces that match this label selector: {}",
-            wanted.namespaces
+            desired.namespaces
         )
     };
     (Reason::Synced, message)
 }
 
 /// The first failures with their causes, and the count of the rest.
-fn failed(Outcome { namespaces, failures, .. }: &Outcome) -> String {
+fn failure_message(RolloutOutcome { namespaces, failures, .. }: &RolloutOutcome) -> String {
     let named = failures
         .iter()
         .take(FAILURES_SHOWN)
@@ -250,18 +256,18 @@ fn failed(Outcome { namespaces, failures, .. }: &Outcome) -> String {
     format!("Failed to sync bundle {}{others}", named.collect::<Vec<_>>().join("; "))
 }
 
-impl Wanted {
+impl Desired {
     /// What to say if not everything is written that the Bundle asks for: because its name is protected, or because Secrets
     /// are switched off.
     #[must_use]
     pub fn refusal(&self) -> Option<Refusal> {
         if let Some(protected) = self.protected {
-            let problem = Problem::forbidden(
+            let problem = FieldError::forbidden(
                 "metadata.name",
                 format!(
                     "{}, so nothing is written but what is this Bundle's already: {}",
-                    protected.fault(),
-                    protected.cure()
+                    protected.cause(),
+                    protected.remedy()
                 ),
             );
             return Some(Refusal::invalid_spec(&[problem]));
@@ -276,14 +282,14 @@ impl Wanted {
 
 /// What the Bundle said of itself when it was last seen.
 #[derive(Clone, Debug, Default)]
-pub struct Seen {
+pub struct LastStatus {
     /// `metadata.generation`.
     pub generation: Option<i64>,
     /// Its status.
     pub status: api::BundleStatus,
 }
 
-impl Seen {
+impl LastStatus {
     fn report(
         &self,
         reason: Reason,
@@ -293,21 +299,23 @@ impl Seen {
         rolled_out: bool,
         now: Timestamp,
     ) -> Report {
-        let message = text::clip(message, MESSAGE_MAX);
+        let message = text::truncate_bytes(message, MESSAGE_MAX);
         let synced = reason == Reason::Synced;
         let failing = matches!(reason, Reason::SyncConfigMapTargetFailed | Reason::SyncSecretTargetFailed);
         // While targets fail, which of them and why changes with each try: that is no new state.
         let news = self.condition(api::SYNCED).is_none_or(|old| {
-            old.status != truth(synced) || old.reason != reason.as_str() || (!failing && old.message != message)
+            old.status != condition_status(synced)
+                || old.reason != reason.as_str()
+                || (!failing && old.message != message)
         });
-        let verdict = (news || (synced && rolled_out)).then(|| Event {
+        let synced_event = (news || (synced && rolled_out)).then(|| BundleEvent {
             warning: !synced,
             reason,
-            note: text::clip(&message, NOTE_MAX),
+            note: text::truncate_bytes(&message, NOTE_MAX),
         });
-        let events = verdict.into_iter().chain(self.attention(findings.unwrap_or_default())).collect();
+        let events = synced_event.into_iter().chain(self.finding_events(findings.unwrap_or_default())).collect();
         let mut conditions = vec![
-            self.dated(api::SYNCED, truth(synced), reason.as_str(), message, now),
+            self.new_condition(api::SYNCED, condition_status(synced), reason.as_str(), message, now),
             self.sources_complete(findings, now),
         ];
         conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
@@ -316,17 +324,21 @@ impl Seen {
     }
 
     /// An event for each kind of finding that the condition did not spell out before, with all that are new.
-    fn attention(&self, findings: &[Finding]) -> impl Iterator<Item = Event> {
-        let said = self.condition(api::SOURCES_COMPLETE).map(|old| old.message.as_str()).unwrap_or_default();
+    fn finding_events(&self, findings: &[Finding]) -> impl Iterator<Item = BundleEvent> {
+        let published = self.condition(api::SOURCES_COMPLETE).map(|old| old.message.as_str()).unwrap_or_default();
         let mut news: BTreeMap<Reason, String> = BTreeMap::new();
         for finding in findings.iter().take(FINDINGS_SHOWN) {
             let text = finding.to_string();
-            if !said.contains(&text) {
+            if !published.contains(&text) {
                 let note = news.entry(finding.what.reason()).or_default();
                 *note = if note.is_empty() { text } else { format!("{note}; {text}") };
             }
         }
-        news.into_iter().map(|(reason, note)| Event { warning: true, reason, note: text::clip(&note, NOTE_MAX) })
+        news.into_iter().map(|(reason, note)| BundleEvent {
+            warning: true,
+            reason,
+            note: text::truncate_bytes(&note, NOTE_MAX),
+        })
     }
 
     /// False as soon as a source holds something that deserves a look; what could not be read is unknown.
@@ -340,15 +352,22 @@ impl Seen {
                     0 => String::new(),
                     n => format!("; and {n} more"),
                 };
-                ("False", "NeedsAttention", text::clip(&format!("{}{rest}", shown.join("; ")), MESSAGE_MAX))
+                ("False", "NeedsAttention", text::truncate_bytes(&format!("{}{rest}", shown.join("; ")), MESSAGE_MAX))
             }
         };
-        self.dated(api::SOURCES_COMPLETE, status, reason, message, now)
+        self.new_condition(api::SOURCES_COMPLETE, status, reason, message, now)
     }
 
     /// `lastTransitionTime` moves only with the status
     /// (<https://github.com/kubernetes/community/blob/master/contributors/devel/sig-architecture/api-conventions.md>).
-    pub(super) fn dated(&self, type_: &str, status: &str, reason: &str, message: String, now: Timestamp) -> Condition {
+    pub(super) fn new_condition(
+        &self,
+        type_: &str,
+        status: &str,
+        reason: &str,
+        message: String,
+        now: Timestamp,
+    ) -> Condition {
         let since =
             self.condition(type_).filter(|old| old.status == status).map(|old| old.last_transition_time.clone());
         Condition {
@@ -371,7 +390,7 @@ fn whole_second(now: Timestamp) -> Timestamp {
     Timestamp::from_second(now.as_second()).expect("a second of a valid time is valid")
 }
 
-fn truth(value: bool) -> &'static str {
+fn condition_status(value: bool) -> &'static str {
     if value { "True" } else { "False" }
 }
 
@@ -379,13 +398,13 @@ fn truth(value: bool) -> &'static str {
 mod tests {
     use super::*;
     use crate::bundle::fixture::{now, plain};
-    use crate::bundle::{Observation, World, decide};
+    use crate::bundle::{Inputs, Observation, decide};
 
-    fn after(failures: &[(&str, &str)], seen: &Seen, at: Timestamp) -> Report {
-        let decision = decide(&plain("b"), &World::default(), at).expect("a decision");
-        let place = |namespace: &str| TargetRef { kind: ObjectKind::ConfigMap, namespace: namespace.into() };
-        let failures = failures.iter().map(|(namespace, cause)| (place(namespace), (*cause).to_owned())).collect();
-        carried_out(&decision, &Outcome { namespaces: 9, failures, ..Outcome::default() }, seen, at)
+    fn after(failures: &[(&str, &str)], last: &LastStatus, at: Timestamp) -> Report {
+        let decision = decide(&plain("b"), &Inputs::default(), at).expect("a decision");
+        let target = |namespace: &str| TargetRef { kind: ObjectKind::ConfigMap, namespace: namespace.into() };
+        let failures = failures.iter().map(|(namespace, cause)| (target(namespace), (*cause).to_owned())).collect();
+        report_outcome(&decision, &RolloutOutcome { namespaces: 9, failures, ..RolloutOutcome::default() }, last, at)
     }
 
     fn condition<'a>(report: &'a Report, type_: &str) -> &'a Condition {
@@ -394,18 +413,18 @@ mod tests {
 
     #[test]
     fn a_state_that_stays_keeps_its_date_and_makes_no_event() {
-        let first = after(&[], &Seen::default(), now());
+        let first = after(&[], &LastStatus::default(), now());
         assert_eq!(first.events.len(), 1);
-        let seen = Seen { generation: None, status: first.status.clone() };
-        let later = after(&[], &seen, now() + jiff::SignedDuration::from_hours(1));
+        let last = LastStatus { generation: None, status: first.status.clone() };
+        let later = after(&[], &last, now() + jiff::SignedDuration::from_hours(1));
         assert_eq!(later, Report { status: first.status, events: Vec::new() });
     }
 
     #[test]
     fn a_new_state_has_a_new_date_and_one_event() {
-        let seen = Seen { generation: None, status: after(&[], &Seen::default(), now()).status };
+        let last = LastStatus { generation: None, status: after(&[], &LastStatus::default(), now()).status };
         let later = now() + jiff::SignedDuration::from_hours(1);
-        let failed = after(&[("one", "no")], &seen, later);
+        let failed = after(&[("one", "no")], &last, later);
         assert_eq!(condition(&failed, api::SYNCED).last_transition_time.0, later);
         assert_eq!(condition(&failed, api::SOURCES_COMPLETE).last_transition_time.0, now(), "this one did not change");
         assert!(failed.events[0].warning);
@@ -413,37 +432,37 @@ mod tests {
 
     #[test]
     fn the_first_failures_are_named_with_their_causes_and_the_rest_is_counted() {
-        let report = after(&[("one", "no"), ("two", "never")], &Seen::default(), now());
+        let report = after(&[("one", "no"), ("two", "never")], &LastStatus::default(), now());
         let synced = condition(&report, api::SYNCED);
         assert_eq!((synced.status.as_str(), synced.reason.as_str()), ("False", "SyncConfigMapTargetFailed"));
         let both = "Failed to sync bundle ConfigMap to namespace \"one\": no; ConfigMap to namespace \"two\": never";
         assert_eq!(synced.message, both);
         let five = [("a", "1"), ("b", "2"), ("c", "3"), ("d", "4"), ("e", "5")];
-        let report = after(&five, &Seen::default(), now());
+        let report = after(&five, &LastStatus::default(), now());
         let message = &condition(&report, api::SYNCED).message;
         assert!(message.ends_with("\"c\": 3 (and 2 more of 9 namespaces' targets)"), "{message}");
     }
 
     #[test]
-    fn a_rollout_says_how_far_it_is_until_its_outcome_is_known() {
-        let seen = |report: &Report| Seen { generation: None, status: report.status.clone() };
-        let before = after(&[], &Seen::default(), now());
+    fn a_rollout_reports_its_progress_until_its_outcome_is_known() {
+        let last = |report: &Report| LastStatus { generation: None, status: report.status.clone() };
+        let before = after(&[], &LastStatus::default(), now());
         let later = now() + jiff::SignedDuration::from_secs(5);
-        let first = rolling_out(Progress { done: 4, namespaces: 10 }, &seen(&before), now());
-        let second = rolling_out(Progress { done: 9, namespaces: 10 }, &seen(&first), later);
+        let first = report_progress(RolloutProgress { done: 4, namespaces: 10 }, &last(&before), now());
+        let second = report_progress(RolloutProgress { done: 9, namespaces: 10 }, &last(&first), later);
         let reconciling = condition(&second, api::RECONCILING);
         assert_eq!((reconciling.status.as_str(), &reconciling.last_transition_time.0), ("True", &now()));
         assert!(reconciling.message.starts_with("9 of 10 namespaces "), "{}", reconciling.message);
         assert_eq!(condition(&second, api::SYNCED), condition(&before, api::SYNCED), "the last outcome stands");
-        assert_eq!(after(&[], &seen(&second), later).status, before.status, "when it is over it is not mentioned");
+        assert_eq!(after(&[], &last(&second), later).status, before.status, "when it is over it is not mentioned");
     }
 
     #[test]
     fn a_failure_that_goes_on_with_other_words_is_no_new_state() {
-        let first = after(&[("one", "no")], &Seen::default(), now());
-        let seen = Seen { generation: None, status: first.status };
-        let second = after(&[("two", "never")], &seen, now());
-        assert!(second.events.is_empty() && second.status != seen.status);
+        let first = after(&[("one", "no")], &LastStatus::default(), now());
+        let last = LastStatus { generation: None, status: first.status };
+        let second = after(&[("two", "never")], &last, now());
+        assert!(second.events.is_empty() && second.status != last.status);
     }
 
     #[test]
@@ -451,39 +470,40 @@ mod tests {
         let end: Timestamp = "2026-11-20T00:00:00Z".parse().expect("a time");
         let soon = |within| Finding {
             what: Observation::ExpiresSoon { within, title: "CN=a (01)".to_owned(), end },
-            place: "inline source line 1".to_owned(),
+            location: "inline source line 1".to_owned(),
         };
-        let left_out = Finding { what: Observation::LeftOutNonCa("CN=b (02)".to_owned()), place: "there".to_owned() };
-        let report = |findings: Vec<Finding>, seen: &Seen| {
-            let decision = decide(&plain("b"), &World::default(), now()).expect("a decision");
-            carried_out(&Decision { findings, ..decision }, &Outcome::default(), seen, now())
+        let left_out =
+            Finding { what: Observation::LeftOutNonCa("CN=b (02)".to_owned()), location: "there".to_owned() };
+        let report = |findings: Vec<Finding>, last: &LastStatus| {
+            let decision = decide(&plain("b"), &Inputs::default(), now()).expect("a decision");
+            report_outcome(&Decision { findings, ..decision }, &RolloutOutcome::default(), last, now())
         };
-        let seen = |report: &Report| Seen { generation: None, status: report.status.clone() };
-        let said = |report: &Report| report.events.iter().map(|e| (e.reason, e.note.clone())).collect::<Vec<_>>();
+        let last = |report: &Report| LastStatus { generation: None, status: report.status.clone() };
+        let events = |report: &Report| report.events.iter().map(|e| (e.reason, e.note.clone())).collect::<Vec<_>>();
 
-        let healthy = report(vec![], &Seen::default());
-        let first = report(vec![soon(30)], &seen(&healthy));
+        let healthy = report(vec![], &LastStatus::default());
+        let first = report(vec![soon(30)], &last(&healthy));
         let note = "inline source line 1: CN=a (01) expires on 2026-11-20, within 30 days";
-        assert_eq!(said(&first), [(Reason::CertificateExpiresSoon, note.to_owned())]);
-        let both = report(vec![soon(30), left_out.clone()], &seen(&first));
+        assert_eq!(events(&first), [(Reason::CertificateExpiresSoon, note.to_owned())]);
+        let both = report(vec![soon(30), left_out.clone()], &last(&first));
         let note = "there: CN=b (02) left out: not a CA certificate";
-        assert_eq!(said(&both), [(Reason::CertificateLeftOut, note.to_owned())]);
-        assert!(report(vec![soon(30), left_out], &seen(&both)).events.is_empty());
-        assert_eq!(said(&report(vec![soon(7)], &seen(&both))).len(), 1, "it is said again when it comes nearer");
+        assert_eq!(events(&both), [(Reason::CertificateLeftOut, note.to_owned())]);
+        assert!(report(vec![soon(30), left_out], &last(&both)).events.is_empty());
+        assert_eq!(events(&report(vec![soon(7)], &last(&both))).len(), 1, "it is said again when it comes nearer");
     }
 
     #[test]
     fn many_findings_are_counted_and_long_texts_fit_their_limits() {
         let finding =
-            |n: usize| Finding { place: format!("{n:02}"), what: Observation::LeftOutNonCa("x".repeat(5000)) };
+            |n: usize| Finding { location: format!("{n:02}"), what: Observation::LeftOutNonCa("x".repeat(5000)) };
         let findings: Vec<_> = (0..FINDINGS_SHOWN + 3).map(finding).collect();
         let refusal = Refusal { findings: Some(findings), ..Refusal::new(Reason::SourceNotFound, &"m".repeat(40_000)) };
-        let report = refused(&refusal, &Seen::default(), now());
+        let report = report_refusal(&refusal, &LastStatus::default(), now());
         assert!(report.status.conditions.iter().flatten().all(|condition| condition.message.len() <= MESSAGE_MAX));
         assert!(report.events.iter().all(|event| event.note.len() <= NOTE_MAX));
-        let short = |n: usize| Finding { place: format!("{n:02}"), what: Observation::NoPem(None) };
+        let short = |n: usize| Finding { location: format!("{n:02}"), what: Observation::NoPem(None) };
         let refusal = Refusal { findings: Some((0..12).map(short).collect()), ..refusal };
-        let report = refused(&refusal, &Seen::default(), now());
+        let report = report_refusal(&refusal, &LastStatus::default(), now());
         assert!(condition(&report, api::SOURCES_COMPLETE).message.ends_with("; and 2 more"));
     }
 }

@@ -6,7 +6,7 @@ use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 
-use super::problem::{Problem, Problems};
+use super::field_error::{FieldError, FieldErrors};
 use super::syntax;
 
 /// Labels of an object.
@@ -68,7 +68,7 @@ enum Test {
 
 impl Selector {
     /// Parses the wire form; every problem is added to `problems` under the field path `at`.
-    pub fn parse(wire: &LabelSelector, at: &str, problems: &mut Problems) -> Self {
+    pub fn parse(wire: &LabelSelector, at: &str, problems: &mut FieldErrors) -> Self {
         let LabelSelector { match_labels, match_expressions } = wire;
         let mut requirements = Vec::new();
         for (key, value) in match_labels.iter().flatten() {
@@ -90,7 +90,7 @@ impl Selector {
         self.0.iter().all(|Requirement { key, test }| {
             let value = labels.value(key);
             match test {
-                Test::Equals(wanted) => value == Some(wanted.as_str()),
+                Test::Equals(expected) => value == Some(expected.as_str()),
                 Test::In(set) => value.is_some_and(|v| set.contains(v)),
                 Test::NotIn(set) => value.is_none_or(|v| !set.contains(v)),
                 Test::Exists => value.is_some(),
@@ -128,30 +128,30 @@ fn list(set: &BTreeSet<String>) -> String {
     set.iter().map(String::as_str).collect::<Vec<_>>().join(",")
 }
 
-fn parse_expression(wire: &LabelSelectorRequirement, at: &str, problems: &mut Problems) -> Option<Requirement> {
+fn parse_expression(wire: &LabelSelectorRequirement, at: &str, problems: &mut FieldErrors) -> Option<Requirement> {
     let LabelSelectorRequirement { key, operator, values } = wire;
     syntax::label_key(key, &format!("{at}.key"), problems);
     let values: BTreeSet<String> = values.iter().flatten().cloned().collect();
     for value in &values {
         syntax::label_value(value, &format!("{at}.values"), problems);
     }
-    let wants_values = matches!(operator.as_str(), "In" | "NotIn");
+    let requires_values = matches!(operator.as_str(), "In" | "NotIn");
     let test = match operator.as_str() {
         "In" => Test::In(values.clone()),
         "NotIn" => Test::NotIn(values.clone()),
         "Exists" => Test::Exists,
         "DoesNotExist" => Test::DoesNotExist,
         other => {
-            problems.push(Problem::invalid(format!("{at}.operator"), other, "not a valid selector operator"));
+            problems.push(FieldError::invalid(format!("{at}.operator"), other, "not a valid selector operator"));
             return None;
         }
     };
-    if wants_values && values.is_empty() {
+    if requires_values && values.is_empty() {
         problems
-            .push(Problem::required(format!("{at}.values"), "must be specified when `operator` is 'In' or 'NotIn'"));
+            .push(FieldError::required(format!("{at}.values"), "must be specified when `operator` is 'In' or 'NotIn'"));
     }
-    if !wants_values && !values.is_empty() {
-        problems.push(Problem::forbidden(
+    if !requires_values && !values.is_empty() {
+        problems.push(FieldError::forbidden(
             format!("{at}.values"),
             "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
         ));
@@ -165,7 +165,7 @@ mod tests {
     use serde_json::json;
 
     fn parse(wire: serde_json::Value) -> (Selector, Vec<String>) {
-        let mut problems = Problems::default();
+        let mut problems = FieldErrors::default();
         let selector = Selector::parse(&serde_json::from_value(wire).unwrap(), "s", &mut problems);
         (selector, problems.end().err().iter().flatten().map(ToString::to_string).collect())
     }

@@ -7,13 +7,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use crate::api;
 use crate::limits::{self, Limit};
 
-use super::problem::{Problem, Problems};
+use super::field_error::{FieldError, FieldErrors};
 
 /// Names what is too large.
 ///
 /// # Errors
 /// All problems so far, if something is.
-pub(super) fn check(spec: &api::BundleSpec, problems: &mut Problems) -> Result<(), Vec<Problem>> {
+pub(super) fn check(spec: &api::BundleSpec, problems: &mut FieldErrors) -> Result<(), Vec<FieldError>> {
     let api::BundleSpec { sources, target } = spec;
     let mut size = Size { terms: 0, excess: false, problems };
     size.at_most(&limits::SOURCES, "spec.sources", sources.len(), "split the Bundle");
@@ -34,9 +34,9 @@ pub(super) fn check(spec: &api::BundleSpec, problems: &mut Problems) -> Result<(
         let Some(api::TargetMetadata { annotations, labels }) = metadata else { continue };
         let count = |pairs: &Option<BTreeMap<_, _>>| pairs.as_ref().map_or(0, BTreeMap::len);
         let at = format!("spec.target.{field}.metadata");
-        let cure = "take out what no program reads";
-        size.at_most(&limits::TARGET_LABELS, &format!("{at}.labels"), count(labels), cure);
-        size.at_most(&limits::TARGET_ANNOTATIONS, &format!("{at}.annotations"), count(annotations), cure);
+        let remedy = "take out what no program reads";
+        size.at_most(&limits::TARGET_LABELS, &format!("{at}.labels"), count(labels), remedy);
+        size.at_most(&limits::TARGET_ANNOTATIONS, &format!("{at}.annotations"), count(annotations), remedy);
     }
     if let Some(api::AdditionalFormats { jks, pkcs12 }) = &target.additional_formats {
         let jks = jks.as_ref().and_then(|jks| jks.password.as_ref());
@@ -55,15 +55,15 @@ struct Size<'a> {
     /// How many terms the selectors had so far.
     terms: usize,
     excess: bool,
-    problems: &'a mut Problems,
+    problems: &'a mut FieldErrors,
 }
 
 impl Size<'_> {
-    fn at_most(&mut self, limit: &Limit, at: &str, count: usize, cure: &str) {
+    fn at_most(&mut self, limit: &Limit, at: &str, count: usize, remedy: &str) {
         let Limit { what, max, .. } = limit;
         if count > *max {
             let found = format!("{count} {}", what.split(' ').next().unwrap_or_default().to_lowercase());
-            self.problems.push(Problem::invalid(at, found, format!("must have at most {max}: {cure}")));
+            self.problems.push(FieldError::invalid(at, found, format!("must have at most {max}: {remedy}")));
             self.excess = true;
         }
     }
@@ -77,7 +77,7 @@ impl Size<'_> {
         self.terms += match_labels.as_ref().map_or(0, BTreeMap::len) + expressions.sum::<usize>();
         let max = limits::SELECTOR_TERMS.max;
         if before <= max && self.terms > max {
-            self.problems.push(Problem::invalid(
+            self.problems.push(FieldError::invalid(
                 at,
                 format!("{} labels, expressions and values", self.terms - before),
                 format!("all selectors of a Bundle together must have at most {max}: select by a label that all these objects share"),
@@ -86,7 +86,7 @@ impl Size<'_> {
         }
     }
 
-    fn end(self) -> Result<(), Vec<Problem>> {
+    fn end(self) -> Result<(), Vec<FieldError>> {
         if self.excess { self.problems.end() } else { Ok(()) }
     }
 }
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_large_is_named_with_path_and_cure_before_it_is_looked_at() {
+    fn what_is_too_large_is_named_with_path_and_remedy_before_it_is_parsed() {
         let none = json!({});
         let max = limits::SELECTOR_TERMS.max;
         let over =
@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn the_first_problems_are_named_and_the_others_are_counted() {
         let message = message(&spec(&json!({}), &json!({ "matchLabels": pairs(1000, "not ok") })));
-        assert_eq!(message.matches("Invalid value").count(), limits::PROBLEMS.max);
+        assert_eq!(message.matches("Invalid value").count(), limits::FIELD_ERRORS.max);
         assert!(message.ends_with("; and 980 more"), "{message}");
         let long = "x".repeat(1_000_000);
         let many = message_of_values(&long);

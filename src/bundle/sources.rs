@@ -4,44 +4,44 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::trust::{self, Anchor, Anchors, Form};
+use crate::trust::{self, Anchor, Anchors, NonPemFormat};
 use crate::{limits, text};
 
-use super::chain;
-use super::fault::{Fault, refuse};
-use super::finding::{Finding, Observation, SOON};
-use super::intent::{Intent, Keys, ObjectKind, ObjectSource, Select, Source};
+use super::expiry::ExpirySummary;
+use super::finding::{EXPIRY_WARNING_DAYS, Finding, Observation};
+use super::inputs::{Inputs, OutputKeys, SourceContent, SourceObject, SourceValue};
+use super::intent::{CertificateSource, Intent, Keys, ObjectKind, ObjectSource, Select};
 use super::report::Refusal;
-use super::stock::Stock;
-use super::world::{Content, OutputKeys, SourceObject, Text, World};
+use super::source_cycle;
+use super::source_error::{SourceError, refusal_for};
 
 /// The most characters of a key of a source: the longest that the API server takes.
 const KEY_MAX: usize = 253;
 
 /// What the sources of a Bundle amount to.
 #[derive(Clone, Debug)]
-pub struct Resolved {
+pub struct ResolvedSources {
     /// The certificates to publish.
     pub anchors: Anchors,
     /// Those of them that a source names, which default CAs do not, in the order of the sources.
-    pub origins: Vec<Origin>,
+    pub origins: Vec<AnchorOrigin>,
     /// When these expire.
-    pub stock: Stock,
+    pub expiry_summary: ExpirySummary,
     /// What the admin should know about the sources.
     pub findings: Vec<Finding>,
     /// Version of the default CAs, if the Bundle asks for them.
     pub default_ca_version: Option<String>,
     /// When time alone changes this result.
-    pub look_again: Option<Timestamp>,
+    pub requeue_at: Option<Timestamp>,
 }
 
 /// A certificate, and a place that it comes from.
 #[derive(Clone, Debug)]
-pub struct Origin {
+pub struct AnchorOrigin {
     /// The certificate.
     pub anchor: Anchor,
     /// The source, and its key.
-    pub place: String,
+    pub location: String,
     /// The line of its begin marker, from 1.
     pub line: usize,
 }
@@ -50,47 +50,49 @@ pub struct Origin {
 ///
 /// # Errors
 /// A [`Refusal`] that names every source that is missing, unreadable or malformed.
-pub fn resolve(intent: &Intent, world: &World, now: Timestamp) -> Result<Resolved, Refusal> {
-    let mut gathering = Gathering {
-        world,
+pub fn resolve(intent: &Intent, inputs: &Inputs, now: Timestamp) -> Result<ResolvedSources, Refusal> {
+    let mut resolver = Resolver {
+        inputs,
         now,
         keystores: intent.output.has_keystores(),
         found: Vec::new(),
         read: BTreeSet::new(),
         origins: Vec::new(),
         findings: Vec::new(),
-        look_again: None,
+        requeue_at: None,
     };
-    let mut faults = Vec::new();
+    let mut errors = Vec::new();
     let mut default_ca_version = None;
-    if let Some(cycle) = chain::cycle(intent, world) {
-        faults.push(Fault::Cycle(cycle));
+    if let Some(cycle) = source_cycle::find_cycle(intent, inputs) {
+        errors.push(SourceError::Cycle(cycle));
     }
     for source in &intent.sources {
         let result = match source {
-            Source::DefaultCas => gathering.default_cas().map(|version| default_ca_version = Some(version)),
-            Source::Inline(text) => gathering.pem("inline source", text.as_bytes()).map_err(Fault::InlinePem),
-            Source::Object(object) => gathering.objects(&intent.trust_namespace, object),
+            CertificateSource::DefaultCas => resolver.default_cas().map(|version| default_ca_version = Some(version)),
+            CertificateSource::Inline(text) => {
+                resolver.pem("inline source", text.as_bytes()).map_err(SourceError::InlinePem)
+            }
+            CertificateSource::Object(object) => resolver.objects(&intent.trust_namespace, object),
         };
-        faults.extend(result.err());
+        errors.extend(result.err());
     }
-    let Gathering { found, origins, mut findings, look_again, .. } = gathering;
+    let Resolver { found, origins, mut findings, requeue_at, .. } = resolver;
     findings.sort();
     findings.dedup();
-    if !faults.is_empty() {
-        return Err(refuse(&faults));
+    if !errors.is_empty() {
+        return Err(refusal_for(&errors));
     }
     let published = found.into_iter().chain(origins.iter().map(|origin| origin.anchor.clone()));
     let Some(anchors) = Anchors::collect(published) else {
-        return Err(Refusal { findings: Some(findings), look_again, ..refuse(&[Fault::Nothing]) });
+        return Err(Refusal { findings: Some(findings), requeue_at, ..refusal_for(&[SourceError::NoCertificates]) });
     };
     let own = origins.iter().map(|origin| origin.anchor.fingerprint()).collect();
-    let stock = Stock::of(&anchors, &own);
-    Ok(Resolved { anchors, origins, stock, findings, default_ca_version, look_again })
+    let expiry_summary = ExpirySummary::of(&anchors, &own);
+    Ok(ResolvedSources { anchors, origins, expiry_summary, findings, default_ca_version, requeue_at })
 }
 
-struct Gathering<'a> {
-    world: &'a World,
+struct Resolver<'a> {
+    inputs: &'a Inputs,
     now: Timestamp,
     /// Whether the certificates go into keystores.
     keystores: bool,
@@ -98,33 +100,33 @@ struct Gathering<'a> {
     found: Vec<Anchor>,
     /// The keys of objects that were read: what is named again has nothing to add.
     read: BTreeSet<(ObjectKind, String, String)>,
-    origins: Vec<Origin>,
+    origins: Vec<AnchorOrigin>,
     findings: Vec<Finding>,
-    look_again: Option<Timestamp>,
+    requeue_at: Option<Timestamp>,
 }
 
-impl Gathering<'_> {
+impl Resolver<'_> {
     /// Default CAs are somebody else's choice: what time or filters do to them is no finding. What Java refuses is.
-    fn default_cas(&mut self) -> Result<String, Fault> {
-        let cas = self.world.default_cas.as_ref().ok_or(Fault::NoDefaultCas)?;
+    fn default_cas(&mut self) -> Result<String, SourceError> {
+        let cas = self.inputs.default_cas.as_ref().ok_or(SourceError::NoDefaultCas)?;
         for anchor in &cas.anchors {
             if self.left_out(anchor).is_none() {
                 self.found.push(anchor.clone());
                 self.note_java(anchor, "default CAs");
             }
-            if self.world.settings.filter_expired {
-                self.at(end(anchor));
+            if self.inputs.settings.filter_expired {
+                self.note_change_at(end(anchor));
             }
         }
         Ok(cas.version.clone())
     }
 
-    fn objects(&mut self, namespace: &str, source: &ObjectSource) -> Result<(), Fault> {
+    fn objects(&mut self, namespace: &str, source: &ObjectSource) -> Result<(), SourceError> {
         let ObjectSource { kind, select, keys } = source;
-        let world = self.world;
+        let inputs = self.inputs;
         match select {
             Select::Named(name) => {
-                let object = world.sources.get(&(*kind, name.clone())).ok_or_else(|| Fault::NoObject {
+                let object = inputs.sources.get(&(*kind, name.clone())).ok_or_else(|| SourceError::NoObject {
                     kind: *kind,
                     namespace: namespace.to_owned(),
                     name: name.clone(),
@@ -133,13 +135,13 @@ impl Gathering<'_> {
             }
             Select::Labelled(selector) => {
                 let selected =
-                    world.sources.iter().filter(|((of, _), object)| of == kind && selector.matches(&object.labels));
+                    inputs.sources.iter().filter(|((of, _), object)| of == kind && selector.matches(&object.labels));
                 for ((_, name), object) in selected {
                     if holds_more_than_output(object, keys) {
                         self.object(*kind, namespace, name, object, keys, &object.output)?;
                     } else {
-                        let place = format!("{} {namespace}/{name}", kind.as_str());
-                        self.findings.push(Finding { place, what: Observation::OwnOutput });
+                        let location = format!("{} {namespace}/{name}", kind.as_str());
+                        self.findings.push(Finding { location, what: Observation::OwnOutput });
                     }
                 }
                 Ok(())
@@ -153,29 +155,29 @@ impl Gathering<'_> {
         namespace: &str,
         name: &str,
         object: &SourceObject,
-        wanted: &Keys,
+        selected: &Keys,
         skipped: &OutputKeys,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), SourceError> {
         let (namespace, name) = (namespace.to_owned(), name.to_owned());
         let none = BTreeMap::new();
-        let (values, all): (&BTreeMap<_, _>, _) = match (&object.content, wanted) {
-            (Content::Unreadable(cause), _) => {
-                return Err(Fault::Unreadable { kind, namespace, name, cause: cause.clone() });
+        let (values, all): (&BTreeMap<_, _>, _) = match (&object.content, selected) {
+            (SourceContent::Unreadable(cause), _) => {
+                return Err(SourceError::Unreadable { kind, namespace, name, cause: cause.clone() });
             }
-            (Content::TlsKeys(_), Keys::All) => {
-                return Err(Fault::AllKeysOfTls { namespace, name });
+            (SourceContent::TlsKeys(_), Keys::All) => {
+                return Err(SourceError::AllKeysOfTls { namespace, name });
             }
-            (Content::Keys(values), Keys::All) => (values, values),
-            (Content::Keys(values) | Content::TlsKeys(values), Keys::One(_)) => (values, &none),
+            (SourceContent::Keys(values), Keys::All) => (values, values),
+            (SourceContent::Keys(values) | SourceContent::TlsKeys(values), Keys::One(_)) => (values, &none),
         };
         let mut undecodable = object.undecodable.iter();
-        if let Some((key, cause)) = undecodable.find(|(key, _)| wanted.include(key) && !skipped.include(key)) {
+        if let Some((key, cause)) = undecodable.find(|(key, _)| selected.include(key) && !skipped.include(key)) {
             let (key, cause) = (key.clone(), cause.clone());
-            return Err(Fault::Undecodable { kind, namespace, name, key, cause });
+            return Err(SourceError::Undecodable { kind, namespace, name, key, cause });
         }
-        let one = match wanted {
+        let one = match selected {
             Keys::All => None,
-            Keys::One(key) => Some(values.get_key_value(key).ok_or_else(|| Fault::NoKey {
+            Keys::One(key) => Some(values.get_key_value(key).ok_or_else(|| SourceError::NoKey {
                 kind,
                 namespace: namespace.clone(),
                 name: name.clone(),
@@ -187,8 +189,8 @@ impl Gathering<'_> {
             if self.read.contains(&id) {
                 continue;
             }
-            let place = format!("{} {namespace}/{name} key {}", kind.as_str(), text::quote(key, KEY_MAX));
-            self.text(&place, value).map_err(|error| Fault::ObjectPem {
+            let location = format!("{} {namespace}/{name} key {}", kind.as_str(), text::quote(key, KEY_MAX));
+            self.text(&location, value).map_err(|error| SourceError::ObjectPem {
                 kind,
                 namespace: namespace.clone(),
                 name: name.clone(),
@@ -200,71 +202,71 @@ impl Gathering<'_> {
         Ok(())
     }
 
-    fn text(&mut self, place: &str, text: &Text) -> Result<(), Box<trust::PemError>> {
+    fn text(&mut self, location: &str, text: &SourceValue) -> Result<(), Box<trust::PemError>> {
         match text {
-            Text::Whole(text) => self.pem(place, text),
-            Text::NoPem(form) => {
-                self.no_pem(place, *form);
+            SourceValue::Whole(text) => self.pem(location, text),
+            SourceValue::NoPem(form) => {
+                self.no_pem(location, *form);
                 Ok(())
             }
-            Text::Malformed(error) => Err(error.clone()),
+            SourceValue::Malformed(error) => Err(error.clone()),
         }
     }
 
-    fn no_pem(&mut self, place: &str, form: Option<Form>) {
-        self.findings.push(Finding { place: place.to_owned(), what: Observation::NoPem(form) });
+    fn no_pem(&mut self, location: &str, form: Option<NonPemFormat>) {
+        self.findings.push(Finding { location: location.to_owned(), what: Observation::NoPem(form) });
     }
 
-    fn pem(&mut self, place: &str, text: &[u8]) -> Result<(), Box<trust::PemError>> {
+    fn pem(&mut self, location: &str, text: &[u8]) -> Result<(), Box<trust::PemError>> {
         let blocks = trust::pem::read(text)?;
         if blocks.is_empty() {
-            self.no_pem(place, Form::of(text));
+            self.no_pem(location, NonPemFormat::of(text));
         }
         for trust::Block { line, certificate } in blocks {
-            let at = format!("{place} line {line}");
+            let at = format!("{location} line {line}");
             let what = match certificate {
-                Ok(anchor) => self.certificate(anchor, place, &at, line),
+                Ok(anchor) => self.certificate(anchor, location, &at, line),
                 Err(rejected) => Some(Observation::LeftOutRejected(text::cause(&rejected))),
             };
-            let place = at;
-            self.findings.extend(what.map(|what| Finding { what, place }));
+            let location = at;
+            self.findings.extend(what.map(|what| Finding { what, location }));
         }
         Ok(())
     }
 
-    fn certificate(&mut self, anchor: Anchor, place: &str, at: &str, line: usize) -> Option<Observation> {
+    fn certificate(&mut self, anchor: Anchor, location: &str, at: &str, line: usize) -> Option<Observation> {
         if let Some(what) = self.left_out(&anchor) {
             return Some(what);
         }
         self.note_java(&anchor, at);
         let (start, end, title) = (moment(anchor.not_before()), end(&anchor), title(&anchor));
-        self.at(start);
-        self.at(end);
-        for days in SOON {
-            self.at(before(end, days));
+        self.note_change_at(start);
+        self.note_change_at(end);
+        for days in EXPIRY_WARNING_DAYS {
+            self.note_change_at(before(end, days));
         }
-        self.origins.push(Origin { anchor, place: place.to_owned(), line });
+        self.origins.push(AnchorOrigin { anchor, location: location.to_owned(), line });
         if end < self.now {
             return Some(Observation::Expired(title, end));
         }
         if self.now < start {
             return Some(Observation::NotYetValid(title, start));
         }
-        let within = SOON.into_iter().rfind(|days| before(end, *days) <= self.now)?;
+        let within = EXPIRY_WARNING_DAYS.into_iter().rfind(|days| before(end, *days) <= self.now)?;
         Some(Observation::ExpiresSoon { within, title, end })
     }
 
-    fn note_java(&mut self, anchor: &Anchor, place: &str) {
+    fn note_java(&mut self, anchor: &Anchor, location: &str) {
         if self.keystores
             && let Err(flaw) = anchor.check_for_java()
         {
             let what = Observation::NotForJava(title(anchor), flaw);
-            self.findings.push(Finding { what, place: place.to_owned() });
+            self.findings.push(Finding { what, location: location.to_owned() });
         }
     }
 
     fn left_out(&self, anchor: &Anchor) -> Option<Observation> {
-        let settings = &self.world.settings;
+        let settings = &self.inputs.settings;
         if settings.filter_expired && end(anchor) < self.now {
             Some(Observation::LeftOutExpired(title(anchor), end(anchor)))
         } else if settings.filter_non_ca && !anchor.is_ca() {
@@ -276,23 +278,23 @@ impl Gathering<'_> {
 
     /// Remembers the first moment from now on at which the result may differ: one second later, since an end counts
     /// as passed only after its own second.
-    fn at(&mut self, moment: Timestamp) {
+    fn note_change_at(&mut self, moment: Timestamp) {
         let next = moment.saturating_add(SignedDuration::from_secs(1)).expect("a second can be added up to the limit");
         if next > self.now {
-            self.look_again = Some(self.look_again.map_or(next, |sooner| sooner.min(next)));
+            self.requeue_at = Some(self.requeue_at.map_or(next, |sooner| sooner.min(next)));
         }
     }
 }
 
 /// Whether a selector reads anything of the object: all that no Bundle wrote. What cannot be read might be more.
-fn holds_more_than_output(object: &SourceObject, wanted: &Keys) -> bool {
+fn holds_more_than_output(object: &SourceObject, selected: &Keys) -> bool {
     let SourceObject { labels: _, output, content, undecodable } = object;
-    match (output, content, wanted) {
-        (OutputKeys::None, _, _) | (OutputKeys::Some(_), Content::Unreadable(_), Keys::All) => true,
+    match (output, content, selected) {
+        (OutputKeys::None, _, _) | (OutputKeys::Some(_), SourceContent::Unreadable(_), Keys::All) => true,
         (OutputKeys::All, _, _) => false,
-        (OutputKeys::Some(keys), Content::Unreadable(_), Keys::One(key)) => !keys.contains(key),
-        (OutputKeys::Some(keys), Content::Keys(values) | Content::TlsKeys(values), wanted) => {
-            values.keys().chain(undecodable.keys()).any(|key| wanted.include(key) && !keys.contains(key))
+        (OutputKeys::Some(keys), SourceContent::Unreadable(_), Keys::One(key)) => !keys.contains(key),
+        (OutputKeys::Some(keys), SourceContent::Keys(values) | SourceContent::TlsKeys(values), selected) => {
+            values.keys().chain(undecodable.keys()).any(|key| selected.include(key) && !keys.contains(key))
         }
     }
 }
@@ -312,7 +314,7 @@ fn before(end: Timestamp, days: i64) -> Timestamp {
 }
 
 fn title(anchor: &Anchor) -> String {
-    format!("{} ({})", text::clip(anchor.subject(), limits::SUBJECT.max), anchor.fingerprint().short())
+    format!("{} ({})", text::truncate_bytes(anchor.subject(), limits::SUBJECT.max), anchor.fingerprint().short())
 }
 
 #[cfg(test)]
@@ -321,39 +323,40 @@ mod tests {
 
     use super::*;
     use crate::bundle::fixture::{intent, now, pem};
-    use crate::bundle::{DefaultCas, Reason, Settings};
+    use crate::bundle::{DecisionSettings, DefaultCas, Reason};
 
     fn with_sources(sources: &Value) -> Intent {
         intent("b", &json!({ "sources": sources, "target": { "configMap": { "key": "out" } } }))
     }
 
-    fn findings(resolved: &Resolved) -> Vec<String> {
+    fn findings(resolved: &ResolvedSources) -> Vec<String> {
         resolved.findings.iter().map(ToString::to_string).collect()
     }
 
     #[test]
     fn an_expired_certificate_is_published_and_named_unless_the_filter_is_on() {
-        let world = World::default().with_config_map("old", &[], &[("ca", &(pem("expired") + &pem("rsa")))]);
+        let inputs = Inputs::default().with_config_map("old", &[], &[("ca", &(pem("expired") + &pem("rsa")))]);
         let intent = with_sources(&json!([{ "configMap": { "name": "old", "key": "ca" } }]));
-        let resolved = resolve(&intent, &world, now()).expect("resolved");
+        let resolved = resolve(&intent, &inputs, now()).expect("resolved");
         assert_eq!(resolved.anchors.len(), 2);
-        let places: Vec<_> = resolved.origins.iter().map(|origin| (&*origin.place, origin.line)).collect();
+        let locations: Vec<_> = resolved.origins.iter().map(|origin| (&*origin.location, origin.line)).collect();
         let key = "ConfigMap cert-manager/old key \"ca\"";
-        assert_eq!(places, [(key, 1), (key, 11)]);
+        assert_eq!(locations, [(key, 1), (key, 11)]);
         let [finding] = &findings(&resolved)[..] else { panic!("{:?}", resolved.findings) };
         assert!(
             finding.starts_with("ConfigMap cert-manager/old key \"ca\" line 1: ") && finding.contains(" expired on "),
             "{finding}"
         );
 
-        let world = World { settings: Settings { filter_expired: true, ..Settings::default() }, ..world };
-        let resolved = resolve(&intent, &world, now()).expect("resolved");
+        let inputs =
+            Inputs { settings: DecisionSettings { filter_expired: true, ..DecisionSettings::default() }, ..inputs };
+        let resolved = resolve(&intent, &inputs, now()).expect("resolved");
         assert_eq!(resolved.anchors.len(), 1);
         assert!(findings(&resolved)[0].contains("left out: expired on "), "{:?}", resolved.findings);
     }
 
     #[test]
-    fn a_certificate_is_looked_at_again_when_it_begins_when_it_nears_its_end_and_when_it_ends() {
+    fn a_bundle_is_requeued_when_a_certificate_begins_nears_its_end_and_ends() {
         let block = trust::pem::read(pem("rsa").as_bytes()).expect("PEM").remove(0);
         let anchor = block.certificate.expect("a certificate");
         let intent = with_sources(&json!([{ "inLine": pem("rsa") }]));
@@ -367,16 +370,16 @@ mod tests {
             (Some(", within 7 days"), before(end, 1)),
             (Some(", within 1 day"), end),
         ] {
-            let resolved = resolve(&intent, &World::default(), at).expect("resolved");
+            let resolved = resolve(&intent, &Inputs::default(), at).expect("resolved");
             let found = findings(&resolved);
             assert_eq!(found.len(), usize::from(words.is_some()), "{found:?}");
             assert!(words.is_none_or(|words| found[0].contains(words)), "{words:?}: {found:?}");
-            assert_eq!(resolved.look_again, Some(next + second));
+            assert_eq!(resolved.requeue_at, Some(next + second));
             at = next + second;
         }
-        let over = resolve(&intent, &World::default(), at).expect("resolved");
+        let over = resolve(&intent, &Inputs::default(), at).expect("resolved");
         assert!(findings(&over)[0].contains(" expired on "), "{:?}", over.findings);
-        assert_eq!(over.look_again, None);
+        assert_eq!(over.requeue_at, None);
     }
 
     #[test]
@@ -384,21 +387,21 @@ mod tests {
         let expired = trust::pem::read(pem("expired").as_bytes()).expect("PEM").remove(0).certificate.expect("one");
         let rsa = trust::pem::read(pem("rsa").as_bytes()).expect("PEM").remove(0).certificate.expect("one");
         let cas = DefaultCas { version: "v".to_owned(), anchors: vec![expired, rsa] };
-        let settings = Settings { filter_expired: true, ..Settings::default() };
-        let world = World { default_cas: Some(cas), settings, ..World::default() };
-        let resolved = resolve(&with_sources(&json!([{ "useDefaultCAs": true }])), &world, now()).expect("resolved");
+        let settings = DecisionSettings { filter_expired: true, ..DecisionSettings::default() };
+        let inputs = Inputs { default_cas: Some(cas), settings, ..Inputs::default() };
+        let resolved = resolve(&with_sources(&json!([{ "useDefaultCAs": true }])), &inputs, now()).expect("resolved");
         assert_eq!((resolved.anchors.len(), resolved.origins.len(), resolved.findings.len()), (1, 0, 0));
         assert_eq!(resolved.default_ca_version.as_deref(), Some("v"));
     }
 
     #[test]
     fn a_selector_does_not_read_the_output_of_bundles_but_names_it() {
-        let world = World::default()
+        let inputs = Inputs::default()
             .with_config_map("mine", &[("pick", "me")], &[("ca", &pem("rsa"))])
             .with_config_map("made", &[("pick", "me"), (crate::api::BUNDLE_LABEL, "made")], &[("ca", &pem("ec"))]);
         let intent =
             with_sources(&json!([{ "configMap": { "selector": { "matchLabels": { "pick": "me" } }, "key": "ca" } }]));
-        let resolved = resolve(&intent, &world, now()).expect("resolved");
+        let resolved = resolve(&intent, &inputs, now()).expect("resolved");
         assert_eq!(resolved.anchors.len(), 1);
         assert_eq!(
             findings(&resolved),
@@ -408,36 +411,36 @@ mod tests {
 
     #[test]
     fn of_an_adopted_object_a_selector_still_reads_what_no_bundle_wrote() {
-        let mut world =
-            World::default().with_config_map("b", &[("pick", "me")], &[("ca", &pem("rsa")), ("out", &pem("ec"))]);
+        let mut inputs =
+            Inputs::default().with_config_map("b", &[("pick", "me")], &[("ca", &pem("rsa")), ("out", &pem("ec"))]);
         let selecting = |keys: Value| {
             let mut source = keys;
             source["selector"] = json!({ "matchLabels": { "pick": "me" } });
             with_sources(&json!([{ "configMap": source }]))
         };
         let intents = [selecting(json!({ "key": "ca" })), selecting(json!({ "includeAllKeys": true }))];
-        let object = world.sources.values_mut().next().expect("the object");
+        let object = inputs.sources.values_mut().next().expect("the object");
         object.labels.insert(crate::api::BUNDLE_LABEL.to_owned(), "b".to_owned());
         object.output = OutputKeys::Some(["out".to_owned()].into());
         for intent in &intents {
-            assert_eq!(resolve(intent, &world, now()).expect("resolved").anchors.len(), 1);
+            assert_eq!(resolve(intent, &inputs, now()).expect("resolved").anchors.len(), 1);
         }
-        world.sources.values_mut().next().expect("the object").content = Content::Unreadable("why".to_owned());
+        inputs.sources.values_mut().next().expect("the object").content = SourceContent::Unreadable("why".to_owned());
         for intent in &intents {
-            assert!(resolve(intent, &world, now()).expect_err("it may hold more").retry);
+            assert!(resolve(intent, &inputs, now()).expect_err("it may hold more").retry);
         }
     }
 
     #[test]
     fn every_source_that_cannot_be_used_is_named() {
-        let world = World::default().with_config_map("there", &[], &[("ca", &pem("rsa"))]);
+        let inputs = Inputs::default().with_config_map("there", &[], &[("ca", &pem("rsa"))]);
         let refusal = resolve(
             &with_sources(&json!([
                 { "configMap": { "name": "absent", "key": "ca" } },
                 { "configMap": { "name": "there", "key": "nope" } },
                 { "inLine": "-----BEGIN CERTIFICATE-----\n" },
             ])),
-            &world,
+            &inputs,
             now(),
         )
         .expect_err("three faults");
@@ -460,7 +463,7 @@ mod tests {
             )
         };
         let (a, b, c) = (reading("a", "b"), reading("b", "c"), reading("c", "plain"));
-        let source = World::default().with_config_map("b", &[], &[("ca", &pem("rsa"))]);
+        let source = Inputs::default().with_config_map("b", &[], &[("ca", &pem("rsa"))]);
         let chain = source.with_intent(&a).with_intent(&b).with_intent(&c);
         assert!(resolve(&a, &chain, now()).is_ok());
 

@@ -9,7 +9,7 @@ use crate::limits;
 use crate::text;
 
 use super::reason::Reason;
-use super::report::{Event, Report, Seen};
+use super::report::{BundleEvent, LastStatus, Report};
 
 /// The reason of condition `SourceUnstable`.
 const FREQUENT_CHANGES: &str = "FrequentChanges";
@@ -44,32 +44,32 @@ impl Unstable {
         let text = format!(
             "The content has changed {changes} times without ten quiet minutes: {next}; last change: {cause}: find who keeps changing the sources, and stop all but one"
         );
-        text::clip(&text, limits::CONDITION_MESSAGE.max)
+        text::truncate_bytes(&text, limits::CONDITION_MESSAGE.max)
     }
 }
 
 /// The report on a rollout that is held back, and all else as it was before.
 #[must_use]
-pub fn held(unstable: &Unstable, seen: &Seen, now: Timestamp) -> Report {
-    let mut status = seen.status.clone();
+pub fn report_held_rollout(unstable: &Unstable, last: &LastStatus, now: Timestamp) -> Report {
+    let mut status = last.status.clone();
     let conditions = status.conditions.get_or_insert_default();
     conditions.retain(|condition| ![api::SOURCE_UNSTABLE, api::RECONCILING].contains(&condition.type_.as_str()));
-    Report { status, events: Vec::new() }.with(unstable, seen, now)
+    Report { status, events: Vec::new() }.with_unstable(unstable, last, now)
 }
 
 impl Report {
     /// Adds what is to be told of the content's changes; an event where that is new.
-    pub(super) fn with(mut self, unstable: &Unstable, seen: &Seen, now: Timestamp) -> Self {
+    pub(super) fn with_unstable(mut self, unstable: &Unstable, last: &LastStatus, now: Timestamp) -> Self {
         let message = unstable.message(now);
-        if seen.condition(api::SOURCE_UNSTABLE).is_none() {
-            let note = text::clip(&message, limits::EVENT_NOTE.max);
-            self.events.push(Event { warning: true, reason: Reason::SourceUnstable, note });
+        if last.condition(api::SOURCE_UNSTABLE).is_none() {
+            let note = text::truncate_bytes(&message, limits::EVENT_NOTE.max);
+            self.events.push(BundleEvent { warning: true, reason: Reason::SourceUnstable, note });
         }
         let conditions = self.status.conditions.get_or_insert_default();
-        conditions.push(seen.dated(api::SOURCE_UNSTABLE, "True", FREQUENT_CHANGES, message, now));
+        conditions.push(last.new_condition(api::SOURCE_UNSTABLE, "True", FREQUENT_CHANGES, message, now));
         if unstable.wait.is_some() {
             let message = format!("The newest content waits for the next rollout: see {}", api::SOURCE_UNSTABLE);
-            conditions.push(seen.dated(api::RECONCILING, "True", ROLLOUT_HELD, message, now));
+            conditions.push(last.new_condition(api::RECONCILING, "True", ROLLOUT_HELD, message, now));
         }
         conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
         self
@@ -87,11 +87,11 @@ mod tests {
     }
 
     #[test]
-    fn a_rollout_that_is_held_back_says_until_when_and_why_and_leaves_all_else() {
-        let synced = Seen::default().dated(api::SYNCED, "True", "Synced", "well".to_owned(), now());
+    fn the_report_on_a_held_rollout_states_until_when_and_why_and_keeps_all_else() {
+        let synced = LastStatus::default().new_condition(api::SYNCED, "True", "Synced", "well".to_owned(), now());
         let status = api::BundleStatus { conditions: Some(vec![synced.clone()]), default_ca_version: Some("1".into()) };
-        let seen = Seen { generation: Some(3), status };
-        let Report { status, events } = held(&unstable(Some(Duration::from_secs(4))), &seen, now());
+        let last = LastStatus { generation: Some(3), status };
+        let Report { status, events } = report_held_rollout(&unstable(Some(Duration::from_secs(4))), &last, now());
         let conditions = status.conditions.clone().expect("conditions");
         assert_eq!((conditions[0].type_.as_str(), conditions[0].reason.as_str()), (api::RECONCILING, ROLLOUT_HELD));
         assert_eq!((conditions[1].type_.as_str(), conditions[1].status.as_str()), (api::SOURCE_UNSTABLE, "True"));
@@ -104,10 +104,10 @@ mod tests {
             )
         );
         assert_eq!(status.default_ca_version.as_deref(), Some("1"));
-        assert_eq!(events, [Event { warning: true, reason: Reason::SourceUnstable, note: message.clone() }]);
+        assert_eq!(events, [BundleEvent { warning: true, reason: Reason::SourceUnstable, note: message.clone() }]);
 
-        let seen = Seen { status, ..seen };
-        let again = held(&unstable(Some(Duration::from_secs(8))), &seen, now());
+        let last = LastStatus { status, ..last };
+        let again = report_held_rollout(&unstable(Some(Duration::from_secs(8))), &last, now());
         assert_eq!(again.events, [], "it is no news");
         assert_eq!(again.status.conditions.map(|conditions| conditions.len()), Some(3));
     }

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 
-use super::injector::InjectorArguments;
+use super::injector::Args;
 
 /// Distributes trust anchors (CA certificates) to every namespace of a Kubernetes cluster.
 #[derive(Debug, Parser)]
@@ -19,41 +19,41 @@ use super::injector::InjectorArguments;
     args_override_self = true,
     max_term_width = 110
 )]
-pub(super) struct Arguments {
+pub(super) struct Cli {
     /// Without a command: `controller`.
     #[command(subcommand)]
-    pub(super) command: Option<Command>,
+    pub(super) command: Option<CliCommand>,
     #[command(flatten)]
-    controller: ControllerArguments,
+    controller: ControllerArgs,
 }
 
 /// What to do.
 #[derive(Debug, Subcommand)]
-pub(super) enum Command {
+pub(super) enum CliCommand {
     /// Keep every Bundle's targets in sync (the default command).
-    Controller(Box<ControllerArguments>),
+    Controller(Box<ControllerArgs>),
     /// Put bundles into pods: an admission webhook that mounts them and points programs at them.
-    Injector(Box<InjectorArguments>),
+    Injector(Box<Args>),
     /// Print the targets that the controller would write, from files, without a cluster.
-    Render(RenderArguments),
+    Render(RenderArgs),
     /// Show the certificates in a file, an object or on a server; compare two; tell whether a server would be accepted.
     ///
     /// Reads PEM, DER, JKS and PKCS#12. Keystores are tried with the passwords changeit, changeme and none, unless one is
     /// given. With two places: what the second trusts that the first does not, and the other way round, by fingerprint.
     #[command(after_long_help = super::inspect::EXIT_CODES)]
-    Inspect(super::inspect::Arguments),
+    Inspect(super::inspect::Args),
     /// Show how Bundles are: synced or not, where not and why, what ends when; or what a namespace is offered.
     ///
     /// Sources are read and judged anew, with the settings of the running controller, which are those of its Pod. What may
     /// not be read is named, and the rest is shown.
     #[command(after_long_help = super::status::EXIT_CODES)]
-    Status(Box<super::status::Arguments>),
+    Status(Box<super::status::Args>),
     /// Show what would change in the cluster if objects were as in a file: which namespaces, and which CAs come and go.
     ///
     /// Nothing is written. An object of the file stands in the place of the cluster's, labels and keys and all. The settings
     /// are those of the running controller, as for `status`.
     #[command(after_long_help = super::diff::EXIT_CODES)]
-    Diff(Box<super::diff::Arguments>),
+    Diff(Box<super::diff::Args>),
     /// Prepare all targets for trust-manager, before a switch back to it.
     ///
     /// trust-manager takes out of a target only what it has applied. What the controller writes is on record as updated: a
@@ -63,7 +63,7 @@ pub(super) enum Command {
     #[command(
         after_long_help = "Exit code 0: all is well; 1: some targets could not be handed back; 2: bad usage, no access, or a controller is running."
     )]
-    HandBack(HandBackArguments),
+    HandBack(HandBackArgs),
     /// Print the CRD of Bundle.
     Crds,
 }
@@ -89,8 +89,8 @@ pub(super) enum AdoptChoice {
 }
 
 /// What shapes a decision, for the controller and for `render` alike.
-#[derive(Args, Clone, Debug)]
-pub(super) struct DecisionArguments {
+#[derive(clap::Args, Clone, Debug)]
+pub(super) struct DecisionArgs {
     /// Namespace that sources are read from.
     #[arg(long, default_value = "cert-manager", value_name = "NAMESPACE")]
     pub(super) trust_namespace: String,
@@ -121,10 +121,10 @@ pub(super) struct DecisionArguments {
 }
 
 /// The controller's flags.
-#[derive(Args, Clone, Debug)]
-pub(super) struct ControllerArguments {
+#[derive(clap::Args, Clone, Debug)]
+pub(super) struct ControllerArgs {
     #[command(flatten)]
-    pub(super) decision: DecisionArguments,
+    pub(super) decision: DecisionArgs,
 
     /// Port of the readiness and health probes.
     #[arg(long, default_value_t = 6060, value_name = "PORT", help_heading = "Serving")]
@@ -166,7 +166,7 @@ pub(super) struct ControllerArguments {
     pub(super) log_level: u8,
 
     #[command(flatten)]
-    pub(super) cluster: ClusterArguments,
+    pub(super) cluster: ClusterArgs,
 
     /// Take part in the election of a leader, who alone writes; false only for a single replica.
     #[arg(long, value_parser = BoolishValueParser::new(), num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true", value_name = "BOOL", help_heading = "Leader election")]
@@ -204,8 +204,8 @@ pub(super) struct ControllerArguments {
 }
 
 /// Which cluster to talk to, and as whom.
-#[derive(Args, Clone, Debug)]
-pub(super) struct ClusterArguments {
+#[derive(clap::Args, Clone, Debug)]
+pub(super) struct ClusterArgs {
     /// Kubeconfig file; default: KUBECONFIG, ~/.kube/config, then the pod's service account.
     #[arg(long, value_name = "FILE", help_heading = "Cluster")]
     pub(super) kubeconfig: Option<PathBuf>,
@@ -227,10 +227,10 @@ pub(super) enum LogFormat {
 }
 
 /// The flags of `render`.
-#[derive(Args, Debug)]
-pub(super) struct RenderArguments {
+#[derive(clap::Args, Debug)]
+pub(super) struct RenderArgs {
     #[command(flatten)]
-    pub(super) decision: DecisionArguments,
+    pub(super) decision: DecisionArgs,
     /// YAML or JSON with Bundles, ConfigMaps, Secrets and Namespaces: a file, a directory (its .yaml, .yml and .json files), or - for standard input.
     #[arg(long = "filename", short, value_name = "FILE|DIR|-", default_value = "-")]
     pub(super) filenames: Vec<PathBuf>,
@@ -239,12 +239,12 @@ pub(super) struct RenderArguments {
     pub(super) namespaces: Vec<String>,
     /// Form of the output.
     #[arg(long, short, value_enum, default_value = "yaml", value_name = "FORM")]
-    pub(super) output: Form,
+    pub(super) output: RenderFormat,
 }
 
 /// How objects are printed.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum Form {
+pub(super) enum RenderFormat {
     /// YAML documents.
     Yaml,
     /// One JSON List.
@@ -252,8 +252,8 @@ pub(super) enum Form {
 }
 
 /// The flags of `hand-back`.
-#[derive(Args, Debug)]
-pub(super) struct HandBackArguments {
+#[derive(clap::Args, Debug)]
+pub(super) struct HandBackArgs {
     /// Do it; otherwise only print what would be done.
     #[arg(long)]
     pub(super) write: bool,
@@ -267,15 +267,15 @@ pub(super) struct HandBackArguments {
     #[arg(long, default_value = "trust-manager-leader-election", value_name = "NAME")]
     pub(super) leader_election_id: String,
     #[command(flatten)]
-    pub(super) cluster: ClusterArguments,
+    pub(super) cluster: ClusterArgs,
 }
 
-impl Arguments {
+impl Cli {
     /// The command: what was named, or the controller.
     #[must_use]
-    pub(super) fn into_command(self) -> Command {
+    pub(super) fn into_command(self) -> CliCommand {
         let Self { command, controller } = self;
-        command.unwrap_or_else(|| Command::Controller(Box::new(controller)))
+        command.unwrap_or_else(|| CliCommand::Controller(Box::new(controller)))
     }
 }
 

@@ -11,22 +11,22 @@ use tracing::{info, warn};
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::admin;
-use crate::bundle::World;
-use crate::cluster::{Candidacy, Controller, Ending, LeaseSettings, Mandate, Vitals};
-use crate::fanout::{Damping, Limits};
-use crate::metrics::{self, Validity};
+use crate::bundle::Inputs;
+use crate::cluster::{Controller, LeaderElector, LeadershipWatch, LeaseSettings, Liveness, RunEnd};
+use crate::fanout::{Damping, WriteLimits};
+use crate::metrics::{self, ServingCertMetrics};
 
-use super::args::ControllerArguments;
+use super::args::ControllerArgs;
 use super::webhook::Webhook;
 use super::{log, pod, runtime};
 
 /// Exit code when leadership was lost: a fresh start takes part again.
-const DEPOSED: u8 = 1;
+const EXIT_LEADERSHIP_LOST: u8 = 1;
 
 /// The pause between two renewals of the Lease, as in controller-runtime.
 const RETRY_PERIOD: Duration = Duration::from_secs(2);
 
-pub(super) fn run(arguments: ControllerArguments) -> anyhow::Result<ExitCode> {
+pub(super) fn run(arguments: ControllerArgs) -> anyhow::Result<ExitCode> {
     let lease = arguments.lease()?;
     let (webhook, notes) = arguments.webhook()?;
     log::start(arguments.log_level(), arguments.log_format);
@@ -37,7 +37,7 @@ pub(super) fn run(arguments: ControllerArguments) -> anyhow::Result<ExitCode> {
 }
 
 async fn serve(
-    arguments: ControllerArguments,
+    arguments: ControllerArgs,
     lease: Option<LeaseSettings>,
     webhook: Option<Webhook>,
     servers: Handle,
@@ -53,48 +53,49 @@ async fn serve(
         "starting"
     );
     let connection = arguments.cluster.connect().await?;
-    let vitals = Arc::new(Vitals::new());
-    let router = probes(&arguments.readiness_probe_path, &vitals);
+    let liveness = Arc::new(Liveness::new());
+    let router = probes(&arguments.readiness_probe_path, &liveness);
     admin::listen(&servers, "probes", arguments.readiness_probe_port, router).await?;
     let mut registry = metrics::registry();
-    let (metrics, scrape) = metrics::Controller::register(&mut registry);
+    let (metrics, scrape) = metrics::ControllerMetrics::register(&mut registry);
     connection.requests().register(&mut registry);
     connection.watches().register(&mut registry);
     let webhook = webhook.map(|webhook| webhook.start(&servers));
     if let Some(webhook) = &webhook {
-        Validity::register(&mut registry, webhook.certificate());
+        ServingCertMetrics::register(&mut registry, webhook.certificate());
     }
     if arguments.metrics_port != 0 {
-        let ask = move || {
+        let refresh = move || {
             let scrape = scrape.clone();
-            async move { scrape.ask().await }
+            async move { scrape.refresh().await }
         };
-        admin::listen(&servers, "metrics", arguments.metrics_port, admin::metrics(registry, ask)).await?;
+        admin::listen(&servers, "metrics", arguments.metrics_port, admin::metrics(registry, refresh)).await?;
     }
-    let ended = pod::ended()?;
+    let shutdown = pod::shutdown_signal()?;
     let stop = async move {
-        ended.await;
+        shutdown.await;
         info!("stopping: writes and reviews in flight are finished");
     };
-    let (candidacy, mandate) = match lease {
-        None => (None, Mandate::unopposed()),
+    let (elector, leadership) = match lease {
+        None => (None, LeadershipWatch::always()),
         Some(lease) => {
-            let (candidacy, mandate) = Candidacy::start(connection.client(), lease);
-            (Some(candidacy), mandate)
+            let (elector, leadership) = LeaderElector::start(connection.client(), lease);
+            (Some(elector), leadership)
         }
     };
     let settings = arguments.decision.settings();
-    let world = World { settings, default_cas, ..World::default() };
+    let inputs = Inputs { settings, default_cas, ..Inputs::default() };
     let trust_namespace = &arguments.decision.trust_namespace;
-    let controller = Controller::new(&connection, mandate, trust_namespace, world, arguments.limits(), vitals, metrics);
-    let code = match (controller.run(stop).await, candidacy) {
-        (Ending::Deposed, _) => ExitCode::from(DEPOSED),
-        (Ending::Stopped, Some(candidacy)) => {
-            candidacy.resign().await;
+    let controller =
+        Controller::new(&connection, leadership, trust_namespace, inputs, arguments.limits(), liveness, metrics);
+    let code = match (controller.run(stop).await, elector) {
+        (RunEnd::LeadershipLost, _) => ExitCode::from(EXIT_LEADERSHIP_LOST),
+        (RunEnd::Drained, Some(elector)) => {
+            elector.release().await;
             ExitCode::SUCCESS
         }
         // A write without an answer may yet take effect: nobody is to follow us before the Lease has expired.
-        (Ending::Stopped, None) | (Ending::Unanswered, _) => ExitCode::SUCCESS,
+        (RunEnd::Drained, None) | (RunEnd::Undrained, _) => ExitCode::SUCCESS,
     };
     if let Some(webhook) = webhook {
         webhook.stop().await;
@@ -105,19 +106,19 @@ async fn serve(
 
 /// Ready once all stores are filled, healthy while the controller's loop turns; whether we lead or whether the API server
 /// is there has no part in it.
-fn probes(readiness_path: &str, vitals: &Arc<Vitals>) -> axum::Router {
-    let (ready, alive) = (vitals.clone(), vitals.clone());
+fn probes(readiness_path: &str, liveness: &Arc<Liveness>) -> axum::Router {
+    let (ready, alive) = (liveness.clone(), liveness.clone());
     admin::probes(
         readiness_path,
         move || if ready.is_ready() { Ok(()) } else { Err("filling stores".to_owned()) },
-        move || match alive.stuck() {
+        move || match alive.stalled_for() {
             None => Ok(()),
             Some(since) => Err(format!("the controller's loop is stuck: its last turn was {} s ago", since.as_secs())),
         },
     )
 }
 
-impl ControllerArguments {
+impl ControllerArgs {
     /// This process's part in the election of a leader, if it takes part.
     fn lease(&self) -> anyhow::Result<Option<LeaseSettings>> {
         let (lease_duration, renew_deadline) =
@@ -159,8 +160,8 @@ impl ControllerArguments {
         }
     }
 
-    fn limits(&self) -> Limits {
-        Limits {
+    fn limits(&self) -> WriteLimits {
+        WriteLimits {
             max_concurrent_writes: self.max_concurrent_writes.get(),
             max_write_bytes_per_second: NonZeroU64::new(self.max_write_bytes_per_second),
             damping: Damping { max_pause: self.max_rollout_pause, bytes_per_5m: self.rollout_bytes_per_5m },

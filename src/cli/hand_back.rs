@@ -7,13 +7,13 @@ use jiff::Timestamp;
 use kube::Client;
 
 use crate::bundle::ObjectKind;
-use crate::cluster::{HandBack, HandedBack, Refused, leader};
+use crate::cluster::{HandBack, HandBackError, HandBackOutcome, current_leader};
 use crate::text;
 
-use super::args::HandBackArguments;
-use super::{REFUSED, print, tell};
+use super::args::HandBackArgs;
+use super::{REFUSED, print, print_diagnostic};
 
-pub(super) fn run(arguments: &HandBackArguments) -> anyhow::Result<ExitCode> {
+pub(super) fn run(arguments: &HandBackArgs) -> anyhow::Result<ExitCode> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -21,21 +21,21 @@ pub(super) fn run(arguments: &HandBackArguments) -> anyhow::Result<ExitCode> {
         .block_on(hand_back(arguments))
 }
 
-async fn hand_back(arguments: &HandBackArguments) -> anyhow::Result<ExitCode> {
+async fn hand_back(arguments: &HandBackArgs) -> anyhow::Result<ExitCode> {
     let client = arguments.cluster.connect().await?.client();
-    refuse_beside_a_leader(arguments, &client).await?;
+    check_no_leader(arguments, &client).await?;
     let hand_back = HandBack { client, write: arguments.write };
     let (mut due, mut failed) = (0, 0);
     for kind in ObjectKind::ALL {
-        match go_through(&hand_back, kind, &arguments.namespaces).await {
+        match hand_back_kind(&hand_back, kind, &arguments.namespaces).await {
             Ok(count) => {
-                print(&count.line(kind, arguments.write))?;
+                print(&count.summary(kind, arguments.write))?;
                 due += count.due;
                 failed += count.failed;
             }
             // Who has no Secret targets need not be allowed to list Secrets.
             Err(refused) if kind == ObjectKind::Secret && refused.forbidden => {
-                tell(&format!("rootcast: Secret targets, if there are any, are left out: {refused}"));
+                print_diagnostic(&format!("rootcast: Secret targets, if there are any, are left out: {refused}"));
             }
             Err(error) => return Err(error).with_context(|| format!("list {}s", kind.as_str())),
         }
@@ -47,18 +47,22 @@ async fn hand_back(arguments: &HandBackArguments) -> anyhow::Result<ExitCode> {
 }
 
 /// A running controller would go on writing as before.
-async fn refuse_beside_a_leader(arguments: &HandBackArguments, client: &Client) -> anyhow::Result<()> {
-    let HandBackArguments { leader_election_namespace: namespace, leader_election_id: lease, write, .. } = arguments;
-    match leader(client, namespace, lease, Timestamp::now()).await {
+async fn check_no_leader(arguments: &HandBackArgs, client: &Client) -> anyhow::Result<()> {
+    let HandBackArgs { leader_election_namespace: namespace, leader_election_id: lease, write, .. } = arguments;
+    match current_leader(client, namespace, lease, Timestamp::now()).await {
         Ok(None) => {}
         Ok(Some(holder)) if *write => {
             bail!("a controller is running: {holder} holds the Lease {namespace}/{lease}; stop it first");
         }
         Ok(Some(holder)) => {
-            tell(&format!("rootcast: a controller is running: {holder} holds the Lease {namespace}/{lease}"));
+            print_diagnostic(&format!(
+                "rootcast: a controller is running: {holder} holds the Lease {namespace}/{lease}"
+            ));
         }
         Err(error) => {
-            tell(&format!("rootcast: make sure that no controller is running, which cannot be told: {error}"));
+            print_diagnostic(&format!(
+                "rootcast: make sure that no controller is running, which cannot be told: {error}"
+            ));
         }
     }
     Ok(())
@@ -73,27 +77,27 @@ struct Count {
     failed: usize,
 }
 
-async fn go_through(hand_back: &HandBack, kind: ObjectKind, namespaces: &[String]) -> Result<Count, Refused> {
+async fn hand_back_kind(hand_back: &HandBack, kind: ObjectKind, namespaces: &[String]) -> Result<Count, HandBackError> {
     let mut count = Count::default();
     let everywhere = namespaces.is_empty().then_some(None);
     for namespace in everywhere.into_iter().chain(namespaces.iter().map(|name| Some(name.as_str()))) {
-        count.all += hand_back.go_through(kind, namespace, |target, result| count.tell(&target, &result)).await?;
+        count.all += hand_back.hand_back_all(kind, namespace, |target, result| count.record(&target, &result)).await?;
     }
     Ok(count)
 }
 
 impl Count {
-    fn tell(&mut self, target: &str, result: &HandedBack) {
+    fn record(&mut self, target: &str, result: &HandBackOutcome) {
         let words = match result {
-            HandedBack::Due => {
+            HandBackOutcome::Due => {
                 self.due += 1;
                 "to be handed back"
             }
-            HandedBack::Done => {
+            HandBackOutcome::Done => {
                 self.done += 1;
                 "handed back"
             }
-            HandedBack::Failed(cause) => {
+            HandBackOutcome::Failed(cause) => {
                 self.failed += 1;
                 cause
             }
@@ -102,7 +106,7 @@ impl Count {
         drop(print(&format!("{}\n", text::Escaped(&format!("{target}: {words}")))));
     }
 
-    fn line(&self, kind: ObjectKind, write: bool) -> String {
+    fn summary(&self, kind: ObjectKind, write: bool) -> String {
         let Self { all, due, done, failed } = self;
         let kind = kind.as_str();
         if write {

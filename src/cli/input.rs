@@ -14,11 +14,11 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::api::{self, Bundle};
-use crate::bundle::{Content, Namespace, ObjectKind, OutputKeys, SourceObject, TLS_SECRET};
+use crate::bundle::{Namespace, ObjectKind, OutputKeys, SourceContent, SourceObject, TLS_SECRET_TYPE};
 
 /// The objects of the input that play a part.
 #[derive(Default)]
-pub(super) struct Input {
+pub(super) struct InputObjects {
     /// Bundles by name.
     pub(super) bundles: BTreeMap<String, Bundle>,
     /// ConfigMaps and Secrets by namespace (`None`: the manifest names none), kind and name.
@@ -31,16 +31,16 @@ pub(super) struct Input {
 /// (<https://kubernetes.io/docs/reference/labels-annotations-taints/#kubernetes-io-metadata-name>).
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
-impl Input {
+impl InputObjects {
     /// Reads files, folders (their `.yaml`, `.yml` and `.json` files, sorted) and `-`, standard input.
     pub(super) fn read(filenames: &[PathBuf]) -> anyhow::Result<Self> {
         let mut input = Self::default();
         for filename in filenames {
-            for (place, text) in texts(filename)? {
+            for (origin, text) in texts(filename)? {
                 let documents: Vec<Value> =
-                    serde_saphyr::from_multiple(&text).with_context(|| format!("{place}: not YAML"))?;
+                    serde_saphyr::from_multiple(&text).with_context(|| format!("{origin}: not YAML"))?;
                 for (index, document) in documents.iter().enumerate() {
-                    input.take(document).with_context(|| format!("{place}: document {}", index + 1))?;
+                    input.add(document).with_context(|| format!("{origin}: document {}", index + 1))?;
                 }
             }
         }
@@ -48,11 +48,11 @@ impl Input {
     }
 
     /// Kinds that play no part are passed over; an object that comes twice is a mistake.
-    fn take(&mut self, object: &Value) -> anyhow::Result<()> {
+    fn add(&mut self, object: &Value) -> anyhow::Result<()> {
         let word = |at: &str| object.pointer(at).and_then(Value::as_str).unwrap_or_default();
         let (api_version, kind, name) = (word("/apiVersion"), word("/kind"), word("/metadata/name").to_owned());
         if kind.ends_with("List") {
-            return object["items"].as_array().into_iter().flatten().try_for_each(|item| self.take(item));
+            return object["items"].as_array().into_iter().flatten().try_for_each(|item| self.add(item));
         }
         let what = || format!("{kind} {name:?}");
         let twice = match (api_version, kind) {
@@ -60,8 +60,8 @@ impl Input {
                 let bundle = Bundle::deserialize(object).with_context(what)?;
                 self.bundles.insert(name.clone(), bundle).is_some()
             }
-            ("v1", "ConfigMap") => self.source(ObjectKind::ConfigMap, name.clone(), object),
-            ("v1", "Secret") => self.source(ObjectKind::Secret, name.clone(), object),
+            ("v1", "ConfigMap") => self.add_source(ObjectKind::ConfigMap, name.clone(), object),
+            ("v1", "Secret") => self.add_source(ObjectKind::Secret, name.clone(), object),
             ("v1", "Namespace") => {
                 let metadata = ObjectMeta::deserialize(&object["metadata"]).with_context(what)?;
                 let mut labels = metadata.labels.unwrap_or_default();
@@ -80,7 +80,7 @@ impl Input {
     }
 
     /// What is wrong with an object is kept, for the Bundles that read it: the others go on.
-    fn source(&mut self, kind: ObjectKind, name: String, object: &Value) -> bool {
+    fn add_source(&mut self, kind: ObjectKind, name: String, object: &Value) -> bool {
         let metadata = ObjectMeta::deserialize(&object["metadata"]);
         let values = Values::read(kind, object);
         let (metadata, values) = match (metadata, values) {
@@ -90,10 +90,10 @@ impl Input {
         let (content, undecodable) = match values {
             Ok(Values { decoded, undecodable }) => {
                 let texts = decoded.into_iter().map(|(key, value)| (key, value.into())).collect();
-                let tls = object["type"] == TLS_SECRET;
-                (if tls { Content::TlsKeys(texts) } else { Content::Keys(texts) }, undecodable)
+                let tls = object["type"] == TLS_SECRET_TYPE;
+                (if tls { SourceContent::TlsKeys(texts) } else { SourceContent::Keys(texts) }, undecodable)
             }
-            Err(cause) => (Content::Unreadable(cause), BTreeMap::new()),
+            Err(cause) => (SourceContent::Unreadable(cause), BTreeMap::new()),
         };
         let output = OutputKeys::of(&metadata);
         let object = SourceObject { labels: metadata.labels.unwrap_or_default(), output, content, undecodable };

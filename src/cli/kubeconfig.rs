@@ -10,28 +10,28 @@ use kube::config::{Cluster, Config, KubeConfigOptions, Kubeconfig, KubeconfigErr
 
 use crate::cluster::Proxy;
 
-use super::connect::Way;
+use super::connect::ClusterAccess;
 use super::proxy;
 
 /// The files that the user names, or the usual one.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Files {
+pub(super) enum KubeconfigFiles {
     /// By `--kubeconfig`.
     Flag(PathBuf),
     /// By `KUBECONFIG`: what does not exist is passed over.
     Variable(Vec<PathBuf>),
     /// By nobody.
-    Usual(PathBuf),
+    Default(PathBuf),
 }
 
 /// What the files come to.
-pub(super) struct Merged {
+pub(super) struct MergedKubeconfig {
     content: Kubeconfig,
     /// Those that hold anything.
     files: Vec<PathBuf>,
 }
 
-impl Files {
+impl KubeconfigFiles {
     /// Which files are to be read. `get` reads a variable of the environment.
     pub(super) fn find(flag: Option<&Path>, get: impl Fn(&str) -> Option<std::ffi::OsString>) -> Self {
         if let Some(file) = flag {
@@ -42,25 +42,25 @@ impl Files {
         if !listed.is_empty() {
             return Self::Variable(listed);
         }
-        Self::Usual(Path::new(&get("HOME").unwrap_or_default()).join(".kube/config"))
+        Self::Default(Path::new(&get("HOME").unwrap_or_default()).join(".kube/config"))
     }
 
     fn paths(&self) -> &[PathBuf] {
         match self {
-            Self::Flag(file) | Self::Usual(file) => std::slice::from_ref(file),
+            Self::Flag(file) | Self::Default(file) => std::slice::from_ref(file),
             Self::Variable(files) => files,
         }
     }
 
     /// Reads them; `None` if none of them exists, or none holds anything.
-    pub(super) fn read(&self) -> anyhow::Result<Option<Merged>> {
+    pub(super) fn read(&self) -> anyhow::Result<Option<MergedKubeconfig>> {
         let (mut content, mut files) = (Kubeconfig::default(), Vec::new());
         for path in self.paths() {
             let Some(next) = self.read_one(path)? else { continue };
             content = content.merge(next).map_err(|error| anyhow!("kubeconfig {}: {error}", path.display()))?;
             files.push(path.clone());
         }
-        Ok((!files.is_empty()).then_some(Merged { content, files }))
+        Ok((!files.is_empty()).then_some(MergedKubeconfig { content, files }))
     }
 
     fn read_one(&self, path: &Path) -> anyhow::Result<Option<Kubeconfig>> {
@@ -92,7 +92,7 @@ impl Files {
     }
 
     /// Why no cluster is known from them.
-    pub(super) fn nothing(&self) -> String {
+    pub(super) fn describe_missing(&self) -> String {
         let what = |path: &PathBuf| {
             let why = if path.exists() { "is empty" } else { "does not exist" };
             format!("{} {why}", path.display())
@@ -101,21 +101,21 @@ impl Files {
         match self {
             Self::Flag(_) => format!("--kubeconfig: {found}"),
             Self::Variable(_) => format!("KUBECONFIG: {found}"),
-            Self::Usual(_) => format!("neither --kubeconfig nor KUBECONFIG names a kubeconfig, and {found}"),
+            Self::Default(_) => format!("neither --kubeconfig nor KUBECONFIG names a kubeconfig, and {found}"),
         }
     }
 }
 
-impl Merged {
+impl MergedKubeconfig {
     /// The way to the cluster of a context, or else of the current one.
-    pub(super) async fn way(self, context: Option<&str>) -> anyhow::Result<Way> {
+    pub(super) async fn access(self, context: Option<&str>) -> anyhow::Result<ClusterAccess> {
         let Self { mut content, files } = self;
         let place = files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ");
-        let known = |names: &mut dyn Iterator<Item = &String>| {
+        let list = |names: &mut dyn Iterator<Item = &String>| {
             let names: Vec<_> = names.map(|name| format!("{name:?}")).collect();
             if names.is_empty() { "there is none".to_owned() } else { format!("there are: {}", names.join(", ")) }
         };
-        let contexts = || known(&mut content.contexts.iter().map(|named| &named.name));
+        let contexts = || list(&mut content.contexts.iter().map(|named| &named.name));
         let Some(name) = context.or(content.current_context.as_deref()) else {
             bail!(
                 "kubeconfig {place} has no current-context: give --context, or set one with kubectl config use-context; {}",
@@ -129,12 +129,12 @@ impl Merged {
         };
         let user = selected.user.as_ref().filter(|user| !user.is_empty());
         if let Some(user) = user.filter(|user| content.auth_infos.iter().all(|named| named.name != **user)) {
-            let users = known(&mut content.auth_infos.iter().map(|named| &named.name));
+            let users = list(&mut content.auth_infos.iter().map(|named| &named.name));
             bail!("kubeconfig {place} has no user {user:?}, which context {name:?} names; {users}");
         }
         let (options, cluster_name) =
             (KubeConfigOptions { context: Some(name.to_owned()), ..KubeConfigOptions::default() }, &selected.cluster);
-        let clusters = known(&mut content.clusters.iter().map(|named| &named.name));
+        let clusters = list(&mut content.clusters.iter().map(|named| &named.name));
         let cluster = content.clusters.iter_mut().find(|named| named.name == *cluster_name);
         let Some(cluster) = cluster.and_then(|named| named.cluster.as_mut()) else {
             bail!("kubeconfig {place} has no cluster {cluster_name:?}, which context {name:?} names; {clusters}");
@@ -155,8 +155,8 @@ impl Merged {
             bail!("{within}: the certificate authority of its cluster holds no certificate in PEM");
         }
         let plugin = config.auth_info.exec.as_ref().and_then(|exec| exec.command.as_deref());
-        let from = plugin.map_or(within.clone(), |plugin| format!("{within} and its plugin {plugin:?}"));
-        Ok(Way { config, proxy, from })
+        let origin = plugin.map_or(within.clone(), |plugin| format!("{within} and its plugin {plugin:?}"));
+        Ok(ClusterAccess { config, proxy, origin })
     }
 }
 

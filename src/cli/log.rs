@@ -7,7 +7,7 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::text::{JsonLines, Lines};
+use crate::text::{JsonLineWriter, LogLineWriter};
 
 use super::args::LogFormat;
 
@@ -28,9 +28,9 @@ fn log<W: io::Write + 'static>(
     let log = tracing_subscriber::fmt::layer().with_target(false);
     let registry = tracing_subscriber::registry().with(filter);
     match format {
-        LogFormat::Text => Box::new(registry.with(log.with_ansi(false).with_writer(move || Lines(writer())))),
+        LogFormat::Text => Box::new(registry.with(log.with_ansi(false).with_writer(move || LogLineWriter(writer())))),
         LogFormat::Json => {
-            let log = log.with_writer(move || JsonLines(writer()));
+            let log = log.with_writer(move || JsonLineWriter(writer()));
             Box::new(registry.with(log.json().flatten_event(true)))
         }
     }
@@ -80,8 +80,8 @@ mod tests {
                 prop_assert_eq!(&*text::escape(line), line);
                 if let LogFormat::Json = format {
                     let read: Value = serde_json::from_str(line).expect("JSON");
-                    let said = |text: &str| Value::from(&*text::escape(text));
-                    prop_assert_eq!((&read["message"], &read["bundle"]), (&said(&message), &said(&field)));
+                    let escaped = |text: &str| Value::from(&*text::escape(text));
+                    prop_assert_eq!((&read["message"], &read["bundle"]), (&escaped(&message), &escaped(&field)));
                 }
             }
         }

@@ -28,12 +28,12 @@ use std::process::ExitCode;
 use clap::FromArgMatches;
 
 use crate::api;
-use crate::bundle::{Adopt, Settings};
-use crate::default_cas::{self, Origin};
-use crate::inspect::Paint;
+use crate::bundle::{AdoptionPolicy, DecisionSettings};
+use crate::default_cas::{self, DefaultCasProvider};
+use crate::inspect::ColorMode;
 use crate::text;
 
-use args::{AdoptChoice, Arguments, Command, DecisionArguments, DefaultCasChoice};
+use args::{AdoptChoice, Cli, CliCommand, DecisionArgs, DefaultCasChoice};
 pub use reference::flags;
 
 /// Exit code when the input was understood and something in it was refused.
@@ -47,19 +47,19 @@ const BAD_USAGE: u8 = 2;
 pub fn run() -> ExitCode {
     let arguments = injector::cainjector_arguments(std::env::args_os(), |name| std::env::var_os(name));
     let matches = plugin::command(arguments.first().map(OsString::as_os_str)).get_matches_from(arguments);
-    let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let arguments = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let result = match arguments.into_command() {
-        Command::Controller(arguments) => controller::run(*arguments),
-        Command::Injector(arguments) => injector::run(*arguments),
-        Command::Render(arguments) => render::run(&arguments),
-        Command::HandBack(arguments) => hand_back::run(&arguments),
-        Command::Inspect(arguments) => inspect::run(&arguments),
-        Command::Status(arguments) => status::run(&arguments),
-        Command::Diff(arguments) => diff::run(&arguments),
-        Command::Crds => print(&api::crd_yaml()).map(|()| ExitCode::SUCCESS),
+        CliCommand::Controller(arguments) => controller::run(*arguments),
+        CliCommand::Injector(arguments) => injector::run(*arguments),
+        CliCommand::Render(arguments) => render::run(&arguments),
+        CliCommand::HandBack(arguments) => hand_back::run(&arguments),
+        CliCommand::Inspect(arguments) => inspect::run(&arguments),
+        CliCommand::Status(arguments) => status::run(&arguments),
+        CliCommand::Diff(arguments) => diff::run(&arguments),
+        CliCommand::Crds => print(&api::crd_yaml()).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
-        tell(&format!("rootcast: {}", causes(&error)));
+        print_diagnostic(&format!("rootcast: {}", causes(&error)));
         ExitCode::from(BAD_USAGE)
     })
 }
@@ -67,10 +67,10 @@ pub fn run() -> ExitCode {
 /// An error with its causes, but for those that the text before them ends with: libraries differ in whether an error's own
 /// words include its cause.
 fn causes(error: &anyhow::Error) -> String {
-    error.chain().map(ToString::to_string).fold(String::new(), |told, cause| match &*told {
+    error.chain().map(ToString::to_string).fold(String::new(), |joined, cause| match &*joined {
         "" => cause,
-        _ if told.ends_with(&cause) => told,
-        _ => format!("{told}: {cause}"),
+        _ if joined.ends_with(&cause) => joined,
+        _ => format!("{joined}: {cause}"),
     })
 }
 
@@ -83,14 +83,14 @@ fn print(text: &str) -> anyhow::Result<()> {
 }
 
 /// Prints a line to standard error. Whatever in it would begin another line or command a terminal is escaped.
-fn tell(line: &str) {
+fn print_diagnostic(line: &str) {
     eprintln!("{}", text::Escaped(line));
 }
 
 /// Colour is for people at a terminal who do not object to it (<https://no-color.org>).
-fn paint() -> Paint {
-    let objection = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    if std::io::stdout().is_terminal() && !objection { Paint::Colour } else { Paint::Plain }
+fn paint() -> ColorMode {
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    if std::io::stdout().is_terminal() && !no_color { ColorMode::Ansi } else { ColorMode::Plain }
 }
 
 /// The namespaces of a flag; `None`, all, where it is not given.
@@ -98,27 +98,27 @@ fn listed(namespaces: &[String]) -> Option<BTreeSet<String>> {
     (!namespaces.is_empty()).then(|| namespaces.iter().cloned().collect())
 }
 
-impl DecisionArguments {
-    fn settings(&self) -> Settings {
-        Settings {
+impl DecisionArgs {
+    fn settings(&self) -> DecisionSettings {
+        DecisionSettings {
             secret_targets: self.secret_targets_enabled,
             filter_expired: self.filter_expired_certificates,
             filter_non_ca: self.filter_non_ca_certs,
             target_namespaces: listed(&self.target_namespaces),
             adopt: match self.adopt {
-                AdoptChoice::Consent => Adopt::Consent,
-                AdoptChoice::Always => Adopt::Always,
+                AdoptChoice::Consent => AdoptionPolicy::Consent,
+                AdoptChoice::Always => AdoptionPolicy::Always,
             },
             allow_names: self.allow_names.iter().cloned().collect(),
         }
     }
 
-    fn load_default_cas(&self) -> Result<default_cas::Loaded, default_cas::Error> {
+    fn load_default_cas(&self) -> Result<default_cas::LoadedDefaultCas, default_cas::DefaultCasError> {
         let origin = match (&self.default_package_location, self.default_cas) {
-            (Some(path), _) => Origin::Package(path.clone()),
-            (None, DefaultCasChoice::Mozilla) => Origin::Mozilla,
-            (None, DefaultCasChoice::System) => Origin::System,
-            (None, DefaultCasChoice::None) => Origin::None,
+            (Some(path), _) => DefaultCasProvider::Package(path.clone()),
+            (None, DefaultCasChoice::Mozilla) => DefaultCasProvider::Mozilla,
+            (None, DefaultCasChoice::System) => DefaultCasProvider::System,
+            (None, DefaultCasChoice::None) => DefaultCasProvider::None,
         };
         default_cas::load(&origin)
     }

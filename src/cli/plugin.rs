@@ -6,13 +6,13 @@ use std::path::Path;
 
 use clap::{Command, CommandFactory};
 
-use super::args::Arguments;
+use super::args::Cli;
 
 const PLUGIN: &str = "kubectl-rootcast";
 
 /// The command line under the name that the program was started by: as a plugin it is nobody's controller.
 pub(super) fn command(program: Option<&OsStr>) -> Command {
-    let command = Arguments::command();
+    let command = Cli::command();
     let name = program.and_then(|program| Path::new(program).file_name());
     if name.is_none_or(|name| name != PLUGIN) {
         return command;
@@ -35,16 +35,16 @@ mod tests {
 
     #[test]
     fn as_a_plugin_it_is_called_so_and_never_becomes_a_controller() {
-        let told = |words: &[&str]| {
+        let error_text = |words: &[&str]| {
             let words = ["/somewhere/kubectl-rootcast"].iter().chain(words);
             let command = command(Some(OsStr::new("/somewhere/kubectl-rootcast")));
             command.try_get_matches_from(words).expect_err("no command").to_string()
         };
         for words in [&[] as &[&str], &["--trust-namespace=x"]] {
-            let text = told(words);
+            let text = error_text(words);
             assert!(text.contains("Usage: kubectl rootcast") && !text.contains("[default: cert-manager]"), "{text}");
         }
-        assert!(told(&["diff"]).contains("Usage: kubectl rootcast diff --filename"), "{}", told(&["diff"]));
+        assert!(error_text(&["diff"]).contains("Usage: kubectl rootcast diff --filename"), "{}", error_text(&["diff"]));
         let usual = command(Some(OsStr::new("rootcast"))).try_get_matches_from(["rootcast"]).expect("a controller");
         assert_eq!(usual.subcommand_name(), None);
     }

@@ -14,16 +14,16 @@ const NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace
 
 /// Our own namespace, if this is a pod with a service account.
 pub(super) fn namespace() -> anyhow::Result<String> {
-    word(NAMESPACE)
+    read_trimmed(NAMESPACE)
 }
 
 /// A name that no other process has.
 pub(super) fn identity() -> anyhow::Result<String> {
-    Ok(format!("{}_{}", word(HOST_NAME)?, word(RANDOM_UUID)?))
+    Ok(format!("{}_{}", read_trimmed(HOST_NAME)?, read_trimmed(RANDOM_UUID)?))
 }
 
 /// Resolves when the process is asked to end (SIGTERM, SIGINT).
-pub(super) fn ended() -> anyhow::Result<impl Future<Output = ()>> {
+pub(super) fn shutdown_signal() -> anyhow::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
     Ok(async move {
@@ -34,7 +34,7 @@ pub(super) fn ended() -> anyhow::Result<impl Future<Output = ()>> {
     })
 }
 
-fn word(file: &str) -> anyhow::Result<String> {
+fn read_trimmed(file: &str) -> anyhow::Result<String> {
     let text = fs::read_to_string(file).with_context(|| format!("read {file}"))?;
     Ok(text.trim().to_owned())
 }

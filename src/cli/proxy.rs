@@ -6,13 +6,13 @@ use std::net::IpAddr;
 use http::Uri;
 use http::uri::Scheme;
 
-use crate::cluster::{InvalidProxy, Proxy};
+use crate::cluster::{Proxy, ProxyUrlError};
 
 /// The proxy that the environment names for a server. `get` reads a variable.
 pub(super) fn from_environment(
     server: &Uri,
     get: impl Fn(&str) -> Option<String>,
-) -> Result<Option<Proxy>, InvalidProxy> {
+) -> Result<Option<Proxy>, ProxyUrlError> {
     let first = |names: [&'static str; 2]| {
         names.into_iter().find_map(|name| Some((name, get(name).filter(|value| !value.is_empty())?)))
     };

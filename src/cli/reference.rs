@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use clap::{Arg, Command, CommandFactory};
 
-use super::args::Arguments;
+use super::args::Cli;
 
 /// The heading of flags that have none.
 const GENERAL: &str = "General";
@@ -15,7 +15,7 @@ const GENERAL: &str = "General";
 /// Never: a `String` takes everything.
 #[must_use]
 pub fn flags() -> String {
-    let mut program = Arguments::command();
+    let mut program = Cli::command();
     program.build();
     let mut text = String::new();
     for command in program.get_subcommands().filter(|command| command.get_name() != "help") {

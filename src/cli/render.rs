@@ -8,24 +8,24 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::api;
-use crate::bundle::{Decision, Finding, Intent, Namespace, Refusal, Settings, Wanted, World, decide};
+use crate::bundle::{Decision, DecisionSettings, Desired, Finding, Inputs, Intent, Namespace, Refusal, decide};
 
-use super::args::{DecisionArguments, Form, RenderArguments};
-use super::input::Input;
-use super::{REFUSED, print, tell};
+use super::args::{DecisionArgs, RenderArgs, RenderFormat};
+use super::input::InputObjects;
+use super::{REFUSED, print, print_diagnostic};
 
-pub(super) fn run(arguments: &RenderArguments) -> anyhow::Result<ExitCode> {
-    let RenderArguments { decision, filenames, namespaces, output } = arguments;
-    let input = Input::read(filenames)?;
+pub(super) fn run(arguments: &RenderArgs) -> anyhow::Result<ExitCode> {
+    let RenderArgs { decision, filenames, namespaces, output } = arguments;
+    let input = InputObjects::read(filenames)?;
     if input.bundles.is_empty() {
         bail!("the input holds no Bundle (apiVersion {}, kind {})", api::API_VERSION, api::KIND);
     }
     let Rendered { objects, remarks } = render(input, decision, namespaces)?;
-    print(&form(&objects, *output)?)?;
+    print(&format_objects(&objects, *output)?)?;
     for (name, Remarks { refusal, findings }) in &remarks {
         let refusal = refusal.iter().map(|refusal| format!("{}: {}", refusal.reason, refusal.message));
         for remark in refusal.chain(findings.iter().map(ToString::to_string)) {
-            tell(&format!("Bundle {name}: {remark}"));
+            print_diagnostic(&format!("Bundle {name}: {remark}"));
         }
     }
     let refused = remarks.values().any(|remarks| remarks.refusal.is_some());
@@ -55,38 +55,38 @@ impl From<Refusal> for Remarks {
     }
 }
 
-fn render(input: Input, arguments: &DecisionArguments, fallback: &[String]) -> anyhow::Result<Rendered> {
+fn render(input: InputObjects, arguments: &DecisionArgs, fallback: &[String]) -> anyhow::Result<Rendered> {
     let (default_cas, _) = arguments.load_default_cas()?;
-    let mut world = World { settings: arguments.settings(), default_cas, ..World::default() };
-    let Input { bundles, sources, namespaces } = input;
+    let mut inputs = Inputs { settings: arguments.settings(), default_cas, ..Inputs::default() };
+    let InputObjects { bundles, sources, namespaces } = input;
     let here = |namespace: &Option<String>| namespace.as_ref().is_none_or(|at| *at == arguments.trust_namespace);
-    world.sources = sources
+    inputs.sources = sources
         .into_iter()
         .filter(|((namespace, _, _), _)| here(namespace))
         .map(|((_, kind, name), object)| ((kind, name), object))
         .collect();
-    world.trust_namespace = namespaces.get(&arguments.trust_namespace).map(|namespace| namespace.labels.clone());
+    inputs.trust_namespace = namespaces.get(&arguments.trust_namespace).map(|namespace| namespace.labels.clone());
     let mut rendered = Rendered::default();
     for (name, bundle) in &bundles {
         match Intent::parse(bundle, &arguments.trust_namespace) {
             Ok(intent) => {
-                world.intents.insert(name.clone(), intent);
+                inputs.intents.insert(name.clone(), intent);
             }
-            Err(problems) => {
-                rendered.remarks.insert(name.clone(), Refusal::invalid_spec(&problems).into());
+            Err(errors) => {
+                rendered.remarks.insert(name.clone(), Refusal::invalid_spec(&errors).into());
             }
         }
     }
-    let offline = namespaces
-        .is_empty()
-        .then(|| -> Vec<&String> { fallback.iter().filter(|namespace| world.settings.allows(namespace)).collect() });
+    let offline = namespaces.is_empty().then(|| -> Vec<&String> {
+        fallback.iter().filter(|namespace| inputs.settings.allows_namespace(namespace)).collect()
+    });
     let now = Timestamp::now();
-    for intent in world.intents.values() {
-        let remarks = match decide(intent, &world, now) {
-            Ok(Decision { wanted, findings, .. }) => {
-                let reached = offline.clone().unwrap_or_else(|| reached(&wanted, &world.settings, &namespaces));
-                rendered.objects.extend(targets(&wanted, &reached));
-                Remarks { refusal: wanted.refusal(), findings }
+    for intent in inputs.intents.values() {
+        let remarks = match decide(intent, &inputs, now) {
+            Ok(Decision { desired: desired, findings, .. }) => {
+                let reached = offline.clone().unwrap_or_else(|| reached(&desired, &inputs.settings, &namespaces));
+                rendered.objects.extend(targets(&desired, &reached));
+                Remarks { refusal: desired.refusal(), findings }
             }
             Err(refusal) => refusal.into(),
         };
@@ -96,16 +96,20 @@ fn render(input: Input, arguments: &DecisionArguments, fallback: &[String]) -> a
 }
 
 /// The namespaces of the input that a Bundle reaches.
-fn reached<'a>(wanted: &Wanted, settings: &Settings, namespaces: &'a BTreeMap<String, Namespace>) -> Vec<&'a String> {
-    let reached = namespaces.iter().filter(|(name, namespace)| wanted.reaches(settings, name, namespace));
+fn reached<'a>(
+    desired: &Desired,
+    settings: &DecisionSettings,
+    namespaces: &'a BTreeMap<String, Namespace>,
+) -> Vec<&'a String> {
+    let reached = namespaces.iter().filter(|(name, namespace)| desired.reaches(settings, name, namespace));
     reached.map(|(name, _)| name).collect()
 }
 
 /// The objects of one Bundle in these namespaces.
-fn targets(wanted: &Wanted, namespaces: &[&String]) -> Vec<Value> {
+fn targets(desired: &Desired, namespaces: &[&String]) -> Vec<Value> {
     let mut objects = Vec::new();
     for namespace in namespaces {
-        for manifest in wanted.manifests() {
+        for manifest in desired.manifests() {
             let mut object = json!(manifest);
             object["metadata"]["namespace"] = json!(namespace);
             objects.push(object);
@@ -114,13 +118,13 @@ fn targets(wanted: &Wanted, namespaces: &[&String]) -> Vec<Value> {
     objects
 }
 
-fn form(objects: &[Value], output: Form) -> anyhow::Result<String> {
+fn format_objects(objects: &[Value], output: RenderFormat) -> anyhow::Result<String> {
     Ok(match output {
-        Form::Json => {
+        RenderFormat::Json => {
             let list = json!({ "apiVersion": "v1", "kind": "List", "items": objects });
             serde_json::to_string_pretty(&list)? + "\n"
         }
-        Form::Yaml => {
+        RenderFormat::Yaml => {
             let mut text = String::new();
             for object in objects {
                 text += "---\n";

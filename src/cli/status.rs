@@ -3,13 +3,13 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use clap::Args;
+
 use jiff::Timestamp;
 
-use crate::cluster::survey::Within;
-use crate::survey::{Neighbourhood, Overview};
+use crate::cluster::snapshot::SnapshotScope;
+use crate::survey::{NamespaceView, Overview};
 
-use super::survey::{Form, Survey, SurveyArguments, document};
+use super::survey::{OverviewArgs, OverviewData, OverviewFormat, document};
 use super::{REFUSED, paint, print};
 
 /// What the exit codes mean.
@@ -17,8 +17,8 @@ pub(super) const EXIT_CODES: &str = "Exit code 0: everything is as it should be;
 usage, or it could not be found out.";
 
 /// The flags of `status`.
-#[derive(Args, Debug)]
-pub(super) struct Arguments {
+#[derive(clap::Args, Debug)]
+pub(super) struct Args {
     /// One Bundle, in full.
     #[arg(value_name = "BUNDLE")]
     bundle: Option<String>,
@@ -27,12 +27,12 @@ pub(super) struct Arguments {
     namespace: Option<String>,
     /// Form of the output.
     #[arg(long, short, value_enum, default_value = "table", value_name = "FORM")]
-    output: Form,
+    output: OverviewFormat,
     #[command(flatten)]
-    survey: SurveyArguments,
+    overview: OverviewArgs,
 }
 
-pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+pub(super) fn run(arguments: &Args) -> anyhow::Result<ExitCode> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -40,42 +40,47 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         .block_on(status(arguments))
 }
 
-async fn status(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let Arguments { bundle, namespace, output, survey } = arguments;
+async fn status(arguments: &Args) -> anyhow::Result<ExitCode> {
+    let Args { bundle, namespace, output, overview: overview_args } = arguments;
     let now = Timestamp::now();
-    let well = match (bundle, namespace) {
+    let healthy = match (bundle, namespace) {
         (_, Some(name)) => {
-            let Survey { snapshot, namespace, .. } = survey.look_closely(Within::Namespace(name), now).await?;
+            let OverviewData { snapshot, namespace, .. } =
+                overview_args.read_with_foreign_objects(SnapshotScope::Namespace(name), now).await?;
             let namespace = namespace.expect("it was asked for");
-            let seen = Neighbourhood::of(name, &namespace, &snapshot, now);
+            let view = NamespaceView::of(name, &namespace, &snapshot, now);
             print(&match output {
-                Form::Table => seen.table(paint()),
-                form => document(&seen.document(), *form)?,
+                OverviewFormat::Table => view.table(paint()),
+                form => document(&view.document(), *form)?,
             })?;
-            seen.is_well()
+            view.is_healthy()
         }
         (Some(name), None) => {
-            let Survey { snapshot, .. } = survey.look_closely(Within::Bundle(name), now).await?;
+            let OverviewData { snapshot, .. } =
+                overview_args.read_with_foreign_objects(SnapshotScope::Bundle(name), now).await?;
             let overview = Overview::of(&snapshot, now);
-            let Some(state) = overview.states.first() else {
-                let known: Vec<_> = snapshot.world.intents.keys().map(String::as_str).collect();
+            let Some(bundle_overview) = overview.bundles.first() else {
+                let known: Vec<_> = snapshot.inputs.intents.keys().map(String::as_str).collect();
                 bail!("there is no Bundle {name}; there are: {}", known.join(", "));
             };
             print(&match output {
-                Form::Table => state.detail(overview.leadership, overview.settings_from, now, paint()),
+                OverviewFormat::Table => {
+                    bundle_overview.detail(overview.leadership, overview.settings_from, now, paint())
+                }
                 form => document(&overview.document(), *form)?,
             })?;
-            overview.is_well()
+            overview.is_healthy()
         }
         (None, None) => {
-            let Survey { snapshot, .. } = survey.look_closely(Within::Cluster, now).await?;
+            let OverviewData { snapshot, .. } =
+                overview_args.read_with_foreign_objects(SnapshotScope::Cluster, now).await?;
             let overview = Overview::of(&snapshot, now);
             print(&match output {
-                Form::Table => overview.table(now, paint()),
+                OverviewFormat::Table => overview.table(now, paint()),
                 form => document(&overview.document(), *form)?,
             })?;
-            overview.is_well()
+            overview.is_healthy()
         }
     };
-    Ok(if well { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
+    Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
 }

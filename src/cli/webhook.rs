@@ -13,12 +13,12 @@ use tokio::time::sleep;
 use tracing::{error, info};
 
 use crate::admin;
-use crate::webhook::{Certificate, Limits, TlsSettings, follow, serve, validation};
+use crate::webhook::{ReloadableCertificate, ServerLimits, TlsSettings, reload_certificate, serve, validation};
 
-use super::args::ControllerArguments;
+use super::args::ControllerArgs;
 
 /// The pause before a port that cannot be had is tried again.
-const PAUSE: Duration = Duration::from_secs(5);
+const BIND_RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What to serve, and where.
 pub(super) struct Webhook {
@@ -27,17 +27,17 @@ pub(super) struct Webhook {
     certificate_dir: PathBuf,
     tls: TlsSettings,
     trust_namespace: String,
-    certificate: Certificate,
+    certificate: ReloadableCertificate,
 }
 
 /// One that serves, or will.
-pub(super) struct Serving {
-    certificate: Certificate,
+pub(super) struct RunningWebhook {
+    certificate: ReloadableCertificate,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
 
-impl ControllerArguments {
+impl ControllerArgs {
     /// The webhook, if it has a port, and what is to be said about its settings.
     pub(super) fn webhook(&self) -> anyhow::Result<(Option<Webhook>, Vec<String>)> {
         let (tls, notes) =
@@ -48,7 +48,7 @@ impl ControllerArguments {
             certificate_dir: self.webhook_certificate_dir.clone(),
             tls,
             trust_namespace: self.decision.trust_namespace.clone(),
-            certificate: Certificate::new(),
+            certificate: ReloadableCertificate::new(),
         };
         Ok(((webhook.port != 0).then_some(webhook), notes))
     }
@@ -56,27 +56,27 @@ impl ControllerArguments {
 
 impl Webhook {
     /// Serves in the background of a runtime as soon as there is a certificate.
-    pub(super) fn start(self, servers: &Handle) -> Serving {
+    pub(super) fn start(self, servers: &Handle) -> RunningWebhook {
         let (stop, stopped) = oneshot::channel();
-        Serving { certificate: self.certificate.clone(), stop, task: servers.spawn(self.run(stopped)) }
+        RunningWebhook { certificate: self.certificate.clone(), stop, task: servers.spawn(self.run(stopped)) }
     }
 
     async fn run(self, mut stopped: oneshot::Receiver<()>) {
         let Self { host, port, certificate_dir, tls, trust_namespace, certificate } = self;
-        let follow = follow(certificate_dir, certificate.clone());
+        let follow = reload_certificate(certificate_dir, certificate.clone());
         let listen = async {
-            certificate.there().await;
-            let mut complained = false;
+            certificate.wait_loaded().await;
+            let mut logged = false;
             loop {
                 match bind(&host, port).await {
                     Ok(listener) => return listener,
-                    Err(cause) if !complained => {
+                    Err(cause) if !logged => {
                         error!("the validating webhook cannot listen on {host}:{port}, and tries again: {cause}");
-                        complained = true;
+                        logged = true;
                     }
                     Err(_) => {}
                 }
-                sleep(PAUSE).await;
+                sleep(BIND_RETRY_INTERVAL).await;
             }
         };
         let work = async {
@@ -86,7 +86,8 @@ impl Webhook {
             };
             info!(host, port, "the validating webhook is served");
             let stopped = async { drop(stopped.await) };
-            serve(listener, certificate.clone(), &tls, validation(&trust_namespace), Limits::default(), stopped).await;
+            serve(listener, certificate.clone(), &tls, validation(&trust_namespace), ServerLimits::default(), stopped)
+                .await;
         };
         tokio::select! {
             never = follow => match never {},
@@ -98,14 +99,14 @@ impl Webhook {
 /// A listener on a host's address. Go programs take `0.0.0.0` for every address, and so it is taken here.
 async fn bind(host: &str, port: u16) -> io::Result<TcpListener> {
     match host {
-        "" | "0.0.0.0" | "::" | "[::]" => admin::every_address(port).await,
+        "" | "0.0.0.0" | "::" | "[::]" => admin::bind_all_addresses(port).await,
         _ => TcpListener::bind((host, port)).await,
     }
 }
 
-impl Serving {
+impl RunningWebhook {
     /// What it shows to its clients, once that is there.
-    pub(super) fn certificate(&self) -> &Certificate {
+    pub(super) fn certificate(&self) -> &ReloadableCertificate {
         &self.certificate
     }
 

@@ -22,17 +22,17 @@ use kube::core::Status;
 use tower::util::BoxCloneService;
 use tower::{BoxError, Layer, ServiceBuilder, ServiceExt, service_fn};
 
-use crate::metrics::{CameBack, Requests, Watches};
+use crate::metrics::{RequestMetrics, ResponseClass, WatchMetrics};
 use crate::text;
 
 use super::dial::{Dialer, Proxy};
-use super::lease::{Gate, Mandate};
+use super::lease::{LeadershipWatch, WriteFenceLayer};
 
 /// How long one request may take before it counts as unanswered.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long an idle connection is kept: its buffers are memory.
-const IDLE: Duration = Duration::from_secs(3);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How much of a body a connection takes at a time, in bytes: one TLS record (RFC 8446, 5.1). What is in a connection's
 /// buffers is memory, times the number of writes in flight.
@@ -43,7 +43,7 @@ pub(super) const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadat
 
 /// A body in parts, some of which many requests share.
 #[derive(Debug)]
-pub(super) struct Parts {
+pub(super) struct SegmentedBody {
     /// In reverse order.
     rest: Vec<Bytes>,
 }
@@ -53,34 +53,34 @@ pub(super) struct Parts {
 pub struct Connection {
     sender: Arc<Mutex<Sender>>,
     default_namespace: String,
-    requests: Requests,
-    watches: Watches,
+    requests: RequestMetrics,
+    watches: WatchMetrics,
 }
 
-type Sender = BoxCloneService<Request<Outgoing>, Response<Incoming>, BoxError>;
+type Sender = BoxCloneService<Request<OutgoingBody>, Response<Incoming>, BoxError>;
 
 /// A body on its way out.
-enum Outgoing {
+enum OutgoingBody {
     /// Of a request of ours.
-    Parts(Parts),
+    Segmented(SegmentedBody),
     /// Of a request of kube's.
     Whole(kube::client::Body),
 }
 
 /// One request.
-pub(super) struct Ask {
+pub(super) struct ApiRequest {
     pub(super) method: Method,
     /// Path and query.
     pub(super) uri: String,
     /// The wanted form of the answer.
     pub(super) accept: &'static str,
     /// The body and its media type.
-    pub(super) body: Option<(&'static str, Parts)>,
+    pub(super) body: Option<(&'static str, SegmentedBody)>,
 }
 
 /// Why there is no answer that one could use.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(super) enum ApiError {
     /// The API server refuses.
     Refused(Box<Status>),
     /// The API server asks for patience (429, 503), perhaps for a time: nothing was done.
@@ -103,9 +103,9 @@ impl Connection {
         let dialer = Dialer::new(config, proxy)?;
         let forwarding = dialer.forwarding_proxy(&config.cluster_url);
         let https = config.rustls_https_connector_with_connector(dialer)?;
-        let client: Client<_, Outgoing> = Client::builder(TokioExecutor::new())
+        let client: Client<_, OutgoingBody> = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
+            .pool_idle_timeout(IDLE_TIMEOUT)
             .http1_max_buf_size(2 * FRAME)
             .build(https);
         let service = ServiceBuilder::new()
@@ -119,28 +119,37 @@ impl Connection {
             Some(proxy) => BoxCloneService::new({
                 let answering = proxy.clone();
                 let service = service.map_request(move |request| proxy.authorize(request));
-                service.map_result(move |answer: Result<Response<Incoming>, BoxError>| answering.judge(answer?))
+                service.map_result(move |answer: Result<Response<Incoming>, BoxError>| {
+                    answering.reject_proxy_error(answer?)
+                })
             }),
         };
-        let requests = Requests::default();
+        let requests = RequestMetrics::default();
         let counts = requests.clone();
         let counted = service.map_result(move |answer: Result<Response<Incoming>, BoxError>| {
-            counts.count(answer.as_ref().map_or(CameBack::Lost, |answer| CameBack::Status(answer.status().as_u16())));
+            counts.count(
+                answer.as_ref().map_or(ResponseClass::Lost, |answer| ResponseClass::Status(answer.status().as_u16())),
+            );
             answer
         });
         let sender = Arc::new(Mutex::new(BoxCloneService::new(counted)));
-        Ok(Self { sender, default_namespace: config.default_namespace.clone(), requests, watches: Watches::default() })
+        Ok(Self {
+            sender,
+            default_namespace: config.default_namespace.clone(),
+            requests,
+            watches: WatchMetrics::default(),
+        })
     }
 
     /// How many requests were sent, in whatever way.
     #[must_use]
-    pub fn requests(&self) -> &Requests {
+    pub fn requests(&self) -> &RequestMetrics {
         &self.requests
     }
 
     /// When watches over it last told something.
     #[must_use]
-    pub fn watches(&self) -> &Watches {
+    pub fn watches(&self) -> &WatchMetrics {
         &self.watches
     }
 
@@ -148,8 +157,8 @@ impl Connection {
     /// not got through when the mandate ends is given up, and so it is never sent: that is looked at again before each
     /// step of a request, such as after a connection was made.
     #[must_use]
-    pub fn gated(&self, mandate: Mandate) -> Self {
-        let sender = BoxCloneService::new(Gate(mandate).layer(self.sender()));
+    pub fn fenced(&self, leadership: LeadershipWatch) -> Self {
+        let sender = BoxCloneService::new(WriteFenceLayer(leadership).layer(self.sender()));
         Self { sender: Arc::new(Mutex::new(sender)), ..self.clone() }
     }
 
@@ -158,7 +167,7 @@ impl Connection {
     pub fn client(&self) -> kube::Client {
         let connection = self.clone();
         let service = service_fn(move |request: Request<kube::client::Body>| {
-            connection.sender().oneshot(request.map(Outgoing::Whole))
+            connection.sender().oneshot(request.map(OutgoingBody::Whole))
         });
         kube::Client::new(service, self.default_namespace.clone())
     }
@@ -168,79 +177,81 @@ impl Connection {
     }
 
     /// Sends a request once and reads the whole answer.
-    pub(super) async fn send(&self, ask: Ask) -> Result<Bytes, Failure> {
-        self.in_time(async {
-            let answer = self.sender().oneshot(request(ask)?).await.map_err(lost)?;
-            let (code, headers, body) = whole(answer).await?;
-            if code.is_success() { Ok(body) } else { Err(refusal(code, &headers, &body)) }
+    pub(super) async fn send(&self, api_request: ApiRequest) -> Result<Bytes, ApiError> {
+        self.with_timeout(async {
+            let answer = self.sender().oneshot(http_request(api_request)?).await.map_err(connection_error)?;
+            let (code, headers, body) = collect_response(answer).await?;
+            if code.is_success() { Ok(body) } else { Err(parse_error_response(code, &headers, &body)) }
         })
         .await
     }
 
     /// Sends a request once; the body of a good answer is still to be read.
-    pub(super) async fn open(&self, ask: Ask) -> Result<Incoming, Failure> {
-        self.in_time(async {
-            let answer = self.sender().oneshot(request(ask)?).await.map_err(lost)?;
+    pub(super) async fn open(&self, api_request: ApiRequest) -> Result<Incoming, ApiError> {
+        self.with_timeout(async {
+            let answer = self.sender().oneshot(http_request(api_request)?).await.map_err(connection_error)?;
             if answer.status().is_success() {
                 return Ok(answer.into_body());
             }
-            let (code, headers, body) = whole(answer).await?;
-            Err(refusal(code, &headers, &body))
+            let (code, headers, body) = collect_response(answer).await?;
+            Err(parse_error_response(code, &headers, &body))
         })
         .await
     }
 
-    async fn in_time<T>(&self, answer: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    async fn with_timeout<T>(&self, answer: impl Future<Output = Result<T, ApiError>>) -> Result<T, ApiError> {
         tokio::time::timeout(TIMEOUT, answer).await.unwrap_or_else(|_| {
-            self.requests.count(CameBack::TimedOut);
-            Err(Failure::TimedOut(format!("no answer within {} s", TIMEOUT.as_secs())))
+            self.requests.count(ResponseClass::TimedOut);
+            Err(ApiError::TimedOut(format!("no answer within {} s", TIMEOUT.as_secs())))
         })
     }
 }
 
-fn request(ask: Ask) -> Result<Request<Outgoing>, Failure> {
-    let Ask { method, uri, accept, body } = ask;
+fn http_request(api_request: ApiRequest) -> Result<Request<OutgoingBody>, ApiError> {
+    let ApiRequest { method, uri, accept, body } = api_request;
     let mut request = Request::builder().method(method).uri(uri).header(header::ACCEPT, accept);
-    let (media_type, parts) = body.unwrap_or(("", Parts::new(Vec::new())));
+    let (media_type, parts) = body.unwrap_or(("", SegmentedBody::new(Vec::new())));
     if !media_type.is_empty() {
         request = request.header(header::CONTENT_TYPE, media_type);
     }
-    request.body(Outgoing::Parts(parts)).map_err(|error| {
+    request.body(OutgoingBody::Segmented(parts)).map_err(|error| {
         let status = Status::failure(&error.to_string(), "BadRequest").with_code(400);
-        Failure::Refused(Box::new(status))
+        ApiError::Refused(Box::new(status))
     })
 }
 
-async fn whole(answer: Response<Incoming>) -> Result<(StatusCode, HeaderMap, Bytes), Failure> {
+async fn collect_response(answer: Response<Incoming>) -> Result<(StatusCode, HeaderMap, Bytes), ApiError> {
     let (parts, body) = answer.into_parts();
-    let body = body.collect().await.map_err(|error| lost(error.into()))?;
+    let body = body.collect().await.map_err(|error| connection_error(error.into()))?;
     Ok((parts.status, parts.headers, body.to_bytes()))
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "it maps an error")]
-fn lost(error: BoxError) -> Failure {
-    Failure::Lost(chain(&*error))
+fn connection_error(error: BoxError) -> ApiError {
+    ApiError::Lost(error_chain(&*error))
 }
 
 /// What an answer means that is not a success.
-fn refusal(code: StatusCode, headers: &HeaderMap, body: &Bytes) -> Failure {
+fn parse_error_response(code: StatusCode, headers: &HeaderMap, body: &Bytes) -> ApiError {
     let unexplained = |_| Status::failure(&text::cause(&String::from_utf8_lossy(body).trim()), "Unexplained");
     let status: Status = serde_json::from_slice(body).unwrap_or_else(unexplained);
     let status = status.with_code(code.as_u16());
     let cause = || text::cause(&status.message);
     match code {
-        _ if is_of_admission(&status) => Failure::Refused(Box::new(status)),
-        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Failure::Busy(retry_after(headers), cause()),
-        StatusCode::GATEWAY_TIMEOUT => Failure::TimedOut(cause()),
-        _ if code.is_server_error() => Failure::Failed(cause()),
-        _ => Failure::Refused(Box::new(status)),
+        _ if is_admission_refusal(&status) => ApiError::Refused(Box::new(status)),
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+            ApiError::Busy(retry_after(headers), cause())
+        }
+        StatusCode::GATEWAY_TIMEOUT => ApiError::TimedOut(cause()),
+        _ if code.is_server_error() => ApiError::Failed(cause()),
+        _ => ApiError::Refused(Box::new(status)),
     }
 }
 
 /// Parts of messages that only admission of the object at hand gives: an answer with one of them tells nothing of the API
 /// server, whatever its code. A webhook chooses the code itself
 /// (<https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#response>).
-const ADMISSION: [&str; 6] = [
+const ADMISSION_MARKERS: [&str; 6] = [
     "admission webhook \"",
     "failed calling webhook",
     "denied request",
@@ -250,8 +261,8 @@ const ADMISSION: [&str; 6] = [
 ];
 
 /// Whether admission of an object refused it, or could not be had.
-pub(super) fn is_of_admission(status: &Status) -> bool {
-    ADMISSION.iter().any(|part| status.message.contains(part))
+pub(super) fn is_admission_refusal(status: &Status) -> bool {
+    ADMISSION_MARKERS.iter().any(|part| status.message.contains(part))
 }
 
 /// The seconds of `Retry-After`, the only form that Kubernetes uses (RFC 9110, 10.2.3).
@@ -261,12 +272,12 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// An error with its causes.
-pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+pub(super) fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     text::cause(&causes.map(ToString::to_string).collect::<Vec<_>>().join(": "))
 }
 
-impl std::fmt::Display for Failure {
+impl std::fmt::Display for ApiError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Refused(status) => f.write_str(&text::cause(&status.message)),
@@ -278,7 +289,7 @@ impl std::fmt::Display for Failure {
     }
 }
 
-impl Parts {
+impl SegmentedBody {
     /// These parts, in this order.
     pub(super) fn new(mut parts: Vec<Bytes>) -> Self {
         parts.reverse();
@@ -286,7 +297,7 @@ impl Parts {
     }
 }
 
-impl Body for Parts {
+impl Body for SegmentedBody {
     type Data = Bytes;
     type Error = std::convert::Infallible;
 
@@ -311,27 +322,27 @@ impl Body for Parts {
     }
 }
 
-impl Body for Outgoing {
+impl Body for OutgoingBody {
     type Data = Bytes;
     type Error = BoxError;
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         match self.get_mut() {
-            Self::Parts(parts) => Pin::new(parts).poll_frame(context).map_err(BoxError::from),
+            Self::Segmented(parts) => Pin::new(parts).poll_frame(context).map_err(BoxError::from),
             Self::Whole(body) => Pin::new(body).poll_frame(context).map_err(BoxError::from),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Parts(parts) => parts.is_end_stream(),
+            Self::Segmented(parts) => parts.is_end_stream(),
             Self::Whole(body) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Parts(parts) => parts.size_hint(),
+            Self::Segmented(parts) => parts.size_hint(),
             Self::Whole(body) => body.size_hint(),
         }
     }
@@ -342,24 +353,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patience_is_asked_for_in_seconds_and_anything_else_is_left_to_us() {
-        let asked = |value: &str| retry_after(&HeaderMap::from_iter([(header::RETRY_AFTER, value.parse().unwrap())]));
-        assert_eq!(asked("3"), Some(Duration::from_secs(3)));
-        assert_eq!(asked("soon"), None);
-        let plain =
-            refusal(StatusCode::TOO_MANY_REQUESTS, &HeaderMap::new(), &Bytes::from_static(b"Too many requests."));
-        assert!(matches!(plain, Failure::Busy(None, text) if text == "Too many requests."));
+    fn retry_after_is_read_in_seconds_and_anything_else_is_ignored() {
+        let parsed = |value: &str| retry_after(&HeaderMap::from_iter([(header::RETRY_AFTER, value.parse().unwrap())]));
+        assert_eq!(parsed("3"), Some(Duration::from_secs(3)));
+        assert_eq!(parsed("soon"), None);
+        let plain = parse_error_response(
+            StatusCode::TOO_MANY_REQUESTS,
+            &HeaderMap::new(),
+            &Bytes::from_static(b"Too many requests."),
+        );
+        assert!(matches!(plain, ApiError::Busy(None, text) if text == "Too many requests."));
     }
 
     #[test]
     fn a_refusal_in_plain_text_is_quoted() {
-        let refused = refusal(StatusCode::CONFLICT, &HeaderMap::new(), &Bytes::from_static(b"not now\n"));
-        let Failure::Refused(status) = refused else { panic!("{refused:?}") };
+        let refused = parse_error_response(StatusCode::CONFLICT, &HeaderMap::new(), &Bytes::from_static(b"not now\n"));
+        let ApiError::Refused(status) = refused else { panic!("{refused:?}") };
         assert_eq!((status.code, status.message.as_str()), (409, "not now"));
     }
 
     #[test]
-    fn what_admission_says_of_an_object_is_no_trouble_of_the_server_whatever_its_code() {
+    fn an_admission_refusal_is_no_server_failure_whatever_its_code() {
         let denied = "admission webhook \"w.example.com\" denied the request: slow down";
         let called = "Internal error occurred: failed calling webhook \"w.example.com\": context deadline exceeded";
         let policed =
@@ -386,16 +400,16 @@ mod tests {
         for (code, message, expected) in rows {
             let status = Status::failure(message, "").with_code(code);
             let body = serde_json::to_vec(&status).expect("JSON");
-            let failure = refusal(StatusCode::from_u16(code).unwrap(), &HeaderMap::new(), &body.into());
+            let failure = parse_error_response(StatusCode::from_u16(code).unwrap(), &HeaderMap::new(), &body.into());
             let word = match &failure {
-                Failure::Refused(status) => {
+                ApiError::Refused(status) => {
                     assert_eq!(status.code, code);
                     "refused"
                 }
-                Failure::Busy(..) => "busy",
-                Failure::TimedOut(_) => "timed out",
-                Failure::Failed(_) => "failed",
-                Failure::Lost(_) => "lost",
+                ApiError::Busy(..) => "busy",
+                ApiError::TimedOut(_) => "timed out",
+                ApiError::Failed(_) => "failed",
+                ApiError::Lost(_) => "lost",
             };
             assert_eq!((word, failure.to_string().as_str()), (expected, message), "{code}");
         }

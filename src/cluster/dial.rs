@@ -22,7 +22,7 @@ use kube::client::ConfigExt;
 use tower::util::{BoxCloneSyncService, BoxService};
 use tower::{BoxError, Service, ServiceExt};
 
-use super::connection::chain;
+use super::connection::error_chain;
 
 /// How long a connection may take to be there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -33,7 +33,7 @@ const TUNNEL_TIMEOUT: Duration = Duration::from_secs(15);
 /// A proxy server. Its `Display` leaves out the credentials of its URL.
 #[derive(Clone, Debug)]
 pub struct Proxy {
-    kind: Kind,
+    protocol: ProxyProtocol,
     /// Its URL, as far as it may be shown.
     url: Uri,
     /// The part of the configuration that names it.
@@ -43,7 +43,7 @@ pub struct Proxy {
 
 /// The protocol of a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum ProxyProtocol {
     Http,
     Https,
     Socks5,
@@ -51,7 +51,7 @@ enum Kind {
 
 /// A proxy's URL that cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum InvalidProxy {
+pub enum ProxyUrlError {
     /// The URL has no host, or is none.
     #[error("{0} is no URL of a proxy: write http://HOST:PORT, https://HOST:PORT or socks5://HOST:PORT")]
     Url(String),
@@ -67,27 +67,27 @@ impl Proxy {
     ///
     /// # Errors
     /// [`InvalidProxy`], without the URL itself: it may hold a password.
-    pub fn new(origin: impl Into<String>, url: &str) -> Result<Self, InvalidProxy> {
+    pub fn new(origin: impl Into<String>, url: &str) -> Result<Self, ProxyUrlError> {
         let origin = origin.into();
-        let invalid = || InvalidProxy::Url(origin.clone());
+        let invalid = || ProxyUrlError::Url(origin.clone());
         let scheme = url.split_once("://").ok_or_else(invalid)?.0.to_ascii_lowercase();
-        let kind = match &*scheme {
-            "http" => Kind::Http,
-            "https" => Kind::Https,
-            "socks5" | "socks5h" => Kind::Socks5,
-            _ => return Err(InvalidProxy::Scheme(origin, scheme)),
+        let protocol = match &*scheme {
+            "http" => ProxyProtocol::Http,
+            "https" => ProxyProtocol::Https,
+            "socks5" | "socks5h" => ProxyProtocol::Socks5,
+            _ => return Err(ProxyUrlError::Scheme(origin, scheme)),
         };
         let matcher = Matcher::builder().all(url).build();
         let intercept = matcher.intercept(&Uri::from_static("https://any")).ok_or_else(invalid)?;
         let host = intercept.uri().host().filter(|host| !host.is_empty()).ok_or_else(invalid)?;
-        let port = intercept.uri().port_u16().unwrap_or(match kind {
-            Kind::Http => 80,
-            Kind::Https => 443,
-            Kind::Socks5 => 1080,
+        let port = intercept.uri().port_u16().unwrap_or(match protocol {
+            ProxyProtocol::Http => 80,
+            ProxyProtocol::Https => 443,
+            ProxyProtocol::Socks5 => 1080,
         });
         let url = Uri::builder().scheme(&*scheme).authority(format!("{host}:{port}")).path_and_query("/").build();
         let url = url.map_err(|_| invalid())?;
-        Ok(Self { kind, url, origin, intercept })
+        Ok(Self { protocol, url, origin, intercept })
     }
 
     /// The value of `Proxy-Authorization`, if its URL has credentials.
@@ -96,8 +96,8 @@ impl Proxy {
     }
 
     /// What the answer of an HTTP proxy that does not connect means, with the cure.
-    fn refusal(&self, target: &str, status: StatusCode) -> String {
-        let cure = match status {
+    fn refusal_message(&self, target: &str, status: StatusCode) -> String {
+        let remedy = match status {
             StatusCode::PROXY_AUTHENTICATION_REQUIRED if self.authorization().is_some() => {
                 "correct the user and the password in its URL"
             }
@@ -109,7 +109,7 @@ impl Proxy {
             }
             _ => "have it allow this connection, or go around it (NO_PROXY, or no proxy-url)",
         };
-        format!("{self} refuses to connect to {target}: {status}: {cure}")
+        format!("{self} refuses to connect to {target}: {status}: {remedy}")
     }
 }
 
@@ -139,7 +139,7 @@ impl Dialer {
         http.enforce_http(false);
         http.set_nodelay(true);
         http.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        let next = if proxy.as_ref().is_some_and(|proxy| proxy.kind == Kind::Https) {
+        let next = if proxy.as_ref().is_some_and(|proxy| proxy.protocol == ProxyProtocol::Https) {
             let https = config.rustls_https_connector_with_connector(http)?;
             BoxCloneSyncService::new(https.map_response(Socket::new))
         } else {
@@ -149,26 +149,26 @@ impl Dialer {
     }
 
     /// The proxy, if requests to a plain `http://` server are sent to it as they are, instead of through a tunnel.
-    pub(super) fn forwarding_proxy(&self, server: &Uri) -> Option<Forwarding> {
+    pub(super) fn forwarding_proxy(&self, server: &Uri) -> Option<ForwardingProxy> {
         let proxy = self.proxy.as_ref().filter(|proxy| proxy.forwards(server))?;
-        Some(Forwarding { proxy: proxy.clone(), server: target(server, 80) })
+        Some(ForwardingProxy { proxy: proxy.clone(), server: target(server, 80) })
     }
 }
 
 impl Proxy {
     fn forwards(&self, server: &Uri) -> bool {
-        self.kind != Kind::Socks5 && server.scheme() == Some(&Scheme::HTTP)
+        self.protocol != ProxyProtocol::Socks5 && server.scheme() == Some(&Scheme::HTTP)
     }
 }
 
 /// A proxy that forwards requests.
 #[derive(Clone)]
-pub(super) struct Forwarding {
+pub(super) struct ForwardingProxy {
     proxy: Proxy,
     server: String,
 }
 
-impl Forwarding {
+impl ForwardingProxy {
     /// Adds the credentials to a request.
     pub(super) fn authorize<B>(&self, mut request: Request<B>) -> Request<B> {
         if let Some(value) = self.proxy.authorization() {
@@ -178,14 +178,14 @@ impl Forwarding {
     }
 
     /// Tells an answer of the proxy from one of the API server, which never answers 407, and refuses in JSON.
-    pub(super) fn judge<B>(&self, answer: Response<B>) -> Result<Response<B>, BoxError> {
+    pub(super) fn reject_proxy_error<B>(&self, answer: Response<B>) -> Result<Response<B>, BoxError> {
         let json = answer.headers().get(CONTENT_TYPE).is_some_and(|of| of.as_bytes().ends_with(b"json"));
         let own = match answer.status() {
             StatusCode::PROXY_AUTHENTICATION_REQUIRED => true,
             StatusCode::FORBIDDEN | StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => !json,
             _ => false,
         };
-        if own { Err(self.proxy.refusal(&self.server, answer.status()).into()) } else { Ok(answer) }
+        if own { Err(self.proxy.refusal_message(&self.server, answer.status()).into()) } else { Ok(answer) }
     }
 }
 
@@ -202,7 +202,7 @@ impl Service<Uri> for Dialer {
         let Some(proxy) = self.proxy.clone() else { return Box::pin(self.next.call(server)) };
         let next = self.next.clone();
         Box::pin(async move {
-            let reached = tokio::time::timeout(TUNNEL_TIMEOUT, proxy.reach(next, server)).await;
+            let reached = tokio::time::timeout(TUNNEL_TIMEOUT, proxy.connect(next, server)).await;
             reached.unwrap_or_else(|_| {
                 Err(format!("{proxy} does not answer within {} s: is it the right one?", TUNNEL_TIMEOUT.as_secs())
                     .into())
@@ -213,8 +213,8 @@ impl Service<Uri> for Dialer {
 
 impl Proxy {
     /// A connection to the server through this proxy.
-    async fn reach(&self, next: BoxCloneSyncService<Uri, Socket, BoxError>, server: Uri) -> Result<Socket, BoxError> {
-        if self.kind == Kind::Socks5 {
+    async fn connect(&self, next: BoxCloneSyncService<Uri, Socket, BoxError>, server: Uri) -> Result<Socket, BoxError> {
+        if self.protocol == ProxyProtocol::Socks5 {
             return self.socks(next, server).await;
         }
         let mut socket = next.oneshot(self.url.clone()).await.map_err(|error| self.unreachable(&*error))?;
@@ -233,7 +233,7 @@ impl Proxy {
         }
         let answer = sender.send_request(request.body(Empty::<Bytes>::new())?).await.map_err(no_http)?;
         if !answer.status().is_success() {
-            return Err(self.refusal(&target, answer.status()).into());
+            return Err(self.refusal_message(&target, answer.status()).into());
         }
         Ok(Socket::new(hyper::upgrade::on(answer).await.map_err(no_http)?))
     }
@@ -247,14 +247,14 @@ impl Proxy {
         }
         let reached = BoxService::new(socks).oneshot(server).await;
         reached.map_err(|error| {
-            let cause = chain(&error);
+            let cause = error_chain(&error);
             format!("{self} does not connect to {target}: {cause}: is it a SOCKS5 proxy, and does it allow this?")
                 .into()
         })
     }
 
     fn unreachable(&self, error: &(dyn std::error::Error + 'static)) -> String {
-        format!("{self} cannot be reached: {}", chain(error))
+        format!("{self} cannot be reached: {}", error_chain(error))
     }
 }
 

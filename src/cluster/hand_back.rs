@@ -11,7 +11,7 @@ use kube::{Api, Client, Error};
 use serde_json::json;
 
 use crate::api;
-use crate::bundle::{ObjectKind, hand_back};
+use crate::bundle::{ObjectKind, upgrade_managed_fields};
 
 /// How many objects are asked for, and in memory, at a time.
 const PAGE: u32 = 500;
@@ -32,7 +32,7 @@ pub struct HandBack {
 
 /// What became of one target.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HandedBack {
+pub enum HandBackOutcome {
     /// It would be handed back.
     Due,
     /// It is handed back.
@@ -44,7 +44,7 @@ pub enum HandedBack {
 /// A request that failed.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
-pub struct Refused {
+pub struct HandBackError {
     /// Whether for want of permission.
     pub forbidden: bool,
     message: String,
@@ -56,12 +56,12 @@ impl HandBack {
     ///
     /// # Errors
     /// When the objects cannot be listed.
-    pub async fn go_through(
+    pub async fn hand_back_all(
         &self,
         kind: ObjectKind,
         namespace: Option<&str>,
-        mut tell: impl FnMut(String, HandedBack),
-    ) -> Result<usize, Refused> {
+        mut on_outcome: impl FnMut(String, HandBackOutcome),
+    ) -> Result<usize, HandBackError> {
         let objects = objects(&self.client, kind, namespace);
         let mut page = ListParams::default().labels(api::BUNDLE_LABEL).limit(PAGE);
         let mut count = 0;
@@ -72,7 +72,7 @@ impl HandBack {
             let mut results = results.buffered(CONCURRENCY);
             while let Some(result) = results.next().await {
                 if let Some((target, result)) = result {
-                    tell(target, result);
+                    on_outcome(target, result);
                 }
             }
             match list.metadata.continue_ {
@@ -83,33 +83,33 @@ impl HandBack {
     }
 
     /// `None` if there is nothing to do, or the object is gone.
-    async fn hand_back(&self, kind: ObjectKind, mut found: ObjectMeta) -> Option<(String, HandedBack)> {
+    async fn hand_back(&self, kind: ObjectKind, mut found: ObjectMeta) -> Option<(String, HandBackOutcome)> {
         let name = found.name.clone().unwrap_or_default();
         let namespace = found.namespace.clone().unwrap_or_default();
         let objects = objects(&self.client, kind, Some(&namespace));
         let target = format!("{} {namespace}/{name}", kind.as_str());
         for _ in 0..TRIES {
-            let managed_fields = hand_back(found.managed_fields.as_deref().unwrap_or_default())?;
+            let managed_fields = upgrade_managed_fields(found.managed_fields.as_deref().unwrap_or_default())?;
             if !self.write {
-                return Some((target, HandedBack::Due));
+                return Some((target, HandBackOutcome::Due));
             }
             let metadata = json!({ "resourceVersion": found.resource_version, "managedFields": managed_fields });
             let patch = Patch::Merge(json!({ "metadata": metadata }));
             match objects.patch(&name, &PatchParams::default(), &patch).await {
-                Ok(_) => return Some((target, HandedBack::Done)),
+                Ok(_) => return Some((target, HandBackOutcome::Done)),
                 Err(Error::Api(status)) if status.is_not_found() => return None,
                 Err(Error::Api(status)) if status.is_conflict() => {}
-                Err(error) => return Some((target, HandedBack::Failed(Refused::from(error).message))),
+                Err(error) => return Some((target, HandBackOutcome::Failed(HandBackError::from(error).message))),
             }
             // A list, because who may list all may not be allowed to get one.
             let named = ListParams::default().fields(&format!("metadata.name={name}"));
             match objects.list(&named).await {
                 Ok(list) => found = list.items.into_iter().next()?.metadata,
-                Err(error) => return Some((target, HandedBack::Failed(Refused::from(error).message))),
+                Err(error) => return Some((target, HandBackOutcome::Failed(HandBackError::from(error).message))),
             }
         }
         let cause = format!("others changed it {TRIES} times meanwhile: is a controller running?");
-        Some((target, HandedBack::Failed(cause)))
+        Some((target, HandBackOutcome::Failed(cause)))
     }
 }
 
@@ -117,7 +117,12 @@ impl HandBack {
 ///
 /// # Errors
 /// When the Lease cannot be read.
-pub async fn leader(client: &Client, namespace: &str, lease: &str, now: Timestamp) -> Result<Option<String>, Refused> {
+pub async fn current_leader(
+    client: &Client,
+    namespace: &str,
+    lease: &str,
+    now: Timestamp,
+) -> Result<Option<String>, HandBackError> {
     let lease = Api::<Lease>::namespaced(client.clone(), namespace).get_opt(lease).await?;
     Ok(lease.and_then(|lease| lease.spec).and_then(|spec| holder(spec, now)))
 }
@@ -141,7 +146,7 @@ fn objects(client: &Client, kind: ObjectKind, namespace: Option<&str>) -> Api<Pa
     }
 }
 
-impl From<Error> for Refused {
+impl From<Error> for HandBackError {
     fn from(error: Error) -> Self {
         match error {
             Error::Api(status) => Self { forbidden: status.is_forbidden(), message: status.message },

@@ -8,41 +8,41 @@ use bytes::Bytes;
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use crate::limits::{LOOKUPS, LOOKUPS_REMEMBERED};
+use crate::limits::{LOOKUP_MISSES_CACHED, LOOKUPS};
 
 /// The time for which an object that is not there is not asked for again.
-const ABSENT_FOR: Duration = Duration::from_secs(1);
+const ABSENT_TTL: Duration = Duration::from_secs(1);
 
 /// The time for which a read takes its place at least: it bounds how many there are in a second.
-const PLACE_FOR: Duration = Duration::from_millis(100);
+const MIN_PERMIT_HOLD: Duration = Duration::from_millis(100);
 
 /// An object as it is, if it is there, or why that cannot be told.
-pub(super) type Found = Result<Option<Bytes>, String>;
+pub(super) type LookupResult = Result<Option<Bytes>, String>;
 
 /// The reads that are in flight, and the objects that were not there just now.
 pub(super) struct Lookups {
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     /// By path; each is shared by all who ask for the object meanwhile.
-    reads: Mutex<HashMap<String, Weak<OnceCell<Found>>>>,
+    reads: Mutex<HashMap<String, Weak<OnceCell<LookupResult>>>>,
     absent: Mutex<HashMap<String, Instant>>,
 }
 
 impl Lookups {
     pub(super) fn new() -> Self {
-        Self { places: Arc::new(Semaphore::new(LOOKUPS.max)), reads: Mutex::default(), absent: Mutex::default() }
+        Self { permits: Arc::new(Semaphore::new(LOOKUPS.max)), reads: Mutex::default(), absent: Mutex::default() }
     }
 
     /// Reads an object, unless somebody is doing so already, or it was not there just now.
-    pub(super) async fn read(&self, path: &str, ask: impl Future<Output = Found>) -> Found {
+    pub(super) async fn read(&self, path: &str, request: impl Future<Output = LookupResult>) -> LookupResult {
         if self.is_absent(path) {
             return Ok(None);
         }
         let read = async {
-            let place = self.place().await;
-            let found = ask.await;
-            drop(place);
+            let permit = self.acquire().await;
+            let found = request.await;
+            drop(permit);
             if matches!(found, Ok(None)) {
-                self.found_absent(path);
+                self.record_absent(path);
             }
             // Who asks from now on wants to know what is there from now on.
             lock(&self.reads).remove(path);
@@ -52,7 +52,7 @@ impl Lookups {
     }
 
     /// The read of an object that is in flight, or a new one.
-    fn shared(&self, path: &str) -> Arc<OnceCell<Found>> {
+    fn shared(&self, path: &str) -> Arc<OnceCell<LookupResult>> {
         let mut reads = lock(&self.reads);
         if let Some(read) = reads.get(path).and_then(Weak::upgrade) {
             return read;
@@ -66,24 +66,24 @@ impl Lookups {
 
     /// Whether an object was found absent so short a time ago that it is taken to be so still.
     fn is_absent(&self, path: &str) -> bool {
-        lock(&self.absent).get(path).is_some_and(|since| since.elapsed() < ABSENT_FOR)
+        lock(&self.absent).get(path).is_some_and(|since| since.elapsed() < ABSENT_TTL)
     }
 
     /// Remembers that an object is not there.
-    fn found_absent(&self, path: &str) {
+    fn record_absent(&self, path: &str) {
         let mut absent = lock(&self.absent);
-        if absent.len() >= LOOKUPS_REMEMBERED.max {
-            absent.retain(|_, since| since.elapsed() < ABSENT_FOR);
+        if absent.len() >= LOOKUP_MISSES_CACHED.max {
+            absent.retain(|_, since| since.elapsed() < ABSENT_TTL);
         }
-        if absent.len() < LOOKUPS_REMEMBERED.max {
+        if absent.len() < LOOKUP_MISSES_CACHED.max {
             absent.insert(path.to_owned(), Instant::now());
         }
     }
 
     /// A place for one read, once there is one.
-    async fn place(&self) -> Place {
-        let permit = self.places.clone().acquire_owned().await.expect("the semaphore is never closed");
-        Place { permit: Some(permit), since: Instant::now() }
+    async fn acquire(&self) -> ReadPermit {
+        let permit = self.permits.clone().acquire_owned().await.expect("the semaphore is never closed");
+        ReadPermit { permit: Some(permit), since: Instant::now() }
     }
 }
 
@@ -92,14 +92,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// A place for one read, which is free again some time after the read has begun and not before it has ended.
-struct Place {
+struct ReadPermit {
     permit: Option<OwnedSemaphorePermit>,
     since: Instant,
 }
 
-impl Drop for Place {
+impl Drop for ReadPermit {
     fn drop(&mut self) {
-        let (permit, until) = (self.permit.take(), self.since + PLACE_FOR);
+        let (permit, until) = (self.permit.take(), self.since + MIN_PERMIT_HOLD);
         tokio::spawn(async move {
             tokio::time::sleep_until(until).await;
             drop(permit);
@@ -112,39 +112,39 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_absent_is_asked_for_once_a_second() {
+    async fn an_absent_object_is_requested_once_a_second() {
         let lookups = Lookups::new();
         assert!(!lookups.is_absent("a"));
-        lookups.found_absent("a");
+        lookups.record_absent("a");
         assert!(lookups.is_absent("a") && !lookups.is_absent("b"));
-        tokio::time::advance(ABSENT_FOR).await;
+        tokio::time::advance(ABSENT_TTL).await;
         assert!(!lookups.is_absent("a"));
     }
 
     /// Reads so often at the same time, where the API server takes a second to answer; returns how often it was asked.
-    async fn asked(lookups: &Lookups, times: usize, found: Found) -> usize {
-        let asked = std::cell::Cell::new(0);
+    async fn requests_made(lookups: &Lookups, times: usize, found: LookupResult) -> usize {
+        let requests = std::cell::Cell::new(0);
         let read = async |_| {
-            let ask = async {
-                asked.set(asked.get() + 1);
+            let request = async {
+                requests.set(requests.get() + 1);
                 tokio::time::sleep(Duration::from_secs(1)).await;
                 found.clone()
             };
-            assert_eq!(lookups.read("a", ask).await, found);
+            assert_eq!(lookups.read("a", request).await, found);
         };
         futures::future::join_all((0..times).map(read)).await;
         assert!(lookups.reads.lock().unwrap().is_empty());
-        asked.get()
+        requests.get()
     }
 
     #[tokio::test(start_paused = true)]
-    async fn those_who_ask_at_the_same_time_share_one_read() {
+    async fn concurrent_reads_of_one_object_share_one_request() {
         let lookups = Lookups::new();
         for found in [Ok(None), Ok(Some(Bytes::from("a"))), Err("no answer".to_owned())] {
-            assert_eq!(asked(&lookups, 50, found.clone()).await, 1, "{found:?}");
+            assert_eq!(requests_made(&lookups, 50, found.clone()).await, 1, "{found:?}");
             let again = usize::from(found != Ok(None));
-            assert_eq!(asked(&lookups, 1, found).await, again);
-            tokio::time::advance(ABSENT_FOR).await;
+            assert_eq!(requests_made(&lookups, 1, found).await, again);
+            tokio::time::advance(ABSENT_TTL).await;
         }
     }
 
@@ -162,24 +162,24 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_more_is_remembered_than_may_be() {
+    async fn the_number_of_remembered_absences_is_bounded() {
         let lookups = Lookups::new();
-        for number in 0..2 * LOOKUPS_REMEMBERED.max {
-            lookups.found_absent(&number.to_string());
+        for number in 0..2 * LOOKUP_MISSES_CACHED.max {
+            lookups.record_absent(&number.to_string());
         }
-        assert_eq!(lookups.absent.lock().unwrap().len(), LOOKUPS_REMEMBERED.max);
-        tokio::time::advance(ABSENT_FOR).await;
-        lookups.found_absent("later");
+        assert_eq!(lookups.absent.lock().unwrap().len(), LOOKUP_MISSES_CACHED.max);
+        tokio::time::advance(ABSENT_TTL).await;
+        lookups.record_absent("later");
         assert!(lookups.is_absent("later"));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn so_many_reads_begin_in_a_second_whatever_is_asked() {
+    async fn the_rate_of_reads_is_bounded() {
         let lookups = Arc::new(Lookups::new());
         let began = Instant::now();
         for _ in 0..10 * LOOKUPS.max {
-            drop(lookups.place().await);
+            drop(lookups.acquire().await);
         }
-        assert!(began.elapsed() >= 9 * PLACE_FOR, "{:?}", began.elapsed());
+        assert!(began.elapsed() >= 9 * MIN_PERMIT_HOLD, "{:?}", began.elapsed());
     }
 }

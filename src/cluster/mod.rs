@@ -1,31 +1,31 @@
 //! The world: the only room that talks to an API server.
 
-mod body;
+mod bundle_cache;
+mod cache;
 mod connection;
-mod contents;
 mod controller;
-mod desk;
 mod dial;
-pub mod glance;
+mod fetch_source;
 mod hand_back;
 mod lease;
+mod liveness;
 mod lookups;
-mod offers;
+pub mod object_reader;
 mod protobuf;
 mod publish;
-mod serving;
-mod source;
-mod state;
-pub mod survey;
-mod vitals;
+mod reconcile_state;
+mod request_body;
+mod serving_cert;
+pub mod snapshot;
+mod source_cache;
 mod watch;
 mod write;
 
+pub use bundle_cache::{BundleAccess, BundleCache};
 pub use connection::Connection;
-pub use controller::{Controller, Ending};
-pub use dial::{Dialer, InvalidProxy, Proxy, Socket};
-pub use hand_back::{HandBack, HandedBack, Refused, leader};
-pub use lease::{Candidacy, Leadership, LeaseSettings, Mandate};
-pub use offers::{Need, Offers};
-pub use serving::{ServingSettings, keep_certificate};
-pub use vitals::Vitals;
+pub use controller::{Controller, RunEnd};
+pub use dial::{Dialer, Proxy, ProxyUrlError, Socket};
+pub use hand_back::{HandBack, HandBackError, HandBackOutcome, current_leader};
+pub use lease::{LeaderElector, LeadershipState, LeadershipWatch, LeaseSettings};
+pub use liveness::Liveness;
+pub use serving_cert::{ServingSettings, maintain_serving_cert};

@@ -5,10 +5,10 @@
 use bytes::Bytes;
 
 use crate::api;
-use crate::bundle::{ObjectKind, Payload, Value, Wanted};
-use crate::fanout::Version;
+use crate::bundle::{Desired, ObjectKind, Payload, PayloadValue};
+use crate::fanout::ResourceVersion;
 
-use super::connection::Parts;
+use super::connection::SegmentedBody;
 
 /// The media type.
 pub(super) const MEDIA_TYPE: &str = "application/vnd.kubernetes.protobuf";
@@ -43,8 +43,8 @@ pub(super) fn content(payload: &Payload) -> Vec<u8> {
     let mut content = Vec::with_capacity(payload.size() + 64 * payload.values.len());
     for (key, value) in &payload.values {
         let number = match (payload.kind, value) {
-            (ObjectKind::ConfigMap, Value::Binary(_)) => field::CONFIG_MAP_BINARY_DATA,
-            (ObjectKind::ConfigMap, Value::Text(_)) | (ObjectKind::Secret, _) => field::OBJECT_DATA,
+            (ObjectKind::ConfigMap, PayloadValue::Binary(_)) => field::CONFIG_MAP_BINARY_DATA,
+            (ObjectKind::ConfigMap, PayloadValue::Text(_)) | (ObjectKind::Secret, _) => field::OBJECT_DATA,
         };
         entry(&mut content, number, key, value.bytes());
     }
@@ -52,14 +52,19 @@ pub(super) fn content(payload: &Payload) -> Vec<u8> {
 }
 
 /// An object with this content; for one that exists, its version.
-pub(super) fn object(wanted: &Wanted, payload: &Payload, version: Option<Version>, content: &Bytes) -> Parts {
+pub(super) fn object(
+    desired: &Desired,
+    payload: &Payload,
+    version: Option<ResourceVersion>,
+    content: &Bytes,
+) -> SegmentedBody {
     let mut metadata = Vec::new();
-    bytes(&mut metadata, field::META_NAME, wanted.name.as_bytes());
+    bytes(&mut metadata, field::META_NAME, desired.name.as_bytes());
     if let Some(version) = version {
         bytes(&mut metadata, field::META_RESOURCE_VERSION, version.to_string().as_bytes());
     }
     for (key, value) in
-        payload.labels.iter().map(|(key, value)| (key.as_str(), value)).chain([(api::BUNDLE_LABEL, &wanted.name)])
+        payload.labels.iter().map(|(key, value)| (key.as_str(), value)).chain([(api::BUNDLE_LABEL, &desired.name)])
     {
         entry(&mut metadata, field::META_LABELS, key, value.as_bytes());
     }
@@ -71,7 +76,7 @@ pub(super) fn object(wanted: &Wanted, payload: &Payload, version: Option<Version
     {
         entry(&mut metadata, field::META_ANNOTATIONS, key, value.as_bytes());
     }
-    bytes(&mut metadata, field::META_OWNER_REFERENCES, &owner(wanted));
+    bytes(&mut metadata, field::META_OWNER_REFERENCES, &owner(desired));
 
     let mut first = Vec::new();
     bytes(&mut first, field::OBJECT_METADATA, &metadata);
@@ -82,14 +87,14 @@ pub(super) fn object(wanted: &Wanted, payload: &Payload, version: Option<Version
     bytes(&mut head, field::UNKNOWN_TYPE_META, &type_meta);
     length(&mut head, field::UNKNOWN_RAW, first.len() + content.len());
     head.extend(first);
-    Parts::new(vec![head.into(), content.clone()])
+    SegmentedBody::new(vec![head.into(), content.clone()])
 }
 
-fn owner(wanted: &Wanted) -> Vec<u8> {
+fn owner(desired: &Desired) -> Vec<u8> {
     let mut owner = Vec::new();
     bytes(&mut owner, field::OWNER_KIND, api::KIND.as_bytes());
-    bytes(&mut owner, field::OWNER_NAME, wanted.name.as_bytes());
-    bytes(&mut owner, field::OWNER_UID, wanted.uid.as_bytes());
+    bytes(&mut owner, field::OWNER_NAME, desired.name.as_bytes());
+    bytes(&mut owner, field::OWNER_UID, desired.uid.as_bytes());
     bytes(&mut owner, field::OWNER_API_VERSION, api::API_VERSION.as_bytes());
     for number in [field::OWNER_CONTROLLER, field::OWNER_BLOCK_DELETION] {
         owner.extend([number << 3, 1]);

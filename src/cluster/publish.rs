@@ -9,10 +9,10 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use crate::api::{self, Bundle};
-use crate::bundle::{Event, Report};
-use crate::fanout::Version;
+use crate::bundle::{BundleEvent, Report};
+use crate::fanout::ResourceVersion;
 
-use super::connection::{Ask, Connection, Failure, METADATA_ONLY, Parts, TIMEOUT};
+use super::connection::{ApiError, ApiRequest, Connection, METADATA_ONLY, SegmentedBody, TIMEOUT};
 
 /// The component that events name as their source.
 const REPORTER: &str = "bundles";
@@ -22,13 +22,13 @@ const REPORTER: &str = "bundles";
 pub(super) struct Publisher {
     connection: Connection,
     client: Client,
-    good_news: Recorder,
+    normal_recorder: Recorder,
 }
 
 /// What a Bundle is after its status was written.
-pub(super) struct Answer {
+pub(super) struct PublishedVersion {
     /// Its resource version.
-    pub(super) version: Version,
+    pub(super) version: ResourceVersion,
     /// Its generation.
     pub(super) generation: Option<i64>,
 }
@@ -37,7 +37,7 @@ impl Publisher {
     /// A publisher that signs events with this process's host name.
     pub(super) fn new(connection: Connection) -> Self {
         let client = connection.client();
-        Self { connection, good_news: Recorder::new(client.clone(), reporter()), client }
+        Self { connection, normal_recorder: Recorder::new(client.clone(), reporter()), client }
     }
 
     /// Writes the status, if it is news, and then the events, if there are any. Returns what the Bundle is after the write, if
@@ -50,9 +50,9 @@ impl Publisher {
         name: &str,
         uid: &str,
         report: &Report,
-        status_is_news: bool,
-    ) -> Result<Option<Answer>, Failure> {
-        let answer = if status_is_news { self.write_status(name, uid, report).await? } else { None };
+        status_changed: bool,
+    ) -> Result<Option<PublishedVersion>, ApiError> {
+        let answer = if status_changed { self.write_status(name, uid, report).await? } else { None };
         for event in &report.events {
             self.emit(name, uid, event).await;
         }
@@ -61,14 +61,14 @@ impl Publisher {
 
     /// The status is applied as field manager `trust-manager`, whole: what that manager wrote before and we do not know
     /// is taken out, and so it will be with ours when trust-manager comes back.
-    async fn write_status(&self, name: &str, uid: &str, report: &Report) -> Result<Option<Answer>, Failure> {
+    async fn write_status(&self, name: &str, uid: &str, report: &Report) -> Result<Option<PublishedVersion>, ApiError> {
         let patch = json!({
             "apiVersion": api::API_VERSION, "kind": api::KIND,
             "metadata": { "name": name, "uid": uid },
             "status": report.status,
         });
-        let body = Parts::new(vec![patch.to_string().into()]);
-        let ask = Ask {
+        let body = SegmentedBody::new(vec![patch.to_string().into()]);
+        let request = ApiRequest {
             method: Method::PATCH,
             uri: format!(
                 "/apis/{}/bundles/{name}/status?fieldManager={}&force=true",
@@ -78,21 +78,22 @@ impl Publisher {
             accept: METADATA_ONLY,
             body: Some(("application/apply-patch+yaml", body)),
         };
-        match self.connection.send(ask).await {
+        match self.connection.send(request).await {
             // The answer is read as metadata only: a Bundle that does not fit the wire types gets a status, too.
             Ok(body) => match serde_json::from_slice::<PartialObjectMeta<Bundle>>(&body) {
-                Ok(PartialObjectMeta { metadata, .. }) => {
-                    Ok(Some(Answer { version: Version::of(&metadata), generation: metadata.generation }))
-                }
-                Err(error) => Err(Failure::Lost(format!("the answer cannot be read: {error}"))),
+                Ok(PartialObjectMeta { metadata, .. }) => Ok(Some(PublishedVersion {
+                    version: ResourceVersion::of(&metadata),
+                    generation: metadata.generation,
+                })),
+                Err(error) => Err(ApiError::Lost(format!("the answer cannot be read: {error}"))),
             },
-            Err(Failure::Refused(status)) if status.is_not_found() || status.is_conflict() => Ok(None),
+            Err(ApiError::Refused(status)) if status.is_not_found() || status.is_conflict() => Ok(None),
             Err(failure) => Err(failure),
         }
     }
 
     /// Sends an event. One that is not taken is only logged: the status says the same.
-    pub(super) async fn emit(&self, name: &str, uid: &str, event: &Event) {
+    pub(super) async fn emit(&self, name: &str, uid: &str, event: &BundleEvent) {
         let mut about = Bundle::new(name, api::BundleSpec::default());
         about.metadata.uid = Some(uid.to_owned());
         match timeout(TIMEOUT, self.recorder(event).publish(&convert(event), &about.object_ref(&()))).await {
@@ -104,8 +105,8 @@ impl Publisher {
 
     /// The recorder counts events of one reason as one, with the first one's note. That suits good news; each warning is
     /// to have its own words.
-    fn recorder(&self, event: &Event) -> Recorder {
-        if event.warning { Recorder::new(self.client.clone(), reporter()) } else { self.good_news.clone() }
+    fn recorder(&self, event: &BundleEvent) -> Recorder {
+        if event.warning { Recorder::new(self.client.clone(), reporter()) } else { self.normal_recorder.clone() }
     }
 }
 
@@ -113,7 +114,7 @@ fn reporter() -> Reporter {
     Reporter { controller: REPORTER.to_owned(), instance: None }
 }
 
-fn convert(event: &Event) -> events::Event {
+fn convert(event: &BundleEvent) -> events::Event {
     events::Event {
         type_: if event.warning { EventType::Warning } else { EventType::Normal },
         reason: event.reason.to_string(),

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::bundle::{Outcome, TargetRef, Progress, Unstable, Wanted};
+use crate::bundle::{Desired, RolloutOutcome, RolloutProgress, TargetRef, Unstable};
 
-use super::event::Scope;
-use super::version::Version;
+use super::event::ListScope;
+use super::resource_version::ResourceVersion;
 
 /// Something to do.
 #[derive(Clone, Debug)]
@@ -19,7 +19,7 @@ pub enum Action {
         /// The Bundle's name.
         bundle: Arc<str>,
         /// Where.
-        scope: Scope,
+        scope: ListScope,
         /// The list's number.
         number: u64,
     },
@@ -28,7 +28,7 @@ pub enum Action {
         /// Its name.
         bundle: Arc<str>,
         /// What became of its targets.
-        outcome: Outcome,
+        outcome: RolloutOutcome,
         /// What began it, in words.
         cause: String,
     },
@@ -37,7 +37,7 @@ pub enum Action {
         /// The Bundle's name.
         bundle: Arc<str>,
         /// How far.
-        progress: Progress,
+        progress: RolloutProgress,
     },
     /// A rollout is held back, since the content changes too often: say until when.
     Held {
@@ -51,19 +51,19 @@ pub enum Action {
         /// The Bundle's name.
         bundle: Arc<str>,
         /// The target.
-        place: TargetRef,
+        target: TargetRef,
         /// The field manager and the key that it took, if metadata tells.
-        rival: Option<(String, String)>,
+        conflicting_manager: Option<(String, String)>,
     },
     /// An object of others was completed: say so, once.
     Completed {
         /// The Bundle's name.
         bundle: Arc<str>,
         /// The target.
-        place: TargetRef,
+        target: TargetRef,
     },
     /// PUT is not permitted: from now on objects are patched.
-    FallBack,
+    PutForbidden,
 }
 
 /// One request about one target.
@@ -72,27 +72,27 @@ pub struct Order {
     /// The Bundle's name, which is the target's.
     pub bundle: Arc<str>,
     /// The target.
-    pub place: TargetRef,
+    pub target: TargetRef,
     /// What it is to hold.
-    pub wanted: Arc<Wanted>,
+    pub desired: Arc<Desired>,
     /// What to ask for.
-    pub request: Request,
+    pub request: TargetRequest,
 }
 
 /// What to ask of the API server. Every change of an object that exists is for one version of it, so that a request that
 /// comes late cannot undo what came after.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Request {
+pub enum TargetRequest {
     /// POST.
     Create,
     /// PUT of the whole object, which nobody else has touched.
-    Replace(Version),
+    Replace(ResourceVersion),
     /// Strategic merge patch: our keys and metadata, leaving alone what others have.
     Merge {
         /// The version.
-        version: Version,
+        version: ResourceVersion,
         /// What is ours and no longer wanted.
-        stale: Own,
+        stale: OwnedFields,
         /// Uid of the owner that ours takes the place of.
         former_owner: Option<String>,
         /// Uid of its namespace, where the object holds keys of others.
@@ -101,23 +101,23 @@ pub enum Request {
     /// Server-side apply with force: takes ownership of a value that is right already.
     Apply {
         /// The version.
-        version: Version,
+        version: ResourceVersion,
         /// Uid of its namespace, where the object holds keys of others.
         second_owner: Option<Arc<str>>,
     },
     /// Strategic merge patch that takes out what is ours.
-    HandOver(Version, Own),
+    HandOver(ResourceVersion, OwnedFields),
     /// DELETE.
-    Delete(Version),
+    Delete(ResourceVersion),
     /// GET of the metadata.
-    Look,
+    GetMetadata,
     /// GET of the content, to compare it with what is wanted.
-    Compare,
+    GetContent,
 }
 
 /// The fields of an object that are ours alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Own {
+pub struct OwnedFields {
     /// Keys below `data` and `binaryData`.
     pub keys: BTreeSet<String>,
     /// Labels.
@@ -128,23 +128,23 @@ pub struct Own {
     pub namespaces: BTreeSet<String>,
 }
 
-impl Request {
+impl TargetRequest {
     /// Whether it may change anything.
     #[must_use]
     pub fn is_write(&self) -> bool {
-        !matches!(self, Self::Look | Self::Compare)
+        !matches!(self, Self::GetMetadata | Self::GetContent)
     }
 
     /// The version of the object that it is for.
     #[must_use]
-    pub fn version(&self) -> Option<Version> {
+    pub fn version(&self) -> Option<ResourceVersion> {
         match self {
             Self::Replace(version)
             | Self::Merge { version, .. }
             | Self::Apply { version, .. }
             | Self::HandOver(version, _)
             | Self::Delete(version) => Some(*version),
-            Self::Create | Self::Look | Self::Compare => None,
+            Self::Create | Self::GetMetadata | Self::GetContent => None,
         }
     }
 

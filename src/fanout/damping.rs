@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The number of changes that start at once.
-const FREE: u32 = 3;
+const IMMEDIATE_CHANGES: u32 = 3;
 
 /// The pause before the first change that has to wait; it doubles with each further one.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// The time without a change after which the changes before it are forgotten.
-const QUIET: Duration = Duration::from_mins(10);
+const QUIET_PERIOD: Duration = Duration::from_mins(10);
 
 /// The time over which written bytes are added up: API servers compact etcd once in it.
 const WINDOW: Duration = Duration::from_mins(5);
@@ -53,19 +53,19 @@ pub(super) struct Changes {
 
 impl Changes {
     /// Records the first content, which starts at once and is no change.
-    pub(super) fn first(&mut self, now: Duration) {
+    pub(super) fn record_first(&mut self, now: Duration) {
         *self = Self { started: Some(now), ..Self::default() };
     }
 
     /// Records another content: a change of its own, unless a rollout is waited for.
-    pub(super) fn changed(&mut self, now: Duration, damping: &Damping) {
-        self.calm(now);
+    pub(super) fn record_change(&mut self, now: Duration, damping: &Damping) {
+        self.expire(now);
         self.latest = Some(now);
         if self.due.is_some() {
             return;
         }
         self.count = self.count.saturating_add(1);
-        let pause = match self.count.checked_sub(FREE + 1) {
+        let pause = match self.count.checked_sub(IMMEDIATE_CHANGES + 1) {
             None => Duration::ZERO,
             Some(doublings) => PAUSE.saturating_mul(1 << doublings.min(10)).min(damping.max_pause),
         };
@@ -95,13 +95,13 @@ impl Changes {
     }
 
     /// When it is forgotten that rollouts have waited.
-    pub(super) fn quiet(&self) -> Option<Duration> {
-        self.latest.filter(|_| self.waited).map(|latest| latest + QUIET)
+    pub(super) fn expires_at(&self) -> Option<Duration> {
+        self.latest.filter(|_| self.waited).map(|latest| latest + QUIET_PERIOD)
     }
 
     /// Forgets the changes before a quiet time; returns whether any had waited.
-    pub(super) fn calm(&mut self, now: Duration) -> bool {
-        if self.due.is_some() || self.latest.is_none_or(|latest| now.saturating_sub(latest) < QUIET) {
+    pub(super) fn expire(&mut self, now: Duration) -> bool {
+        if self.due.is_some() || self.latest.is_none_or(|latest| now.saturating_sub(latest) < QUIET_PERIOD) {
             return false;
         }
         self.count = 0;
@@ -114,7 +114,7 @@ impl Changes {
             return false;
         }
         let longest = self.after(budget.damping.max_pause);
-        if let Some(free) = budget.wait(bundle, now).filter(|_| longest > now) {
+        if let Some(free) = budget.wait_until(bundle, now).filter(|_| longest > now) {
             self.due = Some(free.min(longest));
             (self.waited, self.over_budget) = (true, true);
             return false;
@@ -160,7 +160,7 @@ impl Budget {
     }
 
     /// The time until which a rollout has to wait, if it has to.
-    fn wait(&mut self, bundle: &str, now: Duration) -> Option<Duration> {
+    fn wait_until(&mut self, bundle: &str, now: Duration) -> Option<Duration> {
         self.forget(now);
         let own = self.rollouts.iter().rev().find(|rollout| *rollout.bundle == *bundle)?.start;
         let written: u64 = self.rollouts.iter().filter(|rollout| rollout.repeated).map(|rollout| rollout.bytes).sum();
@@ -197,7 +197,7 @@ mod tests {
     /// The starts, in seconds, of the rollouts of a content that changes at these.
     fn starts(changes: impl IntoIterator<Item = u32>, damping: &Damping, bytes: usize) -> Vec<u64> {
         let (bundle, mut budget, mut state) = (Arc::from("b"), Budget::new(*damping), Changes::default());
-        state.first(Duration::ZERO);
+        state.record_first(Duration::ZERO);
         let mut starts = Vec::new();
         let mut run_until = |state: &mut Changes, until: Duration| {
             while let Some(due) = state.due().filter(|due| *due <= until) {
@@ -209,7 +209,7 @@ mod tests {
         };
         for at in changes {
             run_until(&mut state, S * at);
-            state.changed(S * at, damping);
+            state.record_change(S * at, damping);
         }
         run_until(&mut state, Duration::MAX);
         starts
@@ -254,8 +254,8 @@ mod tests {
         let mut budget = Budget::new(damping);
         let mut begin = |name: &str, at: Duration| {
             let mut changes = Changes::default();
-            changes.first(Duration::ZERO);
-            changes.changed(at, &damping);
+            changes.record_first(Duration::ZERO);
+            changes.record_change(at, &damping);
             let started = changes.start(at, &name.into(), &mut budget);
             budget.wrote(name, 1_000);
             started

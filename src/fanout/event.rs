@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::bundle::{Holdings, Namespace, ObjectKind, TargetRef, Wanted};
+use crate::bundle::{ContentSummary, Desired, Namespace, ObjectKind, TargetRef};
 
 use super::index::Observed;
-use super::listing::Found;
-use super::version::Version;
+use super::listing::TargetListResult;
+use super::resource_version::ResourceVersion;
 
 /// Something that the engine has to know.
 #[derive(Clone, Debug)]
-pub enum Event {
+pub enum EngineEvent {
     /// A Bundle is there, or no longer: of its targets nothing is kept, and they stay as they are.
     Bundle(String, bool),
     /// A Bundle that is no longer there was deleted.
@@ -22,11 +22,11 @@ pub enum Event {
         uid: Option<String>,
     },
     /// A Bundle that is there was decided anew. `None`: it is refused, and its targets stay as they are.
-    Wanted {
+    Desired {
         /// Its name.
         bundle: Arc<str>,
         /// What its namespaces are to hold.
-        wanted: Option<Arc<Wanted>>,
+        desired: Option<Arc<Desired>>,
         /// Why it was decided, in words.
         cause: String,
     },
@@ -37,53 +37,53 @@ pub enum Event {
         /// Its Bundle, going by its name.
         bundle: String,
         /// Where it is.
-        place: (ObjectKind, String),
+        target: (ObjectKind, String),
         /// How it is.
-        now: Sighting,
+        event: TargetEvent,
     },
     /// A watch begins or ends a list of everything that is there: what the list lacks is gone.
-    List(Scope, Phase),
+    List(ListScope, ListPhase),
     /// A list of one Bundle's targets was answered.
     Listed {
         /// Its Bundle.
         bundle: Arc<str>,
         /// What was listed.
-        scope: Scope,
+        scope: ListScope,
         /// Its number.
         number: u64,
         /// What it brought.
-        found: Found,
+        result: TargetListResult,
     },
     /// What became of an order.
-    Answer {
+    OrderDone {
         /// Its Bundle.
         bundle: Arc<str>,
         /// Its place.
-        place: TargetRef,
+        target: TargetRef,
         /// The answer.
-        answer: Answer,
+        result: WriteResult,
     },
     /// The API server asks for patience, in answer to a request that was no order.
     Busy(Option<Duration>),
     /// Whether this process may write.
-    Lead(bool),
+    Leading(bool),
     /// Time has passed.
-    Time,
+    Tick,
 }
 
 /// How a target is, as a watch tells.
 #[allow(clippy::large_enum_variant, reason = "made for one event, and taken apart at once")]
 #[derive(Clone, Debug)]
-pub enum Sighting {
+pub enum TargetEvent {
     /// It is there and looks like this.
-    There(Observed),
+    Applied(Observed),
     /// It is gone, or has lost the Bundle label, as of this version.
-    Gone(Version),
+    Deleted(ResourceVersion),
 }
 
 /// What one watch lists.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Scope {
+pub enum ListScope {
     /// All namespaces.
     Namespaces,
     /// Targets of a kind, in one namespace or in all.
@@ -92,7 +92,7 @@ pub enum Scope {
 
 /// A moment of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
+pub enum ListPhase {
     /// It begins.
     Began,
     /// It is complete.
@@ -102,13 +102,13 @@ pub enum Phase {
 /// What became of an order.
 #[allow(clippy::large_enum_variant, reason = "made for one event, and taken apart at once")]
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum WriteResult {
     /// Written, or only looked at: the object is now like this.
-    Is(Observed),
+    Observed(Observed),
     /// The object is not there, or no longer.
-    Gone,
+    NotFound,
     /// The object that was to be created is there already.
-    Exists,
+    AlreadyExists,
     /// The object is no longer the version that the order was for.
     Conflict,
     /// The object looks like this, and this is its content beside what is wanted.
@@ -122,7 +122,7 @@ pub enum Answer {
         /// Why, with the object's name.
         cause: String,
         /// Whether it is immutable: nothing helps but to delete it.
-        fixed: bool,
+        immutable: bool,
         /// How long admission asks to wait.
         retry_after: Option<Duration>,
     },
@@ -142,16 +142,16 @@ pub struct Comparison {
     /// Whether the bytes are as wanted.
     pub same: bool,
     /// What it holds.
-    pub holdings: Holdings,
+    pub holdings: ContentSummary,
 }
 
-impl Scope {
+impl ListScope {
     /// Whether a target is in it.
-    pub(super) fn covers(&self, place: &TargetRef) -> bool {
+    pub(super) fn covers(&self, target: &TargetRef) -> bool {
         match self {
             Self::Namespaces => false,
             Self::Targets(kind, namespace) => {
-                *kind == place.kind && namespace.as_ref().is_none_or(|only| **only == *place.namespace)
+                *kind == target.kind && namespace.as_ref().is_none_or(|only| **only == *target.namespace)
             }
         }
     }

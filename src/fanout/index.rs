@@ -6,62 +6,62 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::api;
-use crate::bundle::{Holdings, Look, Namespace, ObjectKind, Part, TargetRef};
+use crate::bundle::{ContentSummary, Namespace, ObjectKind, ObjectPart, ObservedMetadata, TargetRef};
 
-use super::event::Scope;
-use super::version::Version;
+use super::event::ListScope;
+use super::resource_version::ResourceVersion;
 
 /// A target as a watch or an answer shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observed {
     /// Its resource version.
-    pub version: Version,
+    pub version: ResourceVersion,
     /// How it looks.
-    pub look: Look,
+    pub metadata: ObservedMetadata,
 }
 
 impl Observed {
     /// Reads an object's metadata. `named`: what the Bundle names of it.
     #[must_use]
-    pub fn read(metadata: &ObjectMeta, named: impl Fn(Part, &str) -> bool) -> Self {
-        Self { version: Version::of(metadata), look: Look::read(metadata, named) }
+    pub fn read(metadata: &ObjectMeta, named: impl Fn(ObjectPart, &str) -> bool) -> Self {
+        Self { version: ResourceVersion::of(metadata), metadata: ObservedMetadata::from_metadata(metadata, named) }
     }
 }
 
 /// A target as it is kept: targets that look alike share their look.
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
-    pub(super) version: Version,
-    pub(super) look: Arc<Look>,
+pub(super) struct IndexEntry {
+    pub(super) version: ResourceVersion,
+    pub(super) metadata: Arc<ObservedMetadata>,
     /// The last list that it was seen in, or written during.
     epoch: u32,
     /// Whether a watch has told of it since that list began.
-    told: bool,
-    pub(super) bytes: Bytes,
+    watch_confirmed: bool,
+    pub(super) byte_check: ByteCheck,
     /// Whether this version is known to be immutable.
-    pub(super) sealed: bool,
+    pub(super) immutable: bool,
     /// What this version holds, if its content was looked at.
-    pub(super) holdings: Option<Box<Holdings>>,
+    pub(super) holdings: Option<Box<ContentSummary>>,
 }
 
 /// Who tells how a target is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Witness {
+pub(super) enum ObservationSource {
     /// A list or watch.
     Watch,
     /// The answer to a request of ours.
-    Answer,
+    Response,
 }
 
 /// What is known of a target's bytes, beside its metadata: a change under our own name cannot be seen in those.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Bytes {
+pub(super) enum ByteCheck {
     /// They are as its metadata says.
-    Right,
+    Match,
     /// It has a version that is not known to be ours.
-    Doubtful,
+    Unverified,
     /// They are not as its metadata says.
-    Wrong,
+    Mismatch,
 }
 
 /// Why a list does not name a target.
@@ -75,24 +75,24 @@ pub(super) enum Absence {
 
 /// All looks that are in use.
 #[derive(Default)]
-pub(super) struct Looks {
-    known: HashSet<Arc<Look>>,
+pub(super) struct MetadataInterner {
+    interned: HashSet<Arc<ObservedMetadata>>,
     /// How many there may be before those out of use are let go.
     limit: usize,
 }
 
-impl Looks {
-    fn share(&mut self, look: Look) -> Arc<Look> {
-        if let Some(known) = self.known.get(&look) {
+impl MetadataInterner {
+    fn intern(&mut self, metadata: ObservedMetadata) -> Arc<ObservedMetadata> {
+        if let Some(known) = self.interned.get(&metadata) {
             return known.clone();
         }
-        if self.known.len() >= self.limit {
-            self.known.retain(|look| Arc::strong_count(look) > 1);
-            self.limit = 64.max(2 * self.known.len());
+        if self.interned.len() >= self.limit {
+            self.interned.retain(|metadata| Arc::strong_count(metadata) > 1);
+            self.limit = 64.max(2 * self.interned.len());
         }
-        let look = Arc::new(look);
-        self.known.insert(look.clone());
-        look
+        let metadata = Arc::new(metadata);
+        self.interned.insert(metadata.clone());
+        metadata
     }
 }
 
@@ -105,12 +105,12 @@ pub(super) struct Namespaces {
 
 impl Namespaces {
     /// A namespace that is there and not on its way out.
-    pub(super) fn living(&self, name: &str) -> Option<&Namespace> {
+    pub(super) fn active(&self, name: &str) -> Option<&Namespace> {
         self.known.get(name).map(|(namespace, _)| namespace).filter(|namespace| !namespace.terminating)
     }
 
     /// Takes in what a namespace is now; returns what it was, and its shared name.
-    pub(super) fn put(&mut self, name: &str, now: Namespace) -> (Arc<str>, Option<Namespace>) {
+    pub(super) fn insert(&mut self, name: &str, now: Namespace) -> (Arc<str>, Option<Namespace>) {
         let (name, before) = match self.known.get_key_value(name) {
             Some((name, (before, _))) => (name.clone(), Some(before.clone())),
             None => (name.into(), None),
@@ -133,7 +133,7 @@ impl Namespaces {
     }
 
     /// A list begins: what it does not name by its end is gone.
-    pub(super) fn begin(&mut self) {
+    pub(super) fn begin_list(&mut self) {
         self.epoch = self.epoch.wrapping_add(1);
     }
 
@@ -146,11 +146,11 @@ impl Namespaces {
 
 /// The targets of one Bundle.
 #[derive(Default)]
-pub(super) struct Targets(BTreeMap<TargetRef, Entry>);
+pub(super) struct TargetIndex(BTreeMap<TargetRef, IndexEntry>);
 
-impl Targets {
-    pub(super) fn get(&self, place: &TargetRef) -> Option<&Entry> {
-        self.0.get(place)
+impl TargetIndex {
+    pub(super) fn get(&self, target: &TargetRef) -> Option<&IndexEntry> {
+        self.0.get(target)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -159,128 +159,148 @@ impl Targets {
 
     /// Keeps only those that hold keys of others beside ours.
     pub(super) fn keep_completed(&mut self, bundle: &str) {
-        self.0.retain(|_, entry| entry.look.keys.is_some() && entry.look.is_target_of(bundle));
+        self.0.retain(|_, entry| entry.metadata.annotated_keys.is_some() && entry.metadata.is_target_of(bundle));
     }
 
-    pub(super) fn places(&self) -> impl Iterator<Item = &TargetRef> {
+    pub(super) fn targets(&self) -> impl Iterator<Item = &TargetRef> {
         self.0.keys()
     }
 
     /// Takes in how a target is, unless something newer is known; `false`: it is an echo, or older. What a list shows, or
     /// an answer since it began, is right, whatever was seen before: etcd may have been restored. `bytes` is what is known
     /// of one that was not known before.
-    pub(super) fn learn(
+    pub(super) fn observe(
         &mut self,
-        looks: &mut Looks,
-        place: &TargetRef,
+        interner: &mut MetadataInterner,
+        target: &TargetRef,
         observed: Observed,
-        (epoch, witness): (u32, Witness),
-        bytes: Bytes,
+        (epoch, source): (u32, ObservationSource),
+        byte_check: ByteCheck,
     ) -> bool {
-        let Observed { version, look } = observed;
-        let told = witness == Witness::Watch;
-        if let Some(entry) = self.0.get_mut(place) {
+        let Observed { version, metadata } = observed;
+        let from_watch = source == ObservationSource::Watch;
+        if let Some(entry) = self.0.get_mut(target) {
             let since = std::mem::replace(&mut entry.epoch, epoch) == epoch;
-            entry.told = told || (since && entry.told);
-            let same = entry.version == version && *entry.look == look;
+            entry.watch_confirmed = from_watch || (since && entry.watch_confirmed);
+            let same = entry.version == version && *entry.metadata == metadata;
             if same || (since && entry.version >= version) {
                 return false;
             }
             entry.version = version;
-            if *entry.look != look {
-                entry.look = looks.share(look);
+            if *entry.metadata != metadata {
+                entry.metadata = interner.intern(metadata);
             }
-            if entry.bytes == Bytes::Right {
-                entry.bytes = Bytes::Doubtful;
+            if entry.byte_check == ByteCheck::Match {
+                entry.byte_check = ByteCheck::Unverified;
             }
-            (entry.sealed, entry.holdings) = (false, None);
+            (entry.immutable, entry.holdings) = (false, None);
         } else {
             self.0.insert(
-                place.clone(),
-                Entry { version, look: looks.share(look), epoch, told, bytes, sealed: false, holdings: None },
+                target.clone(),
+                IndexEntry {
+                    version,
+                    metadata: interner.intern(metadata),
+                    epoch,
+                    watch_confirmed: from_watch,
+                    byte_check,
+                    immutable: false,
+                    holdings: None,
+                },
             );
         }
         true
     }
 
     /// What is now known of a target's bytes, unless it has a newer version.
-    pub(super) fn inspected(&mut self, place: &TargetRef, version: Version, bytes: Bytes) {
-        if let Some(entry) = self.0.get_mut(place).filter(|entry| entry.version <= version) {
-            entry.bytes = bytes;
+    pub(super) fn set_byte_check(&mut self, target: &TargetRef, version: ResourceVersion, byte_check: ByteCheck) {
+        if let Some(entry) = self.0.get_mut(target).filter(|entry| entry.version <= version) {
+            entry.byte_check = byte_check;
         }
     }
 
     /// The bytes of targets of this kind have to be looked at, since their metadata does not tell of them.
-    pub(super) fn doubt(&mut self, kind: ObjectKind) {
-        let right = self.0.iter_mut().filter(|(place, entry)| place.kind == kind && entry.bytes == Bytes::Right);
-        right.for_each(|(_, entry)| entry.bytes = Bytes::Doubtful);
+    pub(super) fn mark_kind_unverified(&mut self, kind: ObjectKind) {
+        let right =
+            self.0.iter_mut().filter(|(target, entry)| target.kind == kind && entry.byte_check == ByteCheck::Match);
+        right.for_each(|(_, entry)| entry.byte_check = ByteCheck::Unverified);
     }
 
     /// The bytes of this target have to be looked at.
-    pub(super) fn doubt_one(&mut self, place: &TargetRef) {
-        if let Some(entry) = self.0.get_mut(place).filter(|entry| entry.bytes == Bytes::Right) {
-            entry.bytes = Bytes::Doubtful;
+    pub(super) fn mark_unverified(&mut self, target: &TargetRef) {
+        if let Some(entry) = self.0.get_mut(target).filter(|entry| entry.byte_check == ByteCheck::Match) {
+            entry.byte_check = ByteCheck::Unverified;
         }
     }
 
     /// A target turned out to be immutable, unless it has a newer version.
-    pub(super) fn seal(&mut self, place: &TargetRef, version: Option<Version>) {
-        if let Some(entry) = self.0.get_mut(place).filter(|entry| Some(entry.version) == version) {
-            entry.sealed = true;
+    pub(super) fn mark_immutable(&mut self, target: &TargetRef, version: Option<ResourceVersion>) {
+        if let Some(entry) = self.0.get_mut(target).filter(|entry| Some(entry.version) == version) {
+            entry.immutable = true;
         }
     }
 
     /// What this version of a target holds.
-    pub(super) fn holds(&mut self, place: &TargetRef, version: Version, holdings: Holdings) {
-        if let Some(entry) = self.0.get_mut(place).filter(|entry| entry.version == version) {
+    pub(super) fn set_holdings(&mut self, target: &TargetRef, version: ResourceVersion, holdings: ContentSummary) {
+        if let Some(entry) = self.0.get_mut(target).filter(|entry| entry.version == version) {
             entry.holdings = Some(Box::new(holdings));
         }
     }
 
     /// What targets of this kind hold has to be looked at anew, since other keys are written.
     pub(super) fn forget_holdings(&mut self, kind: ObjectKind) {
-        self.0.iter_mut().filter(|(place, _)| place.kind == kind).for_each(|(_, entry)| entry.holdings = None);
+        self.0.iter_mut().filter(|(target, _)| target.kind == kind).for_each(|(_, entry)| entry.holdings = None);
     }
 
     /// A target that is gone as of this version; `false` if that is older than what is known.
-    pub(super) fn lose(&mut self, place: &TargetRef, version: Version) -> bool {
-        let known = self.0.get(place).is_some_and(|entry| entry.version <= version);
+    pub(super) fn remove(&mut self, target: &TargetRef, version: ResourceVersion) -> bool {
+        let known = self.0.get(target).is_some_and(|entry| entry.version <= version);
         if known {
-            self.0.remove(place);
+            self.0.remove(target);
         }
         known
     }
 
     /// Forgets how a target looks if it lacks the Bundle label, since no watch tells of it; whether it does.
-    pub(super) fn forget_unlabelled(&mut self, place: &TargetRef, bundle: &str) -> bool {
-        let labelled = |entry: &Entry| entry.look.labels.get(api::BUNDLE_LABEL).is_some_and(|label| label == bundle);
-        let unlabelled = self.0.get(place).is_some_and(|entry| !labelled(entry));
+    pub(super) fn forget_unlabelled(&mut self, target: &TargetRef, bundle: &str) -> bool {
+        let labelled =
+            |entry: &IndexEntry| entry.metadata.labels.get(api::BUNDLE_LABEL).is_some_and(|label| label == bundle);
+        let unlabelled = self.0.get(target).is_some_and(|entry| !labelled(entry));
         if unlabelled {
-            self.0.remove(place);
+            self.0.remove(target);
         }
         unlabelled
     }
 
     /// The targets in a scope that the list which ends now does not name, and what was written since it began. Of what has no
     /// label no list tells.
-    pub(super) fn missing(&self, scope: &Scope, epoch: u32) -> Vec<(TargetRef, Absence)> {
-        let missing = self.0.iter().filter(|(place, entry)| {
-            scope.covers(place) && !self.is_told(place, epoch) && entry.look.labels.contains_key(api::BUNDLE_LABEL)
+    pub(super) fn missing(&self, scope: &ListScope, epoch: u32) -> Vec<(TargetRef, Absence)> {
+        let missing = self.0.iter().filter(|(target, entry)| {
+            scope.covers(target)
+                && !self.is_watch_confirmed(target, epoch)
+                && entry.metadata.labels.contains_key(api::BUNDLE_LABEL)
         });
-        let absence = |entry: &Entry| if entry.epoch == epoch { Absence::Doubtful } else { Absence::Certain };
-        missing.map(|(place, entry)| (place.clone(), absence(entry))).collect()
+        let absence = |entry: &IndexEntry| if entry.epoch == epoch { Absence::Doubtful } else { Absence::Certain };
+        missing.map(|(target, entry)| (target.clone(), absence(entry))).collect()
     }
 
     /// Whether a watch has told of a target since this list began.
-    pub(super) fn is_told(&self, place: &TargetRef, epoch: u32) -> bool {
-        self.0.get(place).is_some_and(|entry| entry.epoch == epoch && entry.told)
+    pub(super) fn is_watch_confirmed(&self, target: &TargetRef, epoch: u32) -> bool {
+        self.0.get(target).is_some_and(|entry| entry.epoch == epoch && entry.watch_confirmed)
     }
 }
 
 #[cfg(test)]
-impl Entry {
-    pub(super) fn for_test(version: Version, look: Look) -> Self {
-        Self { version, look: Arc::new(look), epoch: 0, told: true, bytes: Bytes::Right, sealed: false, holdings: None }
+impl IndexEntry {
+    pub(super) fn for_test(version: ResourceVersion, metadata: ObservedMetadata) -> Self {
+        Self {
+            version,
+            metadata: Arc::new(metadata),
+            epoch: 0,
+            watch_confirmed: true,
+            byte_check: ByteCheck::Match,
+            immutable: false,
+            holdings: None,
+        }
     }
 }
 
@@ -293,118 +313,160 @@ mod tests {
         TargetRef { kind: ObjectKind::ConfigMap, namespace: "one".into() }
     }
 
-    fn version(number: u64) -> Version {
-        Version::parse(&number.to_string())
+    fn version(number: u64) -> ResourceVersion {
+        ResourceVersion::parse(&number.to_string())
     }
 
     fn observed(number: u64, label: &str) -> Observed {
         let labels = Labels::from([(api::BUNDLE_LABEL.to_owned(), label.to_owned())]);
-        Observed { version: version(number), look: Look { labels, ..Look::default() } }
+        Observed { version: version(number), metadata: ObservedMetadata { labels, ..ObservedMetadata::default() } }
     }
 
     /// Targets that hold one at version 5, seen in the first list.
-    fn targets(looks: &mut Looks) -> Targets {
-        let mut targets = Targets::default();
-        assert!(targets.learn(looks, &place(), observed(5, "b"), (1, Witness::Watch), Bytes::Right));
+    fn targets(interner: &mut MetadataInterner) -> TargetIndex {
+        let mut targets = TargetIndex::default();
+        assert!(targets.observe(interner, &place(), observed(5, "b"), (1, ObservationSource::Watch), ByteCheck::Match));
         targets
     }
 
     #[test]
     fn what_is_older_than_what_is_known_changes_nothing() {
-        let mut looks = Looks::default();
-        let mut targets = targets(&mut looks);
+        let mut interner = MetadataInterner::default();
+        let mut targets = targets(&mut interner);
         for old in [4, 5] {
-            assert!(!targets.learn(&mut looks, &place(), observed(old, "other"), (1, Witness::Watch), Bytes::Doubtful));
+            assert!(!targets.observe(
+                &mut interner,
+                &place(),
+                observed(old, "other"),
+                (1, ObservationSource::Watch),
+                ByteCheck::Unverified
+            ));
         }
-        assert!(!targets.lose(&place(), version(4)), "it has come again since");
+        assert!(!targets.remove(&place(), version(4)), "it has come again since");
         let entry = targets.get(&place()).expect("there");
-        assert_eq!((entry.version, entry.bytes), (version(5), Bytes::Right));
-        assert_eq!(*entry.look, observed(5, "b").look);
-        assert!(targets.lose(&place(), version(6)));
-        assert!(!targets.lose(&place(), version(6)), "once");
+        assert_eq!((entry.version, entry.byte_check), (version(5), ByteCheck::Match));
+        assert_eq!(*entry.metadata, observed(5, "b").metadata);
+        assert!(targets.remove(&place(), version(6)));
+        assert!(!targets.remove(&place(), version(6)), "once");
     }
 
     #[test]
     fn what_a_list_shows_is_right_whatever_was_seen_before_but_not_since_it_began() {
-        let mut looks = Looks::default();
-        let mut targets = targets(&mut looks);
+        let mut interner = MetadataInterner::default();
+        let mut targets = targets(&mut interner);
         assert!(
-            targets.learn(&mut looks, &place(), observed(3, "restored"), (2, Witness::Watch), Bytes::Right),
+            targets.observe(
+                &mut interner,
+                &place(),
+                observed(3, "restored"),
+                (2, ObservationSource::Watch),
+                ByteCheck::Match
+            ),
             "from a backup"
         );
         let entry = targets.get(&place()).expect("there");
-        assert_eq!((entry.version, entry.bytes), (version(3), Bytes::Doubtful));
+        assert_eq!((entry.version, entry.byte_check), (version(3), ByteCheck::Unverified));
         assert!(
-            targets.learn(&mut looks, &place(), observed(4, "b"), (2, Witness::Watch), Bytes::Right),
+            targets.observe(&mut interner, &place(), observed(4, "b"), (2, ObservationSource::Watch), ByteCheck::Match),
             "a watch goes on from there"
         );
         assert!(
-            targets.learn(&mut looks, &place(), observed(9, "written"), (3, Witness::Watch), Bytes::Right),
+            targets.observe(
+                &mut interner,
+                &place(),
+                observed(9, "written"),
+                (3, ObservationSource::Watch),
+                ByteCheck::Match
+            ),
             "an answer"
         );
         assert!(
-            !targets.learn(&mut looks, &place(), observed(4, "b"), (3, Witness::Watch), Bytes::Right),
+            !targets.observe(
+                &mut interner,
+                &place(),
+                observed(4, "b"),
+                (3, ObservationSource::Watch),
+                ByteCheck::Match
+            ),
             "the list was read before"
         );
         assert!(
-            !targets.learn(&mut looks, &place(), observed(9, "written"), (4, Witness::Watch), Bytes::Right),
+            !targets.observe(
+                &mut interner,
+                &place(),
+                observed(9, "written"),
+                (4, ObservationSource::Watch),
+                ByteCheck::Match
+            ),
             "nothing is new"
         );
     }
 
     #[test]
-    fn bytes_are_in_doubt_from_each_new_version_until_they_are_inspected() {
-        let mut looks = Looks::default();
-        let mut targets = targets(&mut looks);
-        let bytes = |targets: &Targets| targets.get(&place()).expect("there").bytes;
-        assert!(targets.learn(&mut looks, &place(), observed(6, "b"), (1, Witness::Watch), Bytes::Right));
-        assert_eq!(bytes(&targets), Bytes::Doubtful);
-        targets.inspected(&place(), version(5), Bytes::Right);
-        assert_eq!(bytes(&targets), Bytes::Doubtful, "an older version tells nothing of this one");
-        targets.inspected(&place(), version(6), Bytes::Wrong);
-        assert!(targets.learn(&mut looks, &place(), observed(7, "other"), (1, Witness::Watch), Bytes::Right));
-        assert_eq!(bytes(&targets), Bytes::Wrong, "a change of something else does not mend them");
-        targets.inspected(&place(), version(7), Bytes::Right);
-        assert_eq!(bytes(&targets), Bytes::Right);
+    fn bytes_are_unverified_from_each_new_version_until_they_are_checked() {
+        let mut interner = MetadataInterner::default();
+        let mut targets = targets(&mut interner);
+        let byte_check = |targets: &TargetIndex| targets.get(&place()).expect("there").byte_check;
+        assert!(targets.observe(
+            &mut interner,
+            &place(),
+            observed(6, "b"),
+            (1, ObservationSource::Watch),
+            ByteCheck::Match
+        ));
+        assert_eq!(byte_check(&targets), ByteCheck::Unverified);
+        targets.set_byte_check(&place(), version(5), ByteCheck::Match);
+        assert_eq!(byte_check(&targets), ByteCheck::Unverified, "an older version tells nothing of this one");
+        targets.set_byte_check(&place(), version(6), ByteCheck::Mismatch);
+        assert!(targets.observe(
+            &mut interner,
+            &place(),
+            observed(7, "other"),
+            (1, ObservationSource::Watch),
+            ByteCheck::Match
+        ));
+        assert_eq!(byte_check(&targets), ByteCheck::Mismatch, "a change of something else does not mend them");
+        targets.set_byte_check(&place(), version(7), ByteCheck::Match);
+        assert_eq!(byte_check(&targets), ByteCheck::Match);
     }
 
     #[test]
-    fn what_metadata_does_not_tell_of_is_doubted_by_kind_until_it_is_inspected() {
-        let mut looks = Looks::default();
-        let mut targets = targets(&mut looks);
-        let bytes = |targets: &Targets| targets.get(&place()).expect("there").bytes;
-        targets.doubt(ObjectKind::Secret);
-        assert_eq!(bytes(&targets), Bytes::Right);
-        targets.doubt(ObjectKind::ConfigMap);
-        assert_eq!(bytes(&targets), Bytes::Doubtful);
-        targets.inspected(&place(), version(5), Bytes::Wrong);
-        targets.doubt(ObjectKind::ConfigMap);
-        assert_eq!(bytes(&targets), Bytes::Wrong, "that they are wrong is known");
+    fn what_metadata_does_not_show_is_unverified_by_kind_until_it_is_checked() {
+        let mut interner = MetadataInterner::default();
+        let mut targets = targets(&mut interner);
+        let byte_check = |targets: &TargetIndex| targets.get(&place()).expect("there").byte_check;
+        targets.mark_kind_unverified(ObjectKind::Secret);
+        assert_eq!(byte_check(&targets), ByteCheck::Match);
+        targets.mark_kind_unverified(ObjectKind::ConfigMap);
+        assert_eq!(byte_check(&targets), ByteCheck::Unverified);
+        targets.set_byte_check(&place(), version(5), ByteCheck::Mismatch);
+        targets.mark_kind_unverified(ObjectKind::ConfigMap);
+        assert_eq!(byte_check(&targets), ByteCheck::Mismatch, "that they are wrong is known");
     }
 
     #[test]
     fn a_list_lacks_what_was_neither_seen_nor_written_since_it_began() {
-        let scope = |kind, namespace: Option<&str>| Scope::Targets(kind, namespace.map(str::to_owned));
+        let scope = |kind, namespace: Option<&str>| ListScope::Targets(kind, namespace.map(str::to_owned));
         let all = scope(ObjectKind::ConfigMap, None);
-        let mut looks = Looks::default();
-        let mut targets = targets(&mut looks);
+        let mut interner = MetadataInterner::default();
+        let mut targets = targets(&mut interner);
         assert_eq!(targets.missing(&all, 1), []);
         assert_eq!(targets.missing(&all, 2), [(place(), Absence::Certain)]);
         assert_eq!(targets.missing(&scope(ObjectKind::ConfigMap, Some("one")), 2), [(place(), Absence::Certain)]);
         assert_eq!(targets.missing(&scope(ObjectKind::ConfigMap, Some("two")), 2), []);
         assert_eq!(targets.missing(&scope(ObjectKind::Secret, None), 2), []);
-        targets.learn(&mut looks, &place(), observed(5, "b"), (2, Witness::Watch), Bytes::Right);
+        targets.observe(&mut interner, &place(), observed(5, "b"), (2, ObservationSource::Watch), ByteCheck::Match);
         assert_eq!(targets.missing(&all, 2), [], "it is named, if only as it was");
-        targets.learn(&mut looks, &place(), observed(6, "b"), (2, Witness::Answer), Bytes::Right);
+        targets.observe(&mut interner, &place(), observed(6, "b"), (2, ObservationSource::Response), ByteCheck::Match);
         assert_eq!(targets.missing(&all, 2), [], "it was named before");
-        targets.learn(&mut looks, &place(), observed(7, "b"), (3, Witness::Answer), Bytes::Right);
+        targets.observe(&mut interner, &place(), observed(7, "b"), (3, ObservationSource::Response), ByteCheck::Match);
         assert_eq!(targets.missing(&all, 3), [(place(), Absence::Doubtful)], "the list may be older or newer");
     }
 
     #[test]
-    fn only_what_no_watch_tells_of_is_forgotten() {
-        let mut looks = Looks::default();
-        let mut targets = targets(&mut looks);
+    fn only_what_no_watch_delivers_is_forgotten() {
+        let mut interner = MetadataInterner::default();
+        let mut targets = targets(&mut interner);
         targets.forget_unlabelled(&place(), "b");
         assert!(targets.get(&place()).is_some());
         targets.forget_unlabelled(&place(), "another");
@@ -412,15 +474,15 @@ mod tests {
     }
 
     #[test]
-    fn targets_that_look_alike_share_their_look_and_what_is_out_of_use_is_let_go() {
-        let mut looks = Looks::default();
-        let one = looks.share(observed(1, "b").look);
-        assert!(Arc::ptr_eq(&one, &looks.share(observed(2, "b").look)));
+    fn targets_with_equal_metadata_share_it_and_what_is_out_of_use_is_dropped() {
+        let mut interner = MetadataInterner::default();
+        let one = interner.intern(observed(1, "b").metadata);
+        assert!(Arc::ptr_eq(&one, &interner.intern(observed(2, "b").metadata)));
         for number in 0..1000 {
-            looks.share(observed(1, &number.to_string()).look);
+            interner.intern(observed(1, &number.to_string()).metadata);
         }
-        assert!(looks.known.len() <= 64, "{}", looks.known.len());
-        assert!(Arc::ptr_eq(&one, &looks.share(observed(3, "b").look)));
+        assert!(interner.interned.len() <= 64, "{}", interner.interned.len());
+        assert!(Arc::ptr_eq(&one, &interner.intern(observed(3, "b").metadata)));
     }
 
     #[test]
@@ -428,12 +490,12 @@ mod tests {
         let namespace = |terminating| Namespace { labels: PackedLabels::default(), terminating, uid: "".into() };
         let mut namespaces = Namespaces::default();
         for (name, terminating) in [("here", false), ("going", true)] {
-            assert_eq!(namespaces.put(name, namespace(terminating)).1, None);
+            assert_eq!(namespaces.insert(name, namespace(terminating)).1, None);
         }
-        assert!(namespaces.living("here").is_some());
-        assert!(namespaces.living("going").is_none());
-        namespaces.begin();
-        namespaces.put("here", namespace(false));
+        assert!(namespaces.active("here").is_some());
+        assert!(namespaces.active("going").is_none());
+        namespaces.begin_list();
+        namespaces.insert("here", namespace(false));
         assert_eq!(namespaces.missing(), ["going".into()]);
         assert_eq!(namespaces.remove("going").map(|(_, before)| before), Some(namespace(true)));
         assert!(Arc::ptr_eq(&namespaces.name("here"), &namespaces.name("here")));

@@ -7,34 +7,34 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::bundle::{TargetRef, Wanted};
+use crate::bundle::{Desired, TargetRef};
 
-use super::event::Scope;
+use super::event::ListScope;
 use super::index::Observed;
-use super::version::Version;
+use super::resource_version::ResourceVersion;
 
 /// The wait after a list that failed.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// What a list of one Bundle's targets brought.
 #[derive(Clone, Debug)]
-pub enum Found {
+pub enum TargetListResult {
     /// The targets in its scope, by namespace.
     Targets(Vec<(String, Observed)>),
     /// Nothing yet: the API server is busy, or did not answer.
-    Later,
+    Unavailable,
     /// Nothing: the API server refuses.
     Refused,
 }
 
 /// What has to be listed of one Bundle.
 #[derive(Default)]
-pub(super) struct Listing {
-    scopes: BTreeMap<Scope, Stage>,
+pub(super) struct TargetListing {
+    scopes: BTreeMap<ListScope, Stage>,
     /// What was gone, as of which version, since a list was asked for: it may still be in the answer.
-    gone: BTreeMap<TargetRef, Version>,
+    deleted: BTreeMap<TargetRef, ResourceVersion>,
     /// What the Bundle came to, held back until its targets are known, and why, in words.
-    pub(super) held: Option<(Arc<Wanted>, String)>,
+    pub(super) deferred_desired: Option<(Arc<Desired>, String)>,
 }
 
 /// How far the list of one scope is.
@@ -43,57 +43,57 @@ enum Stage {
     /// To be asked for from this time on.
     Due(Duration),
     /// Asked for, under this number.
-    Asked(u64),
+    Requested(u64),
     /// To be asked for when the list of all targets that is under way has ended: that began too early to tell.
     AfterList,
     /// The list of all targets that is under way tells.
     Covered,
 }
 
-impl Listing {
+impl TargetListing {
     /// A Bundle is there from now on. `scopes` are those whose list of all targets has begun, and whether it runs.
-    pub(super) fn begin(&mut self, scopes: impl Iterator<Item = (Scope, bool)>, now: Duration) {
+    pub(super) fn begin(&mut self, scopes: impl Iterator<Item = (ListScope, bool)>, now: Duration) {
         let stage = |runs| if runs { Stage::AfterList } else { Stage::Due(now) };
         *self = Self { scopes: scopes.map(|(scope, runs)| (scope, stage(runs))).collect(), ..Self::default() };
     }
 
     /// Whether something is still to be listed that has been known before.
-    pub(super) fn is_open(&self, has_ended: impl Fn(&Scope) -> bool) -> bool {
+    pub(super) fn is_pending(&self, has_ended: impl Fn(&ListScope) -> bool) -> bool {
         self.scopes.iter().any(|(scope, stage)| match stage {
-            Stage::Due(_) | Stage::Asked(_) => true,
+            Stage::Due(_) | Stage::Requested(_) => true,
             // A scope that cannot be listed, such as a namespace where we have no role, holds up nobody.
             Stage::AfterList | Stage::Covered => has_ended(scope),
         })
     }
 
     /// The lists to ask for now, each with its number.
-    pub(super) fn ask(&mut self, now: Duration, number: &mut u64) -> Vec<(Scope, u64)> {
-        let mut asked = Vec::new();
+    pub(super) fn take_due(&mut self, now: Duration, number: &mut u64) -> Vec<(ListScope, u64)> {
+        let mut due = Vec::new();
         for (scope, stage) in &mut self.scopes {
             if matches!(stage, Stage::Due(at) if *at <= now) {
                 *number += 1;
-                *stage = Stage::Asked(*number);
-                asked.push((scope.clone(), *number));
+                *stage = Stage::Requested(*number);
+                due.push((scope.clone(), *number));
             }
         }
-        asked
+        due
     }
 
     /// When a list is to be asked for.
-    pub(super) fn wakes(&self) -> Option<Duration> {
+    pub(super) fn next_wakeup(&self) -> Option<Duration> {
         let due = |stage: &Stage| if let Stage::Due(at) = stage { Some(*at) } else { None };
         self.scopes.values().filter_map(due).min()
     }
 
     /// A list of all targets begins: it will tell of this Bundle's, too.
-    pub(super) fn list_began(&mut self, scope: &Scope) {
+    pub(super) fn list_began(&mut self, scope: &ListScope) {
         if let Some(stage) = self.scopes.get_mut(scope) {
             *stage = Stage::Covered;
         }
     }
 
     /// A list of all targets has ended.
-    pub(super) fn list_ended(&mut self, scope: &Scope, now: Duration) {
+    pub(super) fn list_ended(&mut self, scope: &ListScope, now: Duration) {
         match self.scopes.get_mut(scope) {
             Some(Stage::Covered) => drop(self.scopes.remove(scope)),
             Some(stage @ Stage::AfterList) => *stage = Stage::Due(now),
@@ -102,34 +102,41 @@ impl Listing {
     }
 
     /// A target is gone.
-    pub(super) fn lost(&mut self, place: &TargetRef, version: Version) {
-        let asked = |(scope, stage): (&Scope, &Stage)| matches!(stage, Stage::Asked(_)) && scope.covers(place);
-        if self.scopes.iter().any(asked) {
-            let gone = self.gone.entry(place.clone()).or_default();
-            *gone = version.max(*gone);
+    pub(super) fn record_deleted(&mut self, target: &TargetRef, version: ResourceVersion) {
+        let requested =
+            |(scope, stage): (&ListScope, &Stage)| matches!(stage, Stage::Requested(_)) && scope.covers(target);
+        if self.scopes.iter().any(requested) {
+            let deleted = self.deleted.entry(target.clone()).or_default();
+            *deleted = version.max(*deleted);
         }
     }
 
     /// Whether a target that a list names was gone later.
-    pub(super) fn was_lost(&self, place: &TargetRef, version: Version) -> bool {
-        self.gone.get(place).is_some_and(|gone| *gone >= version)
+    pub(super) fn was_deleted(&self, target: &TargetRef, version: ResourceVersion) -> bool {
+        self.deleted.get(target).is_some_and(|gone| *gone >= version)
     }
 
     /// Takes in that a list was answered; `false` if it is not waited for any more.
-    pub(super) fn answered(&mut self, scope: &Scope, number: u64, found: &Found, now: Duration) -> bool {
-        let stage = self.scopes.get_mut(scope).filter(|stage| **stage == Stage::Asked(number));
-        match (stage, found) {
+    pub(super) fn on_result(
+        &mut self,
+        scope: &ListScope,
+        number: u64,
+        result: &TargetListResult,
+        now: Duration,
+    ) -> bool {
+        let stage = self.scopes.get_mut(scope).filter(|stage| **stage == Stage::Requested(number));
+        match (stage, result) {
             (None, _) => return false,
-            (Some(stage), Found::Later) => *stage = Stage::Due(now + RETRY),
-            (Some(_), Found::Targets(_) | Found::Refused) => drop(self.scopes.remove(scope)),
+            (Some(stage), TargetListResult::Unavailable) => *stage = Stage::Due(now + RETRY),
+            (Some(_), TargetListResult::Targets(_) | TargetListResult::Refused) => drop(self.scopes.remove(scope)),
         }
         true
     }
 
     /// Forgets what was gone, if no answer is waited for.
-    pub(super) fn tidy(&mut self) {
-        if !self.scopes.values().any(|stage| matches!(stage, Stage::Asked(_))) {
-            self.gone.clear();
+    pub(super) fn clear_deleted(&mut self) {
+        if !self.scopes.values().any(|stage| matches!(stage, Stage::Requested(_))) {
+            self.deleted.clear();
         }
     }
 }

@@ -4,34 +4,34 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::bundle::{TargetRef, Wanted};
+use crate::bundle::{Desired, TargetRef};
 
-use super::action::Request;
-use super::blame::Trouble;
-use super::version::Version;
+use super::action::TargetRequest;
+use super::failure_origin::FailureStreak;
+use super::resource_version::ResourceVersion;
 
 /// The wait after a first failure; it doubles up to [`RETRY_MAX`] and never ends.
 const RETRY: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_mins(1);
 
 /// The wait where nothing helps but a change of the object, which is then heard of.
-const RETRY_FIXED: Duration = Duration::from_mins(10);
+const RETRY_IMMUTABLE: Duration = Duration::from_mins(10);
 
 /// How many requests one try takes at most: to find what is there, to take it over, to take out what is stale, and some
 /// more for objects that others write at the same time.
 const REQUESTS_MAX: u32 = 6;
 
 /// How many failures in a row that may be the cluster's, not the target's, are not spoken of yet.
-const PATIENCE: u32 = 4;
+const ATTEMPTS_BEFORE_REPORT: u32 = 4;
 
 /// What is to be done about one target.
 #[derive(Clone, Debug)]
 pub(super) struct Task {
-    pub(super) state: State,
+    pub(super) state: TaskState,
     /// Whether it goes before the bulk of a rollout.
     pub(super) urgent: bool,
     /// Whether it has to be looked at before anything is written.
-    pub(super) look: bool,
+    pub(super) refresh: bool,
     /// Failures in a row.
     attempts: u32,
     /// Requests in this try that came to nothing, or not to all.
@@ -39,46 +39,54 @@ pub(super) struct Task {
     /// Why it fails, in words.
     pub(super) failure: Option<Arc<str>>,
     /// Answers that told of trouble, in a row.
-    pub(super) trouble: Option<Trouble>,
+    pub(super) failure_streak: Option<FailureStreak>,
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum State {
+pub(super) enum TaskState {
     /// It waits for its turn.
     Queued,
     /// An order is out.
     InFlight {
         /// What it is to hold by this order.
-        under: Arc<Wanted>,
+        desired: Arc<Desired>,
         /// What was asked for.
-        request: Request,
+        request: TargetRequest,
         /// A watch has told meanwhile that it was gone, as of this version.
-        gone: Option<Version>,
+        deleted_at: Option<ResourceVersion>,
     },
     /// It is looked at again at this time.
     Waiting(Duration),
     /// As [`State::Waiting`]; what failed is likely to be over by then, and its Bundle is not done before.
-    Patient(Duration),
+    RetryingSilently(Duration),
 }
 
 /// How a try failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(super) enum TaskFailure {
     /// The target's own.
     Target,
     /// The target's own, and nothing helps but a change of it.
-    Fixed,
+    Immutable,
     /// Perhaps only the cluster's, for the moment.
-    Passing,
+    Transient,
 }
 
 impl Task {
     pub(super) fn new(urgent: bool) -> Self {
-        Self { state: State::Queued, urgent, look: false, attempts: 0, requests: 0, failure: None, trouble: None }
+        Self {
+            state: TaskState::Queued,
+            urgent,
+            refresh: false,
+            attempts: 0,
+            requests: 0,
+            failure: None,
+            failure_streak: None,
+        }
     }
 
     /// The same in another state.
-    pub(super) fn to(self, state: State) -> Self {
+    pub(super) fn with_state(self, state: TaskState) -> Self {
         Self { state, ..self }
     }
 
@@ -88,19 +96,19 @@ impl Task {
     }
 
     /// The same, but whether it has to be looked at first.
-    pub(super) fn looking(self, look: bool) -> Self {
-        Self { look, ..self }
+    pub(super) fn with_refresh(self, refresh: bool) -> Self {
+        Self { refresh, ..self }
     }
 
     /// Whether its Bundle is not done before it is.
-    fn is_open(&self) -> bool {
-        !matches!(self.state, State::Waiting(_))
+    fn blocks_report(&self) -> bool {
+        !matches!(self.state, TaskState::Waiting(_))
     }
 
-    fn wakes(&self) -> Option<Duration> {
+    fn next_wakeup(&self) -> Option<Duration> {
         match self.state {
-            State::Waiting(at) | State::Patient(at) => Some(at),
-            State::Queued | State::InFlight { .. } => None,
+            TaskState::Waiting(at) | TaskState::RetryingSilently(at) => Some(at),
+            TaskState::Queued | TaskState::InFlight { .. } => None,
         }
     }
 
@@ -110,14 +118,14 @@ impl Task {
     }
 
     /// It takes one more request.
-    pub(super) fn again(self, look: bool) -> Self {
-        Self { requests: self.requests + 1, look, ..self }
+    pub(super) fn retry_now(self, refresh: bool) -> Self {
+        Self { requests: self.requests + 1, refresh, ..self }
     }
 
     /// Its namespace is on its way out: it is looked at again only in case that is not so.
-    pub(super) fn put_off(mut self, now: Duration) -> Self {
+    pub(super) fn defer(mut self, now: Duration) -> Self {
         self.attempts = self.attempts.saturating_add(1);
-        self.state = State::Waiting(now + RETRY_MAX);
+        self.state = TaskState::Waiting(now + RETRY_MAX);
         self
     }
 
@@ -125,28 +133,30 @@ impl Task {
     pub(super) fn not_before(mut self, now: Duration, wait: Option<Duration>) -> Self {
         let earliest = now + wait.unwrap_or_default().min(RETRY_MAX);
         self.state = match self.state {
-            State::Waiting(at) => State::Waiting(at.max(earliest)),
-            State::Patient(at) => State::Patient(at.max(earliest)),
-            State::Queued if wait.is_some() => State::Patient(earliest),
+            TaskState::Waiting(at) => TaskState::Waiting(at.max(earliest)),
+            TaskState::RetryingSilently(at) => TaskState::RetryingSilently(at.max(earliest)),
+            TaskState::Queued if wait.is_some() => TaskState::RetryingSilently(earliest),
             other => other,
         };
         self
     }
 
     /// It failed: soon again, and then less and less often, but for ever.
-    pub(super) fn failed(mut self, now: Duration, fault: Fault, cause: String) -> Self {
-        let wait = match fault {
-            Fault::Fixed => RETRY_FIXED,
-            Fault::Target | Fault::Passing => RETRY.saturating_mul(1 << self.attempts.min(10)).min(RETRY_MAX),
+    pub(super) fn failed(mut self, now: Duration, kind: TaskFailure, cause: String) -> Self {
+        let wait = match kind {
+            TaskFailure::Immutable => RETRY_IMMUTABLE,
+            TaskFailure::Target | TaskFailure::Transient => {
+                RETRY.saturating_mul(1 << self.attempts.min(10)).min(RETRY_MAX)
+            }
         };
         self.attempts = self.attempts.saturating_add(1);
         self.requests = 0;
-        self.look = false;
-        if fault == Fault::Passing && self.attempts < PATIENCE {
-            self.state = State::Patient(now + wait);
+        self.refresh = false;
+        if kind == TaskFailure::Transient && self.attempts < ATTEMPTS_BEFORE_REPORT {
+            self.state = TaskState::RetryingSilently(now + wait);
         } else {
             self.failure = Some(cause.into());
-            self.state = State::Waiting(now + wait);
+            self.state = TaskState::Waiting(now + wait);
         }
         self
     }
@@ -158,32 +168,32 @@ pub(super) struct Tasks {
     all: BTreeMap<TargetRef, Task>,
     timers: BTreeSet<(Duration, TargetRef)>,
     /// How many tasks its Bundle has to wait for.
-    open: usize,
+    blocking: usize,
     /// Whether a target began or ceased to fail, or fails otherwise, since this was last asked.
     pub(super) failures_changed: bool,
 }
 
 impl Tasks {
-    pub(super) fn get(&self, place: &TargetRef) -> Option<&Task> {
-        self.all.get(place)
+    pub(super) fn get(&self, target: &TargetRef) -> Option<&Task> {
+        self.all.get(target)
     }
 
     /// Puts a task, in place of the one before, or takes it out.
-    pub(super) fn set(&mut self, place: &TargetRef, task: Option<Task>) {
+    pub(super) fn set(&mut self, target: &TargetRef, task: Option<Task>) {
         let failure = task.as_ref().and_then(|task| task.failure.clone());
-        let wakes = task.as_ref().and_then(Task::wakes);
-        self.open += usize::from(task.as_ref().is_some_and(Task::is_open));
+        let wakeup = task.as_ref().and_then(Task::next_wakeup);
+        self.blocking += usize::from(task.as_ref().is_some_and(Task::blocks_report));
         let before = match task {
-            Some(task) => self.all.insert(place.clone(), task),
-            None => self.all.remove(place),
+            Some(task) => self.all.insert(target.clone(), task),
+            None => self.all.remove(target),
         };
         if let Some(before) = &before {
-            self.open -= usize::from(before.is_open());
-            if let Some(at) = before.wakes() {
-                self.timers.remove(&(at, place.clone()));
+            self.blocking -= usize::from(before.blocks_report());
+            if let Some(at) = before.next_wakeup() {
+                self.timers.remove(&(at, target.clone()));
             }
         }
-        self.timers.extend(wakes.map(|at| (at, place.clone())));
+        self.timers.extend(wakeup.map(|at| (at, target.clone())));
         self.failures_changed |= before.and_then(|task| task.failure) != failure;
     }
 
@@ -192,17 +202,17 @@ impl Tasks {
         let idle: Vec<_> = self
             .all
             .iter()
-            .filter(|(_, task)| !matches!(task.state, State::InFlight { .. }))
-            .map(|(place, _)| place.clone())
+            .filter(|(_, task)| !matches!(task.state, TaskState::InFlight { .. }))
+            .map(|(target, _)| target.clone())
             .collect();
-        for place in idle {
-            self.set(&place, None);
+        for target in idle {
+            self.set(&target, None);
         }
     }
 
     /// Whether nothing can be done now.
     pub(super) fn is_idle(&self) -> bool {
-        self.open == 0
+        self.blocking == 0
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -215,29 +225,29 @@ impl Tasks {
     }
 
     /// The places of all tasks.
-    pub(super) fn places(&self) -> impl Iterator<Item = &TargetRef> {
+    pub(super) fn targets(&self) -> impl Iterator<Item = &TargetRef> {
         self.all.keys()
     }
 
     /// The places of orders that are out.
     pub(super) fn in_flight(&self) -> impl Iterator<Item = &TargetRef> {
-        let out = self.all.iter().filter(|(_, task)| matches!(task.state, State::InFlight { .. }));
-        out.map(|(place, _)| place)
+        let out = self.all.iter().filter(|(_, task)| matches!(task.state, TaskState::InFlight { .. }));
+        out.map(|(target, _)| target)
     }
 
     /// The next time at which a task is to be looked at again.
-    pub(super) fn wakes(&self) -> Option<Duration> {
+    pub(super) fn next_wakeup(&self) -> Option<Duration> {
         self.timers.first().map(|(at, _)| *at)
     }
 
     /// A task whose time has come.
     pub(super) fn due(&self, now: Duration) -> Option<TargetRef> {
-        self.timers.first().filter(|(at, _)| *at <= now).map(|(_, place)| place.clone())
+        self.timers.first().filter(|(at, _)| *at <= now).map(|(_, target)| target.clone())
     }
 
     /// What fails, sorted by place, with its cause.
     pub(super) fn failures(&self) -> impl Iterator<Item = (&TargetRef, &Arc<str>)> {
-        self.all.iter().filter_map(|(place, task)| Some((place, task.failure.as_ref()?)))
+        self.all.iter().filter_map(|(target, task)| Some((target, task.failure.as_ref()?)))
     }
 }
 
@@ -257,23 +267,23 @@ mod tests {
     }
 
     /// The waits, in seconds, after so many failures in a row, and after how many of them the Bundle waits no more.
-    fn waits(fault: Fault) -> (Vec<u64>, usize) {
-        let (mut waits, mut patient) = (Vec::new(), 0);
+    fn waits(kind: TaskFailure) -> (Vec<u64>, usize) {
+        let (mut waits, mut silent) = (Vec::new(), 0);
         let mut task = task();
         for _ in 0..8 {
-            task = task.failed(S, fault, "broken".to_owned());
-            patient += usize::from(matches!(task.state, State::Patient(_)));
-            assert_eq!(task.failure.is_none(), task.is_open(), "what is not waited for is spoken of");
-            waits.push(task.wakes().expect("it is tried again").saturating_sub(S).as_secs());
+            task = task.failed(S, kind, "broken".to_owned());
+            silent += usize::from(matches!(task.state, TaskState::RetryingSilently(_)));
+            assert_eq!(task.failure.is_none(), task.blocks_report(), "what is not waited for is spoken of");
+            waits.push(task.next_wakeup().expect("it is tried again").saturating_sub(S).as_secs());
         }
-        (waits, patient)
+        (waits, silent)
     }
 
     #[test]
     fn a_failure_is_tried_again_less_and_less_often_and_for_ever() {
-        assert_eq!(waits(Fault::Target), (vec![1, 2, 4, 8, 16, 32, 60, 60], 0));
-        assert_eq!(waits(Fault::Fixed), (vec![600; 8], 0));
-        assert_eq!(waits(Fault::Passing), (vec![1, 2, 4, 8, 16, 32, 60, 60], 3));
+        assert_eq!(waits(TaskFailure::Target), (vec![1, 2, 4, 8, 16, 32, 60, 60], 0));
+        assert_eq!(waits(TaskFailure::Immutable), (vec![600; 8], 0));
+        assert_eq!(waits(TaskFailure::Transient), (vec![1, 2, 4, 8, 16, 32, 60, 60], 3));
     }
 
     #[test]
@@ -281,55 +291,55 @@ mod tests {
         let mut task = task();
         for _ in 0..REQUESTS_MAX {
             assert!(!task.is_exhausted());
-            task = task.again(true);
-            assert!(task.look && matches!(task.state, State::Queued));
+            task = task.retry_now(true);
+            assert!(task.refresh && matches!(task.state, TaskState::Queued));
         }
         assert!(task.is_exhausted());
-        let task = task.failed(S, Fault::Target, "it changes".to_owned());
-        assert!(!task.is_exhausted() && !task.look && matches!(task.state, State::Waiting(_)), "{task:?}");
+        let task = task.failed(S, TaskFailure::Target, "it changes".to_owned());
+        assert!(!task.is_exhausted() && !task.refresh && matches!(task.state, TaskState::Waiting(_)), "{task:?}");
     }
 
     #[test]
     fn a_namespace_on_its_way_out_is_no_failure() {
-        let task = task().put_off(S);
-        assert_eq!(task.wakes(), Some(S + RETRY_MAX));
-        assert!(task.failure.is_none() && !task.is_open());
+        let task = task().defer(S);
+        assert_eq!(task.next_wakeup(), Some(S + RETRY_MAX));
+        assert!(task.failure.is_none() && !task.blocks_report());
     }
 
     #[test]
     fn a_bundle_waits_for_what_is_queued_in_flight_or_likely_to_be_over_soon() {
         let mut tasks = Tasks::default();
         tasks.set(&place("one"), Some(task()));
-        tasks.set(&place("two"), Some(task().failed(S, Fault::Passing, "broken".to_owned())));
-        tasks.set(&place("three"), Some(task().failed(S, Fault::Target, "broken".to_owned())));
+        tasks.set(&place("two"), Some(task().failed(S, TaskFailure::Transient, "broken".to_owned())));
+        tasks.set(&place("three"), Some(task().failed(S, TaskFailure::Target, "broken".to_owned())));
         assert!(!tasks.is_idle());
         tasks.set(&place("one"), None);
         assert!(!tasks.is_idle());
         tasks.set(&place("two"), None);
         assert!(tasks.is_idle() && !tasks.is_empty());
-        assert_eq!(tasks.failures().map(|(place, _)| place.clone()).collect::<Vec<_>>(), [place("three")]);
+        assert_eq!(tasks.failures().map(|(target, _)| target.clone()).collect::<Vec<_>>(), [place("three")]);
     }
 
     #[test]
     fn each_task_has_one_timer_that_goes_with_it() {
         let mut tasks = Tasks::default();
-        let waiting = |at| Some(Task { state: State::Waiting(at), ..task() });
+        let waiting = |at| Some(Task { state: TaskState::Waiting(at), ..task() });
         tasks.set(&place("one"), waiting(5 * S));
         tasks.set(&place("two"), waiting(3 * S));
         tasks.set(&place("one"), waiting(2 * S));
         tasks.set(&place("one"), waiting(2 * S));
-        assert_eq!(tasks.wakes(), Some(2 * S));
+        assert_eq!(tasks.next_wakeup(), Some(2 * S));
         assert_eq!(tasks.due(S), None);
         assert_eq!(tasks.due(2 * S), Some(place("one")));
         tasks.set(&place("one"), None);
         tasks.set(&place("two"), Some(task()));
-        assert_eq!(tasks.wakes(), None);
+        assert_eq!(tasks.next_wakeup(), None);
     }
 
     #[test]
     fn whoever_ceases_to_fail_or_fails_otherwise_is_news_and_who_fails_as_before_is_not() {
         let mut tasks = Tasks::default();
-        let failing = |cause: &str| Some(task().failed(S, Fault::Target, cause.to_owned()));
+        let failing = |cause: &str| Some(task().failed(S, TaskFailure::Target, cause.to_owned()));
         let mut news = |task| {
             tasks.failures_changed = false;
             tasks.set(&place("one"), task);

@@ -3,12 +3,12 @@
 use crate::limits::{self, Limit};
 use crate::text;
 
-use super::lenient::List;
+use super::lenient::LenientList;
 use super::pod::{Container, Pod};
-use super::verdict::Hindrance;
+use super::verdict::Blocker;
 
 /// Which limit a pod exceeds, if it does. Of its annotations, those that begin with `prefix` are read.
-pub(super) fn excess(pod: &Pod<'_>, prefix: &str) -> Option<Hindrance> {
+pub(super) fn excess(pod: &Pod<'_>, prefix: &str) -> Option<Blocker> {
     let spec = pod.spec();
     let (annotations, count) = pod.annotations();
     let lists = [&spec.init_containers, &spec.containers, &spec.ephemeral_containers];
@@ -20,32 +20,32 @@ pub(super) fn excess(pod: &Pod<'_>, prefix: &str) -> Option<Hindrance> {
             over(lists.iter().map(|list| list.len()).sum(), limits::POD_CONTAINERS, "containers", "remove some")
         })
         .or_else(|| over(spec.volumes.len(), limits::POD_VOLUMES, "volumes", "remove some"))
-        .or_else(|| lists.into_iter().flat_map(List::iter).find_map(|(_, container)| mounts(container)))
+        .or_else(|| lists.into_iter().flat_map(LenientList::iter).find_map(|(_, container)| mounts(container)))
 }
 
 /// Whether a patch of so many bytes is too long.
-pub(super) fn excess_of_patch(bytes: usize) -> Option<Hindrance> {
+pub(super) fn excess_of_patch(bytes: usize) -> Option<Blocker> {
     let limit = limits::POD_PATCH;
     (bytes > limit.max).then(|| {
         let why = format!("its patch would have more than {} bytes", limit.max);
-        Hindrance::of_pod(why, "exclude containers, or shorten its annotations and JAVA_TOOL_OPTIONS")
+        Blocker::of_pod(why, "exclude containers, or shorten its annotations and JAVA_TOOL_OPTIONS")
     })
 }
 
-fn annotation(key: &str, value: &str) -> Option<Hindrance> {
-    let key = text::shorten(key, text::NAME_MAX);
+fn annotation(key: &str, value: &str) -> Option<Blocker> {
+    let key = text::truncate_chars(key, text::NAME_MAX);
     let entries = || 1 + value.bytes().filter(|byte| *byte == b',').count();
     over(value.len(), limits::POD_ANNOTATION, &format!("bytes of annotation {key}"), "shorten it")
         .or_else(|| over(entries(), limits::POD_LIST, &format!("entries in annotation {key}"), "shorten it"))
 }
 
-fn mounts(container: &Container<'_>) -> Option<Hindrance> {
+fn mounts(container: &Container<'_>) -> Option<Blocker> {
     let count = container.volume_mounts.len().max(container.volume_devices.len());
-    let name = text::quoted(&container.name);
+    let name = text::quote_name(&container.name);
     over(count, limits::POD_MOUNTS, &format!("mounts of container {name}"), "mount whole folders")
 }
 
-fn over(count: usize, limit: Limit, what: &str, cure: &str) -> Option<Hindrance> {
+fn over(count: usize, limit: Limit, what: &str, remedy: &str) -> Option<Blocker> {
     let Limit { max, .. } = limit;
-    (count > max).then(|| Hindrance::of_pod(format!("its {count} {what} are more than {max}"), cure))
+    (count > max).then(|| Blocker::of_pod(format!("its {count} {what} are more than {max}"), remedy))
 }

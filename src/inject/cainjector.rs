@@ -4,11 +4,11 @@
 use crate::bundle::ObjectKind;
 use crate::text;
 
-use super::injection::{Injection, Source};
-use super::options::Options;
+use super::injection::{Injection, InjectionSource};
+use super::options::CainjectorOptions;
 use super::pod::Pod;
-use super::verdict::{Hindrance, Refusal, What, Wish};
-use super::{Review, budget};
+use super::verdict::{Blocker, Denial, InjectionAction, InjectionRequest};
+use super::{PodReview, budget};
 
 /// Where the certificates are mounted if nobody says.
 const MOUNT_PATH: &str = "/cacerts";
@@ -35,12 +35,12 @@ impl Operator {
 }
 
 /// What a pod says, and what holds where it does not.
-struct Say<'a, 'p> {
+struct Annotations<'a, 'p> {
     pod: &'a Pod<'a>,
     prefix: &'p str,
 }
 
-impl<'a> Say<'a, '_> {
+impl<'a> Annotations<'a, '_> {
     /// The value of an annotation; an empty one says nothing.
     fn annotation(&self, key: &str) -> Option<&'a str> {
         self.pod.annotation(&format!("{}/{key}", self.prefix)).filter(|value| !value.is_empty())
@@ -52,61 +52,78 @@ impl<'a> Say<'a, '_> {
 
     /// A list in an annotation takes the place of the one in the options.
     fn list(&self, key: &str, otherwise: &'a [String]) -> impl Iterator<Item = &'a str> {
-        let said = self.annotation(key);
-        let otherwise = if said.is_some() { &[] } else { otherwise };
-        let said = said.into_iter().flat_map(|list| list.split(',').map(str::trim));
-        said.chain(otherwise.iter().map(String::as_str))
+        let value = self.annotation(key);
+        let otherwise = if value.is_some() { &[] } else { otherwise };
+        let values = value.into_iter().flat_map(|list| list.split(',').map(str::trim));
+        values.chain(otherwise.iter().map(String::as_str))
     }
 }
 
-pub(super) fn wish<'a>(pod: &'a Pod<'_>, review: &Review<'_>, operator: &Operator, options: &'a Options) -> Wish<'a> {
+pub(super) fn injection_request<'a>(
+    pod: &'a Pod<'_>,
+    review: &PodReview<'_>,
+    operator: &Operator,
+    options: &'a CainjectorOptions,
+) -> InjectionRequest<'a> {
     let prefix = operator.prefix();
-    let what = what(&Say { pod, prefix: &prefix }, review.namespace, operator, options);
-    Wish { subject: text::shorten(&prefix, text::NAME_MAX), required: false, warnings: Vec::new(), what }
+    let action = choose_action(&Annotations { pod, prefix: &prefix }, review.namespace, operator, options);
+    InjectionRequest {
+        subject: text::truncate_chars(&prefix, text::NAME_MAX),
+        required: false,
+        warnings: Vec::new(),
+        action,
+    }
 }
 
-fn what<'a>(say: &Say<'a, '_>, namespace: &str, operator: &Operator, options: &'a Options) -> What<'a> {
-    let prefix = say.prefix;
+fn choose_action<'a>(
+    annotations: &Annotations<'a, '_>,
+    namespace: &str,
+    operator: &Operator,
+    options: &'a CainjectorOptions,
+) -> InjectionAction<'a> {
+    let prefix = annotations.prefix;
     let is_it = |name: &str| name.eq_ignore_ascii_case(namespace);
-    let mut included = say.list("includeNamespaces", &options.include_namespaces).peekable();
-    let off = say.text("inject", &options.inject) == "false"
+    let mut included = annotations.list("includeNamespaces", &options.include_namespaces).peekable();
+    let off = annotations.text("inject", &options.inject) == "false"
         || included.peek().is_some() && !included.any(is_it)
-        || say.list("excludeNamespaces", &options.exclude_namespaces).any(is_it);
+        || annotations.list("excludeNamespaces", &options.exclude_namespaces).any(is_it);
     if off {
-        return What::Nothing;
+        return InjectionAction::Nothing;
     }
-    if let Some(hindrance) = budget::excess(say.pod, prefix) {
-        return What::Hindered(hindrance);
+    if let Some(blocker) = budget::excess(annotations.pod, prefix) {
+        return InjectionAction::Blocked(blocker);
     }
-    let (secret, config_map) = match (say.annotation("secret"), say.annotation("configMap")) {
+    let (secret, config_map) = match (annotations.annotation("secret"), annotations.annotation("configMap")) {
         (None, None) => (options.secret.as_str(), options.config_map.as_str()),
         (Some(secret), None) => (secret, ""),
         (None, Some(config_map)) => ("", config_map),
         (Some(_), Some(_)) => {
             let message =
                 format!("both secret and configMap specified: drop annotation {prefix}/secret or {prefix}/configMap");
-            return What::Refuse(Refusal { code: 400, message });
+            return InjectionAction::Deny(Denial { code: 400, message });
         }
     };
     // Among the options, the Secret wins.
     let (kind, name) =
         if secret.is_empty() { (ObjectKind::ConfigMap, config_map) } else { (ObjectKind::Secret, secret) };
     if name.is_empty() {
-        let cure = format!("set configMap in the options or annotation {prefix}/configMap");
-        return What::Hindered(Hindrance::of_pod("neither secret nor configMap is set", cure));
+        let remedy = format!("set configMap in the options or annotation {prefix}/configMap");
+        return InjectionAction::Blocked(Blocker::of_pod("neither secret nor configMap is set", remedy));
     }
-    let source = Source { kind, name: name.to_owned() };
-    let mount_path = or(say.text("mountPath", &options.mount_path), MOUNT_PATH);
-    let cert_file = or(say.text("certFile", &options.cert_file), CERT_FILE);
+    let source = InjectionSource { kind, name: name.to_owned() };
+    let mount_path = or(annotations.text("mountPath", &options.mount_path), MOUNT_PATH);
+    let cert_file = or(annotations.text("certFile", &options.cert_file), CERT_FILE);
     let mut injection =
         Injection::of(&operator.name, source, mount_path.to_owned(), format!("{prefix}/inject: \"false\""));
-    injection.excluded = say.list("excludeContainers", &options.exclude_containers).collect();
+    injection.excluded = annotations.list("excludeContainers", &options.exclude_containers).collect();
     injection.trusts_own_mounts = true;
-    if say.text("setEnvVar", &options.set_env_var) != "false" {
-        let file = say.annotation("sslCertFile").map_or_else(|| format!("{mount_path}/{cert_file}"), ToOwned::to_owned);
+    if annotations.text("setEnvVar", &options.set_env_var) != "false" {
+        let file = annotations
+            .annotation("sslCertFile")
+            .map_or_else(|| format!("{mount_path}/{cert_file}"), ToOwned::to_owned);
         injection.variables.push((SSL_CERT_FILE, file));
     }
-    What::Inject(injection)
+    InjectionAction::Inject(injection)
 }
 
 fn or<'a>(text: &'a str, otherwise: &'a str) -> &'a str {
@@ -117,7 +134,7 @@ fn or<'a>(text: &'a str, otherwise: &'a str) -> &'a str {
 mod tests {
     use super::*;
     use crate::inject::Policy;
-    use crate::inject::fixture::{Pairs, pod, said};
+    use crate::inject::fixture::{Pairs, new_pod_lines, pod};
     use serde_json::{Value, json};
 
     /// What is said to a pod of one container in the namespace `team-a`.
@@ -127,8 +144,8 @@ mod tests {
             .map(|(key, value)| (format!("cainjector.lestak.sh/{key}"), Value::from(*value)))
             .collect();
         let operator = Operator { name: "cainjector".to_owned(), domain: "lestak.sh".to_owned() };
-        let options = Options::parse(options).unwrap();
-        said(&pod(&annotations, spec), &Policy::Cainjector { operator: &operator, options: &options })
+        let options = CainjectorOptions::parse(options).unwrap();
+        new_pod_lines(&pod(&annotations, spec), &Policy::Cainjector { operator: &operator, options: &options })
     }
 
     fn app() -> Value {
@@ -137,9 +154,9 @@ mod tests {
 
     /// Where what is mounted, and the variable.
     fn injected(options: &str, annotations: Pairs<'_>) -> String {
-        let said = decide(options, annotations, &app());
+        let lines = decide(options, annotations, &app());
         let value = |start: &str| -> Value {
-            let line = said.iter().find_map(|line| line.strip_prefix(start));
+            let line = lines.iter().find_map(|line| line.strip_prefix(start));
             line.map_or(Value::Null, |line| serde_json::from_str(line).unwrap())
         };
         let (volume, mount, env) =
@@ -211,8 +228,8 @@ mod tests {
                 Some(rest) => format!("{{configMap: corp, {rest}"),
                 None => format!("configMap: corp\n{options}"),
             };
-            let said = decide(&options, annotations, &app());
-            assert_eq!(said.len(), if *expected { 3 } else { 0 }, "{options} {annotations:?}: {said:?}");
+            let lines = decide(&options, annotations, &app());
+            assert_eq!(lines.len(), if *expected { 3 } else { 0 }, "{options} {annotations:?}: {lines:?}");
         }
     }
 
@@ -249,7 +266,7 @@ mod tests {
     fn a_container_with_its_own_mount_there_is_left_alone_silently_but_not_one_around_it() {
         let mounting = |path: &str| json!({ "containers": [{ "name": "app", "volumeMounts": [{ "name": "own", "mountPath": path }] }] });
         assert_eq!(decide("configMap: c", &[], &mounting("/cacerts")), [""; 0]);
-        let said = decide("configMap: c", &[], &mounting("/cacerts/x"));
-        assert!(said.len() == 1 && said[0].contains("container \"app\" not injected"), "{said:?}");
+        let lines = decide("configMap: c", &[], &mounting("/cacerts/x"));
+        assert!(lines.len() == 1 && lines[0].contains("container \"app\" not injected"), "{lines:?}");
     }
 }

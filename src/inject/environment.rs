@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::java;
-use super::lenient::{Fold, Object, Text};
+use super::lenient::{Fold, LenientObject, LenientText};
 use super::runtimes;
 
 /// What a container's `env` says.
@@ -13,20 +13,20 @@ pub(super) struct Environment<'a> {
     /// The variables of [`runtimes`] that are set, a bit each.
     set: u16,
     /// The last `JAVA_TOOL_OPTIONS`.
-    pub(super) java: Option<Own<'a>>,
+    pub(super) java: Option<ExistingVariable<'a>>,
     /// What forbids to give Java a trust store, in other variables.
     pub(super) obstacle: Option<&'static str>,
 }
 
 /// A variable of the user's.
 #[derive(Debug)]
-pub(super) struct Own<'a> {
+pub(super) struct ExistingVariable<'a> {
     /// Its index in `env`.
     pub(super) index: usize,
     /// Its value.
-    pub(super) value: Text<'a>,
+    pub(super) value: LenientText<'a>,
     /// Whether its value comes from elsewhere.
-    pub(super) is_from_elsewhere: bool,
+    pub(super) has_value_from: bool,
 }
 
 /// An item of `env`.
@@ -34,9 +34,9 @@ pub(super) struct Own<'a> {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Variable<'a> {
     #[serde(default, borrow)]
-    name: Text<'a>,
+    name: LenientText<'a>,
     #[serde(default, borrow)]
-    value: Text<'a>,
+    value: LenientText<'a>,
     #[serde(default)]
     value_from: Option<IgnoredAny>,
 }
@@ -49,15 +49,15 @@ impl Environment<'_> {
 }
 
 impl<'de: 'a, 'a> Fold<'de> for Environment<'a> {
-    type Element = Option<Object<Variable<'a>>>;
+    type Element = Option<LenientObject<Variable<'a>>>;
 
     fn add(&mut self, index: usize, variable: Self::Element) {
-        let Some(Object(Variable { name, value, value_from })) = variable else { return };
+        let Some(LenientObject(Variable { name, value, value_from })) = variable else { return };
         if let Some(row) = runtimes::index(&name) {
             self.set |= 1 << row;
         }
         if *name == *java::VARIABLE {
-            self.java = Some(Own { index, value, is_from_elsewhere: value_from.is_some() });
+            self.java = Some(ExistingVariable { index, value, has_value_from: value_from.is_some() });
         } else if self.obstacle.is_none() {
             self.obstacle = java::obstacle_in_variable(&name, &value, value_from.is_some());
         }

@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::api;
-use crate::bundle::{Intent, Labels, Namespace, Problem, Settings};
+use crate::bundle::{DecisionSettings, FieldError, Intent, Labels, Namespace};
 
-use super::{Bundles, Offered, Policy, Review, Verdict, inject};
+use super::{Injectability, InjectableBundles, InjectionVerdict, PodReview, Policy, inject};
 
 /// Keys and values of a row in a table.
 pub(super) type Pairs<'a> = &'a [(&'a str, &'a str)];
@@ -22,17 +22,17 @@ pub(super) fn namespace(labels: Pairs<'_>) -> Namespace {
 }
 
 /// What a Bundle of this spec offers.
-pub(super) fn offered(name: &str, spec: &Value, settings: &Settings) -> Offered {
+pub(super) fn injectability(name: &str, spec: &Value, settings: &DecisionSettings) -> Injectability {
     let bundle: api::Bundle = serde_json::from_value(json!({
         "apiVersion": api::API_VERSION, "kind": api::KIND, "metadata": { "name": name }, "spec": spec,
     }))
     .expect("a Bundle");
-    let intent: Result<Intent, Vec<Problem>> = Intent::parse(&bundle, "cert-manager");
-    Offered::of(intent.as_ref().map_err(Vec::as_slice), settings)
+    let intent: Result<Intent, Vec<FieldError>> = Intent::parse(&bundle, "cert-manager");
+    Injectability::of(intent.as_ref().map_err(Vec::as_slice), settings)
 }
 
 /// Bundles of every sort, by what is special about them.
-pub(super) fn bundles(settings: Settings) -> Bundles {
+pub(super) fn bundles(settings: DecisionSettings) -> InjectableBundles {
     let source = json!([{ "configMap": { "name": "x", "key": "y" } }]);
     let public = json!([{ "configMap": { "name": "x", "key": "y" } }, { "useDefaultCAs": true }]);
     let key = json!({ "key": "ca.pem" });
@@ -56,21 +56,21 @@ pub(super) fn bundles(settings: Settings) -> Bundles {
         ("coredns", json!({ "sources": public, "target": { "configMap": key } })),
         ("my-org.com", json!({ "sources": public, "target": { "configMap": key } })),
     ];
-    let offered = specs.iter().map(|(name, spec)| ((*name).to_owned(), offered(name, spec, &settings))).collect();
-    Bundles { settings, offered }
+    let by_name = specs.iter().map(|(name, spec)| ((*name).to_owned(), injectability(name, spec, &settings))).collect();
+    InjectableBundles { settings, by_name }
 }
 
 /// What is said to a new pod: changes without the word `add`, warnings, refusals, a line each.
-pub(super) fn said(pod: &str, policy: &Policy<'_>) -> Vec<String> {
-    told(&Review { namespace: "team-a", pod, old: None }, policy)
+pub(super) fn new_pod_lines(pod: &str, policy: &Policy<'_>) -> Vec<String> {
+    verdict_lines(&PodReview { namespace: "team-a", pod, old: None }, policy)
 }
 
 /// What is said to a review.
-pub(super) fn told(review: &Review<'_>, policy: &Policy<'_>) -> Vec<String> {
-    let Verdict { patch, warnings, refusal } = inject(review, policy).expect("a pod");
+pub(super) fn verdict_lines(review: &PodReview<'_>, policy: &Policy<'_>) -> Vec<String> {
+    let InjectionVerdict { patch, warnings, denial } = inject(review, policy).expect("a pod");
     let patch: Vec<Value> = serde_json::from_str(patch.as_json()).expect("a patch is a list");
     let line = |change: &Value| format!("{} {}", change["path"].as_str().expect("a path"), change["value"]);
     let warnings = warnings.into_iter().map(|warning| format!("! {warning}"));
-    let refusal = refusal.map(|refusal| format!("{} {}", refusal.code, refusal.message));
-    patch.iter().map(line).chain(warnings).chain(refusal).collect()
+    let denial = denial.map(|refusal| format!("{} {}", refusal.code, refusal.message));
+    patch.iter().map(line).chain(warnings).chain(denial).collect()
 }

@@ -13,7 +13,7 @@ use super::volume::volume_name;
 #[derive(Debug)]
 pub(super) struct Injection<'a> {
     /// The object that is mounted as a whole.
-    pub(super) source: Source,
+    pub(super) source: InjectionSource,
     /// The name of its volume.
     pub(super) volume: String,
     /// Where it is mounted.
@@ -34,7 +34,7 @@ pub(super) struct Injection<'a> {
 
 /// An object in the pod's namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Source {
+pub(super) struct InjectionSource {
     /// Its kind.
     pub(super) kind: ObjectKind,
     /// Its name.
@@ -43,7 +43,7 @@ pub(super) struct Source {
 
 impl Injection<'_> {
     /// Only the volume and its mount, for `owner`.
-    pub(super) fn of(owner: &str, source: Source, mount_path: String, opt_out: String) -> Self {
+    pub(super) fn of(owner: &str, source: InjectionSource, mount_path: String, opt_out: String) -> Self {
         Self {
             volume: volume_name(owner, &source.name),
             source,
@@ -65,7 +65,7 @@ impl Injection<'_> {
     /// An item of `spec.volumes`, as JSON. It is not optional: better a pod that waits than one with less trust than
     /// asked for.
     pub(super) fn volume(&self) -> String {
-        let Source { kind, name } = &self.source;
+        let InjectionSource { kind, name } = &self.source;
         patch::json(&match kind {
             ObjectKind::ConfigMap => json!({ "name": self.volume, "configMap": { "name": name } }),
             ObjectKind::Secret => json!({ "name": self.volume, "secret": { "secretName": name } }),

@@ -3,8 +3,8 @@
 
 use std::borrow::Cow;
 
-use super::lenient::{Fold, Text};
-use super::offer::{Keystore, KeystoreKind};
+use super::injectable::{KeystoreKind, MountedKeystore};
+use super::lenient::{Fold, LenientText};
 use super::pod::Container;
 
 /// The variable.
@@ -18,7 +18,7 @@ const OPTIONS_FILE: &str = "-XX:VMOptionsFile=";
 
 /// What has to be done to the variable of a container.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum JavaEnvChange {
     /// Nothing: the options are there.
     Keep,
     /// The variable has to be added.
@@ -31,15 +31,15 @@ pub(super) enum Step {
 
 /// What a container's `command` or `args` say to a JVM.
 #[derive(Debug, Default)]
-pub(super) struct Arguments {
+pub(super) struct JavaArguments {
     /// What forbids to give it a trust store.
     obstacle: Option<&'static str>,
 }
 
-impl<'de> Fold<'de> for Arguments {
-    type Element = Text<'de>;
+impl<'de> Fold<'de> for JavaArguments {
+    type Element = LenientText<'de>;
 
-    fn add(&mut self, _: usize, argument: Text<'de>) {
+    fn add(&mut self, _: usize, argument: LenientText<'de>) {
         if self.obstacle.is_some() {
             return;
         }
@@ -55,8 +55,8 @@ impl<'de> Fold<'de> for Arguments {
 ///
 /// A JVM reads two more, and prefers what they say; what others say may come to its command line, by a script or by
 /// `$(NAME)`. Half of a trust store from there, and half from us, is one that cannot be opened.
-pub(super) fn obstacle_in_variable(name: &str, value: &str, is_from_elsewhere: bool) -> Option<&'static str> {
-    let (named, elsewhere, file) = match name {
+pub(super) fn obstacle_in_variable(name: &str, value: &str, has_value_from: bool) -> Option<&'static str> {
+    let (named, value_from, file) = match name {
         "JDK_JAVA_OPTIONS" => (
             "JDK_JAVA_OPTIONS names a trust store already",
             "JDK_JAVA_OPTIONS has valueFrom",
@@ -69,8 +69,8 @@ pub(super) fn obstacle_in_variable(name: &str, value: &str, is_from_elsewhere: b
         ),
         _ => return names_trust_store(value).then_some("another of its variables names a trust store already"),
     };
-    if is_from_elsewhere {
-        Some(elsewhere)
+    if has_value_from {
+        Some(value_from)
     } else if names_trust_store(value) {
         Some(named)
     } else {
@@ -94,8 +94,8 @@ fn names_file(text: &str) -> bool {
 /// The JVM splits the value at white space and strips quotes wherever they are; it knows no escapes. Kubernetes expands
 /// `$(NAME)` and makes one `$` out of two
 /// (<https://kubernetes.io/docs/tasks/inject-data-application/define-interdependent-environment-variables/>).
-pub(super) fn options(keystore: &Keystore, mount_path: &str) -> String {
-    let Keystore { kind, key, password } = keystore;
+pub(super) fn options(keystore: &MountedKeystore, mount_path: &str) -> String {
+    let MountedKeystore { kind, key, password } = keystore;
     let kind = match kind {
         KeystoreKind::Jks => "JKS",
         KeystoreKind::Pkcs12 => "PKCS12",
@@ -109,28 +109,30 @@ pub(super) fn options(keystore: &Keystore, mount_path: &str) -> String {
 }
 
 /// What a container needs to have the options.
-pub(super) fn step(container: &Container<'_>, options: &str) -> Step {
+pub(super) fn env_change(container: &Container<'_>, options: &str) -> JavaEnvChange {
     let own = container.env.java.as_ref();
-    if own.is_some_and(|own| !own.is_from_elsewhere && own.value.contains(options)) {
-        return Step::Keep;
+    if own.is_some_and(|own| !own.has_value_from && own.value.contains(options)) {
+        return JavaEnvChange::Keep;
     }
     if let Some(own) = own {
-        if own.is_from_elsewhere {
-            return Step::LeaveAlone("it has valueFrom");
+        if own.has_value_from {
+            return JavaEnvChange::LeaveAlone("it has valueFrom");
         }
         if names_trust_store(&own.value) {
-            return Step::LeaveAlone("it names a trust store already");
+            return JavaEnvChange::LeaveAlone("it names a trust store already");
         }
         if own.value.contains(OPTIONS_FILE) {
-            return Step::LeaveAlone("a file of options that it names may name a trust store");
+            return JavaEnvChange::LeaveAlone("a file of options that it names may name a trust store");
         }
     }
     let obstacle = container.env.obstacle.or(container.command.obstacle).or(container.args.obstacle);
     match (obstacle.or(container.env_from.0.then_some(ENV_FROM)), own) {
-        (Some(cause), _) => Step::LeaveAlone(cause),
-        (None, None) => Step::Add,
-        (None, Some(own)) if own.value.trim().is_empty() => Step::Set(own.index, format!("{}{options}", &*own.value)),
-        (None, Some(own)) => Step::Set(own.index, format!("{} {options}", &*own.value)),
+        (Some(cause), _) => JavaEnvChange::LeaveAlone(cause),
+        (None, None) => JavaEnvChange::Add,
+        (None, Some(own)) if own.value.trim().is_empty() => {
+            JavaEnvChange::Set(own.index, format!("{}{options}", &*own.value))
+        }
+        (None, Some(own)) => JavaEnvChange::Set(own.index, format!("{} {options}", &*own.value)),
     }
 }
 
@@ -159,8 +161,8 @@ mod tests {
 
     const OPTIONS: &str = "-Djavax.net.ssl.trustStore=/t/k.jks -Djavax.net.ssl.trustStoreType=JKS -Djavax.net.ssl.trustStorePassword=changeit";
 
-    fn keystore(kind: KeystoreKind, key: &str, password: &str) -> Keystore {
-        Keystore { kind, key: key.to_owned(), password: Password::new(password) }
+    fn keystore(kind: KeystoreKind, key: &str, password: &str) -> MountedKeystore {
+        MountedKeystore { kind, key: key.to_owned(), password: Password::new(password) }
     }
 
     #[test]
@@ -193,15 +195,15 @@ mod tests {
     #[test]
     fn the_users_own_value_is_extended_or_left_alone() {
         let more = format!("-Xmx1g {OPTIONS}");
-        let set = |index, value: &str| Step::Set(index, value.to_owned());
-        let named = Step::LeaveAlone("it names a trust store already");
+        let set = |index, value: &str| JavaEnvChange::Set(index, value.to_owned());
+        let named = JavaEnvChange::LeaveAlone("it names a trust store already");
         let table = [
-            ("{}", Step::Add),
-            (r#"{"env": [{"name": "OTHER", "value": "x"}], "envFrom": []}"#, Step::Add),
-            (r#"{"envFrom": [{"configMapRef": {"name": "x"}}]}"#, Step::LeaveAlone(ENV_FROM)),
+            ("{}", JavaEnvChange::Add),
+            (r#"{"env": [{"name": "OTHER", "value": "x"}], "envFrom": []}"#, JavaEnvChange::Add),
+            (r#"{"envFrom": [{"configMapRef": {"name": "x"}}]}"#, JavaEnvChange::LeaveAlone(ENV_FROM)),
             (
                 r#"{"env": [{"name": "JAVA_TOOL_OPTIONS", "value": "-Xmx1g"}], "envFrom": [{}]}"#,
-                Step::LeaveAlone(ENV_FROM),
+                JavaEnvChange::LeaveAlone(ENV_FROM),
             ),
             (r#"{"env": [null, {"name": "JAVA_TOOL_OPTIONS", "value": "-Xmx1g"}]}"#, set(1, &more)),
             (r#"{"env": [{"name": "JAVA_TOOL_OPTIONS"}]}"#, set(0, OPTIONS)),
@@ -212,19 +214,19 @@ mod tests {
             ),
             (
                 r#"{"env": [{"name": "JAVA_TOOL_OPTIONS", "valueFrom": {"fieldRef": {}}}]}"#,
-                Step::LeaveAlone("it has valueFrom"),
+                JavaEnvChange::LeaveAlone("it has valueFrom"),
             ),
             (r#"{"env": [{"name": "JAVA_TOOL_OPTIONS", "value": "-Djavax.net.ssl.trustStore=/own"}]}"#, named),
             (
                 r#"{"env": [{"name": "JAVA_TOOL_OPTIONS", "value": "-D'javax.net.ssl'.trustStoreType=JKS"}]}"#,
-                Step::LeaveAlone("it names a trust store already"),
+                JavaEnvChange::LeaveAlone("it names a trust store already"),
             ),
         ];
         for (text, expected) in table {
-            assert_eq!(step(&serde_json::from_str(text).unwrap(), OPTIONS), expected, "{text}");
+            assert_eq!(env_change(&serde_json::from_str(text).unwrap(), OPTIONS), expected, "{text}");
         }
         let own = format!(r#"{{"env": [{{"name": "JAVA_TOOL_OPTIONS", "value": "{more}"}}], "envFrom": [{{}}]}}"#);
-        assert_eq!(step(&serde_json::from_str(&own).unwrap(), OPTIONS), Step::Keep);
+        assert_eq!(env_change(&serde_json::from_str(&own).unwrap(), OPTIONS), JavaEnvChange::Keep);
     }
 
     #[test]
@@ -265,23 +267,23 @@ mod tests {
             (r#"{"env": [{"name": "JAVA_OPTS", "valueFrom": {}}]}"#.to_owned(), None),
         ];
         for field in ["command", "args"] {
-            let said = |text: &str| format!(r#"{{"{field}": ["java", null, "{text}", "-jar", "a.jar"]}}"#);
+            let container = |text: &str| format!(r#"{{"{field}": ["java", null, "{text}", "-jar", "a.jar"]}}"#);
             table.extend([
-                (said("-Djavax.net.ssl.trustStoreType=PKCS12"), Some(argument)),
-                (said("-Djavax.net.ssl.trustStoreProvider=X"), Some(argument)),
-                (said("exec java -D\\\"javax.net\\\".ssl.trustStore=/own -jar a.jar"), Some(argument)),
-                (said("@/opt/options"), Some(file)),
-                (said("java @options -jar a.jar"), Some(file)),
-                (said("-XX:VMOptionsFile=/o"), Some(file)),
-                (said("me@example.com"), None),
-                (said("@"), None),
-                (said("-Xmx1g"), None),
+                (container("-Djavax.net.ssl.trustStoreType=PKCS12"), Some(argument)),
+                (container("-Djavax.net.ssl.trustStoreProvider=X"), Some(argument)),
+                (container("exec java -D\\\"javax.net\\\".ssl.trustStore=/own -jar a.jar"), Some(argument)),
+                (container("@/opt/options"), Some(file)),
+                (container("java @options -jar a.jar"), Some(file)),
+                (container("-XX:VMOptionsFile=/o"), Some(file)),
+                (container("me@example.com"), None),
+                (container("@"), None),
+                (container("-Xmx1g"), None),
             ]);
         }
         for (text, expected) in table {
             let text = text.replace("\\\\\"", "\\\"");
-            let expected = expected.map_or(Step::Add, Step::LeaveAlone);
-            assert_eq!(step(&serde_json::from_str(&text).unwrap(), OPTIONS), expected, "{text}");
+            let expected = expected.map_or(JavaEnvChange::Add, JavaEnvChange::LeaveAlone);
+            assert_eq!(env_change(&serde_json::from_str(&text).unwrap(), OPTIONS), expected, "{text}");
         }
     }
 }

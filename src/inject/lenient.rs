@@ -11,9 +11,9 @@ use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 /// Text, borrowed where JSON writes it without escapes. `null` is empty.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Text<'a>(Cow<'a, str>);
+pub(super) struct LenientText<'a>(Cow<'a, str>);
 
-impl Deref for Text<'_> {
+impl Deref for LenientText<'_> {
     type Target = str;
 
     fn deref(&self) -> &str {
@@ -21,27 +21,27 @@ impl Deref for Text<'_> {
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for LenientText<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Borrow;
 
         impl<'de> Visitor<'de> for Borrow {
-            type Value = Text<'de>;
+            type Value = LenientText<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("text")
             }
 
-            fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Text<'de>, E> {
-                Ok(Text(Cow::Borrowed(text)))
+            fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<LenientText<'de>, E> {
+                Ok(LenientText(Cow::Borrowed(text)))
             }
 
-            fn visit_str<E: Error>(self, text: &str) -> Result<Text<'de>, E> {
-                Ok(Text(Cow::Owned(text.to_owned())))
+            fn visit_str<E: Error>(self, text: &str) -> Result<LenientText<'de>, E> {
+                Ok(LenientText(Cow::Owned(text.to_owned())))
             }
 
-            fn visit_unit<E: Error>(self) -> Result<Text<'de>, E> {
-                Ok(Text::default())
+            fn visit_unit<E: Error>(self) -> Result<LenientText<'de>, E> {
+                Ok(LenientText::default())
             }
         }
 
@@ -51,12 +51,12 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
 
 /// A map of texts, in its order, of which at most `MAX` are kept; the others are counted. `null` is empty.
 #[derive(Debug, Default)]
-pub(super) struct Texts<'a, const MAX: usize> {
-    kept: Vec<(Text<'a>, Text<'a>)>,
+pub(super) struct LenientMap<'a, const MAX: usize> {
+    kept: Vec<(LenientText<'a>, LenientText<'a>)>,
     len: usize,
 }
 
-impl<const MAX: usize> Texts<'_, MAX> {
+impl<const MAX: usize> LenientMap<'_, MAX> {
     /// How many there are, of which some may not be kept.
     pub(super) fn len(&self) -> usize {
         self.len
@@ -73,26 +73,26 @@ impl<const MAX: usize> Texts<'_, MAX> {
     }
 }
 
-impl<'de: 'a, 'a, const MAX: usize> Deserialize<'de> for Texts<'a, MAX> {
+impl<'de: 'a, 'a, const MAX: usize> Deserialize<'de> for LenientMap<'a, MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Pairs<const MAX: usize>;
 
         impl<'de, const MAX: usize> Visitor<'de> for Pairs<MAX> {
-            type Value = Texts<'de, MAX>;
+            type Value = LenientMap<'de, MAX>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a map of text")
             }
 
-            fn visit_unit<E: Error>(self) -> Result<Texts<'de, MAX>, E> {
-                Ok(Texts::default())
+            fn visit_unit<E: Error>(self) -> Result<LenientMap<'de, MAX>, E> {
+                Ok(LenientMap::default())
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Texts<'de, MAX>, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<LenientMap<'de, MAX>, A::Error> {
                 let mut kept = Vec::new();
                 while kept.len() < MAX {
                     let Some(pair) = map.next_entry()? else {
-                        return Ok(Texts { len: kept.len(), kept });
+                        return Ok(LenientMap { len: kept.len(), kept });
                     };
                     kept.push(pair);
                 }
@@ -100,7 +100,7 @@ impl<'de: 'a, 'a, const MAX: usize> Deserialize<'de> for Texts<'a, MAX> {
                 while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {
                     len += 1;
                 }
-                Ok(Texts { kept, len })
+                Ok(LenientMap { kept, len })
             }
         }
 
@@ -110,9 +110,9 @@ impl<'de: 'a, 'a, const MAX: usize> Deserialize<'de> for Texts<'a, MAX> {
 
 /// An object. `null` is the empty one, and a list is none (serde would fill fields from it in their order).
 #[derive(Debug, Default)]
-pub(super) struct Object<T>(pub(super) T);
+pub(super) struct LenientObject<T>(pub(super) T);
 
-impl<T> Deref for Object<T> {
+impl<T> Deref for LenientObject<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -120,23 +120,23 @@ impl<T> Deref for Object<T> {
     }
 }
 
-impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for Object<T> {
+impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for LenientObject<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Members<T>(PhantomData<T>);
 
         impl<'de, T: Deserialize<'de> + Default> Visitor<'de> for Members<T> {
-            type Value = Object<T>;
+            type Value = LenientObject<T>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
 
-            fn visit_unit<E: Error>(self) -> Result<Object<T>, E> {
-                Ok(Object::default())
+            fn visit_unit<E: Error>(self) -> Result<LenientObject<T>, E> {
+                Ok(LenientObject::default())
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
-                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<LenientObject<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(LenientObject)
             }
         }
 
@@ -148,22 +148,22 @@ impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for Object<T> {
 ///
 /// An element that is `null` is kept as `None`, for its index counts.
 #[derive(Debug)]
-pub(super) struct List<T, const MAX: usize> {
-    kept: Vec<Option<Object<T>>>,
-    is_there: bool,
+pub(super) struct LenientList<T, const MAX: usize> {
+    kept: Vec<Option<LenientObject<T>>>,
+    is_present: bool,
     len: usize,
 }
 
-impl<T, const MAX: usize> Default for List<T, MAX> {
+impl<T, const MAX: usize> Default for LenientList<T, MAX> {
     fn default() -> Self {
-        Self { kept: Vec::new(), is_there: false, len: 0 }
+        Self { kept: Vec::new(), is_present: false, len: 0 }
     }
 }
 
-impl<T, const MAX: usize> List<T, MAX> {
+impl<T, const MAX: usize> LenientList<T, MAX> {
     /// Whether there is a list that can be added to: not where it is absent or `null`.
-    pub(super) fn is_there(&self) -> bool {
-        self.is_there
+    pub(super) fn is_present(&self) -> bool {
+        self.is_present
     }
 
     /// How many elements it has, of which some may not be kept.
@@ -178,26 +178,26 @@ impl<T, const MAX: usize> List<T, MAX> {
     }
 }
 
-impl<'de, T: Deserialize<'de> + Default, const MAX: usize> Deserialize<'de> for List<T, MAX> {
+impl<'de, T: Deserialize<'de> + Default, const MAX: usize> Deserialize<'de> for LenientList<T, MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Elements<T, const MAX: usize>(PhantomData<T>);
 
         impl<'de, T: Deserialize<'de> + Default, const MAX: usize> Visitor<'de> for Elements<T, MAX> {
-            type Value = List<T, MAX>;
+            type Value = LenientList<T, MAX>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a list")
             }
 
-            fn visit_unit<E: Error>(self) -> Result<List<T, MAX>, E> {
-                Ok(List::default())
+            fn visit_unit<E: Error>(self) -> Result<LenientList<T, MAX>, E> {
+                Ok(LenientList::default())
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<List<T, MAX>, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<LenientList<T, MAX>, A::Error> {
                 let mut kept = Vec::new();
                 while kept.len() < MAX {
                     let Some(element) = elements.next_element()? else {
-                        return Ok(List { len: kept.len(), kept, is_there: true });
+                        return Ok(LenientList { len: kept.len(), kept, is_present: true });
                     };
                     kept.push(element);
                 }
@@ -205,7 +205,7 @@ impl<'de, T: Deserialize<'de> + Default, const MAX: usize> Deserialize<'de> for 
                 while elements.next_element::<IgnoredAny>()?.is_some() {
                     len += 1;
                 }
-                Ok(List { kept, is_there: true, len })
+                Ok(LenientList { kept, is_present: true, len })
             }
         }
 
@@ -224,49 +224,49 @@ pub(super) trait Fold<'de>: Default {
 
 /// A list that is folded as it is read. `null` is the empty one.
 #[derive(Debug, Default)]
-pub(super) struct Folded<F> {
-    is_there: bool,
-    of: F,
+pub(super) struct FoldedList<F> {
+    is_present: bool,
+    value: F,
 }
 
-impl<F> Folded<F> {
+impl<F> FoldedList<F> {
     /// Whether there is a list that can be added to: not where it is absent or `null`.
-    pub(super) fn is_there(&self) -> bool {
-        self.is_there
+    pub(super) fn is_present(&self) -> bool {
+        self.is_present
     }
 }
 
-impl<F> Deref for Folded<F> {
+impl<F> Deref for FoldedList<F> {
     type Target = F;
 
     fn deref(&self) -> &F {
-        &self.of
+        &self.value
     }
 }
 
-impl<'de, F: Fold<'de>> Deserialize<'de> for Folded<F> {
+impl<'de, F: Fold<'de>> Deserialize<'de> for FoldedList<F> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Elements<F>(PhantomData<F>);
 
         impl<'de, F: Fold<'de>> Visitor<'de> for Elements<F> {
-            type Value = Folded<F>;
+            type Value = FoldedList<F>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a list")
             }
 
-            fn visit_unit<E: Error>(self) -> Result<Folded<F>, E> {
-                Ok(Folded::default())
+            fn visit_unit<E: Error>(self) -> Result<FoldedList<F>, E> {
+                Ok(FoldedList::default())
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Folded<F>, A::Error> {
-                let mut of = F::default();
+            fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<FoldedList<F>, A::Error> {
+                let mut value = F::default();
                 let mut index = 0;
                 while let Some(element) = elements.next_element()? {
-                    of.add(index, element);
+                    value.add(index, element);
                     index += 1;
                 }
-                Ok(Folded { is_there: true, of })
+                Ok(FoldedList { is_present: true, value })
             }
         }
 
@@ -276,9 +276,9 @@ impl<'de, F: Fold<'de>> Deserialize<'de> for Folded<F> {
 
 /// Whether a list has any elements.
 #[derive(Debug, Default)]
-pub(super) struct Any(pub(super) bool);
+pub(super) struct HasElements(pub(super) bool);
 
-impl Fold<'_> for Any {
+impl Fold<'_> for HasElements {
     type Element = IgnoredAny;
 
     fn add(&mut self, _: usize, _: IgnoredAny) {
@@ -292,7 +292,7 @@ mod tests {
 
     #[test]
     fn text_is_borrowed_where_it_has_no_escapes() {
-        let texts: Texts<'_, 3> = serde_json::from_str(r#"{"a": "plain", "b": "\u0061", "c": null}"#).unwrap();
+        let texts: LenientMap<'_, 3> = serde_json::from_str(r#"{"a": "plain", "b": "\u0061", "c": null}"#).unwrap();
         let values: Vec<_> = texts.kept.iter().map(|(_, value)| &value.0).collect();
         assert!(matches!(values[..], [Cow::Borrowed("plain"), Cow::Owned(b), _] if b == "a"));
         assert_eq!(["b", "c", "d"].map(|key| texts.value(key)), [Some("a"), Some(""), None]);
@@ -300,18 +300,18 @@ mod tests {
 
     #[test]
     fn elements_keep_their_index_past_null_and_no_list_is_empty() {
-        let list: List<Texts<'_, 1>, 4> = serde_json::from_str(r#"[null, {"a": "x"}, null, {}]"#).unwrap();
+        let list: LenientList<LenientMap<'_, 1>, 4> = serde_json::from_str(r#"[null, {"a": "x"}, null, {}]"#).unwrap();
         let found: Vec<_> = list.iter().map(|(index, texts)| (index, texts.value("a"))).collect();
         assert_eq!(found, [(1, Some("x")), (3, None)]);
-        assert!(list.is_there());
-        let null: List<IgnoredAny, 1> = serde_json::from_str("null").unwrap();
-        let empty: List<IgnoredAny, 1> = serde_json::from_str("[]").unwrap();
-        assert!(!null.is_there() && empty.is_there());
-        let null: Folded<Any> = serde_json::from_str("null").unwrap();
-        let empty: Folded<Any> = serde_json::from_str("[]").unwrap();
-        let full: Folded<Any> = serde_json::from_str("[null]").unwrap();
+        assert!(list.is_present());
+        let null: LenientList<IgnoredAny, 1> = serde_json::from_str("null").unwrap();
+        let empty: LenientList<IgnoredAny, 1> = serde_json::from_str("[]").unwrap();
+        assert!(!null.is_present() && empty.is_present());
+        let null: FoldedList<HasElements> = serde_json::from_str("null").unwrap();
+        let empty: FoldedList<HasElements> = serde_json::from_str("[]").unwrap();
+        let full: FoldedList<HasElements> = serde_json::from_str("[null]").unwrap();
         assert_eq!(
-            [&null, &empty, &full].map(|list| (list.is_there(), list.0)),
+            [&null, &empty, &full].map(|list| (list.is_present(), list.0)),
             [(false, false), (true, false), (true, true)]
         );
     }
@@ -320,15 +320,15 @@ mod tests {
     fn what_is_beyond_the_limit_is_counted_and_not_kept() {
         for (count, kept) in [(1, 1), (2, 2), (3, 2), (1_000, 2)] {
             let list = format!("[{}{{}}]", "{},".repeat(count - 1));
-            let list: List<Texts<'_, 1>, 2> = serde_json::from_str(&list).unwrap();
+            let list: LenientList<LenientMap<'_, 1>, 2> = serde_json::from_str(&list).unwrap();
             assert_eq!((list.len(), list.iter().count()), (count, kept));
             let texts = (0..count).map(|key| format!("\"{key}\":\"\"")).collect::<Vec<_>>().join(",");
             let texts = format!("{{{texts}}}");
-            let texts: Texts<'_, 2> = serde_json::from_str(&texts).unwrap();
+            let texts: LenientMap<'_, 2> = serde_json::from_str(&texts).unwrap();
             assert_eq!((texts.len(), texts.iter().count()), (count, kept));
         }
         // Of those, nothing is asked but that they are JSON.
-        assert!(serde_json::from_str::<List<Texts<'_, 1>, 1>>("[{}, 5, []]").is_ok());
-        assert!(serde_json::from_str::<List<Texts<'_, 1>, 1>>("[{}, 5, [}]").is_err());
+        assert!(serde_json::from_str::<LenientList<LenientMap<'_, 1>, 1>>("[{}, 5, []]").is_ok());
+        assert!(serde_json::from_str::<LenientList<LenientMap<'_, 1>, 1>>("[{}, 5, [}]").is_err());
     }
 }

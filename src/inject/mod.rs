@@ -10,16 +10,16 @@
 mod budget;
 mod cainjector;
 mod environment;
-mod fit;
 #[cfg(test)]
 mod fixture;
+mod injectable;
 mod injection;
 mod java;
 mod lenient;
 mod native;
-mod offer;
 mod options;
 mod patch;
+mod patch_pod;
 mod pod;
 mod runtimes;
 mod verdict;
@@ -29,20 +29,20 @@ mod windows;
 use crate::bundle::Namespace;
 
 pub use cainjector::Operator;
-pub use native::{BUNDLE, Bundles, EXCLUDE_CONTAINERS, REQUIRED, RUNTIMES, SKIP, labelled};
-pub use offer::{Keystore, KeystoreKind, Offer, Offered};
-pub use options::Options;
-pub use patch::Patch;
-pub use pod::Malformed;
+pub use injectable::{Injectability, InjectableBundle, KeystoreKind, MountedKeystore};
+pub use native::{BUNDLE, EXCLUDE_CONTAINERS, InjectableBundles, REQUIRED, RUNTIMES, SKIP, bundle_of_namespace_label};
+pub use options::CainjectorOptions;
+pub use patch::JsonPatch;
+pub use pod::InvalidPodError;
 pub use runtimes::markdown_table;
-pub use verdict::{Refusal, Verdict};
+pub use verdict::{Denial, InjectionVerdict};
 
-use fit::fit;
-use pod::{Old, Pod, Which};
+use patch_pod::patch_pod;
+use pod::{OldPod, Pod, ReviewField};
 
 /// What the API server asks about: a pod that is created, or ephemeral containers that are added to one.
 #[derive(Clone, Copy, Debug)]
-pub struct Review<'a> {
+pub struct PodReview<'a> {
     /// The namespace of the request; the pod's own may be empty.
     pub namespace: &'a str,
     /// The pod, as JSON.
@@ -59,14 +59,14 @@ pub enum Policy<'a> {
         /// The namespace of the request.
         namespace: &'a Namespace,
         /// What Bundles have to offer.
-        bundles: &'a Bundles,
+        bundles: &'a InjectableBundles,
     },
     /// The rules of [cainjector](https://github.com/robertlestak/cainjector).
     Cainjector {
         /// Whose annotations count.
         operator: &'a Operator,
         /// What holds where a pod says nothing.
-        options: &'a Options,
+        options: &'a CainjectorOptions,
     },
 }
 
@@ -75,20 +75,20 @@ pub enum Policy<'a> {
 /// # Errors
 ///
 /// The pod is not what Kubernetes takes for a pod.
-pub fn named_bundle(review: &Review<'_>, namespace: &Namespace) -> Result<Option<String>, Malformed> {
-    let pod = Pod::parse(Which::Object, review.pod)?;
-    Ok(native::named(&pod, namespace).map(|(name, _)| name.to_owned()))
+pub fn named_bundle(review: &PodReview<'_>, namespace: &Namespace) -> Result<Option<String>, InvalidPodError> {
+    let pod = Pod::parse(ReviewField::Object, review.pod)?;
+    Ok(native::requested_bundle(&pod, namespace).map(|(name, _)| name.to_owned()))
 }
 
 /// What a pod wants where no Bundle can be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Insistence {
+pub enum InjectionRequirement {
     /// To be left alone.
     Skip,
     /// Not to start without its Bundle.
     Required,
     /// To start all the same.
-    None,
+    Optional,
 }
 
 /// What the annotations of a pod say for the case that no Bundle can be had.
@@ -96,15 +96,15 @@ pub enum Insistence {
 /// # Errors
 ///
 /// The pod is not what Kubernetes takes for a pod.
-pub fn insistence(review: &Review<'_>) -> Result<Insistence, Malformed> {
-    let pod = Pod::parse(Which::Object, review.pod)?;
+pub fn injection_requirement(review: &PodReview<'_>) -> Result<InjectionRequirement, InvalidPodError> {
+    let pod = Pod::parse(ReviewField::Object, review.pod)?;
     let is_set = |key| pod.annotation(key).is_some_and(|text| text.trim() == "true");
     Ok(if is_set(SKIP) {
-        Insistence::Skip
+        InjectionRequirement::Skip
     } else if is_set(REQUIRED) && review.old.is_none() {
-        Insistence::Required
+        InjectionRequirement::Required
     } else {
-        Insistence::None
+        InjectionRequirement::Optional
     })
 }
 
@@ -113,16 +113,16 @@ pub fn insistence(review: &Review<'_>) -> Result<Insistence, Malformed> {
 /// # Errors
 ///
 /// The pod, or the one before it, is not what Kubernetes takes for a pod.
-pub fn inject(review: &Review<'_>, policy: &Policy<'_>) -> Result<Verdict, Malformed> {
-    let pod = Pod::parse(Which::Object, review.pod)?;
-    let old = review.old.map(Old::parse).transpose()?;
+pub fn inject(review: &PodReview<'_>, policy: &Policy<'_>) -> Result<InjectionVerdict, InvalidPodError> {
+    let pod = Pod::parse(ReviewField::Object, review.pod)?;
+    let old = review.old.map(OldPod::parse).transpose()?;
     if pod.is_mirror() {
         // The kubelet shows a static pod to the API server; what runs is in a file on its node.
-        return Ok(Verdict::default());
+        return Ok(InjectionVerdict::default());
     }
-    let wish = match policy {
-        Policy::Native { namespace, bundles } => native::wish(&pod, review, namespace, bundles),
-        Policy::Cainjector { operator, options } => cainjector::wish(&pod, review, operator, options),
+    let request = match policy {
+        Policy::Native { namespace, bundles } => native::injection_request(&pod, review, namespace, bundles),
+        Policy::Cainjector { operator, options } => cainjector::injection_request(&pod, review, operator, options),
     };
-    Ok(wish.carry_out(|injection| fit(injection, &pod, old.as_ref())))
+    Ok(request.into_verdict(|injection| patch_pod(injection, &pod, old.as_ref())))
 }

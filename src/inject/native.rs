@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use crate::bundle::{LabelSet, Namespace, Settings};
+use crate::bundle::{DecisionSettings, LabelSet, Namespace};
 use crate::text;
 
-use super::injection::{Injection, Source};
+use super::injectable::{Injectability, InjectableBundle};
+use super::injection::{Injection, InjectionSource};
 use super::java;
-use super::offer::{Offer, Offered};
 use super::pod::Pod;
 use super::runtimes::{self, PointsAt};
-use super::verdict::{Hindrance, What, Wish};
-use super::{Review, budget};
+use super::verdict::{Blocker, InjectionAction, InjectionRequest};
+use super::{PodReview, budget};
 
 /// Names the Bundle: an annotation of a pod, or a label of its namespace for all of its pods. The pod's wins.
 pub const BUNDLE: &str = "inject.rootcast.dev/bundle";
@@ -40,21 +40,26 @@ const MOUNTS: &str = "/etc/rootcast";
 
 /// What the Bundles of the cluster have to offer to pods.
 #[derive(Clone, Debug, Default)]
-pub struct Bundles {
+pub struct InjectableBundles {
     /// The settings of the controller.
-    pub settings: Settings,
+    pub settings: DecisionSettings,
     /// By the Bundle's name.
-    pub offered: BTreeMap<String, Offered>,
+    pub by_name: BTreeMap<String, Injectability>,
 }
 
-pub(super) fn wish<'a>(pod: &'a Pod<'_>, review: &Review<'_>, namespace: &Namespace, bundles: &Bundles) -> Wish<'a> {
-    let word = |key| pod.annotation(key).and_then(word);
+pub(super) fn injection_request<'a>(
+    pod: &'a Pod<'_>,
+    review: &PodReview<'_>,
+    namespace: &Namespace,
+    bundles: &InjectableBundles,
+) -> InjectionRequest<'a> {
+    let value = |key| pod.annotation(key).and_then(non_empty);
     let mut warnings = Vec::new();
-    let mut is_set = |key| match word(key) {
+    let mut is_set = |key| match value(key) {
         Some("true") => true,
         None | Some("false") => false,
         Some(other) => {
-            let other = text::quoted(other);
+            let other = text::quote_name(other);
             warnings
                 .push(text::warning(&format!("{key}: {other} is neither \"true\" nor \"false\", and means nothing")));
             false
@@ -63,77 +68,86 @@ pub(super) fn wish<'a>(pod: &'a Pod<'_>, review: &Review<'_>, namespace: &Namesp
     let (skip, required) = (is_set(SKIP), is_set(REQUIRED));
     // It is about a pod's start: who looks into a running one is not sent away.
     let required = required && review.old.is_none();
-    let Some((name, by)) = named(pod, namespace).filter(|_| !skip) else {
-        let what = if required && !skip { What::Hindered(names_none()) } else { What::Nothing };
-        return Wish { subject: "no Bundle".to_owned(), required, warnings, what };
+    let Some((name, by)) = requested_bundle(pod, namespace).filter(|_| !skip) else {
+        let action =
+            if required && !skip { InjectionAction::Blocked(no_bundle_named()) } else { InjectionAction::Nothing };
+        return InjectionRequest { subject: "no Bundle".to_owned(), required, warnings, action };
     };
-    let what = match (budget::excess(pod, PREFIX), offer(name, by, review.namespace, namespace, bundles)) {
-        (Some(hindrance), _) | (None, Err(hindrance)) => What::Hindered(hindrance),
-        (None, Ok(offer)) => What::Inject(injection(name, offer, pod, &mut warnings)),
+    let action = match (budget::excess(pod, PREFIX), injectable_bundle(name, by, review.namespace, namespace, bundles))
+    {
+        (Some(blocker), _) | (None, Err(blocker)) => InjectionAction::Blocked(blocker),
+        (None, Ok(offer)) => InjectionAction::Inject(injection(name, offer, pod, &mut warnings)),
     };
-    Wish { subject: subject(name), required, warnings, what }
+    InjectionRequest { subject: subject(name), required, warnings, action }
 }
 
 /// The Bundle that a pod is to have, and by what it is named.
-pub(super) fn named<'a>(pod: &'a Pod<'_>, namespace: &'a Namespace) -> Option<(&'a str, &'static str)> {
-    let by_annotation = pod.annotation(BUNDLE).and_then(word).map(|name| (name, "annotation"));
-    by_annotation.or_else(|| Some((namespace.labels.value(BUNDLE).and_then(word)?, "namespace label")))
+pub(super) fn requested_bundle<'a>(pod: &'a Pod<'_>, namespace: &'a Namespace) -> Option<(&'a str, &'static str)> {
+    let by_annotation = pod.annotation(BUNDLE).and_then(non_empty).map(|name| (name, "annotation"));
+    by_annotation.or_else(|| Some((namespace.labels.value(BUNDLE).and_then(non_empty)?, "namespace label")))
 }
 
 /// The Bundle that a namespace's label names for all of its pods; and if they cannot have it, why, and what to do about it.
 #[must_use]
-pub fn labelled<'a>(
+pub fn bundle_of_namespace_label<'a>(
     name: &str,
     namespace: &'a Namespace,
-    bundles: &Bundles,
+    bundles: &InjectableBundles,
 ) -> Option<(&'a str, Option<(String, String)>)> {
-    let bundle = namespace.labels.value(BUNDLE).and_then(word)?;
-    let offer = offer(bundle, "namespace label", name, namespace, bundles);
-    Some((bundle, offer.err().map(|Hindrance { what: _, why, cure }| (why, cure))))
+    let bundle = namespace.labels.value(BUNDLE).and_then(non_empty)?;
+    let injectable = injectable_bundle(bundle, "namespace label", name, namespace, bundles);
+    Some((bundle, injectable.err().map(|Blocker { what: _, why, remedy: cure }| (why, cure))))
 }
 
 /// A value that says something.
-fn word(value: &str) -> Option<&str> {
+fn non_empty(value: &str) -> Option<&str> {
     Some(value.trim()).filter(|value| !value.is_empty())
 }
 
 fn subject(bundle: &str) -> String {
-    format!("Bundle {}", text::quoted(bundle))
+    format!("Bundle {}", text::quote_name(bundle))
 }
 
-fn names_none() -> Hindrance {
-    Hindrance::of_pod("neither it nor its namespace names a Bundle", format!("name one by annotation {BUNDLE}"))
+fn no_bundle_named() -> Blocker {
+    Blocker::of_pod("neither it nor its namespace names a Bundle", format!("name one by annotation {BUNDLE}"))
 }
 
 /// The Bundle of this name, if pods of the namespace may have it.
-fn offer<'a>(
+fn injectable_bundle<'a>(
     bundle: &str,
     by: &str,
     name: &str,
     namespace: &Namespace,
-    bundles: &'a Bundles,
-) -> Result<&'a Offer, Hindrance> {
-    let Bundles { settings, offered } = bundles;
-    match offered.get(bundle) {
-        None => Err(Hindrance::of_pod("there is no such Bundle", format!("create it or mend {by} {BUNDLE}"))),
-        Some(Offered::Unusable { cause, cure }) => Err(Hindrance::of_pod(cause, cure)),
-        Some(Offered::Usable(offer)) => offer.reach(settings, name, namespace).map(|()| offer),
+    bundles: &'a InjectableBundles,
+) -> Result<&'a InjectableBundle, Blocker> {
+    let InjectableBundles { settings, by_name } = bundles;
+    match by_name.get(bundle) {
+        None => Err(Blocker::of_pod("there is no such Bundle", format!("create it or mend {by} {BUNDLE}"))),
+        Some(Injectability::Unusable { cause, remedy }) => Err(Blocker::of_pod(cause, remedy)),
+        Some(Injectability::Usable(injectable)) => {
+            injectable.check_reach(settings, name, namespace).map(|()| injectable)
+        }
     }
 }
 
-fn injection<'a>(bundle: &str, offer: &Offer, pod: &'a Pod<'_>, warnings: &mut Vec<String>) -> Injection<'a> {
-    let Offer { kind, pem_key, keystore, default_cas, .. } = offer;
+fn injection<'a>(
+    bundle: &str,
+    injectable: &InjectableBundle,
+    pod: &'a Pod<'_>,
+    warnings: &mut Vec<String>,
+) -> Injection<'a> {
+    let InjectableBundle { kind, pem_key, keystore, default_cas, .. } = injectable;
     let mount_path = format!("{MOUNTS}/{bundle}");
     let pem = format!("{mount_path}/{pem_key}");
-    let source = Source { kind: *kind, name: bundle.to_owned() };
+    let source = InjectionSource { kind: *kind, name: bundle.to_owned() };
     let mut injection = Injection::of(OWNER, source, mount_path, format!("{SKIP}: \"true\""));
 
     let excluded = pod.annotation(EXCLUDE_CONTAINERS).into_iter().flat_map(|names| names.split(','));
-    injection.excluded = excluded.filter_map(word).collect();
+    injection.excluded = excluded.filter_map(non_empty).collect();
 
-    let choice = runtimes::choose(pod.annotation(RUNTIMES).and_then(word));
+    let choice = runtimes::choose(pod.annotation(RUNTIMES).and_then(non_empty));
     if !choice.unknown.is_empty() {
-        let (unknown, known) = (text::some(choice.unknown), runtimes::known().join(", "));
+        let (unknown, known) = (text::summarize_names(choice.unknown), runtimes::runtime_names().join(", "));
         warnings.push(text::warning(&format!("{RUNTIMES}: {unknown} unknown; there are {known}")));
     }
     for runtime in choice.variables {
@@ -159,7 +173,7 @@ fn injection<'a>(bundle: &str, offer: &Offer, pod: &'a Pod<'_>, warnings: &mut V
 mod tests {
     use super::*;
     use crate::inject::Policy;
-    use crate::inject::fixture::{Pairs, bundles, namespace, pod, said, told};
+    use crate::inject::fixture::{Pairs, bundles, namespace, new_pod_lines, pod, verdict_lines};
     use serde_json::{Value, json};
 
     const MOUNT: &str = r#"/spec/containers/0/volumeMounts [{"mountPath":"/etc/rootcast/plain","name":"rootcast-plain","readOnly":true}]"#;
@@ -170,11 +184,11 @@ mod tests {
     }
 
     /// What is said to a pod of one container, with `runtimes` set so that no variables are in the way.
-    fn decide(pairs: Pairs<'_>, labels: Pairs<'_>, settings: Settings) -> Vec<String> {
+    fn decide(pairs: Pairs<'_>, labels: Pairs<'_>, settings: DecisionSettings) -> Vec<String> {
         let mut annotations = annotations(pairs);
         annotations["inject.rootcast.dev/runtimes"] = ",".into();
         let pod = pod(&annotations, &json!({ "containers": [{ "name": "app" }] }));
-        said(&pod, &Policy::Native { namespace: &namespace(labels), bundles: &bundles(settings) })
+        new_pod_lines(&pod, &Policy::Native { namespace: &namespace(labels), bundles: &bundles(settings) })
     }
 
     #[test]
@@ -207,41 +221,41 @@ mod tests {
             ),
         ];
         for (pairs, labels, expected) in table {
-            assert_eq!(decide(pairs, labels, Settings::default()), *expected, "{pairs:?} {labels:?}");
+            assert_eq!(decide(pairs, labels, DecisionSettings::default()), *expected, "{pairs:?} {labels:?}");
         }
     }
 
     #[test]
-    fn what_stands_in_the_way_is_told_with_its_cure_or_refuses_a_pod_that_insists() {
-        let only = |names: &[&str]| Settings {
+    fn a_blocker_is_reported_with_its_remedy_or_denies_a_pod_that_requires_injection() {
+        let only = |names: &[&str]| DecisionSettings {
             target_namespaces: Some(names.iter().map(|name| (*name).to_owned()).collect()),
-            ..Settings::default()
+            ..DecisionSettings::default()
         };
         let table = [
             (
                 "absent",
-                Settings::default(),
+                DecisionSettings::default(),
                 "there is no such Bundle; create it or mend annotation inject.rootcast.dev/bundle",
             ),
-            ("homeless", Settings::default(), "it has no target; give it spec.target.configMap.key"),
+            ("homeless", DecisionSettings::default(), "it has no target; give it spec.target.configMap.key"),
             (
                 "broken",
-                Settings::default(),
+                DecisionSettings::default(),
                 "it is invalid: spec.sources: Forbidden: must define at least one source; mend it",
             ),
             (
                 "secret",
-                Settings::default(),
+                DecisionSettings::default(),
                 "its target is a Secret; give controller and injector --secret-targets-enabled",
             ),
             (
                 "coredns",
-                Settings { allow_names: ["kube-proxy".to_owned()].into(), ..Settings::default() },
+                DecisionSettings { allow_names: ["kube-proxy".to_owned()].into(), ..DecisionSettings::default() },
                 "\"coredns\" is a name that CoreDNS keeps objects of its own under; give the Bundle another name, or controller and injector --allow-names=coredns",
             ),
             (
                 "picky",
-                Settings::default(),
+                DecisionSettings::default(),
                 "it does not select namespace \"team-a\": env=prod; label the namespace or mend spec.target.namespaceSelector",
             ),
             (
@@ -251,19 +265,19 @@ mod tests {
             ),
         ];
         for (bundle, settings, cause) in table {
-            let asked = decide(&[("bundle", bundle)], &[], settings.clone());
-            assert_eq!(asked, [format!("! Bundle {bundle:?}: pod not injected: {cause}")]);
-            let insisted = decide(&[("bundle", bundle), ("required", "true")], &[], settings);
+            let optional = decide(&[("bundle", bundle)], &[], settings.clone());
+            assert_eq!(optional, [format!("! Bundle {bundle:?}: pod not injected: {cause}")]);
+            let required = decide(&[("bundle", bundle), ("required", "true")], &[], settings);
             let without = "pod cannot be injected, and annotation inject.rootcast.dev/required lets no pod in without";
-            assert_eq!(insisted, [format!("403 Bundle {bundle:?}: {without}: {cause}")]);
+            assert_eq!(required, [format!("403 Bundle {bundle:?}: {without}: {cause}")]);
         }
-        assert_eq!(decide(&[("bundle", "picky")], &[("env", "prod")], Settings::default()).len(), 2);
+        assert_eq!(decide(&[("bundle", "picky")], &[("env", "prod")], DecisionSettings::default()).len(), 2);
         assert_eq!(decide(&[("bundle", "plain")], &[], only(&["team-a"])).len(), 2);
-        let allowing = Settings { allow_names: ["coredns".to_owned()].into(), ..Settings::default() };
+        let allowing = DecisionSettings { allow_names: ["coredns".to_owned()].into(), ..DecisionSettings::default() };
         assert_eq!(decide(&[("bundle", "coredns")], &[], allowing).len(), 2, "a protected name that is allowed");
-        let by_label = decide(&[], &[(BUNDLE, "absent")], Settings::default());
+        let by_label = decide(&[], &[(BUNDLE, "absent")], DecisionSettings::default());
         assert!(by_label[0].ends_with("create it or mend namespace label inject.rootcast.dev/bundle"), "{by_label:?}");
-        let unnamed = decide(&[("required", "true")], &[], Settings::default());
+        let unnamed = decide(&[("required", "true")], &[], DecisionSettings::default());
         assert!(unnamed[0].starts_with("403 no Bundle: pod cannot be injected"), "{unnamed:?}");
     }
 
@@ -273,15 +287,15 @@ mod tests {
             &annotations(&[("bundle", "absent"), ("required", "true")]),
             &json!({ "containers": [{ "name": "app" }], "ephemeralContainers": [{ "name": "debug" }] }),
         );
-        let (namespace, bundles) = (namespace(&[]), bundles(Settings::default()));
-        let review = Review { namespace: "team-a", pod: &pod, old: Some("{}") };
-        let said = told(&review, &Policy::Native { namespace: &namespace, bundles: &bundles });
-        assert!(said.len() == 1 && said[0].starts_with("! Bundle \"absent\": pod not injected"), "{said:?}");
+        let (namespace, bundles) = (namespace(&[]), bundles(DecisionSettings::default()));
+        let review = PodReview { namespace: "team-a", pod: &pod, old: Some("{}") };
+        let lines = verdict_lines(&review, &Policy::Native { namespace: &namespace, bundles: &bundles });
+        assert!(lines.len() == 1 && lines[0].starts_with("! Bundle \"absent\": pod not injected"), "{lines:?}");
     }
 
     #[test]
     fn a_secret_is_mounted_where_secrets_are_written_and_there_is_no_config_map() {
-        let settings = Settings { secret_targets: true, ..Settings::default() };
+        let settings = DecisionSettings { secret_targets: true, ..DecisionSettings::default() };
         let volume = |bundle| decide(&[("bundle", bundle)], &[], settings.clone())[0].clone();
         assert_eq!(volume("secret"), r#"/spec/volumes [{"name":"rootcast-secret","secret":{"secretName":"secret"}}]"#);
         assert_eq!(volume("either"), r#"/spec/volumes [{"configMap":{"name":"either"},"name":"rootcast-either"}]"#);
@@ -294,10 +308,10 @@ mod tests {
         let mut pairs = vec![("bundle", bundle)];
         pairs.extend(runtimes.map(|runtimes| ("runtimes", runtimes)));
         let pod = pod(&annotations(&pairs), &json!({ "containers": [{ "name": "app" }] }));
-        let (namespace, bundles) = (namespace(&[]), bundles(Settings::default()));
-        let mut said = said(&pod, &Policy::Native { namespace: &namespace, bundles: &bundles });
-        let warnings = said.split_off(said.iter().position(|line| line.starts_with('!')).unwrap_or(said.len()));
-        let env = said.iter().find_map(|line| line.strip_prefix("/spec/containers/0/env "));
+        let (namespace, bundles) = (namespace(&[]), bundles(DecisionSettings::default()));
+        let mut lines = new_pod_lines(&pod, &Policy::Native { namespace: &namespace, bundles: &bundles });
+        let warnings = lines.split_off(lines.iter().position(|line| line.starts_with('!')).unwrap_or(lines.len()));
+        let env = lines.iter().find_map(|line| line.strip_prefix("/spec/containers/0/env "));
         let env: Vec<Value> = env.map_or_else(Vec::new, |env| serde_json::from_str(env).unwrap());
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         (env.iter().map(|item| (text(&item["name"]), text(&item["value"]))).collect(), warnings)
@@ -327,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn java_is_told_of_the_keystore_that_it_reads_best() {
+    fn java_gets_the_keystore_that_it_reads_best() {
         let options = |bundle, store: &str| format!("-Djavax.net.ssl.trustStore=/etc/rootcast/{bundle}/{store}");
         let jks = format!(
             "{} -Djavax.net.ssl.trustStorePassword=changeit",

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 ///
 /// A text may be written as a boolean or a number: it is taken as it is spelt.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Options {
+pub struct CainjectorOptions {
     /// `false` leaves pods alone.
     pub inject: String,
     /// The Secret to mount; wins over `config_map`.
@@ -34,7 +34,7 @@ pub struct Options {
 }
 
 /// The keys, as YAML has to spell them.
-const WORDS: [&str; 9] = [
+const KEYS: [&str; 9] = [
     "inject",
     "secret",
     "configMap",
@@ -47,12 +47,12 @@ const WORDS: [&str; 9] = [
 ];
 
 /// A place for an option.
-enum Place<'a> {
+enum OptionSlot<'a> {
     Text(&'a mut String),
     List(&'a mut Vec<String>),
 }
 
-impl Options {
+impl CainjectorOptions {
     /// Reads JSON, in which upper and lower case of a key do not matter, or else YAML, in which they do.
     ///
     /// # Errors
@@ -60,49 +60,49 @@ impl Options {
     /// What is wrong, with its key, and with its line in YAML.
     pub fn parse(text: &str) -> Result<Self, String> {
         match serde_json::from_str::<Map<String, Value>>(text) {
-            Ok(json) => Self::deserialize(spelt_out(json)).map_err(|error| error.to_string()),
+            Ok(json) => Self::deserialize(normalize(json)).map_err(|error| error.to_string()),
             Err(_) => serde_saphyr::from_str::<Option<Self>>(text)
                 .map(Option::unwrap_or_default)
                 .map_err(|error| error.without_snippet().to_string()),
         }
     }
 
-    fn place(&mut self, key: &str) -> Option<Place<'_>> {
+    fn slot(&mut self, key: &str) -> Option<OptionSlot<'_>> {
         Some(match key {
-            "inject" => Place::Text(&mut self.inject),
-            "secret" => Place::Text(&mut self.secret),
-            "configMap" => Place::Text(&mut self.config_map),
-            "certFile" => Place::Text(&mut self.cert_file),
-            "mountPath" => Place::Text(&mut self.mount_path),
-            "setEnvVar" => Place::Text(&mut self.set_env_var),
-            "includeNamespaces" => Place::List(&mut self.include_namespaces),
-            "excludeContainers" => Place::List(&mut self.exclude_containers),
-            "excludeNamespaces" => Place::List(&mut self.exclude_namespaces),
+            "inject" => OptionSlot::Text(&mut self.inject),
+            "secret" => OptionSlot::Text(&mut self.secret),
+            "configMap" => OptionSlot::Text(&mut self.config_map),
+            "certFile" => OptionSlot::Text(&mut self.cert_file),
+            "mountPath" => OptionSlot::Text(&mut self.mount_path),
+            "setEnvVar" => OptionSlot::Text(&mut self.set_env_var),
+            "includeNamespaces" => OptionSlot::List(&mut self.include_namespaces),
+            "excludeContainers" => OptionSlot::List(&mut self.exclude_containers),
+            "excludeNamespaces" => OptionSlot::List(&mut self.exclude_namespaces),
             _ => return None,
         })
     }
 }
 
-impl<'de> Deserialize<'de> for Options {
+impl<'de> Deserialize<'de> for CainjectorOptions {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Keys;
 
         impl<'de> Visitor<'de> for Keys {
-            type Value = Options;
+            type Value = CainjectorOptions;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a map of options")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Options, A::Error> {
-                let mut options = Options::default();
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<CainjectorOptions, A::Error> {
+                let mut options = CainjectorOptions::default();
                 while let Some(key) = map.next_key::<String>()? {
                     let about = |error| A::Error::custom(format!("{key}: {error}"));
-                    match options.place(&key) {
-                        Some(Place::Text(text)) => {
+                    match options.slot(&key) {
+                        Some(OptionSlot::Text(text)) => {
                             *text = map.next_value::<Option<String>>().map_err(about)?.unwrap_or_default();
                         }
-                        Some(Place::List(list)) => {
+                        Some(OptionSlot::List(list)) => {
                             let items: Option<Vec<Option<String>>> = map.next_value().map_err(about)?;
                             *list = items.into_iter().flatten().map(Option::unwrap_or_default).collect();
                         }
@@ -121,13 +121,13 @@ impl<'de> Deserialize<'de> for Options {
 }
 
 /// JSON with the keys as YAML has to spell them, and text where YAML would see text.
-fn spelt_out(json: Map<String, Value>) -> Value {
-    json.into_iter().map(|(key, value)| (spelling(&key).unwrap_or(key), text(value))).collect()
+fn normalize(json: Map<String, Value>) -> Value {
+    json.into_iter().map(|(key, value)| (canonical_key(&key).unwrap_or(key), text(value))).collect()
 }
 
 /// How a known key is spelt.
-fn spelling(key: &str) -> Option<String> {
-    let mut words = WORDS.into_iter().filter(|word| key.eq_ignore_ascii_case(word));
+fn canonical_key(key: &str) -> Option<String> {
+    let mut words = KEYS.into_iter().filter(|word| key.eq_ignore_ascii_case(word));
     words.next().map(ToOwned::to_owned)
 }
 
@@ -148,33 +148,40 @@ mod tests {
     fn text_is_taken_as_it_is_spelt_and_null_is_not_set() {
         let yaml = "inject: False\nsecret: 0x10\nconfigMap: no\ncertFile: ~\nmountPath:\nsetEnvVar: 1.50\n\
                     excludeNamespaces: [1, ~, true]\nincludeNamespaces:\nexcludeContainers: null\n";
-        let expected = Options {
+        let expected = CainjectorOptions {
             inject: "False".to_owned(),
             secret: "0x10".to_owned(),
             config_map: "no".to_owned(),
             set_env_var: "1.50".to_owned(),
             exclude_namespaces: ["1", "", "true"].map(ToOwned::to_owned).to_vec(),
-            ..Options::default()
+            ..CainjectorOptions::default()
         };
-        assert_eq!(Options::parse(yaml), Ok(expected));
+        assert_eq!(CainjectorOptions::parse(yaml), Ok(expected));
     }
 
     #[test]
     fn a_file_without_content_sets_nothing() {
         for text in ["", "# nothing\n", "---\n", "null", "~", "{}"] {
-            assert_eq!(Options::parse(text), Ok(Options::default()), "{text:?}");
+            assert_eq!(CainjectorOptions::parse(text), Ok(CainjectorOptions::default()), "{text:?}");
         }
     }
 
     #[test]
     fn case_matters_in_yaml_and_not_in_json() {
-        let set = Options { config_map: "corp".to_owned(), set_env_var: "false".to_owned(), ..Options::default() };
-        assert_eq!(Options::parse(r#"{"CONFIGMAP": "corp", "setenvvar": false, "secret": null}"#), Ok(set.clone()));
-        assert_eq!(Options::parse("configMap: corp\nsetEnvVar: false\n"), Ok(set.clone()));
-        assert_eq!(Options::parse("{configMap: corp, setEnvVar: 'false',}"), Ok(set));
+        let set = CainjectorOptions {
+            config_map: "corp".to_owned(),
+            set_env_var: "false".to_owned(),
+            ..CainjectorOptions::default()
+        };
+        assert_eq!(
+            CainjectorOptions::parse(r#"{"CONFIGMAP": "corp", "setenvvar": false, "secret": null}"#),
+            Ok(set.clone())
+        );
+        assert_eq!(CainjectorOptions::parse("configMap: corp\nsetEnvVar: false\n"), Ok(set.clone()));
+        assert_eq!(CainjectorOptions::parse("{configMap: corp, setEnvVar: 'false',}"), Ok(set));
         let unknown = ["ConfigMap", "other"].map(ToOwned::to_owned).to_vec();
         let yaml = "ConfigMap: corp\nother: {a: [1]}\n";
-        assert_eq!(Options::parse(yaml), Ok(Options { unknown, ..Options::default() }));
+        assert_eq!(CainjectorOptions::parse(yaml), Ok(CainjectorOptions { unknown, ..CainjectorOptions::default() }));
     }
 
     #[test]
@@ -191,7 +198,7 @@ mod tests {
             (r#"{"excludeNamespaces": "x"}"#, "excludeNamespaces: invalid type: string \"x\", expected a sequence"),
         ];
         for (text, expected) in table {
-            assert_eq!(Options::parse(text), Err(expected.to_owned()), "{text}");
+            assert_eq!(CainjectorOptions::parse(text), Err(expected.to_owned()), "{text}");
         }
     }
 }

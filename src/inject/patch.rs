@@ -7,9 +7,9 @@ use serde_json::value::RawValue;
 
 /// A JSON Patch, as it is sent. All operations are `add`, which also sets a member that is there: nothing is ever removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Patch(String);
+pub struct JsonPatch(String);
 
-impl Patch {
+impl JsonPatch {
     /// Whether nothing is to change.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -23,7 +23,7 @@ impl Patch {
     }
 }
 
-impl Serialize for Patch {
+impl Serialize for JsonPatch {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let json: &RawValue = serde_json::from_str(self.as_json()).map_err(serde::ser::Error::custom)?;
         json.serialize(serializer)
@@ -34,9 +34,9 @@ impl Serialize for Patch {
 ///
 /// Paths (RFC 6901) consist of field names and indices that need no escapes. Values are JSON already.
 #[derive(Debug, Default)]
-pub(super) struct Operations(String);
+pub(super) struct PatchOperations(String);
 
-impl Operations {
+impl PatchOperations {
     /// Sets a member of an object.
     pub(super) fn set(&mut self, path: fmt::Arguments<'_>, value: &str) {
         self.0.push(if self.0.is_empty() { '[' } else { ',' });
@@ -47,10 +47,10 @@ impl Operations {
     pub(super) fn append<'a>(
         &mut self,
         list: fmt::Arguments<'_>,
-        is_there: bool,
+        is_present: bool,
         items: impl IntoIterator<Item = &'a str>,
     ) {
-        if is_there {
+        if is_present {
             for item in items {
                 self.set(format_args!("{list}/-"), item);
             }
@@ -88,11 +88,11 @@ impl Operations {
         self.0.len()
     }
 
-    pub(super) fn done(mut self) -> Patch {
+    pub(super) fn finish(mut self) -> JsonPatch {
         if !self.is_empty() {
             self.0.push(']');
         }
-        Patch(self.0)
+        JsonPatch(self.0)
     }
 }
 
@@ -107,25 +107,25 @@ mod tests {
 
     #[test]
     fn items_join_a_list_one_by_one_or_make_one() {
-        let patch = |is_there| {
-            let mut operations = Operations::default();
-            operations.append(format_args!("/a"), is_there, ["1", "2"]);
-            operations.append(format_args!("/b"), is_there, []);
-            operations.done()
+        let patch = |is_present| {
+            let mut operations = PatchOperations::default();
+            operations.append(format_args!("/a"), is_present, ["1", "2"]);
+            operations.append(format_args!("/b"), is_present, []);
+            operations.finish()
         };
         assert_eq!(
             patch(true).as_json(),
             r#"[{"op":"add","path":"/a/-","value":1},{"op":"add","path":"/a/-","value":2}]"#
         );
         assert_eq!(patch(false).as_json(), r#"[{"op":"add","path":"/a","value":[1,2]}]"#);
-        assert!(Operations::default().done().is_empty());
-        assert_eq!(Patch::default().as_json(), "[]");
+        assert!(PatchOperations::default().finish().is_empty());
+        assert_eq!(JsonPatch::default().as_json(), "[]");
     }
 
     #[test]
     fn operations_are_put_before_others() {
         let of = |paths: &[&str]| {
-            let mut operations = Operations::default();
+            let mut operations = PatchOperations::default();
             for path in paths {
                 operations.set(format_args!("/{path}"), "0");
             }
@@ -134,7 +134,7 @@ mod tests {
         for (first, then) in [(&[][..], &["a"][..]), (&["a"], &[]), (&["a"], &["b", "c"]), (&[], &[])] {
             let mut operations = of(then);
             operations.prepend(of(first));
-            assert_eq!(operations.done(), of(&[first, then].concat()).done());
+            assert_eq!(operations.finish(), of(&[first, then].concat()).finish());
         }
     }
 }

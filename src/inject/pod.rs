@@ -9,8 +9,8 @@ use crate::bundle::ObjectKind;
 use crate::{limits, text};
 
 use super::environment::Environment;
-use super::java::Arguments;
-use super::lenient::{Any, Folded, List, Object, Text, Texts};
+use super::java::JavaArguments;
+use super::lenient::{FoldedList, HasElements, LenientList, LenientMap, LenientObject, LenientText};
 use super::windows::{self, Affinity, NodeSelector, Os};
 
 /// The annotation of mirror pods (<https://kubernetes.io/docs/tasks/configure-pod-container/static-pod/>).
@@ -19,8 +19,8 @@ const MIRROR: &str = "kubernetes.io/config.mirror";
 /// Something that is no pod.
 #[derive(Debug, ThisError)]
 #[error("{which} is no pod: {cause}")]
-pub struct Malformed {
-    which: Which,
+pub struct InvalidPodError {
+    which: ReviewField,
     cause: String,
 }
 
@@ -35,7 +35,7 @@ const MOUNTS: usize = limits::POD_MOUNTS.max;
 
 /// Which part of a review holds the pod.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Which {
+pub(super) enum ReviewField {
     /// What is to become.
     Object,
     /// What was before.
@@ -46,15 +46,15 @@ pub(super) enum Which {
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Pod<'a> {
     #[serde(default, borrow)]
-    metadata: Object<Metadata<'a>>,
+    metadata: LenientObject<Metadata<'a>>,
     #[serde(default, borrow)]
-    spec: Object<Spec<'a>>,
+    spec: LenientObject<Spec<'a>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 struct Metadata<'a> {
     #[serde(default, borrow)]
-    annotations: Texts<'a, { limits::POD_ANNOTATIONS.max }>,
+    annotations: LenientMap<'a, { limits::POD_ANNOTATIONS.max }>,
 }
 
 /// What is read of `spec`.
@@ -62,33 +62,33 @@ struct Metadata<'a> {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Spec<'a> {
     #[serde(default, borrow)]
-    pub(super) volumes: List<Volume<'a>, { limits::POD_VOLUMES.max }>,
+    pub(super) volumes: LenientList<Volume<'a>, { limits::POD_VOLUMES.max }>,
     #[serde(default, borrow)]
-    pub(super) containers: List<Container<'a>, CONTAINERS>,
+    pub(super) containers: LenientList<Container<'a>, CONTAINERS>,
     #[serde(default, borrow)]
-    pub(super) init_containers: List<Container<'a>, CONTAINERS>,
+    pub(super) init_containers: LenientList<Container<'a>, CONTAINERS>,
     #[serde(default, borrow)]
-    pub(super) ephemeral_containers: List<Container<'a>, CONTAINERS>,
+    pub(super) ephemeral_containers: LenientList<Container<'a>, CONTAINERS>,
     #[serde(default, borrow)]
-    os: Object<Os<'a>>,
+    os: LenientObject<Os<'a>>,
     #[serde(default, borrow)]
-    node_selector: Object<NodeSelector<'a>>,
+    node_selector: LenientObject<NodeSelector<'a>>,
     #[serde(default)]
-    affinity: Object<Affinity>,
+    affinity: LenientObject<Affinity>,
 }
 
 /// A pod before ephemeral containers were added: their names.
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct Old<'a> {
+pub(super) struct OldPod<'a> {
     #[serde(default, borrow)]
-    spec: Object<OldSpec<'a>>,
+    spec: LenientObject<OldSpec<'a>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct OldSpec<'a> {
     #[serde(default, borrow)]
-    ephemeral_containers: List<Named<'a>, CONTAINERS>,
+    ephemeral_containers: LenientList<Named<'a>, CONTAINERS>,
 }
 
 /// A volume. Its sources other than these two are not looked at.
@@ -96,11 +96,11 @@ struct OldSpec<'a> {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Volume<'a> {
     #[serde(default, borrow)]
-    pub(super) name: Text<'a>,
+    pub(super) name: LenientText<'a>,
     #[serde(default, borrow)]
-    config_map: Option<Object<ObjectVolume<'a>>>,
+    config_map: Option<LenientObject<ObjectVolume<'a>>>,
     #[serde(default, borrow)]
-    secret: Option<Object<ObjectVolume<'a>>>,
+    secret: Option<LenientObject<ObjectVolume<'a>>>,
 }
 
 /// A volume from a ConfigMap (`name`) or a Secret (`secretName`).
@@ -108,11 +108,11 @@ pub(super) struct Volume<'a> {
 #[serde(rename_all = "camelCase")]
 struct ObjectVolume<'a> {
     #[serde(default, borrow)]
-    name: Text<'a>,
+    name: LenientText<'a>,
     #[serde(default, borrow)]
-    secret_name: Text<'a>,
+    secret_name: LenientText<'a>,
     #[serde(default)]
-    items: Folded<Any>,
+    items: FoldedList<HasElements>,
     #[serde(default)]
     optional: Option<bool>,
 }
@@ -122,19 +122,19 @@ struct ObjectVolume<'a> {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Container<'a> {
     #[serde(default, borrow)]
-    pub(super) name: Text<'a>,
+    pub(super) name: LenientText<'a>,
     #[serde(default, borrow)]
-    pub(super) env: Folded<Environment<'a>>,
+    pub(super) env: FoldedList<Environment<'a>>,
     #[serde(default)]
-    pub(super) env_from: Folded<Any>,
+    pub(super) env_from: FoldedList<HasElements>,
     #[serde(default)]
-    pub(super) command: Folded<Arguments>,
+    pub(super) command: FoldedList<JavaArguments>,
     #[serde(default)]
-    pub(super) args: Folded<Arguments>,
+    pub(super) args: FoldedList<JavaArguments>,
     #[serde(default, borrow)]
-    pub(super) volume_mounts: List<Mount<'a>, MOUNTS>,
+    pub(super) volume_mounts: LenientList<Mount<'a>, MOUNTS>,
     #[serde(default, borrow)]
-    pub(super) volume_devices: List<Device<'a>, MOUNTS>,
+    pub(super) volume_devices: LenientList<Device<'a>, MOUNTS>,
 }
 
 /// An item of `volumeMounts`.
@@ -142,9 +142,9 @@ pub(super) struct Container<'a> {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Mount<'a> {
     #[serde(default, borrow)]
-    pub(super) name: Text<'a>,
+    pub(super) name: LenientText<'a>,
     #[serde(default, borrow)]
-    pub(super) mount_path: Text<'a>,
+    pub(super) mount_path: LenientText<'a>,
 }
 
 /// An item of `volumeDevices`.
@@ -152,17 +152,17 @@ pub(super) struct Mount<'a> {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Device<'a> {
     #[serde(default, borrow)]
-    device_path: Text<'a>,
+    device_path: LenientText<'a>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 struct Named<'a> {
     #[serde(default, borrow)]
-    name: Text<'a>,
+    name: LenientText<'a>,
 }
 
 impl<'a> Pod<'a> {
-    pub(super) fn parse(which: Which, text: &'a str) -> Result<Self, Malformed> {
+    pub(super) fn parse(which: ReviewField, text: &'a str) -> Result<Self, InvalidPodError> {
         parse(which, text)
     }
 
@@ -191,9 +191,9 @@ impl<'a> Pod<'a> {
     }
 }
 
-impl<'a> Old<'a> {
-    pub(super) fn parse(text: &'a str) -> Result<Self, Malformed> {
-        parse(Which::OldObject, text)
+impl<'a> OldPod<'a> {
+    pub(super) fn parse(text: &'a str) -> Result<Self, InvalidPodError> {
+        parse(ReviewField::OldObject, text)
     }
 
     /// The names of its ephemeral containers.
@@ -202,12 +202,12 @@ impl<'a> Old<'a> {
     }
 }
 
-fn parse<'a, T: Deserialize<'a> + Default>(which: Which, text: &'a str) -> Result<T, Malformed> {
-    let object = serde_json::from_str::<Object<T>>(text).map_err(|error| {
+fn parse<'a, T: Deserialize<'a> + Default>(which: ReviewField, text: &'a str) -> Result<T, InvalidPodError> {
+    let object = serde_json::from_str::<LenientObject<T>>(text).map_err(|error| {
         let place = format!(" at line {} column {}", error.line(), error.column());
         let cause = error.to_string();
         let cause = cause.strip_suffix(&place).unwrap_or(&cause);
-        Malformed { which, cause: text::shorten(cause, CAUSE_MAX) + &place }
+        InvalidPodError { which, cause: text::truncate_chars(cause, CAUSE_MAX) + &place }
     })?;
     Ok(object.0)
 }
@@ -233,7 +233,7 @@ impl Container<'_> {
     }
 }
 
-impl fmt::Display for Which {
+impl fmt::Display for ReviewField {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Object => "the review's object",
@@ -247,7 +247,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<Pod<'_>, String> {
-        Pod::parse(Which::Object, text).map_err(|error| error.to_string())
+        Pod::parse(ReviewField::Object, text).map_err(|error| error.to_string())
     }
 
     #[test]

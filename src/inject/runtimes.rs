@@ -6,7 +6,7 @@ use super::java;
 
 /// One variable.
 #[derive(Debug)]
-pub(super) struct Runtimes {
+pub(super) struct RuntimeVariable {
     /// Its name.
     pub(super) variable: &'static str,
     /// The runtimes that it is for, by the names that users choose them by.
@@ -42,8 +42,8 @@ pub(super) enum PointsAt {
 }
 
 /// All of them, in the order in which they are set.
-const TABLE: [Runtimes; 11] = [
-    Runtimes {
+const TABLE: [RuntimeVariable; 11] = [
+    RuntimeVariable {
         variable: "SSL_CERT_FILE",
         names: &["openssl", "go", "ruby", "dotnet", "curl", "python"],
         effect: Effect::ReplacesFile,
@@ -51,7 +51,7 @@ const TABLE: [Runtimes; 11] = [
         by_default: true,
         programs: "What uses OpenSSL's defaults (Ruby, Python's `ssl`, PHP, Perl), Go, .NET on Linux, curl in most builds",
     },
-    Runtimes {
+    RuntimeVariable {
         variable: "CURL_CA_BUNDLE",
         names: &["curl"],
         effect: Effect::Replaces,
@@ -59,7 +59,7 @@ const TABLE: [Runtimes; 11] = [
         by_default: true,
         programs: "curl; Python's requests where `REQUESTS_CA_BUNDLE` is not set",
     },
-    Runtimes {
+    RuntimeVariable {
         variable: "REQUESTS_CA_BUNDLE",
         names: &["python"],
         effect: Effect::Replaces,
@@ -67,7 +67,7 @@ const TABLE: [Runtimes; 11] = [
         by_default: true,
         programs: "Python's requests and what is built on it",
     },
-    Runtimes {
+    RuntimeVariable {
         variable: "PIP_CERT",
         names: &["python"],
         effect: Effect::Replaces,
@@ -75,7 +75,7 @@ const TABLE: [Runtimes; 11] = [
         by_default: true,
         programs: "pip",
     },
-    Runtimes {
+    RuntimeVariable {
         variable: "AWS_CA_BUNDLE",
         names: &["aws"],
         effect: Effect::Replaces,
@@ -83,7 +83,7 @@ const TABLE: [Runtimes; 11] = [
         by_default: false,
         programs: "AWS CLI, boto3, AWS SDK for Go, which does not start with it where a program brings an HTTP client of its own",
     },
-    Runtimes {
+    RuntimeVariable {
         variable: "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
         names: &["grpc"],
         effect: Effect::Replaces,
@@ -91,7 +91,7 @@ const TABLE: [Runtimes; 11] = [
         by_default: false,
         programs: "gRPC in C++, Python, Ruby, PHP and Node.js; not in Go and Java",
     },
-    Runtimes {
+    RuntimeVariable {
         variable: "GIT_SSL_CAINFO",
         names: &["git"],
         effect: Effect::Replaces,
@@ -99,7 +99,7 @@ const TABLE: [Runtimes; 11] = [
         by_default: true,
         programs: "git over HTTPS",
     },
-    Runtimes {
+    RuntimeVariable {
         variable: "NODE_EXTRA_CA_CERTS",
         names: &["node"],
         effect: Effect::Adds,
@@ -107,7 +107,7 @@ const TABLE: [Runtimes; 11] = [
         by_default: true,
         programs: "Node.js and what runs on it: npm, yarn",
     },
-    Runtimes {
+    RuntimeVariable {
         variable: "DENO_CERT",
         names: &["deno"],
         effect: Effect::Adds,
@@ -115,7 +115,7 @@ const TABLE: [Runtimes; 11] = [
         by_default: true,
         programs: "Deno",
     },
-    Runtimes {
+    RuntimeVariable {
         variable: "CARGO_HTTP_CAINFO",
         names: &["cargo"],
         effect: Effect::Replaces,
@@ -123,7 +123,7 @@ const TABLE: [Runtimes; 11] = [
         by_default: true,
         programs: "Cargo",
     },
-    Runtimes {
+    RuntimeVariable {
         variable: java::VARIABLE,
         names: &["java"],
         effect: Effect::Replaces,
@@ -135,9 +135,9 @@ const TABLE: [Runtimes; 11] = [
 
 /// Runtimes that were chosen.
 #[derive(Debug)]
-pub(super) struct Choice<'a> {
+pub(super) struct RuntimeChoice<'a> {
     /// Their variables.
-    pub(super) variables: Vec<&'static Runtimes>,
+    pub(super) variables: Vec<&'static RuntimeVariable>,
     /// Names that no runtime has.
     pub(super) unknown: Vec<&'a str>,
 }
@@ -148,9 +148,9 @@ pub(super) fn index(variable: &str) -> Option<usize> {
 }
 
 /// The runtimes of a list of names in upper or lower case, separated by commas; without one, the default.
-pub(super) fn choose(names: Option<&str>) -> Choice<'_> {
+pub(super) fn choose(names: Option<&str>) -> RuntimeChoice<'_> {
     let Some(names) = names else {
-        return Choice { variables: TABLE.iter().filter(|row| row.by_default).collect(), unknown: Vec::new() };
+        return RuntimeChoice { variables: TABLE.iter().filter(|row| row.by_default).collect(), unknown: Vec::new() };
     };
     let mut chosen = [false; TABLE.len()];
     let mut unknown = Vec::new();
@@ -166,21 +166,21 @@ pub(super) fn choose(names: Option<&str>) -> Choice<'_> {
         }
     }
     let variables = TABLE.iter().zip(chosen).filter(|(_, chosen)| *chosen).map(|(row, _)| row).collect();
-    Choice { variables, unknown }
+    RuntimeChoice { variables, unknown }
 }
 
 /// The names that users choose runtimes by.
-pub(super) fn known() -> Vec<&'static str> {
-    let mut known = Vec::new();
+pub(super) fn runtime_names() -> Vec<&'static str> {
+    let mut names = Vec::new();
     for name in TABLE.iter().flat_map(|row| row.names) {
-        if !known.contains(name) {
-            known.push(*name);
+        if !names.contains(name) {
+            names.push(*name);
         }
     }
-    known
+    names
 }
 
-impl Runtimes {
+impl RuntimeVariable {
     /// Whether its programs trust nothing but what it points at.
     pub(super) fn is_exclusive(&self) -> bool {
         self.effect == Effect::Replaces
@@ -193,7 +193,7 @@ pub fn markdown_table() -> String {
     let mut table =
         "| Variable | `runtimes` | By default | The program's own roots | Read by |\n|---|---|---|---|---|\n"
             .to_owned();
-    for Runtimes { variable, names, effect, by_default, programs, .. } in &TABLE {
+    for RuntimeVariable { variable, names, effect, by_default, programs, .. } in &TABLE {
         let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
         let effect = match effect {
             Effect::Adds => "stay",
@@ -244,8 +244,8 @@ mod tests {
     }
 
     #[test]
-    fn every_name_is_known_and_others_are_told() {
-        assert!(known().iter().all(|name| choose(Some(name)).unknown.is_empty()));
+    fn every_name_is_known_and_others_are_reported() {
+        assert!(runtime_names().iter().all(|name| choose(Some(name)).unknown.is_empty()));
         assert_eq!(choose(Some("node, jvm, ,Javac")).unknown, ["jvm", "Javac"]);
     }
 }

@@ -2,24 +2,24 @@
 
 use crate::text;
 
-use super::fit::Fitted;
 use super::injection::Injection;
-use super::patch::Patch;
+use super::patch::JsonPatch;
+use super::patch_pod::PatchedPod;
 
 /// What becomes of the pod.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Verdict {
+pub struct InjectionVerdict {
     /// The changes; none where the pod is not let in.
-    pub patch: Patch,
+    pub patch: JsonPatch,
     /// What the user should know, each of at most 256 characters: the API server cuts longer ones.
     pub warnings: Vec<String>,
     /// Why the pod is not let in, if it is not.
-    pub refusal: Option<Refusal>,
+    pub denial: Option<Denial>,
 }
 
 /// Why a pod is not let in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct Denial {
     /// The HTTP status that the user's request ends with.
     pub code: u16,
     /// The cause and its cure.
@@ -28,7 +28,7 @@ pub struct Refusal {
 
 /// What a mode makes of a pod.
 #[derive(Debug)]
-pub(super) struct Wish<'a> {
+pub(super) struct InjectionRequest<'a> {
     /// Who speaks in warnings: the Bundle or the operator.
     pub(super) subject: String,
     /// Whether the pod may not start without what is wished.
@@ -36,70 +36,76 @@ pub(super) struct Wish<'a> {
     /// What the user should know whatever happens.
     pub(super) warnings: Vec<String>,
     /// What is to be done.
-    pub(super) what: What<'a>,
+    pub(super) action: InjectionAction<'a>,
 }
 
 /// What is to be done to a pod.
 #[derive(Debug)]
-pub(super) enum What<'a> {
+pub(super) enum InjectionAction<'a> {
     /// Nothing: nobody asked for it.
     Nothing,
     /// This is asked for.
     Inject(Injection<'a>),
     /// It is asked for, and cannot be done.
-    Hindered(Hindrance),
+    Blocked(Blocker),
     /// The pod contradicts itself.
-    Refuse(Refusal),
+    Deny(Denial),
 }
 
 /// What keeps a pod, or some of its containers, from being injected.
 #[derive(Debug)]
-pub(super) struct Hindrance {
+pub(super) struct Blocker {
     /// What is not injected.
     pub(super) what: String,
     /// Why.
     pub(super) why: String,
     /// What to do about it.
-    pub(super) cure: String,
+    pub(super) remedy: String,
 }
 
-impl Wish<'_> {
+impl InjectionRequest<'_> {
     /// The verdict, with `fit` to work out how the injection fits the pod.
-    pub(super) fn carry_out(self, fit: impl FnOnce(&Injection<'_>) -> Fitted) -> Verdict {
-        let Self { subject, required, mut warnings, what } = self;
-        let Fitted { patch, hindrances, notes } = match what {
-            What::Nothing => Fitted::default(),
-            What::Inject(injection) => fit(&injection),
-            What::Hindered(hindrance) => Fitted { hindrances: vec![hindrance], ..Fitted::default() },
-            What::Refuse(refusal) => return Verdict { refusal: Some(refusal), ..Verdict::default() },
+    pub(super) fn into_verdict(self, patch_pod: impl FnOnce(&Injection<'_>) -> PatchedPod) -> InjectionVerdict {
+        let Self { subject, required, mut warnings, action } = self;
+        let PatchedPod { patch, blockers, notes } = match action {
+            InjectionAction::Nothing => PatchedPod::default(),
+            InjectionAction::Inject(injection) => patch_pod(&injection),
+            InjectionAction::Blocked(blocker) => PatchedPod { blockers: vec![blocker], ..PatchedPod::default() },
+            InjectionAction::Deny(denial) => {
+                return InjectionVerdict { denial: Some(denial), ..InjectionVerdict::default() };
+            }
         };
         warnings.extend(notes.iter().map(|note| text::warning(&format!("{subject}: {note}"))));
-        if required && !hindrances.is_empty() {
-            let causes: Vec<_> = hindrances.iter().map(Hindrance::in_full).collect();
+        if required && !blockers.is_empty() {
+            let causes: Vec<_> = blockers.iter().map(Blocker::denial_message).collect();
             let message = format!("{subject}: {}", causes.join("; "));
-            return Verdict { patch: Patch::default(), warnings, refusal: Some(Refusal { code: 403, message }) };
+            return InjectionVerdict {
+                patch: JsonPatch::default(),
+                warnings,
+                denial: Some(Denial { code: 403, message }),
+            };
         }
-        warnings.extend(hindrances.iter().map(|hindrance| hindrance.warning(&subject)));
-        Verdict { patch, warnings, refusal: None }
+        warnings.extend(blockers.iter().map(|blocker| blocker.warning(&subject)));
+        InjectionVerdict { patch, warnings, denial: None }
     }
 }
 
-impl Hindrance {
+impl Blocker {
     /// What keeps the whole pod from being injected.
-    pub(super) fn of_pod(why: impl Into<String>, cure: impl Into<String>) -> Self {
-        Self { what: "pod".to_owned(), why: why.into(), cure: cure.into() }
+    pub(super) fn of_pod(why: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { what: "pod".to_owned(), why: why.into(), remedy: remedy.into() }
     }
 
-    fn in_full(&self) -> String {
-        let Self { what, why, cure } = self;
-        format!("{what} cannot be injected, and annotation {} lets no pod in without: {why}; {cure}", super::REQUIRED)
+    fn denial_message(&self) -> String {
+        let Self { what, why, remedy } = self;
+        format!("{what} cannot be injected, and annotation {} lets no pod in without: {why}; {remedy}", super::REQUIRED)
     }
 
     /// As a warning, in which the cause gives way to the cure.
     fn warning(&self, subject: &str) -> String {
-        let Self { what, why, cure } = self;
-        let frame = format!("{subject}: {what} not injected: ; {cure}").chars().count();
-        let why = text::shorten(why, text::WARNING_MAX.saturating_sub(frame).max(40));
-        text::warning(&format!("{subject}: {what} not injected: {why}; {cure}"))
+        let Self { what, why, remedy } = self;
+        let frame = format!("{subject}: {what} not injected: ; {remedy}").chars().count();
+        let why = text::truncate_chars(why, text::WARNING_MAX.saturating_sub(frame).max(40));
+        text::warning(&format!("{subject}: {what} not injected: {why}; {remedy}"))
     }
 }

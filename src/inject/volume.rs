@@ -17,10 +17,10 @@ pub(super) fn volume_name(owner: &str, object: &str) -> String {
     if is_label(&plain) {
         return plain;
     }
-    let room = NAME_MAX - 2 * DIGEST - 1;
-    let near: String =
-        plain.to_ascii_lowercase().chars().map(|c| if is_inner(c) { c } else { '-' }).take(room).collect();
-    let mut name = near.trim_matches('-').to_owned();
+    let prefix_max = NAME_MAX - 2 * DIGEST - 1;
+    let prefix: String =
+        plain.to_ascii_lowercase().chars().map(|c| if is_inner(c) { c } else { '-' }).take(prefix_max).collect();
+    let mut name = prefix.trim_matches('-').to_owned();
     if !name.is_empty() {
         name.push('-');
     }

@@ -4,7 +4,7 @@
 
 use serde::Deserialize;
 
-use super::lenient::{Any, Fold, Folded, Object, Text};
+use super::lenient::{Fold, FoldedList, HasElements, LenientObject, LenientText};
 
 /// The label of nodes that tells their operating system
 /// (<https://kubernetes.io/docs/reference/labels-annotations-taints/#kubernetes-io-os>), and its name before Kubernetes 1.14.
@@ -20,16 +20,16 @@ const LINUX: &str = "linux";
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Os<'a> {
     #[serde(default, borrow)]
-    name: Text<'a>,
+    name: LenientText<'a>,
 }
 
 /// `spec.nodeSelector`, of which the labels of the operating system are read.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct NodeSelector<'a> {
     #[serde(default, borrow, rename = "kubernetes.io/os")]
-    os: Text<'a>,
+    os: LenientText<'a>,
     #[serde(default, borrow, rename = "beta.kubernetes.io/os")]
-    beta_os: Text<'a>,
+    beta_os: LenientText<'a>,
 }
 
 /// `spec.affinity`.
@@ -37,7 +37,7 @@ pub(super) struct NodeSelector<'a> {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Affinity {
     #[serde(default)]
-    node_affinity: Object<NodeAffinity>,
+    node_affinity: LenientObject<NodeAffinity>,
 }
 
 /// What is preferred is not looked at: it excludes no node.
@@ -45,14 +45,14 @@ pub(super) struct Affinity {
 #[serde(rename_all = "camelCase")]
 struct NodeAffinity {
     #[serde(default)]
-    required_during_scheduling_ignored_during_execution: Object<NodeSelectorTerms>,
+    required_during_scheduling_ignored_during_execution: LenientObject<NodeSelectorTerms>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct NodeSelectorTerms {
     #[serde(default)]
-    node_selector_terms: Folded<Terms>,
+    node_selector_terms: FoldedList<Terms>,
 }
 
 /// Terms, any of which a node may satisfy. One without any requirement is satisfied by no node.
@@ -66,10 +66,10 @@ struct Terms {
 #[serde(rename_all = "camelCase")]
 struct Term {
     #[serde(default)]
-    match_expressions: Folded<Requirements>,
+    match_expressions: FoldedList<Requirements>,
     /// Requirements on the name of a node, which tells nothing of its operating system.
     #[serde(default)]
-    match_fields: Folded<Any>,
+    match_fields: FoldedList<HasElements>,
 }
 
 /// Requirements, all of which a node has to satisfy.
@@ -82,11 +82,11 @@ struct Requirements {
 #[derive(Debug, Default, Deserialize)]
 struct Requirement<'a> {
     #[serde(default, borrow)]
-    key: Text<'a>,
+    key: LenientText<'a>,
     #[serde(default, borrow)]
-    operator: Text<'a>,
+    operator: LenientText<'a>,
     #[serde(default)]
-    values: Folded<Values>,
+    values: FoldedList<Values>,
 }
 
 /// Which of the two operating systems a list of values names.
@@ -98,9 +98,9 @@ struct Values {
 }
 
 impl Fold<'_> for Terms {
-    type Element = Object<Term>;
+    type Element = LenientObject<Term>;
 
-    fn add(&mut self, _: usize, term: Object<Term>) {
+    fn add(&mut self, _: usize, term: LenientObject<Term>) {
         if term.match_expressions.windows {
             self.windows = true;
         } else if term.match_expressions.any || term.match_fields.0 {
@@ -110,9 +110,9 @@ impl Fold<'_> for Terms {
 }
 
 impl<'de> Fold<'de> for Requirements {
-    type Element = Object<Requirement<'de>>;
+    type Element = LenientObject<Requirement<'de>>;
 
-    fn add(&mut self, _: usize, requirement: Object<Requirement<'de>>) {
+    fn add(&mut self, _: usize, requirement: LenientObject<Requirement<'de>>) {
         let Requirement { key, operator, values } = &requirement.0;
         self.any = true;
         self.windows |= OS_LABELS.contains(&&**key)
@@ -125,9 +125,9 @@ impl<'de> Fold<'de> for Requirements {
 }
 
 impl<'de> Fold<'de> for Values {
-    type Element = Text<'de>;
+    type Element = LenientText<'de>;
 
-    fn add(&mut self, _: usize, value: Text<'de>) {
+    fn add(&mut self, _: usize, value: LenientText<'de>) {
         match &*value {
             WINDOWS => self.windows = true,
             LINUX => self.linux = true,
@@ -145,14 +145,14 @@ pub(super) fn is_for_windows(os: &Os<'_>, node_selector: &NodeSelector<'_>, affi
 
 #[cfg(test)]
 mod tests {
-    use crate::inject::pod::{Pod, Which};
+    use crate::inject::pod::{Pod, ReviewField};
 
     fn is_for_windows(spec: &str) -> bool {
-        Pod::parse(Which::Object, &format!("{{\"spec\": {spec}}}")).unwrap().is_for_windows()
+        Pod::parse(ReviewField::Object, &format!("{{\"spec\": {spec}}}")).unwrap().is_for_windows()
     }
 
     #[test]
-    fn windows_is_seen_in_the_os_and_in_the_node_selector() {
+    fn windows_is_detected_in_the_os_and_in_the_node_selector() {
         let table = [
             (r#"{"os": {"name": "windows"}}"#, true),
             (r#"{"os": {"name": "linux"}}"#, false),
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn windows_is_seen_in_affinity_that_admits_no_other_node() {
+    fn windows_is_detected_in_affinity_that_admits_no_other_node() {
         let required = |terms: &str| {
             format!(
                 r#"{{"affinity": {{"nodeAffinity": {{"requiredDuringSchedulingIgnoredDuringExecution": {{"nodeSelectorTerms": {terms}}}}}}}}}"#

@@ -3,12 +3,12 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::collection::{At, Collection, Found, Remark};
-use super::difference::{Change, Difference};
+use super::certificate_diff::{CertificateChange, CertificateDiff};
+use super::certificate_set::{CertificateSet, LocatedCertificate, Location, Remark};
 use super::table::days_left;
-use super::verdict::Verdict;
+use super::verification::VerificationResult;
 
-impl Collection {
+impl CertificateSet {
     /// `source`, `certificates` and `remarks`.
     #[must_use]
     pub fn document(&self, now: Timestamp) -> Value {
@@ -21,34 +21,34 @@ impl Collection {
     }
 }
 
-impl Difference {
+impl CertificateDiff {
     /// `added`, `removed` and `same`: lists of certificates.
     #[must_use]
     pub fn document(&self, now: Timestamp) -> Value {
         let list = |change| self.of(change).map(|found| certificate(found, now)).collect::<Vec<_>>();
-        json!({ "added": list(Change::Added), "removed": list(Change::Removed), "same": list(Change::Same) })
+        json!({ "added": list(CertificateChange::Added), "removed": list(CertificateChange::Removed), "same": list(CertificateChange::Same) })
     }
 }
 
-impl Verdict {
+impl VerificationResult {
     /// `server`, `accepted` (null if it cannot be told), `reasons` and `chain`, what the server shows.
     #[must_use]
-    pub fn document(&self, chain: &Collection, now: Timestamp) -> Value {
-        let reasons = self.reasons.iter().map(|(cause, cure)| json!({ "cause": cause, "cure": cure }));
+    pub fn document(&self, chain: &CertificateSet, now: Timestamp) -> Value {
+        let reasons = self.reasons.iter().map(|(cause, remedy)| json!({ "cause": cause, "cure": remedy }));
         json!({
             "server": self.server,
-            "accepted": self.answer.accepted(),
+            "accepted": self.acceptance.accepted(),
             "reasons": reasons.collect::<Vec<_>>(),
             "chain": chain.certificates.iter().map(|found| certificate(found, now)).collect::<Vec<_>>(),
         })
     }
 }
 
-fn certificate(found: &Found, now: Timestamp) -> Value {
-    let (line, alias, number) = match &found.at {
-        At::Line(line) => (Some(line), None, None),
-        At::Alias(alias) => (None, Some(alias), None),
-        At::Number(number) => (None, None, Some(number)),
+fn certificate(found: &LocatedCertificate, now: Timestamp) -> Value {
+    let (line, alias, number) = match &found.location {
+        Location::Line(line) => (Some(line), None, None),
+        Location::Alias(alias) => (None, Some(alias), None),
+        Location::Number(number) => (None, None, Some(number)),
     };
     let mut document = json!({ "fingerprint": found.fingerprint().to_string() });
     match &found.certificate {
@@ -63,16 +63,16 @@ fn certificate(found: &Found, now: Timestamp) -> Value {
         }
         Err(malformed) => {
             document["subject"] = json!(malformed.subject);
-            document["refused"] = json!(malformed.flaw.to_string());
+            document["refused"] = json!(malformed.cause.to_string());
         }
     }
-    let place = [
+    let location = [
         ("objectKey", found.key.as_ref().map(|key| json!(&**key))),
         ("line", line.map(|line| json!(line))),
         ("alias", alias.map(|alias| json!(&**alias))),
         ("number", number.map(|number| json!(number))),
     ];
-    for (name, value) in place {
+    for (name, value) in location {
         if let Some(value) = value {
             document[name] = value;
         }

@@ -9,15 +9,15 @@
 //! Unlike a bundle, which has to be flawless, this shows whatever can be seen, and says what could not be. Everything here
 //! is a pure function of its arguments: who has read the bytes, and asks for passwords, is the command line.
 
-mod collection;
-mod difference;
+mod certificate_diff;
+mod certificate_set;
 mod document;
-mod mend;
+mod remedy;
 mod table;
-mod verdict;
+mod verification;
 
-pub use collection::{At, Collection, Found, Locked, Passwords, Remark};
-pub use difference::{Change, Difference};
-pub use table::Paint;
-pub(crate) use table::{Cell, expiry, lay_out};
-pub use verdict::{Answer, Trial, Trouble, Verdict};
+pub use certificate_diff::{CertificateChange, CertificateDiff};
+pub use certificate_set::{CertificateSet, KeystoreLockedError, LocatedCertificate, Location, Passwords, Remark};
+pub use table::ColorMode;
+pub(crate) use table::{Cell, expiry, render_columns};
+pub use verification::{Acceptance, Verification, VerificationError, VerificationResult};

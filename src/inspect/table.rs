@@ -6,20 +6,20 @@ use jiff::Timestamp;
 
 use crate::text;
 
-use super::collection::{At, Collection, Found};
+use super::certificate_set::{CertificateSet, LocatedCertificate, Location};
 
 /// Whether words are coloured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Paint {
+pub enum ColorMode {
     /// For a terminal.
-    Colour,
+    Ansi,
     /// For everything else.
     Plain,
 }
 
 /// How urgent a cell is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Tone {
+enum Severity {
     Plain,
     Good,
     Warning,
@@ -27,53 +27,53 @@ enum Tone {
 }
 
 /// The text of a cell, escaped, and how urgent it is.
-pub(crate) struct Cell(String, Tone);
+pub(crate) struct Cell(String, Severity);
 
 const HEADER: [&str; 7] = ["SUBJECT", "ISSUER", "EXPIRES", "KEY", "CA", "SHA-256", "FOUND AT"];
 
 /// Expiry within this many days is a warning, as in the conditions of a Bundle.
-const SOON: i64 = 30;
+const EXPIRY_WARNING_DAYS: i64 = 30;
 
 /// Longest subject, issuer or alias in a table, in characters; documents have all of it.
-const WIDEST: usize = 64;
+const MAX_CELL_CHARS: usize = 64;
 
 const SECONDS_PER_DAY: i64 = 86_400;
 
-impl Collection {
+impl CertificateSet {
     /// One line for each certificate, in the order of the place.
     #[must_use]
-    pub fn table(&self, now: Timestamp, paint: Paint) -> String {
-        let header = HEADER.map(|word| Cell(word.to_owned(), Tone::Plain));
+    pub fn table(&self, now: Timestamp, color: ColorMode) -> String {
+        let header = HEADER.map(|word| Cell(word.to_owned(), Severity::Plain));
         let rows = self.certificates.iter().map(|found| cells(found, now));
-        lay_out(std::iter::once(header).chain(rows), paint)
+        render_columns(std::iter::once(header).chain(rows), color)
     }
 }
 
 impl Cell {
-    fn new(text: impl Into<String>, tone: Tone) -> Self {
-        Self(text::escape(&text.into()).into_owned(), tone)
+    fn new(text: impl Into<String>, severity: Severity) -> Self {
+        Self(text::escape(&text.into()).into_owned(), severity)
     }
 
     pub(crate) fn plain(text: impl Into<String>) -> Self {
-        Self::new(text, Tone::Plain)
+        Self::new(text, Severity::Plain)
     }
 
     pub(crate) fn good(text: impl Into<String>) -> Self {
-        Self::new(text, Tone::Good)
+        Self::new(text, Severity::Good)
     }
 
     pub(crate) fn warning(text: impl Into<String>) -> Self {
-        Self::new(text, Tone::Warning)
+        Self::new(text, Severity::Warning)
     }
 
     pub(crate) fn bad(text: impl Into<String>) -> Self {
-        Self::new(text, Tone::Bad)
+        Self::new(text, Severity::Bad)
     }
 }
 
-pub(super) fn cells(found: &Found, now: Timestamp) -> [Cell; HEADER.len()] {
+pub(super) fn cells(found: &LocatedCertificate, now: Timestamp) -> [Cell; HEADER.len()] {
     let fingerprint = Cell::plain(found.fingerprint().short());
-    let place = place(found);
+    let location = location_text(found);
     match &found.certificate {
         Ok(anchor) => {
             let self_issued = anchor.issuer_der() == anchor.subject_der();
@@ -85,14 +85,14 @@ pub(super) fn cells(found: &Found, now: Timestamp) -> [Cell; HEADER.len()] {
                 Cell::plain(anchor.key().to_string()),
                 Cell::plain(if anchor.is_ca() { "yes" } else { "no" }),
                 fingerprint,
-                Cell::plain(place),
+                Cell::plain(location),
             ]
         }
         Err(malformed) => {
             let unknown = || Cell::plain("-");
             let subject = malformed.subject.as_deref().map_or("(unreadable)".to_owned(), named);
-            let place = format!("{place}: refused by bundles: {}", malformed.flaw);
-            [Cell::plain(subject), unknown(), unknown(), unknown(), unknown(), fingerprint, Cell::bad(place)]
+            let location = format!("{location}: refused by bundles: {}", malformed.cause);
+            [Cell::plain(subject), unknown(), unknown(), unknown(), unknown(), fingerprint, Cell::bad(location)]
         }
     }
 }
@@ -111,23 +111,23 @@ pub(crate) fn day(seconds: i64) -> String {
 pub(crate) fn expiry(not_before: i64, not_after: i64, now: Timestamp) -> Cell {
     let day_of_end = day(not_after);
     if not_before > now.as_second() {
-        return Cell(format!("{day_of_end}, begins {}", day(not_before)), Tone::Warning);
+        return Cell(format!("{day_of_end}, begins {}", day(not_before)), Severity::Warning);
     }
     match days_left(not_after, now) {
-        _ if not_after < now.as_second() => Cell(format!("{day_of_end}, expired"), Tone::Bad),
-        left if left < SOON => Cell(format!("{day_of_end}, {left} days"), Tone::Warning),
-        left => Cell(format!("{day_of_end}, {left} days"), Tone::Plain),
+        _ if not_after < now.as_second() => Cell(format!("{day_of_end}, expired"), Severity::Bad),
+        left if left < EXPIRY_WARNING_DAYS => Cell(format!("{day_of_end}, {left} days"), Severity::Warning),
+        left => Cell(format!("{day_of_end}, {left} days"), Severity::Plain),
     }
 }
 
 /// Where a certificate was found, such as `ca.crt line 12`.
-pub(super) fn place(found: &Found) -> String {
-    let at = match &found.at {
-        At::Line(line) => format!("line {line}"),
-        At::Alias(alias) => cut(alias),
-        At::Number(number) => format!("no. {number}"),
+pub(super) fn location_text(found: &LocatedCertificate) -> String {
+    let location = match &found.location {
+        Location::Line(line) => format!("line {line}"),
+        Location::Alias(alias) => cut(alias),
+        Location::Number(number) => format!("no. {number}"),
     };
-    found.key.as_ref().map_or(at.clone(), |key| format!("{key} {at}"))
+    found.key.as_ref().map_or(location.clone(), |key| format!("{key} {location}"))
 }
 
 fn named(name: &str) -> String {
@@ -136,11 +136,11 @@ fn named(name: &str) -> String {
 
 /// At most [`WIDEST`] characters, none of which commands a terminal.
 pub(crate) fn cut(text: &str) -> String {
-    text::shorten(text, WIDEST)
+    text::truncate_chars(text, MAX_CELL_CHARS)
 }
 
 /// Columns as wide as their widest cell, two blanks between them, and none at the ends of lines.
-pub(crate) fn lay_out<const N: usize>(rows: impl Iterator<Item = [Cell; N]>, paint: Paint) -> String {
+pub(crate) fn render_columns<const N: usize>(rows: impl Iterator<Item = [Cell; N]>, color: ColorMode) -> String {
     let rows: Vec<_> = rows.collect();
     let width = |text: &str| text.chars().count();
     let mut widths = [0; N];
@@ -151,8 +151,8 @@ pub(crate) fn lay_out<const N: usize>(rows: impl Iterator<Item = [Cell; N]>, pai
     }
     let mut out = String::new();
     for row in &rows {
-        for (at, (Cell(text, tone), widest)) in row.iter().zip(widths).enumerate() {
-            out.push_str(&painted(text, *tone, paint));
+        for (at, (Cell(text, severity), widest)) in row.iter().zip(widths).enumerate() {
+            out.push_str(&colored(text, *severity, color));
             if at + 1 < N {
                 let _ = write!(out, "{:1$}", "", widest - width(text) + 2);
             }
@@ -163,37 +163,37 @@ pub(crate) fn lay_out<const N: usize>(rows: impl Iterator<Item = [Cell; N]>, pai
     out
 }
 
-fn painted(text: &str, tone: Tone, paint: Paint) -> String {
-    let code = match (paint, tone) {
-        (Paint::Plain, _) | (_, Tone::Plain) => return text.to_owned(),
-        (_, Tone::Good) => 32,
-        (_, Tone::Warning) => 33,
-        (_, Tone::Bad) => 31,
+fn colored(text: &str, severity: Severity, color: ColorMode) -> String {
+    let code = match (color, severity) {
+        (ColorMode::Plain, _) | (_, Severity::Plain) => return text.to_owned(),
+        (_, Severity::Good) => 32,
+        (_, Severity::Warning) => 33,
+        (_, Severity::Bad) => 31,
     };
     format!("\u{1b}[{code}m{text}\u{1b}[0m")
 }
 
-impl Paint {
+impl ColorMode {
     /// Words of joy or of alarm.
-    pub(super) fn emphasise(self, text: &str, good: bool) -> String {
-        painted(text, if good { Tone::Good } else { Tone::Bad }, self)
+    pub(super) fn highlight(self, text: &str, good: bool) -> String {
+        colored(text, if good { Severity::Good } else { Severity::Bad }, self)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inspect::{Difference, Passwords};
+    use crate::inspect::{CertificateDiff, Passwords};
 
     const RSA: &str = include_str!("../../tests/cases/certs/rsa.pem");
     const EXPIRED: &str = include_str!("../../tests/cases/certs/expired.pem");
     const FUTURE: &str = include_str!("../../tests/cases/certs/future.pem");
     const BRAINPOOL: &str = include_str!("../../tests/cases/certs/brainpool.pem");
 
-    fn collection(texts: &[&str]) -> Collection {
-        let mut collection = Collection::new("test");
-        collection.read(Some("ca.crt"), texts.concat().as_bytes(), &Passwords::WellKnown).unwrap();
-        collection
+    fn certificates(texts: &[&str]) -> CertificateSet {
+        let mut set = CertificateSet::new("test");
+        set.read(Some("ca.crt"), texts.concat().as_bytes(), &Passwords::WellKnown).unwrap();
+        set
     }
 
     fn now() -> Timestamp {
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn a_table_names_what_expires_what_is_refused_and_where_it_is() {
-        let table = collection(&[RSA, EXPIRED, BRAINPOOL]).table(now(), Paint::Plain);
+        let table = certificates(&[RSA, EXPIRED, BRAINPOOL]).table(now(), ColorMode::Plain);
         assert_eq!(
             table,
             "\
@@ -215,23 +215,23 @@ CN=Brainpool Root A                     -         -                    -        
     }
 
     #[test]
-    fn colour_is_there_only_when_asked_for_and_marks_what_is_urgent() {
-        let collection = collection(&[RSA, EXPIRED]);
-        let coloured = collection.table(now(), Paint::Colour);
+    fn color_is_there_only_on_request_and_marks_what_is_urgent() {
+        let set = certificates(&[RSA, EXPIRED]);
+        let coloured = set.table(now(), ColorMode::Ansi);
         assert!(coloured.contains("\u{1b}[33m2049-01-01, 11 days\u{1b}[0m"), "{coloured}");
         assert!(coloured.contains("\u{1b}[31m2015-01-01, expired\u{1b}[0m"), "{coloured}");
         let plain = coloured
             .split('\u{1b}')
             .map(|part| part.split_once('m').filter(|_| part.starts_with('[')).map_or(part, |(_, text)| text));
-        assert_eq!(plain.collect::<String>(), collection.table(now(), Paint::Plain));
+        assert_eq!(plain.collect::<String>(), set.table(now(), ColorMode::Plain));
     }
 
     #[test]
     fn a_difference_is_by_fingerprint_whatever_the_order_and_how_often() {
-        let (old, new) = (collection(&[RSA, EXPIRED, RSA]), collection(&[FUTURE, RSA]));
-        let difference = Difference::between(&old, &new);
+        let (old, new) = (certificates(&[RSA, EXPIRED, RSA]), certificates(&[FUTURE, RSA]));
+        let difference = CertificateDiff::between(&old, &new);
         assert_eq!(
-            difference.table(now(), Paint::Plain),
+            difference.table(now(), ColorMode::Plain),
             "\
 -  CN=Expired Root A  (itself)  2015-01-01, expired  EC P-256  yes  efa998f5  ca.crt line 21
 +  CN=Future Root A   (itself)  2048-01-01, expired  EC P-256  yes  2f080692  ca.crt line 1
@@ -239,11 +239,11 @@ CN=Brainpool Root A                     -         -                    -        
 "
         );
         assert!(!difference.is_empty());
-        assert!(Difference::between(&old, &collection(&[EXPIRED, RSA])).is_empty());
+        assert!(CertificateDiff::between(&old, &certificates(&[EXPIRED, RSA])).is_empty());
     }
 
     #[test]
-    fn what_would_command_a_terminal_is_spelled_out_and_what_is_too_long_is_cut() {
+    fn terminal_controls_are_escaped_and_what_is_too_long_is_cut() {
         assert_eq!(cut("a\u{1b}[31m\n\u{202e}b"), "a\\u{1b}[31m\\n\\u{202e}b");
         assert_eq!(cut(&"é".repeat(65)).chars().count(), 64);
         assert_eq!(cut(&"é".repeat(64)), "é".repeat(64));

@@ -16,55 +16,56 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::fanout::{Answer, Request};
+use crate::fanout::{TargetRequest, WriteResult};
 
-use super::ours;
-use super::survey::{Latest, Survey};
+use super::prefixed;
+use super::stats_snapshot::{StatsCollector, StatsSnapshot};
 
 /// Bounds of a rollout's time, in seconds.
 const ROLLOUT_SECONDS: [f64; 12] = [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0];
 
 /// How long a scrape waits for the loop, which may be about to end.
-const PATIENCE: Duration = Duration::from_secs(2);
+const SCRAPE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What the controller's loop has to do with metrics.
 #[derive(Debug)]
-pub struct Controller {
+pub struct ControllerMetrics {
     /// Counts writes.
-    pub writes: Writes,
+    pub writes: WriteMetrics,
     /// Seconds from a change to the last target.
     pub rollouts: Histogram,
     /// Who asks how things stand; closed when nobody ever will.
-    pub inquiries: mpsc::Receiver<Inquiry>,
+    pub scrape_requests: mpsc::Receiver<ScrapeRequest>,
 }
 
 /// Where an answer is waited for.
-pub type Inquiry = oneshot::Sender<Survey>;
+pub type ScrapeRequest = oneshot::Sender<StatsSnapshot>;
 
 /// Asks the controller's loop how things stand.
 #[derive(Clone, Debug)]
-pub struct Scrape {
-    inquiries: mpsc::Sender<Inquiry>,
-    latest: Latest,
+pub struct ScrapeHandle {
+    scrape_requests: mpsc::Sender<ScrapeRequest>,
+    latest: StatsCollector,
 }
 
 /// Counts writes of targets. Clones count together.
 #[derive(Clone, Debug, Default)]
-pub struct Writes(Family<Write, Counter>);
+pub struct WriteMetrics(Family<WriteLabels, Counter>);
 
 /// What distinguishes writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Write {
+struct WriteLabels {
     verb: &'static str,
     result: &'static str,
 }
 
-impl Controller {
+impl ControllerMetrics {
     /// Serves what the loop counts and, to each [`Scrape::ask`], what it answers.
-    pub fn register(registry: &mut Registry) -> (Self, Scrape) {
-        let (sender, inquiries) = mpsc::channel(1);
-        let (latest, writes, rollouts) = (Latest::default(), Writes::default(), Histogram::new(ROLLOUT_SECONDS));
-        let registry = ours(registry);
+    pub fn register(registry: &mut Registry) -> (Self, ScrapeHandle) {
+        let (sender, scrape_requests) = mpsc::channel(1);
+        let (latest, writes, rollouts) =
+            (StatsCollector::default(), WriteMetrics::default(), Histogram::new(ROLLOUT_SECONDS));
+        let registry = prefixed(registry);
         registry.register("target_writes", "Requests to write a target by verb and result", writes.0.clone());
         registry.register(
             "rollout_duration_seconds",
@@ -72,78 +73,78 @@ impl Controller {
             rollouts.clone(),
         );
         registry.register_collector(Box::new(latest.clone()));
-        (Self { writes, rollouts, inquiries }, Scrape { inquiries: sender, latest })
+        (Self { writes, rollouts, scrape_requests }, ScrapeHandle { scrape_requests: sender, latest })
     }
 }
 
-impl Scrape {
+impl ScrapeHandle {
     /// Has the next scrape tell how things stand now; or nothing of it, if the loop has ended.
-    pub async fn ask(&self) {
+    pub async fn refresh(&self) {
         let answer = async {
             let (sender, answer) = oneshot::channel();
-            self.inquiries.send(sender).await.ok()?;
+            self.scrape_requests.send(sender).await.ok()?;
             answer.await.ok()
         };
-        let survey = tokio::time::timeout(PATIENCE, answer).await.ok().flatten();
-        self.latest.set(survey);
+        let snapshot = tokio::time::timeout(SCRAPE_TIMEOUT, answer).await.ok().flatten();
+        self.latest.set(snapshot);
     }
 }
 
-impl Writes {
+impl WriteMetrics {
     /// A request was answered, or its answer was waited for in vain; those that only read do not count.
-    pub fn count(&self, request: &Request, answer: &Answer) {
+    pub fn count(&self, request: &TargetRequest, answer: &WriteResult) {
         let verb = match request {
-            Request::Create => "create",
-            Request::Replace(_) => "update",
-            Request::Merge { .. } | Request::HandOver(..) => "patch",
-            Request::Apply { .. } => "apply",
-            Request::Delete(_) => "delete",
-            Request::Look | Request::Compare => return,
+            TargetRequest::Create => "create",
+            TargetRequest::Replace(_) => "update",
+            TargetRequest::Merge { .. } | TargetRequest::HandOver(..) => "patch",
+            TargetRequest::Apply { .. } => "apply",
+            TargetRequest::Delete(_) => "delete",
+            TargetRequest::GetMetadata | TargetRequest::GetContent => return,
         };
         let result = match answer {
-            Answer::Is(_) | Answer::Compared(..) => "done",
-            Answer::Gone if matches!(request, Request::Delete(_)) => "done",
-            Answer::Gone | Answer::NamespaceGone => "gone",
-            Answer::Exists | Answer::Conflict => "conflict",
-            Answer::Forbidden(_) => "forbidden",
-            Answer::Refused { .. } => "refused",
-            Answer::Busy(..) => "busy",
-            Answer::Failed(_) => "failed",
-            Answer::Lost(_) => "lost",
-            Answer::TimedOut(_) => "timed_out",
+            WriteResult::Observed(_) | WriteResult::Compared(..) => "done",
+            WriteResult::NotFound if matches!(request, TargetRequest::Delete(_)) => "done",
+            WriteResult::NotFound | WriteResult::NamespaceGone => "gone",
+            WriteResult::AlreadyExists | WriteResult::Conflict => "conflict",
+            WriteResult::Forbidden(_) => "forbidden",
+            WriteResult::Refused { .. } => "refused",
+            WriteResult::Busy(..) => "busy",
+            WriteResult::Failed(_) => "failed",
+            WriteResult::Lost(_) => "lost",
+            WriteResult::TimedOut(_) => "timed_out",
         };
-        self.0.get_or_create(&Write { verb, result }).inc();
+        self.0.get_or_create(&WriteLabels { verb, result }).inc();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fanout::{Census, Version};
-    use crate::metrics::survey::tests::bundle;
+    use crate::fanout::{EngineStats, ResourceVersion};
+    use crate::metrics::stats_snapshot::tests::bundle;
     use crate::metrics::{assert_served, registry, text};
 
     #[tokio::test]
-    async fn a_scrape_tells_what_the_loop_answers_and_of_bundles_that_are_there_now() {
+    async fn a_scrape_serves_what_the_loop_answers_and_only_bundles_that_exist_now() {
         let mut registry = registry();
-        let (mut controller, scrape) = Controller::register(&mut registry);
+        let (mut controller, scrape) = ControllerMetrics::register(&mut registry);
         controller.rollouts.observe(0.3);
-        controller.writes.count(&Request::Delete(Version::NEWEST), &Answer::Gone);
-        controller.writes.count(&Request::Create, &Answer::Busy(None, String::new()));
-        controller.writes.count(&Request::Look, &Answer::Gone);
-        let fanout = Census { in_flight: 2, limit: 8, paused: true, queued: 4, ..Census::default() };
-        let surveys = [
-            Survey { leads: true, undecided: 1, fanout, bundles: vec![bundle("a"), bundle("b")] },
-            Survey { leads: true, bundles: vec![bundle("b")], ..Survey::default() },
+        controller.writes.count(&TargetRequest::Delete(ResourceVersion::NEWEST), &WriteResult::NotFound);
+        controller.writes.count(&TargetRequest::Create, &WriteResult::Busy(None, String::new()));
+        controller.writes.count(&TargetRequest::GetMetadata, &WriteResult::NotFound);
+        let fanout = EngineStats { in_flight: 2, limit: 8, paused: true, queued: 4, ..EngineStats::default() };
+        let snapshots = [
+            StatsSnapshot { is_leader: true, undecided: 1, fanout, bundles: vec![bundle("a"), bundle("b")] },
+            StatsSnapshot { is_leader: true, bundles: vec![bundle("b")], ..StatsSnapshot::default() },
         ];
         let looping = tokio::spawn(async move {
-            for survey in surveys {
-                let inquiry = controller.inquiries.recv().await.expect("somebody asks");
-                inquiry.send(survey).expect("somebody waits");
+            for snapshot in snapshots {
+                let request = controller.scrape_requests.recv().await.expect("somebody asks");
+                request.send(snapshot).expect("somebody waits");
             }
         });
 
-        scrape.ask().await;
+        scrape.refresh().await;
         assert_served(
             &registry,
             &[
@@ -159,10 +160,10 @@ mod tests {
             ],
         );
 
-        scrape.ask().await;
+        scrape.refresh().await;
         let text_now = text(&registry);
         assert!(!text_now.contains("bundle=\"a\"") && text_now.contains("bundle=\"b\""), "{text_now}");
-        scrape.ask().await;
+        scrape.refresh().await;
         assert!(!text(&registry).contains("bundle="), "the loop has ended");
         looping.await.expect("it ends");
     }

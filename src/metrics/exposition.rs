@@ -9,7 +9,7 @@ use prometheus_client::registry::Registry;
 
 /// A format that metrics are exposed in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub enum ExpositionFormat {
     /// The text format of Prometheus, version 0.0.4 (<https://prometheus.io/docs/instrumenting/exposition_formats/>).
     Text,
     /// `OpenMetrics` 1.0.0 (<https://prometheus.io/docs/specs/om/open_metrics_spec/>).
@@ -19,26 +19,26 @@ pub enum Format {
 }
 
 /// What a client accepts: one element of an `Accept` header (RFC 9110, 12.5.1).
-struct Range<'a> {
+struct MediaRange<'a> {
     media_type: &'a str,
     version: Option<&'a str>,
     quality: f32,
 }
 
-impl Format {
+impl ExpositionFormat {
     /// The text format first: it is what a client gets that has no preference.
     const ALL: [Self; 3] = [Self::Text, Self::OpenMetrics, Self::OpenMetricsDraft];
 
     /// The format that an `Accept` header asks for: the one of the highest quality; of equals the one that is named most
     /// precisely, and then the one that is named first. Where none is acceptable it is the text format all the same.
     #[must_use]
-    pub fn accepted(header: &str) -> Self {
-        let ranges: Vec<_> = header.split(',').filter_map(Range::parse).collect();
+    pub fn negotiate(header: &str) -> Self {
+        let ranges: Vec<_> = header.split(',').filter_map(MediaRange::parse).collect();
         let mut best = (Self::Text, 0.0, (0, 0));
         for format in Self::ALL {
-            let precisions = ranges.iter().enumerate().filter_map(|(place, range)| {
+            let precisions = ranges.iter().enumerate().filter_map(|(index, range)| {
                 let precision = range.precision(format)?;
-                Some((range.quality, (precision, ranges.len() - place)))
+                Some((range.quality, (precision, ranges.len() - index)))
             });
             let Some((quality, rank)) = precisions.max_by_key(|(_, rank)| *rank) else { continue };
             if quality > best.1 || (quality > 0.0 && quality >= best.1 && rank > best.2) {
@@ -72,7 +72,7 @@ impl Format {
     }
 }
 
-impl<'a> Range<'a> {
+impl<'a> MediaRange<'a> {
     fn parse(element: &'a str) -> Option<Self> {
         let mut parts = element.split(';').map(str::trim);
         let media_type = parts.next().filter(|media_type| !media_type.is_empty())?;
@@ -92,12 +92,12 @@ impl<'a> Range<'a> {
     }
 
     /// How precisely a format is named, if it is meant.
-    fn precision(&self, format: Format) -> Option<u8> {
+    fn precision(&self, format: ExpositionFormat) -> Option<u8> {
         let is = |media_type: &str| self.media_type.eq_ignore_ascii_case(media_type);
         let (media_type, family, version) = match format {
-            Format::Text => ("text/plain", "text/*", None),
-            Format::OpenMetrics => ("application/openmetrics-text", "application/*", Some("1.0.0")),
-            Format::OpenMetricsDraft => ("application/openmetrics-text", "application/*", Some("0.0.1")),
+            ExpositionFormat::Text => ("text/plain", "text/*", None),
+            ExpositionFormat::OpenMetrics => ("application/openmetrics-text", "application/*", Some("1.0.0")),
+            ExpositionFormat::OpenMetricsDraft => ("application/openmetrics-text", "application/*", Some("0.0.1")),
         };
         if is(media_type) {
             match (self.version, version) {
@@ -148,7 +148,7 @@ mod tests {
     use prometheus_client::metrics::info::Info;
     use prometheus_client::registry::Unit;
 
-    use super::Format::{OpenMetrics, OpenMetricsDraft, Text};
+    use super::ExpositionFormat::{OpenMetrics, OpenMetricsDraft, Text};
     use super::*;
 
     #[test]
@@ -186,7 +186,7 @@ mod tests {
             (PROMETHEUS_3, OpenMetrics),
             (PROTOBUF_FIRST, OpenMetrics),
         ] {
-            assert_eq!(Format::accepted(header), format, "{header}");
+            assert_eq!(ExpositionFormat::negotiate(header), format, "{header}");
         }
     }
 

@@ -11,28 +11,28 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::webhook::{Certificate, Outcome};
+use crate::webhook::{ReloadableCertificate, ReviewOutcome};
 
-use super::ours;
+use super::prefixed;
 
 /// Bounds of a review's time, in seconds: it takes about a tenth of a millisecond, and the API server waits for 5 s.
 const REVIEW_SECONDS: [f64; 8] = [0.000_1, 0.000_3, 0.001, 0.003, 0.01, 0.1, 1.0, 5.0];
 
 /// What the injector counts. Clones count together.
 #[derive(Clone, Debug)]
-pub struct Injector {
-    reviews: Family<Review, Counter>,
+pub struct InjectorMetrics {
+    reviews: Family<ReviewLabels, Counter>,
     seconds: Histogram,
     config_valid: Gauge,
 }
 
 /// What distinguishes reviews.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Review {
+struct ReviewLabels {
     outcome: &'static str,
 }
 
-impl Injector {
+impl InjectorMetrics {
     /// Counts in a registry from now on.
     pub fn register(registry: &mut Registry) -> Self {
         let new = Self {
@@ -40,7 +40,7 @@ impl Injector {
             seconds: Histogram::new(REVIEW_SECONDS),
             config_valid: Gauge::default(),
         };
-        let registry = ours(registry);
+        let registry = prefixed(registry);
         registry.register("webhook_reviews", "Reviews of pods by outcome", new.reviews.clone());
         registry.register(
             "webhook_review_duration_seconds",
@@ -56,37 +56,37 @@ impl Injector {
     }
 
     /// A review was answered.
-    pub fn reviewed(&self, outcome: Outcome, time: Duration) {
+    pub fn reviewed(&self, outcome: ReviewOutcome, time: Duration) {
         let outcome = match outcome {
-            Outcome::Unchanged => "unchanged",
-            Outcome::Injected => "injected",
-            Outcome::Warned => "warned",
-            Outcome::Refused => "refused",
-            Outcome::Malformed => "malformed",
-            Outcome::Failed => "failed",
+            ReviewOutcome::Unchanged => "unchanged",
+            ReviewOutcome::Injected => "injected",
+            ReviewOutcome::Warned => "warned",
+            ReviewOutcome::Refused => "refused",
+            ReviewOutcome::Malformed => "malformed",
+            ReviewOutcome::Failed => "failed",
         };
-        self.reviews.get_or_create(&Review { outcome }).inc();
+        self.reviews.get_or_create(&ReviewLabels { outcome }).inc();
         self.seconds.observe(time.as_secs_f64());
     }
 
     /// The configuration file was taken over, or refused.
-    pub fn config_is_valid(&self, valid: bool) {
+    pub fn set_config_valid(&self, valid: bool) {
         self.config_valid.set(valid.into());
     }
 }
 
 /// When the time of a serving certificate begins and ends.
 #[derive(Debug)]
-pub struct Validity(Certificate);
+pub struct ServingCertMetrics(ReloadableCertificate);
 
-impl Validity {
+impl ServingCertMetrics {
     /// Serves it, as soon as there is a certificate.
-    pub fn register(registry: &mut Registry, certificate: &Certificate) {
-        ours(registry).register_collector(Box::new(Self(certificate.clone())));
+    pub fn register(registry: &mut Registry, certificate: &ReloadableCertificate) {
+        prefixed(registry).register_collector(Box::new(Self(certificate.clone())));
     }
 }
 
-impl Collector for Validity {
+impl Collector for ServingCertMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
         let Some((start, end)) = self.0.validity() else { return Ok(()) };
         for (name, help, at) in [
@@ -109,12 +109,12 @@ mod tests {
     use crate::metrics::{assert_served, registry};
 
     #[test]
-    fn metrics_have_the_names_that_dashboards_ask_for() {
+    fn metrics_have_the_names_that_dashboards_use() {
         let mut registry = registry();
-        let injector = Injector::register(&mut registry);
-        injector.reviewed(Outcome::Injected, Duration::from_micros(200));
-        injector.config_is_valid(true);
-        Validity::register(&mut registry, &Certificate::new());
+        let injector = InjectorMetrics::register(&mut registry);
+        injector.reviewed(ReviewOutcome::Injected, Duration::from_micros(200));
+        injector.set_config_valid(true);
+        ServingCertMetrics::register(&mut registry, &ReloadableCertificate::new());
         assert_served(
             &registry,
             &[

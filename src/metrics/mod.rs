@@ -6,33 +6,33 @@ mod exposition;
 mod injector;
 mod process;
 mod requests;
-mod survey;
+mod stats_snapshot;
 mod watches;
 
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-pub use controller::{Controller, Inquiry, Scrape, Writes};
-pub use exposition::Format;
-pub use injector::{Injector, Validity};
-pub use requests::{CameBack, Requests};
-pub use survey::{BundleSurvey, Condition, Survey};
-pub use watches::{Hearing, Watches};
+pub use controller::{ControllerMetrics, ScrapeHandle, ScrapeRequest, WriteMetrics};
+pub use exposition::ExpositionFormat;
+pub use injector::{InjectorMetrics, ServingCertMetrics};
+pub use requests::{RequestMetrics, ResponseClass};
+pub use stats_snapshot::{BundleStats, ConditionLabels, StatsSnapshot};
+pub use watches::{WatchActivity, WatchMetrics};
 
-use process::Process;
+use process::ProcessCollector;
 
 /// A registry that tells which version this is and how its process does.
 #[must_use]
 pub fn registry() -> Registry {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Process::new()));
+    registry.register_collector(Box::new(ProcessCollector::new()));
     let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
-    ours(&mut registry).register("build", "Version of this program", version);
+    prefixed(&mut registry).register("build", "Version of this program", version);
     registry
 }
 
 /// The part of a registry whose names begin with ours.
-fn ours(registry: &mut Registry) -> &mut Registry {
+fn prefixed(registry: &mut Registry) -> &mut Registry {
     registry.sub_registry_with_prefix("rootcast")
 }
 

@@ -14,29 +14,29 @@ const TICKS: f64 = 100.0;
 
 /// This process.
 #[derive(Debug)]
-pub(super) struct Process {
+pub(super) struct ProcessCollector {
     /// As Unix time.
     started: Option<f64>,
 }
 
-impl Process {
+impl ProcessCollector {
     pub(super) fn new() -> Self {
         Self { started: started() }
     }
 }
 
-impl Collector for Process {
+impl Collector for ProcessCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut tell = |name, help, metric: Option<Box<dyn EncodeMetric>>| match metric {
+        let mut emit = |name, help, metric: Option<Box<dyn EncodeMetric>>| match metric {
             Some(metric) => metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?),
             None => Ok(()),
         };
         let gauge = |value: f64| Box::new(ConstGauge::new(value)) as Box<dyn EncodeMetric>;
         let cpu = cpu_seconds().map(|seconds| Box::new(ConstCounter::new(seconds)) as Box<dyn EncodeMetric>);
-        tell("process_cpu_seconds", "CPU time used by this process, in seconds", cpu)?;
-        tell("process_resident_memory_bytes", "Memory that this process has in RAM", resident().map(gauge))?;
-        tell("process_open_fds", "Open files and connections", open_files().map(gauge))?;
-        tell("process_start_time_seconds", "When this process began, as Unix time", self.started.map(gauge))
+        emit("process_cpu_seconds", "CPU time used by this process, in seconds", cpu)?;
+        emit("process_resident_memory_bytes", "Memory that this process has in RAM", resident().map(gauge))?;
+        emit("process_open_fds", "Open files and connections", open_files().map(gauge))?;
+        emit("process_start_time_seconds", "When this process began, as Unix time", self.started.map(gauge))
     }
 }
 

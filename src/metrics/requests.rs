@@ -7,21 +7,21 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
-use super::ours;
+use super::prefixed;
 
 /// Counts requests by what came back. Clones count together.
 #[derive(Clone, Debug, Default)]
-pub struct Requests(Family<Request, Counter>);
+pub struct RequestMetrics(Family<RequestLabels, Counter>);
 
 /// What distinguishes requests.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Request {
-    code: CameBack,
+struct RequestLabels {
+    code: ResponseClass,
 }
 
 /// What came back of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum CameBack {
+pub enum ResponseClass {
     /// An answer with this HTTP status.
     Status(u16),
     /// The connection failed.
@@ -30,20 +30,20 @@ pub enum CameBack {
     TimedOut,
 }
 
-impl Requests {
+impl RequestMetrics {
     /// Serves what is counted.
     pub fn register(&self, registry: &mut Registry) {
         let help = "Requests to the API server by the HTTP status of their answer, or `lost` or `timed_out`";
-        ours(registry).register("api_requests", help, self.0.clone());
+        prefixed(registry).register("api_requests", help, self.0.clone());
     }
 
     /// One more.
-    pub fn count(&self, code: CameBack) {
-        self.0.get_or_create(&Request { code }).inc();
+    pub fn count(&self, code: ResponseClass) {
+        self.0.get_or_create(&RequestLabels { code }).inc();
     }
 }
 
-impl EncodeLabelValue for CameBack {
+impl EncodeLabelValue for ResponseClass {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
         match self {
             Self::Status(code) => write!(encoder, "{code}"),
@@ -60,9 +60,11 @@ mod tests {
 
     #[test]
     fn requests_are_counted_by_what_came_back() {
-        let (mut registry, requests) = (registry(), Requests::default());
+        let (mut registry, requests) = (registry(), RequestMetrics::default());
         requests.register(&mut registry);
-        for code in [CameBack::Status(429), CameBack::Status(429), CameBack::Lost, CameBack::TimedOut] {
+        for code in
+            [ResponseClass::Status(429), ResponseClass::Status(429), ResponseClass::Lost, ResponseClass::TimedOut]
+        {
             requests.count(code);
         }
         assert_served(

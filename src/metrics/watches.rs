@@ -11,59 +11,61 @@ use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-use super::ours;
+use super::prefixed;
 
 /// Stands for a watch of which nothing is told.
 const NEVER: i64 = i64::MIN;
 
 /// The watches that there are. Clones share them.
 #[derive(Clone, Debug, Default)]
-pub struct Watches(Arc<Mutex<Vec<Member>>>);
+pub struct WatchMetrics(Arc<Mutex<Vec<WatchEntry>>>);
 
 /// A watch, for as long as it lives.
 #[derive(Debug)]
-struct Member {
+struct WatchEntry {
     watch: &'static str,
-    heard: Weak<AtomicI64>,
+    last_event: Weak<AtomicI64>,
 }
 
 /// One watch's part in what is told; it ends with this.
 #[derive(Debug)]
-pub struct Hearing(Arc<AtomicI64>);
+pub struct WatchActivity(Arc<AtomicI64>);
 
-impl Watches {
+impl WatchMetrics {
     /// Serves when each was heard of. Of several that watch the same in different namespaces only the one that has been
     /// silent for longest is told of.
     pub fn register(&self, registry: &mut Registry) {
-        ours(registry).register_collector(Box::new(self.clone()));
+        prefixed(registry).register_collector(Box::new(self.clone()));
     }
 
     /// A watch begins; it is told of from when it first hears something.
     #[must_use]
-    pub fn enter(&self, watch: &'static str) -> Hearing {
-        let heard = Arc::new(AtomicI64::new(NEVER));
+    pub fn add(&self, watch: &'static str) -> WatchActivity {
+        let last_event = Arc::new(AtomicI64::new(NEVER));
         let mut members = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        members.retain(|member| member.heard.strong_count() > 0);
-        members.push(Member { watch, heard: Arc::downgrade(&heard) });
-        Hearing(heard)
+        members.retain(|member| member.last_event.strong_count() > 0);
+        members.push(WatchEntry { watch, last_event: Arc::downgrade(&last_event) });
+        WatchActivity(last_event)
     }
 
     /// When each was last heard of, as Unix time.
     fn last(&self) -> BTreeMap<&'static str, i64> {
         let mut last = BTreeMap::new();
         for member in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            let heard = member.heard.upgrade().map_or(NEVER, |heard| heard.load(Ordering::Relaxed));
-            if heard != NEVER {
-                last.entry(member.watch).and_modify(|least: &mut i64| *least = heard.min(*least)).or_insert(heard);
+            let last_event = member.last_event.upgrade().map_or(NEVER, |heard| heard.load(Ordering::Relaxed));
+            if last_event != NEVER {
+                last.entry(member.watch)
+                    .and_modify(|least: &mut i64| *least = last_event.min(*least))
+                    .or_insert(last_event);
             }
         }
         last
     }
 }
 
-impl Hearing {
+impl WatchActivity {
     /// The API server has told something: an object, a bookmark, or that a list is whole.
-    pub fn heard(&self) {
+    pub fn record_event(&self) {
         self.0.store(Timestamp::now().as_second(), Ordering::Relaxed);
     }
 
@@ -73,7 +75,7 @@ impl Hearing {
     }
 }
 
-impl Collector for Watches {
+impl Collector for WatchMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let (name, help) = (
             "watch_last_heard_timestamp_seconds",
@@ -89,17 +91,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_watch_that_has_been_silent_for_longest_is_told_of_as_long_as_it_lives() {
-        let watches = Watches::default();
-        let [one, two, other] = ["targets", "targets", "bundles"].map(|watch| watches.enter(watch));
+    fn of_equal_watches_the_one_that_has_been_silent_for_longest_is_served_as_long_as_it_lives() {
+        let watches = WatchMetrics::default();
+        let [one, two, other] = ["targets", "targets", "bundles"].map(|watch| watches.add(watch));
         assert!(watches.last().is_empty(), "nothing has been heard");
-        for (hearing, at) in [(&one, 30), (&two, 10), (&other, 20)] {
-            hearing.0.store(at, Ordering::Relaxed);
+        for (activity, at) in [(&one, 30), (&two, 10), (&other, 20)] {
+            activity.0.store(at, Ordering::Relaxed);
         }
         assert_eq!(watches.last(), [("bundles", 20), ("targets", 10)].into());
         two.pause();
         assert_eq!(watches.last()["targets"], 30);
-        two.heard();
+        two.record_event();
         assert!(watches.last()["targets"] == 30 && two.0.load(Ordering::Relaxed) > 1_700_000_000);
         drop((one, two));
         assert_eq!(watches.last(), [("bundles", 20)].into());

@@ -5,28 +5,28 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::bundle::{ObjectKind, Origin};
-use crate::inspect::{At, Cell, Collection, Found, Paint, lay_out};
+use crate::bundle::{AnchorOrigin, ObjectKind};
+use crate::inspect::{Cell, CertificateSet, ColorMode, LocatedCertificate, Location, render_columns};
 use crate::text::escape;
 
-use super::snapshot::Leadership;
-use super::state::State;
+use super::bundle_overview::BundleOverview;
+use super::diagnosis::Diagnosis;
+use super::snapshot::LeaderStatus;
 use super::table::age;
-use super::trouble::Trouble;
 
 const HEADER: [&str; 5] = ["CONDITION", "STATUS", "REASON", "SINCE", "MESSAGE"];
 
 /// How many namespaces of one trouble are named; documents have all of them.
-const NAMED: usize = 10;
+const NAMESPACES_SHOWN: usize = 10;
 
-impl State<'_> {
+impl BundleOverview<'_> {
     /// Everything about it.
     #[must_use]
-    pub fn detail(&self, leadership: &Leadership, settings_from: &str, now: Timestamp, paint: Paint) -> String {
+    pub fn detail(&self, leadership: &LeaderStatus, settings_from: &str, now: Timestamp, paint: ColorMode) -> String {
         let generation = self.generation.map_or_else(String::new, |generation| format!(", generation {generation}"));
         let changed =
             self.changed.map_or_else(String::new, |time| format!(", last change {} ({time})", ago(time, now)));
-        let mut out = format!("Bundle {}{generation}{changed}\n{}\n", self.name, leadership.line(now));
+        let mut out = format!("Bundle {}{generation}{changed}\n{}\n", self.name, leadership.describe(now));
         let _ = writeln!(out, "Settings: {settings_from}");
         let header = HEADER.map(Cell::plain);
         let rows = self.conditions.iter().map(|condition| {
@@ -48,7 +48,7 @@ impl State<'_> {
         if self.conditions.is_empty() {
             out += "\nNo controller has said anything about it yet.\n";
         } else {
-            let _ = write!(out, "\n{}", lay_out(std::iter::once(header).chain(rows), paint));
+            let _ = write!(out, "\n{}", render_columns(std::iter::once(header).chain(rows), paint));
         }
         out += &self.targets();
         out += &self.certificates(now, paint);
@@ -65,16 +65,16 @@ impl State<'_> {
     }
 
     fn targets(&self) -> String {
-        let Some(wanted) = self.wanted else { return String::new() };
-        let mut out = format!("\nTargets: {} of {wanted} in sync\n", self.in_sync);
-        for ((kind, Trouble { cause, cure }), namespaces) in &self.troubles {
-            let _ = writeln!(out, "  {}: {}", places(*kind, namespaces), escape(cause));
-            let _ = writeln!(out, "    cure: {}", escape(cure));
+        let Some(desired) = self.desired else { return String::new() };
+        let mut out = format!("\nTargets: {} of {desired} in sync\n", self.in_sync);
+        for ((kind, Diagnosis { cause, remedy }), namespaces) in &self.diagnoses {
+            let _ = writeln!(out, "  {}: {}", summarize_targets(*kind, namespaces), escape(cause));
+            let _ = writeln!(out, "    cure: {}", escape(remedy));
         }
         out
     }
 
-    fn certificates(&self, now: Timestamp, paint: Paint) -> String {
+    fn certificates(&self, now: Timestamp, paint: ColorMode) -> String {
         let beside = if self.default_cas { ", beside the default CAs" } else { "" };
         match &self.origins {
             Err(cause) => format!("\nCertificates: not known: {}\n", escape(cause)),
@@ -82,8 +82,10 @@ impl State<'_> {
                 "\nCertificates: the default CAs only\n".to_owned()
             }
             Ok(origins) => {
-                let certificates =
-                    Collection { certificates: origins.iter().map(found_at).collect(), ..Collection::default() };
+                let certificates = CertificateSet {
+                    certificates: origins.iter().map(located_in_source).collect(),
+                    ..CertificateSet::default()
+                };
                 format!("\nCertificates{beside}:\n{}", certificates.table(now, paint))
             }
         }
@@ -91,8 +93,12 @@ impl State<'_> {
 }
 
 /// A certificate as it is shown: found in a source.
-pub(super) fn found_at(Origin { anchor, place, line }: &Origin) -> Found {
-    Found { key: Some(Arc::from(&**place)), at: At::Line(*line), certificate: Ok(anchor.clone()) }
+pub(super) fn located_in_source(AnchorOrigin { anchor, location: place, line }: &AnchorOrigin) -> LocatedCertificate {
+    LocatedCertificate {
+        key: Some(Arc::from(&**place)),
+        location: Location::Line(*line),
+        certificate: Ok(anchor.clone()),
+    }
 }
 
 fn ago(time: Timestamp, now: Timestamp) -> String {
@@ -100,15 +106,15 @@ fn ago(time: Timestamp, now: Timestamp) -> String {
 }
 
 /// `12 ConfigMaps in a, b and 10 more`.
-pub(super) fn places(kind: ObjectKind, namespaces: &[Arc<str>]) -> String {
+pub(super) fn summarize_targets(kind: ObjectKind, namespaces: &[Arc<str>]) -> String {
     let plural = if namespaces.len() == 1 { "" } else { "s" };
     let count = namespaces.len();
-    format!("{count} {}{plural} in {}", kind.as_str(), some(namespaces))
+    format!("{count} {}{plural} in {}", kind.as_str(), summarize_namespaces(namespaces))
 }
 
-fn some(namespaces: &[Arc<str>]) -> String {
-    let named: Vec<&str> = namespaces.iter().take(NAMED).map(|name| &**name).collect();
-    match namespaces.len().saturating_sub(NAMED) {
+fn summarize_namespaces(namespaces: &[Arc<str>]) -> String {
+    let named: Vec<&str> = namespaces.iter().take(NAMESPACES_SHOWN).map(|name| &**name).collect();
+    match namespaces.len().saturating_sub(NAMESPACES_SHOWN) {
         0 => named.join(", "),
         more => format!("{} and {more} more", named.join(", ")),
     }

@@ -3,11 +3,11 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::bundle::{ObjectKind, Origin};
+use crate::bundle::{AnchorOrigin, ObjectKind};
 
-use super::snapshot::Leadership;
-use super::state::{Overview, State};
-use super::trouble::Trouble;
+use super::bundle_overview::{BundleOverview, Overview};
+use super::diagnosis::Diagnosis;
+use super::snapshot::LeaderStatus;
 
 impl Overview<'_> {
     /// `leader`, `settingsFrom` and `bundles`.
@@ -16,12 +16,12 @@ impl Overview<'_> {
         json!({
             "leader": self.leadership.document(),
             "settingsFrom": self.settings_from,
-            "bundles": self.states.iter().map(State::document).collect::<Vec<_>>(),
+            "bundles": self.bundles.iter().map(BundleOverview::document).collect::<Vec<_>>(),
         })
     }
 }
 
-impl Leadership {
+impl LeaderStatus {
     /// `state`, which is `Led`, `Vacant`, `NoLease` or `Unknown`, with `lease`, `holder`, `renewed` and `cause` where known.
     fn document(&self) -> Value {
         match self {
@@ -37,11 +37,11 @@ impl Leadership {
     }
 }
 
-impl State<'_> {
+impl BundleOverview<'_> {
     fn document(&self) -> Value {
-        let Self { name, generation, synced, conditions, wanted, in_sync, troubles, .. } = self;
+        let Self { name, generation, synced, conditions, desired, in_sync, diagnoses, .. } = self;
         let Self { origins, default_cas, findings, remarks, changed, .. } = self;
-        let (status, reason) = synced.words();
+        let (status, reason) = synced.status_and_reason();
         let certificates = origins.as_ref().ok().map(|origins| origins.iter().map(certificate).collect::<Vec<_>>());
         json!({
             "name": name,
@@ -49,27 +49,27 @@ impl State<'_> {
             "synced": status,
             "reason": reason,
             "conditions": conditions,
-            "targets": { "wanted": wanted, "inSync": in_sync, "failing": troubles.iter().map(trouble).collect::<Vec<_>>() },
+            "targets": { "wanted": desired, "inSync": in_sync, "failing": diagnoses.iter().map(diagnosis).collect::<Vec<_>>() },
             "certificates": certificates,
             "certificatesUnknown": origins.as_ref().err(),
             "defaultCAs": default_cas,
-            "nextEnd": self.next_end().and_then(|origin| time(origin.anchor.not_after())),
+            "nextEnd": self.next_expiry().and_then(|origin| time(origin.anchor.not_after())),
             "findings": findings,
             "remarks": remarks,
             "changed": changed.map(|changed| changed.to_string()),
-            "well": self.is_well(),
+            "well": self.is_healthy(),
         })
     }
 }
 
-fn trouble(
-    ((kind, Trouble { cause, cure }), namespaces): (&(ObjectKind, Trouble), &Vec<std::sync::Arc<str>>),
+fn diagnosis(
+    ((kind, Diagnosis { cause, remedy }), namespaces): (&(ObjectKind, Diagnosis), &Vec<std::sync::Arc<str>>),
 ) -> Value {
     let namespaces: Vec<&str> = namespaces.iter().map(|name| &**name).collect();
-    json!({ "kind": kind.as_str(), "cause": cause, "cure": cure, "namespaces": namespaces })
+    json!({ "kind": kind.as_str(), "cause": cause, "cure": remedy, "namespaces": namespaces })
 }
 
-fn certificate(Origin { anchor, place, line }: &Origin) -> Value {
+fn certificate(AnchorOrigin { anchor, location: place, line }: &AnchorOrigin) -> Value {
     json!({
         "subject": anchor.subject(),
         "issuer": anchor.issuer(),

@@ -4,9 +4,12 @@ use serde_json::json;
 
 use crate::api;
 use crate::bundle::fixture::{bundle, labels, now};
-use crate::bundle::{Controller, Holdings, Look, Namespace, ObjectKind, TargetRef, Settings, Touched, World, decide};
+use crate::bundle::{
+    ContentSummary, DecisionSettings, FieldOwnership, Inputs, Namespace, ObjectKind, ObservedMetadata, OwnerRef,
+    TargetRef, decide,
+};
 
-use super::snapshot::{Leadership, Snapshot, Target};
+use super::snapshot::{LeaderStatus, Snapshot, SnapshotTarget};
 
 pub(super) const TRUST_NAMESPACE: &str = "cert-manager";
 
@@ -15,9 +18,9 @@ pub(super) fn corporate(name: &str) -> api::Bundle {
     selecting(name, "yes")
 }
 
-pub(super) fn selecting(name: &str, story: &str) -> api::Bundle {
+pub(super) fn selecting(name: &str, label: &str) -> api::Bundle {
     let target = json!({
-        "configMap": { "key": "ca.pem" }, "namespaceSelector": { "matchLabels": { "story": story } },
+        "configMap": { "key": "ca.pem" }, "namespaceSelector": { "matchLabels": { "story": label } },
     });
     let sources = json!([{ "configMap": { "name": "corporate", "key": "ca" } }]);
     bundle(name, &json!({ "sources": sources, "target": target }))
@@ -40,39 +43,40 @@ pub(super) fn namespace(pairs: &[(&str, &str)]) -> Namespace {
 
 /// A cluster in which namespaces `a` and `b` are selected, `c` is not, and the source holds this text.
 pub(super) fn snapshot(bundles: &[api::Bundle], text: &str) -> Snapshot {
-    let world = World { settings: Settings::default(), ..World::default() };
+    let inputs = Inputs { settings: DecisionSettings::default(), ..Inputs::default() };
     let mut snapshot =
-        Snapshot { world: world.with_config_map("corporate", &[], &[("ca", text)]), ..Snapshot::default() };
-    for (name, story) in [("a", "yes"), ("b", "yes"), ("c", "no")] {
-        snapshot.namespaces.insert(name.into(), namespace(&[("story", story)]));
+        Snapshot { inputs: inputs.with_config_map("corporate", &[], &[("ca", text)]), ..Snapshot::default() };
+    for (name, label) in [("a", "yes"), ("b", "yes"), ("c", "no")] {
+        snapshot.namespaces.insert(name.into(), namespace(&[("story", label)]));
     }
     for bundle in bundles {
         snapshot.add_bundle(bundle, TRUST_NAMESPACE);
     }
-    snapshot.leadership = Leadership::Led { lease: "l/l".to_owned(), holder: "pod-1".to_owned(), renewed: now() };
+    snapshot.leadership = LeaderStatus::Led { lease: "l/l".to_owned(), holder: "pod-1".to_owned(), renewed: now() };
     snapshot
 }
 
 impl Snapshot {
     /// The controller writes what the Bundle wants now into these namespaces.
     pub(super) fn write(&mut self, name: &str, namespaces: &[&str]) {
-        let decision = decide(&self.world.intents[name], &self.world, now()).expect("a decision");
-        let payload = &decision.wanted.payloads[&ObjectKind::ConfigMap];
-        let look = Look {
+        let decision = decide(&self.inputs.intents[name], &self.inputs, now()).expect("a decision");
+        let payload = &decision.desired.payloads[&ObjectKind::ConfigMap];
+        let metadata = ObservedMetadata {
             labels: labels(&[(api::BUNDLE_LABEL, name)]),
             annotations: labels(&[(api::HASH_ANNOTATION, &payload.hash)]),
-            controller: Some(owner(api::KIND, name, &decision.wanted.uid)),
+            owner: Some(owner(api::KIND, name, &decision.desired.uid)),
             own_keys: payload.values.keys().cloned().collect(),
-            touched: Touched::ByUsAlone,
-            ..Look::default()
+            ownership: FieldOwnership::Exclusive,
+            ..ObservedMetadata::default()
         };
         for namespace in namespaces {
-            let target = Target { look: look.clone(), written: Some(now()), ..Target::default() };
+            let target =
+                SnapshotTarget { metadata: metadata.clone(), written: Some(now()), ..SnapshotTarget::default() };
             self.target(name, namespace, target);
         }
     }
 
-    pub(super) fn target(&mut self, name: &str, namespace: &str, target: Target) {
+    pub(super) fn target(&mut self, name: &str, namespace: &str, target: SnapshotTarget) {
         let place = TargetRef { kind: ObjectKind::ConfigMap, namespace: namespace.into() };
         self.targets.entry(name.to_owned()).or_default().insert(place, target);
     }
@@ -80,15 +84,17 @@ impl Snapshot {
 
 /// An object of somebody else that has key `ca.pem`, with a value that may not be replaced (`taken`) or may, as it is seen
 /// once its content was looked at.
-pub(super) fn theirs(taken: bool) -> Target {
+pub(super) fn foreign_target(taken: bool) -> SnapshotTarget {
     let key = || "ca.pem".to_owned();
-    let holdings = Holdings { keys: 1, taken: taken.then(key).into_iter().collect(), ..Holdings::default() };
-    let look = Look { foreign_keys: [(key(), "kubectl".to_owned())].into(), ..Look::default() };
-    Target { look, holdings: Some(holdings), written: None }
+    let holdings =
+        ContentSummary { keys: 1, taken: taken.then(key).into_iter().collect(), ..ContentSummary::default() };
+    let metadata =
+        ObservedMetadata { foreign_keys: [(key(), "kubectl".to_owned())].into(), ..ObservedMetadata::default() };
+    SnapshotTarget { metadata, holdings: Some(holdings), written: None }
 }
 
-pub(super) fn owner(kind: &str, name: &str, uid: &str) -> Controller {
-    Controller {
+pub(super) fn owner(kind: &str, name: &str, uid: &str) -> OwnerRef {
+    OwnerRef {
         api_version: api::API_VERSION.to_owned(),
         kind: kind.to_owned(),
         name: name.to_owned(),

@@ -8,23 +8,23 @@
 //!
 //! Everything here is a pure function of its arguments: who reads the cluster is the room `cluster`, told by the command line.
 
+mod bundle_overview;
+mod desired;
 mod detail;
+mod diagnosis;
 mod document;
-mod expectation;
 #[cfg(test)]
 mod fixture;
-mod forecast;
-mod neighbourhood;
-mod others;
+mod foreign_objects;
+mod inferred_defaults;
+mod namespace_view;
+mod plan;
 mod snapshot;
-mod state;
 mod table;
-mod trouble;
-mod witness;
 
-pub use forecast::{Concerned, Fate, Forecast, Overlay, Prospect};
-pub use neighbourhood::{Near, Neighbourhood, Standing};
-pub use snapshot::{Known, Leadership, Snapshot, Target, Unread, source_key};
-pub use state::{Overview, State, Synced};
-pub use trouble::Trouble;
-pub use witness::Witness;
+pub use bundle_overview::{BundleOverview, Overview, Synced};
+pub use diagnosis::Diagnosis;
+pub use inferred_defaults::PublishedDefaultCas;
+pub use namespace_view::{BundleInNamespace, NamespaceTarget, NamespaceView};
+pub use plan::{AffectedByOverlay, BundlePlan, Overlay, Plan, PlannedAction};
+pub use snapshot::{LeaderStatus, Snapshot, SnapshotBundle, SnapshotTarget, Unread, source_key};

@@ -7,25 +7,28 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 
 use crate::api;
-use crate::bundle::{Holdings, Intent, Look, Namespace, ObjectKind, ObjectSource, TargetRef, Select, Source, World};
+use crate::bundle::{
+    CertificateSource, ContentSummary, Inputs, Intent, Namespace, ObjectKind, ObjectSource, ObservedMetadata, Select,
+    TargetRef,
+};
 
 /// What was read of a cluster, at about the same moment.
 #[derive(Debug, Default)]
 pub struct Snapshot {
     /// What decisions depend on: settings and default CAs of the controller, sources, Bundles that are valid.
-    pub world: World,
+    pub inputs: Inputs,
     /// What the settings are known from, in words.
     pub settings_from: String,
     /// All Bundles that are looked at, by name.
-    pub bundles: BTreeMap<String, Known>,
+    pub bundles: BTreeMap<String, SnapshotBundle>,
     /// The namespaces, by name.
     pub namespaces: BTreeMap<Arc<str>, Namespace>,
     /// The objects that carry the Bundle label, and those that stand where a target is to be, by the name of the Bundle.
-    pub targets: BTreeMap<String, BTreeMap<TargetRef, Target>>,
+    pub targets: BTreeMap<String, BTreeMap<TargetRef, SnapshotTarget>>,
     /// What could not be read.
     pub unread: Unread,
     /// Who leads the controllers.
-    pub leadership: Leadership,
+    pub leadership: LeaderStatus,
 }
 
 /// What could not be read, and why.
@@ -38,12 +41,12 @@ pub struct Unread {
     /// The default CAs that the controller has.
     pub default_cas: Option<String>,
     /// Some of the objects that stand where a target is to be.
-    pub others: Option<String>,
+    pub foreign_objects: Option<String>,
 }
 
 /// A Bundle as the cluster has it.
 #[derive(Clone, Debug, Default)]
-pub struct Known {
+pub struct SnapshotBundle {
     /// `metadata.generation`.
     pub generation: Option<i64>,
     /// Its conditions.
@@ -56,18 +59,18 @@ pub struct Known {
 
 /// An object that carries the Bundle label, or has the name of a Bundle.
 #[derive(Clone, Debug, Default)]
-pub struct Target {
+pub struct SnapshotTarget {
     /// How it looks.
-    pub look: Look,
+    pub metadata: ObservedMetadata,
     /// What it holds of others under the Bundle's keys, if that was looked at.
-    pub holdings: Option<Holdings>,
+    pub holdings: Option<ContentSummary>,
     /// When our field manager last wrote it.
     pub written: Option<Timestamp>,
 }
 
 /// Who leads the controllers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Leadership {
+pub enum LeaderStatus {
     /// Somebody holds the Lease.
     Led {
         /// Namespace and name of the Lease.
@@ -90,13 +93,13 @@ pub enum Leadership {
     Unknown(String),
 }
 
-impl Default for Leadership {
+impl Default for LeaderStatus {
     fn default() -> Self {
         Self::Unknown("it was not looked for".to_owned())
     }
 }
 
-impl Known {
+impl SnapshotBundle {
     /// A Bundle as it was read.
     #[must_use]
     pub fn of(bundle: &api::Bundle) -> Self {
@@ -116,14 +119,14 @@ impl Known {
     }
 }
 
-impl Target {
+impl SnapshotTarget {
     /// Reads what matters out of an object's metadata.
     #[must_use]
     pub fn read(metadata: &ObjectMeta) -> Self {
         let ours = metadata.managed_fields.iter().flatten();
         let ours = ours.filter(|entry| entry.manager.as_deref() == Some(api::FIELD_MANAGER));
         let written = ours.filter_map(|entry| entry.time.as_ref().map(|time| time.0)).max();
-        Self { look: Look::read(metadata, |_, _| true), holdings: None, written }
+        Self { metadata: ObservedMetadata::from_metadata(metadata, |_, _| true), holdings: None, written }
     }
 }
 
@@ -139,25 +142,25 @@ pub fn source_key(source: &ObjectSource) -> (ObjectKind, String) {
 
 impl Snapshot {
     /// Adds a Bundle; one that is invalid is known all the same.
-    pub fn add_bundle(&mut self, bundle: &api::Bundle, trust_namespace: &str) -> &mut Known {
+    pub fn add_bundle(&mut self, bundle: &api::Bundle, trust_namespace: &str) -> &mut SnapshotBundle {
         let name = bundle.metadata.name.clone().unwrap_or_default();
-        let mut known = Known::of(bundle);
+        let mut snapshot_bundle = SnapshotBundle::of(bundle);
         match Intent::parse(bundle, trust_namespace) {
             Ok(intent) => {
-                self.world.intents.insert(name.clone(), intent);
+                self.inputs.intents.insert(name.clone(), intent);
             }
-            Err(problems) => {
-                known.invalid = Some(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "));
-                self.world.intents.remove(&name);
+            Err(errors) => {
+                snapshot_bundle.invalid = Some(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "));
+                self.inputs.intents.remove(&name);
             }
         }
-        self.bundles.entry(name).insert_entry(known).into_mut()
+        self.bundles.entry(name).insert_entry(snapshot_bundle).into_mut()
     }
 
     /// What to say where not all objects could be looked at that stand where a target is to be.
     #[must_use]
-    pub fn others_unread(&self) -> Option<String> {
-        let cause = self.unread.others.as_ref()?;
+    pub fn foreign_objects_unread(&self) -> Option<String> {
+        let cause = self.unread.foreign_objects.as_ref()?;
         Some(format!("whether objects of others stand where targets are to be is not known: {cause}"))
     }
 
@@ -168,14 +171,14 @@ impl Snapshot {
 
     /// Why the default CAs that the controller gives a Bundle are not known, if they are not.
     pub(super) fn unknown_default_cas(&self, intent: &Intent) -> Option<String> {
-        if !intent.sources.iter().any(|source| matches!(source, Source::DefaultCas)) {
+        if !intent.sources.iter().any(|source| matches!(source, CertificateSource::DefaultCas)) {
             return None;
         }
         if let Some(cause) = &self.unread.default_cas {
             return Some(cause.clone());
         }
         let theirs = self.bundles.get(&intent.name)?.default_ca_version.as_ref()?;
-        let ours = self.world.default_cas.as_ref().map(|cas| &cas.version);
+        let ours = self.inputs.default_cas.as_ref().map(|cas| &cas.version);
         (ours != Some(theirs)).then(|| {
             let ours = ours.map_or("none", String::as_str);
             format!(

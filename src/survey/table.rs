@@ -2,11 +2,11 @@
 
 use jiff::Timestamp;
 
-use crate::inspect::{Cell, Paint, expiry, lay_out};
+use crate::inspect::{Cell, ColorMode, expiry, render_columns};
 use crate::text::escape;
 
-use super::snapshot::Leadership;
-use super::state::{Overview, State, Synced};
+use super::bundle_overview::{BundleOverview, Overview, Synced};
+use super::snapshot::LeaderStatus;
 
 const HEADER: [&str; 6] = ["BUNDLE", "SYNCED", "REASON", "IN SYNC", "ENDS NEXT", "CHANGED"];
 
@@ -15,20 +15,20 @@ const SECONDS_PER_DAY: i64 = 86_400;
 impl Overview<'_> {
     /// Who leads, and a line for each Bundle.
     #[must_use]
-    pub fn table(&self, now: Timestamp, paint: Paint) -> String {
-        let leader = self.leadership.line(now);
-        if self.states.is_empty() {
+    pub fn table(&self, now: Timestamp, paint: ColorMode) -> String {
+        let leader = self.leadership.describe(now);
+        if self.bundles.is_empty() {
             return format!("{leader}\nThere is no Bundle.\n");
         }
         let header = HEADER.map(Cell::plain);
-        let rows = self.states.iter().map(|state| state.cells(now));
-        format!("{leader}\n\n{}", lay_out(std::iter::once(header).chain(rows), paint))
+        let rows = self.bundles.iter().map(|bundle| bundle.cells(now));
+        format!("{leader}\n\n{}", render_columns(std::iter::once(header).chain(rows), paint))
     }
 }
 
-impl Leadership {
+impl LeaderStatus {
     /// Who leads, in words.
-    pub(super) fn line(&self, now: Timestamp) -> String {
+    pub(super) fn describe(&self, now: Timestamp) -> String {
         let ago = |time| age(time, now);
         match self {
             Self::Led { lease, holder, renewed } => {
@@ -47,15 +47,15 @@ impl Leadership {
     }
 }
 
-impl State<'_> {
+impl BundleOverview<'_> {
     fn cells(&self, now: Timestamp) -> [Cell; HEADER.len()] {
-        let ends = match (self.next_end(), &self.origins) {
+        let ends = match (self.next_expiry(), &self.origins) {
             (Some(next), _) => expiry(next.anchor.not_before(), next.anchor.not_after(), now),
             (None, Ok(_)) if self.default_cas => Cell::plain("default CAs only"),
             (None, Ok(_)) => Cell::plain("-"),
             (None, Err(_)) => Cell::plain("not known"),
         };
-        let [status, reason] = self.verdict();
+        let [status, reason] = self.synced_cells();
         [
             Cell::plain(self.name),
             status,
@@ -66,8 +66,8 @@ impl State<'_> {
         ]
     }
 
-    fn verdict(&self) -> [Cell; 2] {
-        let (status, reason) = self.synced.words();
+    fn synced_cells(&self) -> [Cell; 2] {
+        let (status, reason) = self.synced.status_and_reason();
         let status = match self.synced {
             Synced::Yes => Cell::good(status),
             Synced::No(_) => Cell::bad(status),
@@ -77,14 +77,14 @@ impl State<'_> {
     }
 
     fn count(&self) -> Cell {
-        let Self { wanted, in_sync, troubles, .. } = self;
-        let Some(wanted) = wanted else { return Cell::plain("-") };
-        let stale = (in_sync == wanted && !troubles.is_empty()).then(|| troubles.values().map(Vec::len).sum());
+        let Self { desired, in_sync, diagnoses, .. } = self;
+        let Some(wanted) = desired else { return Cell::plain("-") };
+        let stale = (in_sync == wanted && !diagnoses.is_empty()).then(|| diagnoses.values().map(Vec::len).sum());
         let text = match stale {
             Some::<usize>(stale) => format!("{in_sync}/{wanted}, {stale} too many"),
             None => format!("{in_sync}/{wanted}"),
         };
-        if troubles.is_empty() { Cell::plain(text) } else { Cell::bad(text) }
+        if diagnoses.is_empty() { Cell::plain(text) } else { Cell::bad(text) }
     }
 }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::java::{self, JavaFlaw};
-use super::x509::{self, Flaw, Key, Outline};
+use super::java::{self, JavaParseError};
+use super::x509::{self, LazyFields, PublicKeyType, X509ParseError};
 
 /// SHA-256 of a certificate's DER. Ordered as its bytes are; printed as 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,7 +58,7 @@ pub struct Anchor(Arc<Parsed>);
 struct Parsed {
     der: Box<[u8]>,
     fingerprint: Fingerprint,
-    facts: x509::Facts,
+    fields: x509::StoredFields,
 }
 
 impl Anchor {
@@ -70,12 +70,12 @@ impl Anchor {
     /// # Errors
     ///
     /// [`Malformed`] names the flaw, the fingerprint and, where it can be read, the subject.
-    pub fn from_der(der: impl Into<Box<[u8]>>) -> Result<Anchor, Malformed> {
+    pub fn from_der(der: impl Into<Box<[u8]>>) -> Result<Anchor, InvalidCertificateError> {
         let der = der.into();
         let fingerprint = Fingerprint::of(&der);
         match x509::parse(&der) {
-            Ok(facts) => Ok(Anchor(Arc::new(Parsed { der, fingerprint, facts }))),
-            Err(flaw) => Err(Malformed { flaw, fingerprint, subject: x509::subject_of(&der) }),
+            Ok(fields) => Ok(Anchor(Arc::new(Parsed { der, fingerprint, fields }))),
+            Err(cause) => Err(InvalidCertificateError { cause, fingerprint, subject: x509::subject_of(&der) }),
         }
     }
 
@@ -95,7 +95,7 @@ impl Anchor {
     /// gathered and in a fixed order. Empty for an empty subject.
     #[must_use]
     pub fn subject(&self) -> &str {
-        &self.0.facts.subject
+        &self.0.fields.subject
     }
 
     /// The subject's common name, the last if it has several. Read anew each time.
@@ -107,25 +107,25 @@ impl Anchor {
     /// The issuer, in the form of [`subject`](Anchor::subject). Read anew each time.
     #[must_use]
     pub fn issuer(&self) -> String {
-        read_before(x509::text_of(self.issuer_der()))
+        expect_parsed(x509::text_of(self.issuer_der()))
     }
 
     /// The issuer's name in DER: what chains are built by.
     #[must_use]
     pub fn issuer_der(&self) -> &[u8] {
-        self.outline().issuer
+        self.lazy_fields().issuer
     }
 
     /// The subject's name in DER: what chains are built by.
     #[must_use]
     pub fn subject_der(&self) -> &[u8] {
-        self.outline().subject
+        self.lazy_fields().subject
     }
 
     /// The kind and size of the key. Read anew each time.
     #[must_use]
-    pub fn key(&self) -> Key {
-        read_before(self.outline().key())
+    pub fn key(&self) -> PublicKeyType {
+        expect_parsed(self.lazy_fields().key())
     }
 
     /// Whether Java reads it; if not, it reads no keystore that holds it. Checked anew each time.
@@ -133,36 +133,36 @@ impl Anchor {
     /// # Errors
     ///
     /// [`JavaFlaw`] says what Java has against it.
-    pub fn check_for_java(&self) -> Result<(), JavaFlaw> {
+    pub fn check_for_java(&self) -> Result<(), JavaParseError> {
         java::check(self.der())
     }
 
-    fn outline(&self) -> Outline<'_> {
-        read_before(Outline::of(self.der()))
+    fn lazy_fields(&self) -> LazyFields<'_> {
+        expect_parsed(LazyFields::of(self.der()))
     }
 
     /// Start of validity, in seconds since 1970-01-01T00:00:00Z; negative before.
     #[must_use]
     pub fn not_before(&self) -> i64 {
-        self.0.facts.not_before
+        self.0.fields.not_before
     }
 
     /// End of validity (itself still valid), in seconds since 1970-01-01T00:00:00Z; negative before.
     #[must_use]
     pub fn not_after(&self) -> i64 {
-        self.0.facts.not_after
+        self.0.fields.not_after
     }
 
     /// Whether a basicConstraints extension (RFC 5280, section 4.2.1.9) says so. False for version 1 certificates,
     /// which cannot say it.
     #[must_use]
     pub fn is_ca(&self) -> bool {
-        self.0.facts.is_ca
+        self.0.fields.is_ca
     }
 }
 
 /// What parsing the certificate has read already.
-fn read_before<T>(part: Option<T>) -> T {
+fn expect_parsed<T>(part: Option<T>) -> T {
     part.expect("read when the certificate was parsed")
 }
 
@@ -182,10 +182,10 @@ impl fmt::Debug for Anchor {
 
 /// Bytes that are no certificate, or one that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{flaw}{}, SHA-256 {fingerprint}", subject.as_ref().map(|name| format!(", subject {name:?}")).unwrap_or_default())]
-pub struct Malformed {
+#[error("{cause}{}, SHA-256 {fingerprint}", subject.as_ref().map(|name| format!(", subject {name:?}")).unwrap_or_default())]
+pub struct InvalidCertificateError {
     /// What is wrong.
-    pub flaw: Flaw,
+    pub cause: X509ParseError,
     /// SHA-256 of the bytes.
     pub fingerprint: Fingerprint,
     /// The subject in the form of [`Anchor::subject`], when it can be read in spite of the flaw.

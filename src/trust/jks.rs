@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use sha1::{Digest, Sha1};
 
-use super::keystore::{Entry, Keystore, Unreadable};
+use super::keystore::{Keystore, KeystoreEntry, KeystoreError};
 use super::{Anchors, Password};
 
 const MAGIC: u32 = 0xfeed_feed;
@@ -19,9 +19,9 @@ const PRIVATE_KEY: u32 = 1;
 const TRUSTED_CERTIFICATE: u32 = 2;
 const SECRET_KEY: u32 = 3;
 const CERTIFICATE_TYPE: &str = "X509";
-const DIGEST: usize = 20;
+const DIGEST_LEN: usize = 20;
 /// Certificates that are read for one private key.
-const LONGEST_CHAIN: u32 = 32;
+const MAX_CHAIN_LEN: u32 = 32;
 
 /// Writes a keystore, entries ascending by alias. Never fails: an alias too long for the format is cut at its end, where
 /// nothing is that tells certificates apart.
@@ -64,20 +64,20 @@ pub fn is_jks(store: &[u8]) -> bool {
 ///
 /// [`Unreadable`] when the store is cut off, holds something else than it must, or holds a secret key, whose length the
 /// format does not tell.
-pub fn read(store: &[u8]) -> Result<Keystore, Unreadable> {
-    let (content, _digest) = split_digest(store).ok_or(Unreadable::Malformed("JKS header"))?;
+pub fn read(store: &[u8]) -> Result<Keystore, KeystoreError> {
+    let (content, _digest) = split_digest(store).ok_or(KeystoreError::Malformed("JKS header"))?;
     let mut input = Input(content);
     let header = (input.number(), input.number(), input.number());
     let (Some(MAGIC | JCEKS_MAGIC), Some(version @ 1..=VERSION), Some(count)) = header else {
-        return Err(Unreadable::Malformed("JKS header"));
+        return Err(KeystoreError::Malformed("JKS header"));
     };
-    let mut keystore = Keystore { sealed: true, ..Keystore::default() };
+    let mut keystore = Keystore { password_protected: true, ..Keystore::default() };
     for _ in 0..count {
-        if input.entry(version, &mut keystore).ok_or(Unreadable::Malformed("JKS entry"))? == SECRET_KEY {
-            return Err(Unreadable::Unsupported("a secret key in a JCEKS keystore".to_owned()));
+        if input.entry(version, &mut keystore).ok_or(KeystoreError::Malformed("JKS entry"))? == SECRET_KEY {
+            return Err(KeystoreError::Unsupported("a secret key in a JCEKS keystore".to_owned()));
         }
     }
-    if input.0.is_empty() { Ok(keystore) } else { Err(Unreadable::Malformed("end of a JKS keystore")) }
+    if input.0.is_empty() { Ok(keystore) } else { Err(KeystoreError::Malformed("end of a JKS keystore")) }
 }
 
 /// Whether this is the password that a keystore was written with, and nothing has changed since.
@@ -89,7 +89,7 @@ pub fn is_intact(store: &[u8], password: &Password) -> bool {
     })
 }
 
-fn split_digest(store: &[u8]) -> Option<(&[u8], &[u8; DIGEST])> {
+fn split_digest(store: &[u8]) -> Option<(&[u8], &[u8; DIGEST_LEN])> {
     store.split_last_chunk()
 }
 
@@ -99,7 +99,7 @@ fn widened(password: &Password) -> Vec<u8> {
 }
 
 /// SHA-1 over password, a fixed text and everything before it.
-fn integrity(password: &[u8], content: &[u8]) -> [u8; DIGEST] {
+fn integrity(password: &[u8], content: &[u8]) -> [u8; DIGEST_LEN] {
     Sha1::new().chain_update(password).chain_update("Mighty Aphrodite").chain_update(content).finalize().into()
 }
 
@@ -137,7 +137,7 @@ impl<'a> Input<'a> {
             PRIVATE_KEY => {
                 let _protected = self.block()?;
                 keystore.private_keys += 1;
-                self.number().filter(|length| *length <= LONGEST_CHAIN)?
+                self.number().filter(|length| *length <= MAX_CHAIN_LEN)?
             }
             SECRET_KEY => 0,
             _ => return None,
@@ -148,7 +148,7 @@ impl<'a> Input<'a> {
             }
             let der = self.block()?.into();
             let trusted = kind == TRUSTED_CERTIFICATE;
-            keystore.entries.push(Entry { alias: Some(alias.clone()), der, trusted });
+            keystore.entries.push(KeystoreEntry { alias: Some(alias.clone()), der, trusted });
         }
         Some(kind)
     }
@@ -218,7 +218,7 @@ mod tests {
         for password in ["changeit", "päss", ""] {
             let store = encode(&anchors, &Password::new(password));
             let keystore = read(&store).unwrap();
-            let [Entry { alias: Some(alias), der, trusted: true }] = &keystore.entries[..] else {
+            let [KeystoreEntry { alias: Some(alias), der, trusted: true }] = &keystore.entries[..] else {
                 panic!("{keystore:?}")
             };
             let anchor = anchors.iter().next().unwrap();
@@ -227,7 +227,7 @@ mod tests {
             for other in ["changeit", "päss", ""] {
                 assert_eq!(is_intact(&store, &Password::new(other)), other == password);
             }
-            assert_eq!(read(&store[..store.len() - 1]), Err(Unreadable::Malformed("JKS entry")));
+            assert_eq!(read(&store[..store.len() - 1]), Err(KeystoreError::Malformed("JKS entry")));
         }
     }
 

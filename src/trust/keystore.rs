@@ -6,16 +6,16 @@ use std::sync::Arc;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Keystore {
     /// Certificates in the order of the file, the chains of private keys included.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<KeystoreEntry>,
     /// How many private keys there are, of which nothing is read.
     pub private_keys: usize,
     /// Whether a password guards it, against damage or readers.
-    pub sealed: bool,
+    pub password_protected: bool,
 }
 
 /// A certificate of a keystore, unchecked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct KeystoreEntry {
     /// Its name in the keystore, if it has one.
     pub alias: Option<Arc<str>>,
     /// The certificate.
@@ -27,10 +27,10 @@ pub struct Entry {
 /// Why a keystore cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Unreadable {
+pub enum KeystoreError {
     /// The password is wrong; or, which looks the same, the store has been damaged.
     #[error("the password does not fit, or the keystore is damaged")]
-    Password,
+    WrongPassword,
     /// The named part is missing or not what the format wants there.
     #[error("malformed {0}")]
     Malformed(&'static str),
@@ -38,26 +38,26 @@ pub enum Unreadable {
     #[error("not read here: {0}")]
     Unsupported(String),
     /// Its passwords take so many rounds of key derivation that it must mean harm.
-    #[error("it asks for more than {} rounds of key derivation", Work::ROUNDS)]
-    TooMuchWork,
+    #[error("it asks for more than {} rounds of key derivation", KdfBudget::ROUNDS)]
+    TooManyRounds,
 }
 
 /// How many rounds of key derivation are left for a keystore and all passwords that are tried on it.
 #[derive(Debug)]
-pub struct Work(u64);
+pub struct KdfBudget(u64);
 
-impl Work {
+impl KdfBudget {
     /// Some seconds of work. Java's keystores take 10,000 rounds, others up to some hundred thousands.
     const ROUNDS: u64 = 20_000_000;
 
-    pub(super) fn spend(&mut self, rounds: u64) -> Result<(), Unreadable> {
-        self.0 = self.0.checked_sub(rounds).ok_or(Unreadable::TooMuchWork)?;
+    pub(super) fn spend(&mut self, rounds: u64) -> Result<(), KeystoreError> {
+        self.0 = self.0.checked_sub(rounds).ok_or(KeystoreError::TooManyRounds)?;
         Ok(())
     }
 }
 
-impl Default for Work {
-    fn default() -> Work {
-        Work(Work::ROUNDS)
+impl Default for KdfBudget {
+    fn default() -> KdfBudget {
+        KdfBudget(KdfBudget::ROUNDS)
     }
 }

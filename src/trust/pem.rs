@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
-use super::{Anchor, Fingerprint, Flaw, Malformed, loose};
+use super::{Anchor, Fingerprint, InvalidCertificateError, X509ParseError, stray_text};
 
 const BEGIN: &[u8] = b"-----BEGIN";
 const END: &[u8] = b"-----END";
@@ -33,24 +33,24 @@ pub struct Block {
     /// The line of its begin marker, from 1.
     pub line: usize,
     /// The certificate, or why it is left out.
-    pub certificate: Result<Anchor, Rejected>,
+    pub certificate: Result<Anchor, SkippedCertificateError>,
 }
 
 /// A certificate that is left out of a bundle without making the bundle invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{why}, subject {subject:?}, SHA-256 {fingerprint}")]
-pub struct Rejected {
+#[error("{cause}, subject {subject:?}, SHA-256 {fingerprint}")]
+pub struct SkippedCertificateError {
     /// SHA-256 of the certificate.
     pub fingerprint: Fingerprint,
     /// Its subject, as [`Anchor::subject`] has it.
     pub subject: String,
     /// Why it cannot be used.
-    pub why: Flaw,
+    pub cause: X509ParseError,
 }
 
 /// Text that begins a PEM block which cannot be used. Never holds any of the block's content.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("invalid PEM block in bundle{cause} (block {block}, line {line}){}", cause.cure())]
+#[error("invalid PEM block in bundle{cause} (block {block}, line {line}){}", cause.remedy())]
 pub struct PemError {
     /// The line at fault, from 1; that of the begin marker where the block as a whole is at fault.
     pub line: usize,
@@ -72,7 +72,7 @@ pub enum PemCause {
     Headers,
     /// Bytes that are no usable certificate.
     #[error("; invalid PEM certificate: {0}")]
-    Certificate(Malformed),
+    Certificate(InvalidCertificateError),
     /// Half a marker, or one that shares its line.
     #[error("; a BEGIN or END marker must be whole and alone on its line, with nothing before it")]
     Marker,
@@ -98,7 +98,7 @@ pub enum PemCause {
 
 impl PemCause {
     /// What to do about it, to be put behind the place; empty where the cause says it already.
-    fn cure(&self) -> &'static str {
+    fn remedy(&self) -> &'static str {
         match self {
             Self::Mangled => {
                 ": write it as -----BEGIN CERTIFICATE----- or -----END CERTIFICATE-----, with five hyphens"
@@ -129,7 +129,7 @@ pub fn read(text: &[u8]) -> Result<Vec<Block>, PemError> {
 pub fn blocks(text: &[u8]) -> impl Iterator<Item = Result<Block, PemError>> {
     let mut lines = text.split(|octet| *octet == b'\n').zip(1..);
     let mut state = State::Outside;
-    let mut run = loose::Run::default();
+    let mut run = stray_text::Base64Run::default();
     let mut count = 0;
     std::iter::from_fn(move || {
         let found = loop {
@@ -162,7 +162,7 @@ enum State {
     /// In a block.
     Inside(Open),
     /// In a block that is at fault, which has been said.
-    Lost,
+    Skipping,
 }
 
 /// A block, or the line at fault and what is wrong.
@@ -180,16 +180,18 @@ impl State {
         let inside = matches!(self, State::Inside(_));
         match (self, Line::read(line, inside)) {
             (State::Outside, Line::Text)
-            | (State::Lost, Line::End | Line::Bad(PemCause::Unopened | PemCause::Mangled)) => (State::Outside, None),
+            | (State::Skipping, Line::End | Line::Bad(PemCause::Unopened | PemCause::Mangled)) => {
+                (State::Outside, None)
+            }
             (State::Outside, Line::Bad(_)) if is_comment(line) => (State::Outside, None),
             (State::Outside, Line::End) => (State::Outside, Some(Err((number, PemCause::Unopened)))),
-            (State::Lost, Line::Text) => (State::Lost, None),
-            (State::Outside | State::Lost, Line::Begin) => (open(), None),
+            (State::Skipping, Line::Text) => (State::Skipping, None),
+            (State::Outside | State::Skipping, Line::Begin) => (open(), None),
             (State::Inside(begun), Line::Begin) => (open(), Some(Err(begun.unterminated()))),
-            (_, Line::Bad(cause)) => (State::Lost, Some(Err((number, cause)))),
+            (_, Line::Bad(cause)) => (State::Skipping, Some(Err((number, cause)))),
             (State::Inside(mut begun), Line::Text) => match begun.push(line, number) {
                 Ok(()) => (State::Inside(begun), None),
-                Err(cause) => (State::Lost, Some(Err((number, cause)))),
+                Err(cause) => (State::Skipping, Some(Err((number, cause)))),
             },
             (State::Inside(begun), Line::End) => {
                 let block = begun.close().map(|certificate| Block { line: begun.line, certificate });
@@ -226,19 +228,19 @@ impl Open {
         if self.base64[before..].iter().all(is_base64) {
             return Ok(());
         }
-        let plain = if loose::is_mangled_marker(line) { PemCause::Mangled } else { PemCause::Base64 };
-        Err(loose::invisible(line).map_or(plain, PemCause::Invisible))
+        let plain = if stray_text::is_mangled_marker(line) { PemCause::Mangled } else { PemCause::Base64 };
+        Err(stray_text::invisible(line).map_or(plain, PemCause::Invisible))
     }
 
-    fn close(&self) -> Result<Result<Anchor, Rejected>, PemCause> {
+    fn close(&self) -> Result<Result<Anchor, SkippedCertificateError>, PemCause> {
         let der = BASE64.decode(&self.base64).map_err(|_| PemCause::Base64)?;
         match Anchor::from_der(der) {
             Ok(anchor) => Ok(Ok(anchor)),
-            Err(Malformed { flaw: why @ Flaw::NegativeSerial, fingerprint, subject: Some(subject) })
-                if fingerprint.to_string() == EC_ACC =>
-            {
-                Ok(Err(Rejected { fingerprint, subject, why }))
-            }
+            Err(InvalidCertificateError {
+                cause: cause @ X509ParseError::NegativeSerial,
+                fingerprint,
+                subject: Some(subject),
+            }) if fingerprint.to_string() == EC_ACC => Ok(Err(SkippedCertificateError { fingerprint, subject, cause })),
             Err(malformed) => Err(PemCause::Certificate(malformed)),
         }
     }
@@ -264,9 +266,9 @@ impl Line {
         } else if let Some(label) = label(line, END) {
             if label == LABEL { Line::End } else { Line::Bad(PemCause::Unopened) }
         } else if has(BEGIN) || has(END) {
-            Line::Bad(loose::invisible(line).map_or(PemCause::Marker, PemCause::Invisible))
-        } else if !inside && loose::is_mangled_marker(line) {
-            Line::Bad(loose::invisible(line).map_or(PemCause::Mangled, PemCause::Invisible))
+            Line::Bad(stray_text::invisible(line).map_or(PemCause::Marker, PemCause::Invisible))
+        } else if !inside && stray_text::is_mangled_marker(line) {
+            Line::Bad(stray_text::invisible(line).map_or(PemCause::Mangled, PemCause::Invisible))
         } else {
             Line::Text
         }
@@ -275,11 +277,11 @@ impl Line {
 
 /// The label of a marker that has its line for itself.
 fn label<'a>(line: &'a [u8], marker: &[u8]) -> Option<&'a str> {
-    const LONGEST: usize = 64;
+    const MAX_LABEL_LEN: usize = 64;
     let label = line.strip_prefix(marker)?.strip_prefix(b" ")?.strip_suffix(b"-----")?;
     let plain = |octet: &u8| octet.is_ascii_graphic() || *octet == b' ';
     let label = str::from_utf8(label).ok().filter(|label| label.bytes().all(|octet| plain(&octet)))?;
-    (label.len() <= LONGEST && !label.contains("-----")).then_some(label)
+    (label.len() <= MAX_LABEL_LEN && !label.contains("-----")).then_some(label)
 }
 
 fn is_comment(line: &[u8]) -> bool {
@@ -300,7 +302,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_looks_sees_the_blocks_behind_a_fault_and_each_fault_once() {
+    fn reading_goes_on_behind_a_fault_and_each_fault_is_reported_once() {
         let good = include_str!("../../tests/cases/certs/ec.pem").trim_end();
         let cut = &good[..200];
         let other = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----";
@@ -308,25 +310,25 @@ mod tests {
         let lines = |text: &str| text.lines().count();
         let text = [good, cut, good, other, no_base64, "-----END CERTIFICATE-----", good, cut].join("\n");
         let mut line = 1;
-        let mut place = |text: &str| {
+        let mut line_of = |text: &str| {
             line += lines(text);
             line - lines(text)
         };
-        let places = [good, cut, good, other, no_base64, "end", good, cut].map(&mut place);
+        let lines_of = [good, cut, good, other, no_base64, "end", good, cut].map(&mut line_of);
         let found: Vec<_> = blocks(text.as_bytes())
             .map(|block| block.map(|block| block.line).map_err(|error| (error.line, error.block, error.cause)))
             .collect();
         assert_eq!(
             found,
             [
-                Ok(places[0]),
-                Err((places[1], 2, PemCause::Unterminated)),
-                Ok(places[2]),
-                Err((places[3], 4, PemCause::Label("PRIVATE KEY".to_owned()))),
-                Err((places[4] + 1, 5, PemCause::Base64)),
-                Err((places[5], 6, PemCause::Unopened)),
-                Ok(places[6]),
-                Err((places[7], 8, PemCause::Unterminated)),
+                Ok(lines_of[0]),
+                Err((lines_of[1], 2, PemCause::Unterminated)),
+                Ok(lines_of[2]),
+                Err((lines_of[3], 4, PemCause::Label("PRIVATE KEY".to_owned()))),
+                Err((lines_of[4] + 1, 5, PemCause::Base64)),
+                Err((lines_of[5], 6, PemCause::Unopened)),
+                Ok(lines_of[6]),
+                Err((lines_of[7], 8, PemCause::Unterminated)),
             ]
         );
     }

@@ -30,10 +30,10 @@ pub enum Structure {
 const SIGNED_DATA: &[u8] = &[6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 2];
 
 /// What tells an RSA public key from parameters, which are two numbers, too: the octets of its exponent, 65537.
-const EXPONENT: usize = 3;
+const EXPONENT_LEN: usize = 3;
 
 /// The least numbers that a private key in a form of old is made of; parameters are made of fewer.
-const NUMBERS_OF_KEY: usize = 6;
+const MIN_PRIVATE_KEY_INTEGERS: usize = 6;
 
 impl Structure {
     /// Recognises the label of a PEM block.
@@ -74,8 +74,8 @@ impl Structure {
             | [tag::INTEGER, tag::SEQUENCE, tag::OCTET_STRING, ..]
             | [tag::SEQUENCE, tag::OCTET_STRING] => Some(Self::PrivateKey),
             [tag::SEQUENCE, tag::BIT_STRING] => Some(Self::PublicKey),
-            [tag::INTEGER, tag::INTEGER] if parts[1].1.len() >= EXPONENT => Some(Self::PublicKey),
-            _ if numbers >= NUMBERS_OF_KEY => Some(Self::PrivateKey),
+            [tag::INTEGER, tag::INTEGER] if parts[1].1.len() >= EXPONENT_LEN => Some(Self::PublicKey),
+            _ if numbers >= MIN_PRIVATE_KEY_INTEGERS => Some(Self::PrivateKey),
             _ if numbers >= 2 => Some(Self::Parameters),
             _ => None,
         }
@@ -101,11 +101,11 @@ impl Structure {
 fn parts(der: &[u8]) -> Option<Vec<(u8, &[u8])>> {
     let mut reader = Reader::new(der).enter(tag::SEQUENCE)?;
     let mut parts = Vec::new();
-    while !reader.is_empty() && parts.len() < MOST_PARTS {
+    while !reader.is_empty() && parts.len() < MAX_PARTS {
         parts.push(reader.any()?);
     }
     Some(parts)
 }
 
 /// As many elements as it takes to know a structure.
-const MOST_PARTS: usize = 10;
+const MAX_PARTS: usize = 10;

@@ -24,14 +24,14 @@ pub struct Identity {
 
 /// What a server shows to its clients. Clones share one certificate; there is none at first, and handshakes fail.
 #[derive(Clone)]
-pub struct Certificate(watch::Sender<Option<Current>>);
+pub struct ReloadableCertificate(watch::Sender<Option<Current>>);
 
 struct Current {
     key: Arc<CertifiedKey>,
     leaf: Anchor,
 }
 
-impl Certificate {
+impl ReloadableCertificate {
     /// None yet.
     #[must_use]
     pub fn new() -> Self {
@@ -49,12 +49,12 @@ impl Certificate {
 
     /// Whether there is one.
     #[must_use]
-    pub fn is_there(&self) -> bool {
+    pub fn is_loaded(&self) -> bool {
         self.0.borrow().is_some()
     }
 
     /// Waits until there is one.
-    pub async fn there(&self) {
+    pub async fn wait_loaded(&self) {
         // It fails only when nobody can send, and this one could.
         drop(self.0.subscribe().wait_for(Option::is_some).await);
     }
@@ -72,19 +72,19 @@ impl Certificate {
     }
 }
 
-impl Default for Certificate {
+impl Default for ReloadableCertificate {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl fmt::Debug for Certificate {
+impl fmt::Debug for ReloadableCertificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Certificate").field("fingerprint", &self.fingerprint()).finish()
     }
 }
 
-impl ResolvesServerCert for Certificate {
+impl ResolvesServerCert for ReloadableCertificate {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         self.0.borrow().as_ref().map(|current| current.key.clone())
     }

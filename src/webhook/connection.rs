@@ -23,117 +23,117 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
 use tower::ServiceExt;
 
-use super::crowd::{NoRoom, Number, Phase};
-use super::server::House;
+use super::connection_table::{BodyLimitReached, ConnectionId, ConnectionPhase};
+use super::server::ServerState;
 
 /// When connections are to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Farewell {
+pub(super) enum Shutdown {
     /// The server runs.
-    NotYet,
+    Running,
     /// With the next answer.
-    WithNextAnswer,
+    Draining,
     /// With the answer that is being made, if one is.
-    Now,
+    Closing,
 }
 
 /// How much of a body that is too large is read, and forgotten, so that its sender comes to hear why it is refused.
-const PATIENCE: usize = 4;
+const BODY_DISCARD_FACTOR: usize = 4;
 
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
 /// A connection's place in the house. Dropping it gives it up.
-pub(super) struct Seat {
-    pub(super) house: Arc<House>,
-    pub(super) number: Number,
+pub(super) struct ConnectionGuard {
+    pub(super) server: Arc<ServerState>,
+    pub(super) id: ConnectionId,
 }
 
 /// Serves one connection to its end.
-pub(super) async fn attend(stream: TcpStream, seat: Seat) {
-    let mut farewell = seat.house.farewell.clone();
-    let mut farewell = pin!(farewell.wait_for(|farewell| *farewell == Farewell::Now));
+pub(super) async fn serve_connection(stream: TcpStream, guard: ConnectionGuard) {
+    let mut shutdown = guard.server.shutdown.clone();
+    let mut closing = pin!(shutdown.wait_for(|farewell| *farewell == Shutdown::Closing));
     // A failure to set it costs time, and nothing else.
     let _ = stream.set_nodelay(true);
-    let Some(acceptor) = &seat.house.acceptor else {
+    let Some(acceptor) = &guard.server.acceptor else {
         // Buffers for requests are made when the first one comes.
         let mut first = [0];
         tokio::select! {
             peeked = stream.peek(&mut first) => if !matches!(peeked, Ok(1)) { return },
-            _ = &mut farewell => return,
+            _ = &mut closing => return,
         }
-        seat.turn(Phase::Waiting);
-        return converse(stream, &seat, farewell).await;
+        guard.set_phase(ConnectionPhase::Idle);
+        return serve_http(stream, &guard, closing).await;
     };
     let stream = tokio::select! {
         stream = Box::pin(acceptor.accept(stream)) => stream,
-        _ = &mut farewell => return,
+        _ = &mut closing => return,
     };
     // Who speaks no TLS, trusts us not or goes away is nothing to report: anybody can.
     let Ok(stream) = stream.map(Box::new) else { return };
-    seat.turn(Phase::Waiting);
+    guard.set_phase(ConnectionPhase::Idle);
     let (tcp, tls) = stream.get_ref();
     if tls.wants_read() {
         tokio::select! {
             readable = tcp.readable() => if readable.is_err() { return },
-            _ = &mut farewell => return,
+            _ = &mut closing => return,
         }
     }
-    converse(stream, &seat, farewell).await;
+    serve_http(stream, &guard, closing).await;
 }
 
 /// Answers requests until one side ends it.
-async fn converse<S>(stream: S, seat: &Seat, farewell: impl Future)
+async fn serve_http<S>(stream: S, guard: &ConnectionGuard, closing: impl Future)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let answering = service_fn(|request| async { Ok::<_, Infallible>(seat.answer(request).await) });
+    let service = service_fn(|request| async { Ok::<_, Infallible>(guard.respond(request).await) });
     let connection = http1::Builder::new()
         .header_read_timeout(None)
-        .max_buf_size(seat.house.limits.buffer)
-        .serve_connection(Watched { stream: TokioIo::new(stream), seat }, answering);
+        .max_buf_size(guard.server.limits.buffer_bytes)
+        .serve_connection(PhaseTrackingStream { stream: TokioIo::new(stream), guard }, service);
     let mut connection = Box::pin(connection);
     tokio::select! {
         // What went wrong with a client's connection is the client's to report.
         _ = &mut connection => return,
-        _ = farewell => {}
+        _ = closing => {}
     }
     connection.as_mut().graceful_shutdown();
     let _ = connection.await;
 }
 
-impl Seat {
-    fn turn(&self, phase: Phase) {
-        self.house.crowd().turn(self.number, Instant::now(), phase);
+impl ConnectionGuard {
+    fn set_phase(&self, phase: ConnectionPhase) {
+        self.server.table().set_phase(self.id, Instant::now(), phase);
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Response {
-        self.turn(Phase::Body);
-        let House { router, limits, farewell, .. } = &*self.house;
-        let deadline = Instant::now() + limits.request;
+    async fn respond(&self, request: Request<Incoming>) -> Response {
+        self.set_phase(ConnectionPhase::Body);
+        let ServerState { router, limits, shutdown, .. } = &*self.server;
+        let deadline = Instant::now() + limits.request_timeout;
         let (head, body) = request.into_parts();
-        let late = |_| Rejection::LateBody(limits.request);
-        let body = timeout_at(deadline, self.receive(&head.headers, body)).await.map_err(late).flatten();
+        let late = |_| Rejection::BodyTimeout(limits.request_timeout);
+        let body = timeout_at(deadline, self.read_body(&head.headers, body)).await.map_err(late).flatten();
         let mut response = match body {
             Err(rejection) => rejection.into_response(),
             Ok(body) => {
-                self.turn(Phase::Decision);
+                self.set_phase(ConnectionPhase::Decision);
                 let request = Request::from_parts(head, Body::from(body));
                 match timeout_at(deadline, router.clone().oneshot(request)).await {
                     Ok(Ok(response)) => response,
-                    Err(_) => Rejection::LateDecision(limits.request).into_response(),
+                    Err(_) => Rejection::DecisionTimeout(limits.request_timeout).into_response(),
                 }
             }
         };
-        if *farewell.borrow() != Farewell::NotYet {
+        if *shutdown.borrow() != Shutdown::Running {
             response.headers_mut().insert(CONNECTION, CLOSE);
         }
-        self.turn(Phase::Answer);
+        self.set_phase(ConnectionPhase::Response);
         response
     }
 
     /// Takes in a body. Memory is taken as it arrives: an announcement alone gets none.
-    async fn receive(&self, headers: &HeaderMap, mut body: Incoming) -> Result<Vec<u8>, Rejection> {
-        let limit = self.house.limits.body;
+    async fn read_body(&self, headers: &HeaderMap, mut body: Incoming) -> Result<Vec<u8>, Rejection> {
+        let limit = self.server.limits.max_body_bytes;
         let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         let mut received = Vec::new();
         let mut size = 0_usize;
@@ -141,7 +141,7 @@ impl Seat {
             let frame = frame.map_err(Rejection::BrokenOff)?;
             let Ok(data) = frame.into_data() else { continue };
             size = size.saturating_add(data.len());
-            if size > limit.saturating_mul(PATIENCE) {
+            if size > limit.saturating_mul(BODY_DISCARD_FACTOR) {
                 break;
             }
             if size > limit || announced.is_some_and(|announced: usize| announced > limit) {
@@ -149,7 +149,7 @@ impl Seat {
             }
             if size > received.capacity() {
                 let capacity = (2 * size).min(announced.unwrap_or(limit)).max(size);
-                self.hold(capacity - received.capacity())?;
+                self.reserve_bytes(capacity - received.capacity())?;
                 received.reserve_exact(capacity - received.len());
             }
             received.extend_from_slice(&data);
@@ -160,17 +160,20 @@ impl Seat {
         Ok(received)
     }
 
-    fn hold(&self, bytes: usize) -> Result<(), Rejection> {
-        let limits = &self.house.limits;
-        let leaving = self.house.crowd().hold(self.number, bytes, Instant::now(), limits);
-        leaving.map_err(|NoRoom| Rejection::NoRoom(limits.bodies))?.iter().for_each(AbortHandle::abort);
+    fn reserve_bytes(&self, bytes: usize) -> Result<(), Rejection> {
+        let limits = &self.server.limits;
+        let evicted = self.server.table().reserve_bytes(self.id, bytes, Instant::now(), limits);
+        evicted
+            .map_err(|BodyLimitReached| Rejection::BodyLimitReached(limits.max_total_body_bytes))?
+            .iter()
+            .for_each(AbortHandle::abort);
         Ok(())
     }
 }
 
-impl Drop for Seat {
+impl Drop for ConnectionGuard {
     fn drop(&mut self) {
-        self.house.crowd().leave(self.number);
+        self.server.table().remove(self.id);
     }
 }
 
@@ -180,23 +183,23 @@ enum Rejection {
     #[error("the body is larger than {0} bytes, the most that is taken")]
     TooLarge(usize),
     #[error("bodies in flight hold {0} bytes already: try again")]
-    NoRoom(usize),
+    BodyLimitReached(usize),
     #[error("the body broke off: {0}")]
     BrokenOff(hyper::Error),
     #[error("the body did not arrive in {0:?}")]
-    LateBody(Duration),
+    BodyTimeout(Duration),
     #[error("body and decision took longer than {0:?}")]
-    LateDecision(Duration),
+    DecisionTimeout(Duration),
 }
 
 impl IntoResponse for Rejection {
     fn into_response(self) -> Response {
         let code = match self {
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::NoRoom(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::BodyLimitReached(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::BrokenOff(_) => StatusCode::BAD_REQUEST,
-            Self::LateBody(_) => StatusCode::REQUEST_TIMEOUT,
-            Self::LateDecision(_) => StatusCode::GATEWAY_TIMEOUT,
+            Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
+            Self::DecisionTimeout(_) => StatusCode::GATEWAY_TIMEOUT,
         };
         // What is left of the request would be taken for the next one.
         (code, [(CONNECTION, CLOSE)], self.to_string()).into_response()
@@ -204,27 +207,27 @@ impl IntoResponse for Rejection {
 }
 
 /// A stream that tells where in a request it is.
-struct Watched<'a, S> {
+struct PhaseTrackingStream<'a, S> {
     stream: TokioIo<S>,
-    seat: &'a Seat,
+    guard: &'a ConnectionGuard,
 }
 
-impl<S: AsyncRead + Unpin> Read for Watched<'_, S> {
+impl<S: AsyncRead + Unpin> Read for PhaseTrackingStream<'_, S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
-        self.seat.turn(Phase::Head);
+        self.guard.set_phase(ConnectionPhase::Head);
         Poll::Ready(Ok(()))
     }
 }
 
-impl<S: AsyncWrite + Unpin> Write for Watched<'_, S> {
+impl<S: AsyncWrite + Unpin> Write for PhaseTrackingStream<'_, S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
-        self.seat.turn(Phase::Waiting);
+        self.guard.set_phase(ConnectionPhase::Idle);
         Poll::Ready(Ok(()))
     }
 

@@ -11,27 +11,27 @@ use jiff::Timestamp;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-use super::{Certificate, Identity};
+use super::{Identity, ReloadableCertificate};
 
 /// How often files are looked at.
-const PERIOD: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Files that have changed are read again after this time until two readings agree: nobody can tell by one reading that
 /// a file has been written to its end.
 const SETTLING: Duration = Duration::from_millis(100);
 
 /// The largest file that is read, in bytes: no ConfigMap or Secret is larger.
-const LARGEST: u64 = 1024 * 1024;
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 /// Keeps a certificate as `tls.crt` and `tls.key` in a folder have it; never ends. Files that are missing or not usable
 /// leave it as it was; the log says so once, and again when they have changed.
-pub async fn follow(folder: PathBuf, certificate: Certificate) -> Infallible {
-    let mut files = Followed::new(vec![folder.join("tls.crt"), folder.join("tls.key")]);
+pub async fn reload_certificate(folder: PathBuf, certificate: ReloadableCertificate) -> Infallible {
+    let mut files = PolledFiles::new(vec![folder.join("tls.crt"), folder.join("tls.key")]);
     loop {
         files.changed().await;
         match identity(&files).and_then(|identity| certificate.replace(&identity)) {
             Ok(()) => info!(folder = %folder.display(), until = %end(&certificate), "serving certificate read"),
-            Err(cause) if certificate.is_there() => {
+            Err(cause) if certificate.is_loaded() => {
                 warn!(folder = %folder.display(), "the serving certificate stays as it was: {cause}");
             }
             Err(cause) => info!(folder = %folder.display(), "no serving certificate yet: {cause}"),
@@ -40,31 +40,31 @@ pub async fn follow(folder: PathBuf, certificate: Certificate) -> Infallible {
 }
 
 /// When a certificate ends, for people.
-fn end(certificate: &Certificate) -> Timestamp {
+fn end(certificate: &ReloadableCertificate) -> Timestamp {
     let end = certificate.validity().and_then(|(_, end)| Timestamp::from_second(end).ok());
     end.unwrap_or(Timestamp::MAX)
 }
 
-fn identity(files: &Followed) -> Result<Identity, String> {
-    let mut bytes = files.read().map(|(path, content)| match content {
-        Content::Bytes(bytes) => Ok(bytes.clone()),
-        Content::Missing => Err(format!("{}: there is no such file", path.display())),
-        Content::Unreadable(cause) => Err(format!("{}: {cause}", path.display())),
+fn identity(files: &PolledFiles) -> Result<Identity, String> {
+    let mut bytes = files.last_contents().map(|(path, content)| match content {
+        FileContent::Bytes(bytes) => Ok(bytes.clone()),
+        FileContent::Missing => Err(format!("{}: there is no such file", path.display())),
+        FileContent::Unreadable(cause) => Err(format!("{}: {cause}", path.display())),
     });
     let mut next = || bytes.next().expect("both files are read");
     Ok(Identity { certificate_pem: next()?, key_pem: next()? })
 }
 
 /// A file whose content is parsed. One that is missing is taken for an empty one.
-pub struct File<T> {
-    followed: Followed,
+pub struct PolledFile<T> {
+    polled: PolledFiles,
     parse: fn(&str) -> Result<T, String>,
 }
 
-impl<T> File<T> {
+impl<T> PolledFile<T> {
     /// Follows the file at `path`; `parse` says what is wrong in words that need no mention of the file.
     pub fn new(path: PathBuf, parse: fn(&str) -> Result<T, String>) -> Self {
-        Self { followed: Followed::new(vec![path]), parse }
+        Self { polled: PolledFiles::new(vec![path]), parse }
     }
 
     /// What it holds now.
@@ -72,7 +72,7 @@ impl<T> File<T> {
     /// # Errors
     /// What is wrong with it, with its name.
     pub fn read(&mut self) -> Result<T, String> {
-        self.followed.seen = self.followed.look();
+        self.polled.last_read = self.polled.read_all();
         self.value()
     }
 
@@ -80,17 +80,17 @@ impl<T> File<T> {
     /// wrong with it; never ends.
     pub async fn follow(mut self, mut apply: impl FnMut(Result<T, String>)) -> Infallible {
         loop {
-            self.followed.changed().await;
+            self.polled.changed().await;
             apply(self.value());
         }
     }
 
     fn value(&self) -> Result<T, String> {
-        let (path, content) = self.followed.read().next().expect("the file is read");
+        let (path, content) = self.polled.last_contents().next().expect("the file is read");
         let value = match content {
-            Content::Missing => (self.parse)(""),
-            Content::Unreadable(cause) => Err(cause.clone()),
-            Content::Bytes(bytes) => match str::from_utf8(bytes) {
+            FileContent::Missing => (self.parse)(""),
+            FileContent::Unreadable(cause) => Err(cause.clone()),
+            FileContent::Bytes(bytes) => match str::from_utf8(bytes) {
                 Ok(text) => (self.parse)(text),
                 Err(error) => Err(format!("it is no text in UTF-8: {error}")),
             },
@@ -100,52 +100,54 @@ impl<T> File<T> {
 }
 
 /// Files and what was in them at the last look; nothing before the first one.
-struct Followed {
+struct PolledFiles {
     paths: Vec<PathBuf>,
-    seen: Vec<Content>,
+    last_read: Vec<FileContent>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Content {
+enum FileContent {
     Bytes(Vec<u8>),
     Missing,
     Unreadable(String),
 }
 
-impl Followed {
+impl PolledFiles {
     fn new(paths: Vec<PathBuf>) -> Self {
-        Self { paths, seen: Vec::new() }
+        Self { paths, last_read: Vec::new() }
     }
 
     /// Waits until their content is another than at the last look.
     async fn changed(&mut self) {
-        let mut found = self.look();
-        while found == self.seen {
-            sleep(PERIOD).await;
-            found = self.look();
+        let mut found = self.read_all();
+        while found == self.last_read {
+            sleep(POLL_INTERVAL).await;
+            found = self.read_all();
         }
-        while found != self.seen {
-            self.seen = found;
+        while found != self.last_read {
+            self.last_read = found;
             sleep(SETTLING).await;
-            found = self.look();
+            found = self.read_all();
         }
     }
 
-    fn look(&self) -> Vec<Content> {
-        self.paths.iter().map(|path| Content::of(path)).collect()
+    fn read_all(&self) -> Vec<FileContent> {
+        self.paths.iter().map(|path| FileContent::of(path)).collect()
     }
 
     /// What was in them at the last look.
-    fn read(&self) -> impl Iterator<Item = (&Path, &Content)> {
-        self.paths.iter().map(PathBuf::as_path).zip(&self.seen)
+    fn last_contents(&self) -> impl Iterator<Item = (&Path, &FileContent)> {
+        self.paths.iter().map(PathBuf::as_path).zip(&self.last_read)
     }
 }
 
-impl Content {
+impl FileContent {
     fn of(path: &Path) -> Self {
         let mut bytes = Vec::new();
-        match fs::File::open(path).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes)) {
-            Ok(_) if bytes.len() as u64 > LARGEST => Self::Unreadable(format!("it is larger than {LARGEST} bytes")),
+        match fs::File::open(path).and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)) {
+            Ok(_) if bytes.len() as u64 > MAX_FILE_BYTES => {
+                Self::Unreadable(format!("it is larger than {MAX_FILE_BYTES} bytes"))
+            }
             Ok(_) => Self::Bytes(bytes),
             Err(error) if error.kind() == ErrorKind::NotFound => Self::Missing,
             Err(error) => Self::Unreadable(error.to_string()),

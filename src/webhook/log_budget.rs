@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_second_has_some_lines_and_the_next_one_says_how_many_were_left_out() {
+    async fn a_second_has_some_lines_and_the_next_one_counts_those_left_out() {
         let budget = LogBudget::default();
         let written = (0..1_000).filter(|_| budget.line().is_some()).count();
         assert_eq!(written, REVIEW_LOG_LINES.max);

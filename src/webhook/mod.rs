@@ -12,8 +12,8 @@
 
 mod certificate;
 mod connection;
-mod crowd;
-mod decisions;
+mod connection_table;
+mod decision_pool;
 mod files;
 mod log_budget;
 mod mutations;
@@ -23,10 +23,10 @@ mod server;
 mod tls;
 mod validation;
 
-pub use certificate::{Certificate, Identity};
-pub use files::{File, follow};
-pub use mutations::{Cluster, INJECT, MUTATE, Observer, Outcome, mutations};
-pub use review::{Answer, Review, Subject};
-pub use server::{Limits, serve, serve_plain};
+pub use certificate::{Identity, ReloadableCertificate};
+pub use files::{PolledFile, reload_certificate};
+pub use mutations::{BundleLookup, INJECT, MUTATE, ReviewObserver, ReviewOutcome, mutations};
+pub use review::{AdmissionReview, ReviewResponse, ReviewSubject};
+pub use server::{ServerLimits, serve, serve_plain};
 pub use tls::TlsSettings;
 pub use validation::{VALIDATE_BUNDLE, validation};

@@ -14,11 +14,13 @@ use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use crate::bundle::Namespace;
-use crate::inject::{self, Bundles, Insistence, Operator, Options, Policy, Refusal, inject};
+use crate::inject::{
+    self, CainjectorOptions, Denial, InjectableBundles, InjectionRequirement, Operator, Policy, inject,
+};
 
-use super::decisions::Decisions;
+use super::decision_pool::DecisionPool;
 use super::log_budget::LogBudget;
-use super::review::{Answer, Review, Subject};
+use super::review::{AdmissionReview, ReviewResponse, ReviewSubject};
 
 /// The path of native mode: annotations of pods and labels of namespaces name Bundles.
 pub const INJECT: &str = "/inject";
@@ -27,21 +29,21 @@ pub const INJECT: &str = "/inject";
 pub const MUTATE: &str = "/mutate";
 
 /// What the cluster holds, as far as pods are concerned.
-pub trait Cluster: Send + Sync + 'static {
+pub trait BundleLookup: Send + Sync + 'static {
     /// The Bundles on offer, or why native mode is off.
     ///
     /// # Errors
     /// The cause with its cure, in at most 150 characters: it becomes a warning.
-    fn bundles(&self) -> Result<Arc<Bundles>, String>;
+    fn bundles(&self) -> Result<Arc<InjectableBundles>, String>;
 
     /// The same, after a look at one of them as it is now.
     ///
     /// # Errors
     /// When that cannot be had, why.
-    fn bundles_with(&self, name: &str) -> impl Future<Output = Result<Arc<Bundles>, String>> + Send;
+    fn bundles_with(&self, name: &str) -> impl Future<Output = Result<Arc<InjectableBundles>, String>> + Send;
 
     /// A namespace as it was last heard of, if it was.
-    fn known_namespace(&self, name: &str) -> Option<Namespace>;
+    fn cached_namespace(&self, name: &str) -> Option<Namespace>;
 
     /// A namespace as it is now.
     ///
@@ -52,7 +54,7 @@ pub trait Cluster: Send + Sync + 'static {
 
 /// What became of a review.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Outcome {
+pub enum ReviewOutcome {
     /// Allowed as it was, with nothing to say.
     Unchanged,
     /// Allowed with a patch.
@@ -68,22 +70,23 @@ pub enum Outcome {
 }
 
 /// Is told what became of each review, and how long the decision took.
-pub type Observer = Arc<dyn Fn(Outcome, Duration) + Send + Sync>;
+pub type ReviewObserver = Arc<dyn Fn(ReviewOutcome, Duration) + Send + Sync>;
 
 /// Serves [`INJECT`], by what `cluster` holds, and [`MUTATE`], by cainjector's rules with the options of the moment.
-pub fn mutations<C: Cluster>(
-    cluster: C,
+pub fn mutations<C: BundleLookup>(
+    lookup: C,
     operator: Operator,
-    options: watch::Receiver<Arc<Options>>,
-    observer: Observer,
+    options: watch::Receiver<Arc<CainjectorOptions>>,
+    observer: ReviewObserver,
 ) -> Router {
     let reporter = Arc::new(Reporter { observer, lines: LogBudget::default() });
-    let native = Arc::new(Native { cluster, reporter: reporter.clone() });
+    let native = Arc::new(Native { lookup, reporter: reporter.clone() });
     let cainjector = Arc::new(Cainjector { operator, options, reporter });
-    let decisions = Decisions::new();
-    let turns = decisions.clone();
-    let by_annotations = async move |body| turns.answer(body, async move |body: Bytes| native.serve(&body).await).await;
-    let by_options = async move |body| decisions.answer(body, async move |body: Bytes| cainjector.serve(&body)).await;
+    let decisions = DecisionPool::new();
+    let native_decisions = decisions.clone();
+    let by_annotations =
+        async move |body| native_decisions.run(body, async move |body: Bytes| native.serve(&body).await).await;
+    let by_options = async move |body| decisions.run(body, async move |body: Bytes| cainjector.serve(&body)).await;
     router().route(INJECT, only_post(by_annotations)).route(MUTATE, only_post(by_options))
 }
 
@@ -99,49 +102,49 @@ pub(super) fn only_post<T: 'static>(handler: impl Handler<T, ()>) -> MethodRoute
 }
 
 struct Native<C> {
-    cluster: C,
+    lookup: C,
     reporter: Arc<Reporter>,
 }
 
 struct Cainjector {
     operator: Operator,
-    options: watch::Receiver<Arc<Options>>,
+    options: watch::Receiver<Arc<CainjectorOptions>>,
     reporter: Arc<Reporter>,
 }
 
 /// Tells the observer and the log what became of reviews.
 struct Reporter {
-    observer: Observer,
+    observer: ReviewObserver,
     lines: LogBudget,
 }
 
 /// Why there is no answer.
-enum Failure {
+enum ReviewError {
     Malformed(String),
     Failed(String),
 }
 
-impl<C: Cluster> Native<C> {
+impl<C: BundleLookup> Native<C> {
     async fn serve(&self, body: &[u8]) -> Response {
         let began = Instant::now();
         self.reporter.conclude(self.review(body).await, began)
     }
 
-    async fn review(&self, body: &[u8]) -> Result<(Outcome, Vec<u8>), Failure> {
-        let review = Review::read(body)?;
+    async fn review(&self, body: &[u8]) -> Result<(ReviewOutcome, Vec<u8>), ReviewError> {
+        let review = AdmissionReview::read(body)?;
         let answer = match review.subject()? {
-            Subject::Pod(pod) => self.decide(&pod).await?,
-            Subject::Bundle(_) | Subject::Other => Answer::default(),
+            ReviewSubject::Pod(pod) => self.decide(&pod).await?,
+            ReviewSubject::Bundle(_) | ReviewSubject::Other => ReviewResponse::default(),
         };
-        Ok(self.reporter.answered(&review, &answer))
+        Ok(self.reporter.log_and_encode(&review, &answer))
     }
 
-    async fn decide(&self, pod: &inject::Review<'_>) -> Result<Answer, Failure> {
-        let bundles = match self.cluster.bundles() {
+    async fn decide(&self, pod: &inject::PodReview<'_>) -> Result<ReviewResponse, ReviewError> {
+        let bundles = match self.lookup.bundles() {
             Ok(bundles) => bundles,
-            Err(cause) => return off(pod, &cause),
+            Err(cause) => return native_mode_off(pod, &cause),
         };
-        if let Some(namespace) = self.cluster.known_namespace(pod.namespace) {
+        if let Some(namespace) = self.lookup.cached_namespace(pod.namespace) {
             let verdict = inject(pod, &Policy::Native { namespace: &namespace, bundles: &bundles })?;
             if !verdict.patch.is_empty() {
                 return Ok(verdict.into());
@@ -149,9 +152,9 @@ impl<C: Cluster> Native<C> {
         }
         // We are asked only about pods that are to have a Bundle. If this one is to have none, there may be a label or a
         // Bundle that we have not heard of yet.
-        let namespace = self.cluster.namespace(pod.namespace).await.map_err(Failure::Failed)?;
+        let namespace = self.lookup.namespace(pod.namespace).await.map_err(ReviewError::Failed)?;
         let bundles = match inject::named_bundle(pod, &namespace)? {
-            Some(name) => self.cluster.bundles_with(&name).await.map_err(Failure::Failed)?,
+            Some(name) => self.lookup.bundles_with(&name).await.map_err(ReviewError::Failed)?,
             None => bundles,
         };
         Ok(inject(pod, &Policy::Native { namespace: &namespace, bundles: &bundles })?.into())
@@ -164,66 +167,66 @@ impl Cainjector {
         self.reporter.conclude(self.review(body), began)
     }
 
-    fn review(&self, body: &[u8]) -> Result<(Outcome, Vec<u8>), Failure> {
+    fn review(&self, body: &[u8]) -> Result<(ReviewOutcome, Vec<u8>), ReviewError> {
         let options = self.options.borrow().clone();
         let policy = Policy::Cainjector { operator: &self.operator, options: &options };
-        let review = Review::read(body)?;
+        let review = AdmissionReview::read(body)?;
         let answer = match review.subject()? {
-            Subject::Pod(pod) => inject(&pod, &policy)?.into(),
-            Subject::Bundle(_) | Subject::Other => Answer::default(),
+            ReviewSubject::Pod(pod) => inject(&pod, &policy)?.into(),
+            ReviewSubject::Bundle(_) | ReviewSubject::Other => ReviewResponse::default(),
         };
-        Ok(self.reporter.answered(&review, &answer))
+        Ok(self.reporter.log_and_encode(&review, &answer))
     }
 }
 
 /// A pod that asks for a Bundle while nobody knows of Bundles.
-fn off(pod: &inject::Review<'_>, cause: &str) -> Result<Answer, Failure> {
+fn native_mode_off(pod: &inject::PodReview<'_>, cause: &str) -> Result<ReviewResponse, ReviewError> {
     let message = format!("no Bundle is mounted, for native mode is off: {cause}");
-    Ok(match inject::insistence(pod)? {
-        Insistence::Skip => Answer::default(),
-        Insistence::Required => {
+    Ok(match inject::injection_requirement(pod)? {
+        InjectionRequirement::Skip => ReviewResponse::default(),
+        InjectionRequirement::Required => {
             let message = format!("{message}; annotation {} lets no pod in without", inject::REQUIRED);
-            Answer { refusal: Some(Refusal { code: 403, message }), ..Answer::default() }
+            ReviewResponse { refusal: Some(Denial { code: 403, message }), ..ReviewResponse::default() }
         }
-        Insistence::None => Answer { warnings: vec![message], ..Answer::default() },
+        InjectionRequirement::Optional => ReviewResponse { warnings: vec![message], ..ReviewResponse::default() },
     })
 }
 
 impl Reporter {
-    fn answered(&self, review: &Review<'_>, answer: &Answer) -> (Outcome, Vec<u8>) {
-        let outcome = match answer {
-            Answer { refusal: Some(_), .. } => Outcome::Refused,
-            Answer { patch, .. } if !patch.is_empty() => Outcome::Injected,
-            Answer { warnings, .. } if !warnings.is_empty() => Outcome::Warned,
-            Answer { .. } => Outcome::Unchanged,
+    fn log_and_encode(&self, review: &AdmissionReview<'_>, response: &ReviewResponse) -> (ReviewOutcome, Vec<u8>) {
+        let outcome = match response {
+            ReviewResponse { refusal: Some(_), .. } => ReviewOutcome::Refused,
+            ReviewResponse { patch, .. } if !patch.is_empty() => ReviewOutcome::Injected,
+            ReviewResponse { warnings, .. } if !warnings.is_empty() => ReviewOutcome::Warned,
+            ReviewResponse { .. } => ReviewOutcome::Unchanged,
         };
         let (namespace, pod) = (review.namespace(), review.name());
         match outcome {
             // Warnings to a Deployment's pods reach nobody but the ReplicaSet controller.
-            Outcome::Warned | Outcome::Refused => {
+            ReviewOutcome::Warned | ReviewOutcome::Refused => {
                 if let Some(left_out) = self.lines.line() {
-                    let refusal = answer.refusal.as_ref().map(|refusal| &refusal.message);
-                    let words: Vec<_> = refusal.into_iter().chain(&answer.warnings).map(String::as_str).collect();
-                    info!(namespace, pod, ?outcome, left_out, "{}", words.join("; "));
+                    let refusal = response.refusal.as_ref().map(|refusal| &refusal.message);
+                    let messages: Vec<_> = refusal.into_iter().chain(&response.warnings).map(String::as_str).collect();
+                    info!(namespace, pod, ?outcome, left_out, "{}", messages.join("; "));
                 }
             }
             _ => debug!(namespace, pod, ?outcome, "reviewed"),
         }
-        (outcome, review.answer(answer))
+        (outcome, review.encode_response(response))
     }
 
-    fn conclude(&self, result: Result<(Outcome, Vec<u8>), Failure>, began: Instant) -> Response {
+    fn conclude(&self, result: Result<(ReviewOutcome, Vec<u8>), ReviewError>, began: Instant) -> Response {
         let (outcome, response) = match result {
             Ok((outcome, answer)) => (outcome, json(answer)),
-            Err(Failure::Malformed(reason)) => {
+            Err(ReviewError::Malformed(reason)) => {
                 debug!("a malformed review: {reason}");
-                (Outcome::Malformed, (StatusCode::BAD_REQUEST, reason).into_response())
+                (ReviewOutcome::Malformed, (StatusCode::BAD_REQUEST, reason).into_response())
             }
-            Err(Failure::Failed(reason)) => {
+            Err(ReviewError::Failed(reason)) => {
                 if let Some(left_out) = self.lines.line() {
                     warn!(left_out, "a review is not decided: {reason}");
                 }
-                (Outcome::Failed, (StatusCode::INTERNAL_SERVER_ERROR, reason).into_response())
+                (ReviewOutcome::Failed, (StatusCode::INTERNAL_SERVER_ERROR, reason).into_response())
             }
         };
         (self.observer)(outcome, began.elapsed());
@@ -236,14 +239,14 @@ pub(super) fn json(answer: Vec<u8>) -> Response {
     ([(CONTENT_TYPE, "application/json")], answer).into_response()
 }
 
-impl From<String> for Failure {
+impl From<String> for ReviewError {
     fn from(reason: String) -> Self {
         Self::Malformed(reason)
     }
 }
 
-impl From<inject::Malformed> for Failure {
-    fn from(malformed: inject::Malformed) -> Self {
+impl From<inject::InvalidPodError> for ReviewError {
+    fn from(malformed: inject::InvalidPodError) -> Self {
         Self::Malformed(malformed.to_string())
     }
 }

@@ -13,14 +13,14 @@ use crate::inject;
 
 /// A request for admission.
 #[derive(Debug)]
-pub struct Review<'a> {
-    version: Version,
-    request: Request<'a>,
+pub struct AdmissionReview<'a> {
+    version: ReviewVersion,
+    request: AdmissionRequest<'a>,
 }
 
 /// The versions of `AdmissionReview`; what is read here is the same in both. An answer has that of its question.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
-enum Version {
+enum ReviewVersion {
     #[serde(rename = "admission.k8s.io/v1")]
     V1,
     #[serde(rename = "admission.k8s.io/v1beta1")]
@@ -30,10 +30,10 @@ enum Version {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Envelope<'a> {
-    api_version: Version,
+    api_version: ReviewVersion,
     kind: Kind,
     #[serde(borrow)]
-    request: Request<'a>,
+    request: AdmissionRequest<'a>,
 }
 
 #[derive(Deserialize)]
@@ -43,11 +43,11 @@ enum Kind {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Request<'a> {
+struct AdmissionRequest<'a> {
     #[serde(borrow)]
     uid: Cow<'a, str>,
     #[serde(borrow)]
-    kind: ObjectKind<'a>,
+    kind: GroupVersionKind<'a>,
     #[serde(borrow, default)]
     sub_resource: Cow<'a, str>,
     #[serde(borrow, default)]
@@ -63,7 +63,7 @@ struct Request<'a> {
 }
 
 #[derive(Debug, Deserialize)]
-struct ObjectKind<'a> {
+struct GroupVersionKind<'a> {
     #[serde(borrow)]
     group: Cow<'a, str>,
     #[serde(borrow)]
@@ -74,9 +74,9 @@ struct ObjectKind<'a> {
 
 /// What a review is about, for those who decide.
 #[derive(Debug)]
-pub enum Subject<'a> {
+pub enum ReviewSubject<'a> {
     /// A pod, or its ephemeral containers.
-    Pod(inject::Review<'a>),
+    Pod(inject::PodReview<'a>),
     /// A Bundle that is created or changed, as JSON.
     Bundle(&'a str),
     /// Nothing that there is anything to say about.
@@ -85,16 +85,16 @@ pub enum Subject<'a> {
 
 /// What is answered.
 #[derive(Debug, Default)]
-pub struct Answer {
+pub struct ReviewResponse {
     /// The changes; empty for none.
-    pub patch: inject::Patch,
+    pub patch: inject::JsonPatch,
     /// What the user is told, whatever becomes of the request.
     pub warnings: Vec<String>,
     /// Why the request is refused, if it is.
-    pub refusal: Option<inject::Refusal>,
+    pub refusal: Option<inject::Denial>,
 }
 
-impl<'a> Review<'a> {
+impl<'a> AdmissionReview<'a> {
     /// Reads one.
     ///
     /// # Errors
@@ -124,46 +124,46 @@ impl<'a> Review<'a> {
     ///
     /// # Errors
     /// Which part of the request is missing.
-    pub fn subject(&self) -> Result<Subject<'_>, String> {
-        let Request { kind, sub_resource, operation, object, old_object, .. } = &self.request;
+    pub fn subject(&self) -> Result<ReviewSubject<'_>, String> {
+        let AdmissionRequest { kind, sub_resource, operation, object, old_object, .. } = &self.request;
         let missing = |field: &str| format!("this is no AdmissionReview: request.{field} is missing");
         let object = || object.map(RawValue::get).ok_or_else(|| missing("object"));
         let kind = (kind.group.as_ref(), kind.version.as_ref(), kind.kind.as_ref());
         Ok(match (operation.as_ref(), kind, sub_resource.as_ref()) {
-            ("CREATE", ("", "v1", "Pod"), "") => Subject::Pod(self.pod(object()?, None)?),
+            ("CREATE", ("", "v1", "Pod"), "") => ReviewSubject::Pod(self.pod(object()?, None)?),
             ("UPDATE", ("", "v1", "Pod"), "ephemeralcontainers") => {
                 let old = old_object.map(RawValue::get).ok_or_else(|| missing("oldObject"))?;
-                Subject::Pod(self.pod(object()?, Some(old))?)
+                ReviewSubject::Pod(self.pod(object()?, Some(old))?)
             }
             ("CREATE" | "UPDATE", (group, version, api::KIND), "")
                 if Some((group, version)) == api::API_VERSION.split_once('/') =>
             {
-                Subject::Bundle(object()?)
+                ReviewSubject::Bundle(object()?)
             }
-            _ => Subject::Other,
+            _ => ReviewSubject::Other,
         })
     }
 
-    fn pod(&self, pod: &'a str, old: Option<&'a str>) -> Result<inject::Review<'_>, String> {
+    fn pod(&self, pod: &'a str, old: Option<&'a str>) -> Result<inject::PodReview<'_>, String> {
         if self.request.namespace.is_empty() {
             return Err("this is no AdmissionReview of a pod: request.namespace is missing".to_owned());
         }
-        Ok(inject::Review { namespace: &self.request.namespace, pod, old })
+        Ok(inject::PodReview { namespace: &self.request.namespace, pod, old })
     }
 
     /// The answer as JSON.
     #[must_use]
-    pub fn answer(&self, answer: &Answer) -> Vec<u8> {
+    pub fn encode_response(&self, answer: &ReviewResponse) -> Vec<u8> {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
         struct Envelope<'a> {
-            api_version: Version,
+            api_version: ReviewVersion,
             kind: &'static str,
-            response: Response<'a>,
+            response: AdmissionResponse<'a>,
         }
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
-        struct Response<'a> {
+        struct AdmissionResponse<'a> {
             uid: &'a str,
             allowed: bool,
             #[serde(skip_serializing_if = "Option::is_none")]
@@ -181,12 +181,12 @@ impl<'a> Review<'a> {
             reason: &'static str,
             message: &'a str,
         }
-        let Answer { patch, warnings, refusal } = answer;
+        let ReviewResponse { patch, warnings, refusal } = answer;
         let patched = refusal.is_none() && !patch.is_empty();
-        let response = Response {
+        let response = AdmissionResponse {
             uid: &self.request.uid,
             allowed: refusal.is_none(),
-            status: refusal.as_ref().map(|inject::Refusal { code, message }| Status {
+            status: refusal.as_ref().map(|inject::Denial { code, message }| Status {
                 code: *code,
                 reason: reason(*code),
                 message,
@@ -199,8 +199,8 @@ impl<'a> Review<'a> {
     }
 }
 
-impl From<inject::Verdict> for Answer {
-    fn from(inject::Verdict { patch, warnings, refusal }: inject::Verdict) -> Self {
+impl From<inject::InjectionVerdict> for ReviewResponse {
+    fn from(inject::InjectionVerdict { patch, warnings, denial: refusal }: inject::InjectionVerdict) -> Self {
         Self { patch, warnings, refusal }
     }
 }

@@ -16,108 +16,108 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tracing::{error, warn};
 
-use super::connection::{Farewell, Seat, attend};
-use super::crowd::Crowd;
-use super::{Certificate, TlsSettings};
+use super::connection::{ConnectionGuard, Shutdown, serve_connection};
+use super::connection_table::ConnectionTable;
+use super::{ReloadableCertificate, TlsSettings};
 use crate::limits;
 
 /// What a server gives to its clients at most.
 #[derive(Clone, Debug)]
-pub struct Limits {
+pub struct ServerLimits {
     /// Connections.
-    pub connections: usize,
+    pub max_connections: usize,
     /// The part of the files that the process may have open which connections take at most: one in so many.
-    pub share: usize,
+    pub fd_divisor: usize,
     /// Bytes of the head of a request, and how much is read at once; at least 8 KiB.
-    pub buffer: usize,
+    pub buffer_bytes: usize,
     /// Bytes of one body.
-    pub body: usize,
+    pub max_body_bytes: usize,
     /// Bytes of all bodies in memory.
-    pub bodies: usize,
+    pub max_total_body_bytes: usize,
     /// Time for the TLS handshake; without TLS, for the first byte.
-    pub handshake: Duration,
+    pub handshake_timeout: Duration,
     /// Time for the head of a request, from its first byte.
-    pub head: Duration,
+    pub head_timeout: Duration,
     /// Time without a request. Longer than the 90 seconds after which an API server closes a connection itself: a request
     /// must not meet a closed door.
-    pub idle: Duration,
+    pub idle_timeout: Duration,
     /// Time for a body and the decision on it, and again for the answer.
-    pub request: Duration,
+    pub request_timeout: Duration,
     /// How long connections are still accepted when the server is to stop, each for one answer: the news that it stops
     /// takes time to get around.
-    pub linger: Duration,
+    pub shutdown_delay: Duration,
     /// Time for the requests that are in flight then.
-    pub drain: Duration,
+    pub drain_timeout: Duration,
 }
 
-impl Default for Limits {
+impl Default for ServerLimits {
     fn default() -> Self {
         Self {
-            connections: limits::REVIEW_CONNECTIONS.max,
-            share: 2,
-            buffer: limits::REVIEW_HEAD.max,
-            body: limits::REVIEW_BODY.max,
-            bodies: limits::REVIEW_BODIES.max,
-            handshake: Duration::from_secs(5),
-            head: Duration::from_secs(5),
-            idle: Duration::from_mins(2),
-            request: Duration::from_secs(10),
-            linger: Duration::ZERO,
-            drain: Duration::from_secs(5),
+            max_connections: limits::REVIEW_CONNECTIONS.max,
+            fd_divisor: 2,
+            buffer_bytes: limits::REVIEW_HEAD.max,
+            max_body_bytes: limits::REVIEW_BODY.max,
+            max_total_body_bytes: limits::REVIEW_BODIES.max,
+            handshake_timeout: Duration::from_secs(5),
+            head_timeout: Duration::from_secs(5),
+            idle_timeout: Duration::from_mins(2),
+            request_timeout: Duration::from_secs(10),
+            shutdown_delay: Duration::ZERO,
+            drain_timeout: Duration::from_secs(5),
         }
     }
 }
 
-impl Limits {
+impl ServerLimits {
     /// The limits of probes and metrics: little is asked there, and soon answered.
     #[must_use]
     pub fn admin() -> Self {
         Self {
-            connections: limits::ADMIN_CONNECTIONS.max,
-            share: 8,
-            buffer: limits::ADMIN_HEAD.max,
-            body: limits::ADMIN_BODY.max,
-            bodies: limits::ADMIN_CONNECTIONS.max * limits::ADMIN_BODY.max,
-            handshake: Duration::from_secs(2),
-            head: Duration::from_secs(2),
-            drain: Duration::ZERO,
+            max_connections: limits::ADMIN_CONNECTIONS.max,
+            fd_divisor: 8,
+            buffer_bytes: limits::ADMIN_HEAD.max,
+            max_body_bytes: limits::ADMIN_BODY.max,
+            max_total_body_bytes: limits::ADMIN_CONNECTIONS.max * limits::ADMIN_BODY.max,
+            handshake_timeout: Duration::from_secs(2),
+            head_timeout: Duration::from_secs(2),
+            drain_timeout: Duration::ZERO,
             ..Self::default()
         }
     }
 }
 
 /// How often connections are looked through for those that take too long.
-const ROUND: Duration = Duration::from_millis(250);
+const REAP_INTERVAL: Duration = Duration::from_millis(250);
 
 /// How long nobody is accepted after that has failed, and how many go then: as a rule too many files are open.
-const BACK_OFF: Duration = Duration::from_millis(10);
-const RETREAT: usize = 16;
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(10);
+const SHED_COUNT: usize = 16;
 
 /// What all connections of a server share.
-pub(super) struct House {
+pub(super) struct ServerState {
     /// What makes a connection one over TLS, where it is to be one.
     pub(super) acceptor: Option<TlsAcceptor>,
     pub(super) router: Router,
-    pub(super) limits: Limits,
-    crowd: Mutex<Crowd<AbortHandle>>,
-    pub(super) farewell: watch::Receiver<Farewell>,
+    pub(super) limits: ServerLimits,
+    table: Mutex<ConnectionTable<AbortHandle>>,
+    pub(super) shutdown: watch::Receiver<Shutdown>,
 }
 
 /// Serves HTTP/1.1 over TLS until `stop`, and then until the last request in flight is answered, at most
 /// [`Limits::linger`] and [`Limits::drain`] longer. Requests get to `router` with their bodies complete.
 pub async fn serve(
     listener: TcpListener,
-    certificate: Certificate,
+    certificate: ReloadableCertificate,
     tls: &TlsSettings,
     router: Router,
-    limits: Limits,
+    limits: ServerLimits,
     stop: impl Future<Output = ()>,
 ) {
     run(listener, Some(TlsAcceptor::from(tls.server(certificate))), router, limits, stop).await;
 }
 
 /// Serves HTTP/1.1 without TLS, for as long as it is polled, as [`serve`] does.
-pub async fn serve_plain(listener: TcpListener, router: Router, limits: Limits) {
+pub async fn serve_plain(listener: TcpListener, router: Router, limits: ServerLimits) {
     run(listener, None, router, limits, std::future::pending()).await;
 }
 
@@ -125,50 +125,50 @@ async fn run(
     listener: TcpListener,
     acceptor: Option<TlsAcceptor>,
     router: Router,
-    limits: Limits,
+    limits: ServerLimits,
     stop: impl Future<Output = ()>,
 ) {
-    let (farewell, others) = watch::channel(Farewell::NotYet);
-    let (linger, drain) = (limits.linger, limits.drain);
-    let connections = limits.connections.min(open_files().map_or(usize::MAX, |files| files / limits.share));
-    let house = Arc::new(House {
+    let (shutdown, shutdown_receiver) = watch::channel(Shutdown::Running);
+    let (linger, drain) = (limits.shutdown_delay, limits.drain_timeout);
+    let connections = limits.max_connections.min(open_files().map_or(usize::MAX, |files| files / limits.fd_divisor));
+    let server = Arc::new(ServerState {
         acceptor,
         // Bodies get here complete, and no larger than they may be.
         router: router.layer(DefaultBodyLimit::disable()),
-        limits: Limits { connections, ..limits },
-        crowd: Mutex::new(Crowd::new()),
-        farewell: others,
+        limits: ServerLimits { max_connections: connections, ..limits },
+        table: Mutex::new(ConnectionTable::new()),
+        shutdown: shutdown_receiver,
     });
     let mut connections = JoinSet::new();
     {
-        let mut accepting = pin!(accept(&listener, &house, &mut connections));
+        let mut accepting = pin!(accept(&listener, &server, &mut connections));
         tokio::select! {
             never = &mut accepting => match never {},
             () = stop => {}
         }
-        farewell.send_replace(Farewell::WithNextAnswer);
+        shutdown.send_replace(Shutdown::Draining);
         if let Ok(never) = timeout(linger, accepting).await {
             match never {}
         }
     }
     drop(listener);
-    farewell.send_replace(Farewell::Now);
+    shutdown.send_replace(Shutdown::Closing);
     let drained = timeout(drain, async { while connections.join_next().await.is_some() {} }).await;
     if drained.is_err() {
         warn!("{} connections were cut: they took longer than {drain:?} to end", connections.len());
     }
 }
 
-async fn accept(listener: &TcpListener, house: &Arc<House>, connections: &mut JoinSet<()>) -> Infallible {
-    let mut rounds = interval(ROUND);
-    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+async fn accept(listener: &TcpListener, server: &Arc<ServerState>, connections: &mut JoinSet<()>) -> Infallible {
+    let mut reap_ticks = interval(REAP_INTERVAL);
+    reap_ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut failing = false;
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
                     failing = false;
-                    house.welcome(stream, connections);
+                    server.spawn_connection(stream, connections);
                     // Whoever is in has a turn before the next one comes: a crowd that comes at once pushes nobody out
                     // whose request has arrived.
                     yield_now().await;
@@ -178,8 +178,8 @@ async fn accept(listener: &TcpListener, house: &Arc<House>, connections: &mut Jo
                         error!("connections cannot be accepted, and are as soon as possible: {cause}");
                     }
                     failing = true;
-                    house.retreat();
-                    sleep(BACK_OFF).await;
+                    server.shed_load();
+                    sleep(ACCEPT_RETRY_DELAY).await;
                 }
             },
             Some(ended) = connections.join_next() => {
@@ -187,32 +187,32 @@ async fn accept(listener: &TcpListener, house: &Arc<House>, connections: &mut Jo
                     error!("a connection ended in a panic: {cause}");
                 }
             }
-            _ = rounds.tick() => house.look_around(),
+            _ = reap_ticks.tick() => server.reap_expired(),
         }
     }
 }
 
-impl House {
-    pub(super) fn crowd(&self) -> MutexGuard<'_, Crowd<AbortHandle>> {
-        self.crowd.lock().expect("nothing panics with the crowd")
+impl ServerState {
+    pub(super) fn table(&self) -> MutexGuard<'_, ConnectionTable<AbortHandle>> {
+        self.table.lock().expect("nothing panics with the crowd")
     }
 
-    fn welcome(self: &Arc<Self>, stream: TcpStream, connections: &mut JoinSet<()>) {
-        let (number, leaving) = self.crowd().enter(Instant::now(), &self.limits);
-        leaving.iter().for_each(AbortHandle::abort);
-        let end = connections.spawn(attend(stream, Seat { house: self.clone(), number }));
-        self.crowd().arm(number, end);
+    fn spawn_connection(self: &Arc<Self>, stream: TcpStream, connections: &mut JoinSet<()>) {
+        let (id, evicted) = self.table().insert(Instant::now(), &self.limits);
+        evicted.iter().for_each(AbortHandle::abort);
+        let end = connections.spawn(serve_connection(stream, ConnectionGuard { server: self.clone(), id }));
+        self.table().set_abort_handle(id, end);
     }
 
-    fn retreat(&self) {
-        let mut crowd = self.crowd();
-        let leaving: Vec<_> = (0..RETREAT).map_while(|_| crowd.least_useful()).collect();
-        drop(crowd);
-        leaving.iter().for_each(AbortHandle::abort);
+    fn shed_load(&self) {
+        let mut table = self.table();
+        let evicted: Vec<_> = (0..SHED_COUNT).map_while(|_| table.pop_eviction_candidate()).collect();
+        drop(table);
+        evicted.iter().for_each(AbortHandle::abort);
     }
 
-    fn look_around(&self) {
-        let late = self.crowd().overdue(Instant::now(), &self.limits);
+    fn reap_expired(&self) {
+        let late = self.table().take_expired(Instant::now(), &self.limits);
         late.iter().for_each(AbortHandle::abort);
     }
 }

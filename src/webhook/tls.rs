@@ -7,7 +7,7 @@ use tokio_rustls::rustls::server::NoServerSessionStorage;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{ServerConfig, SupportedCipherSuite, SupportedProtocolVersion};
 
-use super::Certificate;
+use super::ReloadableCertificate;
 
 /// Versions, oldest first, and cipher suites, best first. By default TLS 1.2 and 1.3 with every suite that rustls has.
 #[derive(Clone, Debug)]
@@ -36,31 +36,31 @@ impl TlsSettings {
             other => return Err(format!("--tls-min-version={other}: give VersionTLS12 or VersionTLS13")),
         };
         let all = ring::default_provider().cipher_suites;
-        let asked: Vec<_> = cipher_suites.iter().map(|name| name.trim()).filter(|name| !name.is_empty()).collect();
+        let requested: Vec<_> = cipher_suites.iter().map(|name| name.trim()).filter(|name| !name.is_empty()).collect();
         let mut suites = all.clone();
-        if !asked.is_empty() {
+        if !requested.is_empty() {
             let missing: Vec<_> =
-                asked.iter().copied().filter(|asked| !all.iter().any(|suite| is_called(*suite, asked))).collect();
-            if missing.len() == asked.len() {
+                requested.iter().copied().filter(|asked| !all.iter().any(|suite| is_called(*suite, asked))).collect();
+            if missing.len() == requested.len() {
                 let names: Vec<_> =
                     all.iter().filter(|suite| suite.tls13().is_none()).map(|suite| name(*suite)).collect();
                 return Err(format!(
                     "--tls-cipher-suites={}: none of them is served; give some of {}",
-                    asked.join(","),
+                    requested.join(","),
                     names.join(",")
                 ));
             }
             if !missing.is_empty() {
                 notes.push(format!("--tls-cipher-suites: not served, and left out: {}", missing.join(",")));
             }
-            suites.retain(|suite| suite.tls13().is_some() || asked.iter().any(|asked| is_called(*suite, asked)));
+            suites.retain(|suite| suite.tls13().is_some() || requested.iter().any(|asked| is_called(*suite, asked)));
         }
         Ok((Self { versions: versions.to_vec(), suites }, notes))
     }
 
     /// A server's configuration. HTTP/1.1 is all that it speaks: API servers call webhooks by nothing else. It remembers
     /// no sessions: a connection lives long, and memory for each is worth more than a shorter handshake.
-    pub(super) fn server(&self, certificate: Certificate) -> Arc<ServerConfig> {
+    pub(super) fn server(&self, certificate: ReloadableCertificate) -> Arc<ServerConfig> {
         let provider = CryptoProvider { cipher_suites: self.suites.clone(), ..ring::default_provider() };
         let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
             .with_protocol_versions(&self.versions)
@@ -100,7 +100,7 @@ mod tests {
     fn parse(version: &str, suites: &[&str]) -> Result<(usize, Vec<String>, Vec<String>), String> {
         let suites: Vec<_> = suites.iter().map(|&suite| suite.to_owned()).collect();
         let (settings, notes) = TlsSettings::parse(version, &suites)?;
-        settings.server(Certificate::new());
+        settings.server(ReloadableCertificate::new());
         let old = settings.suites.iter().filter(|suite| suite.tls13().is_none()).map(|suite| name(*suite));
         Ok((settings.versions.len(), old.collect(), notes))
     }
@@ -110,8 +110,8 @@ mod tests {
         for (version, versions, notes) in
             [("", 2, 0), ("VersionTLS10", 2, 1), ("VersionTLS11", 2, 1), ("VersionTLS12", 2, 0), ("VersionTLS13", 1, 0)]
         {
-            let (count, suites, said) = parse(version, &[]).expect(version);
-            assert_eq!((count, suites.len(), said.len()), (versions, 6, notes), "{version}");
+            let (count, suites, left_out) = parse(version, &[]).expect(version);
+            assert_eq!((count, suites.len(), left_out.len()), (versions, 6, notes), "{version}");
         }
         let refused = parse("1.2", &[]).expect_err("unknown");
         assert_eq!(refused, "--tls-min-version=1.2: give VersionTLS12 or VersionTLS13");

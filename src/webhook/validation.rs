@@ -10,11 +10,11 @@ use tracing::debug;
 
 use crate::api::Bundle;
 use crate::bundle::Intent;
-use crate::inject::Refusal;
+use crate::inject::Denial;
 
-use super::decisions::Decisions;
+use super::decision_pool::DecisionPool;
 use super::mutations::{json, only_post, router};
-use super::review::{Answer, Review, Subject};
+use super::review::{AdmissionReview, ReviewResponse, ReviewSubject};
 
 /// The path at which trust-manager's `ValidatingWebhookConfiguration` calls.
 pub const VALIDATE_BUNDLE: &str = "/validate-trust-cert-manager-io-v1alpha1-bundle";
@@ -22,31 +22,31 @@ pub const VALIDATE_BUNDLE: &str = "/validate-trust-cert-manager-io-v1alpha1-bund
 /// Serves [`VALIDATE_BUNDLE`]; the rules are those of [`Intent::parse`].
 pub fn validation(trust_namespace: &str) -> Router {
     let trust_namespace: Arc<str> = trust_namespace.into();
-    let decisions = Decisions::new();
-    let judge = async move |body| {
+    let decisions = DecisionPool::new();
+    let handler = async move |body| {
         let decide = async move |body: Bytes| match review(&body, &trust_namespace) {
             Ok(answer) => json(answer),
             Err(reason) => (StatusCode::BAD_REQUEST, reason).into_response(),
         };
-        decisions.answer(body, decide).await
+        decisions.run(body, decide).await
     };
-    router().route(VALIDATE_BUNDLE, only_post(judge))
+    router().route(VALIDATE_BUNDLE, only_post(handler))
 }
 
 fn review(body: &[u8], trust_namespace: &str) -> Result<Vec<u8>, String> {
-    let review = Review::read(body)?;
+    let review = AdmissionReview::read(body)?;
     let refusal = match review.subject()? {
-        Subject::Bundle(bundle) => judge(bundle, trust_namespace),
-        Subject::Pod(_) | Subject::Other => None,
+        ReviewSubject::Bundle(bundle) => validate_bundle(bundle, trust_namespace),
+        ReviewSubject::Pod(_) | ReviewSubject::Other => None,
     };
     debug!(bundle = review.name(), refusal = refusal.as_ref().map(|refusal| &refusal.message), "reviewed");
-    Ok(review.answer(&Answer { refusal, ..Answer::default() }))
+    Ok(review.encode_response(&ReviewResponse { refusal, ..ReviewResponse::default() }))
 }
 
-fn judge(bundle: &str, trust_namespace: &str) -> Option<Refusal> {
+fn validate_bundle(bundle: &str, trust_namespace: &str) -> Option<Denial> {
     let bundle: Bundle = match serde_json::from_str(bundle) {
         Ok(bundle) => bundle,
-        Err(error) => return Some(Refusal { code: 400, message: format!("this is no Bundle: {error}") }),
+        Err(error) => return Some(Denial { code: 400, message: format!("this is no Bundle: {error}") }),
     };
     // What is being deleted is only waiting for its finalizers: whoever takes them away must not be stopped.
     if bundle.metadata.deletion_timestamp.is_some() {
@@ -64,5 +64,5 @@ fn judge(bundle: &str, trust_namespace: &str) -> Option<Refusal> {
         [one] => one.clone(),
         more => format!("[{}]", more.join(", ")),
     };
-    Some(Refusal { code: 403, message })
+    Some(Denial { code: 403, message })
 }

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use rootcast::api;
-use rootcast::bundle::{Intent, Labels, Namespace, Problem, Settings};
-use rootcast::inject::{Bundles, Offered, Operator, Options, Policy, inject};
-use rootcast::trust::{Anchor, Anchors, Form, Password, Work, jks, pem, pkcs12};
-use rootcast::webhook::{Review, Subject};
+use rootcast::bundle::{DecisionSettings, FieldError, Intent, Labels, Namespace};
+use rootcast::inject::{CainjectorOptions, Injectability, InjectableBundles, Operator, Policy, inject};
+use rootcast::trust::{Anchor, Anchors, KdfBudget, NonPemFormat, Password, jks, pem, pkcs12};
+use rootcast::webhook::{AdmissionReview, ReviewSubject};
 use serde_json::{Value, json};
 
 /// A corpus by the name of its folder, and what is done with an input.
@@ -29,7 +29,7 @@ pub(crate) const ALL: [Target; 7] = [
 pub(crate) fn read_pem(text: &[u8]) {
     let Ok(blocks) = pem::read(text) else { return };
     if blocks.is_empty() {
-        assert!(Form::of(text).is_none_or(|form| !form.to_string().is_empty()));
+        assert!(NonPemFormat::of(text).is_none_or(|form| !form.to_string().is_empty()));
     }
     let found: Vec<_> = blocks.into_iter().filter_map(|block| block.certificate.ok()).collect();
     let Some(anchors) = Anchors::collect(found) else { return };
@@ -61,7 +61,7 @@ pub(crate) fn read_jks(store: &[u8]) {
 /// A PKCS#12 keystore, with and without a password.
 pub(crate) fn read_pkcs12(store: &[u8]) {
     for password in [None, Some(&password())] {
-        let read = pkcs12::read(store, password, &mut Work::default()).is_ok();
+        let read = pkcs12::read(store, password, &mut KdfBudget::default()).is_ok();
         assert!(pkcs12::is_pkcs12(store) || !read, "what is read as a PKCS#12 is one");
     }
 }
@@ -87,16 +87,16 @@ pub(crate) fn bundle(text: &[u8]) {
 
 /// A review of a pod or a Bundle, by both modes: a patch applies to the pod.
 pub(crate) fn review(body: &[u8]) {
-    let Ok(review) = Review::read(body) else { return };
+    let Ok(review) = AdmissionReview::read(body) else { return };
     let pod = match review.subject() {
-        Ok(Subject::Pod(pod)) => pod,
-        Ok(Subject::Bundle(text)) => return bundle(text.as_bytes()),
-        Ok(Subject::Other) | Err(_) => return,
+        Ok(ReviewSubject::Pod(pod)) => pod,
+        Ok(ReviewSubject::Bundle(text)) => return bundle(text.as_bytes()),
+        Ok(ReviewSubject::Other) | Err(_) => return,
     };
     let labels: Labels = [(rootcast::inject::BUNDLE.to_owned(), "corp".to_owned())].into_iter().collect();
     let namespace = Namespace { labels: (&labels).into(), terminating: false, uid: "".into() };
     let operator = Operator { name: "cainjector".to_owned(), domain: "lestak.sh".to_owned() };
-    let options = Options::parse("configMap: corp").expect("these are options");
+    let options = CainjectorOptions::parse("configMap: corp").expect("these are options");
     let policies = [
         Policy::Native { namespace: &namespace, bundles: &OFFERED },
         Policy::Cainjector { operator: &operator, options: &options },
@@ -115,7 +115,7 @@ fn password() -> Password {
 }
 
 /// A Bundle with a keystore, and one that there is not.
-static OFFERED: LazyLock<Bundles> = LazyLock::new(|| {
+static OFFERED: LazyLock<InjectableBundles> = LazyLock::new(|| {
     let bundle: api::Bundle = serde_json::from_value(json!({
         "apiVersion": api::API_VERSION, "kind": api::KIND, "metadata": {"name": "corp"},
         "spec": {
@@ -124,8 +124,8 @@ static OFFERED: LazyLock<Bundles> = LazyLock::new(|| {
         },
     }))
     .expect("a Bundle");
-    let intent: Result<Intent, Vec<Problem>> = Intent::parse(&bundle, "cert-manager");
-    let offered = Offered::of(intent.as_ref().map_err(Vec::as_slice), &Settings::default());
+    let intent: Result<Intent, Vec<FieldError>> = Intent::parse(&bundle, "cert-manager");
+    let offered = Injectability::of(intent.as_ref().map_err(Vec::as_slice), &DecisionSettings::default());
     let offered: BTreeMap<_, _> = [("corp".to_owned(), offered)].into();
-    Bundles { settings: Settings::default(), offered: offered.into_iter().collect() }
+    InjectableBundles { settings: DecisionSettings::default(), by_name: offered.into_iter().collect() }
 });

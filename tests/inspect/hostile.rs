@@ -5,21 +5,21 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use proptest::prelude::*;
-use rootcast::inspect::{Collection, Difference, Paint, Passwords};
+use rootcast::inspect::{CertificateDiff, CertificateSet, ColorMode, Passwords};
 use rootcast::trust::{Anchor, Anchors, Password, Profile, jks, pem, pkcs12};
 
 /// Reads, and shows in every way.
 fn look(bytes: &[u8], passwords: &Passwords) -> usize {
-    let mut collection = Collection::new("hostile");
+    let mut collection = CertificateSet::new("hostile");
     if collection.read(Some("key"), bytes, passwords).is_err() {
         assert!(collection.certificates.is_empty() && collection.remarks.is_empty());
     }
     let now = Timestamp::UNIX_EPOCH;
     let texts = [
-        collection.table(now, Paint::Colour),
+        collection.table(now, ColorMode::Ansi),
         collection.document(now).to_string(),
-        collection.pem(),
-        Difference::between(&collection, &Collection::default()).table(now, Paint::Plain),
+        collection.to_pem(),
+        CertificateDiff::between(&collection, &CertificateSet::default()).table(now, ColorMode::Plain),
     ];
     texts.iter().map(String::len).sum()
 }
@@ -168,7 +168,7 @@ fn reading_goes_on_behind_what_pem_refuses_and_finds_what_it_reads() {
     let text = &ORIGINALS[0];
     let count = pem::read(text).unwrap().len();
     let twice = [&text[..], b"\n-----BEGIN CERTIFICATE-----\n?\n", text].concat();
-    let mut collection = Collection::new("");
+    let mut collection = CertificateSet::new("");
     collection.read(None, &twice, &Passwords::WellKnown).unwrap();
     assert_eq!((collection.certificates.len(), collection.is_damaged()), (2 * count, true));
 }

@@ -7,12 +7,13 @@ use std::time::Duration;
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
 use rootcast::api;
-use rootcast::bundle::{Decision, Intent, World, decide};
-use rootcast::fanout::{Answer, Request, Standing};
+use rootcast::bundle::{Decision, Inputs, Intent, decide};
+use rootcast::fanout::{RolloutStats, TargetRequest, WriteResult};
 use rootcast::metrics::{
-    BundleSurvey, CameBack, Condition, Controller, Hearing, Injector, Requests, Survey, Validity, Watches, registry,
+    BundleStats, ConditionLabels, ControllerMetrics, InjectorMetrics, RequestMetrics, ResponseClass,
+    ServingCertMetrics, StatsSnapshot, WatchActivity, WatchMetrics, registry,
 };
-use rootcast::webhook::{Certificate, Identity, Outcome};
+use rootcast::webhook::{Identity, ReloadableCertificate, ReviewOutcome};
 use serde_json::json;
 
 /// One metric.
@@ -58,49 +59,49 @@ pub(crate) fn catalogue() -> Vec<Metric> {
 fn controller() -> String {
     let mut registry = registry();
     let (watches, hearing) = watches();
-    let (mut controller, scrape) = Controller::register(&mut registry);
+    let (mut controller, scrape) = ControllerMetrics::register(&mut registry);
     requests().register(&mut registry);
-    Validity::register(&mut registry, &certificate());
+    ServingCertMetrics::register(&mut registry, &certificate());
     watches.register(&mut registry);
-    hearing.heard();
-    controller.writes.count(&Request::Create, &Answer::Conflict);
+    hearing.record_event();
+    controller.writes.count(&TargetRequest::Create, &WriteResult::Conflict);
     let [type_, status, reason] = ["Synced", "True", "Synced"].map(str::to_owned);
-    let bundle = BundleSurvey {
+    let bundle = BundleStats {
         name: "b".to_owned(),
-        conditions: vec![Condition { type_, status, reason }],
-        standing: Some(Standing { held: Some(Duration::from_secs(1)), ..Standing::default() }),
+        conditions: vec![ConditionLabels { type_, status, reason }],
+        rollout: Some(RolloutStats { held: Some(Duration::from_secs(1)), ..RolloutStats::default() }),
         decision: Some(Arc::new(decision())),
     };
     let answer = async {
-        let inquiry = controller.inquiries.recv().await.expect("somebody asks");
-        inquiry.send(Survey { bundles: vec![bundle], ..Survey::default() }).expect("somebody waits");
+        let inquiry = controller.scrape_requests.recv().await.expect("somebody asks");
+        inquiry.send(StatsSnapshot { bundles: vec![bundle], ..StatsSnapshot::default() }).expect("somebody waits");
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
-    runtime.block_on(async { tokio::join!(scrape.ask(), answer) });
+    runtime.block_on(async { tokio::join!(scrape.refresh(), answer) });
     encoded(&registry)
 }
 
 fn injector() -> String {
     let mut registry = registry();
-    let injector = Injector::register(&mut registry);
-    injector.reviewed(Outcome::Injected, Duration::from_millis(1));
+    let injector = InjectorMetrics::register(&mut registry);
+    injector.reviewed(ReviewOutcome::Injected, Duration::from_millis(1));
     requests().register(&mut registry);
     let (watches, hearing) = watches();
     watches.register(&mut registry);
-    hearing.heard();
-    Validity::register(&mut registry, &certificate());
+    hearing.record_event();
+    ServingCertMetrics::register(&mut registry, &certificate());
     encoded(&registry)
 }
 
-fn requests() -> Requests {
-    let requests = Requests::default();
-    requests.count(CameBack::Lost);
+fn requests() -> RequestMetrics {
+    let requests = RequestMetrics::default();
+    requests.count(ResponseClass::Lost);
     requests
 }
 
-fn watches() -> (Watches, Hearing) {
-    let watches = Watches::default();
-    let hearing = watches.enter("bundles");
+fn watches() -> (WatchMetrics, WatchActivity) {
+    let watches = WatchMetrics::default();
+    let hearing = watches.add("bundles");
     (watches, hearing)
 }
 
@@ -112,13 +113,13 @@ fn decision() -> Decision {
     }))
     .expect("a Bundle");
     let intent = Intent::parse(&bundle, "cert-manager").expect("a valid Bundle");
-    decide(&intent, &World::default(), jiff::Timestamp::UNIX_EPOCH).expect("a decision")
+    decide(&intent, &Inputs::default(), jiff::Timestamp::UNIX_EPOCH).expect("a decision")
 }
 
-fn certificate() -> Certificate {
+fn certificate() -> ReloadableCertificate {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     let (certificate_pem, key_pem) = (made.cert.pem().into_bytes(), made.signing_key.serialize_pem().into_bytes());
-    let certificate = Certificate::new();
+    let certificate = ReloadableCertificate::new();
     certificate.replace(&Identity { certificate_pem, key_pem }).expect("they fit");
     certificate
 }

@@ -1,13 +1,13 @@
 //! A Bundle with stores in a namespace that names it, and cainjector's operator, for tests of reviews.
 
 use rootcast::api;
-use rootcast::bundle::{Intent, Labels, Namespace, Problem, Settings};
-use rootcast::inject::{BUNDLE, Bundles, Offered, Operator, Policy};
+use rootcast::bundle::{DecisionSettings, FieldError, Intent, Labels, Namespace};
+use rootcast::inject::{BUNDLE, Injectability, InjectableBundles, Operator, Policy};
 use serde_json::json;
 
 /// What is offered to the pods of a namespace.
 pub(crate) struct Offer {
-    bundles: Bundles,
+    bundles: InjectableBundles,
     namespace: Namespace,
 }
 
@@ -22,11 +22,14 @@ impl Offer {
             },
         }))
         .unwrap();
-        let intent: Result<Intent, Vec<Problem>> = Intent::parse(&bundle, "cert-manager");
-        let offered = Offered::of(intent.as_ref().map_err(Vec::as_slice), &Settings::default());
+        let intent: Result<Intent, Vec<FieldError>> = Intent::parse(&bundle, "cert-manager");
+        let offered = Injectability::of(intent.as_ref().map_err(Vec::as_slice), &DecisionSettings::default());
         let labels: Labels = [(BUNDLE.to_owned(), name.to_owned())].into();
         Self {
-            bundles: Bundles { settings: Settings::default(), offered: [(name.to_owned(), offered)].into() },
+            bundles: InjectableBundles {
+                settings: DecisionSettings::default(),
+                by_name: [(name.to_owned(), offered)].into(),
+            },
             namespace: Namespace { labels: (&labels).into(), terminating: false, uid: "".into() },
         }
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rootcast::trust::{Anchor, Entry, Password, Work, jks, pkcs12};
+use rootcast::trust::{Anchor, KdfBudget, KeystoreEntry, Password, jks, pkcs12};
 use serde_json::Value;
 
 /// Cases in which trust-manager loses a certificate without a word; rootcast refuses them.
@@ -182,18 +182,18 @@ impl Vector {
 }
 
 /// The entries of a keystore in base64 that the well-known password opens, or none at all.
-fn entries(store: &Value) -> Option<Vec<Entry>> {
+fn entries(store: &Value) -> Option<Vec<KeystoreEntry>> {
     let store = base64(store.as_str()?);
     let read = if jks::is_jks(&store) {
         jks::read(&store)
     } else {
-        pkcs12::read(&store, Some(&Password::new("")), &mut Work::default())
+        pkcs12::read(&store, Some(&Password::new("")), &mut KdfBudget::default())
     };
     read.ok().map(|keystore| keystore.entries)
 }
 
 /// Those of them that Java reads.
-fn readable(store: &Value) -> Option<Vec<Entry>> {
+fn readable(store: &Value) -> Option<Vec<KeystoreEntry>> {
     let mut entries = entries(store)?;
     entries.retain(|entry| Anchor::from_der(entry.der.clone()).is_ok_and(|anchor| anchor.check_for_java().is_ok()));
     Some(entries)

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::routing::get;
-use rootcast::webhook::{Limits, serve_plain};
+use rootcast::webhook::{ServerLimits, serve_plain};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -14,7 +14,7 @@ use crate::stage::SOON;
 
 const REQUEST: &str = "GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n";
 
-async fn start(limits: Limits) -> SocketAddr {
+async fn start(limits: ServerLimits) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
     tokio::spawn(serve_plain(listener, Router::new().route("/healthz", get(async || "ok")), limits));
@@ -47,7 +47,7 @@ async fn closed(mut stream: TcpStream) {
 
 #[tokio::test]
 async fn a_probe_is_answered_among_more_half_open_requests_than_there_is_room_for() {
-    let address = start(Limits::admin()).await;
+    let address = start(ServerLimits::admin()).await;
     let mut strangers = Vec::new();
     for number in 0..600 {
         let mut stranger = connect(address).await;
@@ -71,7 +71,7 @@ async fn a_probe_is_answered_among_more_half_open_requests_than_there_is_room_fo
 
 #[tokio::test]
 async fn a_request_is_refused_where_it_has_what_no_probe_has() {
-    let address = start(Limits::admin()).await;
+    let address = start(ServerLimits::admin()).await;
     let many = (0..2000).map(|number| format!("h{number}: x")).collect::<Vec<_>>().join("\r\n") + "\r\n";
     let head = |headers: &str| format!("GET /healthz HTTP/1.1\r\nhost: a\r\n{headers}\r\n");
     for (request, code) in [
@@ -93,7 +93,8 @@ async fn a_request_is_refused_where_it_has_what_no_probe_has() {
 #[tokio::test]
 async fn a_body_that_never_ends_and_an_idle_connection_have_their_time_and_no_more() {
     let short = Duration::from_millis(500);
-    let address = start(Limits { request: short, idle: 2 * short, ..Limits::admin() }).await;
+    let address =
+        start(ServerLimits { request_timeout: short, idle_timeout: 2 * short, ..ServerLimits::admin() }).await;
     let mut idle = connect(address).await;
     assert!(exchange(&mut idle, REQUEST).await.ends_with("ok"));
     let mut endless = connect(address).await;
@@ -108,7 +109,7 @@ async fn a_body_that_never_ends_and_an_idle_connection_have_their_time_and_no_mo
 
 #[tokio::test]
 async fn requests_follow_each_other_over_one_connection() {
-    let address = start(Limits::admin()).await;
+    let address = start(ServerLimits::admin()).await;
     let mut client = connect(address).await;
     for _ in 0..3 {
         let answer = exchange(&mut client, &REQUEST.repeat(20)).await;

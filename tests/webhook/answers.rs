@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use rootcast::bundle::{Intent, Namespace, Settings};
-use rootcast::inject::{Bundles, Offered, Operator, Options};
-use rootcast::webhook::{Cluster, INJECT, Limits, MUTATE, Outcome, VALIDATE_BUNDLE, mutations, validation};
+use rootcast::bundle::{DecisionSettings, Intent, Namespace};
+use rootcast::inject::{CainjectorOptions, Injectability, InjectableBundles, Operator};
+use rootcast::webhook::{
+    BundleLookup, INJECT, MUTATE, ReviewOutcome, ServerLimits, VALIDATE_BUNDLE, mutations, validation,
+};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -18,16 +20,16 @@ pub(crate) struct Small {
     pub(crate) native: bool,
 }
 
-impl Cluster for Small {
-    fn bundles(&self) -> Result<Arc<Bundles>, String> {
+impl BundleLookup for Small {
+    fn bundles(&self) -> Result<Arc<InjectableBundles>, String> {
         if self.native { Ok(Arc::new(bundles())) } else { Err("it has no access to the API server".to_owned()) }
     }
 
-    async fn bundles_with(&self, _: &str) -> Result<Arc<Bundles>, String> {
+    async fn bundles_with(&self, _: &str) -> Result<Arc<InjectableBundles>, String> {
         self.bundles()
     }
 
-    fn known_namespace(&self, name: &str) -> Option<Namespace> {
+    fn cached_namespace(&self, name: &str) -> Option<Namespace> {
         (name != "lost").then(namespace)
     }
 
@@ -40,16 +42,16 @@ pub(crate) fn namespace() -> Namespace {
     Namespace { labels: (&std::collections::BTreeMap::new()).into(), terminating: false, uid: "".into() }
 }
 
-pub(crate) fn bundles() -> Bundles {
+pub(crate) fn bundles() -> InjectableBundles {
     let bundle = json!({
         "metadata": {"name": "roots"},
         "spec": {"sources": [{"useDefaultCAs": true}], "target": {"configMap": {"key": "ca.pem"}}},
     });
     let bundle = serde_json::from_value(bundle).expect("a Bundle");
     let intent = Intent::parse(&bundle, "cert-manager");
-    let settings = Settings::default();
-    let offered = Offered::of(intent.as_ref().map_err(|problems| &problems[..]), &settings);
-    Bundles { settings, offered: [("roots".to_owned(), offered)].into() }
+    let settings = DecisionSettings::default();
+    let offered = Injectability::of(intent.as_ref().map_err(|problems| &problems[..]), &settings);
+    InjectableBundles { settings, by_name: [("roots".to_owned(), offered)].into() }
 }
 
 pub(crate) fn operator() -> Operator {
@@ -78,7 +80,7 @@ pub(crate) fn review(kind: &str, operation: &str, object: &Value) -> Value {
     })
 }
 
-type Seen = Arc<Mutex<Vec<(Outcome, Duration)>>>;
+type Seen = Arc<Mutex<Vec<(ReviewOutcome, Duration)>>>;
 
 async fn start(native: bool) -> (Server, Seen) {
     let seen = Seen::default();
@@ -86,10 +88,10 @@ async fn start(native: bool) -> (Server, Seen) {
         let seen = seen.clone();
         Arc::new(move |outcome, took| seen.lock().expect("no panic").push((outcome, took)))
     };
-    let options = Options { config_map: "ours".to_owned(), ..Options::default() };
+    let options = CainjectorOptions { config_map: "ours".to_owned(), ..CainjectorOptions::default() };
     let (_, options) = watch::channel(Arc::new(options));
     let router = mutations(Small { native }, operator(), options, observer);
-    (Server::start(router, Limits::default()).await, seen)
+    (Server::start(router, ServerLimits::default()).await, seen)
 }
 
 fn answer(response: &Response) -> Value {
@@ -124,7 +126,7 @@ async fn a_path_is_a_mode_and_an_answer_has_the_version_of_its_question() {
         }
     }
     let outcomes: Vec<_> = seen.lock().expect("no panic").iter().map(|(outcome, _)| *outcome).collect();
-    assert_eq!(outcomes, [Outcome::Injected; 4]);
+    assert_eq!(outcomes, [ReviewOutcome::Injected; 4]);
 }
 
 #[tokio::test]
@@ -161,7 +163,7 @@ async fn what_is_no_pod_to_be_created_goes_untouched() {
         }
     }
     let seen = seen.lock().expect("no panic");
-    assert!(seen.len() == 2 * table.len() && seen.iter().all(|(outcome, _)| *outcome == Outcome::Unchanged));
+    assert!(seen.len() == 2 * table.len() && seen.iter().all(|(outcome, _)| *outcome == ReviewOutcome::Unchanged));
 }
 
 #[tokio::test]
@@ -197,7 +199,7 @@ async fn who_is_malformed_is_told_what_and_where() {
         }
     }
     let seen = seen.lock().expect("no panic");
-    assert!(seen.len() == 2 * table.len() && seen.iter().all(|(outcome, _)| *outcome == Outcome::Malformed));
+    assert!(seen.len() == 2 * table.len() && seen.iter().all(|(outcome, _)| *outcome == ReviewOutcome::Malformed));
 }
 
 #[tokio::test]
@@ -209,7 +211,7 @@ async fn a_namespace_that_cannot_be_had_is_an_error_and_never_one_without_labels
     assert_eq!((response.code, &*response.body), (500, "namespace lost: the API server does not answer"));
     // cainjector's rules have nothing to do with the labels of namespaces.
     assert_eq!(client.post(MUTATE, &review).await.expect("an answer").code, 200);
-    assert_eq!(seen.lock().expect("no panic")[0].0, Outcome::Failed);
+    assert_eq!(seen.lock().expect("no panic")[0].0, ReviewOutcome::Failed);
 }
 
 #[tokio::test]
@@ -232,13 +234,16 @@ async fn native_mode_that_is_off_warns_and_lets_no_pod_in_that_requires_it() {
     assert_eq!(ask(json!({key("required"): " true"})).await, refused);
     assert_eq!(ask(json!({key("required"): "true", key("skip"): "true"})).await["warnings"], Value::Null);
     let outcomes: Vec<_> = seen.lock().expect("no panic").iter().map(|(outcome, _)| *outcome).collect();
-    assert_eq!(outcomes, [Outcome::Warned, Outcome::Warned, Outcome::Refused, Outcome::Unchanged]);
+    assert_eq!(
+        outcomes,
+        [ReviewOutcome::Warned, ReviewOutcome::Warned, ReviewOutcome::Refused, ReviewOutcome::Unchanged]
+    );
 }
 
 #[tokio::test]
 async fn other_methods_and_paths_are_told_so_and_content_types_are_not_asked_for() {
     let (pods, _) = start(true).await;
-    let bundles = Server::start(validation("cert-manager"), Limits::default()).await;
+    let bundles = Server::start(validation("cert-manager"), ServerLimits::default()).await;
     for (path, server) in [(INJECT, &pods), (MUTATE, &pods), (VALIDATE_BUNDLE, &bundles)] {
         let mut client = server.client().await;
         client.send(format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n")).await.expect("sent");
@@ -259,7 +264,7 @@ async fn other_methods_and_paths_are_told_so_and_content_types_are_not_asked_for
 
 #[tokio::test]
 async fn bundles_are_judged_by_the_rules_of_the_controller_in_trust_managers_words() {
-    let server = Server::start(validation("cert-manager"), Limits::default()).await;
+    let server = Server::start(validation("cert-manager"), ServerLimits::default()).await;
     let mut client = server.client().await;
     let mut ask = async |operation: &str, object: Value, subresource: &str| {
         let mut review = review("Bundle", operation, &object);

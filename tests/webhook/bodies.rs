@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rootcast::webhook::{INJECT, Limits, MUTATE, VALIDATE_BUNDLE, mutations, validation};
+use rootcast::webhook::{INJECT, MUTATE, ServerLimits, VALIDATE_BUNDLE, mutations, validation};
 
 use crate::answers::{Small, operator};
 use crate::stage::{Client, Server, sizes};
@@ -21,7 +21,7 @@ async fn chunked(client: &mut Client, body: &[u8]) {
 
 #[tokio::test]
 async fn a_body_may_have_8_mib_and_a_larger_one_is_refused_with_the_limit() {
-    let server = Server::start(sizes(), Limits::default()).await;
+    let server = Server::start(sizes(), ServerLimits::default()).await;
     let mut client = server.client().await;
     for size in [0, 1, 100_000, 7 * MIB, 8 * MIB] {
         let response = client.post("/size", vec![b'x'; size]).await.expect("an answer");
@@ -44,7 +44,7 @@ async fn a_body_may_have_8_mib_and_a_larger_one_is_refused_with_the_limit() {
 
 #[tokio::test]
 async fn bodies_that_come_slowly_make_room_for_others_when_memory_is_short() {
-    let limits = Limits { bodies: 20 * MIB, ..Limits::default() };
+    let limits = ServerLimits { max_total_body_bytes: 20 * MIB, ..ServerLimits::default() };
     let server = Server::start(sizes(), limits).await;
     let mut slow = Vec::new();
     for _ in 0..2 {
@@ -64,7 +64,7 @@ async fn bodies_that_come_slowly_make_room_for_others_when_memory_is_short() {
 
 #[tokio::test]
 async fn a_body_for_which_nobody_can_make_room_is_refused() {
-    let limits = Limits { bodies: MIB, ..Limits::default() };
+    let limits = ServerLimits { max_total_body_bytes: MIB, ..ServerLimits::default() };
     let server = Server::start(sizes(), limits).await;
     let response = server.client().await.post("/size", vec![b'x'; 2 * MIB]).await.expect("an answer");
     assert_eq!((response.code, &*response.body), (503, "bodies in flight hold 1048576 bytes already: try again"));
@@ -75,7 +75,7 @@ async fn reviews_of_up_to_8_mib_get_to_those_who_decide() {
     let (_options, options) = tokio::sync::watch::channel(Arc::default());
     let pods = mutations(Small { native: true }, operator(), options, Arc::new(|_, _| ()));
     for (path, router) in [(INJECT, pods.clone()), (MUTATE, pods), (VALIDATE_BUNDLE, validation("cert-manager"))] {
-        let server = Server::start(router, Limits::default()).await;
+        let server = Server::start(router, ServerLimits::default()).await;
         let mut client = server.client().await;
         for size in [1, 64 * 1024, 64 * 1024 + 1, 2 * MIB + 1, 8 * MIB] {
             let response = client.post(path, vec![b' '; size]).await.expect("an answer");

@@ -7,29 +7,29 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use rootcast::webhook::{Certificate, Identity, Limits, follow};
+use rootcast::webhook::{Identity, ReloadableCertificate, ServerLimits, reload_certificate};
 use tokio::time::{sleep, timeout};
 
 use crate::stage::{Authority, SOON, Server, sizes};
 
 #[tokio::test]
 async fn a_server_without_a_certificate_greets_nobody_and_with_the_next_one_everybody() {
-    let certificate = Certificate::new();
-    assert!(!certificate.is_there() && certificate.validity().is_none());
+    let certificate = ReloadableCertificate::new();
+    assert!(!certificate.is_loaded() && certificate.validity().is_none());
     let waiting = tokio::spawn({
         let certificate = certificate.clone();
-        async move { certificate.there().await }
+        async move { certificate.wait_loaded().await }
     });
     let identity = Authority::new().identity();
     certificate.replace(&identity).expect("a good certificate");
     timeout(SOON, waiting).await.expect("in time").expect("without a panic");
-    assert!(certificate.is_there() && certificate.validity().is_some());
+    assert!(certificate.is_loaded() && certificate.validity().is_some());
 }
 
 #[test]
 fn what_is_no_certificate_with_its_key_is_refused_and_the_last_one_stays() {
     let (one, other) = (Authority::new().identity(), Authority::new().identity());
-    let certificate = Certificate::new();
+    let certificate = ReloadableCertificate::new();
     let text = |text: &str| text.as_bytes().to_vec();
     let table = [
         (other.certificate_pem.clone(), one.key_pem.clone(), "certificate and key do not belong together"),
@@ -52,7 +52,7 @@ fn what_is_no_certificate_with_its_key_is_refused_and_the_last_one_stays() {
         for (certificate_pem, key_pem, words) in table.clone() {
             let refused = certificate.replace(&Identity { certificate_pem, key_pem }).expect_err(words);
             assert!(refused.contains(words), "{refused}");
-            assert_eq!(certificate.is_there(), present);
+            assert_eq!(certificate.is_loaded(), present);
         }
         certificate.replace(&one).expect("a good certificate");
     }
@@ -78,10 +78,10 @@ async fn files_are_followed_behind_links_and_in_place_and_the_last_good_pair_sta
     let folder = tempfile::tempdir().expect("a folder");
     let volume = folder.path();
     let authority = Authority::new();
-    let certificate = Certificate::new();
-    tokio::spawn(follow(volume.to_owned(), certificate.clone()));
+    let certificate = ReloadableCertificate::new();
+    tokio::spawn(reload_certificate(volume.to_owned(), certificate.clone()));
     sleep(Duration::from_millis(300)).await;
-    assert!(!certificate.is_there(), "there are no files yet");
+    assert!(!certificate.is_loaded(), "there are no files yet");
 
     let mut shown = None;
     let mut shows_another = async |what: &str| {
@@ -115,7 +115,7 @@ async fn files_are_followed_behind_links_and_in_place_and_the_last_good_pair_sta
 
 #[tokio::test]
 async fn no_request_fails_while_the_certificate_changes() {
-    let server = Arc::new(Server::start(sizes(), Limits::default()).await);
+    let server = Arc::new(Server::start(sizes(), ServerLimits::default()).await);
     let answered = Arc::new(AtomicUsize::new(0));
     let mut clients = tokio::task::JoinSet::new();
     for _ in 0..4 {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use rootcast::webhook::Limits;
+use rootcast::webhook::ServerLimits;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
@@ -11,7 +11,7 @@ use crate::stage::{SOON, Server, short, sizes};
 
 #[tokio::test]
 async fn a_connection_that_does_not_get_on_is_closed_whatever_it_is_doing() {
-    let server = Server::start(sizes(), Limits { idle: Duration::from_mins(1), ..short() }).await;
+    let server = Server::start(sizes(), ServerLimits { idle_timeout: Duration::from_mins(1), ..short() }).await;
     let began = Instant::now();
 
     let mut silent = TcpStream::connect(server.address).await.expect("a connection");
@@ -63,7 +63,7 @@ async fn an_idle_connection_stays_for_its_time_and_not_for_ever() {
 
 #[tokio::test]
 async fn requests_may_follow_each_other_without_waiting_for_answers() {
-    let server = Server::start(sizes(), Limits::default()).await;
+    let server = Server::start(sizes(), ServerLimits::default()).await;
     let mut client = server.client().await;
     let request =
         |body: &str| format!("POST /size HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n{body}", body.len());
@@ -75,7 +75,7 @@ async fn requests_may_follow_each_other_without_waiting_for_answers() {
 
 #[tokio::test]
 async fn what_is_no_tls_or_no_http_harms_nobody() {
-    let server = Server::start(sizes(), Limits::default()).await;
+    let server = Server::start(sizes(), ServerLimits::default()).await;
     let mut good = server.client().await;
     let mut plain = TcpStream::connect(server.address).await.expect("a connection");
     tokio::io::AsyncWriteExt::write_all(&mut plain, b"GET / HTTP/1.1\r\n\r\n").await.expect("sent");

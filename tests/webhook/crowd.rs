@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use rootcast::webhook::Limits;
+use rootcast::webhook::ServerLimits;
 use tokio::time::sleep;
 
 use crate::stage::{Server, sizes};
 
 #[tokio::test]
 async fn when_there_is_no_room_strangers_go_first_and_then_who_was_idle_for_longest() {
-    let limits = Limits { connections: 5, ..Limits::default() };
+    let limits = ServerLimits { max_connections: 5, ..ServerLimits::default() };
     let server = Server::start(sizes(), limits).await;
     let (mut first, mut second) = (server.client().await, server.client().await);
     first.post("/size", "x").await.expect("an answer");
@@ -33,7 +33,7 @@ async fn when_there_is_no_room_strangers_go_first_and_then_who_was_idle_for_long
 
 #[tokio::test]
 async fn whoever_is_served_is_not_pushed_out_by_a_thousand_strangers() {
-    let limits = Limits { connections: 100, ..Limits::default() };
+    let limits = ServerLimits { max_connections: 100, ..ServerLimits::default() };
     let server = Server::start(sizes(), limits).await;
     let mut friend = server.client().await;
     friend.post("/size", "x").await.expect("an answer");

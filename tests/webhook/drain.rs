@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use rootcast::webhook::Limits;
+use rootcast::webhook::ServerLimits;
 use tokio::time::{sleep, timeout};
 
 use crate::stage::{SOON, Server, sizes};
 
 #[tokio::test]
 async fn what_is_in_flight_is_answered_and_nothing_else_is_waited_for() {
-    let mut server = Server::start(sizes(), Limits::default()).await;
+    let mut server = Server::start(sizes(), ServerLimits::default()).await;
     let _silent = tokio::net::TcpStream::connect(server.address).await.expect("a connection");
     let _fresh = server.client().await;
     let mut idle = server.client().await;
@@ -36,7 +36,7 @@ async fn what_is_in_flight_is_answered_and_nothing_else_is_waited_for() {
 
 #[tokio::test]
 async fn what_never_comes_to_an_end_is_cut_when_the_time_for_it_is_over() {
-    let limits = Limits { drain: Duration::from_secs(1), ..Limits::default() };
+    let limits = ServerLimits { drain_timeout: Duration::from_secs(1), ..ServerLimits::default() };
     let mut server = Server::start(sizes(), limits).await;
     let mut client = server.client().await;
     client.announce("/size", 3).await.expect("a head");
@@ -51,7 +51,7 @@ async fn what_never_comes_to_an_end_is_cut_when_the_time_for_it_is_over() {
 
 #[tokio::test]
 async fn while_it_lingers_everybody_gets_an_answer_and_is_told_to_go() {
-    let limits = Limits { linger: Duration::from_secs(1), ..Limits::default() };
+    let limits = ServerLimits { shutdown_delay: Duration::from_secs(1), ..ServerLimits::default() };
     let mut server = Server::start(sizes(), limits).await;
     let mut idle = server.client().await;
     assert!(!idle.post("/size", "x").await.expect("an answer").head.contains("connection: close"));

@@ -4,13 +4,13 @@ use std::fs;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use rootcast::inject::Options;
-use rootcast::webhook::File;
+use rootcast::inject::CainjectorOptions;
+use rootcast::webhook::PolledFile;
 use tokio::time::{sleep, timeout};
 
 use crate::stage::SOON;
 
-fn config_map(options: Result<Options, String>) -> Result<String, String> {
+fn config_map(options: Result<CainjectorOptions, String>) -> Result<String, String> {
     options.map(|options| options.config_map)
 }
 
@@ -18,7 +18,7 @@ fn config_map(options: Result<Options, String>) -> Result<String, String> {
 async fn what_a_file_holds_is_handed_on_when_it_changes_and_only_then() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("config.yaml");
-    let mut file = File::new(path.clone(), Options::parse);
+    let mut file = PolledFile::new(path.clone(), CainjectorOptions::parse);
     assert_eq!(config_map(file.read()), Ok(String::new()), "a file that is missing is an empty one");
 
     let (sender, seen) = mpsc::channel();

@@ -10,26 +10,26 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
-use rootcast::inject::{Options, Policy, inject};
-use rootcast::webhook::{Answer, Review, Subject};
+use rootcast::inject::{CainjectorOptions, Policy, inject};
+use rootcast::webhook::{AdmissionReview, ReviewResponse, ReviewSubject};
 use serde_json::{Value, json};
 
 use crate::answers::{bundles, namespace, operator, review};
 
 /// From a request to its answer, as the server does it.
 fn answer(body: &[u8], policy: &Policy<'_>) -> Result<Vec<u8>, String> {
-    let review = Review::read(body)?;
+    let review = AdmissionReview::read(body)?;
     let answer = match review.subject()? {
-        Subject::Pod(pod) => inject(&pod, policy).map_err(|malformed| malformed.to_string())?.into(),
-        Subject::Bundle(_) | Subject::Other => Answer::default(),
+        ReviewSubject::Pod(pod) => inject(&pod, policy).map_err(|malformed| malformed.to_string())?.into(),
+        ReviewSubject::Bundle(_) | ReviewSubject::Other => ReviewResponse::default(),
     };
-    Ok(review.answer(&answer))
+    Ok(review.encode_response(&answer))
 }
 
 /// What must hold of every request.
 fn is_answered(body: &[u8]) -> Result<(), TestCaseError> {
     let (bundles, namespace, operator) = (bundles(), namespace(), operator());
-    let options = Options { config_map: "ours".to_owned(), ..Options::default() };
+    let options = CainjectorOptions { config_map: "ours".to_owned(), ..CainjectorOptions::default() };
     let policies = [
         Policy::Native { namespace: &namespace, bundles: &bundles },
         Policy::Cainjector { operator: &operator, options: &options },

@@ -9,7 +9,7 @@ use axum::body::Bytes;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::post;
 use rcgen::{CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rootcast::webhook::{Certificate, Identity, Limits, TlsSettings, serve};
+use rootcast::webhook::{Identity, ReloadableCertificate, ServerLimits, TlsSettings, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -46,16 +46,16 @@ impl Authority {
 /// A server that runs.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
-    pub(crate) certificate: Certificate,
+    pub(crate) certificate: ReloadableCertificate,
     pub(crate) authority: Authority,
     stop: Option<oneshot::Sender<()>>,
     pub(crate) task: JoinHandle<()>,
 }
 
 impl Server {
-    pub(crate) async fn start(router: Router, limits: Limits) -> Self {
+    pub(crate) async fn start(router: Router, limits: ServerLimits) -> Self {
         let authority = Authority::new();
-        let certificate = Certificate::new();
+        let certificate = ReloadableCertificate::new();
         certificate.replace(&authority.identity()).expect("a good certificate");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
@@ -180,7 +180,13 @@ pub(crate) fn sizes() -> Router {
 }
 
 /// Limits that a test can wait for.
-pub(crate) fn short() -> Limits {
+pub(crate) fn short() -> ServerLimits {
     let short = Duration::from_millis(500);
-    Limits { handshake: short, head: short, idle: Duration::from_secs(2), request: short, ..Limits::default() }
+    ServerLimits {
+        handshake_timeout: short,
+        head_timeout: short,
+        idle_timeout: Duration::from_secs(2),
+        request_timeout: short,
+        ..ServerLimits::default()
+    }
 }

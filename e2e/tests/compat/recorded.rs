@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, anyhow, ensure};
 use k8s_openapi::{api::events::v1::Event, apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry};
 use kube::{Api, Client, Resource as _, ResourceExt as _, api::ListParams};
-use rootcast::{api::Bundle, bundle::hand_back};
+use rootcast::{api::Bundle, bundle::upgrade_managed_fields};
 use rootcast_e2e::{
     ControlPlane, Controller, Entry, Fence, Install, eventually,
     story::{SOON, objects},
@@ -131,7 +131,7 @@ fn anonymous(mut object: Value, uid: &str) -> Value {
 /// with an object that was created whole (`.` and a Secret's type).
 fn managed_fields(object: &Value) -> Result<Vec<Value>> {
     let entries: Vec<ManagedFieldsEntry> = serde_json::from_value(object["metadata"]["managedFields"].clone())?;
-    let entries = json!(hand_back(&entries).unwrap_or(entries));
+    let entries = json!(upgrade_managed_fields(&entries).unwrap_or(entries));
     let mut entries = entries.as_array().context("no managed fields")?.clone();
     for entry in &mut entries {
         entry.as_object_mut().context("an entry is an object")?.remove("time");

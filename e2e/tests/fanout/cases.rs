@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use rootcast::api::BUNDLE_LABEL;
 use rootcast::bundle::{Labels, ObjectKind, TargetRef};
-use rootcast::fanout::{Scope, Standing};
+use rootcast::fanout::{ListScope, RolloutStats};
 
 use crate::model::{Field, Key, Part, Verb};
 use crate::step::{Edit, Step, ends_well};
 use crate::world::{Content, World, key};
 
-pub(crate) const CONFIG_MAPS: Scope = Scope::Targets(ObjectKind::ConfigMap, None);
+pub(crate) const CONFIG_MAPS: ListScope = ListScope::Targets(ObjectKind::ConfigMap, None);
 
 /// A Bundle with a ConfigMap of one key for every namespace.
 pub(crate) fn content(key: &'static [&'static str], value: &'static str) -> Content {
@@ -31,7 +31,7 @@ pub(crate) fn arrive() -> Step {
 }
 
 pub(crate) fn hear_of_namespaces() -> Step {
-    Step::Deliver(Scope::Namespaces, 9)
+    Step::Deliver(ListScope::Namespaces, 9)
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn a_label_taken_off_between_a_write_and_a_list_that_lacks_the_target_is_put_bac
     let written = || [hear_of_namespaces(), decide(&["ca.pem"], "x"), arrive()].to_vec();
     let unlabelled = || edit(Edit::Label);
     let deliver = || Step::Deliver(CONFIG_MAPS, 9);
-    let stories = [
+    let scenarios = [
         ("the answer comes after the list", vec![unlabelled(), relist(), deliver(), Step::Answer(0)]),
         ("it comes before it ends", vec![unlabelled(), relist(), Step::ReadList(CONFIG_MAPS), Step::Answer(0)]),
         ("the list begins before", vec![relist(), unlabelled(), Step::Answer(0), deliver()]),
@@ -79,9 +79,9 @@ fn a_label_taken_off_between_a_write_and_a_list_that_lacks_the_target_is_put_bac
             ],
         ),
     ];
-    for (name, story) in stories {
+    for (name, scenario) in scenarios {
         println!("{name}");
-        ends_well(1, &[written(), story].concat());
+        ends_well(1, &[written(), scenario].concat());
     }
 }
 
@@ -145,17 +145,17 @@ fn a_census_counts_what_is_to_be_there_what_is_and_what_cannot_be() {
     world.decide("a", Some(&content(&["ca.pem"], "x")));
     world.answer_lists();
     let standing = |world: &World| world.census().bundles.get("a").copied();
-    let begun = Standing { wanted: 8, in_sync: 0, failing: 0, held: None };
+    let begun = RolloutStats { desired: 8, in_sync: 0, failing: 0, held: None };
     assert_eq!((standing(&world), world.census().in_flight, world.census().queued), (Some(begun), 2, 6));
     world.flush();
-    let done = Standing { wanted: 8, in_sync: 6, failing: 2, held: None };
+    let done = RolloutStats { desired: 8, in_sync: 6, failing: 2, held: None };
     assert_eq!((standing(&world), world.census().in_flight, world.census().queued), (Some(done), 0, 0));
 
     // What is let go is not among what is wanted, but may fail.
     world.refusing.insert("n3".to_owned());
     world.decide("a", Some(&Content { selective: true, ..content(&["ca.pem"], "x") }));
     world.flush();
-    assert_eq!(standing(&world), Some(Standing { wanted: 0, in_sync: 0, failing: 1, held: None }));
+    assert_eq!(standing(&world), Some(RolloutStats { desired: 0, in_sync: 0, failing: 1, held: None }));
 
     world.decide("a", None);
     assert_eq!(standing(&world), None, "what is refused is left as it is");

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rootcast::bundle::{Labels, ObjectKind, TargetRef};
-use rootcast::fanout::{Damping, Limits, Scope};
+use rootcast::fanout::{Damping, ListScope, WriteLimits};
 
 use crate::model::{Field, Fields, Part, Verb};
 use crate::world::{Content, World, key};
 
 const S: Duration = Duration::from_secs(1);
 
-const CONFIG_MAPS: Scope = Scope::Targets(ObjectKind::ConfigMap, None);
+const CONFIG_MAPS: ListScope = ListScope::Targets(ObjectKind::ConfigMap, None);
 
 fn content(value: &'static str) -> Content {
     let kinds = BTreeSet::from([ObjectKind::ConfigMap]);
@@ -20,7 +20,7 @@ fn content(value: &'static str) -> Content {
 }
 
 /// A world with four namespaces, where so many requests may be on their way.
-fn world(limits: Limits) -> World {
+fn world(limits: WriteLimits) -> World {
     let mut world = World::with(limits);
     for name in ["n0", "n1", "n2", "n3"] {
         world.namespace(name, |server| server.set_namespace(name, Labels::new()));
@@ -36,7 +36,7 @@ fn change(world: &mut World, bundle: &'static str, value: &'static str) {
 
 /// A Bundle whose fourth change is held back: its targets hold `d`, and `e` is to come.
 fn held() -> World {
-    let mut world = world(Limits::default());
+    let mut world = world(WriteLimits::default());
     for value in ["a", "b", "c", "d"] {
         change(&mut world, "a", value);
         assert_eq!(values(&world, "a"), [value; 4], "it starts at once");
@@ -67,7 +67,7 @@ fn a_fourth_change_waits_and_the_newest_content_wins() {
     let mut world = held();
     assert_eq!(waits(&world, "a"), Some(S));
     let standing = world.census().bundles["a"];
-    assert_eq!((standing.wanted, standing.in_sync), (4, 0), "what waits is not in sync");
+    assert_eq!((standing.desired, standing.in_sync), (4, 0), "what waits is not in sync");
     let told = |world: &World| world.held.iter().map(|(_, told)| (told.changes, told.wait)).collect::<Vec<_>>();
     assert_eq!(told(&world), [(4, Some(S))]);
     assert!(world.bundles["a"].report.is_none(), "what is not written is not reported");
@@ -128,7 +128,7 @@ fn new_namespaces_and_heals_get_the_newest_content_at_once() {
 
 #[test]
 fn what_a_started_rollout_has_not_reached_goes_on_with_the_newest_content() {
-    let mut world = world(Limits { max_concurrent_writes: 1, ..Limits::default() });
+    let mut world = world(WriteLimits { max_concurrent_writes: 1, ..WriteLimits::default() });
     for value in ["a", "b", "c"] {
         change(&mut world, "a", value);
     }
@@ -201,7 +201,7 @@ fn another_kind_of_target_is_a_change_and_other_namespaces_are_none() {
 #[test]
 fn without_a_pause_every_change_starts_at_once() {
     let damping = Damping { max_pause: Duration::ZERO, bytes_per_5m: 0 };
-    let mut world = world(Limits { damping, ..Limits::default() });
+    let mut world = world(WriteLimits { damping, ..WriteLimits::default() });
     for value in ["a", "b", "c", "d", "e", "f", "g", "h"] {
         change(&mut world, "a", value);
         assert_eq!(values(&world, "a"), [value; 4]);
@@ -213,7 +213,7 @@ fn without_a_pause_every_change_starts_at_once() {
 fn one_budget_holds_for_all_bundles_that_change_again() {
     // As much as one rollout: four targets of one byte.
     let damping = Damping { bytes_per_5m: 4, ..Damping::default() };
-    let mut world = world(Limits { damping, ..Limits::default() });
+    let mut world = world(WriteLimits { damping, ..WriteLimits::default() });
     for bundle in ["a", "b", "c"] {
         change(&mut world, bundle, "a");
     }
@@ -240,7 +240,7 @@ fn one_budget_holds_for_all_bundles_that_change_again() {
 
 #[test]
 fn what_a_refusal_cut_off_does_not_wait_for_the_next_rollout() {
-    let mut world = world(Limits { max_concurrent_writes: 1, ..Limits::default() });
+    let mut world = world(WriteLimits { max_concurrent_writes: 1, ..WriteLimits::default() });
     for value in ["a", "b", "c"] {
         change(&mut world, "a", value);
     }
@@ -260,7 +260,7 @@ fn what_a_refusal_cut_off_does_not_wait_for_the_next_rollout() {
 
 #[test]
 fn a_rollout_begins_where_the_one_before_ended() {
-    let mut world = world(Limits { max_concurrent_writes: 1, ..Limits::default() });
+    let mut world = world(WriteLimits { max_concurrent_writes: 1, ..WriteLimits::default() });
     for value in ["a", "b"] {
         change(&mut world, "a", value);
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rootcast::bundle::TargetRef;
-use rootcast::fanout::Request;
+use rootcast::fanout::TargetRequest;
 
 use crate::cases::{content, failing, one_of_many, with_many_namespaces};
 use crate::model::{Field, Fields, Part, Verb};
@@ -24,10 +24,13 @@ fn an_object_of_others_is_completed_once_told_once_and_outlives_its_bundle() {
     let both = |world: &World| (holds(world, "ca.pem"), holds(world, "theirs"));
     assert_eq!(both(&world), (Some("x".to_owned()), Some("theirs".to_owned())));
     assert_eq!(world.completed, [("a".into(), place.clone())]);
-    let of_place = |(at, request): &((Arc<str>, TargetRef), Request)| (at.1 == place).then(|| request.clone());
+    let of_place = |(at, request): &((Arc<str>, TargetRef), TargetRequest)| (at.1 == place).then(|| request.clone());
     let given: Vec<_> = world.given.iter().filter_map(of_place).collect();
     assert!(
-        matches!(given[..], [Request::Create, Request::Look, Request::Compare, Request::Apply { .. }]),
+        matches!(
+            given[..],
+            [TargetRequest::Create, TargetRequest::GetMetadata, TargetRequest::GetContent, TargetRequest::Apply { .. }]
+        ),
         "{given:?}"
     );
 
@@ -36,7 +39,7 @@ fn an_object_of_others_is_completed_once_told_once_and_outlives_its_bundle() {
     world.settle();
     assert_eq!(both(&world), (Some("y".to_owned()), Some("theirs".to_owned())));
     let given: Vec<_> = world.given.iter().filter_map(of_place).collect();
-    assert!(matches!(given[..], [Request::Merge { .. }]), "what is known to be ours is not read: {given:?}");
+    assert!(matches!(given[..], [TargetRequest::Merge { .. }]), "what is known to be ours is not read: {given:?}");
     assert_eq!(world.completed.len(), 1, "told once");
 
     world.decide("a", Some(&content(&["theirs"], "y")));
@@ -89,15 +92,15 @@ fn a_value_of_others_stays_is_named_and_read_once_for_each_version() {
         assert!(failure.contains(words), "{failure:?} lacks {words:?}");
     }
     assert_eq!(world.server.objects[&key].fields[&field], "theirs");
-    let of = |request: fn(&Request) -> bool| {
+    let of = |request: fn(&TargetRequest) -> bool| {
         world.given.iter().filter(|(target, given)| target.1 == one_of_many() && request(given)).count()
     };
-    assert_eq!(of(|request| matches!(request, Request::Compare)), 1);
-    assert!(of(|request| matches!(request, Request::Look)) <= 20, "less and less often");
+    assert_eq!(of(|request| matches!(request, TargetRequest::GetContent)), 1);
+    assert!(of(|request| matches!(request, TargetRequest::GetMetadata)) <= 20, "less and less often");
 
     world.decide("a", Some(&content(&["ca.pem"], "y")));
     world.flush();
-    let compared = world.given.iter().filter(|(_, request)| matches!(request, Request::Compare)).count();
+    let compared = world.given.iter().filter(|(_, request)| matches!(request, TargetRequest::GetContent)).count();
     assert_eq!(compared, 1, "other content is no reason to read it again");
 
     world.edit(&key, "kubectl-edit", Verb::Merge([(field.clone(), None)].into()));

@@ -16,7 +16,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
 use rootcast::api::{BUNDLE_LABEL, FIELD_MANAGER};
-use rootcast::bundle::{Look, ObjectKind};
+use rootcast::bundle::{ObjectKind, ObservedMetadata};
 use rootcast_e2e::{ControlPlane, eventually};
 use serde_json::{Map, Value, json};
 
@@ -43,8 +43,8 @@ struct Step {
 }
 
 /// What the fan-out can tell of an object: who else owns a key is only for the eye.
-fn look(metadata: &ObjectMeta) -> Look {
-    let mut look = Look::read(metadata, |_, _| true);
+fn look(metadata: &ObjectMeta) -> ObservedMetadata {
+    let mut look = ObservedMetadata::from_metadata(metadata, |_, _| true);
     look.foreign_keys.values_mut().for_each(String::clear);
     look
 }
@@ -62,7 +62,7 @@ async fn a_real_api_server_does_what_the_model_says() -> Result<()> {
         let steps = prop::collection::vec(step(kind), 3..9).new_tree(&mut runner).expect("no filters").current();
         (Key { kind, namespace: NAMESPACE.to_owned(), name: format!("case-{index}") }, steps)
     });
-    let expected: BTreeMap<Key, Vec<(&str, Look)>> = stream::iter(sequences)
+    let expected: BTreeMap<Key, Vec<(&str, ObservedMetadata)>> = stream::iter(sequences)
         .map(|(key, steps)| {
             let client = client.clone();
             async move {
@@ -85,7 +85,7 @@ async fn a_real_api_server_does_what_the_model_says() -> Result<()> {
 }
 
 /// Plays the steps on both; returns what a watch has to tell of them.
-async fn play(client: &Client, key: &Key, steps: &[Step]) -> Result<Vec<(&'static str, Look)>> {
+async fn play(client: &Client, key: &Key, steps: &[Step]) -> Result<Vec<(&'static str, ObservedMetadata)>> {
     let mut server = Server::default();
     server.set_namespace(NAMESPACE, BTreeMap::new());
     // Versions that stand for each other.
@@ -324,13 +324,13 @@ async fn watched(
     client: &Client,
     kind: ObjectKind,
     since: &str,
-) -> Result<BTreeMap<String, Vec<(&'static str, Look)>>> {
-    let fence = Key { kind, namespace: NAMESPACE.to_owned(), name: "fence".to_owned() };
+) -> Result<BTreeMap<String, Vec<(&'static str, ObservedMetadata)>>> {
+    let barrier = Key { kind, namespace: NAMESPACE.to_owned(), name: "fence".to_owned() };
     let labelled = Fields::from([(Field::new(Part::Labels, BUNDLE_LABEL), "fence".to_owned())]);
-    request(client, &fence, "fence", None, &Verb::Create(labelled)).await?.expect("a new object");
+    request(client, &barrier, "fence", None, &Verb::Create(labelled)).await?.expect("a new object");
     let uri = format!(
         "{}?watch=true&resourceVersion={since}&labelSelector={BUNDLE_LABEL}&timeoutSeconds=1",
-        collection(&fence)
+        collection(&barrier)
     );
     Ok(eventually("everything that the watch has to tell", SOON, async || {
         let request = http::Request::get(&uri).header("Accept", METADATA_ONLY).body(Vec::new())?;
@@ -345,7 +345,7 @@ async fn watched(
             let name = object.meta().name.clone().context("a name")?;
             heard.entry(name).or_default().push((what, look(&object.metadata)));
         }
-        ensure!(heard.contains_key(&fence.name), "not all yet");
+        ensure!(heard.contains_key(&barrier.name), "not all yet");
         Ok(heard)
     })
     .await)

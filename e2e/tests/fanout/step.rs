@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use rootcast::api::{BUNDLE_LABEL, FIELD_MANAGER, HASH_ANNOTATION};
-use rootcast::bundle::{Adopt, Labels, Look, ObjectKind, Verdict};
-use rootcast::fanout::{Answer, Found, Request, Scope};
+use rootcast::bundle::{AdoptionPolicy, AdoptionVerdict, Labels, ObjectKind, ObservedMetadata};
+use rootcast::fanout::{ListScope, TargetListResult, TargetRequest, WriteResult};
 use serde_json::json;
 
 use crate::model::{Field, Fields, Key, Object, Part, Verb};
@@ -21,10 +21,10 @@ pub(crate) enum Step {
     Namespace(&'static str, OfNamespace),
     Edit(Key, Edit),
     /// A watch delivers some of what it has.
-    Deliver(Scope, usize),
-    Relist(Scope),
+    Deliver(ListScope, usize),
+    Relist(ListScope),
     /// The list that a watch has begun reaches the server.
-    ReadList(Scope),
+    ReadList(ListScope),
     /// A request reaches the server.
     Arrive(usize),
     /// Its answer reaches us.
@@ -116,7 +116,7 @@ pub(crate) fn play(world: &mut World, marks: &mut Marks, step: &Step) {
         }
         Step::Lose(index, late) if !world.flights.is_empty() => {
             let cause = "no answer".to_owned();
-            let answer = if *late { Answer::TimedOut(cause) } else { Answer::Lost(cause) };
+            let answer = if *late { WriteResult::TimedOut(cause) } else { WriteResult::Lost(cause) };
             world.answer(index % world.flights.len(), Some(answer));
         }
         Step::ListArrives(index) => {
@@ -130,13 +130,13 @@ pub(crate) fn play(world: &mut World, marks: &mut Marks, step: &Step) {
             let done: Vec<_> =
                 (0..world.inquiries.len()).filter(|at| world.inquiries[*at].found.is_some() || *lost).collect();
             if !done.is_empty() {
-                world.list_answers(done[index % done.len()], lost.then_some(Found::Later));
+                world.list_answers(done[index % done.len()], lost.then_some(TargetListResult::Unavailable));
             }
         }
         Step::Busy(index, time) => {
             let waiting: Vec<_> = (0..world.flights.len()).filter(|at| world.flights[*at].answer.is_none()).collect();
             if !waiting.is_empty() {
-                world.answer(waiting[index % waiting.len()], Some(Answer::Busy(*time, "busy".to_owned())));
+                world.answer(waiting[index % waiting.len()], Some(WriteResult::Busy(*time, "busy".to_owned())));
             }
         }
         Step::Haunt(index) if !world.ghosts.is_empty() => world.haunt(index % world.ghosts.len()),
@@ -222,7 +222,7 @@ fn cure(world: &mut World) {
     let hopeless = |key: &Key, object: &Object| {
         let has = |part, name: &str| object.fields.get(&Field::new(part, name));
         let stuck = object.fields.contains_key(&Field::whole(Part::Immutable)) || has(Part::Owners, "d").is_some();
-        let look = observed(key, object).look;
+        let look = observed(key, object).metadata;
         let is_key = |field: &&Field| matches!(field.part, Part::Data | Part::BinaryData) && field.name.is_some();
         // What is only let go is not created anew.
         let wanted = world.bundles.get(key.name.as_str()).and_then(|bundle| bundle.wanted.as_ref());
@@ -241,18 +241,18 @@ fn cure(world: &mut World) {
 }
 
 /// Whether an object holds what its Bundle may not write over.
-fn is_refused(world: &World, key: &Key, object: &Object, look: &Look) -> bool {
+fn is_refused(world: &World, key: &Key, object: &Object, look: &ObservedMetadata) -> bool {
     let Some(wanted) = world.bundles.get(key.name.as_str()).and_then(|bundle| bundle.wanted.as_ref()) else {
         return false;
     };
     wanted.payloads.get(&key.kind).is_some_and(|payload| {
         let holdings = holdings(key.kind, object, Some(payload));
-        matches!(wanted.may_write(payload, look, Some(&holdings), Adopt::Consent), Verdict::Refuse(_))
+        matches!(wanted.may_write(payload, look, Some(&holdings), AdoptionPolicy::Consent), AdoptionVerdict::Refuse(_))
     })
 }
 
 /// Whether a key is one that we write or own.
-fn is_ours(world: &World, key: &Key, look: &Look, field: &Field) -> bool {
+fn is_ours(world: &World, key: &Key, look: &ObservedMetadata, field: &Field) -> bool {
     let wanted = world.bundles.get(key.name.as_str()).and_then(|bundle| bundle.wanted.as_ref());
     let payload = wanted.and_then(|wanted| wanted.payloads.get(&key.kind));
     let name = field.name.as_ref().expect("a key has a name");
@@ -278,9 +278,9 @@ fn is_as_wanted(world: &World, marks: &Marks) {
                         }
                         // What is taken by server-side apply keeps labels that an earlier request of another kind set.
                         let applied = world.given.iter().any(|((bundle, place), request)| {
-                            world::key(bundle, place) == key && matches!(request, Request::Apply { .. })
+                            world::key(bundle, place) == key && matches!(request, TargetRequest::Apply { .. })
                         });
-                        let own = observed(&key, found).look.own_labels;
+                        let own = observed(&key, found).metadata.own_labels;
                         let stale =
                             own.iter().find(|name| *name != BUNDLE_LABEL && !payload.labels.contains_key(*name));
                         assert!(applied || stale.is_none(), "{stale:?} of {key:?}: {found:#?}");

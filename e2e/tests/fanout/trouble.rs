@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rootcast::bundle::{Labels, ObjectKind, TargetRef};
-use rootcast::fanout::{Answer, Scope, Standing};
+use rootcast::fanout::{ListScope, RolloutStats, WriteResult};
 
 use crate::cases::{CONFIG_MAPS, content, failing, first_answers, with_many_namespaces};
 use crate::model::{Field, Part, Verb};
@@ -66,7 +66,7 @@ fn a_target_that_others_keep_changing_fails_from_the_eleventh_time_until_they_st
         assert_eq!(world.census().bundles["a"].failing, 1);
         pass(&mut world, 240);
         assert_eq!(failing(&world), Vec::<String>::new(), "it is over");
-        assert_eq!(world.census().bundles["a"], Standing { wanted: 8, in_sync: 8, failing: 0, held: None });
+        assert_eq!(world.census().bundles["a"], RolloutStats { desired: 8, in_sync: 8, failing: 0, held: None });
         pass(&mut world, 60);
     }
     world.settle();
@@ -74,13 +74,13 @@ fn a_target_that_others_keep_changing_fails_from_the_eleventh_time_until_they_st
 
 #[test]
 fn trouble_that_one_namespace_has_alone_holds_up_nobody_and_is_named() {
-    let busy = |time: Option<u64>| Answer::Busy(time.map(Duration::from_secs), "busy".to_owned());
+    let busy = |time: Option<u64>| WriteResult::Busy(time.map(Duration::from_secs), "busy".to_owned());
     let answers = [
         ("busy", busy(None)),
         ("busy for a minute", busy(Some(60))),
-        ("failed", Answer::Failed("failed".to_owned())),
-        ("late", Answer::TimedOut("late".to_owned())),
-        ("lost", Answer::Lost("lost".to_owned())),
+        ("failed", WriteResult::Failed("failed".to_owned())),
+        ("late", WriteResult::TimedOut("late".to_owned())),
+        ("lost", WriteResult::Lost("lost".to_owned())),
     ];
     for (name, trouble) in answers {
         let mut world = with_many_namespaces(4);
@@ -90,13 +90,13 @@ fn trouble_that_one_namespace_has_alone_holds_up_nobody_and_is_named() {
         // Answers come as soon as there are requests; those about two namespaces are all alike.
         let serve = |world: &mut World| {
             while let Some(flight) = world.flights.first() {
-                if ["n2", "n5"].contains(&&*flight.order.place.namespace) {
+                if ["n2", "n5"].contains(&&*flight.order.target.namespace) {
                     world.answer(0, Some(trouble.clone()));
                 } else {
                     first_answers(world);
                 }
             }
-            while world.deliver(&CONFIG_MAPS) || world.deliver(&Scope::Namespaces) {}
+            while world.deliver(&CONFIG_MAPS) || world.deliver(&ListScope::Namespaces) {}
         };
         while second < 200 {
             serve(&mut world);
@@ -125,16 +125,16 @@ fn namespaces_whose_answers_take_long_hold_a_share_of_the_requests_and_others_go
         world.decide(bundle, Some(&content(&["ca.pem"], "x")));
     }
     world.answer_lists();
-    let held = |world: &World| world.flights.iter().filter(|flight| slow(&flight.order.place.namespace)).count();
+    let held = |world: &World| world.flights.iter().filter(|flight| slow(&flight.order.target.namespace)).count();
     // Nothing comes back from any but one, until the time is over.
     for second in 0..120 {
-        while let Some(index) = world.flights.iter().position(|flight| !slow(&flight.order.place.namespace)) {
+        while let Some(index) = world.flights.iter().position(|flight| !slow(&flight.order.target.namespace)) {
             world.arrive(index);
             world.answer(index, None);
         }
         if second % 30 == 29 {
             while held(&world) > 0 {
-                world.answer(0, Some(Answer::TimedOut("late".to_owned())));
+                world.answer(0, Some(WriteResult::TimedOut("late".to_owned())));
             }
         }
         world.pass(Duration::from_secs(1));

@@ -10,9 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rootcast::api::BUNDLE_LABEL;
-use rootcast::bundle::{Namespace, Outcome, TargetRef, Settings, Unstable, Wanted};
+use rootcast::bundle::{DecisionSettings, Desired, Namespace, RolloutOutcome, TargetRef, Unstable};
 use rootcast::fanout::{
-    Action, Answer, Census, Engine, Event, Found, Limits, Order, Phase, Request, Scope, Sighting, Standing, Version,
+    Action, Engine, EngineEvent, EngineStats, ListPhase, ListScope, Order, ResourceVersion, RolloutStats, TargetEvent,
+    TargetListResult, TargetRequest, WriteLimits, WriteResult,
 };
 
 use crate::model::{Change, Server, told};
@@ -25,7 +26,7 @@ use content::target_event;
 pub(crate) struct Flight {
     pub(crate) order: Order,
     /// What the server made of it, if it has reached the server.
-    pub(crate) answer: Option<Answer>,
+    pub(crate) answer: Option<WriteResult>,
     /// Whether a list has ended since it was sent: its answer may be older.
     overtaken: bool,
 }
@@ -33,10 +34,10 @@ pub(crate) struct Flight {
 /// A list of one Bundle's targets on its way.
 pub(crate) struct Inquiry {
     bundle: Arc<str>,
-    scope: Scope,
+    scope: ListScope,
     number: u64,
     /// What the server made of it, if it has reached the server.
-    pub(crate) found: Option<Found>,
+    pub(crate) found: Option<TargetListResult>,
 }
 
 /// A target of a Bundle.
@@ -49,24 +50,24 @@ pub(crate) struct Bundle {
     incarnation: u32,
     exists: bool,
     /// What the engine was last told.
-    pub(crate) wanted: Option<Arc<Wanted>>,
+    pub(crate) wanted: Option<Arc<Desired>>,
     /// The last that it was told that was something.
-    ever: Option<Arc<Wanted>>,
+    ever: Option<Arc<Desired>>,
     /// What it reported since it was last told.
-    pub(crate) report: Option<Outcome>,
+    pub(crate) report: Option<RolloutOutcome>,
 }
 
 /// The world.
 pub(crate) struct World {
     pub(crate) server: Server,
     engine: Engine,
-    settings: Settings,
+    settings: DecisionSettings,
     max_in_flight: usize,
     pub(crate) now: Duration,
     pub(crate) bundles: BTreeMap<Arc<str>, Bundle>,
-    watches: BTreeMap<Scope, VecDeque<Event>>,
+    watches: BTreeMap<ListScope, VecDeque<EngineEvent>>,
     /// Lists that have begun and have not reached the server.
-    unread: BTreeSet<Scope>,
+    unread: BTreeSet<ListScope>,
     pub(crate) flights: Vec<Flight>,
     pub(crate) inquiries: Vec<Inquiry>,
     /// Given up by us, and perhaps still on their way.
@@ -83,12 +84,12 @@ pub(crate) struct World {
     /// Those among them that it has heard of since the last list began.
     listed: BTreeSet<String>,
     /// The newest version of each target that the engine has heard of, and whether it was there with its label.
-    believed: BTreeMap<Target, (Version, bool)>,
+    believed: BTreeMap<Target, (ResourceVersion, bool)>,
     /// How many events called for a write, and how many writes had an effect.
     pub(crate) called_for: BTreeMap<Target, usize>,
     pub(crate) written: BTreeMap<Target, usize>,
     /// The orders that were given, in their order, for tests that look at them.
-    pub(crate) given: Vec<(Target, Request)>,
+    pub(crate) given: Vec<(Target, TargetRequest)>,
     /// Rollouts that were said to be held back.
     pub(crate) held: Vec<(Arc<str>, Unstable)>,
     /// How often a fight was spoken of.
@@ -98,17 +99,17 @@ pub(crate) struct World {
 }
 
 /// How a Bundle that is carried out stands.
-fn standing(engine: &Engine, now: Duration, bundle: &str) -> Standing {
-    engine.census(now).bundles[bundle]
+fn standing(engine: &Engine, now: Duration, bundle: &str) -> RolloutStats {
+    engine.stats(now).bundles[bundle]
 }
 
 impl World {
     pub(crate) fn new(max_in_flight: usize) -> Self {
-        Self::with(Limits { max_concurrent_writes: max_in_flight, ..Limits::default() })
+        Self::with(WriteLimits { max_concurrent_writes: max_in_flight, ..WriteLimits::default() })
     }
 
-    pub(crate) fn with(limits: Limits) -> Self {
-        let settings = Settings { secret_targets: true, ..Settings::default() };
+    pub(crate) fn with(limits: WriteLimits) -> Self {
+        let settings = DecisionSettings { secret_targets: true, ..DecisionSettings::default() };
         let mut world = Self {
             server: Server::default(),
             engine: Engine::new(settings.clone(), limits),
@@ -143,16 +144,16 @@ impl World {
         world
     }
 
-    pub(crate) fn census(&self) -> Census {
-        self.engine.census(self.now)
+    pub(crate) fn census(&self) -> EngineStats {
+        self.engine.stats(self.now)
     }
 
     /// How many namespaces and targets the engine knows.
     pub(crate) fn known(&self) -> (usize, usize) {
-        self.engine.known()
+        self.engine.known_counts()
     }
 
-    fn step(&mut self, event: Event) {
+    fn step(&mut self, event: EngineEvent) {
         for action in self.engine.step(self.now, event) {
             match action {
                 Action::Send(order) => self.send(order),
@@ -166,7 +167,7 @@ impl World {
                         self.heard.iter().filter(|(name, heard)| wanted.reaches(&self.settings, name, heard)).count();
                     assert_eq!(outcome.namespaces, reached, "reached by {bundle}");
                     let standing = standing(&self.engine, self.now, &bundle);
-                    assert_eq!(standing.wanted, reached * wanted.payloads.len(), "objects of {bundle}");
+                    assert_eq!(standing.desired, reached * wanted.payloads.len(), "objects of {bundle}");
                     assert_eq!(standing.failing, outcome.failures.len(), "failing objects of {bundle}");
                     assert!(standing.held.is_none() || standing.failing > 0, "{bundle} is not written");
                     known.report = Some(outcome);
@@ -176,8 +177,8 @@ impl World {
                 }
                 Action::Held { bundle, unstable } => self.held.push((bundle, unstable)),
                 Action::Contested { .. } => self.contested += 1,
-                Action::Completed { bundle, place } => self.completed.push((bundle, place)),
-                Action::FallBack => assert!(!self.may_replace),
+                Action::Completed { bundle, target: place } => self.completed.push((bundle, place)),
+                Action::PutForbidden => assert!(!self.may_replace),
                 Action::Progress { progress, .. } => assert!(progress.done <= progress.namespaces),
             }
         }
@@ -185,30 +186,35 @@ impl World {
 
     /// An order is given: it must be one that may be.
     fn send(&mut self, order: Order) {
-        let Order { bundle, place, wanted, request } = &order;
+        let Order { bundle, target: place, desired: wanted, request } = &order;
         let target = (bundle.clone(), place.clone());
         assert!(self.leads, "{order:?} while not leading");
         assert!(self.now >= self.closed_until, "{order:?} while the server is closed");
         assert!(self.flights.len() < self.max_in_flight, "{order:?} above the limit");
-        let twice = self.flights.iter().any(|flight| flight.order.bundle == *bundle && flight.order.place == *place);
+        let twice = self.flights.iter().any(|flight| flight.order.bundle == *bundle && flight.order.target == *place);
         assert!(!twice, "two requests for {target:?}");
         let known = &self.bundles[bundle];
         let latest = known.wanted.as_ref().is_some_and(|latest| Arc::ptr_eq(latest, wanted));
-        let parts = !known.exists && wanted.deleted && matches!(request, Request::HandOver(..) | Request::Look);
+        let parts = !known.exists
+            && wanted.deleted
+            && matches!(request, TargetRequest::HandOver(..) | TargetRequest::GetMetadata);
         assert!(latest || parts, "{order:?} is not the latest");
         let namespace = &self.heard[&*place.namespace];
         assert!(!namespace.terminating, "{order:?} in a namespace on its way out");
         let holds =
             wanted.reaches(&self.settings, &place.namespace, namespace) && wanted.payloads.contains_key(&place.kind);
         match request {
-            Request::HandOver(..) => assert!(!holds, "{order:?} of what is wanted"),
+            TargetRequest::HandOver(..) => assert!(!holds, "{order:?} of what is wanted"),
             // Otherwise it is created anew, which the server looks at.
-            Request::Delete(_) | Request::Look | Request::Compare => {}
-            Request::Create | Request::Replace(_) | Request::Merge { .. } | Request::Apply { .. } => {
+            TargetRequest::Delete(_) | TargetRequest::GetMetadata | TargetRequest::GetContent => {}
+            TargetRequest::Create
+            | TargetRequest::Replace(_)
+            | TargetRequest::Merge { .. }
+            | TargetRequest::Apply { .. } => {
                 assert!(holds, "{order:?} where nothing is wanted");
             }
         }
-        if *request == Request::Create {
+        if *request == TargetRequest::Create {
             let there = self.believed.get(&target).is_some_and(|(_, there)| *there);
             assert!(!there, "{order:?} of what is there");
         }
@@ -218,37 +224,37 @@ impl World {
 
     pub(crate) fn lead(&mut self, leads: bool) {
         self.leads = leads;
-        self.step(Event::Lead(leads));
+        self.step(EngineEvent::Leading(leads));
     }
 
     pub(crate) fn pass(&mut self, time: Duration) {
         self.now += time;
-        self.step(Event::Time);
+        self.step(EngineEvent::Tick);
     }
 
     /// A watch starts anew: what it has not delivered is lost, and it begins a list, which is read later.
-    pub(crate) fn relist(&mut self, scope: &Scope) {
+    pub(crate) fn relist(&mut self, scope: &ListScope) {
         self.publish();
         self.watches.insert(scope.clone(), VecDeque::new());
         self.unread.insert(scope.clone());
-        if *scope == Scope::Namespaces {
+        if *scope == ListScope::Namespaces {
             self.listed.clear();
         }
-        self.step(Event::List(scope.clone(), Phase::Began));
+        self.step(EngineEvent::List(scope.clone(), ListPhase::Began));
     }
 
     /// A list reaches the server, which tells what is there.
-    pub(crate) fn read_list(&mut self, scope: &Scope) {
+    pub(crate) fn read_list(&mut self, scope: &ListScope) {
         self.publish();
         if !self.unread.remove(scope) {
             return;
         }
         let mut events: VecDeque<_> = match scope {
-            Scope::Namespaces => {
+            ListScope::Namespaces => {
                 let names = self.server.namespaces.keys().cloned();
                 names.map(|name| self.namespace_event(name)).collect()
             }
-            Scope::Targets(kind, _) => {
+            ListScope::Targets(kind, _) => {
                 let objects = self.server.objects.iter().filter(|(key, _)| key.kind == *kind);
                 let labelled = objects.filter_map(|(key, object)| {
                     told(BUNDLE_LABEL, None, Some(object), object.version).map(|told| target_event(key, told))
@@ -256,13 +262,13 @@ impl World {
                 labelled.collect()
             }
         };
-        events.push_back(Event::List(scope.clone(), Phase::Ended));
+        events.push_back(EngineEvent::List(scope.clone(), ListPhase::Ended));
         self.watches.insert(scope.clone(), events);
     }
 
-    fn namespace_event(&self, name: String) -> Event {
+    fn namespace_event(&self, name: String) -> EngineEvent {
         let now = self.server.namespaces.get(&name).map(|space| content::namespace(&name, space));
-        Event::Namespace(name, now)
+        EngineEvent::Namespace(name, now)
     }
 
     /// Puts what has happened on the server into the watches.
@@ -271,11 +277,11 @@ impl World {
             let (scope, event) = match change {
                 Change::Namespace(name, space) => {
                     let now = space.map(|space| content::namespace(&name, &space));
-                    (Scope::Namespaces, Some(Event::Namespace(name, now)))
+                    (ListScope::Namespaces, Some(EngineEvent::Namespace(name, now)))
                 }
                 Change::Object { key, before, after, version } => {
                     let told = told(BUNDLE_LABEL, before.as_ref(), after.as_ref(), version);
-                    (Scope::Targets(key.kind, None), told.map(|told| target_event(&key, told)))
+                    (ListScope::Targets(key.kind, None), told.map(|told| target_event(&key, told)))
                 }
             };
             self.watches.entry(scope).or_default().extend(event);
@@ -283,31 +289,34 @@ impl World {
     }
 
     /// A watch delivers what comes next; `false` if there is nothing.
-    pub(crate) fn deliver(&mut self, scope: &Scope) -> bool {
+    pub(crate) fn deliver(&mut self, scope: &ListScope) -> bool {
         self.read_list(scope);
         let Some(event) = self.watches.get_mut(scope).and_then(VecDeque::pop_front) else { return false };
         match &event {
-            Event::Namespace(name, Some(namespace)) => {
+            EngineEvent::Namespace(name, Some(namespace)) => {
                 self.heard.insert(name.clone(), namespace.clone());
                 self.listed.insert(name.clone());
             }
-            Event::Namespace(name, None) => drop(self.heard.remove(name)),
+            EngineEvent::Namespace(name, None) => drop(self.heard.remove(name)),
             // Of what is no Bundle's nothing is kept.
-            Event::Target { bundle, .. } if !self.bundles.get(bundle.as_str()).is_some_and(|bundle| bundle.exists) => {}
-            Event::Target { bundle, place: (kind, namespace), now } => {
+            EngineEvent::Target { bundle, .. }
+                if !self.bundles.get(bundle.as_str()).is_some_and(|bundle| bundle.exists) => {}
+            EngineEvent::Target { bundle, target: (kind, namespace), event: now } => {
                 let place = TargetRef { kind: *kind, namespace: namespace.as_str().into() };
                 let target = (bundle.as_str().into(), place);
                 match now {
-                    Sighting::There(observed) => self.believe(target, observed.version, true),
-                    Sighting::Gone(version) => self.believe(target, *version, false),
+                    TargetEvent::Applied(observed) => self.believe(target, observed.version, true),
+                    TargetEvent::Deleted(version) => self.believe(target, *version, false),
                 }
             }
             // What a list lacks is gone; which targets those are does not matter here.
-            Event::List(Scope::Namespaces, Phase::Ended) => self.heard.retain(|name, _| self.listed.contains(name)),
-            Event::List(Scope::Targets(kind, _), Phase::Ended) => {
+            EngineEvent::List(ListScope::Namespaces, ListPhase::Ended) => {
+                self.heard.retain(|name, _| self.listed.contains(name))
+            }
+            EngineEvent::List(ListScope::Targets(kind, _), ListPhase::Ended) => {
                 let listed = self.believed.iter_mut().filter(|((_, place), _)| place.kind == *kind);
                 listed.for_each(|(_, (_, there))| *there = false);
-                let flights = self.flights.iter_mut().filter(|flight| flight.order.place.kind == *kind);
+                let flights = self.flights.iter_mut().filter(|flight| flight.order.target.kind == *kind);
                 flights.for_each(|flight| flight.overtaken = true);
             }
             _ => {}
@@ -316,7 +325,7 @@ impl World {
         true
     }
 
-    fn believe(&mut self, target: Target, version: Version, there: bool) {
+    fn believe(&mut self, target: Target, version: ResourceVersion, there: bool) {
         let newest = self.believed.entry(target).or_default();
         if newest.0 <= version {
             *newest = (version, there);
@@ -332,14 +341,14 @@ impl World {
             if self.collect() {
                 continue;
             }
-            let Some(at) = self.engine.wakes(self.now) else {
+            let Some(at) = self.engine.next_wakeup(self.now) else {
                 for (bundle, standing) in self.census().bundles {
-                    assert_eq!((standing.in_sync, standing.failing), (standing.wanted, 0), "{bundle} at rest");
+                    assert_eq!((standing.in_sync, standing.failing), (standing.desired, 0), "{bundle} at rest");
                 }
                 return;
             };
             self.now = self.now.max(at);
-            self.step(Event::Time);
+            self.step(EngineEvent::Tick);
         }
         panic!("it never comes to rest: {:?}", &self.given[self.given.len().saturating_sub(10)..]);
     }
@@ -372,7 +381,7 @@ impl World {
     }
 
     /// Whether a Bundle reaches a namespace, going by the server.
-    pub(crate) fn reaches(&self, wanted: &Wanted, namespace: &str) -> bool {
+    pub(crate) fn reaches(&self, wanted: &Desired, namespace: &str) -> bool {
         self.server.namespaces.get(namespace).is_some_and(|space| {
             let namespace = &content::namespace(namespace, space);
             wanted.reaches(&self.settings, "", namespace)

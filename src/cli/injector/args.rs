@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::ValueEnum;
 use clap::builder::BoolishValueParser;
-use clap::{Args, ValueEnum};
 
-use crate::cli::args::{ClusterArguments, LogFormat, duration};
+use crate::cli::args::{ClusterArgs, LogFormat, duration};
 
 /// The injector's flags.
-#[derive(Args, Clone, Debug)]
-pub(in crate::cli) struct InjectorArguments {
+#[derive(clap::Args, Clone, Debug)]
+pub(in crate::cli) struct Args {
     /// Port of the webhook (HTTPS): /inject by Bundle, /mutate by cainjector's rules.
     #[arg(long, default_value_t = 8443, value_name = "PORT", help_heading = "Serving")]
     pub(super) port: u16,
@@ -45,7 +45,7 @@ pub(in crate::cli) struct InjectorArguments {
 
     /// Whether it needs to see Bundles: `optional` goes on by cainjector's rules alone where that is not permitted.
     #[arg(long, value_enum, default_value = "required", value_name = "NEED", help_heading = "Bundles")]
-    pub(super) bundles: BundlesNeed,
+    pub(super) bundles: BundleAccessChoice,
     /// Namespace that the controller reads sources from.
     #[arg(long, default_value = "cert-manager", value_name = "NAMESPACE", help_heading = "Bundles")]
     pub(super) trust_namespace: String,
@@ -77,7 +77,7 @@ pub(in crate::cli) struct InjectorArguments {
     pub(super) log_level: Option<LogLevel>,
 
     #[command(flatten)]
-    pub(super) cluster: ClusterArguments,
+    pub(super) cluster: ClusterArgs,
 }
 
 /// The shortest lifetime: API servers and replicas need a second or so to hear of a successor.
@@ -93,7 +93,7 @@ fn lifetime(text: &str) -> Result<Duration, String> {
 
 /// Whether it needs to see Bundles.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum BundlesNeed {
+pub(super) enum BundleAccessChoice {
     /// It is not ready before.
     Required,
     /// Without permission it goes on without them.

@@ -1,7 +1,7 @@
 //! `rootcast injector`: composition and shutdown.
 
 mod args;
-mod peer;
+mod cainjector_compat;
 
 use std::convert::Infallible;
 use std::process::ExitCode;
@@ -15,30 +15,30 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::bundle::Settings;
-use crate::cluster::{Connection, Need, Offers, ServingSettings, keep_certificate};
-use crate::inject::{Operator, Options};
-use crate::metrics::{Injector, Validity};
-use crate::webhook::{self, Certificate, File, Limits, TlsSettings, mutations};
+use crate::bundle::DecisionSettings;
+use crate::cluster::{BundleAccess, BundleCache, Connection, ServingSettings, maintain_serving_cert};
+use crate::inject::{CainjectorOptions, Operator};
+use crate::metrics::{InjectorMetrics, ServingCertMetrics};
+use crate::webhook::{self, PolledFile, ReloadableCertificate, ServerLimits, TlsSettings, mutations};
 use crate::{admin, metrics};
 
 use super::{log, pod, runtime};
-pub(super) use args::InjectorArguments;
-use args::{BundlesNeed, LogLevel};
-pub(super) use peer::cainjector_arguments;
+pub(super) use args::Args;
+use args::{BundleAccessChoice, LogLevel};
+pub(super) use cainjector_compat::cainjector_arguments;
 
-pub(super) fn run(arguments: InjectorArguments) -> anyhow::Result<ExitCode> {
+pub(super) fn run(arguments: Args) -> anyhow::Result<ExitCode> {
     log::start(arguments.log_level(), arguments.log_format);
     runtime::run(async |servers| serve(arguments, servers).await)
 }
 
-async fn serve(arguments: InjectorArguments, servers: Handle) -> anyhow::Result<ExitCode> {
+async fn serve(arguments: Args, servers: Handle) -> anyhow::Result<ExitCode> {
     let operator = arguments.operator();
     info!(version = env!("CARGO_PKG_VERSION"), operator = format!("{}.{}", operator.name, operator.domain), "starting");
     let mut registry = metrics::registry();
-    let counts = Injector::register(&mut registry);
-    let certificate = Certificate::new();
-    Validity::register(&mut registry, &certificate);
+    let counts = InjectorMetrics::register(&mut registry);
+    let certificate = ReloadableCertificate::new();
+    ServingCertMetrics::register(&mut registry, &certificate);
     // Whatever runs beside the server runs as long as it does.
     let mut tasks = JoinSet::new();
 
@@ -47,22 +47,22 @@ async fn serve(arguments: InjectorArguments, servers: Handle) -> anyhow::Result<
         connection.requests().register(&mut registry);
         connection.watches().register(&mut registry);
     }
-    let offers = Offers::new(connection.as_ref(), &arguments.trust_namespace, arguments.settings());
-    tasks.spawn(offers.clone().follow(arguments.bundles.into()));
+    let bundle_cache = BundleCache::new(connection.as_ref(), &arguments.trust_namespace, arguments.settings());
+    tasks.spawn(bundle_cache.clone().run(arguments.bundles.into()));
     match (&arguments.cert_dir, &connection) {
-        (Some(folder), _) => tasks.spawn(webhook::follow(folder.clone(), certificate.clone())),
+        (Some(folder), _) => tasks.spawn(webhook::reload_certificate(folder.clone(), certificate.clone())),
         (None, Some(connection)) => {
             let (client, settings, certificate) = (connection.client(), arguments.serving()?, certificate.clone());
             tasks.spawn(async move {
-                keep_certificate(&client, settings, |generation| certificate.replace(&generation.identity())).await
+                maintain_serving_cert(&client, settings, |generation| certificate.replace(&generation.identity())).await
             })
         }
         (None, None) => bail!("without a cluster to keep a certificate in, give it one by --cert-dir"),
     };
     let options = options(&arguments, &counts, &mut tasks)?;
 
-    let (ready, shown) = (offers.clone(), certificate.clone());
-    let readiness = move || match (shown.is_there(), ready.is_ready()) {
+    let (ready, shown) = (bundle_cache.clone(), certificate.clone());
+    let readiness = move || match (shown.is_loaded(), ready.is_ready()) {
         (true, true) => Ok(()),
         (false, _) => Err("there is no serving certificate yet".to_owned()),
         (true, false) => Err("Bundles and Namespaces are still being listed".to_owned()),
@@ -75,9 +75,10 @@ async fn serve(arguments: InjectorArguments, servers: Handle) -> anyhow::Result<
     }
     let listener = admin::bind(&servers, arguments.port).await;
     let listener = listener.with_context(|| format!("listen for reviews on port {}", arguments.port))?;
-    let ended = pod::ended()?;
-    let router = mutations(offers, operator, options, Arc::new(move |outcome, time| counts.reviewed(outcome, time)));
-    let limits = Limits { linger: arguments.shutdown_delay, ..Limits::default() };
+    let ended = pod::shutdown_signal()?;
+    let router =
+        mutations(bundle_cache, operator, options, Arc::new(move |outcome, time| counts.reviewed(outcome, time)));
+    let limits = ServerLimits { shutdown_delay: arguments.shutdown_delay, ..ServerLimits::default() };
     let (stop, stopped) = oneshot::channel();
     let serving = servers.spawn(async move {
         let stopped = async { drop(stopped.await) };
@@ -102,20 +103,20 @@ async fn serve(arguments: InjectorArguments, servers: Handle) -> anyhow::Result<
 
 /// The options of the configuration file, as it is at each moment.
 fn options(
-    arguments: &InjectorArguments,
-    counts: &Injector,
+    arguments: &Args,
+    counts: &InjectorMetrics,
     tasks: &mut JoinSet<Infallible>,
-) -> anyhow::Result<watch::Receiver<Arc<Options>>> {
-    let mut file = File::new(arguments.config.clone(), Options::parse);
+) -> anyhow::Result<watch::Receiver<Arc<CainjectorOptions>>> {
+    let mut file = PolledFile::new(arguments.config.clone(), CainjectorOptions::parse);
     let first = match file.read() {
         Ok(options) => options,
         Err(cause) => bail!("{cause}"),
     };
-    counts.config_is_valid(true);
+    counts.set_config_valid(true);
     let (sender, options) = watch::channel(Arc::new(first));
     let counts = counts.clone();
     tasks.spawn(file.follow(move |read| {
-        counts.config_is_valid(read.is_ok());
+        counts.set_config_valid(read.is_ok());
         match read {
             Ok(options) => {
                 info!("configuration file taken over");
@@ -127,7 +128,7 @@ fn options(
     Ok(options)
 }
 
-impl InjectorArguments {
+impl Args {
     fn operator(&self) -> Operator {
         let from = |given: &Option<String>, variable, default: &str| {
             let set = given.clone().or_else(|| std::env::var(variable).ok());
@@ -141,10 +142,10 @@ impl InjectorArguments {
 
     /// The way to the cluster; none where there is none, and none is needed.
     async fn connection(&self) -> anyhow::Result<Option<Connection>> {
-        match (self.cluster.way().await, self.bundles) {
-            (Ok(way), _) => way.connect().map(Some),
-            (Err(error), BundlesNeed::Required) => Err(error),
-            (Err(error), BundlesNeed::Optional) => {
+        match (self.cluster.access().await, self.bundles) {
+            (Ok(access), _) => access.connect().map(Some),
+            (Err(error), BundleAccessChoice::Required) => Err(error),
+            (Err(error), BundleAccessChoice::Optional) => {
                 info!("native mode is off, since there is no cluster; only cainjector's rules hold: {error:#}");
                 Ok(None)
             }
@@ -182,21 +183,21 @@ impl InjectorArguments {
         }
     }
 
-    fn settings(&self) -> Settings {
-        Settings {
+    fn settings(&self) -> DecisionSettings {
+        DecisionSettings {
             secret_targets: self.secret_targets_enabled,
             target_namespaces: super::listed(&self.target_namespaces),
             allow_names: self.allow_names.iter().cloned().collect(),
-            ..Settings::default()
+            ..DecisionSettings::default()
         }
     }
 }
 
-impl From<BundlesNeed> for Need {
-    fn from(need: BundlesNeed) -> Self {
-        match need {
-            BundlesNeed::Required => Self::Required,
-            BundlesNeed::Optional => Self::Optional,
+impl From<BundleAccessChoice> for BundleAccess {
+    fn from(choice: BundleAccessChoice) -> Self {
+        match choice {
+            BundleAccessChoice::Required => Self::Required,
+            BundleAccessChoice::Optional => Self::Optional,
         }
     }
 }

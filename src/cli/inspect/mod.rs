@@ -1,44 +1,44 @@
 //! `rootcast inspect`: what is inside, what differs, and who would be accepted.
 
 mod password;
-mod place;
+mod source;
 mod tls;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use clap::{Args, ValueEnum};
+use clap::ValueEnum;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::inspect::{Answer, Collection, Difference, Remark, Trial};
+use crate::inspect::{Acceptance, CertificateDiff, CertificateSet, Remark, Verification};
 
-use super::args::ClusterArguments;
-use super::{REFUSED, paint, print, tell};
-use place::{Looker, Place, Server};
+use super::args::ClusterArgs;
+use super::{REFUSED, paint, print, print_diagnostic};
+use source::{CertificateReader, InspectSource, Server};
 
 /// What the exit codes mean.
 pub(super) const EXIT_CODES: &str = "Exit code 0: all is well, nothing differs, the server would be accepted; 1: something in it cannot be used, something \
 differs, the server would be refused; 2: bad usage, nothing could be read, or the answer is not known.";
 
 /// The flags of `inspect`.
-#[derive(Args, Debug)]
-pub(super) struct Arguments {
+#[derive(clap::Args, Debug)]
+pub(super) struct Args {
     /// FILE, - (standard input), configmap/NAMESPACE/NAME[/KEY], secret/NAMESPACE/NAME[/KEY], bundle/NAME (its target in the
     /// first namespace that has one) or `https://HOST[:PORT]` (what the server shows, without a proxy).
     #[arg(value_name = "PLACE")]
-    place: Place,
+    source: InspectSource,
     /// Another place to compare with.
     #[arg(value_name = "PLACE", conflicts_with = "verify")]
-    other: Option<Place>,
+    other: Option<InspectSource>,
     /// Connect to this server by TLS, without a proxy, and tell whether programs that trust the certificates of PLACE, and no others, would
     /// accept it, and why not.
     #[arg(long, value_name = "HOST[:PORT]")]
     verify: Option<Server>,
     /// Form of the output; pem: each usable certificate once, as a bundle has it.
     #[arg(long, short, value_enum, default_value = "table", value_name = "FORM")]
-    output: Form,
+    output: InspectFormat,
     /// Password of keystores. Other users of this machine may see it: better use --password-file.
     #[arg(long, value_name = "PASSWORD", conflicts_with = "password_file", help_heading = "Keystores")]
     password: Option<String>,
@@ -46,19 +46,19 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE", help_heading = "Keystores")]
     password_file: Option<PathBuf>,
     #[command(flatten)]
-    cluster: ClusterArguments,
+    cluster: ClusterArgs,
 }
 
 /// How certificates are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Form {
+enum InspectFormat {
     Table,
     Json,
     Yaml,
     Pem,
 }
 
-pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+pub(super) fn run(arguments: &Args) -> anyhow::Result<ExitCode> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -66,68 +66,71 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         .block_on(inspect(arguments))
 }
 
-async fn inspect(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let Arguments { place, other, verify, output, password, password_file, cluster } = arguments;
-    if *output == Form::Pem && (other.is_some() || verify.is_some()) {
+async fn inspect(arguments: &Args) -> anyhow::Result<ExitCode> {
+    let Args { source, other, verify, output, password, password_file, cluster } = arguments;
+    if *output == InspectFormat::Pem && (other.is_some() || verify.is_some()) {
         bail!(
             "-o pem prints the certificates of one place: leave out --verify and the second PLACE, or choose another form"
         );
     }
-    let passwords = password::given(password.as_deref(), password_file.as_deref())?;
-    let mut looker = Looker::new(cluster, passwords);
-    let first = look(&mut looker, place).await?;
+    let passwords = password::from_flags(password.as_deref(), password_file.as_deref())?;
+    let mut reader = CertificateReader::new(cluster, passwords);
+    let first = load_certificates(&mut reader, source).await?;
     match (other, verify) {
-        (Some(other), _) => differ(&first, &look(&mut looker, other).await?, *output),
-        (None, Some(server)) => judge(&first, server, *output).await,
+        (Some(other), _) => compare(&first, &load_certificates(&mut reader, other).await?, *output),
+        (None, Some(server)) => verify_server(&first, server, *output).await,
         (None, None) => show(&first, *output),
     }
 }
 
 /// A place without any certificate is a mistake.
-async fn look(looker: &mut Looker<'_>, place: &Place) -> anyhow::Result<Collection> {
-    let collection = looker.look(place).await?;
+async fn load_certificates(
+    reader: &mut CertificateReader<'_>,
+    source: &InspectSource,
+) -> anyhow::Result<CertificateSet> {
+    let collection = reader.load(source).await?;
     if collection.certificates.is_empty() {
-        let remarks: Vec<String> = collection.remarks.iter().map(words).collect();
+        let remarks: Vec<String> = collection.remarks.iter().map(remark_text).collect();
         let why = if remarks.is_empty() { "it holds no certificate".to_owned() } else { remarks.join("; ") };
         bail!("{}: {why}", collection.name);
     }
     Ok(collection)
 }
 
-fn words(Remark { key, text, damage: _ }: &Remark) -> String {
+fn remark_text(Remark { key, text, damage: _ }: &Remark) -> String {
     key.as_ref().map_or_else(|| text.clone(), |key| format!("key {key:?}: {text}"))
 }
 
 /// Remarks go beside the output, but for documents, which hold them.
-fn say(collection: &Collection, only_damage: bool) {
+fn print_remarks(collection: &CertificateSet, only_damage: bool) {
     for remark in collection.remarks.iter().filter(|remark| remark.damage || !only_damage) {
-        tell(&format!("rootcast: {}: {}", collection.name, words(remark)));
+        print_diagnostic(&format!("rootcast: {}: {}", collection.name, remark_text(remark)));
     }
 }
 
-fn show(collection: &Collection, output: Form) -> anyhow::Result<ExitCode> {
+fn show(collection: &CertificateSet, output: InspectFormat) -> anyhow::Result<ExitCode> {
     let now = Timestamp::now();
-    if let Form::Table | Form::Pem = output {
-        say(collection, false);
+    if let InspectFormat::Table | InspectFormat::Pem = output {
+        print_remarks(collection, false);
     }
     print(&match output {
-        Form::Table => collection.table(now, paint()),
-        Form::Pem => collection.pem(),
-        Form::Json | Form::Yaml => document(&collection.document(now), output)?,
+        InspectFormat::Table => collection.table(now, paint()),
+        InspectFormat::Pem => collection.to_pem(),
+        InspectFormat::Json | InspectFormat::Yaml => document(&collection.document(now), output)?,
     })?;
     Ok(if collection.is_damaged() { ExitCode::from(REFUSED) } else { ExitCode::SUCCESS })
 }
 
 /// Damage on either side makes it impossible to say what differs.
-fn differ(old: &Collection, new: &Collection, output: Form) -> anyhow::Result<ExitCode> {
+fn compare(old: &CertificateSet, new: &CertificateSet, output: InspectFormat) -> anyhow::Result<ExitCode> {
     let now = Timestamp::now();
-    let difference = Difference::between(old, new);
+    let difference = CertificateDiff::between(old, new);
     let unread = [old, new].iter().any(|side| side.remarks.iter().any(|remark| remark.damage));
-    say(old, true);
-    say(new, true);
+    print_remarks(old, true);
+    print_remarks(new, true);
     print(&match output {
-        Form::Table | Form::Pem => difference.table(now, paint()),
-        Form::Json | Form::Yaml => document(&difference.document(now), output)?,
+        InspectFormat::Table | InspectFormat::Pem => difference.table(now, paint()),
+        InspectFormat::Json | InspectFormat::Yaml => document(&difference.document(now), output)?,
     })?;
     if unread {
         bail!("a part could not be read, so what differs is not known for certain");
@@ -135,30 +138,38 @@ fn differ(old: &Collection, new: &Collection, output: Form) -> anyhow::Result<Ex
     Ok(if difference.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
 }
 
-async fn judge(trusted: &Collection, server: &Server, output: Form) -> anyhow::Result<ExitCode> {
-    say(trusted, true);
+async fn verify_server(trusted: &CertificateSet, server: &Server, output: InspectFormat) -> anyhow::Result<ExitCode> {
+    print_remarks(trusted, true);
     let now = Timestamp::now();
-    let shown = tls::shown(server).await?;
-    let (vouching, troubles) = tls::judge(server, &shown.chain, trusted);
-    let chain = shown.collection(server);
-    say(&chain, true);
+    let presented = tls::fetch_chain(server).await?;
+    let (vouching, troubles) = tls::verify_chain(server, &presented.chain, trusted);
+    let chain = presented.collection(server);
+    print_remarks(&chain, true);
     let name = server.to_string();
-    let trial = Trial { server: &name, host: server.host(), trusted, chain: &chain, vouching, troubles, now };
-    let verdict = trial.verdict();
+    let verification = Verification {
+        server: &name,
+        host: server.host(),
+        trusted,
+        chain: &chain,
+        verifying_anchors: vouching,
+        errors: troubles,
+        now,
+    };
+    let verdict = verification.verify();
     print(&match output {
-        Form::Table | Form::Pem => verdict.text(trusted, paint()),
-        Form::Json | Form::Yaml => document(&verdict.document(&chain, now), output)?,
+        InspectFormat::Table | InspectFormat::Pem => verdict.text(trusted, paint()),
+        InspectFormat::Json | InspectFormat::Yaml => document(&verdict.document(&chain, now), output)?,
     })?;
-    Ok(match verdict.answer {
-        Answer::Accepted => ExitCode::SUCCESS,
-        Answer::Refused => ExitCode::from(REFUSED),
-        Answer::Unknown => ExitCode::from(super::BAD_USAGE),
+    Ok(match verdict.acceptance {
+        Acceptance::Accepted => ExitCode::SUCCESS,
+        Acceptance::Refused => ExitCode::from(REFUSED),
+        Acceptance::Unknown => ExitCode::from(super::BAD_USAGE),
     })
 }
 
-fn document(document: &Value, output: Form) -> anyhow::Result<String> {
+fn document(document: &Value, output: InspectFormat) -> anyhow::Result<String> {
     Ok(match output {
-        Form::Yaml => serde_saphyr::to_string(document)?,
+        InspectFormat::Yaml => serde_saphyr::to_string(document)?,
         _ => serde_json::to_string_pretty(document)? + "\n",
     })
 }

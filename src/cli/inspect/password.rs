@@ -12,7 +12,7 @@ use crate::text;
 use crate::trust::Password;
 
 /// What the flags say.
-pub(super) fn given(password: Option<&str>, file: Option<&Path>) -> anyhow::Result<Passwords> {
+pub(super) fn from_flags(password: Option<&str>, file: Option<&Path>) -> anyhow::Result<Passwords> {
     Ok(match (password, file) {
         (Some(password), _) => Passwords::Given(Password::new(password)),
         (None, Some(file)) => {
@@ -24,11 +24,11 @@ pub(super) fn given(password: Option<&str>, file: Option<&Path>) -> anyhow::Resu
 }
 
 /// Asks the person at the terminal; `None` if there is nobody to be asked.
-pub(super) fn ask(what: &str) -> anyhow::Result<Option<Password>> {
+pub(super) fn prompt(what: &str) -> anyhow::Result<Option<Password>> {
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         return Ok(None);
     }
-    let _silence = Silence::begin()?;
+    let _echo_off = EchoOff::begin()?;
     eprint!("Password of {}: ", text::Escaped(what));
     std::io::stderr().flush()?;
     let mut line = String::new();
@@ -38,9 +38,9 @@ pub(super) fn ask(what: &str) -> anyhow::Result<Option<Password>> {
 }
 
 /// While it lives, the terminal does not show what is typed.
-struct Silence;
+struct EchoOff;
 
-impl Silence {
+impl EchoOff {
     fn begin() -> anyhow::Result<Self> {
         if stty("-echo") {
             return Ok(Self);
@@ -49,7 +49,7 @@ impl Silence {
     }
 }
 
-impl Drop for Silence {
+impl Drop for EchoOff {
     fn drop(&mut self) {
         stty("echo");
     }

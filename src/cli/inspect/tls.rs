@@ -16,61 +16,61 @@ use tokio_rustls::rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
 };
 
-use super::place::Server;
-use crate::inspect::{Collection, Trouble};
+use super::source::Server;
+use crate::inspect::{CertificateSet, VerificationError};
 use crate::trust::Anchor;
 
 /// How long a server may take to be there, and again to shake hands.
-const PATIENCE: Duration = Duration::from_secs(10);
+const SERVER_TIMEOUT: Duration = Duration::from_secs(10);
 
 type Chain = Vec<CertificateDer<'static>>;
 
 /// What a server has shown.
-pub(super) struct Shown {
+pub(super) struct PresentedChain {
     /// Its own certificate and what it sends after that.
     pub(super) chain: Chain,
     /// Why the handshake did not come to its end: many servers want a certificate of the client.
-    cut_off: Option<String>,
+    handshake_error: Option<String>,
 }
 
-impl Shown {
+impl PresentedChain {
     /// For people.
-    pub(super) fn collection(&self, server: &Server) -> Collection {
-        let mut collection = Collection::new(format!("server {server}"));
-        collection.chain(self.chain.iter().map(AsRef::as_ref));
-        if let Some(cause) = &self.cut_off {
-            collection.remark(None, format!("after showing its certificates it ended the handshake: {cause}"));
+    pub(super) fn collection(&self, server: &Server) -> CertificateSet {
+        let mut collection = CertificateSet::new(format!("server {server}"));
+        collection.add_chain(self.chain.iter().map(AsRef::as_ref));
+        if let Some(cause) = &self.handshake_error {
+            collection.add_remark(None, format!("after showing its certificates it ended the handshake: {cause}"));
         }
         collection
     }
 }
 
 /// Connects and shakes hands, whatever the server shows.
-pub(super) async fn shown(server: &Server) -> anyhow::Result<Shown> {
+pub(super) async fn fetch_chain(server: &Server) -> anyhow::Result<PresentedChain> {
     let address = (server.host(), server.port());
-    let stream = timeout(PATIENCE, TcpStream::connect(address))
+    let stream = timeout(SERVER_TIMEOUT, TcpStream::connect(address))
         .await
-        .map_err(|_| anyhow::anyhow!("no answer within {} s", PATIENCE.as_secs()))
+        .map_err(|_| anyhow::anyhow!("no answer within {} s", SERVER_TIMEOUT.as_secs()))
         .and_then(|connected| Ok(connected?))
         .with_context(|| {
             format!("connect to {server}: is it the right address, and does a firewall let you through?")
         })?;
     let provider = Arc::new(ring::default_provider());
-    let witness = Arc::new(Witness { provider: provider.clone(), chain: OnceLock::new() });
+    let verifier = Arc::new(RecordingVerifier { provider: provider.clone(), chain: OnceLock::new() });
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .context("choose TLS versions")?
         .dangerous()
-        .with_custom_certificate_verifier(witness.clone())
+        .with_custom_certificate_verifier(verifier.clone())
         .with_no_client_auth();
     let handshake = TlsConnector::from(Arc::new(config)).connect(server_name(server)?, stream);
-    let cut_off = match timeout(PATIENCE, handshake).await {
+    let handshake_error = match timeout(SERVER_TIMEOUT, handshake).await {
         Ok(Ok(_)) => None,
         Ok(Err(error)) => Some(error.to_string()),
-        Err(_) => Some(format!("no answer within {} s", PATIENCE.as_secs())),
+        Err(_) => Some(format!("no answer within {} s", SERVER_TIMEOUT.as_secs())),
     };
-    match (witness.chain.get(), cut_off) {
-        (Some(chain), cut_off) => Ok(Shown { chain: chain.clone(), cut_off }),
+    match (verifier.chain.get(), handshake_error) {
+        (Some(chain), handshake_error) => Ok(PresentedChain { chain: chain.clone(), handshake_error }),
         (None, cause) => {
             bail!(
                 "{server} shows no certificate: {}: does it speak TLS (1.2 or 1.3) at this port?",
@@ -85,13 +85,17 @@ fn server_name(server: &Server) -> anyhow::Result<ServerName<'static>> {
 }
 
 /// Which of the trusted certificates, each alone, vouch for the server, and what there is against it.
-pub(super) fn judge(server: &Server, chain: &Chain, trusted: &Collection) -> (Vec<Anchor>, Vec<Trouble>) {
+pub(super) fn verify_chain(
+    server: &Server,
+    chain: &Chain,
+    trusted: &CertificateSet,
+) -> (Vec<Anchor>, Vec<VerificationError>) {
     let Some((own, intermediates)) = chain.split_first() else {
-        return (Vec::new(), vec![Trouble::Other("the server shows no certificate".to_owned())]);
+        return (Vec::new(), vec![VerificationError::Other("the server shows no certificate".to_owned())]);
     };
     let own = match ParsedCertificate::try_from(own) {
         Ok(own) => own,
-        Err(error) => return (Vec::new(), vec![trouble(&error)]),
+        Err(error) => return (Vec::new(), vec![verification_error(&error)]),
     };
     let algorithms = ring::default_provider().signature_verification_algorithms;
     let check = |anchors: &mut dyn Iterator<Item = &Anchor>| {
@@ -106,35 +110,37 @@ pub(super) fn judge(server: &Server, chain: &Chain, trusted: &Collection) -> (Ve
         errors.extend(check(&mut trusted.anchors()).err());
     }
     errors.extend(server_name(server).ok().and_then(|name| verify_server_name(&own, &name).err()));
-    (vouching, errors.iter().map(trouble).collect())
+    (vouching, errors.iter().map(verification_error).collect())
 }
 
 /// What TLS says, in our words.
-fn trouble(error: &Error) -> Trouble {
+fn verification_error(error: &Error) -> VerificationError {
     let Error::InvalidCertificate(error) = error else {
-        return Trouble::Other(error.to_string());
+        return VerificationError::Other(error.to_string());
     };
     match error {
-        CertificateError::UnknownIssuer => Trouble::UnknownIssuer,
-        CertificateError::BadSignature => Trouble::Signature,
+        CertificateError::UnknownIssuer => VerificationError::UnknownIssuer,
+        CertificateError::BadSignature => VerificationError::BadSignature,
         CertificateError::Expired
         | CertificateError::ExpiredContext { .. }
         | CertificateError::NotValidYet
-        | CertificateError::NotValidYetContext { .. } => Trouble::Time,
-        CertificateError::NotValidForName => Trouble::Name(Vec::new()),
+        | CertificateError::NotValidYetContext { .. } => VerificationError::NotValidNow,
+        CertificateError::NotValidForName => VerificationError::NotValidForName(Vec::new()),
         CertificateError::NotValidForNameContext { presented, .. } => {
-            Trouble::Name(presented.iter().map(|name| plain_name(name)).collect())
+            VerificationError::NotValidForName(presented.iter().map(|name| plain_name(name)).collect())
         }
-        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => Trouble::Purpose,
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            VerificationError::InvalidPurpose
+        }
         CertificateError::UnsupportedSignatureAlgorithmContext { .. } => {
-            Trouble::NotChecked("a signature algorithm of its chain".to_owned())
+            VerificationError::NotChecked("a signature algorithm of its chain".to_owned())
         }
         CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
-            Trouble::NotChecked("signatures with a key of this kind".to_owned())
+            VerificationError::NotChecked("signatures with a key of this kind".to_owned())
         }
         // webpki's own words have no public names.
-        other if format!("{other:?}").contains("CaUsedAsEndEntity") => Trouble::CaAsServer,
-        other => Trouble::Other(other.to_string()),
+        other if format!("{other:?}").contains("CaUsedAsEndEntity") => VerificationError::CaUsedAsEndEntity,
+        other => VerificationError::Other(other.to_string()),
     }
 }
 
@@ -146,12 +152,12 @@ fn plain_name(presented: &str) -> String {
 
 /// Accepts whatever is shown, and keeps it. That the server has the key is checked.
 #[derive(Debug)]
-struct Witness {
+struct RecordingVerifier {
     provider: Arc<CryptoProvider>,
     chain: OnceLock<Chain>,
 }
 
-impl ServerCertVerifier for Witness {
+impl ServerCertVerifier for RecordingVerifier {
     fn verify_server_cert(
         &self,
         own: &CertificateDer<'_>,

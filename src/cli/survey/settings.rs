@@ -5,22 +5,22 @@ use std::ffi::OsString;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, FromArgMatches, Parser};
 
-use super::super::args::{self, Arguments, DecisionArguments};
-use crate::cluster::survey::Program;
+use super::super::args::{self, Cli, DecisionArgs};
+use crate::cluster::snapshot::ContainerCommand;
 
 /// Flags that shape decisions, as far as they were typed: the others are the running controller's.
 #[derive(Clone, Debug)]
-pub(in crate::cli) struct Typed(Vec<OsString>);
+pub(in crate::cli) struct ExplicitDecisionArgs(Vec<OsString>);
 
 /// Settings, and what they are known from.
-pub(super) struct Settings {
-    pub(super) arguments: DecisionArguments,
-    pub(super) from: String,
+pub(super) struct ControllerSettings {
+    pub(super) arguments: DecisionArgs,
+    pub(super) origin: String,
 }
 
-impl FromArgMatches for Typed {
+impl FromArgMatches for ExplicitDecisionArgs {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let known = DecisionArguments::augment_args(Command::new("settings"));
+        let known = DecisionArgs::augment_args(Command::new("settings"));
         let typed = known.get_arguments().filter_map(|argument| {
             let id = argument.get_id().as_str();
             (matches.value_source(id) == Some(ValueSource::CommandLine)).then_some(())?;
@@ -38,9 +38,9 @@ impl FromArgMatches for Typed {
     }
 }
 
-impl Args for Typed {
+impl Args for ExplicitDecisionArgs {
     fn augment_args(command: Command) -> Command {
-        let known = DecisionArguments::augment_args(Command::new("settings"));
+        let known = DecisionArgs::augment_args(Command::new("settings"));
         let flags = known.get_arguments().map(|argument| {
             argument
                 .clone()
@@ -56,31 +56,38 @@ impl Args for Typed {
     }
 }
 
-impl Settings {
+impl ControllerSettings {
     /// Finds the controller among programs: the holder's Pod first.
-    pub(super) fn find(programs: &[Program], holder: Option<&str>, namespace: &str, typed: &Typed) -> Self {
+    pub(super) fn find(
+        programs: &[ContainerCommand],
+        holder: Option<&str>,
+        namespace: &str,
+        explicit: &ExplicitDecisionArgs,
+    ) -> Self {
         // Its identity is the name of its host, which is the Pod's, and something random.
         let pod = holder.map(|holder| holder.split_once('_').map_or(holder, |(pod, _)| pod));
         let mut controllers: Vec<_> =
-            programs.iter().filter_map(|program| Some((program, parse(&program.arguments, typed)?))).collect();
+            programs.iter().filter_map(|program| Some((program, parse(&program.arguments, explicit)?))).collect();
         controllers.sort_by_key(|(program, _)| Some(&*program.pod) != pod);
         match controllers.into_iter().next() {
-            Some((program, arguments)) => Self { arguments, from: format!("those of Pod {namespace}/{}", program.pod) },
-            None => Self::assumed(typed, &format!("no Pod of a controller is in namespace {namespace}")),
+            Some((program, arguments)) => {
+                Self { arguments, origin: format!("those of Pod {namespace}/{}", program.pod) }
+            }
+            None => Self::assumed(explicit, &format!("no Pod of a controller is in namespace {namespace}")),
         }
     }
 
     /// Without a controller.
-    pub(super) fn assumed(typed: &Typed, why: &str) -> Self {
-        let arguments = parse(&["controller".to_owned()], typed).expect("what was typed was parsed before");
-        let from = if typed.0.is_empty() { "the defaults" } else { "the defaults and the given flags" };
-        Self { arguments, from: format!("{from}, since {why}; if the controller has others, give its flags") }
+    pub(super) fn assumed(explicit: &ExplicitDecisionArgs, why: &str) -> Self {
+        let arguments = parse(&["controller".to_owned()], explicit).expect("what was typed was parsed before");
+        let origin = if explicit.0.is_empty() { "the defaults" } else { "the defaults and the given flags" };
+        Self { arguments, origin: format!("{origin}, since {why}; if the controller has others, give its flags") }
     }
 }
 
 /// The settings, if these are arguments of a controller: trust-manager's image takes no command, but its chart always
 /// names the trust namespace.
-fn parse(arguments: &[String], Typed(typed): &Typed) -> Option<DecisionArguments> {
+fn parse(arguments: &[String], ExplicitDecisionArgs(explicit): &ExplicitDecisionArgs) -> Option<DecisionArgs> {
     let marks = ["controller", "--trust-namespace"];
     if !arguments.iter().any(|argument| marks.iter().any(|mark| argument.starts_with(mark))) {
         return None;
@@ -88,11 +95,11 @@ fn parse(arguments: &[String], Typed(typed): &Typed) -> Option<DecisionArguments
     // A list that is given twice would be one list.
     let flag = |argument: &[u8]| argument.split_inclusive(|octet| *octet == b'=').next().map(<[u8]>::to_vec);
     let is_typed =
-        |argument: &&String| typed.iter().any(|typed| flag(typed.as_encoded_bytes()) == flag(argument.as_bytes()));
+        |argument: &&String| explicit.iter().any(|typed| flag(typed.as_encoded_bytes()) == flag(argument.as_bytes()));
     let others = arguments.iter().filter(|argument| !is_typed(argument)).map(OsString::from);
-    let all = ["rootcast".into()].into_iter().chain(others).chain(typed.clone());
-    match Arguments::try_parse_from(all).ok()?.into_command() {
-        args::Command::Controller(controller) => Some(controller.decision),
+    let all = ["rootcast".into()].into_iter().chain(others).chain(explicit.clone());
+    match Cli::try_parse_from(all).ok()?.into_command() {
+        args::CliCommand::Controller(controller) => Some(controller.decision),
         _ => None,
     }
 }
@@ -104,24 +111,24 @@ mod tests {
     #[derive(Parser)]
     struct Line {
         #[command(flatten)]
-        typed: Typed,
+        explicit: ExplicitDecisionArgs,
     }
 
-    fn found(programs: &[(&str, &[&str])], holder: Option<&str>, typed: &[&str]) -> (DecisionArguments, String) {
+    fn found(programs: &[(&str, &[&str])], holder: Option<&str>, typed: &[&str]) -> (DecisionArgs, String) {
         let programs: Vec<_> = programs
             .iter()
-            .map(|(pod, arguments)| Program {
+            .map(|(pod, arguments)| ContainerCommand {
                 pod: (*pod).to_owned(),
                 arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
             })
             .collect();
-        let Line { typed } = Line::try_parse_from(["line"].iter().chain(typed)).expect("flags");
-        let Settings { arguments, from } = Settings::find(&programs, holder, "here", &typed);
-        (arguments, from)
+        let Line { explicit } = Line::try_parse_from(["line"].iter().chain(typed)).expect("flags");
+        let ControllerSettings { arguments, origin } = ControllerSettings::find(&programs, holder, "here", &explicit);
+        (arguments, origin)
     }
 
     #[test]
-    fn the_leaders_pod_tells_the_settings_and_what_is_typed_wins() {
+    fn settings_are_those_of_the_leaders_pod_and_explicit_flags_win() {
         let ours: &[&str] =
             &["controller", "--trust-namespace=trust", "--secret-targets-enabled=true", "--target-namespaces=a,b"];
         let theirs: &[&str] = &["--trust-namespace=other", "--leader-elect=true", "--filter-expired-certificates=true"];

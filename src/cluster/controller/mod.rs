@@ -6,9 +6,9 @@
 //!                                                          '--> outcomes --> Desk --> Publisher
 //! ```
 
+mod report;
 mod sources;
-mod status;
-mod survey;
+mod stats;
 mod targets;
 
 use std::collections::BTreeMap;
@@ -23,70 +23,70 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::api::BundleStatus;
-use crate::bundle::{Decision, Event, Intent, Outcome, TargetRef, Refusal, World, decide};
-use crate::fanout::{self, Action, Engine, Limits};
+use crate::bundle::{BundleEvent, Decision, Inputs, Intent, Refusal, RolloutOutcome, TargetRef, decide};
+use crate::fanout::{self, Action, Engine, WriteLimits};
 use crate::metrics;
 
-use super::connection::{Connection, Failure};
-use super::contents::{Read, SourceKey};
-use super::desk::{Desk, What};
-use super::lease::{Leadership, Mandate};
-use super::publish::{Answer, Publisher};
-use super::state::{Heard, State, Touched};
-use super::vitals::Vitals;
-use super::watch::{self, News, Watch};
-use super::write::Writer;
+use super::cache::{AffectedBundles, Cache, CacheUpdate};
+use super::connection::{ApiError, Connection};
+use super::lease::{LeadershipState, LeadershipWatch};
+use super::liveness::Liveness;
+use super::publish::{PublishedVersion, Publisher};
+use super::reconcile_state::{ReconcileState, StatusUpdate};
+use super::source_cache::{SourceKey, SourceRead};
+use super::watch::{self, Watch, WatchItem};
+use super::write::TargetWriter;
 
-use targets::Targets;
+use targets::ListedTargets;
 
 /// How long a stop waits for the answers to writes in flight.
-const STOP_MAX: Duration = Duration::from_secs(4);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// How many times the sources of a Bundle cannot be read for the API server's sake before that is said.
-const PATIENCE: u32 = 4;
+const MAX_SILENT_READ_FAILURES: u32 = 4;
 
 /// The controller.
 pub struct Controller {
     connection: Connection,
     trust_namespace: String,
-    born: Instant,
-    state: State,
+    started: Instant,
+    cache: Cache,
     engine: Engine,
-    writer: Writer,
+    writer: TargetWriter,
     publisher: Publisher,
-    mandate: Mandate,
+    leadership: LeadershipWatch,
     /// Whether the fan-out has heard that the mandate holds.
-    leads: bool,
-    vitals: Arc<Vitals>,
-    metrics: metrics::Controller,
+    leading: bool,
+    liveness: Arc<Liveness>,
+    metrics: metrics::ControllerMetrics,
     /// Bundles to decide, each with the cause in words.
-    queue: Touched,
-    desks: BTreeMap<String, Desk>,
-    tasks: JoinSet<Done>,
+    queue: AffectedBundles,
+    states: BTreeMap<String, ReconcileState>,
+    tasks: JoinSet<TaskOutput>,
 }
 
 /// How a run of the controller ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
+pub enum RunEnd {
     /// It was asked to stop, and every request has been answered.
-    Stopped,
+    Drained,
     /// It was asked to stop, and nobody knows what became of some requests.
-    Unanswered,
+    Undrained,
     /// It leads no more.
-    Deposed,
+    LeadershipLost,
 }
 
 /// What a task came back with.
 #[allow(clippy::large_enum_variant, reason = "taken apart at once")]
-enum Done {
+enum TaskOutput {
     /// An order was answered.
-    Order(Arc<str>, TargetRef, fanout::Answer),
+    Order(Arc<str>, TargetRef, fanout::WriteResult),
     /// The targets of one Bundle were listed.
-    Listed { bundle: Arc<str>, scope: fanout::Scope, number: u64, result: Result<Targets, Failure> },
+    Listed { bundle: Arc<str>, scope: fanout::ListScope, number: u64, result: Result<ListedTargets, ApiError> },
     /// Sources were read, as far as they could be.
-    Read { name: String, cause: String, reads: Vec<(SourceKey, Read)>, trouble: Option<Failure> },
+    Read { name: String, cause: String, reads: Vec<(SourceKey, SourceRead)>, last_failure: Option<ApiError> },
     /// A report was published; if not, with the status that was there before.
-    Published { name: String, result: Result<Option<Answer>, (Failure, BundleStatus)> },
+    Published { name: String, result: Result<Option<PublishedVersion>, (ApiError, BundleStatus)> },
     /// An event was sent.
     Emitted,
 }
@@ -97,29 +97,29 @@ impl Controller {
     #[must_use]
     pub fn new(
         connection: &Connection,
-        mandate: Mandate,
+        leadership: LeadershipWatch,
         trust_namespace: &str,
-        world: World,
-        limits: Limits,
-        vitals: Arc<Vitals>,
-        metrics: metrics::Controller,
+        inputs: Inputs,
+        limits: WriteLimits,
+        liveness: Arc<Liveness>,
+        metrics: metrics::ControllerMetrics,
     ) -> Self {
-        let watches = watch::needed(&world.settings);
-        let connection = connection.gated(mandate.clone());
+        let watches = watch::needed(&inputs.settings);
+        let connection = connection.fenced(leadership.clone());
         Self {
-            engine: Engine::new(world.settings.clone(), limits),
-            writer: Writer::new(connection.clone(), metrics.writes.clone()),
+            engine: Engine::new(inputs.settings.clone(), limits),
+            writer: TargetWriter::new(connection.clone(), metrics.writes.clone()),
             publisher: Publisher::new(connection.clone()),
             connection,
             trust_namespace: trust_namespace.to_owned(),
-            born: Instant::now(),
-            state: State::new(world, trust_namespace, &watches),
-            mandate,
-            leads: false,
-            vitals,
+            started: Instant::now(),
+            cache: Cache::new(inputs, trust_namespace, &watches),
+            leadership,
+            leading: false,
+            liveness,
             metrics,
-            queue: Touched::new(),
-            desks: BTreeMap::new(),
+            queue: AffectedBundles::new(),
+            states: BTreeMap::new(),
             tasks: JoinSet::new(),
         }
     }
@@ -129,213 +129,213 @@ impl Controller {
     ///
     /// # Panics
     /// When a task panics: a bug here, and no state to go on with.
-    pub async fn run(mut self, stop: impl Future<Output = ()>) -> Ending {
-        let watches = watch::needed(&self.state.world.settings);
+    pub async fn run(mut self, stop: impl Future<Output = ()>) -> RunEnd {
+        let watches = watch::needed(&self.cache.inputs.settings);
         let (targets, others): (Vec<_>, Vec<_>) = watches.iter().partition(|watch| matches!(watch, Watch::Targets(..)));
-        let mut news = watch::all(&self.connection, &self.trust_namespace, others);
+        let mut watch_events = watch::start_all(&self.connection, &self.trust_namespace, others);
         let mut targets = Some(targets);
-        let mut mandate = self.mandate.clone();
-        let mut pulse = tokio::time::interval(Vitals::PULSE);
+        let mut leadership = self.leadership.clone();
+        let mut heartbeat = tokio::time::interval(Liveness::HEARTBEAT_INTERVAL);
         tokio::pin!(stop);
         loop {
-            self.vitals.beat();
-            self.lead(self.mandate.holds());
-            self.dispatch();
-            if let Some(targets) = targets.take_if(|_| self.state.knows_bundles()) {
-                news.extend(watch::all(&self.connection, &self.trust_namespace, targets));
+            self.liveness.heartbeat();
+            self.set_leading(self.leadership.is_leader());
+            self.process_queue();
+            if let Some(targets) = targets.take_if(|_| self.cache.has_listed_bundles()) {
+                watch_events.extend(watch::start_all(&self.connection, &self.trust_namespace, targets));
             }
-            let timer = self.timer();
+            let timer = self.next_wakeup();
             tokio::select! {
                 biased;
-                leadership = mandate.changed() => if leadership == Leadership::Lost {
-                    return Ending::Deposed;
+                leadership = leadership.changed() => if leadership == LeadershipState::Lost {
+                    return RunEnd::LeadershipLost;
                 },
                 () = &mut stop => break,
-                Some(inquiry) = self.metrics.inquiries.recv() => {
+                Some(inquiry) = self.metrics.scrape_requests.recv() => {
                     // Who asked may have had no patience.
-                    let _ = inquiry.send(self.survey());
+                    let _ = inquiry.send(self.stats_snapshot());
                 }
-                Some(done) = self.tasks.join_next() => self.finish(done.expect("a task does not panic")),
-                Some(heard) = news.next() => self.hear(heard),
-                () = sleep_until(timer) => self.wake(),
-                _ = pulse.tick() => {}
+                Some(done) = self.tasks.join_next() => self.on_task_done(done.expect("a task does not panic")),
+                Some(heard) = watch_events.next() => self.on_watch_event(heard),
+                () = sleep_until(timer) => self.on_timer(),
+                _ = heartbeat.tick() => {}
             }
         }
-        self.metrics.inquiries.close();
-        self.lead(false);
+        self.metrics.scrape_requests.close();
+        self.set_leading(false);
         let rest = async { while self.tasks.join_next().await.is_some() {} };
-        if tokio::time::timeout(STOP_MAX, rest).await.is_err() {
+        if tokio::time::timeout(DRAIN_TIMEOUT, rest).await.is_err() {
             warn!("stopping without the answers to some requests");
-            return Ending::Unanswered;
+            return RunEnd::Undrained;
         }
-        Ending::Stopped
+        RunEnd::Drained
     }
 
     /// Tells the fan-out whether it may write.
-    fn lead(&mut self, leads: bool) {
-        if self.leads != leads {
-            self.leads = leads;
-            self.act(fanout::Event::Lead(leads));
+    fn set_leading(&mut self, leading: bool) {
+        if self.leading != leading {
+            self.leading = leading;
+            self.execute(fanout::EngineEvent::Leading(leading));
         }
     }
 
-    fn timer(&self) -> Option<Instant> {
-        let engine = self.engine.wakes(self.born.elapsed()).map(|at| self.born + at);
-        self.desks.values().filter_map(|desk| desk.timer).chain(engine).min()
+    fn next_wakeup(&self) -> Option<Instant> {
+        let engine = self.engine.next_wakeup(self.started.elapsed()).map(|at| self.started + at);
+        self.states.values().filter_map(|state| state.requeue_at).chain(engine).min()
     }
 
-    fn hear(&mut self, (watch, event): News) {
+    fn on_watch_event(&mut self, (watch, event): WatchItem) {
         match event {
             Ok(event) => {
-                let Heard { touched, events, list_ended } = self.state.hear(&watch, event);
+                let CacheUpdate { affected, events, list_ended } = self.cache.apply_event(&watch, event);
                 for event in events {
                     self.step(event);
                 }
-                self.enqueue(touched);
-                if self.vitals.is_ready() || !(list_ended || watch == Watch::Namespaces) {
+                self.enqueue(affected);
+                if self.liveness.is_ready() || !(list_ended || watch == Watch::Namespaces) {
                     return;
                 }
                 let exists = |name: &str| self.engine.namespace(name).is_some();
-                if self.state.is_ready(exists) && self.vitals.set_ready() {
-                    let (namespaces, targets) = self.engine.known();
-                    info!(bundles = self.state.bundles().count(), namespaces, targets, "ready");
+                if self.cache.is_ready(exists) && self.liveness.set_ready() {
+                    let (namespaces, targets) = self.engine.known_counts();
+                    info!(bundles = self.cache.bundles().count(), namespaces, targets, "ready");
                 }
             }
             Err(error) => warn!(?watch, "watch interrupted: {error}"),
         }
     }
 
-    fn enqueue(&mut self, touched: Touched) {
-        for (name, cause) in touched {
+    fn enqueue(&mut self, affected: AffectedBundles) {
+        for (name, cause) in affected {
             self.queue.entry(name).or_insert(cause);
         }
     }
 
-    fn wake(&mut self) {
+    fn on_timer(&mut self) {
         let now = Instant::now();
-        for (name, desk) in &mut self.desks {
-            if desk.timer.is_some_and(|at| at <= now) {
-                desk.timer = None;
-                if desk.failed > 0 {
-                    self.state.forget_unreadable();
+        for (name, state) in &mut self.states {
+            if state.requeue_at.is_some_and(|at| at <= now) {
+                state.requeue_at = None;
+                if state.read_failures > 0 {
+                    self.cache.forget_unreadable();
                 }
                 self.queue.entry(name.clone()).or_insert_with(|| "time passed".to_owned());
             }
         }
-        self.step(fanout::Event::Time);
+        self.step(fanout::EngineEvent::Tick);
     }
 
     /// Decides every Bundle that waits for it and whose sources are not being read. While somebody else leads all wait.
-    fn dispatch(&mut self) {
-        if !self.vitals.is_ready() || !self.leads {
+    fn process_queue(&mut self) {
+        if !self.liveness.is_ready() || !self.leading {
             return;
         }
-        let reading = |name: &String| self.desks.get(name).is_some_and(|desk| desk.reading);
+        let reading = |name: &String| self.states.get(name).is_some_and(|state| state.reading);
         let waiting: Vec<_> = self.queue.extract_if(.., |name, _| !reading(name)).collect();
         for (name, cause) in waiting {
-            self.begin(name, cause);
+            self.reconcile(name, cause);
         }
     }
 
-    fn begin(&mut self, name: String, cause: String) {
-        let Some(known) = self.state.bundle(&name) else {
-            self.desks.remove(&name);
+    fn reconcile(&mut self, name: String, cause: String) {
+        let Some(known) = self.cache.bundle(&name) else {
+            self.states.remove(&name);
             info!(bundle = name, cause, "its targets are left to garbage collection");
-            return self.want(&name, None, cause);
+            return self.set_desired(&name, None, cause);
         };
-        let (generation, invalid) = (known.seen.generation, known.invalid.clone());
-        let desk = self.desks.entry(name.clone()).or_default();
-        desk.timer = None;
-        desk.changed.get_or_insert_with(Instant::now);
+        let (generation, invalid) = (known.last_status.generation, known.invalid.clone());
+        let state = self.states.entry(name.clone()).or_default();
+        state.requeue_at = None;
+        state.changed_at.get_or_insert_with(Instant::now);
         if let Some(refusal) = invalid {
             return self.refuse(&name, refusal, cause);
         }
-        let intent = self.state.world.intents[&name].clone();
-        let unread = self.state.unread(&intent);
+        let intent = self.cache.inputs.intents[&name].clone();
+        let unread = self.cache.unread(&intent);
         if !unread.is_empty() {
-            return self.read(name, cause, unread);
+            return self.read_sources(name, cause, unread);
         }
         let now = Timestamp::now();
-        match guarded(&intent, &self.state.world, now) {
+        match decide_catching_panics(&intent, &self.cache.inputs, now) {
             Err(refusal) => {
                 if refusal.retry {
-                    desk.retry();
+                    state.retry();
                 } else {
-                    desk.failed = 0;
-                    desk.look_again(refusal.look_again, now);
+                    state.read_failures = 0;
+                    state.schedule_requeue(refusal.requeue_at, now);
                 }
                 self.refuse(&name, refusal, cause);
             }
             Ok(decision) => {
-                desk.failed = 0;
-                desk.look_again(decision.look_again, now);
-                let wanted = decision.wanted.clone();
-                desk.decided = Some((Arc::new(decision), generation));
-                self.want(&name, Some(wanted), cause);
+                state.read_failures = 0;
+                state.schedule_requeue(decision.requeue_at, now);
+                let desired = decision.desired.clone();
+                state.decided = Some((Arc::new(decision), generation));
+                self.set_desired(&name, Some(desired), cause);
             }
         }
     }
 
     fn refuse(&mut self, name: &str, refusal: Refusal, cause: String) {
-        if let Some(desk) = self.desks.get_mut(name) {
-            desk.decided = None;
-            desk.changed = None;
-            desk.state(What::Refused(Box::new(refusal)), cause.clone());
+        if let Some(state) = self.states.get_mut(name) {
+            state.decided = None;
+            state.changed_at = None;
+            state.enqueue_status(StatusUpdate::Refused(Box::new(refusal)), cause.clone());
         }
-        self.want(name, None, cause);
+        self.set_desired(name, None, cause);
         self.publish(name);
     }
 
-    fn want(&mut self, name: &str, wanted: Option<Arc<crate::bundle::Wanted>>, cause: String) {
-        self.step(fanout::Event::Wanted { bundle: name.into(), wanted, cause });
+    fn set_desired(&mut self, name: &str, wanted: Option<Arc<crate::bundle::Desired>>, cause: String) {
+        self.step(fanout::EngineEvent::Desired { bundle: name.into(), desired: wanted, cause });
     }
 
     /// Lets the fan-out take in what happened; but first whether it still may write, since any time may have passed.
-    fn step(&mut self, event: fanout::Event) {
-        self.lead(self.mandate.holds());
-        self.act(event);
+    fn step(&mut self, event: fanout::EngineEvent) {
+        self.set_leading(self.leadership.is_leader());
+        self.execute(event);
     }
 
     /// Lets the fan-out take a step, and does what it asks for.
-    fn act(&mut self, event: fanout::Event) {
-        let actions = self.engine.step(self.born.elapsed(), event);
+    fn execute(&mut self, event: fanout::EngineEvent) {
+        let actions = self.engine.step(self.started.elapsed(), event);
         for action in actions {
             match action {
                 Action::Send(order) => {
-                    let (bundle, place) = (order.bundle.clone(), order.place.clone());
-                    let answer = self.writer.carry_out(order);
-                    self.tasks.spawn(async move { Done::Order(bundle, place, answer.await) });
+                    let (bundle, target) = (order.bundle.clone(), order.target.clone());
+                    let answer = self.writer.send(order);
+                    self.tasks.spawn(async move { TaskOutput::Order(bundle, target, answer.await) });
                 }
-                Action::List { bundle, scope, number } => self.list(bundle, scope, number),
+                Action::List { bundle, scope, number } => self.list_targets(bundle, scope, number),
                 Action::Report { bundle, outcome, cause } => {
                     self.writer.forget(&bundle);
-                    self.time(&bundle, &outcome);
+                    self.observe_rollout_duration(&bundle, &outcome);
                     if outcome.written > 0 {
                         let (namespaces, written, failed) =
                             (outcome.namespaces, outcome.written, outcome.failures.len());
                         info!(bundle = &*bundle, namespaces, written, failed, cause, "targets written");
                     }
-                    self.say(&bundle, What::Outcome(outcome), cause);
+                    self.report(&bundle, StatusUpdate::Outcome(outcome), cause);
                 }
                 Action::Progress { bundle, progress } => {
-                    self.say(&bundle, What::Progress(progress), "a rollout goes on".to_owned());
+                    self.report(&bundle, StatusUpdate::Progress(progress), "a rollout goes on".to_owned());
                 }
                 Action::Held { bundle, unstable } => {
                     let cause = unstable.cause.clone();
-                    self.say(&bundle, What::Held(unstable), cause);
+                    self.report(&bundle, StatusUpdate::Held(unstable), cause);
                 }
-                Action::Contested { bundle, place, rival } => {
+                Action::Contested { bundle, target: target, conflicting_manager: rival } => {
                     let rival = rival.as_ref().map(|(manager, key)| (manager.as_str(), key.as_str()));
-                    let event = Event::contested(&bundle, &place, rival);
+                    let event = BundleEvent::contested(&bundle, &target, rival);
                     warn!(bundle = &*bundle, reason = %event.reason, "{}", event.note);
                     self.emit(bundle, event);
                 }
-                Action::Completed { bundle, place } => {
-                    let event = Event::completed(&bundle, &place);
+                Action::Completed { bundle, target: target } => {
+                    let event = BundleEvent::completed(&bundle, &target);
                     info!(bundle = &*bundle, reason = %event.reason, "{}", event.note);
                     self.emit(bundle, event);
                 }
-                Action::FallBack => info!(
+                Action::PutForbidden => info!(
                     "PUT is not permitted (verb update): targets are patched from now on, which costs the API server more"
                 ),
             }
@@ -343,45 +343,51 @@ impl Controller {
     }
 
     /// Sends an event about a Bundle, if that is still there.
-    fn emit(&mut self, bundle: Arc<str>, event: Event) {
-        let Some(known) = self.state.bundle(&bundle) else { return };
+    fn emit(&mut self, bundle: Arc<str>, event: BundleEvent) {
+        let Some(known) = self.cache.bundle(&bundle) else { return };
         let (publisher, uid) = (self.publisher.clone(), known.uid.clone());
         self.tasks.spawn(async move {
             publisher.emit(&bundle, &uid, &event).await;
-            Done::Emitted
+            TaskOutput::Emitted
         });
     }
 
     /// Takes the time of a rollout that is over.
-    fn time(&mut self, bundle: &str, outcome: &Outcome) {
-        let desk = self.desks.get_mut(bundle).filter(|_| outcome.rolled_out);
-        let changed = desk.and_then(|desk| desk.changed.take());
+    fn observe_rollout_duration(&mut self, bundle: &str, outcome: &RolloutOutcome) {
+        let state = self.states.get_mut(bundle).filter(|_| outcome.rolled_out);
+        let changed = state.and_then(|desk| desk.changed_at.take());
         if let Some(changed) = changed.filter(|_| outcome.written > 0) {
             self.metrics.rollouts.observe(changed.elapsed().as_secs_f64());
         }
     }
 
-    fn finish(&mut self, done: Done) {
+    fn on_task_done(&mut self, done: TaskOutput) {
         match done {
-            Done::Emitted => {}
-            Done::Listed { bundle, scope, number, result } => self.listed(bundle, scope, number, result),
-            Done::Order(bundle, place, answer) => self.step(fanout::Event::Answer { bundle, place, answer }),
-            Done::Read { name, cause, reads, trouble } => self.finish_reading(name, cause, reads, trouble),
-            Done::Published { name, result } => self.published(&name, result),
+            TaskOutput::Emitted => {}
+            TaskOutput::Listed { bundle, scope, number, result } => {
+                self.on_targets_listed(bundle, scope, number, result)
+            }
+            TaskOutput::Order(bundle, target, answer) => {
+                self.step(fanout::EngineEvent::OrderDone { bundle, target: target, result: answer })
+            }
+            TaskOutput::Read { name, cause, reads, last_failure: trouble } => {
+                self.on_sources_read(name, cause, reads, trouble)
+            }
+            TaskOutput::Published { name, result } => self.on_status_published(&name, result),
         }
     }
 
     /// The API server asks for patience: that is for all.
-    fn heed(&mut self, failure: &Failure) {
-        if let Failure::Busy(retry_after, _) = failure {
-            self.step(fanout::Event::Busy(*retry_after));
+    fn note_server_health(&mut self, failure: &ApiError) {
+        if let ApiError::Busy(retry_after, _) = failure {
+            self.step(fanout::EngineEvent::Busy(*retry_after));
         }
     }
 }
 
 /// Decides; a panic, which would be a bug here, is kept to the Bundle that raised it.
-fn guarded(intent: &Intent, world: &World, now: Timestamp) -> Result<Decision, Refusal> {
-    catch_unwind(AssertUnwindSafe(|| decide(intent, world, now))).unwrap_or_else(|_| Err(Refusal::panicked()))
+fn decide_catching_panics(intent: &Intent, inputs: &Inputs, now: Timestamp) -> Result<Decision, Refusal> {
+    catch_unwind(AssertUnwindSafe(|| decide(intent, inputs, now))).unwrap_or_else(|_| Err(Refusal::panicked()))
 }
 
 async fn sleep_until(timer: Option<Instant>) {

@@ -2,55 +2,55 @@
 
 use tracing::warn;
 
-use super::{Controller, Done, PATIENCE};
-use crate::cluster::connection::Failure;
-use crate::cluster::contents::{Read, SourceKey, Wanted};
-use crate::cluster::source;
+use super::{Controller, MAX_SILENT_READ_FAILURES, TaskOutput};
+use crate::cluster::connection::ApiError;
+use crate::cluster::fetch_source;
+use crate::cluster::source_cache::{KeyFilter, SourceKey, SourceRead};
 
 impl Controller {
     /// Reads source objects; their Bundle is decided once they are there.
-    pub(super) fn read(&mut self, name: String, cause: String, unread: Vec<(SourceKey, Wanted)>) {
-        let desk = self.desks.entry(name.clone()).or_default();
-        desk.reading = true;
-        let patient = desk.failed < PATIENCE;
+    pub(super) fn read_sources(&mut self, name: String, cause: String, unread: Vec<(SourceKey, KeyFilter)>) {
+        let state = self.states.entry(name.clone()).or_default();
+        state.reading = true;
+        let silent = state.read_failures < MAX_SILENT_READ_FAILURES;
         let (connection, namespace) = (self.connection.clone(), self.trust_namespace.clone());
         self.tasks.spawn(async move {
-            let (mut reads, mut trouble) = (Vec::new(), None);
-            for (key, wanted) in unread {
-                match source::read(&connection, &namespace, &key, wanted.clone()).await {
+            let (mut reads, mut last_failure) = (Vec::new(), None);
+            for (key, filter) in unread {
+                match fetch_source::fetch(&connection, &namespace, &key, filter.clone()).await {
                     Ok(read) => reads.push((key, read)),
                     Err(failure) => {
-                        if !patient {
-                            reads.push((key, source::unreadable(&failure.to_string(), wanted)));
+                        if !silent {
+                            reads.push((key, fetch_source::unreadable(&failure.to_string(), filter)));
                         }
-                        trouble = Some(failure);
+                        last_failure = Some(failure);
                     }
                 }
             }
-            Done::Read { name, cause, reads, trouble }
+            TaskOutput::Read { name, cause, reads, last_failure }
         });
     }
 
     /// Takes in what a read brought.
-    pub(super) fn finish_reading(
+    pub(super) fn on_sources_read(
         &mut self,
         name: String,
         cause: String,
-        reads: Vec<(SourceKey, Read)>,
-        trouble: Option<Failure>,
+        reads: Vec<(SourceKey, SourceRead)>,
+        last_failure: Option<ApiError>,
     ) {
         for (key, read) in reads {
-            let touched = self.state.read(&key, read);
-            self.enqueue(touched);
+            let affected = self.cache.apply_read(&key, read);
+            self.enqueue(affected);
         }
-        let Some(desk) = self.desks.get_mut(&name) else { return };
-        desk.reading = false;
-        if let Some(failure) = trouble {
+        let Some(state) = self.states.get_mut(&name) else { return };
+        state.reading = false;
+        if let Some(failure) = last_failure {
             warn!(bundle = name, cause, "sources not read: {failure}");
-            let patient = desk.failed < PATIENCE;
-            desk.retry();
-            self.heed(&failure);
-            if patient {
+            let silent = state.read_failures < MAX_SILENT_READ_FAILURES;
+            state.retry();
+            self.note_server_health(&failure);
+            if silent {
                 return;
             }
         }

@@ -5,62 +5,69 @@ use std::sync::Arc;
 use kube::core::Status;
 use tracing::warn;
 
-use super::{Controller, Done};
+use super::{Controller, TaskOutput};
 use crate::api;
 use crate::bundle::Intent;
-use crate::cluster::connection::{Connection, Failure};
-use crate::cluster::watch::{self, Bare, List};
-use crate::fanout::{Event, Found, Observed, Scope};
+use crate::cluster::connection::{ApiError, Connection};
+use crate::cluster::watch::{self, ListPager, MetadataOnly};
+use crate::fanout::{EngineEvent, ListScope, Observed, TargetListResult};
 
 /// Targets by namespace.
-pub(super) type Targets = Vec<(String, Observed)>;
+pub(super) type ListedTargets = Vec<(String, Observed)>;
 
 impl Controller {
     /// Lists a Bundle's targets.
-    pub(super) fn list(&mut self, bundle: Arc<str>, scope: Scope, number: u64) {
+    pub(super) fn list_targets(&mut self, bundle: Arc<str>, scope: ListScope, number: u64) {
         let connection = self.connection.clone();
-        let intent = self.state.world.intents.get(&*bundle).cloned();
+        let intent = self.cache.inputs.intents.get(&*bundle).cloned();
         self.tasks.spawn(async move {
-            let result = targets(&connection, &bundle, &scope, intent.as_ref()).await;
-            Done::Listed { bundle, scope, number, result }
+            let result = list_bundle_targets(&connection, &bundle, &scope, intent.as_ref()).await;
+            TaskOutput::Listed { bundle, scope, number, result }
         });
     }
 
     /// Takes in what a list brought.
-    pub(super) fn listed(&mut self, bundle: Arc<str>, scope: Scope, number: u64, result: Result<Targets, Failure>) {
+    pub(super) fn on_targets_listed(
+        &mut self,
+        bundle: Arc<str>,
+        scope: ListScope,
+        number: u64,
+        result: Result<ListedTargets, ApiError>,
+    ) {
         let found = match result {
-            Ok(targets) => Found::Targets(targets),
+            Ok(targets) => TargetListResult::Targets(targets),
             Err(failure) => {
                 warn!(bundle = &*bundle, "targets not listed: {failure}");
-                self.heed(&failure);
+                self.note_server_health(&failure);
                 match failure {
                     // A continuation that has expired begins anew.
-                    Failure::Refused(status) if !is_passing(&status) => Found::Refused,
-                    _ => Found::Later,
+                    ApiError::Refused(status) if !is_transient(&status) => TargetListResult::Refused,
+                    _ => TargetListResult::Unavailable,
                 }
             }
         };
-        self.step(Event::Listed { bundle, scope, number, found });
+        self.step(EngineEvent::Listed { bundle, scope, number, result: found });
     }
 }
 
-async fn targets(
+async fn list_bundle_targets(
     connection: &Connection,
     bundle: &str,
-    scope: &Scope,
+    scope: &ListScope,
     intent: Option<&Intent>,
-) -> Result<Targets, Failure> {
+) -> Result<ListedTargets, ApiError> {
     // A longer name is no label's value, and no Bundle's that is carried out.
-    let Scope::Targets(kind, namespace) = scope else { return Ok(Targets::new()) };
+    let ListScope::Targets(kind, namespace) = scope else { return Ok(ListedTargets::new()) };
     if bundle.len() > api::MAX_NAME {
-        return Ok(Targets::new());
+        return Ok(ListedTargets::new());
     }
-    let mut list = List::new(connection, &watch::targets_of(bundle, *kind, namespace.as_deref()));
-    let mut targets = Targets::new();
+    let mut list = ListPager::new(connection, &watch::targets_of(bundle, *kind, namespace.as_deref()));
+    let mut targets = ListedTargets::new();
     while let Some(object) = list.next().await? {
-        let Bare { metadata } = serde_json::from_slice(&object).map_err(|error| Failure::Lost(error.to_string()))?;
+        let MetadataOnly { metadata } =
+            serde_json::from_slice(&object).map_err(|error| ApiError::Lost(error.to_string()))?;
         if metadata.name.as_deref() == Some(bundle) {
-            let named = |part, name: &str| intent.is_some_and(|intent| intent.names(*kind, part, name));
+            let named = |part, name: &str| intent.is_some_and(|intent| intent.declares(*kind, part, name));
             let observed = Observed::read(&metadata, named);
             targets.push((metadata.namespace.unwrap_or_default(), observed));
         }
@@ -69,6 +76,6 @@ async fn targets(
 }
 
 /// Whether the same list may be had later: the API server is in trouble, or the list took too long.
-fn is_passing(status: &Status) -> bool {
+fn is_transient(status: &Status) -> bool {
     status.code >= 500 || status.code == 410
 }

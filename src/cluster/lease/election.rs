@@ -15,20 +15,20 @@ const JITTER: f64 = 1.2;
 #[derive(Debug)]
 pub(super) struct Election {
     settings: LeaseSettings,
-    turn: Turn,
+    next: NextRequest,
     /// When the last request was sent.
     sent: Duration,
     /// The last known state of the Lease and when it was first seen so.
-    seen: Option<(LeaseSpec, Duration)>,
+    observed: Option<(LeaseSpec, Duration)>,
     /// Until when we lead, unless renewed.
     until: Option<Duration>,
     /// Why we lead no more.
-    lost: Option<Loss>,
+    lost: Option<LossReason>,
 }
 
 /// What is next, from a time on.
 #[derive(Debug)]
-enum Turn {
+enum NextRequest {
     /// To read the Lease.
     Read(Duration),
     /// To write it: over what was last known, or anew.
@@ -37,18 +37,18 @@ enum Turn {
 
 /// What the candidate does now.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Step {
+pub(super) enum ElectionStep {
     /// Sends a request and tells the answer, or that there was none at this time.
-    Ask(Request, Duration),
+    Send(LeaseRequest, Duration),
     /// Nothing before this time.
     Wait(Duration),
     /// Stops for good.
-    End(Loss),
+    End(LossReason),
 }
 
 /// A request about the Lease.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Request {
+pub(super) enum LeaseRequest {
     /// GET.
     Read,
     /// POST.
@@ -59,7 +59,7 @@ pub(super) enum Request {
 
 /// What became of a request.
 #[derive(Clone, Debug)]
-pub(super) enum Answer {
+pub(super) enum LeaseResponse {
     /// A read found this.
     Found(Box<Lease>),
     /// A read found nothing.
@@ -72,9 +72,9 @@ pub(super) enum Answer {
 
 /// Why a leader leads no more.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Loss {
+pub(super) enum LossReason {
     /// No renewal succeeded in time.
-    Overdue,
+    RenewDeadlineExceeded,
     /// The Lease names somebody else, or nobody.
     Taken(String),
 }
@@ -82,8 +82,8 @@ pub(super) enum Loss {
 impl Election {
     /// A candidate that knows nothing yet.
     pub(super) fn new(settings: LeaseSettings) -> Self {
-        let turn = Turn::Read(Duration::ZERO);
-        Self { settings, turn, sent: Duration::ZERO, seen: None, until: None, lost: None }
+        let next = NextRequest::Read(Duration::ZERO);
+        Self { settings, next, sent: Duration::ZERO, observed: None, until: None, lost: None }
     }
 
     /// Until when we lead, if we do: everything that a leader may do has to begin before.
@@ -93,50 +93,50 @@ impl Election {
 
     /// Whom the Lease names, as last seen; empty for nobody.
     pub(super) fn holder(&self) -> &str {
-        self.seen.as_ref().map(|(spec, _)| holder(spec)).unwrap_or_default()
+        self.observed.as_ref().map(|(spec, _)| holder(spec)).unwrap_or_default()
     }
 
     /// What to do now. `clock` is the time of day, for people who read the Lease.
-    pub(super) fn step(&mut self, now: Duration, clock: Timestamp) -> Step {
+    pub(super) fn step(&mut self, now: Duration, clock: Timestamp) -> ElectionStep {
         if self.until.is_some_and(|until| until <= now) {
-            self.lost.get_or_insert(Loss::Overdue);
+            self.lost.get_or_insert(LossReason::RenewDeadlineExceeded);
         }
         if let Some(loss) = &self.lost {
-            return Step::End(loss.clone());
+            return ElectionStep::End(loss.clone());
         }
-        let (Turn::Read(from) | Turn::Write(from, _)) = self.turn;
+        let (NextRequest::Read(from) | NextRequest::Write(from, _)) = self.next;
         let soon_enough = |time: Duration| self.until.map_or(time, |until| until.min(time));
         if now < from {
-            return Step::Wait(soon_enough(from));
+            return ElectionStep::Wait(soon_enough(from));
         }
         let answer_by = soon_enough(now + self.settings.renew_deadline / 2);
-        let request = match &self.turn {
-            Turn::Read(_) => Request::Read,
-            Turn::Write(_, None) => Request::Create(Box::new(self.fresh(clock))),
-            Turn::Write(_, Some(known)) => Request::Replace(Box::new(self.ours(known, clock))),
+        let request = match &self.next {
+            NextRequest::Read(_) => LeaseRequest::Read,
+            NextRequest::Write(_, None) => LeaseRequest::Create(Box::new(self.new_lease(clock))),
+            NextRequest::Write(_, Some(known)) => LeaseRequest::Replace(Box::new(self.claimed(known, clock))),
         };
         self.sent = now;
-        Step::Ask(request, answer_by)
+        ElectionStep::Send(request, answer_by)
     }
 
     /// Takes in what became of the request. `jitter`, from 0 to 1, differs from one candidate to the next.
-    pub(super) fn hear(&mut self, answer: Answer, now: Duration, jitter: f64) {
-        self.turn = match answer {
-            Answer::Found(lease) => self.found(lease, now, jitter),
-            Answer::Absent => {
-                self.seen = None;
-                Turn::Write(now, None)
+    pub(super) fn on_response(&mut self, answer: LeaseResponse, now: Duration, jitter: f64) {
+        self.next = match answer {
+            LeaseResponse::Found(lease) => self.found(lease, now, jitter),
+            LeaseResponse::Absent => {
+                self.observed = None;
+                NextRequest::Write(now, None)
             }
-            Answer::Written(lease) => {
+            LeaseResponse::Written(lease) => {
                 self.observe(&lease, now);
                 let until = self.sent + self.settings.renew_deadline;
                 // An answer that comes too late starts no term: nobody may have led on it.
                 if self.until.is_some() || now < until {
                     self.until = Some(self.until.unwrap_or_default().max(until));
                 }
-                Turn::Write(self.sent + self.settings.retry_period, Some(lease))
+                NextRequest::Write(self.sent + self.settings.retry_period, Some(lease))
             }
-            Answer::Failed => Turn::Read(self.after_pause(now, jitter)),
+            LeaseResponse::Failed => NextRequest::Read(self.after_pause(now, jitter)),
         };
     }
 
@@ -151,29 +151,29 @@ impl Election {
         Some(lease)
     }
 
-    fn found(&mut self, lease: Box<Lease>, now: Duration, jitter: f64) -> Turn {
+    fn found(&mut self, lease: Box<Lease>, now: Duration, jitter: f64) -> NextRequest {
         self.observe(&lease, now);
         let nobody = LeaseSpec::default();
         let spec = lease.spec.as_ref().unwrap_or(&nobody);
         let holder = holder(spec);
         if holder == self.settings.identity {
-            return Turn::Write(now, Some(lease));
+            return NextRequest::Write(now, Some(lease));
         }
         if self.until.is_some() {
-            self.lost = Some(Loss::Taken(holder.to_owned()));
+            self.lost = Some(LossReason::Taken(holder.to_owned()));
         }
-        let (_, since) = self.seen.as_ref().expect("observed above");
+        let (_, since) = self.observed.as_ref().expect("observed above");
         if holder.is_empty() || *since + self.term(spec) <= now {
-            Turn::Write(now, Some(lease))
+            NextRequest::Write(now, Some(lease))
         } else {
-            Turn::Read(self.after_pause(now, jitter))
+            NextRequest::Read(self.after_pause(now, jitter))
         }
     }
 
     fn observe(&mut self, lease: &Lease, now: Duration) {
         let spec = lease.spec.clone().unwrap_or_default();
-        if self.seen.as_ref().is_none_or(|(known, _)| *known != spec) {
-            self.seen = Some((spec, now));
+        if self.observed.as_ref().is_none_or(|(known, _)| *known != spec) {
+            self.observed = Some((spec, now));
         }
     }
 
@@ -189,17 +189,17 @@ impl Election {
         now.max(self.sent + pause)
     }
 
-    fn fresh(&self, clock: Timestamp) -> Lease {
+    fn new_lease(&self, clock: Timestamp) -> Lease {
         let LeaseSettings { namespace, name, .. } = &self.settings;
         let metadata =
             ObjectMeta { namespace: Some(namespace.clone()), name: Some(name.clone()), ..ObjectMeta::default() };
-        let mut lease = self.ours(&Lease { metadata, spec: None }, clock);
+        let mut lease = self.claimed(&Lease { metadata, spec: None }, clock);
         lease.spec.get_or_insert_default().lease_transitions = Some(0);
         lease
     }
 
     /// A known Lease with us as its holder, and all else in it left as it is.
-    fn ours(&self, known: &Lease, clock: Timestamp) -> Lease {
+    fn claimed(&self, known: &Lease, clock: Timestamp) -> Lease {
         let mut lease = known.clone();
         let spec = lease.spec.get_or_insert_default();
         if holder(spec) != self.settings.identity {
@@ -256,35 +256,35 @@ mod tests {
     }
 
     /// A candidate that was told of this Lease at time 0, and what it does next, then.
-    fn told(lease: Option<Lease>) -> (Election, Step) {
+    fn election_after_read(lease: Option<Lease>) -> (Election, ElectionStep) {
         let mut election = Election::new(settings("me"));
-        assert!(matches!(election.step(Duration::ZERO, at(0)), Step::Ask(Request::Read, _)));
-        let answer = lease.map_or(Answer::Absent, |lease| Answer::Found(Box::new(lease)));
-        election.hear(answer, Duration::ZERO, 0.0);
+        assert!(matches!(election.step(Duration::ZERO, at(0)), ElectionStep::Send(LeaseRequest::Read, _)));
+        let answer = lease.map_or(LeaseResponse::Absent, |lease| LeaseResponse::Found(Box::new(lease)));
+        election.on_response(answer, Duration::ZERO, 0.0);
         let step = election.step(Duration::ZERO, at(0));
         (election, step)
     }
 
     /// A candidate that leads since time 0.
     fn leader() -> Election {
-        let (mut election, step) = told(None);
-        let Step::Ask(Request::Create(lease), _) = step else { panic!("{step:?}") };
-        election.hear(Answer::Written(lease), seconds(0.5), 0.0);
+        let (mut election, step) = election_after_read(None);
+        let ElectionStep::Send(LeaseRequest::Create(lease), _) = step else { panic!("{step:?}") };
+        election.on_response(LeaseResponse::Written(lease), seconds(0.5), 0.0);
         assert_eq!(election.leads_until(), Some(seconds(10.0)), "from the asking, not from the answer");
         election
     }
 
-    fn spec(step: Step) -> LeaseSpec {
+    fn spec(step: ElectionStep) -> LeaseSpec {
         match step {
-            Step::Ask(Request::Create(lease) | Request::Replace(lease), _) => lease.spec.unwrap(),
+            ElectionStep::Send(LeaseRequest::Create(lease) | LeaseRequest::Replace(lease), _) => lease.spec.unwrap(),
             other => panic!("{other:?}"),
         }
     }
 
     #[test]
     fn a_lease_that_is_not_there_is_created() {
-        let (_, step) = told(None);
-        assert!(matches!(&step, Step::Ask(Request::Create(_), _)), "{step:?}");
+        let (_, step) = election_after_read(None);
+        assert!(matches!(&step, ElectionStep::Send(LeaseRequest::Create(_), _)), "{step:?}");
         let expected = LeaseSpec {
             holder_identity: Some("me".to_owned()),
             lease_duration_seconds: Some(15),
@@ -299,7 +299,7 @@ mod tests {
     #[test]
     fn a_lease_of_nobody_is_taken_at_once_with_what_else_is_in_it() {
         for free in [lease("", 0), Lease { spec: None, ..lease("", 0) }] {
-            let (_, step) = told(Some(free.clone()));
+            let (_, step) = election_after_read(Some(free.clone()));
             let before = free.spec.unwrap_or_default();
             let expected = LeaseSpec {
                 holder_identity: Some("me".to_owned()),
@@ -315,26 +315,30 @@ mod tests {
 
     #[test]
     fn a_lease_of_our_own_is_renewed_and_not_taken_anew() {
-        let (_, step) = told(Some(lease("me", -90)));
+        let (_, step) = election_after_read(Some(lease("me", -90)));
         let before = lease("me", -90).spec.unwrap();
         assert_eq!(spec(step), LeaseSpec { renew_time: Some(MicroTime(at(0))), ..before });
     }
 
     /// Whatever its times say: those are of another clock.
     #[test]
-    fn a_foreign_lease_is_taken_when_it_was_seen_unchanged_for_as_long_as_it_says() {
-        for (says, waits) in [(Some(15), 15.0), (Some(40), 40.0), (Some(1), 1.0), (Some(0), 15.0), (None, 15.0)] {
+    fn a_foreign_lease_is_taken_when_it_was_unchanged_for_its_lease_duration() {
+        for (duration, expires) in [(Some(15), 15.0), (Some(40), 40.0), (Some(1), 1.0), (Some(0), 15.0), (None, 15.0)] {
             for renewed in [-100_000, 0, 100_000] {
                 let mut foreign = lease("other", renewed);
-                foreign.spec.as_mut().unwrap().lease_duration_seconds = says;
-                let (mut election, step) = told(Some(foreign.clone()));
-                assert_eq!(step, Step::Wait(seconds(2.0)));
-                for (time, takes) in [(waits - 0.1, false), (waits, true)] {
-                    election.turn = Turn::Read(seconds(time));
+                foreign.spec.as_mut().unwrap().lease_duration_seconds = duration;
+                let (mut election, step) = election_after_read(Some(foreign.clone()));
+                assert_eq!(step, ElectionStep::Wait(seconds(2.0)));
+                for (time, takes) in [(expires - 0.1, false), (expires, true)] {
+                    election.next = NextRequest::Read(seconds(time));
                     election.step(seconds(time), at(0));
-                    election.hear(Answer::Found(Box::new(foreign.clone())), seconds(time), 0.0);
+                    election.on_response(LeaseResponse::Found(Box::new(foreign.clone())), seconds(time), 0.0);
                     let step = election.step(seconds(time), at(0));
-                    assert_eq!(matches!(step, Step::Ask(Request::Replace(_), _)), takes, "{says:?} {time}");
+                    assert_eq!(
+                        matches!(step, ElectionStep::Send(LeaseRequest::Replace(_), _)),
+                        takes,
+                        "{duration:?} {time}"
+                    );
                 }
             }
         }
@@ -342,12 +346,16 @@ mod tests {
 
     #[test]
     fn a_foreign_lease_that_is_renewed_is_left_alone_for_ever() {
-        let (mut election, _) = told(Some(lease("other", 0)));
+        let (mut election, _) = election_after_read(Some(lease("other", 0)));
         for time in 1..100 {
             let now = Duration::from_secs(time * 14);
             election.step(now, at(0));
-            election.hear(Answer::Found(Box::new(lease("other", i64::try_from(time).unwrap()))), now, 0.0);
-            assert!(matches!(election.step(now, at(0)), Step::Wait(_)));
+            election.on_response(
+                LeaseResponse::Found(Box::new(lease("other", i64::try_from(time).unwrap()))),
+                now,
+                0.0,
+            );
+            assert!(matches!(election.step(now, at(0)), ElectionStep::Wait(_)));
         }
         assert_eq!((election.holder(), election.leads_until()), ("other", None));
     }
@@ -357,10 +365,10 @@ mod tests {
         for (jitter, pause) in [(0.0, 2.0), (0.5, 3.2), (1.0, 4.4)] {
             let mut election = Election::new(settings("me"));
             election.step(Duration::ZERO, at(0));
-            election.hear(Answer::Failed, Duration::ZERO, jitter);
-            assert_eq!(election.step(Duration::ZERO, at(0)), Step::Wait(seconds(pause)));
+            election.on_response(LeaseResponse::Failed, Duration::ZERO, jitter);
+            assert_eq!(election.step(Duration::ZERO, at(0)), ElectionStep::Wait(seconds(pause)));
         }
-        assert_eq!(leader().step(seconds(0.5), at(0)), Step::Wait(seconds(2.0)));
+        assert_eq!(leader().step(seconds(0.5), at(0)), ElectionStep::Wait(seconds(2.0)));
     }
 
     #[test]
@@ -370,16 +378,16 @@ mod tests {
         let mut asked = 0;
         let end = loop {
             match election.step(now, at(0)) {
-                Step::Ask(_, answer_by) => {
+                ElectionStep::Send(_, answer_by) => {
                     asked += 1;
                     assert!(answer_by <= seconds(10.0));
-                    election.hear(Answer::Failed, now, 0.0);
+                    election.on_response(LeaseResponse::Failed, now, 0.0);
                 }
-                Step::Wait(until) => now = until,
-                Step::End(loss) => break loss,
+                ElectionStep::Wait(until) => now = until,
+                ElectionStep::End(loss) => break loss,
             }
         };
-        assert_eq!((end, now, asked), (Loss::Overdue, seconds(10.0), 4));
+        assert_eq!((end, now, asked), (LossReason::RenewDeadlineExceeded, seconds(10.0), 4));
         assert_eq!(election.leads_until(), None);
     }
 
@@ -388,35 +396,35 @@ mod tests {
         for holder in ["other", ""] {
             let mut election = leader();
             election.step(seconds(2.0), at(2));
-            election.hear(Answer::Failed, seconds(2.0), 0.0);
+            election.on_response(LeaseResponse::Failed, seconds(2.0), 0.0);
             election.step(seconds(4.0), at(4));
-            election.hear(Answer::Found(Box::new(lease(holder, 3))), seconds(4.0), 0.0);
+            election.on_response(LeaseResponse::Found(Box::new(lease(holder, 3))), seconds(4.0), 0.0);
             assert_eq!(election.leads_until(), None);
-            assert_eq!(election.step(seconds(4.0), at(4)), Step::End(Loss::Taken(holder.to_owned())));
+            assert_eq!(election.step(seconds(4.0), at(4)), ElectionStep::End(LossReason::Taken(holder.to_owned())));
         }
     }
 
     #[test]
-    fn an_answer_from_before_a_long_standstill_makes_nobody_lead() {
-        let (mut election, step) = told(None);
-        let Step::Ask(Request::Create(lease), _) = step else { panic!("{step:?}") };
-        election.hear(Answer::Written(lease), seconds(10.0), 0.0);
+    fn a_response_from_before_a_long_standstill_makes_nobody_lead() {
+        let (mut election, step) = election_after_read(None);
+        let ElectionStep::Send(LeaseRequest::Create(lease), _) = step else { panic!("{step:?}") };
+        election.on_response(LeaseResponse::Written(lease), seconds(10.0), 0.0);
         assert_eq!(election.leads_until(), None);
-        assert!(matches!(election.step(seconds(10.0), at(10)), Step::Ask(Request::Replace(_), _)));
+        assert!(matches!(election.step(seconds(10.0), at(10)), ElectionStep::Send(LeaseRequest::Replace(_), _)));
 
         let mut election = leader();
         let step = election.step(seconds(2.0), at(2));
-        let Step::Ask(Request::Replace(lease), _) = step else { panic!("{step:?}") };
-        election.hear(Answer::Written(lease), seconds(60.0), 0.0);
-        assert_eq!(election.step(seconds(60.0), at(60)), Step::End(Loss::Overdue));
+        let ElectionStep::Send(LeaseRequest::Replace(lease), _) = step else { panic!("{step:?}") };
+        election.on_response(LeaseResponse::Written(lease), seconds(60.0), 0.0);
+        assert_eq!(election.step(seconds(60.0), at(60)), ElectionStep::End(LossReason::RenewDeadlineExceeded));
     }
 
     #[test]
-    fn parts_of_a_second_are_promised_as_a_whole_one() {
-        for (millis, promised) in [(500, 1), (4_000, 4), (4_001, 5)] {
+    fn lease_durations_are_rounded_up_to_whole_seconds() {
+        for (millis, expected) in [(500, 1), (4_000, 4), (4_001, 5)] {
             let lease_duration = Duration::from_millis(millis);
             let election = Election::new(LeaseSettings { lease_duration, ..settings("me") });
-            assert_eq!(election.fresh(at(0)).spec.unwrap().lease_duration_seconds, Some(promised));
+            assert_eq!(election.new_lease(at(0)).spec.unwrap().lease_duration_seconds, Some(expected));
         }
     }
 
@@ -437,7 +445,7 @@ mod tests {
     /// As Go reads it: with all six digits (<https://pkg.go.dev/k8s.io/apimachinery/pkg/apis/meta/v1#MicroTime>).
     #[test]
     fn times_are_written_with_microseconds() {
-        let (_, step) = told(None);
+        let (_, step) = election_after_read(None);
         let time = serde_json::to_value(spec(step).renew_time).unwrap();
         assert_eq!(time, "2026-09-21T14:13:20.000000Z");
     }

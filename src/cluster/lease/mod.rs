@@ -10,18 +10,18 @@
 //! leader stops by itself, by its own clock and counted from the moment it *asked* for its last renewal, before anybody
 //! who saw that renewal may take over.
 
-mod candidacy;
 mod election;
-mod gate;
-mod mandate;
+mod elector;
+mod leadership_watch;
 #[cfg(test)]
 mod simulation;
+mod write_fence;
 
 use std::time::Duration;
 
-pub use candidacy::Candidacy;
-pub(super) use gate::Gate;
-pub use mandate::{Leadership, Mandate};
+pub use elector::LeaderElector;
+pub use leadership_watch::{LeadershipState, LeadershipWatch};
+pub(super) use write_fence::WriteFenceLayer;
 
 /// One candidate's part in the election.
 #[derive(Clone, Debug)]

@@ -8,23 +8,23 @@ use k8s_openapi::api::coordination::v1::Lease;
 use proptest::prelude::*;
 
 use super::LeaseSettings;
-use super::election::{Answer, Election, Request, Step};
+use super::election::{Election, ElectionStep, LeaseRequest, LeaseResponse};
 
 const TICK: Duration = Duration::from_millis(50);
-const TROUBLE: Duration = Duration::from_mins(2);
+const DISRUPTION_PERIOD: Duration = Duration::from_mins(2);
 /// A Lease's term, and time for a restart and some retries.
-const CALM: Duration = Duration::from_secs(40);
+const RECOVERY_PERIOD: Duration = Duration::from_secs(40);
 
 /// What becomes of a request: how long it travels there, and back.
 #[derive(Clone, Copy, Debug)]
-struct Fate {
+struct Delivery {
     there: Option<Duration>,
     back: Option<Duration>,
 }
 
 /// What befalls a candidate.
 #[derive(Clone, Copy, Debug)]
-enum Blow {
+enum Disruption {
     Freeze(Duration),
     Kill,
     Resign,
@@ -37,36 +37,36 @@ struct Server {
 }
 
 impl Server {
-    fn answer(&mut self, request: &Request) -> Answer {
+    fn answer(&mut self, request: &LeaseRequest) -> LeaseResponse {
         let version = |lease: &Lease| lease.metadata.resource_version.clone();
         match (request, &self.lease) {
-            (Request::Read, None) => Answer::Absent,
-            (Request::Read, Some(lease)) => Answer::Found(Box::new(lease.clone())),
-            (Request::Create(new), None) => self.store(new),
-            (Request::Replace(new), Some(old)) if version(new) == version(old) => self.store(new),
-            (Request::Create(_) | Request::Replace(_), _) => Answer::Failed,
+            (LeaseRequest::Read, None) => LeaseResponse::Absent,
+            (LeaseRequest::Read, Some(lease)) => LeaseResponse::Found(Box::new(lease.clone())),
+            (LeaseRequest::Create(new), None) => self.store(new),
+            (LeaseRequest::Replace(new), Some(old)) if version(new) == version(old) => self.store(new),
+            (LeaseRequest::Create(_) | LeaseRequest::Replace(_), _) => LeaseResponse::Failed,
         }
     }
 
-    fn store(&mut self, lease: &Lease) -> Answer {
+    fn store(&mut self, lease: &Lease) -> LeaseResponse {
         self.version += 1;
         let mut lease = lease.clone();
         lease.metadata.resource_version = Some(self.version.to_string());
         self.lease = Some(lease.clone());
-        Answer::Written(Box::new(lease))
+        LeaseResponse::Written(Box::new(lease))
     }
 }
 
 /// A request that a candidate waits for.
 struct Pending {
     answer_by: Duration,
-    arrival: Option<(Duration, Answer)>,
+    arrival: Option<(Duration, LeaseResponse)>,
 }
 
 struct Candidate {
     election: Election,
     settings: LeaseSettings,
-    began: Duration,
+    started: Duration,
     pending: Option<(u64, Pending)>,
     frozen_until: Duration,
 }
@@ -82,11 +82,11 @@ impl Candidate {
             retry_period: Duration::from_secs(2),
         };
         let election = Election::new(settings.clone());
-        Self { election, settings, began: now, pending: None, frozen_until: Duration::ZERO }
+        Self { election, settings, started: now, pending: None, frozen_until: Duration::ZERO }
     }
 
     fn leads(&self, now: Duration) -> bool {
-        self.election.leads_until().is_some_and(|until| now < self.began + until)
+        self.election.leads_until().is_some_and(|until| now < self.started + until)
     }
 }
 
@@ -94,7 +94,7 @@ impl Candidate {
 struct Travelling {
     arrives: Duration,
     from: (usize, u64),
-    request: Result<Request, LeaseSettings>,
+    request: Result<LeaseRequest, LeaseSettings>,
     back: Option<Duration>,
 }
 
@@ -104,20 +104,20 @@ struct Simulation {
     candidates: Vec<Candidate>,
     travelling: Vec<Travelling>,
     requests: u64,
-    born: usize,
+    created: usize,
 }
 
 impl Simulation {
     fn candidate(&mut self, now: Duration) -> Candidate {
-        self.born += 1;
-        Candidate::new(format!("candidate-{}", self.born), now)
+        self.created += 1;
+        Candidate::new(format!("candidate-{}", self.created), now)
     }
 
-    fn befall(&mut self, index: usize, blow: Blow, now: Duration) {
+    fn disrupt(&mut self, index: usize, blow: Disruption, now: Duration) {
         match blow {
-            Blow::Freeze(length) => self.candidates[index].frozen_until = now + length,
-            Blow::Kill => self.candidates[index] = self.candidate(now),
-            Blow::Resign => {
+            Disruption::Freeze(length) => self.candidates[index].frozen_until = now + length,
+            Disruption::Kill => self.candidates[index] = self.candidate(now),
+            Disruption::Resign => {
                 let request = Err(self.candidates[index].settings.clone());
                 self.travelling.push(Travelling { arrives: now + TICK, from: (index, 0), request, back: None });
                 self.candidates[index] = self.candidate(now);
@@ -133,7 +133,7 @@ impl Simulation {
                 Err(settings) => {
                     let known = self.server.lease.as_ref();
                     let free = known.and_then(|known| Election::released(&settings, known, Timestamp::UNIX_EPOCH));
-                    free.map_or(Answer::Failed, |free| self.server.store(&free))
+                    free.map_or(LeaseResponse::Failed, |free| self.server.store(&free))
                 }
             };
             if let Some((waiting, pending)) = &mut self.candidates[index].pending
@@ -145,35 +145,35 @@ impl Simulation {
     }
 
     /// Lets a candidate do all that it has to do at this time.
-    fn act(&mut self, index: usize, now: Duration, fates: &mut impl Iterator<Item = Fate>) {
+    fn act(&mut self, index: usize, now: Duration, fates: &mut impl Iterator<Item = Delivery>) {
         let candidate = &mut self.candidates[index];
         if now < candidate.frozen_until {
             return;
         }
-        let local = now.checked_sub(candidate.began).expect("nobody acts before birth");
+        let local = now.checked_sub(candidate.started).expect("nobody acts before birth");
         if let Some((number, pending)) = candidate.pending.take() {
             let answer = match pending.arrival {
                 Some((at, answer)) if at <= now => answer,
-                _ if pending.answer_by <= local => Answer::Failed,
+                _ if pending.answer_by <= local => LeaseResponse::Failed,
                 _ => {
                     candidate.pending = Some((number, pending));
                     return;
                 }
             };
-            candidate.election.hear(answer, local, 0.3);
+            candidate.election.on_response(answer, local, 0.3);
         }
         match candidate.election.step(local, Timestamp::UNIX_EPOCH + now) {
-            Step::Wait(until) => assert!(local < until, "it waits for the past"),
-            Step::Ask(request, answer_by) => {
+            ElectionStep::Wait(until) => assert!(local < until, "it waits for the past"),
+            ElectionStep::Send(request, answer_by) => {
                 self.requests += 1;
                 candidate.pending = Some((self.requests, Pending { answer_by, arrival: None }));
-                let Fate { there, back } = fates.next().expect("fates repeat for ever");
+                let Delivery { there, back } = fates.next().expect("fates repeat for ever");
                 if let Some(there) = there {
                     let from = (index, self.requests);
                     self.travelling.push(Travelling { arrives: now + there, from, request: Ok(request), back });
                 }
             }
-            Step::End(_) => self.candidates[index] = self.candidate(now),
+            ElectionStep::End(_) => self.candidates[index] = self.candidate(now),
         }
     }
 
@@ -191,11 +191,11 @@ fn travel() -> impl Strategy<Value = Option<Duration>> {
     ]
 }
 
-fn blow() -> impl Strategy<Value = Blow> {
+fn disruption() -> impl Strategy<Value = Disruption> {
     prop_oneof![
-        4 => (0..40_000u64).prop_map(|millis| Blow::Freeze(Duration::from_millis(millis))),
-        1 => Just(Blow::Kill),
-        1 => Just(Blow::Resign),
+        4 => (0..40_000u64).prop_map(|millis| Disruption::Freeze(Duration::from_millis(millis))),
+        1 => Just(Disruption::Kill),
+        1 => Just(Disruption::Resign),
     ]
 }
 
@@ -205,10 +205,10 @@ proptest! {
     #[test]
     fn no_two_candidates_lead_at_one_moment_and_one_does_when_trouble_is_over(
         fates in prop::collection::vec((travel(), travel()), 1..80),
-        blows in prop::collection::vec((0..3usize, 0..120_000u64, blow()), 0..24),
+        blows in prop::collection::vec((0..3usize, 0..120_000u64, disruption()), 0..24),
     ) {
-        let mut fates = fates.into_iter().map(|(there, back)| Fate { there, back }).cycle();
-        let mut calm = std::iter::repeat(Fate { there: Some(TICK), back: Some(TICK) });
+        let mut fates = fates.into_iter().map(|(there, back)| Delivery { there, back }).cycle();
+        let mut calm = std::iter::repeat(Delivery { there: Some(TICK), back: Some(TICK) });
         let mut simulation = Simulation::default();
         let mut terms = 0;
         let mut last: Option<String> = None;
@@ -217,15 +217,15 @@ proptest! {
             simulation.candidates.push(candidate);
         }
         let mut now = TICK * 100;
-        while now < TROUBLE + CALM {
+        while now < DISRUPTION_PERIOD + RECOVERY_PERIOD {
             for (index, at, blow) in &blows {
                 if (now..now + TICK).contains(&Duration::from_millis(*at)) {
-                    simulation.befall(*index, *blow, now);
+                    simulation.disrupt(*index, *blow, now);
                 }
             }
             simulation.serve(now);
             for index in 0..3 {
-                if now < TROUBLE {
+                if now < DISRUPTION_PERIOD {
                     simulation.act(index, now, &mut fates);
                 } else {
                     simulation.candidates[index].frozen_until = Duration::ZERO;

@@ -1,7 +1,7 @@
 //! Watches: everything that the controller hears from the API server, as one stream of plain news.
 
-mod cut;
-mod follow;
+mod list_watch;
+mod split;
 
 use std::time::Duration;
 
@@ -16,10 +16,10 @@ use serde::Deserialize;
 
 use super::connection::Connection;
 use crate::api::{self, Bundle};
-use crate::bundle::{ObjectKind, Settings};
+use crate::bundle::{DecisionSettings, ObjectKind};
 
-use follow::Follower;
-pub(super) use follow::{Error, List, Resource};
+use list_watch::ListWatcher;
+pub(super) use list_watch::{ApiCollection, ListPager, ListWatchError};
 
 /// The pauses after failures in a row of a watch: the first, and the longest.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -40,16 +40,16 @@ pub(super) enum Watch {
 
 /// An object as a watch delivers it.
 #[derive(Clone, Debug)]
-pub(super) enum Object {
+pub(super) enum WatchedObject {
     /// A Bundle; where it cannot be read, its metadata and why.
-    Bundle(Box<Result<Bundle, Unreadable>>),
+    Bundle(Box<Result<Bundle, UnreadableBundle>>),
     /// Metadata of a namespace, source or target.
     Metadata(Box<ObjectMeta>),
 }
 
 /// A Bundle that does not fit the wire types.
 #[derive(Clone, Debug)]
-pub(super) struct Unreadable {
+pub(super) struct UnreadableBundle {
     /// Its metadata.
     pub(super) metadata: ObjectMeta,
     /// Why it cannot be read.
@@ -57,10 +57,10 @@ pub(super) struct Unreadable {
 }
 
 /// What a watch has to tell.
-pub(super) type News = (Watch, Result<watcher::Event<Object>, Error>);
+pub(super) type WatchItem = (Watch, Result<watcher::Event<WatchedObject>, ListWatchError>);
 
 /// Which watches a controller with these settings needs: no more than its role allows.
-pub(super) fn needed(settings: &Settings) -> Vec<Watch> {
+pub(super) fn needed(settings: &DecisionSettings) -> Vec<Watch> {
     let mut watches = vec![Watch::Bundles, Watch::Namespaces];
     watches.extend(ObjectKind::ALL.map(Watch::Sources));
     for kind in ObjectKind::ALL {
@@ -78,38 +78,38 @@ pub(super) fn needed(settings: &Settings) -> Vec<Watch> {
 }
 
 /// Starts the watches. Each one restarts itself, backing off while the API server is away.
-pub(super) fn all<'a>(
+pub(super) fn start_all<'a>(
     connection: &Connection,
     trust_namespace: &str,
     watches: impl IntoIterator<Item = &'a Watch>,
-) -> SelectAll<BoxStream<'static, News>> {
+) -> SelectAll<BoxStream<'static, WatchItem>> {
     let start = |watch: &Watch| {
-        let follower = Follower::new(connection, watch.clone(), watch.resource(trust_namespace));
+        let follower = ListWatcher::new(connection, watch.clone(), watch.collection(trust_namespace));
         let watch = watch.clone();
-        let news = move |mut follower: Follower| {
+        let next_item = move |mut follower: ListWatcher| {
             let watch = watch.clone();
             async move {
                 let event = follower.next().await;
                 Some(((watch, event), follower))
             }
         };
-        stream::unfold(follower, news).boxed()
+        stream::unfold(follower, next_item).boxed()
     };
     watches.into_iter().map(start).collect()
 }
 
 /// The targets of one Bundle, by the value of their label.
-pub(super) fn targets_of(bundle: &str, kind: ObjectKind, namespace: Option<&str>) -> Resource {
-    Resource {
+pub(super) fn targets_of(bundle: &str, kind: ObjectKind, namespace: Option<&str>) -> ApiCollection {
+    ApiCollection {
         path: objects(kind, namespace),
-        labels: Some(format!("{}={bundle}", api::BUNDLE_LABEL)),
+        label_selector: Some(format!("{}={bundle}", api::BUNDLE_LABEL)),
         metadata_only: true,
     }
 }
 
 impl Watch {
     /// What it is called in metrics.
-    fn word(&self) -> &'static str {
+    fn metric_label(&self) -> &'static str {
         match self {
             Self::Bundles => "bundles",
             Self::Namespaces => "namespaces",
@@ -120,7 +120,7 @@ impl Watch {
         }
     }
 
-    fn resource(&self, trust_namespace: &str) -> Resource {
+    fn collection(&self, trust_namespace: &str) -> ApiCollection {
         let (path, labels) = match self {
             Self::Bundles => (Bundle::url_path(&(), None), None),
             Self::Namespaces => ("/api/v1/namespaces".to_owned(), None),
@@ -129,7 +129,7 @@ impl Watch {
                 (objects(*kind, namespace.as_deref()), Some(api::BUNDLE_LABEL.to_owned()))
             }
         };
-        Resource { path, labels, metadata_only: *self != Self::Bundles }
+        ApiCollection { path, label_selector: labels, metadata_only: *self != Self::Bundles }
     }
 }
 
@@ -143,9 +143,9 @@ fn objects(kind: ObjectKind, namespace: Option<&str>) -> String {
 
 /// The pauses between failures in a row; whatever a watch delivers ends the row.
 #[derive(Default)]
-pub(super) struct Pauses(u32);
+pub(super) struct WatchBackoff(u32);
 
-impl Iterator for Pauses {
+impl Iterator for WatchBackoff {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
@@ -155,7 +155,7 @@ impl Iterator for Pauses {
     }
 }
 
-impl Backoff for Pauses {
+impl Backoff for WatchBackoff {
     fn reset(&mut self) {
         self.0 = 0;
     }
@@ -163,18 +163,18 @@ impl Backoff for Pauses {
 
 /// An object of which only the metadata matters.
 #[derive(Deserialize)]
-pub(super) struct Bare {
+pub(super) struct MetadataOnly {
     pub(super) metadata: ObjectMeta,
 }
 
-impl From<DeserializeGuard<Bundle>> for Object {
+impl From<DeserializeGuard<Bundle>> for WatchedObject {
     fn from(DeserializeGuard(read): DeserializeGuard<Bundle>) -> Self {
-        let unreadable = |invalid: InvalidObject| Unreadable { metadata: invalid.metadata, cause: invalid.error };
+        let unreadable = |invalid: InvalidObject| UnreadableBundle { metadata: invalid.metadata, cause: invalid.error };
         Self::Bundle(Box::new(read.map_err(unreadable)))
     }
 }
 
-impl Object {
+impl WatchedObject {
     /// Reads what a watch brought.
     fn read(watch: &Watch, json: &[u8]) -> Result<Self, String> {
         let unreadable = |error: serde_json::Error| error.to_string();
@@ -182,12 +182,12 @@ impl Object {
             return match serde_json::from_slice(json) {
                 Ok(bundle) => Ok(Self::Bundle(Box::new(Ok(bundle)))),
                 Err(error) => {
-                    let Bare { metadata } = serde_json::from_slice(json).map_err(unreadable)?;
-                    Ok(Self::Bundle(Box::new(Err(Unreadable { metadata, cause: error.to_string() }))))
+                    let MetadataOnly { metadata } = serde_json::from_slice(json).map_err(unreadable)?;
+                    Ok(Self::Bundle(Box::new(Err(UnreadableBundle { metadata, cause: error.to_string() }))))
                 }
             };
         }
-        let Bare { metadata } = serde_json::from_slice(json).map_err(unreadable)?;
+        let MetadataOnly { metadata } = serde_json::from_slice(json).map_err(unreadable)?;
         Ok(Self::Metadata(Box::new(metadata)))
     }
 

@@ -1,7 +1,7 @@
 //! Extensions as Java reads them. Those that are not critical may hold anything; unknown ones may, too.
 
 use super::general_name::{name, names};
-use super::{JavaFlaw, int, object_identifier, relative_name, unaligned_bits};
+use super::{JavaParseError, int, object_identifier, relative_name, unaligned_bits};
 use crate::trust::der::{Reader, tag};
 
 type Check = fn(Reader<'_>) -> Option<()>;
@@ -33,8 +33,8 @@ const KNOWN: [(&[u8], &str, Check); 20] = [
 ];
 
 /// Checks the content of `[3]`; tells whether a critical subject alternative name holds a name.
-pub(super) fn check(mut explicit: Reader<'_>) -> Result<bool, JavaFlaw> {
-    let malformed = JavaFlaw::Malformed("extension");
+pub(super) fn check(mut explicit: Reader<'_>) -> Result<bool, JavaParseError> {
+    let malformed = JavaParseError::Malformed("extension");
     let mut list = explicit.enter(tag::SEQUENCE).ok_or(malformed)?;
     let mut names_subject = false;
     while !list.is_empty() {
@@ -44,7 +44,7 @@ pub(super) fn check(mut explicit: Reader<'_>) -> Result<bool, JavaFlaw> {
         let value = fields.enter(tag::OCTET_STRING).ok_or(malformed)?;
         let known = KNOWN.iter().find(|(known, ..)| *known == oid).filter(|_| critical);
         if let Some((_, name, check)) = known {
-            check(value).ok_or(JavaFlaw::Extension(name))?;
+            check(value).ok_or(JavaParseError::Extension(name))?;
         }
         names_subject |= critical && oid == SUBJECT_ALTERNATIVE_NAME;
     }

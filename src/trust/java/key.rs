@@ -2,7 +2,7 @@
 
 use num_bigint::BigUint;
 
-use super::{Checked, JavaFlaw, int, object_identifier, unaligned_bits};
+use super::{Checked, JavaParseError, int, object_identifier, unaligned_bits};
 use crate::trust::der::{Reader, tag};
 
 const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1];
@@ -28,7 +28,7 @@ pub(super) fn algorithm(mut fields: Reader<'_>) -> Option<()> {
 
 /// Checks a `SubjectPublicKeyInfo`.
 pub(super) fn check(mut info: Reader<'_>) -> Checked {
-    let malformed = JavaFlaw::Malformed("public key");
+    let malformed = JavaParseError::Malformed("public key");
     let algorithm = info.enter(tag::SEQUENCE).ok_or(malformed)?;
     self::algorithm(algorithm).ok_or(malformed)?;
     let bits = info.content(tag::BIT_STRING).ok_or(malformed)?;
@@ -50,7 +50,7 @@ pub(super) fn check(mut info: Reader<'_>) -> Checked {
 }
 
 fn rsa(key: &[u8]) -> Checked {
-    let malformed = JavaFlaw::Malformed("public key");
+    let malformed = JavaParseError::Malformed("public key");
     let mut key = Reader::new(key);
     let mut numbers = key.enter(tag::SEQUENCE).filter(|_| key.is_empty()).ok_or(malformed)?;
     let mut number = || numbers.integer().map(BigUint::from_bytes_be).ok_or(malformed);
@@ -60,10 +60,10 @@ fn rsa(key: &[u8]) -> Checked {
     }
     let bits = modulus.bits();
     if !(505..=16384).contains(&bits) {
-        return Err(JavaFlaw::RsaSize(bits));
+        return Err(JavaParseError::RsaSize(bits));
     }
     if exponent < BigUint::from(3_u8) || exponent >= modulus {
-        return Err(JavaFlaw::RsaExponent);
+        return Err(JavaParseError::RsaExponent);
     }
     Ok(())
 }

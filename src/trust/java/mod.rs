@@ -14,7 +14,7 @@ use super::der::{Reader, tag};
 /// Why Java refuses a certificate, and every keystore that holds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 #[non_exhaustive]
-pub enum JavaFlaw {
+pub enum JavaParseError {
     /// RFC 5280, section 4.1.2.1: only version 3 has extensions.
     #[error("it has extensions, which version 1 and 2 do not have")]
     Version,
@@ -38,11 +38,11 @@ pub enum JavaFlaw {
     Extension(&'static str),
 }
 
-type Checked = Result<(), JavaFlaw>;
+type Checked = Result<(), JavaParseError>;
 
 /// Whether Java reads a certificate that Go reads.
 pub(super) fn check(der: &[u8]) -> Checked {
-    let malformed = JavaFlaw::Malformed;
+    let malformed = JavaParseError::Malformed;
     let mut certificate = Reader::new(der).enter(tag::SEQUENCE).ok_or(malformed("certificate"))?;
     let mut tbs = certificate.enter(tag::SEQUENCE).ok_or(malformed("certificate"))?;
     let outer = certificate.enter(tag::SEQUENCE).ok_or(malformed("signature algorithm"))?;
@@ -58,12 +58,12 @@ pub(super) fn check(der: &[u8]) -> Checked {
         .ok_or(malformed("signature algorithm"))?;
     let issuer_is_empty = name(&mut tbs).ok_or(malformed("issuer"))?;
     if issuer_is_empty {
-        return Err(JavaFlaw::Issuer);
+        return Err(JavaParseError::Issuer);
     }
     validity(&mut tbs).ok_or(malformed("validity"))?;
     let subject_is_empty = name(&mut tbs).ok_or(malformed("subject"))?;
     if version == 0 && subject_is_empty {
-        return Err(JavaFlaw::Subject);
+        return Err(JavaParseError::Subject);
     }
     key::check(tbs.enter(tag::SEQUENCE).ok_or(malformed("public key"))?)?;
     rest(tbs, version, subject_is_empty)
@@ -75,26 +75,26 @@ fn rest(mut tbs: Reader<'_>, version: u8, subject_is_empty: bool) -> Checked {
         return Ok(());
     }
     if version == 0 {
-        return Err(JavaFlaw::Version);
+        return Err(JavaParseError::Version);
     }
     for number in [1, 2] {
         if tbs.next_is(tag::context(number)) || tbs.next_is(tag::explicit(number)) {
-            let id = tbs.any().ok_or(JavaFlaw::Malformed("unique identifier"))?.1;
-            unaligned_bits(id).ok_or(JavaFlaw::Malformed("unique identifier"))?;
+            let id = tbs.any().ok_or(JavaParseError::Malformed("unique identifier"))?.1;
+            unaligned_bits(id).ok_or(JavaParseError::Malformed("unique identifier"))?;
             if tbs.is_empty() {
                 return Ok(());
             }
         }
     }
     if version != 2 {
-        return Err(JavaFlaw::Version);
+        return Err(JavaParseError::Version);
     }
     let extensions = if tbs.next_is(tag::explicit(3)) { tbs.enter(tag::explicit(3)) } else { None };
     let names_subject = match extensions {
         Some(extensions) => extension::check(extensions)?,
-        None => tbs.any().map(|_| false).ok_or(JavaFlaw::Malformed("extensions"))?,
+        None => tbs.any().map(|_| false).ok_or(JavaParseError::Malformed("extensions"))?,
     };
-    if subject_is_empty && !names_subject { Err(JavaFlaw::Subject) } else { Ok(()) }
+    if subject_is_empty && !names_subject { Err(JavaParseError::Subject) } else { Ok(()) }
 }
 
 /// Content of a BIT STRING, whose unused bits may have any value.

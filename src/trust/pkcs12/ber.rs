@@ -4,16 +4,16 @@
 use crate::trust::der::{Reader, element, tag};
 
 /// How deep elements may lie in each other. Octet strings count for what they are: what is inside is not looked at.
-const DEEPEST: usize = 32;
+const MAX_DEPTH: usize = 32;
 
 /// Bit of an identifier octet: the content is made of elements.
 const CONSTRUCTED: u8 = 0x20;
-const OCTET_STRING_IN_PIECES: u8 = tag::OCTET_STRING | CONSTRUCTED;
+const CONSTRUCTED_OCTET_STRING: u8 = tag::OCTET_STRING | CONSTRUCTED;
 
 /// The first element of `ber` with definite, minimal lengths and octet strings in one piece; `None` if it is malformed. Its
 /// length is bounded by that of `ber`, but for the few octets of longer lengths.
 pub(super) fn to_der(ber: &[u8]) -> Option<Vec<u8>> {
-    take(&mut { ber }, DEEPEST)
+    take(&mut { ber }, MAX_DEPTH)
 }
 
 /// Takes one element off the front.
@@ -45,7 +45,7 @@ fn take(input: &mut &[u8], depth: usize) -> Option<Vec<u8>> {
             }
         }
     }
-    if tag == OCTET_STRING_IN_PIECES {
+    if tag == CONSTRUCTED_OCTET_STRING {
         return joined(&parts);
     }
     Some(element(tag, &parts.iter().map(Vec::as_slice).collect::<Vec<_>>()))
@@ -96,9 +96,9 @@ mod tests {
 
     #[test]
     fn what_is_malformed_or_too_deep_is_refused() {
-        let deep = [&[0x30, 0x80].repeat(DEEPEST)[..], &[0; 2 * DEEPEST]].concat();
+        let deep = [&[0x30, 0x80].repeat(MAX_DEPTH)[..], &[0; 2 * MAX_DEPTH]].concat();
         assert!(to_der(&deep).is_some());
-        let deeper = [&[0x30, 0x80].repeat(DEEPEST + 1)[..], &[0; 2 * DEEPEST + 2]].concat();
+        let deeper = [&[0x30, 0x80].repeat(MAX_DEPTH + 1)[..], &[0; 2 * MAX_DEPTH + 2]].concat();
         for ber in [&deeper[..], &[], &[0x30], &[0x30, 0x80], &[4, 0x80, 0, 0], &[4, 2, 0], &[0x24, 2, 5, 0]] {
             assert_eq!(to_der(ber), None, "{ber:x?}");
         }

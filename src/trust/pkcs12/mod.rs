@@ -6,14 +6,14 @@
 //! slow derivation of keys is there to prevent.
 
 mod ber;
-mod protection;
+mod decrypt;
+mod encrypt;
 mod read;
 mod triple_des;
-mod unprotect;
 
 use super::der::{element, enclose, small_integer, tag};
 use super::{Anchors, Password};
-use protection::{Protection, Salts};
+use encrypt::{SafeEncryptor, Salts};
 
 pub use read::{is_pkcs12, read};
 
@@ -40,9 +40,9 @@ fn encode_with(salts: &Salts, anchors: &Anchors, password: &Password, profile: P
     if password.reveal().is_empty() {
         return pfx(authenticated_safe(data(bags)), &[]);
     }
-    let protection = Protection::new(profile, password);
-    let safe = authenticated_safe(protection.encrypt(&bags, salts));
-    let mac = protection.mac(&safe, salts);
+    let encryptor = SafeEncryptor::new(profile, password);
+    let safe = authenticated_safe(encryptor.encrypt(&bags, salts));
+    let mac = encryptor.mac(&safe, salts);
     pfx(safe, &mac)
 }
 
@@ -134,7 +134,7 @@ mod tests {
     ];
 
     #[test]
-    fn with_the_salts_that_trust_manager_drew_every_byte_is_its() {
+    fn with_the_salts_of_trust_manager_the_bytes_are_the_same() {
         for (recorded, password, profile) in CASES {
             let (pem, keystore) = recording(recorded);
             let blocks = pem::read(pem.as_bytes()).unwrap();

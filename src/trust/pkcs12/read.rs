@@ -3,17 +3,17 @@
 use std::sync::Arc;
 
 use super::ber::to_der;
+use super::decrypt::{EncodedPassword, decrypt, verify};
+use super::encrypt::{oid::ENCRYPTED_DATA, terminated_bmp};
 use super::oid;
-use super::protection::{oid::ENCRYPTED_DATA, terminated_bmp};
-use super::unprotect::{Key, decrypt, verify};
 use crate::trust::Password;
 use crate::trust::der::{Reader, dotted, tag};
-use crate::trust::keystore::{Entry, Keystore, Unreadable, Work};
+use crate::trust::keystore::{KdfBudget, Keystore, KeystoreEntry, KeystoreError};
 
 /// How deep `SafeContents` may lie in each other.
-const DEEPEST: usize = 4;
+const MAX_DEPTH: usize = 4;
 
-type Result<T> = std::result::Result<T, Unreadable>;
+type Result<T> = std::result::Result<T, KeystoreError>;
 
 /// Whether this is the beginning of a PKCS#12 store: a sequence that begins with version 3.
 #[must_use]
@@ -32,27 +32,27 @@ pub fn is_pkcs12(store: &[u8]) -> bool {
 /// # Errors
 ///
 /// [`Unreadable`]. What is wrong about a damaged store is told only if its MAC fits: else the password may be wrong.
-pub fn read(store: &[u8], password: Option<&Password>, work: &mut Work) -> Result<Keystore> {
-    let der = to_der(store).ok_or(Unreadable::Malformed("PKCS#12 store"))?;
-    let Pfx { safe, mac } = pfx(&der).ok_or(Unreadable::Malformed("PFX"))?;
+pub fn read(store: &[u8], password: Option<&Password>, budget: &mut KdfBudget) -> Result<Keystore> {
+    let der = to_der(store).ok_or(KeystoreError::Malformed("PKCS#12 store"))?;
+    let Pfx { safe, mac } = pfx(&der).ok_or(KeystoreError::Malformed("PFX"))?;
     let Some(password) = password else {
-        return contents(safe, None, mac.is_some(), work);
+        return contents(safe, None, mac.is_some(), budget);
     };
     // An empty password has two forms: with the terminator, and truly empty.
     let mut forms = vec![terminated_bmp(password)];
     forms.extend(password.reveal().is_empty().then(Vec::new));
     for bmp in forms {
-        let key = Key { bmp: &bmp, octets: password.reveal().as_bytes() };
-        let fits = mac.map(|mac| verify(mac, safe, &key, work)).transpose()?;
+        let encoded = EncodedPassword { bmp: &bmp, octets: password.reveal().as_bytes() };
+        let fits = mac.map(|mac| verify(mac, safe, &encoded, budget)).transpose()?;
         if fits == Some(false) {
             continue;
         }
-        match contents(safe, Some(&key), mac.is_some(), work) {
-            Err(Unreadable::Password) => {}
+        match contents(safe, Some(&encoded), mac.is_some(), budget) {
+            Err(KeystoreError::WrongPassword) => {}
             done => return done,
         }
     }
-    Err(Unreadable::Password)
+    Err(KeystoreError::WrongPassword)
 }
 
 struct Pfx<'a> {
@@ -73,27 +73,32 @@ fn pfx(der: &[u8]) -> Option<Pfx<'_>> {
 }
 
 /// `AuthenticatedSafe`: its parts one by one, each encrypted or not.
-fn contents(safe: &[u8], key: Option<&Key<'_>>, sealed: bool, work: &mut Work) -> Result<Keystore> {
-    const MALFORMED: Unreadable = Unreadable::Malformed("authenticated safe");
+fn contents(
+    safe: &[u8],
+    password: Option<&EncodedPassword<'_>>,
+    password_protected: bool,
+    budget: &mut KdfBudget,
+) -> Result<Keystore> {
+    const MALFORMED: KeystoreError = KeystoreError::Malformed("authenticated safe");
     let safe = to_der(safe).ok_or(MALFORMED)?;
     let mut parts = Reader::new(&safe).enter(tag::SEQUENCE).ok_or(MALFORMED)?;
-    let mut keystore = Keystore { sealed, ..Keystore::default() };
+    let mut keystore = Keystore { password_protected, ..Keystore::default() };
     while !parts.is_empty() {
         let (kind, mut content) = part(&mut parts).ok_or(MALFORMED)?;
         match kind {
             oid::DATA => {
                 let bags = content.content(tag::OCTET_STRING).and_then(to_der);
-                bags.and_then(|bags| safe_contents(&bags, &mut keystore)).ok_or(Unreadable::Malformed("safe"))?;
+                bags.and_then(|bags| safe_contents(&bags, &mut keystore)).ok_or(KeystoreError::Malformed("safe"))?;
             }
             ENCRYPTED_DATA => {
-                keystore.sealed = true;
-                let key = key.ok_or(Unreadable::Password)?;
-                let (algorithm, cipher) = encrypted(&mut content).ok_or(Unreadable::Malformed("encrypted safe"))?;
-                let bags = to_der(&decrypt(algorithm, &cipher, key, work)?);
+                keystore.password_protected = true;
+                let password = password.ok_or(KeystoreError::WrongPassword)?;
+                let (algorithm, cipher) = encrypted(&mut content).ok_or(KeystoreError::Malformed("encrypted safe"))?;
+                let bags = to_der(&decrypt(algorithm, &cipher, password, budget)?);
                 // A wrong password may leave a padding that looks right, but hardly anything that can be read.
-                bags.and_then(|bags| safe_contents(&bags, &mut keystore)).ok_or(Unreadable::Password)?;
+                bags.and_then(|bags| safe_contents(&bags, &mut keystore)).ok_or(KeystoreError::WrongPassword)?;
             }
-            other => return Err(Unreadable::Unsupported(format!("a safe of type {}", dotted(other)))),
+            other => return Err(KeystoreError::Unsupported(format!("a safe of type {}", dotted(other)))),
         }
     }
     Ok(keystore)
@@ -123,7 +128,7 @@ fn encrypted<'a>(content: &mut Reader<'a>) -> Option<(Reader<'a>, Vec<u8>)> {
 }
 
 fn safe_contents(der: &[u8], keystore: &mut Keystore) -> Option<()> {
-    bags(Reader::new(der).enter(tag::SEQUENCE)?, DEEPEST, keystore)
+    bags(Reader::new(der).enter(tag::SEQUENCE)?, MAX_DEPTH, keystore)
 }
 
 fn bags(mut list: Reader<'_>, depth: usize, keystore: &mut Keystore) -> Option<()> {
@@ -137,7 +142,7 @@ fn bags(mut list: Reader<'_>, depth: usize, keystore: &mut Keystore) -> Option<(
                 let mut certificate = value.enter(tag::SEQUENCE)?;
                 if certificate.oid()? == oid::X509_CERTIFICATE {
                     let der = certificate.enter(tag::explicit(0))?.content(tag::OCTET_STRING)?.into();
-                    let mut entry = Entry { alias: None, der, trusted: false };
+                    let mut entry = KeystoreEntry { alias: None, der, trusted: false };
                     attributes(bag.enter_if(tag::SET)?, &mut entry)?;
                     keystore.entries.push(entry);
                 }
@@ -151,7 +156,7 @@ fn bags(mut list: Reader<'_>, depth: usize, keystore: &mut Keystore) -> Option<(
 }
 
 /// The name of a certificate, and whether Java trusts it.
-fn attributes(mut set: Reader<'_>, entry: &mut Entry) -> Option<()> {
+fn attributes(mut set: Reader<'_>, entry: &mut KeystoreEntry) -> Option<()> {
     while !set.is_empty() {
         let mut attribute = set.enter(tag::SEQUENCE)?;
         match attribute.oid()? {
@@ -181,7 +186,7 @@ mod tests {
     }
 
     fn open(store: &[u8], password: Option<&str>) -> Result<Keystore> {
-        read(store, password.map(Password::new).as_ref(), &mut Work::default())
+        read(store, password.map(Password::new).as_ref(), &mut KdfBudget::default())
     }
 
     /// With indefinite lengths, and octet strings in pieces of seven octets.
@@ -212,7 +217,7 @@ mod tests {
             for store in [&store, &to_ber(&store)] {
                 assert!(is_pkcs12(store));
                 let keystore = open(store, Some("päss")).unwrap();
-                assert!(keystore.sealed && keystore.private_keys == 0);
+                assert!(keystore.password_protected && keystore.private_keys == 0);
                 let found: Vec<_> =
                     keystore.entries.iter().map(|entry| (entry.alias.as_deref(), &*entry.der)).collect();
                 let aliased: Vec<_> = anchors.aliased().collect();
@@ -221,7 +226,7 @@ mod tests {
                 assert_eq!(found, written);
                 assert!(keystore.entries.iter().all(|entry| entry.trusted));
                 for other in [Some("pass"), Some(""), None] {
-                    assert_eq!(open(store, other), Err(Unreadable::Password), "{profile:?} {other:?}");
+                    assert_eq!(open(store, other), Err(KeystoreError::WrongPassword), "{profile:?} {other:?}");
                 }
             }
         }
@@ -232,12 +237,12 @@ mod tests {
         let store = pkcs12::encode(&anchors(), &Password::new(""), Profile::Modern2023);
         for password in [None, Some(""), Some("x")] {
             let keystore = open(&store, password).unwrap();
-            assert!(!keystore.sealed && keystore.entries.len() == 2);
+            assert!(!keystore.password_protected && keystore.entries.len() == 2);
         }
     }
 
     #[test]
-    fn a_store_that_asks_for_endless_work_is_refused_at_once() {
+    fn a_store_that_needs_too_many_rounds_is_refused_at_once() {
         let digest = element(
             tag::SEQUENCE,
             &[&element(tag::SEQUENCE, &[&element(tag::OID, &[&[0x2b, 14, 3, 2, 0x1a]])]), &[4, 0]],
@@ -246,6 +251,6 @@ mod tests {
         let data = element(tag::explicit(0), &[&element(tag::OCTET_STRING, &[&[0x30, 0]])]);
         let content = element(tag::SEQUENCE, &[&element(tag::OID, &[oid::DATA]), &data]);
         let store = element(tag::SEQUENCE, &[&[2, 1, 3], &content, &mac]);
-        assert_eq!(open(&store, Some("x")), Err(Unreadable::TooMuchWork));
+        assert_eq!(open(&store, Some("x")), Err(KeystoreError::TooManyRounds));
     }
 }

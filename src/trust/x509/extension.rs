@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Flaw, constraint, uri};
+use super::{X509ParseError, constraint, uri};
 use crate::trust::der::{Reader, dotted, tag};
 
 /// The kinds of `GeneralName` (RFC 5280, section 4.2.1.6) whose content is checked.
@@ -18,27 +18,27 @@ pub(super) mod general_name {
 const AUTHORITY_INFO_ACCESS: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 1, 1];
 
 /// Checks the extensions that end a version 3 certificate; tells whether it is a CA's.
-pub(super) fn check(tbs: &mut Reader<'_>) -> Result<bool, Flaw> {
+pub(super) fn check(tbs: &mut Reader<'_>) -> Result<bool, X509ParseError> {
     if !tbs.next_is(tag::explicit(3)) {
         return Ok(false);
     }
     let list = tbs.enter(tag::explicit(3)).and_then(|mut explicit| explicit.enter(tag::SEQUENCE));
-    let mut list = list.ok_or(Flaw::Malformed("extensions"))?;
+    let mut list = list.ok_or(X509ParseError::Malformed("extensions"))?;
     let mut seen = HashSet::new();
     let mut is_ca = false;
     while !list.is_empty() {
-        let extension = Extension::read(&mut list).ok_or(Flaw::Malformed("extension"))?;
+        let extension = Extension::read(&mut list).ok_or(X509ParseError::Malformed("extension"))?;
         if !seen.insert(extension.oid) {
-            return Err(Flaw::DuplicateExtension(dotted(extension.oid)));
+            return Err(X509ParseError::DuplicateExtension(dotted(extension.oid)));
         }
         match extension.kind() {
             Kind::BasicConstraints => {
-                is_ca = basic_constraints(extension.value).ok_or(Flaw::Malformed("basic constraints"))?;
+                is_ca = basic_constraints(extension.value).ok_or(X509ParseError::Malformed("basic constraints"))?;
             }
             Kind::Unknown => {}
-            Kind::NeverCritical(name, _) if extension.critical => return Err(Flaw::Critical(name)),
+            Kind::NeverCritical(name, _) if extension.critical => return Err(X509ParseError::Critical(name)),
             Kind::NeverCritical(name, check) | Kind::Checked(name, check) => {
-                check(extension.value).ok_or(Flaw::Malformed(name))?;
+                check(extension.value).ok_or(X509ParseError::Malformed(name))?;
             }
         }
     }

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use num_bigint::BigUint;
 
-use super::{Algorithm, Flaw};
+use super::{Algorithm, X509ParseError};
 use crate::trust::der::{Reader, dotted, tag};
 
 const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1];
@@ -16,7 +16,7 @@ const ED448: &[u8] = &[0x2b, 0x65, 0x71];
 
 /// The kind of a public key and its size.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Key {
+pub enum PublicKeyType {
     /// RSA, by the length of the modulus in bits.
     Rsa(u64),
     /// DSA, by the length of the prime p in bits.
@@ -27,37 +27,37 @@ pub enum Key {
     Other(String),
 }
 
-impl fmt::Display for Key {
+impl fmt::Display for PublicKeyType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Key::Rsa(bits) => write!(f, "RSA {bits}"),
-            Key::Dsa(bits) => write!(f, "DSA {bits}"),
-            Key::Curve(name) => f.write_str(name),
-            Key::Other(oid) => f.write_str(oid),
+            PublicKeyType::Rsa(bits) => write!(f, "RSA {bits}"),
+            PublicKeyType::Dsa(bits) => write!(f, "DSA {bits}"),
+            PublicKeyType::Curve(name) => f.write_str(name),
+            PublicKeyType::Other(oid) => f.write_str(oid),
         }
     }
 }
 
 /// Tells the kind and size of a key that [`check`] lets pass.
-pub(super) fn describe(algorithm: &Algorithm<'_>, bits: (u8, &[u8])) -> Option<Key> {
+pub(super) fn describe(algorithm: &Algorithm<'_>, bits: (u8, &[u8])) -> Option<PublicKeyType> {
     let length = |octets: &[u8]| BigUint::from_bytes_be(octets).bits();
     Some(match algorithm.oid {
-        RSA => Key::Rsa(length(Reader::new(&right_aligned(bits)).enter(tag::SEQUENCE)?.integer()?)),
-        DSA => Key::Dsa(length(Reader::new(algorithm.parameters).enter(tag::SEQUENCE)?.integer()?)),
-        EC => Key::Curve(match curve(algorithm.parameters).ok()?.octets {
+        RSA => PublicKeyType::Rsa(length(Reader::new(&right_aligned(bits)).enter(tag::SEQUENCE)?.integer()?)),
+        DSA => PublicKeyType::Dsa(length(Reader::new(algorithm.parameters).enter(tag::SEQUENCE)?.integer()?)),
+        EC => PublicKeyType::Curve(match curve(algorithm.parameters).ok()?.octets {
             28 => "EC P-224",
             32 => "EC P-256",
             48 => "EC P-384",
             _ => "EC P-521",
         }),
-        ED25519 => Key::Curve("Ed25519"),
-        ED448 => Key::Curve("Ed448"),
-        other => Key::Other(dotted(other)),
+        ED25519 => PublicKeyType::Curve("Ed25519"),
+        ED448 => PublicKeyType::Curve("Ed448"),
+        other => PublicKeyType::Other(dotted(other)),
     })
 }
 
 /// Checks the key in `bits` (unused bits and octets of the BIT STRING).
-pub(super) fn check(algorithm: &Algorithm<'_>, bits: (u8, &[u8])) -> Result<(), Flaw> {
+pub(super) fn check(algorithm: &Algorithm<'_>, bits: (u8, &[u8])) -> Result<(), X509ParseError> {
     let octets = right_aligned(bits);
     let (name, valid) = match algorithm.oid {
         RSA => ("RSA", algorithm.parameters == [5, 0] && is_rsa(&octets).is_some()),
@@ -66,7 +66,7 @@ pub(super) fn check(algorithm: &Algorithm<'_>, bits: (u8, &[u8])) -> Result<(), 
         ED25519 => ("Ed25519", algorithm.parameters.is_empty() && octets.len() == 32),
         _ => return Ok(()),
     };
-    if valid { Ok(()) } else { Err(Flaw::PublicKey(name)) }
+    if valid { Ok(()) } else { Err(X509ParseError::PublicKey(name)) }
 }
 
 /// The bits as a big-endian number of as many octets.
@@ -99,9 +99,9 @@ fn is_dsa(parameters: &[u8], octets: &[u8]) -> Option<()> {
     Some(())
 }
 
-fn curve(parameters: &[u8]) -> Result<&'static Curve, Flaw> {
-    let oid = Reader::new(parameters).oid().ok_or(Flaw::CurveParameters)?;
-    CURVES.iter().find(|curve| curve.oid == oid).ok_or(Flaw::Curve)
+fn curve(parameters: &[u8]) -> Result<&'static Curve, X509ParseError> {
+    let oid = Reader::new(parameters).oid().ok_or(X509ParseError::CurveParameters)?;
+    CURVES.iter().find(|curve| curve.oid == oid).ok_or(X509ParseError::Curve)
 }
 
 /// A curve y² = x³ - 3x + b over the field of `p`; numbers of `octets` octets.

@@ -12,10 +12,10 @@ mod uri;
 
 use super::der::{Reader, tag};
 
-pub use key::Key;
+pub use key::PublicKeyType;
 
 /// What the product wants to know of a certificate.
-pub(super) struct Facts {
+pub(super) struct StoredFields {
     pub(super) subject: String,
     pub(super) not_before: i64,
     pub(super) not_after: i64,
@@ -25,7 +25,7 @@ pub(super) struct Facts {
 /// Why bytes are no usable certificate.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Flaw {
+pub enum X509ParseError {
     /// The named part is missing, not DER, or not what RFC 5280 wants there.
     #[error("malformed {0}")]
     Malformed(&'static str),
@@ -65,20 +65,20 @@ pub enum Flaw {
 }
 
 /// Parses exactly one certificate.
-pub(super) fn parse(der: &[u8]) -> Result<Facts, Flaw> {
+pub(super) fn parse(der: &[u8]) -> Result<StoredFields, X509ParseError> {
     let mut input = Reader::new(der);
-    let mut certificate = input.enter(tag::SEQUENCE).ok_or(Flaw::Malformed("certificate"))?;
-    let mut tbs = certificate.enter(tag::SEQUENCE).ok_or(Flaw::Malformed("tbs certificate"))?;
+    let mut certificate = input.enter(tag::SEQUENCE).ok_or(X509ParseError::Malformed("certificate"))?;
+    let mut tbs = certificate.enter(tag::SEQUENCE).ok_or(X509ParseError::Malformed("tbs certificate"))?;
 
     let version = version(&mut tbs)?;
-    let serial = tbs.integer().ok_or(Flaw::Malformed("serial number"))?;
+    let serial = tbs.integer().ok_or(X509ParseError::Malformed("serial number"))?;
     if serial[0] & 0x80 != 0 {
-        return Err(Flaw::NegativeSerial);
+        return Err(X509ParseError::NegativeSerial);
     }
-    let algorithm = tbs.enter(tag::SEQUENCE).ok_or(Flaw::Malformed("signature algorithm identifier"))?;
-    let outer_algorithm = certificate.enter(tag::SEQUENCE).ok_or(Flaw::Malformed("algorithm identifier"))?;
+    let algorithm = tbs.enter(tag::SEQUENCE).ok_or(X509ParseError::Malformed("signature algorithm identifier"))?;
+    let outer_algorithm = certificate.enter(tag::SEQUENCE).ok_or(X509ParseError::Malformed("algorithm identifier"))?;
     if algorithm.rest() != outer_algorithm.rest() {
-        return Err(Flaw::SignatureAlgorithms);
+        return Err(X509ParseError::SignatureAlgorithms);
     }
     Algorithm::read(algorithm)?;
     name::parse(&mut tbs, "issuer")?;
@@ -96,16 +96,16 @@ pub(super) fn parse(der: &[u8]) -> Result<Facts, Flaw> {
             extension::check(&mut tbs)?
         }
     };
-    certificate.bits().ok_or(Flaw::Malformed("signature"))?;
+    certificate.bits().ok_or(X509ParseError::Malformed("signature"))?;
     if !input.is_empty() {
-        return Err(Flaw::TrailingData);
+        return Err(X509ParseError::TrailingData);
     }
-    Ok(Facts { subject: subject.to_string(), not_before, not_after, is_ca })
+    Ok(StoredFields { subject: subject.to_string(), not_before, not_after, is_ca })
 }
 
 /// The subject of what may be a flawed certificate, if the way to it is well-formed.
 pub(super) fn subject_of(der: &[u8]) -> Option<String> {
-    Outline::of(der).and_then(|outline| text_of(outline.subject))
+    LazyFields::of(der).and_then(|outline| text_of(outline.subject))
 }
 
 /// The text of a name, as [`Facts::subject`] has it.
@@ -119,7 +119,7 @@ pub(super) fn common_name_of(name: &[u8]) -> Option<String> {
 }
 
 /// Parts of a certificate that are seldom asked for and therefore not kept in memory.
-pub(super) struct Outline<'a> {
+pub(super) struct LazyFields<'a> {
     /// The issuer, an element.
     pub(super) issuer: &'a [u8],
     /// The subject, an element.
@@ -127,19 +127,19 @@ pub(super) struct Outline<'a> {
     key: Reader<'a>,
 }
 
-impl<'a> Outline<'a> {
+impl<'a> LazyFields<'a> {
     /// Of what may be a flawed certificate, if the way to the parts is well-formed.
-    pub(super) fn of(der: &'a [u8]) -> Option<Outline<'a>> {
+    pub(super) fn of(der: &'a [u8]) -> Option<LazyFields<'a>> {
         let mut tbs = Reader::new(der).enter(tag::SEQUENCE)?.enter(tag::SEQUENCE)?;
         tbs.enter_if(tag::explicit(0))?;
         let [_serial, _algorithm] = [tbs.any()?, tbs.any()?];
         let issuer = tbs.any_whole()?;
         let _validity = tbs.any()?;
-        Some(Outline { issuer, subject: tbs.any_whole()?, key: tbs.enter(tag::SEQUENCE)? })
+        Some(LazyFields { issuer, subject: tbs.any_whole()?, key: tbs.enter(tag::SEQUENCE)? })
     }
 
     /// The kind and size of the key.
-    pub(super) fn key(&self) -> Option<Key> {
+    pub(super) fn key(&self) -> Option<PublicKeyType> {
         let mut info = self.key;
         let algorithm = Algorithm::read(info.enter(tag::SEQUENCE)?).ok()?;
         key::describe(&algorithm, info.bits()?)
@@ -152,8 +152,8 @@ enum Version {
     V3,
 }
 
-fn version(tbs: &mut Reader<'_>) -> Result<Version, Flaw> {
-    let malformed = Flaw::Malformed("version");
+fn version(tbs: &mut Reader<'_>) -> Result<Version, X509ParseError> {
+    let malformed = X509ParseError::Malformed("version");
     if !tbs.next_is(tag::explicit(0)) {
         return Ok(Version::V1);
     }
@@ -164,26 +164,26 @@ fn version(tbs: &mut Reader<'_>) -> Result<Version, Flaw> {
         [0] => Ok(Version::V1),
         [1] => Ok(Version::V2),
         [2] => Ok(Version::V3),
-        _ => Err(Flaw::Version),
+        _ => Err(X509ParseError::Version),
     }
 }
 
-fn validity(tbs: &mut Reader<'_>) -> Result<(i64, i64), Flaw> {
-    let mut validity = tbs.enter(tag::SEQUENCE).ok_or(Flaw::Malformed("validity"))?;
+fn validity(tbs: &mut Reader<'_>) -> Result<(i64, i64), X509ParseError> {
+    let mut validity = tbs.enter(tag::SEQUENCE).ok_or(X509ParseError::Malformed("validity"))?;
     Ok((time::parse(&mut validity)?, time::parse(&mut validity)?))
 }
 
-fn public_key(tbs: &mut Reader<'_>) -> Result<(), Flaw> {
-    let mut info = tbs.enter(tag::SEQUENCE).ok_or(Flaw::Malformed("spki"))?;
-    let algorithm = info.enter(tag::SEQUENCE).ok_or(Flaw::Malformed("public key algorithm identifier"))?;
+fn public_key(tbs: &mut Reader<'_>) -> Result<(), X509ParseError> {
+    let mut info = tbs.enter(tag::SEQUENCE).ok_or(X509ParseError::Malformed("spki"))?;
+    let algorithm = info.enter(tag::SEQUENCE).ok_or(X509ParseError::Malformed("public key algorithm identifier"))?;
     let algorithm = Algorithm::read(algorithm)?;
-    let bits = info.bits().ok_or(Flaw::Malformed("subjectPublicKey"))?;
+    let bits = info.bits().ok_or(X509ParseError::Malformed("subjectPublicKey"))?;
     key::check(&algorithm, bits)
 }
 
-fn unique_identifiers(tbs: &mut Reader<'_>) -> Result<(), Flaw> {
-    tbs.enter_if(tag::context(1)).ok_or(Flaw::Malformed("issuerUniqueID"))?;
-    tbs.enter_if(tag::context(2)).ok_or(Flaw::Malformed("subjectUniqueID"))?;
+fn unique_identifiers(tbs: &mut Reader<'_>) -> Result<(), X509ParseError> {
+    tbs.enter_if(tag::context(1)).ok_or(X509ParseError::Malformed("issuerUniqueID"))?;
+    tbs.enter_if(tag::context(2)).ok_or(X509ParseError::Malformed("subjectUniqueID"))?;
     Ok(())
 }
 
@@ -196,10 +196,13 @@ struct Algorithm<'a> {
 }
 
 impl<'a> Algorithm<'a> {
-    fn read(mut content: Reader<'a>) -> Result<Algorithm<'a>, Flaw> {
-        let oid = content.oid().ok_or(Flaw::Malformed("OID"))?;
-        let parameters =
-            if content.is_empty() { &[][..] } else { content.any_whole().ok_or(Flaw::Malformed("parameters"))? };
+    fn read(mut content: Reader<'a>) -> Result<Algorithm<'a>, X509ParseError> {
+        let oid = content.oid().ok_or(X509ParseError::Malformed("OID"))?;
+        let parameters = if content.is_empty() {
+            &[][..]
+        } else {
+            content.any_whole().ok_or(X509ParseError::Malformed("parameters"))?
+        };
         Ok(Algorithm { oid, parameters })
     }
 }

@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use super::Flaw;
+use super::X509ParseError;
 use crate::trust::der::{self, Reader, tag};
 
 /// A parsed name.
-pub(super) struct Name<'a>(Vec<Attribute<'a>>);
+pub(super) struct DistinguishedName<'a>(Vec<Attribute<'a>>);
 
 struct Attribute<'a> {
     /// Content of the type's object identifier.
@@ -37,8 +37,8 @@ enum Repeat {
 }
 
 /// Reads the next element as a name; `what` it is goes into the flaw.
-pub(super) fn parse<'a>(input: &mut Reader<'a>, what: &'static str) -> Result<Name<'a>, Flaw> {
-    let malformed = Flaw::Malformed(what);
+pub(super) fn parse<'a>(input: &mut Reader<'a>, what: &'static str) -> Result<DistinguishedName<'a>, X509ParseError> {
+    let malformed = X509ParseError::Malformed(what);
     let mut sequence = input.enter(tag::SEQUENCE).ok_or(malformed.clone())?;
     let mut attributes = Vec::new();
     while !sequence.is_empty() {
@@ -50,14 +50,14 @@ pub(super) fn parse<'a>(input: &mut Reader<'a>, what: &'static str) -> Result<Na
             attributes.push(Attribute { oid, value: text(string, content)? });
         }
     }
-    Ok(Name(attributes))
+    Ok(DistinguishedName(attributes))
 }
 
 /// The text of one of the string types that names may use.
-fn text(string: u8, content: &[u8]) -> Result<String, Flaw> {
+fn text(string: u8, content: &[u8]) -> Result<String, X509ParseError> {
     let ascii = |allowed: fn(u8) -> bool, name| match str::from_utf8(content) {
         Ok(text) if content.iter().copied().all(allowed) => Ok(text.to_owned()),
-        _ => Err(Flaw::String(name)),
+        _ => Err(X509ParseError::String(name)),
     };
     match string {
         tag::UTF8_STRING => ascii(|_| true, "UTF8String"),
@@ -69,8 +69,8 @@ fn text(string: u8, content: &[u8]) -> Result<String, Flaw> {
         tag::NUMERIC_STRING => ascii(|octet| octet.is_ascii_digit() || octet == b' ', "NumericString"),
         // Read as Latin-1, which is what those who write T.61 strings mean by them.
         tag::T61_STRING => Ok(content.iter().copied().map(char::from).collect()),
-        tag::BMP_STRING => bmp(content).ok_or(Flaw::String("BMPString")),
-        other => Err(Flaw::StringType(other)),
+        tag::BMP_STRING => bmp(content).ok_or(X509ParseError::String("BMPString")),
+        other => Err(X509ParseError::StringType(other)),
     }
 }
 
@@ -91,7 +91,7 @@ fn is_printable(octet: u8) -> bool {
     octet.is_ascii_alphanumeric() || b" '()+,-./:=?".contains(&octet)
 }
 
-impl Name<'_> {
+impl DistinguishedName<'_> {
     /// The last common name that says something.
     pub(super) fn common_name(&self) -> Option<&str> {
         let last = self.0.iter().rfind(|attribute| attribute.oid == COMMON_NAME)?;
@@ -99,7 +99,7 @@ impl Name<'_> {
     }
 }
 
-impl fmt::Display for Name<'_> {
+impl fmt::Display for DistinguishedName<'_> {
     /// The known types come first, in the order of [`KNOWN`], values of one type joined by `+`; then the others, last
     /// one first, as number and hexadecimal DER.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -207,15 +207,15 @@ mod tests {
 
     #[test]
     fn strings_that_go_cannot_read_are_refused() {
-        let table: [(u8, &[u8], Flaw); 8] = [
-            (28, &[0, 0, 0, 65], Flaw::StringType(28)),
-            (12, &[0xff], Flaw::String("UTF8String")),
-            (19, b"a@b", Flaw::String("PrintableString")),
-            (22, &[0x80], Flaw::String("IA5String")),
-            (18, b"1a", Flaw::String("NumericString")),
-            (30, &[0], Flaw::String("BMPString")),
-            (30, &[0xd8, 0], Flaw::String("BMPString")),
-            (30, &[0xff, 0xff], Flaw::String("BMPString")),
+        let table: [(u8, &[u8], X509ParseError); 8] = [
+            (28, &[0, 0, 0, 65], X509ParseError::StringType(28)),
+            (12, &[0xff], X509ParseError::String("UTF8String")),
+            (19, b"a@b", X509ParseError::String("PrintableString")),
+            (22, &[0x80], X509ParseError::String("IA5String")),
+            (18, b"1a", X509ParseError::String("NumericString")),
+            (30, &[0], X509ParseError::String("BMPString")),
+            (30, &[0xd8, 0], X509ParseError::String("BMPString")),
+            (30, &[0xff, 0xff], X509ParseError::String("BMPString")),
         ];
         for (string, content, flaw) in table {
             let der = name(&[(CN, string, content)]);

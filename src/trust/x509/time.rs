@@ -1,17 +1,17 @@
 //! `UTCTime` and `GeneralizedTime` (RFC 5280, section 4.1.2.5), with the forms that Go reads beyond them: minutes
 //! without seconds in `UTCTime`, and offsets from UTC other than zero.
 
-use super::Flaw;
+use super::X509ParseError;
 use crate::trust::der::{Reader, tag};
 
 /// Reads the next element as a time: seconds since 1970-01-01T00:00:00Z.
-pub(super) fn parse(input: &mut Reader<'_>) -> Result<i64, Flaw> {
+pub(super) fn parse(input: &mut Reader<'_>) -> Result<i64, X509ParseError> {
     let (what, years) = if input.next_is(tag::UTC_TIME) { ("UTCTime", 2) } else { ("GeneralizedTime", 4) };
-    let malformed = Flaw::Malformed(what);
+    let malformed = X509ParseError::Malformed(what);
     let (found, content) = input.any().ok_or(malformed.clone())?;
     match found {
         tag::UTC_TIME | tag::GENERALIZED_TIME => seconds(content, years).ok_or(malformed),
-        _ => Err(Flaw::Malformed("validity: unsupported time format")),
+        _ => Err(X509ParseError::Malformed("validity: unsupported time format")),
     }
 }
 

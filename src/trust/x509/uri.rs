@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn uris_are_judged_as_go_judges_them() {
+    fn uris_are_checked_as_go_checks_them() {
         for text in [
             "",
             "*",

@@ -19,13 +19,13 @@ use crate::trust::{Anchor, pem};
 use crate::webhook::Identity;
 
 /// How much before its making a certificate begins, in seconds: clocks differ.
-const BACKDATED: i64 = 3600;
+const BACKDATE_SECONDS: i64 = 3600;
 
 /// How long a CA outlives its certificate at most: who goes by a fast clock must not take it away from one who serves.
-const OUTLIVES: Duration = Duration::from_hours(1);
+const MAX_CA_OVERLAP: Duration = Duration::from_hours(1);
 
 /// The longest lifetime, in case that somebody asks for ever: a century.
-const LONGEST: Duration = Duration::from_hours(24 * 36_525);
+const MAX_LIFETIME: Duration = Duration::from_hours(24 * 36_525);
 
 /// By this we know a CA of our making.
 const ORGANIZATION: &str = "rootcast injector";
@@ -33,7 +33,7 @@ const ORGANIZATION: &str = "rootcast injector";
 /// A throw-away CA, whose key nobody has, and what it signed. Equal when the serving certificates are.
 #[derive(Clone)]
 pub struct Generation {
-    authority: Anchor,
+    ca: Anchor,
     leaf: Anchor,
     certificate_pem: String,
     key_pem: String,
@@ -45,10 +45,10 @@ impl Generation {
     /// # Errors
     /// When a name is no ASCII text, or the system has no random numbers.
     pub fn new(names: &[String], lifetime: Duration, now: Timestamp) -> Result<Self, rcgen::Error> {
-        let lifetime = lifetime.min(LONGEST);
-        let (begin, end) = (now.as_second() - BACKDATED, now.as_second() + seconds(lifetime));
+        let lifetime = lifetime.min(MAX_LIFETIME);
+        let (begin, end) = (now.as_second() - BACKDATE_SECONDS, now.as_second() + seconds(lifetime));
         let authority_key = KeyPair::generate()?;
-        let outlives = seconds(OUTLIVES.min(lifetime / 3));
+        let outlives = seconds(MAX_CA_OVERLAP.min(lifetime / 3));
         let mut authority = params(&format!("CA of {}", now.strftime("%FT%TZ")), begin, end + outlives);
         authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         authority.key_usages = vec![KeyUsagePurpose::KeyCertSign];
@@ -63,8 +63,8 @@ impl Generation {
         let leaf = leaf.signed_by(&key, &Issuer::new(authority, authority_key))?;
 
         Ok(Self {
-            authority: made(&authority_certificate),
-            leaf: made(&leaf),
+            ca: to_anchor(&authority_certificate),
+            leaf: to_anchor(&leaf),
             certificate_pem: leaf.pem() + &authority_certificate.pem(),
             key_pem: key.serialize_pem(),
         })
@@ -82,13 +82,13 @@ impl Generation {
         let [leaf, authority] = &certificates[..] else {
             return Err(format!("not a certificate and its CA, made by rootcast, but [{subjects}]"));
         };
-        if !is_ours(authority) {
+        if !is_rootcast_ca(authority) {
             return Err(format!("not made by rootcast, but signed by {:?}", authority.subject()));
         }
-        belong_together(authority, leaf, key_pem)?;
+        verify_pair(authority, leaf, key_pem)?;
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).map_err(|error| error.to_string());
         Ok(Self {
-            authority: authority.clone(),
+            ca: authority.clone(),
             leaf: leaf.clone(),
             certificate_pem: text(certificate_pem)?,
             key_pem: text(key_pem)?,
@@ -97,8 +97,8 @@ impl Generation {
 
     /// The CA.
     #[must_use]
-    pub fn authority(&self) -> &Anchor {
-        &self.authority
+    pub fn ca(&self) -> &Anchor {
+        &self.ca
     }
 
     /// The serving certificate and its CA, in PEM.
@@ -144,8 +144,8 @@ impl Generation {
     }
 
     /// How long it is valid for from its making on, and when two thirds of that are over.
-    pub(super) fn life(&self) -> (Duration, Timestamp) {
-        let made = self.leaf.not_before() + BACKDATED;
+    pub(super) fn lifetime_and_renewal_time(&self) -> (Duration, Timestamp) {
+        let made = self.leaf.not_before() + BACKDATE_SECONDS;
         let life = u64::try_from(self.leaf.not_after() - made).unwrap_or_default();
         let due = made + seconds(Duration::from_secs(life * 2 / 3));
         (Duration::from_secs(life), Timestamp::from_second(due).unwrap_or(Timestamp::MAX))
@@ -162,13 +162,13 @@ impl Eq for Generation {}
 
 impl std::fmt::Debug for Generation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Generation({} of {:?})", self.leaf.fingerprint().short(), self.authority)
+        write!(f, "Generation({} of {:?})", self.leaf.fingerprint().short(), self.ca)
     }
 }
 
 /// Whether a certificate is a CA of our making.
-pub(super) fn is_ours(authority: &Anchor) -> bool {
-    authority.is_ca() && authority.subject().split(',').any(|part| part.strip_prefix("O=") == Some(ORGANIZATION))
+pub(super) fn is_rootcast_ca(ca: &Anchor) -> bool {
+    ca.is_ca() && ca.subject().split(',').any(|part| part.strip_prefix("O=") == Some(ORGANIZATION))
 }
 
 /// Whether a certificate has not expired. Its end is itself still valid (RFC 5280, 4.1.2.5).
@@ -178,9 +178,9 @@ pub(super) fn is_valid(anchor: &Anchor, now: Timestamp) -> bool {
 
 /// For how long at its end, in seconds, a CA is only left where it is: its certificate has expired, and those whose clocks
 /// are fast take the CA away, while those whose clocks are slow must not bring it back.
-pub(super) fn lingering(authority: &Anchor) -> i64 {
-    let life = authority.not_after() - authority.not_before() - BACKDATED;
-    (life / 8).min(seconds(OUTLIVES / 2))
+pub(super) fn ca_grace_seconds(ca: &Anchor) -> i64 {
+    let life = ca.not_after() - ca.not_before() - BACKDATE_SECONDS;
+    (life / 8).min(seconds(MAX_CA_OVERLAP / 2))
 }
 
 fn params(name: &str, not_before: i64, not_after: i64) -> CertificateParams {
@@ -195,23 +195,23 @@ fn params(name: &str, not_before: i64, not_after: i64) -> CertificateParams {
     params
 }
 
-fn made(certificate: &rcgen::Certificate) -> Anchor {
+fn to_anchor(certificate: &rcgen::Certificate) -> Anchor {
     Anchor::from_der(&**certificate.der()).expect("what we make we can read")
 }
 
 /// The CA signed the certificate, is valid for as long as it is, and the key is the certificate's.
-fn belong_together(authority: &Anchor, leaf: &Anchor, key_pem: &[u8]) -> Result<(), String> {
+fn verify_pair(ca: &Anchor, leaf: &Anchor, key_pem: &[u8]) -> Result<(), String> {
     let provider = ring::default_provider();
     let key = PrivateKeyDer::from_pem_slice(key_pem).map_err(|error| format!("its key cannot be read: {error}"))?;
     let der = CertificateDer::from(leaf.der().to_vec());
     CertifiedKey::from_der(vec![der.clone()], key, &provider).map_err(|error| format!("its key: {error}"))?;
     let end = Duration::from_secs(u64::try_from(leaf.not_after()).unwrap_or_default());
-    signed_by(authority, &der, UnixTime::since_unix_epoch(end), &provider).map_err(|error| error.to_string())
+    signed_by(ca, &der, UnixTime::since_unix_epoch(end), &provider).map_err(|error| error.to_string())
 }
 
-fn signed_by(authority: &Anchor, der: &CertificateDer<'_>, at: UnixTime, with: &CryptoProvider) -> Result<(), Error> {
+fn signed_by(ca: &Anchor, der: &CertificateDer<'_>, at: UnixTime, with: &CryptoProvider) -> Result<(), Error> {
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from(authority.der()).into_owned())?;
+    roots.add(CertificateDer::from(ca.der()).into_owned())?;
     let leaf = ParsedCertificate::try_from(der)?;
     verify_server_cert_signed_by_trust_anchor(&leaf, &roots, &[], at, with.signature_verification_algorithms.all)
 }
@@ -239,9 +239,9 @@ mod tests {
         let made = generation(90 * DAY);
         let read = Generation::read(made.certificate_pem().as_bytes(), made.key_pem().as_bytes()).expect("readable");
         assert_eq!(read, made);
-        assert_eq!(read.authority(), made.authority());
+        assert_eq!(read.ca(), made.ca());
         assert_eq!(read.not_after(), Timestamp::UNIX_EPOCH + 91 * DAY);
-        assert_eq!(read.life(), (90 * DAY, Timestamp::UNIX_EPOCH + 61 * DAY));
+        assert_eq!(read.lifetime_and_renewal_time(), (90 * DAY, Timestamp::UNIX_EPOCH + 61 * DAY));
         assert!(read.covers(&names()));
         assert!(!read.covers(&["rootcast-injector.elsewhere.svc".to_owned()]));
     }
@@ -252,14 +252,14 @@ mod tests {
             let made = generation(lifetime);
             let (made_at, end) = (86_400, 86_400 + seconds(lifetime));
             assert_eq!((made.leaf.not_before(), made.leaf.not_after()), (made_at - 3600, end));
-            assert_eq!((made.authority.not_before(), made.authority.not_after()), (made_at - 3600, end + more));
-            assert!(lingering(&made.authority) < more);
+            assert_eq!((made.ca.not_before(), made.ca.not_after()), (made_at - 3600, end + more));
+            assert!(ca_grace_seconds(&made.ca) < more);
         }
     }
 
     #[test]
     fn an_absurd_lifetime_is_a_century() {
-        assert_eq!(generation(Duration::MAX).life().0, LONGEST);
+        assert_eq!(generation(Duration::MAX).lifetime_and_renewal_time().0, MAX_LIFETIME);
     }
 
     #[test]

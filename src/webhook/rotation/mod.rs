@@ -17,40 +17,40 @@
 //! grows, but for what nobody can be served under; sets from different places are merged; and it does not matter who acts
 //! on how old a view, or stops between two steps.
 
-mod authorities;
 mod generation;
-mod kept;
+mod secret_data;
 #[cfg(test)]
 mod simulation;
 mod step;
+mod trusted_cas;
 
 use std::time::Duration;
 
-pub use authorities::Authorities;
 pub use generation::Generation;
-pub use kept::{Content, Kept};
-pub use step::{Entry, Step, View, step};
+pub use secret_data::{SecretData, StoredGenerations};
+pub use step::{RotationStep, RotationView, WebhookEntry, step};
+pub use trusted_cas::TrustedCas;
 
 /// How certificates are to be.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct CertSettings {
     /// The DNS names of the service, the one that the API server asks for first.
     pub names: Vec<String>,
     /// How long a serving certificate is valid from the moment that it is made.
     pub lifetime: Duration,
 }
 
-impl Settings {
+impl CertSettings {
     /// For how long each entry must have held a CA before somebody serves under it: the longest that an API server may
     /// need to hear of it.
     #[must_use]
-    pub fn settle(&self) -> Duration {
+    pub fn propagation_delay(&self) -> Duration {
         (self.lifetime / 9).min(Duration::from_mins(10))
     }
 
     /// The same where we know nobody who serves: replicas that do had this time to say so.
     #[must_use]
-    pub fn grace(&self) -> Duration {
-        self.settle().min(Duration::from_secs(30))
+    pub fn takeover_delay(&self) -> Duration {
+        self.propagation_delay().min(Duration::from_secs(30))
     }
 }

@@ -28,21 +28,21 @@ type Values = BTreeMap<&'static str, String>;
 #[derive(Clone)]
 struct Configuration {
     at: u64,
-    entries: Vec<Entry>,
+    entries: Vec<WebhookEntry>,
     /// Somebody has damaged it: no call can be answered by rights.
     damaged: bool,
 }
 
 /// Everything that was ever written. A version is an index.
 struct Store {
-    secrets: Vec<(u64, Option<Values>, Kept)>,
+    secrets: Vec<(u64, Option<Values>, StoredGenerations)>,
     configurations: Vec<Configuration>,
     writes: usize,
 }
 
 /// What befalls the world.
 #[derive(Clone, Debug)]
-enum Blow {
+enum Disruption {
     /// A replica dies, and comes back after some time.
     Kill(usize, u64),
     Delete,
@@ -72,9 +72,9 @@ struct Replica {
     secret: usize,
     configuration: usize,
     since: u64,
-    remembered: Content,
+    remembered: SecretData,
     /// When it looks again without news.
-    look: u64,
+    next_step_at: u64,
     back: u64,
     /// Until when it waits for an answer.
     busy: u64,
@@ -86,12 +86,12 @@ struct Travelling {
     from: usize,
     secret: usize,
     configuration: usize,
-    step: Step,
+    step: RotationStep,
     answered: bool,
 }
 
 struct Simulation {
-    settings: Settings,
+    settings: CertSettings,
     store: Store,
     replicas: Vec<Replica>,
     servers: Vec<usize>,
@@ -100,16 +100,19 @@ struct Simulation {
 
 impl Store {
     fn new(entries: usize) -> Self {
-        let entry =
-            |number: usize| Entry { name: format!("entry-{number}"), trusted: Authorities::default(), flaw: None };
+        let entry = |number: usize| WebhookEntry {
+            name: format!("entry-{number}"),
+            trusted: TrustedCas::default(),
+            flaw: None,
+        };
         let configuration = Configuration { at: 0, entries: (0..entries).map(entry).collect(), damaged: false };
-        Self { secrets: vec![(0, None, Kept::default())], configurations: vec![configuration], writes: 0 }
+        Self { secrets: vec![(0, None, StoredGenerations::default())], configurations: vec![configuration], writes: 0 }
     }
 
     fn write(&mut self, at: u64, values: Option<Values>) {
         let read = |key: &str| values.as_ref()?.get(key).map(String::as_bytes);
-        let kept = Kept::read(read);
-        self.secrets.push((at, values, kept));
+        let stored = StoredGenerations::read(read);
+        self.secrets.push((at, values, stored));
     }
 
     fn secret(&self) -> usize {
@@ -124,7 +127,7 @@ impl Store {
     fn take(&mut self, now: u64, Travelling { secret, configuration, step, .. }: &Travelling) {
         self.writes += 1;
         match step {
-            Step::Write { content, .. } if *secret == self.secret() => {
+            RotationStep::WriteSecret { content, .. } if *secret == self.secret() => {
                 let mut values = self.secrets[*secret].1.clone().unwrap_or_default();
                 for (key, value) in content.values() {
                     match value {
@@ -134,10 +137,10 @@ impl Store {
                 }
                 self.write(now, Some(values));
             }
-            Step::Announce { entries, trusted, .. } if *configuration == self.configuration() => {
+            RotationStep::WriteCaBundles { entries, trusted, .. } if *configuration == self.configuration() => {
                 let mut new = self.configurations[*configuration].clone();
                 for entry in new.entries.iter_mut().filter(|entry| entries.contains(&entry.name)) {
-                    (entry.trusted, entry.flaw) = Authorities::read(trusted.to_pem().as_bytes());
+                    (entry.trusted, entry.flaw) = TrustedCas::read(trusted.to_pem().as_bytes());
                 }
                 self.configurations.push(Configuration { at: now, damaged: false, ..new });
             }
@@ -145,7 +148,7 @@ impl Store {
         }
     }
 
-    fn damage(&mut self, now: u64, change: impl FnOnce(&[Configuration], &mut [Entry])) {
+    fn damage(&mut self, now: u64, change: impl FnOnce(&[Configuration], &mut [WebhookEntry])) {
         let mut entries = self.configurations[self.configuration()].entries.clone();
         change(&self.configurations, &mut entries);
         self.configurations.push(Configuration { at: now, entries, damaged: true });
@@ -153,7 +156,12 @@ impl Store {
 }
 
 /// What somebody knows who hears of things so late.
-fn heard(known: usize, times: impl DoubleEndedIterator<Item = u64> + ExactSizeIterator, now: u64, lag: u64) -> usize {
+fn latest_visible(
+    known: usize,
+    times: impl DoubleEndedIterator<Item = u64> + ExactSizeIterator,
+    now: u64,
+    lag: u64,
+) -> usize {
     let newest = times.enumerate().rev().find(|(_, at)| at + lag <= now);
     newest.map_or(known, |(index, _)| index.max(known))
 }
@@ -161,7 +169,7 @@ fn heard(known: usize, times: impl DoubleEndedIterator<Item = u64> + ExactSizeIt
 impl Simulation {
     fn new(entries: usize) -> Self {
         let names = ["injector.ns.svc".to_owned()];
-        let settings = Settings { names: names.to_vec(), lifetime: Duration::from_secs(LIFETIME) };
+        let settings = CertSettings { names: names.to_vec(), lifetime: Duration::from_secs(LIFETIME) };
         let mut simulation = Self {
             settings,
             store: Store::new(entries),
@@ -180,22 +188,22 @@ impl Simulation {
             secret: self.store.secret(),
             configuration: self.store.configuration(),
             since: back,
-            remembered: Content::default(),
-            look: 0,
+            remembered: SecretData::default(),
+            next_step_at: 0,
             back,
             busy: 0,
         }
     }
 
-    fn befall(&mut self, now: u64, blow: &Blow) {
-        match *blow {
-            Blow::Kill(index, pause) => self.replicas[index] = self.replica(index, now + pause),
-            Blow::Delete => self.store.write(now, None),
-            Blow::Lose(index) => {
+    fn disrupt(&mut self, now: u64, disruption: &Disruption) {
+        match *disruption {
+            Disruption::Kill(index, pause) => self.replicas[index] = self.replica(index, now + pause),
+            Disruption::Delete => self.store.write(now, None),
+            Disruption::Lose(index) => {
                 self.store.write(now, None);
                 self.replicas[index] = self.replica(index, now);
             }
-            Blow::Spoil(key, text) => {
+            Disruption::Spoil(key, text) => {
                 let mut values = self.store.secrets[self.store.secret()].1.clone().unwrap_or_default();
                 match text {
                     Some(text) => values.insert(key, text.to_owned()),
@@ -203,11 +211,11 @@ impl Simulation {
                 };
                 self.store.write(now, Some(values));
             }
-            Blow::Empty(index) => self.store.damage(now, |_, entries| {
+            Disruption::Empty(index) => self.store.damage(now, |_, entries| {
                 let index = index % entries.len();
-                (entries[index].trusted, entries[index].flaw) = Authorities::read(b"");
+                (entries[index].trusted, entries[index].flaw) = TrustedCas::read(b"");
             }),
-            Blow::Revert(index, age) => self.store.damage(now, |all, entries| {
+            Disruption::Revert(index, age) => self.store.damage(now, |all, entries| {
                 let index = index % entries.len();
                 entries[index] = all[(all.len() - 1).saturating_sub(age)].entries[index].clone();
             }),
@@ -220,12 +228,12 @@ impl Simulation {
             self.store.take(now, &travelling);
             if travelling.answered {
                 // After a conflict it reads what is there.
-                self.see(now, travelling.from, self.store.secret(), self.store.configuration());
+                self.observe(now, travelling.from, self.store.secret(), self.store.configuration());
             }
         }
     }
 
-    fn see(&mut self, now: u64, index: usize, secret: usize, configuration: usize) {
+    fn observe(&mut self, now: u64, index: usize, secret: usize, configuration: usize) {
         let replica = &mut self.replicas[index];
         if now < replica.back {
             return;
@@ -234,50 +242,50 @@ impl Simulation {
             replica.since = now;
         }
         if (secret, configuration) != (replica.secret, replica.configuration) {
-            replica.look = now;
+            replica.next_step_at = now;
         }
         (replica.secret, replica.configuration) = (secret, configuration);
         replica.remembered.remember(&self.store.secrets[secret].2);
     }
 
-    fn hear(&mut self, now: u64, lucks: &mut impl Iterator<Item = Luck>) {
+    fn deliver(&mut self, now: u64, lucks: &mut impl Iterator<Item = Luck>) {
         let Store { secrets, configurations, .. } = &self.store;
         let secrets = secrets.iter().map(|(at, ..)| *at);
         let configurations: Vec<_> = configurations.iter().map(|configuration| configuration.at).collect();
         let configurations = configurations.iter().copied();
-        let mut seen = Vec::new();
+        let mut visible = Vec::new();
         for replica in &self.replicas {
             let luck = lucks.next().expect("luck repeats for ever");
             if now == replica.back {
-                seen.push((self.store.secret(), self.store.configuration()));
+                visible.push((self.store.secret(), self.store.configuration()));
                 continue;
             }
-            let secret = heard(replica.secret, secrets.clone(), now, luck.lag);
-            seen.push((secret, heard(replica.configuration, configurations.clone(), now, LAG - luck.lag)));
+            let secret = latest_visible(replica.secret, secrets.clone(), now, luck.lag);
+            visible.push((secret, latest_visible(replica.configuration, configurations.clone(), now, LAG - luck.lag)));
         }
         for server in &mut self.servers {
             let luck = lucks.next().expect("luck repeats for ever");
-            *server = heard(*server, configurations.clone(), now, luck.lag);
+            *server = latest_visible(*server, configurations.clone(), now, luck.lag);
         }
-        for (index, (secret, configuration)) in seen.into_iter().enumerate() {
-            self.see(now, index, secret, configuration);
+        for (index, (secret, configuration)) in visible.into_iter().enumerate() {
+            self.observe(now, index, secret, configuration);
         }
     }
 
     fn act(&mut self, now: u64, index: usize, luck: Luck) {
         let replica = &mut self.replicas[index];
-        if now < replica.back || now < replica.busy || now < replica.look {
+        if now < replica.back || now < replica.busy || now < replica.next_step_at {
             return;
         }
-        let view = View {
+        let view = RotationView {
             secret: &self.store.secrets[replica.secret].2,
             entries: &self.store.configurations[replica.configuration].entries,
-            quiet: Duration::from_secs(now - replica.since),
+            unchanged_for: Duration::from_secs(now - replica.since),
             remembered: &replica.remembered,
             now: time(now, replica.skew),
         };
         match step(&view, &self.settings).expect("there are random numbers") {
-            Step::Wait(pause) => replica.look = now + pause.as_secs() + 1,
+            RotationStep::Wait(pause) => replica.next_step_at = now + pause.as_secs() + 1,
             step => {
                 let arrives = now + luck.travel;
                 replica.busy = arrives + 1;
@@ -306,13 +314,14 @@ impl Simulation {
 
     /// Whether everybody serves what the Secret holds, and each entry trusts what it says.
     fn agreed(&self, now: u64) -> bool {
-        let Kept { content: Content { trusted, current, .. }, flaws } = &self.store.secrets[self.store.secret()].2;
+        let StoredGenerations { content: SecretData { trusted, current, .. }, flaws } =
+            &self.store.secrets[self.store.secret()].2;
         let entries = &self.store.configurations[self.store.configuration()].entries;
         let serve = |(_, served)| current.as_ref() == Some(served);
         flaws.is_empty()
             && self.served(now).count() == REPLICAS
             && self.served(now).all(serve)
-            && entries.iter().all(|entry| entry.flaw.is_none() && entry.trusted.do_for(trusted, time(now, 0)))
+            && entries.iter().all(|entry| entry.flaw.is_none() && entry.trusted.satisfies(trusted, time(now, 0)))
     }
 
     fn check(&self, now: u64, first: usize) -> Result<(), TestCaseError> {
@@ -327,7 +336,7 @@ impl Simulation {
                 }
                 for entry in &configuration.entries {
                     prop_assert!(
-                        entry.trusted.hold(served.authority()),
+                        entry.trusted.contains(served.ca()),
                         "at {now}: replica {index} serves {served:?}, but server {server} trusts {:?} in {}, as written at {}",
                         entry.trusted,
                         entry.name,
@@ -350,21 +359,22 @@ fn luck() -> impl Strategy<Value = Luck> {
 
 /// Blows that cost a settling time come so that another one fits between; and only one of the two objects is damaged, as
 /// each is the other's memory.
-fn blows() -> impl Strategy<Value = Vec<(u64, Blow)>> {
-    let kill = (150..600u64, (0..REPLICAS, 1..60u64).prop_map(|(index, pause)| Blow::Kill(index, pause)));
+fn disruptions() -> impl Strategy<Value = Vec<(u64, Disruption)>> {
+    let kill = (150..600u64, (0..REPLICAS, 1..60u64).prop_map(|(index, pause)| Disruption::Kill(index, pause)));
     let key = prop::sample::select(vec!["ca.crt", "tls.crt", "tls.key", "next.crt", "next.key"]);
     let text = prop::sample::select(vec![None, Some(""), Some("?"), Some("-----BEGIN CERTIFICATE-----\n")]);
-    let spoil = (key, text).prop_map(|(key, text)| Blow::Spoil(key, text));
-    let secret = (1..400u64, prop_oneof![1 => Just(Blow::Delete), 2 => spoil]);
+    let spoil = (key, text).prop_map(|(key, text)| Disruption::Spoil(key, text));
+    let secret = (1..400u64, prop_oneof![1 => Just(Disruption::Delete), 2 => spoil]);
     let entry = (0..3usize, 0..4usize).prop_map(|(index, age)| match age {
-        0 => Blow::Empty(index),
-        age => Blow::Revert(index, age),
+        0 => Disruption::Empty(index),
+        age => Disruption::Revert(index, age),
     });
     let entry = (150..600u64, entry);
-    let lose = (150..600u64, (0..REPLICAS).prop_map(Blow::Lose));
+    let lose = (150..600u64, (0..REPLICAS).prop_map(Disruption::Lose));
     let secret = prop_oneof![3 => secret, 1 => lose];
-    let list =
-        |other: BoxedStrategy<(u64, Blow)>| prop::collection::vec(prop_oneof![1 => kill.clone(), 2 => other], 0..16);
+    let list = |other: BoxedStrategy<(u64, Disruption)>| {
+        prop::collection::vec(prop_oneof![1 => kill.clone(), 2 => other], 0..16)
+    };
     prop_oneof![list(secret.boxed()), list(entry.boxed())]
 }
 
@@ -375,7 +385,7 @@ proptest! {
     fn what_is_served_verifies_wherever_it_is_asked_for_and_in_calm_times_all_agree(
         entries in 1..4usize,
         lucks in prop::collection::vec(luck(), 1..60),
-        blows in blows(),
+        blows in disruptions(),
     ) {
         let mut lucks = lucks.into_iter().cycle();
         let mut calm = std::iter::repeat(Luck { lag: 1, travel: 1, answered: true });
@@ -388,10 +398,10 @@ proptest! {
         let mut agreed = false;
         for now in 0..TROUBLE + CALM {
             for (_, blow) in blows.extract_if(.., |(at, _)| *at == now) {
-                simulation.befall(now, &blow);
+                simulation.disrupt(now, &blow);
             }
             simulation.arrive(now);
-            if now < TROUBLE { simulation.hear(now, &mut lucks) } else { simulation.hear(now, &mut calm) }
+            if now < TROUBLE { simulation.deliver(now, &mut lucks) } else { simulation.deliver(now, &mut calm) }
             for index in 0..REPLICAS {
                 let luck = if now < TROUBLE { lucks.next() } else { calm.next() };
                 simulation.act(now, index, luck.expect("luck repeats for ever"));

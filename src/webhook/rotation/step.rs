@@ -4,55 +4,55 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Authorities, Content, Generation, Kept, Settings};
+use super::{CertSettings, Generation, SecretData, StoredGenerations, TrustedCas};
 
 /// How long to wait at most before looking again: clocks are set.
-const LOOK: Duration = Duration::from_hours(1);
+const MAX_WAIT: Duration = Duration::from_hours(1);
 
 /// What one replica sees, however old.
 #[derive(Clone, Copy, Debug)]
-pub struct View<'a> {
+pub struct RotationView<'a> {
     /// The Secret.
-    pub secret: &'a Kept,
+    pub secret: &'a StoredGenerations,
     /// The entries of the webhook configuration that name our service.
-    pub entries: &'a [Entry],
+    pub entries: &'a [WebhookEntry],
     /// For how long, at least, the entries are known to be as they are.
-    pub quiet: Duration,
+    pub unchanged_for: Duration,
     /// What this replica has seen in the Secret while it was whole; its `current` is what it serves.
-    pub remembered: &'a Content,
+    pub remembered: &'a SecretData,
     /// The time of day.
     pub now: Timestamp,
 }
 
 /// An entry of the webhook configuration.
 #[derive(Clone, Debug)]
-pub struct Entry {
+pub struct WebhookEntry {
     /// Its name, which no other entry has.
     pub name: String,
     /// The CAs of ours in its `caBundle`.
-    pub trusted: Authorities,
+    pub trusted: TrustedCas,
     /// What else is in there.
     pub flaw: Option<String>,
 }
 
 /// What to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum RotationStep {
     /// Write the Secret, unless it has changed since it was seen.
-    Write {
+    WriteSecret {
         /// Its new content.
-        content: Content,
+        content: SecretData,
         /// Why.
         cause: String,
         /// Whether somebody has damaged it.
         damaged: bool,
     },
     /// Write `caBundle` of these entries, unless the configuration has changed since it was seen.
-    Announce {
+    WriteCaBundles {
         /// The names of the entries.
         entries: Vec<String>,
         /// The CAs.
-        trusted: Authorities,
+        trusted: TrustedCas,
         /// Why.
         cause: String,
     },
@@ -65,70 +65,78 @@ pub enum Step {
 ///
 /// # Errors
 /// When no generation can be made; see [`Generation::new`].
-pub fn step(view: &View<'_>, settings: &Settings) -> Result<Step, rcgen::Error> {
-    let &View { secret: Kept { content: seen, flaws }, entries, .. } = view;
-    let (content, turn) = turn(view, settings)?;
-    if content != *seen || !flaws.is_empty() {
-        let cause = if turn.is_empty() && flaws.is_empty() { trust_changed(&content, seen) } else { turn };
+pub fn step(view: &RotationView<'_>, settings: &CertSettings) -> Result<RotationStep, rcgen::Error> {
+    let &RotationView { secret: StoredGenerations { content: stored, flaws }, entries, .. } = view;
+    let (content, reason) = next_secret_data(view, settings)?;
+    if content != *stored || !flaws.is_empty() {
+        let cause = if reason.is_empty() && flaws.is_empty() { trust_changed(&content, stored) } else { reason };
         let damaged = !flaws.is_empty();
         let cause = flaws.iter().cloned().chain((!cause.is_empty()).then_some(cause)).collect::<Vec<_>>().join("; ");
-        return Ok(Step::Write { content, cause, damaged });
+        return Ok(RotationStep::WriteSecret { content, cause, damaged });
     }
-    let differ = |entry: &&Entry| entry.flaw.is_some() || !entry.trusted.do_for(&content.trusted, view.now);
+    let differ = |entry: &&WebhookEntry| entry.flaw.is_some() || !entry.trusted.satisfies(&content.trusted, view.now);
     let differing: Vec<_> = entries.iter().filter(differ).collect();
     if let Some(first) = differing.first() {
         let cause = match &first.flaw {
             Some(flaw) => flaw.clone(),
-            None if content.trusted.are_within(&first.trusted) => "a CA has expired".to_owned(),
+            None if content.trusted.is_subset(&first.trusted) => "a CA has expired".to_owned(),
             None => "a CA is to be trusted".to_owned(),
         };
         let entries = differing.iter().map(|entry| entry.name.clone()).collect();
-        return Ok(Step::Announce { entries, trusted: content.trusted, cause });
+        return Ok(RotationStep::WriteCaBundles { entries, trusted: content.trusted, cause });
     }
-    Ok(Step::Wait(until_next(view, settings, &content)))
+    Ok(RotationStep::Wait(until_next(view, settings, &content)))
 }
 
 /// What is to be in the Secret, and whose turn it is, in words, if that changes.
-fn turn(view: &View<'_>, settings: &Settings) -> Result<(Content, String), rcgen::Error> {
-    let &View { secret: Kept { content: seen, .. }, entries, quiet, remembered, now } = view;
+fn next_secret_data(view: &RotationView<'_>, settings: &CertSettings) -> Result<(SecretData, String), rcgen::Error> {
+    let &RotationView {
+        secret: StoredGenerations { content: stored, .. },
+        entries,
+        unchanged_for: quiet,
+        remembered,
+        now,
+    } = view;
     let valid = |generation: &Option<Generation>| generation.clone().filter(|it| it.is_valid(now));
-    let kept = valid(&seen.current);
-    let lost = kept.is_none();
-    let current = kept.or_else(|| valid(&remembered.current));
-    let next = valid(&seen.next).or_else(|| valid(&remembered.next)).filter(|next| Some(next) != current.as_ref());
-    let mut trusted = seen.trusted.clone();
+    let stored_current = valid(&stored.current);
+    let lost = stored_current.is_none();
+    let current = stored_current.or_else(|| valid(&remembered.current));
+    let next = valid(&stored.next).or_else(|| valid(&remembered.next)).filter(|next| Some(next) != current.as_ref());
+    let mut trusted = stored.trusted.clone();
     for others in entries.iter().map(|entry| &entry.trusted).chain([&remembered.trusted]) {
         trusted.merge(others, now);
     }
     trusted.prune(now);
 
-    let announced = |next: &Generation| entries.iter().all(|entry| entry.trusted.hold(next.authority()));
+    let announced = |next: &Generation| entries.iter().all(|entry| entry.trusted.contains(next.ca()));
     let new = || Generation::new(&settings.names, settings.lifetime, now);
-    let (current, next, turn) = match (current, next) {
-        (Some(_), Some(next)) if announced(&next) && quiet >= settings.settle() => (Some(next), None, TAKES_OVER),
+    let (current, next, reason) = match (current, next) {
+        (Some(_), Some(next)) if announced(&next) && quiet >= settings.propagation_delay() => {
+            (Some(next), None, TAKES_OVER)
+        }
         (Some(current), Some(next)) => (Some(current), Some(next), if lost { PUT_BACK } else { "" }),
-        (Some(current), None) => match due(&current, lost, settings, now) {
+        (Some(current), None) => match renewal_reason(&current, lost, settings, now) {
             Some(why) => (Some(current), Some(new()?), why),
             None => (Some(current), None, ""),
         },
-        (None, Some(next)) if trusted.serve_only(Some(next.authority()), now) => (Some(next), None, TAKES_OVER),
-        (None, Some(next)) if announced(&next) && quiet >= settings.grace() => (Some(next), None, TAKES_OVER),
+        (None, Some(next)) if trusted.none_needed_except(Some(next.ca()), now) => (Some(next), None, TAKES_OVER),
+        (None, Some(next)) if announced(&next) && quiet >= settings.takeover_delay() => (Some(next), None, TAKES_OVER),
         (None, Some(next)) => (None, Some(next), ""),
-        (None, None) if trusted.serve_only(None, now) => (Some(new()?), None, "the first certificate"),
+        (None, None) if trusted.none_needed_except(None, now) => (Some(new()?), None, "the first certificate"),
         (None, None) => (None, Some(new()?), "no valid certificate here, but other replicas may serve one"),
     };
     for generation in [&current, &next].into_iter().flatten() {
-        trusted.add(generation.authority());
+        trusted.add(generation.ca());
     }
-    Ok((Content { trusted, current, next }, turn.to_owned()))
+    Ok((SecretData { trusted, current, next }, reason.to_owned()))
 }
 
 const TAKES_OVER: &str = "the next certificate takes over";
 const PUT_BACK: &str = "what is served was taken out and is put back";
 
 /// Why a valid certificate needs a successor.
-fn due(current: &Generation, lost: bool, settings: &Settings, now: Timestamp) -> Option<&'static str> {
-    let (life, from) = current.life();
+fn renewal_reason(current: &Generation, lost: bool, settings: &CertSettings, now: Timestamp) -> Option<&'static str> {
+    let (life, from) = current.lifetime_and_renewal_time();
     let reasons = [
         (lost, "what is served was taken out: it is put back and gets a successor"),
         (life > settings.lifetime, "the certificate is valid for longer than it is to be: it gets a successor"),
@@ -138,23 +146,27 @@ fn due(current: &Generation, lost: bool, settings: &Settings, now: Timestamp) ->
     reasons.into_iter().find_map(|(holds, reason)| holds.then_some(reason))
 }
 
-fn trust_changed(content: &Content, seen: &Content) -> String {
-    let shrinks = content.trusted.are_within(&seen.trusted);
+fn trust_changed(content: &SecretData, stored: &SecretData) -> String {
+    let shrinks = content.trusted.is_subset(&stored.trusted);
     if shrinks { "a CA has expired" } else { "a CA that is trusted elsewhere is missing" }.to_owned()
 }
 
 /// When time alone gives something to do.
-fn until_next(view: &View<'_>, settings: &Settings, content: &Content) -> Duration {
-    let &View { quiet, now, .. } = view;
+fn until_next(view: &RotationView<'_>, settings: &CertSettings, content: &SecretData) -> Duration {
+    let &RotationView { unchanged_for: quiet, now, .. } = view;
     let after = |end: i64| Timestamp::from_second(end + 1).unwrap_or(Timestamp::MAX);
     let until = |time: Timestamp| Duration::try_from(time.duration_since(now)).unwrap_or_default();
-    let pause = if content.current.is_some() { settings.settle() } else { settings.grace() };
+    let pause = if content.current.is_some() { settings.propagation_delay() } else { settings.takeover_delay() };
     let settled = content.next.as_ref().map(|_| pause.saturating_sub(quiet));
-    let due = content.current.as_ref().filter(|_| content.next.is_none()).map(|current| until(current.life().1));
+    let due = content
+        .current
+        .as_ref()
+        .filter(|_| content.next.is_none())
+        .map(|current| until(current.lifetime_and_renewal_time().1));
     let ends = [&content.current, &content.next].into_iter().flatten().map(|it| it.not_after().as_second());
     let trusted = view.entries.iter().map(|entry| &entry.trusted).chain([&content.trusted]);
-    let ends = ends.chain(trusted.filter_map(Authorities::first_end)).map(|end| until(after(end)));
-    ends.chain(settled).chain(due).min().unwrap_or(LOOK).min(LOOK)
+    let ends = ends.chain(trusted.filter_map(TrustedCas::earliest_expiry)).map(|end| until(after(end)));
+    ends.chain(settled).chain(due).min().unwrap_or(MAX_WAIT).min(MAX_WAIT)
 }
 
 #[cfg(test)]
@@ -164,72 +176,72 @@ mod tests {
     const LIFETIME: Duration = Duration::from_mins(15);
 
     /// A replica with a Secret and two entries all to itself.
-    struct Stage {
-        settings: Settings,
-        secret: Kept,
-        entries: Vec<Entry>,
-        quiet: Duration,
-        remembered: Content,
+    struct TestReplica {
+        settings: CertSettings,
+        secret: StoredGenerations,
+        entries: Vec<WebhookEntry>,
+        unchanged_for: Duration,
+        remembered: SecretData,
         now: Timestamp,
     }
 
-    impl Stage {
+    impl TestReplica {
         fn empty() -> Self {
             let names = ["injector.ns.svc".to_owned(), "injector".to_owned()];
             Self {
-                settings: Settings { names: names.to_vec(), lifetime: LIFETIME },
-                secret: Kept::default(),
+                settings: CertSettings { names: names.to_vec(), lifetime: LIFETIME },
+                secret: StoredGenerations::default(),
                 entries: vec![entry("a", b""), entry("b", b"")],
-                quiet: Duration::ZERO,
-                remembered: Content::default(),
+                unchanged_for: Duration::ZERO,
+                remembered: SecretData::default(),
                 now: Timestamp::UNIX_EPOCH + Duration::from_hours(24),
             }
         }
 
         /// With a first certificate that everybody trusts.
         fn set() -> Self {
-            let mut stage = Self::empty();
-            assert_eq!(stage.take(), ["write: the first certificate", "a, b: a CA is to be trusted"]);
-            stage
+            let mut replica = Self::empty();
+            assert_eq!(replica.run(), ["write: the first certificate", "a, b: a CA is to be trusted"]);
+            replica
         }
 
-        fn step(&self) -> Step {
-            let Self { settings, secret, entries, quiet, remembered, now } = self;
-            let view = View { secret, entries, quiet: *quiet, remembered, now: *now };
+        fn step(&self) -> RotationStep {
+            let Self { settings, secret, entries, unchanged_for: quiet, remembered, now } = self;
+            let view = RotationView { secret, entries, unchanged_for: *quiet, remembered, now: *now };
             step(&view, settings).expect("there are random numbers")
         }
 
         /// Takes steps until there is nothing to do, and tells them.
-        fn take(&mut self) -> Vec<String> {
-            let mut told = Vec::new();
+        fn run(&mut self) -> Vec<String> {
+            let mut steps = Vec::new();
             loop {
                 self.remembered.remember(&self.secret);
                 match self.step() {
-                    Step::Wait(_) => return told,
-                    Step::Write { content, cause, damaged } => {
+                    RotationStep::Wait(_) => return steps,
+                    RotationStep::WriteSecret { content, cause, damaged } => {
                         assert_eq!(damaged, !self.secret.flaws.is_empty());
-                        told.push(format!("write: {cause}"));
-                        self.secret = Kept { content, flaws: Vec::new() };
+                        steps.push(format!("write: {cause}"));
+                        self.secret = StoredGenerations { content, flaws: Vec::new() };
                     }
-                    Step::Announce { entries, trusted, cause } => {
-                        told.push(format!("{}: {cause}", entries.join(", ")));
+                    RotationStep::WriteCaBundles { entries, trusted, cause } => {
+                        steps.push(format!("{}: {cause}", entries.join(", ")));
                         for entry in self.entries.iter_mut().filter(|entry| entries.contains(&entry.name)) {
                             (entry.trusted, entry.flaw) = (trusted.clone(), None);
                         }
-                        self.quiet = Duration::ZERO;
+                        self.unchanged_for = Duration::ZERO;
                     }
                 }
             }
         }
 
-        fn pass(&mut self, seconds: u64) {
+        fn advance(&mut self, seconds: u64) {
             self.now += Duration::from_secs(seconds);
-            self.quiet += Duration::from_secs(seconds);
+            self.unchanged_for += Duration::from_secs(seconds);
         }
 
-        fn pause(&self) -> u64 {
+        fn wait_seconds(&self) -> u64 {
             match self.step() {
-                Step::Wait(pause) => pause.as_secs(),
+                RotationStep::Wait(pause) => pause.as_secs(),
                 other => panic!("{other:?}"),
             }
         }
@@ -244,13 +256,13 @@ mod tests {
 
         fn trust(&self, generation: &Generation) -> [bool; 3] {
             let places = [&self.secret.content.trusted, &self.entries[0].trusted, &self.entries[1].trusted];
-            places.map(|place| place.hold(generation.authority()))
+            places.map(|place| place.contains(generation.ca()))
         }
     }
 
-    fn entry(name: &str, bundle: &[u8]) -> Entry {
-        let (trusted, flaw) = Authorities::read(bundle);
-        Entry { name: name.to_owned(), trusted, flaw }
+    fn entry(name: &str, bundle: &[u8]) -> WebhookEntry {
+        let (trusted, flaw) = TrustedCas::read(bundle);
+        WebhookEntry { name: name.to_owned(), trusted, flaw }
     }
 
     const SUCCESSOR: &str = "write: two thirds of the certificate's life are over: it gets a successor";
@@ -260,128 +272,132 @@ mod tests {
 
     #[test]
     fn a_certificate_is_renewed_at_two_thirds_of_its_life_and_its_ca_trusted_until_it_has_expired() {
-        let mut stage = Stage::set();
-        let first = stage.current();
-        assert_eq!(stage.pause(), 600);
-        stage.pass(599);
-        assert_eq!(stage.pause(), 1);
-        stage.pass(1);
-        assert_eq!(stage.take(), [SUCCESSOR, TRUSTED]);
-        let second = stage.next();
-        assert_eq!((stage.current(), stage.trust(&first), stage.trust(&second)), (first.clone(), [true; 3], [true; 3]));
-        assert_eq!(stage.pause(), 100);
-        stage.pass(100);
-        assert_eq!(stage.take(), [PROMOTED]);
-        assert_eq!((stage.current(), &stage.secret.content.next), (second.clone(), &None));
-        assert_eq!((stage.trust(&first), stage.trust(&second)), ([true; 3], [true; 3]));
+        let mut replica = TestReplica::set();
+        let first = replica.current();
+        assert_eq!(replica.wait_seconds(), 600);
+        replica.advance(599);
+        assert_eq!(replica.wait_seconds(), 1);
+        replica.advance(1);
+        assert_eq!(replica.run(), [SUCCESSOR, TRUSTED]);
+        let second = replica.next();
+        assert_eq!(
+            (replica.current(), replica.trust(&first), replica.trust(&second)),
+            (first.clone(), [true; 3], [true; 3])
+        );
+        assert_eq!(replica.wait_seconds(), 100);
+        replica.advance(100);
+        assert_eq!(replica.run(), [PROMOTED]);
+        assert_eq!((replica.current(), &replica.secret.content.next), (second.clone(), &None));
+        assert_eq!((replica.trust(&first), replica.trust(&second)), ([true; 3], [true; 3]));
 
         // The first CA outlives its certificate by 300 s, to 1200 s after it was made.
-        stage.pass(500);
-        assert_eq!(stage.take(), [SUCCESSOR, TRUSTED]);
-        assert_eq!(stage.trust(&first), [true; 3]);
-        assert_eq!(stage.pause(), 1);
-        stage.pass(1);
-        assert_eq!(stage.take(), ["write: a CA has expired", "a, b: a CA has expired"]);
-        assert_eq!(stage.trust(&first), [false; 3]);
+        replica.advance(500);
+        assert_eq!(replica.run(), [SUCCESSOR, TRUSTED]);
+        assert_eq!(replica.trust(&first), [true; 3]);
+        assert_eq!(replica.wait_seconds(), 1);
+        replica.advance(1);
+        assert_eq!(replica.run(), ["write: a CA has expired", "a, b: a CA has expired"]);
+        assert_eq!(replica.trust(&first), [false; 3]);
     }
 
     #[test]
     fn the_next_waits_for_every_entry_and_again_after_each_change() {
-        let mut stage = Stage::set();
-        stage.pass(600);
-        stage.take();
-        stage.pass(99);
-        stage.entries[1] = entry("b", stage.secret.content.trusted.to_pem().as_bytes());
-        stage.quiet = Duration::ZERO;
-        stage.pass(99);
-        assert_eq!(stage.pause(), 1);
-        stage.entries[1] = entry("b", b"");
-        stage.quiet = Duration::from_secs(1000);
-        assert_eq!(stage.take(), ["b: a CA is to be trusted"]);
-        assert_eq!(stage.pause(), 100);
+        let mut replica = TestReplica::set();
+        replica.advance(600);
+        replica.run();
+        replica.advance(99);
+        replica.entries[1] = entry("b", replica.secret.content.trusted.to_pem().as_bytes());
+        replica.unchanged_for = Duration::ZERO;
+        replica.advance(99);
+        assert_eq!(replica.wait_seconds(), 1);
+        replica.entries[1] = entry("b", b"");
+        replica.unchanged_for = Duration::from_secs(1000);
+        assert_eq!(replica.run(), ["b: a CA is to be trusted"]);
+        assert_eq!(replica.wait_seconds(), 100);
     }
 
     #[test]
     fn without_entries_the_next_takes_over_as_soon_as_that_is_known() {
-        let mut stage = Stage::set();
-        stage.entries.clear();
-        stage.pass(600);
-        assert_eq!(stage.take(), [SUCCESSOR, PROMOTED]);
+        let mut replica = TestReplica::set();
+        replica.entries.clear();
+        replica.advance(600);
+        assert_eq!(replica.run(), [SUCCESSOR, PROMOTED]);
     }
 
     #[test]
     fn a_secret_that_is_deleted_comes_back_with_what_is_served_and_a_successor() {
-        let mut stage = Stage::set();
-        let first = stage.current();
-        stage.secret = Kept::default();
-        assert_eq!(stage.take(), [LOST, TRUSTED]);
-        assert_eq!(stage.current(), first);
-        stage.pass(50);
-        let second = stage.next();
-        stage.secret = Kept::default();
-        assert_eq!(stage.take(), ["write: what is served was taken out and is put back"]);
-        assert_eq!(stage.next(), second, "who deletes it again and again does not hold up the renewal");
-        stage.pass(50);
-        stage.secret = Kept::default();
-        assert_eq!(stage.take(), [PROMOTED]);
-        assert_eq!((stage.current(), stage.trust(&first)), (second, [true; 3]));
+        let mut replica = TestReplica::set();
+        let first = replica.current();
+        replica.secret = StoredGenerations::default();
+        assert_eq!(replica.run(), [LOST, TRUSTED]);
+        assert_eq!(replica.current(), first);
+        replica.advance(50);
+        let second = replica.next();
+        replica.secret = StoredGenerations::default();
+        assert_eq!(replica.run(), ["write: what is served was taken out and is put back"]);
+        assert_eq!(replica.next(), second, "who deletes it again and again does not hold up the renewal");
+        replica.advance(50);
+        replica.secret = StoredGenerations::default();
+        assert_eq!(replica.run(), [PROMOTED]);
+        assert_eq!((replica.current(), replica.trust(&first)), (second, [true; 3]));
     }
 
     #[test]
     fn without_a_secret_and_a_memory_what_others_may_serve_stays_trusted_and_they_are_waited_for() {
-        let mut stage = Stage::set();
-        let first = stage.current();
-        (stage.secret, stage.remembered) = (Kept::default(), Content::default());
-        assert_eq!(stage.take(), ["write: no valid certificate here, but other replicas may serve one", TRUSTED]);
-        assert_eq!((&stage.secret.content.current, stage.trust(&first)), (&None, [true; 3]));
-        let second = stage.next();
-        assert_eq!(stage.pause(), 30);
+        let mut replica = TestReplica::set();
+        let first = replica.current();
+        (replica.secret, replica.remembered) = (StoredGenerations::default(), SecretData::default());
+        assert_eq!(replica.run(), ["write: no valid certificate here, but other replicas may serve one", TRUSTED]);
+        assert_eq!((&replica.secret.content.current, replica.trust(&first)), (&None, [true; 3]));
+        let second = replica.next();
+        assert_eq!(replica.wait_seconds(), 30);
 
         // Somebody who serves has heard of it.
-        let mut other = Stage { remembered: Content { current: Some(first.clone()), ..Content::default() }, ..stage };
-        assert_eq!(other.take(), ["write: what is served was taken out and is put back"]);
+        let mut other =
+            TestReplica { remembered: SecretData { current: Some(first.clone()), ..SecretData::default() }, ..replica };
+        assert_eq!(other.run(), ["write: what is served was taken out and is put back"]);
         assert_eq!((other.current(), other.next()), (first, second.clone()));
 
         // Nobody has.
         other.secret.content.current = None;
-        other.remembered = Content::default();
-        other.pass(30);
-        assert_eq!(other.take(), [PROMOTED]);
+        other.remembered = SecretData::default();
+        other.advance(30);
+        assert_eq!(other.run(), [PROMOTED]);
         assert_eq!(other.current(), second);
     }
 
     #[test]
     fn where_nothing_is_valid_a_new_certificate_is_served_at_once() {
-        let mut stage = Stage::set();
-        stage.pass(10_000);
-        assert_eq!(stage.take(), ["write: the first certificate", "a, b: a CA is to be trusted"]);
-        assert!(stage.secret.content.next.is_none());
-        assert_eq!(stage.entries[0].trusted, stage.secret.content.trusted);
+        let mut replica = TestReplica::set();
+        replica.advance(10_000);
+        assert_eq!(replica.run(), ["write: the first certificate", "a, b: a CA is to be trusted"]);
+        assert!(replica.secret.content.next.is_none());
+        assert_eq!(replica.entries[0].trusted, replica.secret.content.trusted);
     }
 
     #[test]
-    fn what_is_wrong_with_the_secret_is_told_and_healed() {
-        let mut stage = Stage::set();
-        let first = stage.current();
-        stage.secret.content.current = None;
-        stage.secret.flaws = vec!["tls.crt: a flaw".to_owned(), "ca.crt: another".to_owned()];
+    fn what_is_wrong_with_the_secret_is_reported_and_repaired() {
+        let mut replica = TestReplica::set();
+        let first = replica.current();
+        replica.secret.content.current = None;
+        replica.secret.flaws = vec!["tls.crt: a flaw".to_owned(), "ca.crt: another".to_owned()];
         let lost = &LOST["write: ".len()..];
-        assert_eq!(stage.take(), [format!("write: tls.crt: a flaw; ca.crt: another; {lost}"), TRUSTED.to_owned()]);
-        assert_eq!(stage.current(), first);
-        stage.secret.flaws = vec!["next.crt: a flaw".to_owned()];
-        assert_eq!(stage.take(), ["write: next.crt: a flaw"]);
-        stage.secret.content.trusted = Authorities::default();
-        let second = stage.next();
-        assert_eq!(stage.take(), ["write: a CA that is trusted elsewhere is missing"]);
-        assert_eq!((stage.trust(&first), stage.trust(&second)), ([true; 3], [true; 3]));
+        assert_eq!(replica.run(), [format!("write: tls.crt: a flaw; ca.crt: another; {lost}"), TRUSTED.to_owned()]);
+        assert_eq!(replica.current(), first);
+        replica.secret.flaws = vec!["next.crt: a flaw".to_owned()];
+        assert_eq!(replica.run(), ["write: next.crt: a flaw"]);
+        replica.secret.content.trusted = TrustedCas::default();
+        let second = replica.next();
+        assert_eq!(replica.run(), ["write: a CA that is trusted elsewhere is missing"]);
+        assert_eq!((replica.trust(&first), replica.trust(&second)), ([true; 3], [true; 3]));
     }
 
     #[test]
     fn other_settings_give_a_successor_where_the_certificate_does_not_do() {
-        let with = |change: fn(&mut Settings)| {
-            let mut stage = Stage::set();
-            change(&mut stage.settings);
-            stage.take()
+        let with = |change: fn(&mut CertSettings)| {
+            let mut replica = TestReplica::set();
+            change(&mut replica.settings);
+            replica.run()
         };
         let longer = "write: the certificate is valid for longer than it is to be: it gets a successor";
         let names = "write: the certificate has not the names of the service: it gets a successor";
@@ -393,8 +409,8 @@ mod tests {
 
     #[test]
     fn only_entries_that_differ_are_written() {
-        let mut stage = Stage::set();
-        let pem = stage.secret.content.trusted.to_pem();
+        let mut replica = TestReplica::set();
+        let pem = replica.secret.content.trusted.to_pem();
         let key = rcgen::KeyPair::generate().expect("a key");
         let foreign = rcgen::CertificateParams::default().self_signed(&key).expect("a certificate").pem();
         let table = [
@@ -406,32 +422,32 @@ mod tests {
                 "b: invalid PEM block in bundle; it has no END line (block 1, line 1)",
             ),
         ];
-        for (bundle, told) in table {
-            stage.entries[1] = entry("b", bundle.as_bytes());
-            assert_eq!(stage.take(), [told]);
+        for (bundle, expected) in table {
+            replica.entries[1] = entry("b", bundle.as_bytes());
+            assert_eq!(replica.run(), [expected]);
         }
-        stage.entries[1] = entry("b", (pem + "# comment\n").as_bytes());
-        assert!(stage.take().is_empty());
+        replica.entries[1] = entry("b", (pem + "# comment\n").as_bytes());
+        assert!(replica.run().is_empty());
     }
 
     #[test]
     fn a_ca_whose_certificate_has_expired_is_left_where_it_is_whatever_the_clocks() {
-        let mut stage = Stage::set();
-        let first = stage.current();
-        stage.pass(600);
-        stage.take();
-        stage.pass(100);
-        stage.take();
+        let mut replica = TestReplica::set();
+        let first = replica.current();
+        replica.advance(600);
+        replica.run();
+        replica.advance(100);
+        replica.run();
         // 1060 s after it was made, in the last 150 s of its CA.
-        stage.pass(360);
-        stage.secret.content.trusted = Authorities::default();
-        stage.secret.content.trusted.add(stage.current().authority());
-        stage.entries[1].trusted = stage.secret.content.trusted.clone();
-        stage.remembered = stage.secret.content.clone();
-        assert!(stage.take().is_empty());
-        assert_eq!(stage.trust(&first), [false, true, false]);
-        stage.pass(1201 - 1060);
-        stage.take();
-        assert_eq!(stage.trust(&first), [false; 3]);
+        replica.advance(360);
+        replica.secret.content.trusted = TrustedCas::default();
+        replica.secret.content.trusted.add(replica.current().ca());
+        replica.entries[1].trusted = replica.secret.content.trusted.clone();
+        replica.remembered = replica.secret.content.clone();
+        assert!(replica.run().is_empty());
+        assert_eq!(replica.trust(&first), [false, true, false]);
+        replica.advance(1201 - 1060);
+        replica.run();
+        assert_eq!(replica.trust(&first), [false; 3]);
     }
 }

@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use rootcast::api::{API_VERSION, BUNDLE_LABEL, HASH_ANNOTATION, KEYS_ANNOTATION, KIND};
-use rootcast::bundle::{Holdings, Labels, Namespace, ObjectKind, Payload, TargetRef, Problems, Selector, Value, Wanted};
-use rootcast::fanout::{Event, Observed, Own, Scope, Sighting, Version};
+use rootcast::bundle::{
+    ContentSummary, Desired, FieldErrors, Labels, Namespace, ObjectKind, Payload, PayloadValue, Selector, TargetRef,
+};
+use rootcast::fanout::{EngineEvent, ListScope, Observed, OwnedFields, ResourceVersion, TargetEvent};
 use serde_json::json;
 
 use crate::model::{Field, Fields, Key, Object, Part, Space, Told};
@@ -25,15 +27,15 @@ pub(crate) struct Content {
 }
 
 impl Content {
-    pub(super) fn wanted(&self, name: &str, uid: &str) -> Wanted {
+    pub(super) fn wanted(&self, name: &str, uid: &str) -> Desired {
         let Self { selective, kinds, keys, value, label } = self;
         let labels = selective.then(|| json!({ "matchLabels": { "in": "" } })).unwrap_or_default();
         let selector = serde_json::from_value(labels).unwrap_or_default();
         let values = keys.iter().map(|key| {
             let value = if key.ends_with("jks") {
-                Value::Binary(value.as_bytes().into())
+                PayloadValue::Binary(value.as_bytes().into())
             } else {
-                Value::Text((*value).into())
+                PayloadValue::Text((*value).into())
             };
             ((*key).to_owned(), value)
         });
@@ -47,10 +49,10 @@ impl Content {
             hash: format!("{value}{label}"),
             partial: false,
         };
-        Wanted {
+        Desired {
             name: name.to_owned(),
             uid: uid.to_owned(),
-            namespaces: Selector::parse(&selector, "", &mut Problems::default()),
+            namespaces: Selector::parse(&selector, "", &mut FieldErrors::default()),
             payloads: kinds.iter().map(|kind| (*kind, payload(kind))).collect(),
             secrets_off: false,
             protected: None,
@@ -75,25 +77,25 @@ pub(super) fn targets() -> impl Iterator<Item = Target> {
     BUNDLES.into_iter().flat_map(move |bundle| places().map(move |place| (bundle.into(), place)))
 }
 
-pub(crate) fn scopes() -> [Scope; 3] {
-    let [config_maps, secrets] = ObjectKind::ALL.map(|kind| Scope::Targets(kind, None));
-    [Scope::Namespaces, config_maps, secrets]
+pub(crate) fn scopes() -> [ListScope; 3] {
+    let [config_maps, secrets] = ObjectKind::ALL.map(|kind| ListScope::Targets(kind, None));
+    [ListScope::Namespaces, config_maps, secrets]
 }
 
 pub(crate) fn key(bundle: &str, place: &TargetRef) -> Key {
     Key { kind: place.kind, namespace: place.namespace.to_string(), name: bundle.to_owned() }
 }
 
-pub(super) fn version(number: u64) -> Version {
-    Version::parse(&number.to_string())
+pub(super) fn version(number: u64) -> ResourceVersion {
+    ResourceVersion::parse(&number.to_string())
 }
 
-pub(super) fn target_event(key: &Key, told: Told) -> Event {
+pub(super) fn target_event(key: &Key, told: Told) -> EngineEvent {
     let now = match told {
-        Told::Added(object) | Told::Modified(object) => Sighting::There(observed(key, &object)),
-        Told::Deleted(object) => Sighting::Gone(version(object.version)),
+        Told::Added(object) | Told::Modified(object) => TargetEvent::Applied(observed(key, &object)),
+        Told::Deleted(object) => TargetEvent::Deleted(version(object.version)),
     };
-    Event::Target { bundle: key.name.clone(), place: (key.kind, key.namespace.clone()), now }
+    EngineEvent::Target { bundle: key.name.clone(), target: (key.kind, key.namespace.clone()), event: now }
 }
 
 /// A namespace as a watch shows it.
@@ -123,22 +125,22 @@ pub(super) fn is_replaceable(kind: ObjectKind, field: &Field, value: &str) -> bo
 }
 
 /// What an object holds, beside what a Bundle writes.
-pub(crate) fn holdings(kind: ObjectKind, object: &Object, payload: Option<&Payload>) -> Holdings {
+pub(crate) fn holdings(kind: ObjectKind, object: &Object, payload: Option<&Payload>) -> ContentSummary {
     let named: Vec<_> = object.fields.iter().filter(|(field, _)| field.is_content() && field.name.is_some()).collect();
     let at = |key: &String| named.iter().find(|(field, _)| field.name.as_ref() == Some(key));
     let values = || payload.into_iter().flat_map(|payload| &payload.values);
-    let is_taken = |(key, value): (&String, &Value)| {
+    let is_taken = |(key, value): (&String, &PayloadValue)| {
         at(key).is_some_and(|(field, there)| {
             let part = match value {
-                Value::Binary(_) if kind == ObjectKind::ConfigMap => Part::BinaryData,
+                PayloadValue::Binary(_) if kind == ObjectKind::ConfigMap => Part::BinaryData,
                 _ => Part::Data,
             };
             field.part != part || !is_replaceable(kind, field, there)
         })
     };
-    Holdings {
+    ContentSummary {
         keys: named.len(),
-        others: named.len() > values().filter(|(key, _)| at(key).is_some()).count(),
+        has_foreign_keys: named.len() > values().filter(|(key, _)| at(key).is_some()).count(),
         taken: values().filter(|value| is_taken(*value)).map(|(key, _)| key.clone()).collect(),
         secret_type: None,
     }
@@ -152,7 +154,7 @@ pub(super) fn sharing(payload: &Payload, namespace: &str, uid: &str) -> Fields {
     [keys, (Field::new(Part::Owners, uid), owner.to_string())].into()
 }
 
-pub(super) fn own_fields(own: &Own) -> impl Iterator<Item = Field> {
+pub(super) fn own_fields(own: &OwnedFields) -> impl Iterator<Item = Field> {
     let keys = own.keys.iter().flat_map(|key| [Field::new(Part::Data, key), Field::new(Part::BinaryData, key)]);
     let labels = own.labels.iter().map(|name| Field::new(Part::Labels, name));
     let annotations = own.annotations.iter().map(|name| Field::new(Part::Annotations, name));
@@ -161,14 +163,14 @@ pub(super) fn own_fields(own: &Own) -> impl Iterator<Item = Field> {
 }
 
 /// What a write of ours carries.
-pub(crate) fn fields(wanted: &Wanted, payload: &Payload) -> Fields {
+pub(crate) fn fields(wanted: &Desired, payload: &Payload) -> Fields {
     let Payload { kind, values, labels, annotations, hash, partial: _ } = payload;
     let owner = json!({
         "apiVersion": API_VERSION, "kind": KIND, "name": wanted.name, "uid": wanted.uid, "controller": true,
     });
-    let value = |(key, value): (&String, &Value)| {
+    let value = |(key, value): (&String, &PayloadValue)| {
         let part = match (kind, value) {
-            (ObjectKind::ConfigMap, Value::Binary(_)) => Part::BinaryData,
+            (ObjectKind::ConfigMap, PayloadValue::Binary(_)) => Part::BinaryData,
             _ => Part::Data,
         };
         (Field::new(part, key), String::from_utf8(value.bytes().to_vec()).expect("text"))

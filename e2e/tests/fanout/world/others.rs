@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use rootcast::bundle::{TargetRef, Wanted};
-use rootcast::fanout::Event;
+use rootcast::bundle::{Desired, TargetRef};
+use rootcast::fanout::EngineEvent;
 
 use crate::model::{Call, Field, Key, Object, Part, Server, Verb};
 
@@ -17,7 +17,7 @@ impl World {
         if !bundle.exists {
             bundle.exists = true;
             bundle.incarnation += 1;
-            self.step(Event::Bundle(name.to_owned(), true));
+            self.step(EngineEvent::Bundle(name.to_owned(), true));
         }
         let bundle = self.bundles.get_mut(name).expect("it was entered");
         let uid = format!("{name}-{}", bundle.incarnation);
@@ -42,15 +42,15 @@ impl World {
         (bundle.exists, bundle.wanted, bundle.report) = (false, None, None);
         self.believed.retain(|(bundle, _), _| **bundle != *name);
         let uid = format!("{name}-{}", self.bundles[name].incarnation);
-        self.step(Event::Bundle(name.to_owned(), false));
-        self.step(Event::Deleted { bundle: name.to_owned(), uid: Some(uid) });
+        self.step(EngineEvent::Bundle(name.to_owned(), false));
+        self.step(EngineEvent::Deleted { bundle: name.to_owned(), uid: Some(uid) });
     }
 
-    fn tell(&mut self, name: &str, wanted: Option<Arc<Wanted>>) {
+    fn tell(&mut self, name: &str, wanted: Option<Arc<Desired>>) {
         let bundle = self.bundles.get_mut(name).expect("decided before");
         bundle.wanted.clone_from(&wanted);
         bundle.report = None;
-        self.step(Event::Wanted { bundle: name.into(), wanted, cause: "it was decided".to_owned() });
+        self.step(EngineEvent::Desired { bundle: name.into(), desired: wanted, cause: "it was decided".to_owned() });
     }
 
     /// The garbage collector deletes what only Bundles that are gone own; `false` if there is nothing.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rootcast::api::{BUNDLE_LABEL, FIELD_MANAGER, KEYS_ANNOTATION};
-use rootcast::fanout::{Answer, Comparison, Event, Found, Order, Request, Scope};
+use rootcast::fanout::{Comparison, EngineEvent, ListScope, Order, TargetListResult, TargetRequest, WriteResult};
 
 use crate::model::{Call, Failure, Field, Key, Object, Part, Verb};
 
@@ -18,21 +18,21 @@ impl World {
         let before = self.server.version();
         self.flights[index].answer = Some(self.carry_out(&order));
         // What is deleted to be created anew is written once, by its creation.
-        let for_creation = matches!(order.request, Request::Delete(_)) && self.holds(&order);
+        let for_creation = matches!(order.request, TargetRequest::Delete(_)) && self.holds(&order);
         if self.server.version() != before && !for_creation {
-            *self.written.entry((order.bundle, order.place)).or_default() += 1;
+            *self.written.entry((order.bundle, order.target)).or_default() += 1;
         }
     }
 
     /// A list of one Bundle's targets reaches the server.
     pub(crate) fn list_arrives(&mut self, index: usize) {
         let Inquiry { bundle, scope, .. } = &self.inquiries[index];
-        let Scope::Targets(kind, _) = scope else { panic!("only targets are listed by Bundle") };
+        let ListScope::Targets(kind, _) = scope else { panic!("only targets are listed by Bundle") };
         let ours = self.server.objects.iter().filter(|(key, _)| key.kind == *kind && key.name == **bundle);
         let label = Field::new(Part::Labels, BUNDLE_LABEL);
         let ours = ours.filter(|(_, object)| object.fields.get(&label).is_some_and(|value| **value == **bundle));
         let found = ours.map(|(key, object)| (key.namespace.clone(), observed(key, object)));
-        self.inquiries[index].found = Some(Found::Targets(found.collect()));
+        self.inquiries[index].found = Some(TargetListResult::Targets(found.collect()));
     }
 
     /// All lists that were asked for are answered.
@@ -44,10 +44,10 @@ impl World {
     }
 
     /// The answer to a list reaches us: that of the server, or what became of it on the way.
-    pub(crate) fn list_answers(&mut self, index: usize, instead: Option<Found>) {
+    pub(crate) fn list_answers(&mut self, index: usize, instead: Option<TargetListResult>) {
         let Inquiry { bundle, scope, number, found } = self.inquiries.remove(index);
         let found = instead.or(found).expect("it has reached the server");
-        self.step(Event::Listed { bundle, scope, number, found });
+        self.step(EngineEvent::Listed { bundle, scope, number, result: found });
     }
 
     /// A request that we have given up reaches the server.
@@ -56,23 +56,23 @@ impl World {
         let before = self.server.version();
         self.carry_out(&order);
         if self.server.version() != before {
-            *self.called_for.entry((order.bundle, order.place)).or_default() += 1;
+            *self.called_for.entry((order.bundle, order.target)).or_default() += 1;
         }
     }
 
     /// An answer reaches us: that of the server, or what became of it on the way.
-    pub(crate) fn answer(&mut self, index: usize, instead: Option<Answer>) {
+    pub(crate) fn answer(&mut self, index: usize, instead: Option<WriteResult>) {
         let Flight { order, answer, overtaken } = self.flights.remove(index);
-        let target = (order.bundle.clone(), order.place.clone());
+        let target = (order.bundle.clone(), order.target.clone());
         let asked = order.request.version();
         let answer = match (instead, answer) {
-            (Some(Answer::Busy(time, cause)), _) => {
+            (Some(WriteResult::Busy(time, cause)), _) => {
                 // What a namespace has more than once may be its own trouble; one alone closes for five seconds at most.
                 if self.complained.insert(target.1.namespace.clone()) {
                     let wait = time.unwrap_or_default().min(Duration::from_secs(5));
                     self.closed_until = self.closed_until.max(self.now + wait);
                 }
-                Answer::Busy(time, cause)
+                WriteResult::Busy(time, cause)
             }
             (Some(lost), answer) => {
                 self.complained.insert(target.1.namespace.clone());
@@ -86,21 +86,21 @@ impl World {
         match &answer {
             // Of what is no Bundle's nothing is kept.
             _ if !self.bundles[&target.0].exists => {}
-            Answer::Is(observed) if !overtaken => {
-                let there = observed.look.labels.contains_key(BUNDLE_LABEL);
+            WriteResult::Observed(observed) if !overtaken => {
+                let there = observed.metadata.labels.contains_key(BUNDLE_LABEL);
                 self.believe(target.clone(), observed.version, there);
             }
-            Answer::Gone => {
+            WriteResult::NotFound => {
                 let newest = self.believed.entry(target.clone()).or_default().0;
                 self.believe(target.clone(), asked.unwrap_or(newest), false);
             }
             _ => {}
         }
-        self.step(Event::Answer { bundle: target.0, place: target.1, answer });
+        self.step(EngineEvent::OrderDone { bundle: target.0, target: target.1, result: answer });
     }
 
-    fn carry_out(&mut self, order: &Order) -> Answer {
-        let Order { bundle, place, wanted, request } = order;
+    fn carry_out(&mut self, order: &Order) -> WriteResult {
+        let Order { bundle, target: place, desired: wanted, request } = order;
         let key = key(bundle, place);
         if request.is_write() && self.refusing.contains(&*place.namespace) {
             return refused("refused", false);
@@ -111,10 +111,10 @@ impl World {
             shared.unwrap_or_default()
         };
         let verb = match request {
-            Request::Create => Verb::Create(content()),
-            Request::Replace(_) if !self.may_replace => return Answer::Forbidden("may not".to_owned()),
-            Request::Replace(_) => Verb::Replace(content()),
-            Request::Merge { stale, former_owner, second_owner, .. } => {
+            TargetRequest::Create => Verb::Create(content()),
+            TargetRequest::Replace(_) if !self.may_replace => return WriteResult::Forbidden("may not".to_owned()),
+            TargetRequest::Replace(_) => Verb::Replace(content()),
+            TargetRequest::Merge { stale, former_owner, second_owner, .. } => {
                 let shared = with(second_owner.as_deref());
                 let mut patch: BTreeMap<_, _> =
                     content().into_iter().chain(shared).map(|(field, value)| (field, Some(value))).collect();
@@ -122,18 +122,18 @@ impl World {
                 patch.extend(own_fields(stale).chain(owner).map(|field| (field, None)));
                 Verb::Merge(patch)
             }
-            Request::Apply { second_owner, .. } => {
+            TargetRequest::Apply { second_owner, .. } => {
                 Verb::Apply(content().into_iter().chain(with(second_owner.as_deref())).collect())
             }
-            Request::HandOver(_, own) => {
+            TargetRequest::HandOver(_, own) => {
                 let all = own_fields(own).chain([Field::new(Part::Owners, &wanted.uid)]);
                 Verb::Merge(all.map(|field| (field, None)).collect())
             }
-            Request::Delete(_) => Verb::Delete,
-            Request::Look | Request::Compare => {
-                let Some(object) = self.server.objects.get(&key) else { return Answer::Gone };
-                if *request == Request::Look {
-                    return Answer::Is(observed(&key, object));
+            TargetRequest::Delete(_) => Verb::Delete,
+            TargetRequest::GetMetadata | TargetRequest::GetContent => {
+                let Some(object) = self.server.objects.get(&key) else { return WriteResult::NotFound };
+                if *request == TargetRequest::GetMetadata {
+                    return WriteResult::Observed(observed(&key, object));
                 }
                 let is_data = |field: &Field| matches!(field.part, Part::Data | Part::BinaryData);
                 let same = content()
@@ -141,7 +141,7 @@ impl World {
                     .filter(|(field, _)| is_data(field))
                     .all(|(field, value)| object.fields.get(field) == Some(value));
                 let holdings = holdings(place.kind, object, wanted.payloads.get(&place.kind));
-                return Answer::Compared(observed(&key, object), Comparison { same, holdings });
+                return WriteResult::Compared(observed(&key, object), Comparison { same, holdings });
             }
         };
         let deletes = matches!(verb, Verb::Delete);
@@ -151,18 +151,18 @@ impl World {
             Ok(object) if deletes => {
                 assert!(!object.fields.contains_key(&Field::new(Part::Data, FOREIGN)), "{key:?} held a key of others");
                 assert!(says_it_is_ours(&key, &object) && named_keys(&object).is_none(), "{key:?}: {object:#?}");
-                Answer::Gone
+                WriteResult::NotFound
             }
             Ok(object) => {
                 if let Some(before) = &before {
                     assert_nothing_of_others_is_lost(&key, before, &object);
                 }
-                Answer::Is(observed(&key, &object))
+                WriteResult::Observed(observed(&key, &object))
             }
-            Err(Failure::NotFound) => Answer::Gone,
-            Err(Failure::Exists) => Answer::Exists,
-            Err(Failure::Conflict) => Answer::Conflict,
-            Err(Failure::NamespaceNotFound | Failure::NamespaceTerminating) => Answer::NamespaceGone,
+            Err(Failure::NotFound) => WriteResult::NotFound,
+            Err(Failure::Exists) => WriteResult::AlreadyExists,
+            Err(Failure::Conflict) => WriteResult::Conflict,
+            Err(Failure::NamespaceNotFound | Failure::NamespaceTerminating) => WriteResult::NamespaceGone,
             Err(Failure::Immutable) => refused("immutable", true),
             Err(Failure::TwoControllers) => refused("two controllers", false),
         }
@@ -170,7 +170,7 @@ impl World {
 
     /// Whether an order is about a target that is to be there, as far as the engine has heard.
     fn holds(&self, order: &Order) -> bool {
-        let Order { place, wanted, .. } = order;
+        let Order { target: place, desired: wanted, .. } = order;
         let heard = self.heard.get(&*place.namespace);
         wanted.payloads.contains_key(&place.kind)
             && heard.is_some_and(|heard| wanted.reaches(&self.settings, &place.namespace, heard))
@@ -179,7 +179,7 @@ impl World {
 
 /// Whether an object has our label, and a hash or fields that we wrote.
 fn says_it_is_ours(key: &Key, object: &Object) -> bool {
-    observed(key, object).look.is_target_of(&key.name)
+    observed(key, object).metadata.is_target_of(&key.name)
 }
 
 /// The keys that an object names as ours, if it names any.
@@ -200,6 +200,6 @@ fn assert_nothing_of_others_is_lost(key: &Key, before: &Object, after: &Object) 
     }
 }
 
-fn refused(cause: &str, fixed: bool) -> Answer {
-    Answer::Refused { cause: cause.to_owned(), fixed, retry_after: None }
+fn refused(cause: &str, fixed: bool) -> WriteResult {
+    WriteResult::Refused { cause: cause.to_owned(), immutable: fixed, retry_after: None }
 }

@@ -1,0 +1,180 @@
+//! Who must be decided again after a change: everyone who cares now or cared before it.
+
+use std::collections::BTreeSet;
+
+use super::inputs::Inputs;
+use super::intent::{Intent, ObjectKind};
+use super::selector::Labels;
+
+/// Something in the cluster became different.
+#[derive(Clone, Debug)]
+pub enum InputChange {
+    /// A Bundle came, changed or went.
+    Bundle(String),
+    /// The trust namespace came, changed its labels or went: Bundles may begin or cease to write there.
+    TrustNamespace,
+    /// A ConfigMap or Secret of the trust namespace came, changed or went.
+    Source {
+        /// Its kind.
+        kind: ObjectKind,
+        /// Its name.
+        name: String,
+        /// Its labels before, if it was there.
+        before: Option<Labels>,
+        /// Its labels now, if it is there.
+        after: Option<Labels>,
+    },
+}
+
+/// The names of all Bundles whose decision may differ after the change.
+///
+/// The world may be the one before or after the change: what an object looked like on the other side is part of the
+/// change itself. For a Bundle, call it on both sides, since others may have read the targets that it no longer writes.
+#[must_use]
+pub fn affected_bundles(inputs: &Inputs, change: &InputChange) -> BTreeSet<String> {
+    match change {
+        InputChange::Bundle(name) => readers(inputs, name),
+        InputChange::TrustNamespace => bundles_where(inputs, |intent| {
+            inputs.intents.keys().any(|name| super::source_cycle::reads_name(intent, name))
+        }),
+        InputChange::Source { kind, name, before, after } => {
+            let sides = [before, after];
+            bundles_where(inputs, |intent| {
+                intent.object_sources().any(|source| {
+                    sides.iter().any(|labels| labels.as_ref().is_some_and(|labels| source.reads(*kind, name, labels)))
+                })
+            })
+        }
+    }
+}
+
+fn bundles_where(inputs: &Inputs, predicate: impl Fn(&Intent) -> bool) -> BTreeSet<String> {
+    inputs.intents.values().filter(|intent| predicate(intent)).map(|intent| intent.name.clone()).collect()
+}
+
+/// The Bundle and all that read its targets by name, directly or through others: a cycle through it begins or ends.
+fn readers(inputs: &Inputs, name: &str) -> BTreeSet<String> {
+    let mut reached = BTreeSet::from([name.to_owned()]);
+    let mut open = vec![name.to_owned()];
+    while let Some(read) = open.pop() {
+        for intent in inputs.intents.values().filter(|intent| super::source_cycle::reads_name(intent, &read)) {
+            if reached.insert(intent.name.clone()) {
+                open.push(intent.name.clone());
+            }
+        }
+    }
+    reached
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::bundle::fixture::{intent, labels, now, pem};
+    use crate::bundle::{PackedLabels, decide};
+
+    const NAMES: [&str; 3] = ["one", "two", "three"];
+
+    /// The value of the one label, if it is there.
+    type Label = Option<u8>;
+
+    /// One step of a random world: the trust namespace, a source, a Bundle. Labels are `l=0`, `l=1` or none; contents one
+    /// of two certificates or garbage.
+    #[derive(Clone, Debug)]
+    enum Step {
+        TrustNamespace(Option<Label>),
+        Source(usize, Option<(Label, u8)>),
+        Bundle(usize, Option<(u8, u8)>),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let label = || prop::option::of(0..2u8);
+        prop_oneof![
+            prop::option::of(label()).prop_map(Step::TrustNamespace),
+            (0..3usize, prop::option::of((label(), 0..3u8))).prop_map(|(name, to)| Step::Source(name, to)),
+            (0..3usize, prop::option::of((0..5u8, 0..3u8))).prop_map(|(name, to)| Step::Bundle(name, to)),
+        ]
+    }
+
+    fn labelled(value: Label) -> Labels {
+        value.map(|value| labels(&[("l", &value.to_string())])).unwrap_or_default()
+    }
+
+    /// Sources: a selector, or by name an object that is also another Bundle's target. Namespaces: all or a selector.
+    fn some_intent(name: &str, source: u8, namespaces: u8) -> Intent {
+        let selector = |value: u8| json!({ "matchLabels": { "l": value.to_string() } });
+        let source = match source {
+            value @ 0..2 => json!({ "selector": selector(value), "includeAllKeys": true }),
+            named => json!({ "name": NAMES[usize::from(named - 2)], "includeAllKeys": true }),
+        };
+        let mut target = json!({ "configMap": { "key": "out" } });
+        if namespaces < 2 {
+            target["namespaceSelector"] = selector(namespaces);
+        }
+        intent(name, &json!({ "sources": [{ "configMap": source }], "target": target }))
+    }
+
+    fn apply(inputs: Inputs, step: &Step, contents: &[String; 3]) -> (Inputs, InputChange) {
+        let mut inputs = inputs;
+        match step {
+            Step::TrustNamespace(to) => {
+                inputs.trust_namespace = to.map(|to| (&labelled(to)).into());
+                (inputs, InputChange::TrustNamespace)
+            }
+            Step::Source(name, to) => {
+                let (kind, name) = (ObjectKind::ConfigMap, NAMES[*name]);
+                let before = inputs.sources.remove(&(kind, name.to_owned())).map(|object| object.labels);
+                if let Some((label, content)) = to {
+                    inputs = inputs.with_config_map(name, &[], &[("ca", &contents[usize::from(*content)])]);
+                    let object = inputs.sources.get_mut(&(kind, name.to_owned())).expect("just put there");
+                    object.labels = labelled(*label);
+                }
+                let after = to.map(|(label, _)| labelled(label));
+                (inputs, InputChange::Source { kind, name: name.to_owned(), before, after })
+            }
+            Step::Bundle(name, to) => {
+                let name = NAMES[*name];
+                inputs.intents.remove(name);
+                if let Some((source, namespaces)) = to {
+                    inputs.intents.insert(name.to_owned(), some_intent(name, *source, *namespaces));
+                }
+                (inputs, InputChange::Bundle(name.to_owned()))
+            }
+        }
+    }
+
+    /// What every Bundle would have done to the cluster.
+    fn decisions(inputs: &Inputs) -> BTreeMap<String, Value> {
+        let decision = |intent: &Intent| match decide(intent, inputs, now()) {
+            Err(refusal) => json!([refusal.reason.as_str(), refusal.message, format!("{:?}", refusal.findings)]),
+            Ok(decision) => {
+                let hashes: Vec<_> = decision.desired.payloads.values().map(|payload| payload.hash.as_str()).collect();
+                json!([decision.desired.namespaces.to_string(), hashes, format!("{:?}", decision.findings)])
+            }
+        };
+        inputs.intents.values().map(|intent| (intent.name.clone(), decision(intent))).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn every_bundle_whose_decision_changes_is_among_the_affected(steps in prop::collection::vec(step(), 1..25)) {
+            let contents = [pem("rsa"), pem("ec"), "no PEM".to_owned()];
+            let mut inputs = Inputs { trust_namespace: Some(PackedLabels::default()), ..Inputs::default() };
+            for step in &steps {
+                let before = decisions(&inputs);
+                let old = inputs.intents.clone();
+                let (next, change) = apply(inputs, step, &contents);
+                let mut affected = affected_bundles(&next, &change);
+                affected.extend(affected_bundles(&Inputs { intents: old, ..Inputs::default() }, &change));
+                for (name, now) in decisions(&next) {
+                    prop_assert!(before.get(&name) == Some(&now) || affected.contains(&name), "{name} by {step:?}");
+                }
+                inputs = next;
+            }
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! What is known of the certificates that a Bundle publishes, once they are encoded: few words, since this is kept.
+
+use std::collections::BTreeSet;
+
+use crate::limits;
+use crate::trust::{Anchor, Anchors, Fingerprint};
+
+use super::finding::{Finding, Observation};
+
+/// Of how many certificates it is told when they expire: those that do so first.
+pub const EXPIRIES_MAX: usize = limits::EXPIRIES.max;
+
+/// The certificates that a Bundle publishes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExpirySummary {
+    /// How many there are, default CAs among them.
+    pub published: usize,
+    /// When the first of them expires, in seconds since 1970-01-01T00:00:00Z.
+    pub earliest: i64,
+    /// Those that come from sources other than the default CAs and expire first, at most [`EXPIRIES_MAX`], by that time.
+    pub own: Vec<Expiry>,
+}
+
+/// When one certificate expires.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expiry {
+    /// In seconds since 1970-01-01T00:00:00Z; negative before.
+    pub not_after: i64,
+    /// Its short fingerprint.
+    pub fingerprint: Box<str>,
+    /// Its common name, or its whole subject where it has none; at most 64 characters.
+    pub name: Box<str>,
+}
+
+/// Why a certificate of a source is not published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeftOutReason {
+    /// Its time is over.
+    Expired,
+    /// It is no CA certificate.
+    NonCa,
+    /// It is known to break programs.
+    Refused,
+}
+
+impl ExpirySummary {
+    /// Of what is published; `own` are those that do not, or not only, come from the default CAs.
+    pub(super) fn of(anchors: &Anchors, own: &BTreeSet<Fingerprint>) -> Self {
+        let mut first: Vec<_> = anchors.iter().filter(|anchor| own.contains(&anchor.fingerprint())).collect();
+        first.sort_by_key(|anchor| anchor.not_after());
+        first.truncate(EXPIRIES_MAX);
+        Self {
+            published: anchors.len(),
+            earliest: anchors.iter().map(Anchor::not_after).min().expect("there is at least one"),
+            own: first.into_iter().map(Expiry::of).collect(),
+        }
+    }
+}
+
+impl Expiry {
+    fn of(anchor: &Anchor) -> Self {
+        let name = anchor.common_name().unwrap_or_else(|| anchor.subject().to_owned());
+        Self {
+            not_after: anchor.not_after(),
+            fingerprint: anchor.fingerprint().short().into(),
+            name: name.chars().take(limits::EXPIRY_NAME.max).collect(),
+        }
+    }
+}
+
+impl LeftOutReason {
+    /// All reasons.
+    pub const ALL: [Self; 3] = [Self::Expired, Self::NonCa, Self::Refused];
+
+    /// How many certificates are left out for this reason.
+    #[must_use]
+    pub fn count(self, findings: &[Finding]) -> usize {
+        findings.iter().filter(|finding| Self::of(&finding.what) == Some(self)).count()
+    }
+
+    fn of(what: &Observation) -> Option<Self> {
+        match what {
+            Observation::LeftOutExpired(..) => Some(Self::Expired),
+            Observation::LeftOutNonCa(_) => Some(Self::NonCa),
+            Observation::LeftOutRejected(_) => Some(Self::Refused),
+            Observation::Expired(..)
+            | Observation::ExpiresSoon { .. }
+            | Observation::NotYetValid(..)
+            | Observation::NotForJava(..)
+            | Observation::NoPem(_)
+            | Observation::OwnOutput => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::bundle::fixture::{intent, now, pem};
+    use crate::bundle::{DecisionSettings, DefaultCas, Inputs, decide};
+    use crate::trust::pem::read;
+
+    fn decided(settings: DecisionSettings) -> crate::bundle::Decision {
+        let default = read((pem("rsa") + &pem("ec")).as_bytes()).expect("PEM");
+        let anchors = default.into_iter().map(|block| block.certificate.expect("a certificate")).collect();
+        let default_cas = Some(DefaultCas { version: "v".to_owned(), anchors });
+        let inputs = Inputs { settings, default_cas, ..Inputs::default() }.with_config_map(
+            "own",
+            &[],
+            &[("ca", &(pem("expired") + &pem("ec")))],
+        );
+        let sources = json!([{ "useDefaultCAs": true }, { "configMap": { "name": "own", "key": "ca" } }]);
+        let spec = json!({ "sources": sources, "target": { "configMap": { "key": "out" } } });
+        decide(&intent("b", &spec), &inputs, now()).expect("a decision")
+    }
+
+    #[test]
+    fn own_certificates_are_listed_by_name_and_default_cas_are_counted() {
+        let ExpirySummary { published, earliest, own } = decided(DecisionSettings::default()).expiry_summary;
+        assert_eq!((published, earliest), (3, own[0].not_after));
+        let names: Vec<_> = own.iter().map(|expiry| (&*expiry.name, expiry.fingerprint.len())).collect();
+        assert_eq!(names, [("Expired Root A", 8), ("Beta EC Root A", 8)], "the first to expire comes first");
+    }
+
+    #[test]
+    fn what_is_left_out_is_counted_by_its_reason() {
+        let findings = decided(DecisionSettings { filter_expired: true, ..DecisionSettings::default() }).findings;
+        assert_eq!(LeftOutReason::ALL.map(|why| why.count(&findings)), [1, 0, 0]);
+    }
+
+    #[test]
+    fn of_many_certificates_those_that_expire_first_are_listed() {
+        let authority = |number: i64| {
+            let mut params = rcgen::CertificateParams::default();
+            params.distinguished_name = rcgen::DistinguishedName::new();
+            params.distinguished_name.push(rcgen::DnType::CommonName, format!("{number} {}", "x".repeat(80)));
+            params.not_after = rcgen::date_time_ymd(2030 + i32::try_from(number).expect("small"), 1, 1);
+            let key = rcgen::KeyPair::generate().expect("a key");
+            Anchor::from_der(params.self_signed(&key).expect("a certificate").der().to_vec()).expect("readable")
+        };
+        let anchors = Anchors::collect((0..120).rev().map(authority)).expect("some");
+        let all = anchors.iter().map(Anchor::fingerprint).collect();
+        let ExpirySummary { published, own, .. } = ExpirySummary::of(&anchors, &all);
+        assert_eq!((published, own.len()), (120, EXPIRIES_MAX));
+        assert!(own.is_sorted_by_key(|expiry| expiry.not_after) && own[0].name.starts_with("0 x"));
+        assert!(own.iter().all(|expiry| expiry.name.chars().count() == limits::EXPIRY_NAME.max));
+    }
+}

@@ -1,0 +1,245 @@
+//! What a decision sees of the cluster: plain sorted maps that can be filled from watches or from files.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use crate::trust::{Anchor, NonPemFormat, PemError, pem};
+use crate::{api, limits};
+
+use super::adoption::AdoptionPolicy;
+use super::intent::{Intent, ObjectKind};
+use super::observed_metadata;
+use super::protected::ProtectedName;
+use super::selector::{Labels, PackedLabels, Selector};
+
+/// Everything that a decision may depend on beside the Bundle and the time.
+#[derive(Debug, Default)]
+pub struct Inputs {
+    /// Switches of this process.
+    pub settings: DecisionSettings,
+    /// The default CAs, if there are any.
+    pub default_cas: Option<DefaultCas>,
+    /// Objects of the trust namespace.
+    pub sources: BTreeMap<(ObjectKind, String), SourceObject>,
+    /// The labels of the trust namespace, if it is there: whether a Bundle writes there matters to its readers.
+    pub trust_namespace: Option<PackedLabels>,
+    /// All valid Bundles by name: they may read each other's targets.
+    pub intents: BTreeMap<String, Intent>,
+}
+
+/// Switches that hold for every Bundle of a process.
+#[derive(Clone, Debug, Default)]
+pub struct DecisionSettings {
+    /// Whether Secrets may be written.
+    pub secret_targets: bool,
+    /// Whether expired certificates are left out.
+    pub filter_expired: bool,
+    /// Whether certificates that are not CAs are left out.
+    pub filter_non_ca: bool,
+    /// The only namespaces that may receive targets; `None` means every namespace.
+    pub target_namespaces: Option<BTreeSet<String>>,
+    /// Whose consent it takes to write over values of others.
+    pub adopt: AdoptionPolicy,
+    /// The protected names that Bundles may have all the same.
+    pub allow_names: BTreeSet<String>,
+}
+
+/// The default CAs of this process.
+#[derive(Clone, Debug)]
+pub struct DefaultCas {
+    /// Identifies the content; shown as `status.defaultCAVersion`.
+    pub version: String,
+    /// The certificates.
+    pub anchors: Vec<Anchor>,
+}
+
+/// A ConfigMap or Secret that certificates may come from.
+#[derive(Clone, Debug)]
+pub struct SourceObject {
+    /// Its labels.
+    pub labels: Labels,
+    /// Which of its keys are the output of a Bundle.
+    pub output: OutputKeys,
+    /// What it holds.
+    pub content: SourceContent,
+    /// The keys of a file's object whose values cannot be decoded, each with the cause; the API server would not have
+    /// taken it.
+    pub undecodable: BTreeMap<String, String>,
+}
+
+/// Which keys of an object a Bundle wrote. An object that a Bundle has adopted holds keys of others beside them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OutputKeys {
+    /// None: it does not carry the Bundle label.
+    None,
+    /// These.
+    Some(BTreeSet<String>),
+    /// All: it carries the Bundle label, and our field manager owns no key, so it is a copy of output; or it owns more keys
+    /// than a Bundle writes.
+    All,
+}
+
+/// What a source object holds, as far as it could be read.
+#[derive(Clone, Debug)]
+pub enum SourceContent {
+    /// Its keys: `data`, and `binaryData` where `data` has no such key.
+    Keys(BTreeMap<String, SourceValue>),
+    /// The keys of a Secret of type `kubernetes.io/tls`, which holds a private key beside certificates.
+    TlsKeys(BTreeMap<String, SourceValue>),
+    /// It exists but could not be read, for this cause.
+    Unreadable(String),
+}
+
+/// The value of a key of a source object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceValue {
+    /// As it is.
+    Whole(Vec<u8>),
+    /// Not kept, because it holds no PEM; what it holds instead, if that is known.
+    NoPem(Option<NonPemFormat>),
+    /// Not kept, because its PEM cannot be used.
+    Malformed(Box<PemError>),
+}
+
+/// A namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Namespace {
+    /// Its labels.
+    pub labels: PackedLabels,
+    /// Whether it is on its way out and accepts nothing new.
+    pub terminating: bool,
+    /// Its uid; empty offline.
+    pub uid: Arc<str>,
+}
+
+impl From<&ObjectMeta> for Namespace {
+    fn from(metadata: &ObjectMeta) -> Self {
+        Self {
+            labels: metadata.labels.as_ref().map(PackedLabels::from).unwrap_or_default(),
+            terminating: metadata.deletion_timestamp.is_some(),
+            uid: metadata.uid.as_deref().unwrap_or_default().into(),
+        }
+    }
+}
+
+/// The place of one of a Bundle's targets, sorted by kind.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TargetRef {
+    /// Its kind.
+    pub kind: ObjectKind,
+    /// Its namespace.
+    pub namespace: Arc<str>,
+}
+
+/// The most keys that an object holds which a Bundle wrote.
+const KEYS_MAX: usize = limits::TARGET_FIELDS.max;
+
+/// The type of Secrets that hold a certificate and its private key
+/// (<https://kubernetes.io/docs/concepts/configuration/secret/#tls-secrets>).
+pub const TLS_SECRET_TYPE: &str = "kubernetes.io/tls";
+
+impl OutputKeys {
+    /// Reads the label and the managed fields.
+    #[must_use]
+    pub fn of(metadata: &ObjectMeta) -> Self {
+        let labelled = metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(api::BUNDLE_LABEL));
+        let own_keys = observed_metadata::own_keys(metadata);
+        match (labelled, own_keys.len()) {
+            (false, _) => Self::None,
+            (true, 1..=KEYS_MAX) => Self::Some(own_keys),
+            (true, _) => Self::All,
+        }
+    }
+
+    /// Whether the key is output.
+    #[must_use]
+    pub fn include(&self, key: &str) -> bool {
+        match self {
+            Self::None => false,
+            Self::Some(keys) => keys.contains(key),
+            Self::All => true,
+        }
+    }
+}
+
+impl SourceContent {
+    /// The content of a ConfigMap, cut down to the wanted keys.
+    #[must_use]
+    pub fn of_config_map(object: ConfigMap, keep: impl Fn(&str) -> bool) -> Self {
+        let binary = object.binary_data.into_iter().flatten().map(|(key, value)| (key, value.0.into()));
+        let text = object.data.into_iter().flatten().map(|(key, value)| (key, value.into_bytes().into()));
+        Self::Keys(binary.chain(text).filter(|(key, _)| keep(key)).collect())
+    }
+
+    /// The content of a Secret, cut down to the wanted keys; `wanted` hears whether it is a TLS Secret.
+    #[must_use]
+    pub fn of_secret(object: Secret, keep: impl Fn(&str, bool) -> bool) -> Self {
+        let tls = object.type_.as_deref() == Some(TLS_SECRET_TYPE);
+        let data = object.data.into_iter().flatten().map(|(key, value)| (key, value.0));
+        let text = object.string_data.into_iter().flatten().map(|(key, value)| (key, value.into_bytes()));
+        let values = data.chain(text).filter(|(key, _)| keep(key, tls));
+        let values = values.map(|(key, value)| (key, value.into())).collect();
+        if tls { Self::TlsKeys(values) } else { Self::Keys(values) }
+    }
+
+    /// The same without values that are no certificates, such as private keys: why they are none is all that is kept.
+    #[must_use]
+    pub fn certificates_only(self) -> Self {
+        let reduce =
+            |values: BTreeMap<_, SourceValue>| values.into_iter().map(|(key, text)| (key, text.reduced())).collect();
+        match self {
+            Self::Keys(values) => Self::Keys(reduce(values)),
+            Self::TlsKeys(values) => Self::TlsKeys(reduce(values)),
+            Self::Unreadable(cause) => Self::Unreadable(cause),
+        }
+    }
+}
+
+impl SourceValue {
+    fn reduced(self) -> Self {
+        let Self::Whole(value) = self else { return self };
+        match pem::read(&value) {
+            Ok(blocks) if blocks.is_empty() => Self::NoPem(NonPemFormat::of(&value)),
+            Ok(_) => Self::Whole(value),
+            Err(error) => Self::Malformed(error.into()),
+        }
+    }
+
+    /// The value, if it is kept.
+    #[must_use]
+    pub fn whole(self) -> Option<Vec<u8>> {
+        match self {
+            Self::Whole(value) => Some(value),
+            Self::NoPem(_) | Self::Malformed(_) => None,
+        }
+    }
+}
+
+impl From<Vec<u8>> for SourceValue {
+    fn from(value: Vec<u8>) -> Self {
+        Self::Whole(value)
+    }
+}
+
+impl DecisionSettings {
+    /// Whether a Bundle with this selector reaches a namespace.
+    #[must_use]
+    pub fn reaches(&self, selector: &Selector, name: &str, namespace: &Namespace) -> bool {
+        !namespace.terminating && self.allows_namespace(name) && selector.matches(&namespace.labels)
+    }
+
+    /// What keeps a Bundle from having this name, if anything does.
+    #[must_use]
+    pub fn protection(&self, name: &str) -> Option<ProtectedName> {
+        ProtectedName::find(name).filter(|_| !self.allow_names.contains(name))
+    }
+
+    /// Whether targets may be written into the namespace.
+    #[must_use]
+    pub fn allows_namespace(&self, namespace: &str) -> bool {
+        self.target_namespaces.as_ref().is_none_or(|allowed| allowed.contains(namespace))
+    }
+}

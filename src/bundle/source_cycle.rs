@@ -1,0 +1,66 @@
+//! Bundles that read other Bundles' targets: chains are fine, cycles would keep every certificate for ever.
+
+use super::inputs::Inputs;
+use super::intent::{Intent, Keys, ObjectKind, ObjectSource, Select};
+
+/// Whether a source of the Bundle names an object that the Bundle called `name` would write.
+pub(super) fn reads_name(intent: &Intent, name: &str) -> bool {
+    intent.object_sources().any(|source| matches!(&source.select, Select::Named(named) if named == name))
+}
+
+/// The names along a cycle of Bundles that feed each other and that this Bundle is part of, itself first and last.
+pub(super) fn find_cycle(intent: &Intent, inputs: &Inputs) -> Option<Vec<String>> {
+    let mut path = vec![intent.name.clone()];
+    let mut visited = std::collections::BTreeSet::new();
+    search(intent, &intent.name, intent, inputs, &mut visited, &mut path).then(|| {
+        path.push(intent.name.clone());
+        path
+    })
+}
+
+/// Depth-first search for a way back to `goal`; `path` holds the way so far. The Bundle being decided stands for
+/// itself: the world may hold an older version of it.
+fn search(
+    from: &Intent,
+    goal: &str,
+    decided: &Intent,
+    inputs: &Inputs,
+    visited: &mut std::collections::BTreeSet<String>,
+    path: &mut Vec<String>,
+) -> bool {
+    for source in from.object_sources() {
+        let Select::Named(named) = &source.select else {
+            continue;
+        };
+        let writer = if named == goal { Some(decided) } else { inputs.intents.get(named) };
+        let Some(writer) = writer.filter(|writer| feeds(writer, source, inputs)) else {
+            continue;
+        };
+        if writer.name == goal {
+            return true;
+        }
+        if visited.insert(writer.name.clone()) {
+            path.push(writer.name.clone());
+            if search(writer, goal, decided, inputs, visited, path) {
+                return true;
+            }
+            path.pop();
+        }
+    }
+    false
+}
+
+/// Whether the Bundle writes, into the trust namespace, PEM that the source reads.
+fn feeds(writer: &Intent, source: &ObjectSource, inputs: &Inputs) -> bool {
+    let lands = inputs.trust_namespace.as_ref().is_none_or(|labels| writer.namespaces.matches(labels))
+        && inputs.settings.allows_namespace(&writer.trust_namespace)
+        && (source.kind == ObjectKind::ConfigMap || inputs.settings.secret_targets);
+    lands
+        && writer.output.objects.iter().any(|object| {
+            object.kind == source.kind
+                && match &source.keys {
+                    Keys::One(key) => *key == object.pem_key,
+                    Keys::All => true,
+                }
+        })
+}

@@ -1,0 +1,300 @@
+//! Places that certificates are looked for in.
+
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use anyhow::{Context, bail};
+
+use super::super::args::ClusterArgs;
+use super::{password, tls};
+use crate::bundle::ObjectKind;
+use crate::cluster::Connection;
+use crate::cluster::object_reader::{self, LiveBundle, LiveTarget, Values};
+use crate::inspect::{CertificateSet, KeystoreLockedError, Passwords};
+use crate::limits;
+
+/// The longest file that is read, in bytes. The longest object of Kubernetes is a sixteenth of that.
+const MAX_INPUT_BYTES: u64 = limits::INSPECTED.max as u64;
+
+/// Where to look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum InspectSource {
+    Stdin,
+    File(PathBuf),
+    Object { kind: ObjectKind, namespace: String, name: String, key: Option<String> },
+    Bundle(String),
+    Server(Server),
+}
+
+/// A host and a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Server {
+    host: String,
+    port: u16,
+}
+
+impl FromStr for InspectSource {
+    type Err = String;
+
+    /// What begins like an object or a server is one: a file of such a name can be given as `./NAME`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "-" {
+            return Ok(Self::Stdin);
+        }
+        if let Some(server) = text.strip_prefix("https://") {
+            return Ok(Self::Server(server.trim_end_matches('/').parse()?));
+        }
+        let parts: Vec<&str> = text.split('/').collect();
+        let (kind, path) = parts.split_first().expect("a split has a first part");
+        let kind = match *kind {
+            "configmap" | "cm" => ObjectKind::ConfigMap,
+            "secret" => ObjectKind::Secret,
+            "bundle" if path.is_empty() => return Ok(Self::File(text.into())),
+            "bundle" => match path {
+                [name] => return object_name(name).map(Self::Bundle),
+                _ => return Err("give bundle/NAME; a file of this name is ./bundle/...".to_owned()),
+            },
+            _ => return Ok(Self::File(text.into())),
+        };
+        let key = match path {
+            [] => return Ok(Self::File(text.into())),
+            [_, _] => None,
+            [_, _, key] if !key.is_empty() => Some((*key).to_owned()),
+            _ => {
+                let kind = parts[0];
+                return Err(format!(
+                    "give {kind}/NAMESPACE/NAME or {kind}/NAMESPACE/NAME/KEY; a file of this name is ./{kind}/..."
+                ));
+            }
+        };
+        Ok(Self::Object { kind, namespace: object_name(path[0])?, name: object_name(path[1])?, key })
+    }
+}
+
+/// A name that the API server may have given to something.
+fn object_name(name: &str) -> Result<String, String> {
+    let plain = |octet: u8| octet.is_ascii_lowercase() || octet.is_ascii_digit() || b"-.".contains(&octet);
+    if !name.is_empty() && name.len() <= 253 && !name.starts_with(['.', '-']) && name.bytes().all(plain) {
+        return Ok(name.to_owned());
+    }
+    Err(format!("{name:?} is no name of an object: those have lower-case letters, digits, '-' and '.'"))
+}
+
+impl FromStr for Server {
+    type Err = String;
+
+    /// `HOST`, `HOST:PORT`, and the same after `https://`; IPv6 addresses in brackets. The port is 443 if none is given.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong =
+            || format!("{text:?} is no server: give HOST or HOST:PORT, and IPv6 addresses in brackets, as [::1]:443");
+        let server = text.strip_prefix("https://").unwrap_or(text).trim_end_matches('/');
+        let (host, port) = match server.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => (host, port.parse().map_err(|_| wrong())?),
+            _ => (server, 443),
+        };
+        let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let host = bracketed.unwrap_or(host);
+        if host.is_empty() || host.contains(['/', '[', ']', ' ']) || (host.contains(':') && bracketed.is_none()) {
+            return Err(wrong());
+        }
+        Ok(Self { host: host.to_owned(), port })
+    }
+}
+
+impl Server {
+    pub(super) fn host(&self) -> &str {
+        &self.host
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, port } = self;
+        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
+    }
+}
+
+/// Looks into places.
+pub(super) struct CertificateReader<'a> {
+    cluster: &'a ClusterArgs,
+    connection: Option<Connection>,
+    passwords: Passwords,
+}
+
+impl<'a> CertificateReader<'a> {
+    pub(super) fn new(cluster: &'a ClusterArgs, passwords: Passwords) -> Self {
+        Self { cluster, connection: None, passwords }
+    }
+
+    /// Gathers what is there.
+    pub(super) async fn load(&mut self, source: &InspectSource) -> anyhow::Result<CertificateSet> {
+        match source {
+            InspectSource::Stdin => {
+                self.bytes("standard input", &read(std::io::stdin().lock()).context("read standard input")?)
+            }
+            InspectSource::File(path) => {
+                let bytes = File::open(path).map_err(anyhow::Error::from).and_then(read);
+                self.bytes(&path.display().to_string(), &bytes.with_context(|| format!("read {}", path.display()))?)
+            }
+            InspectSource::Object { kind, namespace, name, key } => {
+                self.object(*kind, namespace, name, key.as_deref()).await
+            }
+            InspectSource::Bundle(name) => self.bundle(name).await,
+            InspectSource::Server(server) => Ok(tls::fetch_chain(server).await?.collection(server)),
+        }
+    }
+
+    fn bytes(&self, name: &str, bytes: &[u8]) -> anyhow::Result<CertificateSet> {
+        let mut collection = CertificateSet::new(name);
+        self.read(&mut collection, None, bytes)?;
+        Ok(collection)
+    }
+
+    /// Reads a file or value; asks for a password if it takes one.
+    fn read(&self, collection: &mut CertificateSet, key: Option<&str>, bytes: &[u8]) -> anyhow::Result<()> {
+        if collection.read(key, bytes, &self.passwords).is_ok() {
+            return Ok(());
+        }
+        let cause = match self.passwords {
+            Passwords::Given(_) => {
+                "the given password does not fit, or the keystore is damaged: without --password and --password-file the well-known ones are tried"
+            }
+            Passwords::WellKnown => {
+                let what =
+                    key.map_or_else(|| collection.name.clone(), |key| format!("{}, key {key:?}", collection.name));
+                let typed = password::prompt(&what)?.map(Passwords::Given);
+                match typed.map(|asked| collection.read(key, bytes, &asked)) {
+                    Some(Ok(())) => return Ok(()),
+                    Some(Err(KeystoreLockedError)) => "the password does not fit, or the keystore is damaged",
+                    None => {
+                        "a keystore with another password than changeit, changeme and none: give it by --password-file or --password"
+                    }
+                }
+            }
+        };
+        collection.add_damage(key, cause);
+        Ok(())
+    }
+
+    async fn object(
+        &mut self,
+        kind: ObjectKind,
+        namespace: &str,
+        name: &str,
+        key: Option<&str>,
+    ) -> anyhow::Result<CertificateSet> {
+        let what = format!("{} {namespace}/{name}", kind.as_str());
+        let connection = self.connection().await?;
+        let values =
+            object_reader::object(&connection, kind, namespace, name).await.with_context(|| format!("read {what}"))?;
+        let values = match key {
+            None => values,
+            Some(key) => {
+                let Some(value) = values.get(key) else {
+                    let keys: Vec<&str> = values.keys().map(String::as_str).collect();
+                    bail!(
+                        "{what} has no key {key:?}; it has {}",
+                        if keys.is_empty() { "none".to_owned() } else { keys.join(", ") }
+                    );
+                };
+                Values::from([(key.to_owned(), value.clone())])
+            }
+        };
+        let mut collection = CertificateSet::new(what);
+        for (key, value) in &values {
+            self.read(&mut collection, Some(key), value)?;
+        }
+        Ok(collection)
+    }
+
+    async fn bundle(&mut self, name: &str) -> anyhow::Result<CertificateSet> {
+        let connection = self.connection().await?;
+        let LiveBundle { sync_failure: trouble, target } =
+            object_reader::bundle(&connection, name).await.with_context(|| {
+                format!(
+                    "read Bundle {name} and a target of it (who may not, names a target: configmap/NAMESPACE/{name})"
+                )
+            })?;
+        let Some(LiveTarget { kind, namespace, key, value }) = target else {
+            let why = trouble.unwrap_or_else(|| "does its namespaceSelector match any namespace?".to_owned());
+            bail!("no namespace has a target of Bundle {name}: {why}");
+        };
+        let what = format!("Bundle {name} as {} {namespace}/{name}", kind.as_str());
+        let Some(value) = value else {
+            bail!(
+                "{what} has no key {key:?}: {}",
+                trouble.unwrap_or_else(|| "the controller will soon write it".to_owned())
+            );
+        };
+        let mut collection = CertificateSet::new(what);
+        if let Some(trouble) = trouble {
+            collection.add_remark(None, format!("the Bundle is not synced, so this may be of old: {trouble}"));
+        }
+        self.read(&mut collection, Some(&key), &value)?;
+        Ok(collection)
+    }
+
+    async fn connection(&mut self) -> anyhow::Result<Connection> {
+        if let Some(connection) = &self.connection {
+            return Ok(connection.clone());
+        }
+        let connection = self.cluster.connect().await?;
+        Ok(self.connection.insert(connection).clone())
+    }
+}
+
+/// Everything there is to read, up to a bound.
+fn read(input: impl Read) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    input.take(MAX_INPUT_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_INPUT_BYTES {
+        bail!("it is longer than {} MiB, so it is no trust store", MAX_INPUT_BYTES >> 20);
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_are_distinguished_by_how_they_begin() {
+        let object = |kind, key: Option<&str>| InspectSource::Object {
+            kind,
+            namespace: "team-a".to_owned(),
+            name: "corporate".to_owned(),
+            key: key.map(str::to_owned),
+        };
+        let server = |host: &str, port| InspectSource::Server(Server { host: host.to_owned(), port });
+        let table = [
+            ("-", InspectSource::Stdin),
+            ("ca.pem", InspectSource::File("ca.pem".into())),
+            ("./configmap/a/b", InspectSource::File("./configmap/a/b".into())),
+            ("bundle", InspectSource::File("bundle".into())),
+            ("configmap/team-a/corporate", object(ObjectKind::ConfigMap, None)),
+            ("secret/team-a/corporate/ca.crt", object(ObjectKind::Secret, Some("ca.crt"))),
+            ("bundle/corporate", InspectSource::Bundle("corporate".to_owned())),
+            ("https://example.com", server("example.com", 443)),
+            ("https://example.com:8443/", server("example.com", 8443)),
+            ("https://[::1]:8443", server("::1", 8443)),
+        ];
+        for (text, source) in table {
+            assert_eq!(text.parse::<InspectSource>(), Ok(source), "{text}");
+        }
+        for text in
+            ["configmap/a", "secret/a/b/c/d", "secret/a/b/", "bundle/a/b", "bundle/A", "configmap/../b", "https://"]
+        {
+            assert!(text.parse::<InspectSource>().is_err(), "{text}");
+        }
+        for text in ["host:port", "::1", "[::1", "a b", "", ":443", "host:99999"] {
+            assert!(text.parse::<Server>().is_err(), "{text}");
+        }
+    }
+}

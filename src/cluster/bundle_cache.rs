@@ -1,0 +1,273 @@
+//! What Bundles offer to pods in which namespaces, kept from watches.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
+use std::future::pending;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use futures::StreamExt;
+use http::Method;
+use kube::Resource;
+use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::runtime::watcher;
+use serde::de::DeserializeOwned;
+use tracing::{info, warn};
+
+use crate::api::Bundle;
+use crate::bundle::{DecisionSettings, Intent, Namespace, is_dns_subdomain};
+use crate::inject::{Injectability, InjectableBundles};
+use crate::webhook;
+
+use super::connection::{ApiError, ApiRequest, Connection, METADATA_ONLY};
+use super::lookups::Lookups;
+use super::watch::{self, Watch, WatchedObject};
+
+/// How long the read of one object may take: a review, for which there are two at most, has to be answered within 5 s.
+const READ_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long until permission is looked for again where it is not needed.
+const DENIED_PAUSE: Duration = Duration::from_mins(1);
+
+/// What is known of Bundles and namespaces. Clones share it.
+#[derive(Clone)]
+pub struct BundleCache {
+    inner: Arc<Mutex<CacheInner>>,
+    connection: Option<Connection>,
+    lookups: Arc<Lookups>,
+    trust_namespace: String,
+}
+
+/// Whether there is nothing to do without Bundles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BundleAccess {
+    /// There is nothing to do without them.
+    Required,
+    /// Without permission to see them it goes on without them.
+    Optional,
+}
+
+struct CacheInner {
+    bundles: Arc<InjectableBundles>,
+    namespaces: BTreeMap<Box<str>, Namespace>,
+    lists: InitialLists,
+    /// Whether we are not permitted to see Bundles, and do without.
+    disabled: bool,
+}
+
+/// The first lists of both watches.
+#[derive(Default)]
+struct InitialLists {
+    bundles: ListProgress,
+    namespaces: ListProgress,
+}
+
+/// Where a watch is with its list.
+#[derive(Default)]
+struct ListProgress {
+    /// What was known before and has not been seen in the list that runs.
+    unlisted: BTreeSet<String>,
+    /// Whether a list has ever been whole.
+    synced: bool,
+}
+
+impl BundleCache {
+    /// Knows nothing yet; without a connection it never will.
+    #[must_use]
+    pub fn new(connection: Option<&Connection>, trust_namespace: &str, settings: DecisionSettings) -> Self {
+        let inner = CacheInner {
+            bundles: Arc::new(InjectableBundles { settings, by_name: BTreeMap::new() }),
+            namespaces: BTreeMap::new(),
+            lists: InitialLists::default(),
+            disabled: connection.is_none(),
+        };
+        Self {
+            inner: Arc::new(Mutex::new(inner)),
+            connection: connection.cloned(),
+            lookups: Arc::new(Lookups::new()),
+            trust_namespace: trust_namespace.to_owned(),
+        }
+    }
+
+    /// Keeps it up to date, for the life of the process.
+    pub async fn run(self, access: BundleAccess) -> Infallible {
+        let Some(connection) = &self.connection else { return pending().await };
+        let watches = [Watch::Bundles, Watch::Namespaces];
+        loop {
+            let mut watch_events = watch::start_all(connection, &self.trust_namespace, &watches);
+            while let Some((watch, event)) = watch_events.next().await {
+                match event {
+                    Ok(event) => self.apply_event(&watch, event),
+                    Err(error) if access == BundleAccess::Optional && error.is_denied() => {
+                        let mut inner = self.lock();
+                        inner.lists = InitialLists::default();
+                        if !std::mem::replace(&mut inner.disabled, true) {
+                            info!(
+                                "native mode is off, since Bundles and Namespaces may not be watched here; only cainjector's rules hold: {error}"
+                            );
+                        }
+                        break;
+                    }
+                    Err(error) => warn!(?watch, "watch interrupted: {error}"),
+                }
+            }
+            tokio::time::sleep(DENIED_PAUSE).await;
+        }
+    }
+
+    /// Whether everything that reviews depend on is known, or is not to be had and not needed.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        let inner = self.lock();
+        inner.disabled || inner.lists.have_synced()
+    }
+
+    fn apply_event(&self, watch: &Watch, event: watcher::Event<WatchedObject>) {
+        let mut inner = self.lock();
+        let before = inner.lists.have_synced();
+        match event {
+            watcher::Event::Init => {
+                let names: BTreeSet<_> = match watch {
+                    Watch::Bundles => inner.bundles.by_name.keys().cloned().collect(),
+                    _ => inner.namespaces.keys().map(ToString::to_string).collect(),
+                };
+                inner.lists.of(watch).unlisted = names;
+            }
+            watcher::Event::InitApply(object) | watcher::Event::Apply(object) => {
+                let name = object.metadata().name.clone().unwrap_or_default();
+                inner.lists.of(watch).unlisted.remove(&name);
+                inner.upsert(name, &object, &self.trust_namespace);
+            }
+            watcher::Event::Delete(object) => {
+                inner.remove(watch, &object.metadata().name.clone().unwrap_or_default());
+            }
+            watcher::Event::InitDone => {
+                let listing = inner.lists.of(watch);
+                listing.synced = true;
+                for name in std::mem::take(&mut listing.unlisted) {
+                    inner.remove(watch, &name);
+                }
+            }
+        }
+        if inner.lists.have_synced() && (!before || inner.disabled) {
+            inner.disabled = false;
+            info!(bundles = inner.bundles.by_name.len(), namespaces = inner.namespaces.len(), "native mode is on");
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, CacheInner> {
+        self.inner.lock().expect("nobody panics with it")
+    }
+}
+
+impl webhook::BundleLookup for BundleCache {
+    fn bundles(&self) -> Result<Arc<InjectableBundles>, String> {
+        let inner = self.lock();
+        if inner.disabled {
+            return Err("the injector may not see Bundles: give it the role of config/injector".to_owned());
+        }
+        Ok(inner.bundles.clone())
+    }
+
+    fn cached_namespace(&self, name: &str) -> Option<Namespace> {
+        self.lock().namespaces.get(name).cloned()
+    }
+
+    async fn namespace(&self, name: &str) -> Result<Namespace, String> {
+        let found: PartialObjectMeta = match self.fetch("/api/v1/namespaces", name, METADATA_ONLY).await {
+            Ok(Some(found)) => found,
+            Ok(None) => return Err(format!("there is no namespace {name:?}")),
+            Err(cause) => return Err(format!("failed to read namespace {name:?}: {cause}")),
+        };
+        Ok(Namespace::from(&found.metadata))
+    }
+
+    async fn bundles_with(&self, name: &str) -> Result<Arc<InjectableBundles>, String> {
+        let found = self.fetch(&Bundle::url_path(&(), None), name, "application/json").await;
+        let found: Option<DeserializeGuard<Bundle>> =
+            found.map_err(|cause| format!("failed to read Bundle {name:?}: {cause}"))?;
+        let mut inner = self.lock();
+        match found {
+            Some(found) => inner.upsert(name.to_owned(), &WatchedObject::from(found), &self.trust_namespace),
+            None => inner.remove(&Watch::Bundles, name),
+        }
+        Ok(inner.bundles.clone())
+    }
+}
+
+impl BundleCache {
+    /// An object as it is now, if it is there.
+    async fn fetch<T: DeserializeOwned>(
+        &self,
+        collection: &str,
+        name: &str,
+        accept: &'static str,
+    ) -> Result<Option<T>, String> {
+        let Some(connection) = &self.connection else { return Err("there is no cluster to ask".to_owned()) };
+        if !is_dns_subdomain(name) {
+            return Ok(None);
+        }
+        let uri = format!("{collection}/{name}");
+        let request = async {
+            match connection.send(ApiRequest { method: Method::GET, uri: uri.clone(), accept, body: None }).await {
+                Ok(body) => Ok(Some(body)),
+                Err(ApiError::Refused(status)) if status.is_not_found() => Ok(None),
+                Err(failure) => Err(failure.to_string()),
+            }
+        };
+        match tokio::time::timeout(READ_TIMEOUT, self.lookups.read(&uri, request)).await {
+            Ok(found) => {
+                found?.map(|body| serde_json::from_slice(&body)).transpose().map_err(|error| error.to_string())
+            }
+            Err(_) => Err(format!("no answer within {} s", READ_TIMEOUT.as_secs())),
+        }
+    }
+}
+
+impl CacheInner {
+    fn upsert(&mut self, name: String, object: &WatchedObject, trust_namespace: &str) {
+        match object {
+            WatchedObject::Metadata(metadata) => {
+                self.namespaces.insert(name.into(), Namespace::from(&**metadata));
+            }
+            WatchedObject::Bundle(bundle) => {
+                let InjectableBundles { settings, by_name: offered } = Arc::make_mut(&mut self.bundles);
+                let offer = match &**bundle {
+                    Ok(bundle) => {
+                        let intent = Intent::parse(bundle, trust_namespace);
+                        Injectability::of(intent.as_ref().map_err(Vec::as_slice), settings)
+                    }
+                    Err(unreadable) => Injectability::Unusable {
+                        cause: format!("it cannot be read: {}", unreadable.cause),
+                        remedy: "mend it".to_owned(),
+                    },
+                };
+                offered.insert(name, offer);
+            }
+        }
+    }
+
+    fn remove(&mut self, watch: &Watch, name: &str) {
+        match watch {
+            Watch::Bundles => {
+                Arc::make_mut(&mut self.bundles).by_name.remove(name);
+            }
+            _ => {
+                self.namespaces.remove(name);
+            }
+        }
+    }
+}
+
+impl InitialLists {
+    fn of(&mut self, watch: &Watch) -> &mut ListProgress {
+        match watch {
+            Watch::Bundles => &mut self.bundles,
+            _ => &mut self.namespaces,
+        }
+    }
+
+    fn have_synced(&self) -> bool {
+        self.bundles.synced && self.namespaces.synced
+    }
+}

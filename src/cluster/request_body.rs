@@ -1,0 +1,168 @@
+//! Bodies of requests: what is the same for all namespaces is encoded once and shared; each target adds a small head.
+//!
+//! Objects are created and replaced in Kubernetes' protobuf form, which costs the API server half as much as JSON
+//! (<https://kubernetes.io/docs/reference/using-api/api-concepts/#protobuf-encoding>); patches are JSON.
+
+use std::cell::OnceCell;
+use std::collections::BTreeSet;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde_json::{Map, Value as Json, json};
+
+use crate::api;
+use crate::bundle::{Desired, ObjectKind, Payload, PayloadValue};
+use crate::fanout::{OwnedFields, ResourceVersion};
+
+use super::connection::SegmentedBody;
+use super::protobuf;
+
+/// The media type of patches that keep what others have
+/// (<https://kubernetes.io/docs/tasks/manage-kubernetes-objects/update-api-object-kubectl-patch/>).
+const MERGE: &str = "application/strategic-merge-patch+json";
+
+/// The media type of server-side apply.
+const APPLY: &str = "application/apply-patch+yaml";
+
+const JSON: &str = "application/json";
+
+/// The content of one kind of a Bundle's targets, encoded when it is first needed.
+#[derive(Default)]
+pub(super) struct EncodedContent {
+    protobuf: OnceCell<Bytes>,
+    /// The members of `data` and of `binaryData`, without braces.
+    json: OnceCell<[Bytes; 2]>,
+}
+
+/// What an object has beside its content.
+pub(super) struct Head<'a> {
+    pub(super) desired: &'a Desired,
+    pub(super) payload: &'a Payload,
+    pub(super) version: ResourceVersion,
+    /// Uid of its namespace, where it holds keys of others: then the namespace owns it, too, and it outlives its Bundle.
+    pub(super) second_owner: Option<&'a str>,
+    pub(super) namespace: &'a str,
+}
+
+/// A body and its media type.
+pub(super) type EncodedBody = (&'static str, SegmentedBody);
+
+impl EncodedContent {
+    /// The whole object; for one that exists, its version.
+    pub(super) fn object(&self, desired: &Desired, payload: &Payload, version: Option<ResourceVersion>) -> EncodedBody {
+        let content = self.protobuf.get_or_init(|| protobuf::content(payload).into());
+        (protobuf::MEDIA_TYPE, protobuf::object(desired, payload, version, content))
+    }
+
+    /// A strategic merge patch: our metadata and keys, without what is `stale` and the former owner.
+    pub(super) fn merge(&self, head: &Head<'_>, stale: &OwnedFields, former_owner: Option<&str>) -> EncodedBody {
+        let mut json = head.json();
+        if let Some(uid) = former_owner
+            && let Some(owners) = json["metadata"]["ownerReferences"].as_array_mut()
+        {
+            owners.insert(0, json!({ "$patch": "delete", "uid": uid }));
+        }
+        for (field, names) in [("labels", &stale.labels), ("annotations", &stale.annotations)] {
+            for name in names {
+                json["metadata"][field][name] = Json::Null;
+            }
+        }
+        (MERGE, self.with_content(head.payload, &json, &stale.keys))
+    }
+
+    /// The manifest for server-side apply.
+    pub(super) fn apply(&self, head: &Head<'_>) -> EncodedBody {
+        (APPLY, self.with_content(head.payload, &head.json(), &BTreeSet::new()))
+    }
+
+    /// Appends `data` and `binaryData` to an object. Where a stale key was is not known: it is taken out of both.
+    fn with_content(&self, payload: &Payload, head: &Json, stale: &BTreeSet<String>) -> SegmentedBody {
+        let members = self.json.get_or_init(|| members(payload));
+        let nulls: Vec<_> = stale.iter().map(|key| format!("{}:null", json!(key))).collect();
+        let nulls = nulls.join(",");
+        let head = head.to_string();
+        let mut between = head.strip_suffix('}').expect("an object ends with a brace").to_owned();
+        let mut parts = Vec::new();
+        for (field, members) in ["data", "binaryData"].into_iter().zip(members) {
+            if members.is_empty() && nulls.is_empty() {
+                continue;
+            }
+            let comma = if members.is_empty() || nulls.is_empty() { "" } else { "," };
+            parts.push(format!("{between},\"{field}\":{{{nulls}{comma}").into());
+            parts.push(members.clone());
+            between = String::from("}");
+        }
+        between.push('}');
+        parts.push(between.into());
+        SegmentedBody::new(parts)
+    }
+}
+
+/// A strategic merge patch that takes out what is ours, and our ownership.
+pub(super) fn hand_over(kind: ObjectKind, uid: &str, version: ResourceVersion, own: &OwnedFields) -> EncodedBody {
+    let OwnedFields { keys, labels, annotations, namespaces } = own;
+    let owners = std::iter::once(uid).chain(namespaces.iter().map(String::as_str));
+    let owners: Vec<_> = owners.map(|uid| json!({ "$patch": "delete", "uid": uid })).collect();
+    let nulls =
+        |names: &BTreeSet<String>| -> Map<_, _> { names.iter().map(|name| (name.clone(), Json::Null)).collect() };
+    let mut patch = json!({
+        "metadata": {
+            "resourceVersion": version.to_string(), "labels": nulls(labels), "annotations": nulls(annotations),
+            "ownerReferences": owners,
+        },
+        "data": nulls(keys),
+    });
+    if kind == ObjectKind::ConfigMap {
+        patch["binaryData"] = nulls(keys).into();
+    }
+    (MERGE, SegmentedBody::new(vec![patch.to_string().into()]))
+}
+
+/// The options of a deletion of this very version.
+pub(super) fn delete(version: ResourceVersion) -> EncodedBody {
+    let options = json!({
+        "apiVersion": "v1", "kind": "DeleteOptions", "preconditions": { "resourceVersion": version.to_string() },
+    });
+    (JSON, SegmentedBody::new(vec![options.to_string().into()]))
+}
+
+impl Head<'_> {
+    fn json(&self) -> Json {
+        let Self { desired, payload, version, second_owner, namespace } = self;
+        let Payload { kind, values, labels, annotations, hash, partial: _ } = payload;
+        let mut labels = labels.clone();
+        labels.insert(api::BUNDLE_LABEL.to_owned(), desired.name.clone());
+        let mut annotations = annotations.clone();
+        annotations.insert(api::HASH_ANNOTATION.to_owned(), hash.clone());
+        let mut owners = vec![json!({
+            "apiVersion": api::API_VERSION, "kind": api::KIND, "name": desired.name, "uid": desired.uid,
+            "controller": true, "blockOwnerDeletion": true,
+        })];
+        if let Some(uid) = second_owner {
+            let keys: Vec<_> = values.keys().map(String::as_str).collect();
+            annotations.insert(api::KEYS_ANNOTATION.to_owned(), keys.join(","));
+            owners.push(json!({ "apiVersion": "v1", "kind": "Namespace", "name": namespace, "uid": uid }));
+        }
+        json!({
+            "apiVersion": "v1", "kind": kind.as_str(),
+            "metadata": {
+                "name": desired.name, "resourceVersion": version.to_string(), "labels": labels,
+                "annotations": annotations, "ownerReferences": owners,
+            },
+        })
+    }
+}
+
+fn members(payload: &Payload) -> [Bytes; 2] {
+    let (mut data, mut binary) = (Vec::new(), Vec::new());
+    for (key, value) in &payload.values {
+        let (members, text) = match (payload.kind, value) {
+            (ObjectKind::ConfigMap, PayloadValue::Text(text)) => (&mut data, json!(&**text)),
+            (ObjectKind::ConfigMap, PayloadValue::Binary(bytes)) => (&mut binary, json!(STANDARD.encode(bytes))),
+            (ObjectKind::Secret, value) => (&mut data, json!(STANDARD.encode(value.bytes()))),
+        };
+        members.push(format!("{}:{text}", json!(key)));
+    }
+    [data.join(",").into(), binary.join(",").into()]
+}

@@ -1,0 +1,254 @@
+//! How things stand when somebody scrapes, and how that is told: two tables of gauges.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::metrics::MetricType;
+
+use crate::bundle::{Decision, LeftOutReason};
+use crate::fanout::{EngineStats, RolloutStats};
+
+/// How things stand at one moment.
+#[derive(Debug, Default)]
+pub struct StatsSnapshot {
+    /// Whether this process leads. While it does not, nothing is told of Bundles: that is up to the one who does.
+    pub is_leader: bool,
+    /// How many Bundles wait to be decided.
+    pub undecided: usize,
+    /// How the fan-out stands.
+    pub fanout: EngineStats,
+    /// Bundles, sorted by name.
+    pub bundles: Vec<BundleStats>,
+}
+
+/// How one Bundle stands.
+#[derive(Debug)]
+pub struct BundleStats {
+    /// Its name.
+    pub name: String,
+    /// What its status says.
+    pub conditions: Vec<ConditionLabels>,
+    /// How its targets stand, unless it is refused.
+    pub rollout: Option<RolloutStats>,
+    /// What it came to, unless it is refused.
+    pub decision: Option<Arc<Decision>>,
+}
+
+/// A condition without its words.
+#[derive(Debug)]
+pub struct ConditionLabels {
+    /// Its type.
+    pub type_: String,
+    /// `True`, `False` or `Unknown`.
+    pub status: String,
+    /// One word.
+    pub reason: String,
+}
+
+/// What was answered and not told yet.
+#[derive(Clone, Debug, Default)]
+pub(super) struct StatsCollector(Arc<Mutex<Option<StatsSnapshot>>>);
+
+type Labels<'a> = &'a [(&'static str, &'a str)];
+
+type Value = fn(&StatsSnapshot) -> usize;
+
+/// Gauges of the process: name, help, value.
+const PROCESS_GAUGES: [(&str, &str, Value); 6] = [
+    ("leader", "Whether this replica leads (1): only one writes, and tells of Bundles", |now| now.is_leader.into()),
+    ("bundles_queued", "Bundles that wait to be evaluated", |now| now.undecided),
+    ("targets_queued", "Targets that wait for their turn to be written", |now| now.fanout.queued),
+    ("target_requests_in_flight", "Requests about targets that are not answered yet", |now| now.fanout.in_flight),
+    (
+        "target_requests_in_flight_limit",
+        "How many of these there may be at present; grows while the API server is well",
+        |now| now.fanout.limit,
+    ),
+    (
+        "target_requests_paused",
+        "Whether nothing is sent for the moment (1), since the API server asked for that or cannot be reached",
+        |now| now.fanout.paused.into(),
+    ),
+];
+
+/// Tells the samples of one Bundle: labels beside its name, and value.
+type Emit<'a> = &'a mut dyn FnMut(Labels<'_>, i64) -> fmt::Result;
+
+type Samples = fn(&BundleStats, Emit<'_>) -> fmt::Result;
+
+/// Gauges of Bundles: name, help, samples.
+const BUNDLE_GAUGES: [(&str, &str, Samples); 9] = [
+    ("bundle_condition", "Conditions of Bundles with their status and reason; always 1", |bundle, emit| {
+        bundle.conditions.iter().try_for_each(|ConditionLabels { type_, status, reason }| {
+            emit(&[("condition", type_), ("status", status), ("reason", reason)], 1)
+        })
+    }),
+    ("bundle_targets_wanted", "Objects that there are to be of a Bundle, unless it is refused", |bundle, emit| {
+        bundle.rollout.iter().try_for_each(|standing| emit(&[], number(standing.desired)))
+    }),
+    ("bundle_targets_in_sync", "Objects among those wanted that are as they should be", |bundle, emit| {
+        bundle.rollout.iter().try_for_each(|standing| emit(&[], number(standing.in_sync)))
+    }),
+    (
+        "bundle_targets_failing",
+        "Objects that cannot be written or let go, or that others keep changing",
+        |bundle, emit| bundle.rollout.iter().try_for_each(|standing| emit(&[], number(standing.failing))),
+    ),
+    (
+        "bundle_rollout_wait_seconds",
+        "Until the next rollout of a Bundle that is held back because its content changes too often; absent for others",
+        |bundle, emit| {
+            let held = bundle.rollout.and_then(|standing| standing.held);
+            held.iter().try_for_each(|held| emit(&[], held.as_secs().try_into().unwrap_or(i64::MAX)))
+        },
+    ),
+    ("bundle_certificates", "Certificates that a Bundle publishes, default CAs among them", |bundle, emit| {
+        bundle.decision.iter().try_for_each(|decision| emit(&[], number(decision.expiry_summary.published)))
+    }),
+    (
+        "bundle_certificates_left_out",
+        "Certificates in a Bundle's sources that are not published, by why",
+        |bundle, emit| {
+            bundle.decision.iter().try_for_each(|decision| {
+                LeftOutReason::ALL
+                    .into_iter()
+                    .try_for_each(|why| emit(&[("why", reason_label(why))], number(why.count(&decision.findings))))
+            })
+        },
+    ),
+    (
+        "bundle_earliest_certificate_expiry_timestamp_seconds",
+        "When the first certificate of a Bundle expires, default CAs among them, as Unix time",
+        |bundle, emit| bundle.decision.iter().try_for_each(|decision| emit(&[], decision.expiry_summary.earliest)),
+    ),
+    (
+        "bundle_certificate_expiry_timestamp_seconds",
+        "When a certificate expires that is no default CA, as Unix time; of each Bundle the 100 that do so first",
+        |bundle, emit| {
+            bundle.decision.iter().flat_map(|decision| &decision.expiry_summary.own).try_for_each(|own| {
+                emit(&[("certificate", &own.name), ("fingerprint", &own.fingerprint)], own.not_after)
+            })
+        },
+    ),
+];
+
+fn reason_label(why: LeftOutReason) -> &'static str {
+    match why {
+        LeftOutReason::Expired => "expired",
+        LeftOutReason::NonCa => "not_a_ca",
+        LeftOutReason::Refused => "refused",
+    }
+}
+
+impl StatsCollector {
+    pub(super) fn set(&self, snapshot: Option<StatsSnapshot>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = snapshot;
+    }
+}
+
+impl Collector for StatsCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let Some(snapshot) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() else { return Ok(()) };
+        for (name, help, value) in PROCESS_GAUGES {
+            encoder.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&number(value(&snapshot)))?;
+        }
+        for (name, help, samples) in BUNDLE_GAUGES {
+            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for bundle in &snapshot.bundles {
+                samples(bundle, &mut |labels, value| {
+                    metric.encode_family(&([("bundle", bundle.name.as_str())], labels))?.encode_gauge(&value)
+                })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn number(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::bundle::fixture::{now, plain};
+    use crate::bundle::{Expiry, Inputs, decide};
+    use crate::metrics::{prefixed, registry, text};
+
+    pub(in crate::metrics) fn bundle(name: &str) -> BundleStats {
+        let mut decision = decide(&plain(name), &Inputs::default(), now()).expect("a decision");
+        let hostile =
+            Expiry { not_after: -1, fingerprint: "01234567".into(), name: "a \"b\"\nrootcast_leader 7".into() };
+        decision.expiry_summary.own.push(hostile);
+        let condition = ConditionLabels { type_: "Synced".into(), status: "True".into(), reason: "Synced".into() };
+        BundleStats {
+            name: name.to_owned(),
+            conditions: vec![condition],
+            rollout: Some(RolloutStats { desired: 5, in_sync: 3, failing: 1, held: Some(Duration::from_secs(8)) }),
+            decision: Some(Arc::new(decision)),
+        }
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn no_text_of_others_makes_a_line_or_a_label(name in "(.|\\n|\\pC|[\"\\\\{}]){0,40}", reason in "(.|\\n|[\"\\\\]){0,40}") {
+            let lines = |name: &str, reason: &str| {
+                let mut registry = registry();
+                let latest = StatsCollector::default();
+                prefixed(&mut registry).register_collector(Box::new(latest.clone()));
+                let mut bundle = bundle("b");
+                bundle.conditions[0].reason = reason.to_owned();
+                let own = &mut bundle.decision.as_mut().map(Arc::make_mut).expect("a decision").expiry_summary.own;
+                own[1].name = name.into();
+                latest.set(Some(StatsSnapshot { bundles: vec![bundle], ..StatsSnapshot::default() }));
+                let text = text(&registry);
+                text.lines().filter(|line| line.contains("bundle=\"b\"")).map(str::to_owned).collect::<Vec<_>>()
+            };
+            let escaped = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            let plain = lines("NAME", "REASON");
+            let expected: Vec<_> = plain
+                .iter()
+                .map(|line| line.replace("NAME", &escaped(&name)).replace("REASON", &escaped(&reason)))
+                .collect();
+            proptest::prop_assert_eq!(lines(&name, &reason).join("\n"), expected.join("\n"));
+        }
+    }
+
+    #[test]
+    fn a_bundle_has_a_few_series_whatever_its_certificates_are_called() {
+        let mut registry = registry();
+        let latest = StatsCollector::default();
+        prefixed(&mut registry).register_collector(Box::new(latest.clone()));
+        latest.set(Some(StatsSnapshot { bundles: vec![bundle("b")], ..StatsSnapshot::default() }));
+        let text = text(&registry);
+        let served: Vec<_> = text.lines().filter(|line| line.contains("bundle=\"b\"")).collect();
+        let end = 2_493_072_000_i64;
+        assert_eq!(
+            served,
+            [
+                "rootcast_bundle_condition{bundle=\"b\",condition=\"Synced\",status=\"True\",reason=\"Synced\"} 1",
+                "rootcast_bundle_targets_wanted{bundle=\"b\"} 5",
+                "rootcast_bundle_targets_in_sync{bundle=\"b\"} 3",
+                "rootcast_bundle_targets_failing{bundle=\"b\"} 1",
+                "rootcast_bundle_rollout_wait_seconds{bundle=\"b\"} 8",
+                "rootcast_bundle_certificates{bundle=\"b\"} 1",
+                "rootcast_bundle_certificates_left_out{bundle=\"b\",why=\"expired\"} 0",
+                "rootcast_bundle_certificates_left_out{bundle=\"b\",why=\"not_a_ca\"} 0",
+                "rootcast_bundle_certificates_left_out{bundle=\"b\",why=\"refused\"} 0",
+                &format!("rootcast_bundle_earliest_certificate_expiry_timestamp_seconds{{bundle=\"b\"}} {end}"),
+                &format!(
+                    "rootcast_bundle_certificate_expiry_timestamp_seconds{{bundle=\"b\",certificate=\"Alpha Root CA A\",fingerprint=\"{}\"}} {end}",
+                    "e533eb20"
+                ),
+                "rootcast_bundle_certificate_expiry_timestamp_seconds{bundle=\"b\",certificate=\"a \\\"b\\\"\\nrootcast_leader 7\",fingerprint=\"01234567\"} -1",
+            ]
+        );
+        assert!(!text.lines().any(|line| line == "rootcast_leader 7"));
+    }
+}
