@@ -26,15 +26,19 @@ pub mod inject;
 
 pub mod inspect;
 
-pub mod survey;
+pub mod overview;
 
 pub mod webhook;
+
+pub mod serving_cert;
 
 pub mod default_cas;
 
 pub mod metrics;
 
-pub mod cluster;
+pub mod client;
+
+pub mod controller;
 
 pub mod admin;
 

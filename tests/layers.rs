@@ -29,44 +29,44 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
     ("bundle", IMPURE, "a decision has no client, no clock and no log: put what it needs into World, or pass `now`"),
     (
         "bundle",
-        &["crate::cluster", "crate::cli", "crate::admin", "crate::default_cas"],
+        &["crate::client", "crate::cli", "crate::admin", "crate::default_cas"],
         "decisions do not know who obeys them",
     ),
     ("fanout", IMPURE, "the step is pure: pass time and answers as events, ask for requests by actions"),
     ("fanout", &["Timestamp"], "the step knows no dates: its time is the time since the start of the process"),
     (
         "fanout",
-        &["crate::cluster", "crate::cli", "crate::admin", "crate::default_cas"],
+        &["crate::client", "crate::cli", "crate::admin", "crate::default_cas"],
         "the step does not know who carries out its orders",
     ),
     ("inject", IMPURE, "a decision about a pod has no client, no clock and no log: pass in what it needs"),
     (
         "inject",
-        &["crate::cluster", "crate::webhook", "crate::fanout", "crate::cli", "crate::admin", "crate::default_cas"],
+        &["crate::client", "crate::webhook", "crate::fanout", "crate::cli", "crate::admin", "crate::default_cas"],
         "decisions do not know who obeys them",
     ),
     ("inspect", IMPURE, "what is shown depends on what was read and the time alone: pass both in"),
     (
         "inspect",
-        &["crate::cluster", "crate::webhook", "crate::fanout", "crate::cli", "crate::admin", "crate::default_cas"],
+        &["crate::client", "crate::webhook", "crate::fanout", "crate::cli", "crate::admin", "crate::default_cas"],
         "what is shown does not depend on who reads it",
     ),
-    ("survey", IMPURE, "what is shown of a cluster depends on what was read and the time alone: pass both in"),
+    ("overview", IMPURE, "what is shown of a cluster depends on what was read and the time alone: pass both in"),
     (
-        "survey",
-        &["crate::cluster", "crate::webhook", "crate::fanout", "crate::cli", "crate::admin", "crate::default_cas"],
+        "overview",
+        &["crate::client", "crate::webhook", "crate::fanout", "crate::cli", "crate::admin", "crate::default_cas"],
         "what is shown does not depend on who reads it",
     ),
     (
         "webhook",
-        &["kube::", "crate::cluster", "crate::fanout", "crate::cli", "crate::admin", "crate::default_cas"],
+        &["kube::", "crate::client", "crate::fanout", "crate::cli", "crate::admin", "crate::default_cas"],
         "who serves reviews is told what to decide by, and makes no requests of the API server",
     ),
     ("bundle", &["crate::inject", "crate::webhook"], "what is wanted does not depend on who mounts it"),
     ("bundle", &["crate::fanout"], "what is wanted does not depend on how it gets there"),
     (
         "metrics",
-        &["kube::", "tracing", "crate::cluster", "crate::cli", "crate::admin", "crate::default_cas"],
+        &["kube::", "tracing", "crate::client", "crate::cli", "crate::admin", "crate::default_cas"],
         "metrics tell what they are told, and do not know by whom",
     ),
     ("limits.rs", IMPURE, "a table"),
@@ -74,10 +74,10 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
     ("text.rs", IMPURE, "what a text becomes depends on the text alone"),
     (
         "text.rs",
-        &["crate::api", "crate::trust", "crate::bundle", "crate::cluster", "crate::cli"],
+        &["crate::api", "crate::trust", "crate::bundle", "crate::client", "crate::cli"],
         "every folder may use it",
     ),
-    ("cluster", &["crate::cli", "crate::admin", "crate::default_cas"], "the cluster side is told what to do by cli"),
+    ("client", &["crate::cli", "crate::admin", "crate::default_cas"], "the cluster side is told what to do by cli"),
     ("cli", &["kube::Api", "kube::api"], "only the cluster folder makes requests"),
 ];
 
@@ -101,7 +101,7 @@ fn no_folder_imports_what_it_must_not() {
 fn every_source_file_lives_in_a_known_folder() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let folders =
-        ["api", "trust", "bundle", "fanout", "inject", "inspect", "survey", "webhook", "metrics", "cluster", "cli"];
+        ["api", "trust", "bundle", "fanout", "inject", "inspect", "overview", "webhook", "metrics", "client", "cli"];
     let top = ["lib.rs", "main.rs", "admin.rs", "default_cas.rs", "limits.rs", "text.rs"];
     let page = include_str!("../ARCHITECTURE.md");
     for folder in folders {

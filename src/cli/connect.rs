@@ -3,7 +3,7 @@
 use anyhow::{Context, bail};
 use kube::config::Config;
 
-use crate::cluster::{Connection, Proxy};
+use crate::client::{Connection, Proxy};
 
 use super::args::ClusterArgs;
 use super::kubeconfig::KubeconfigFiles;

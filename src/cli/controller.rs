@@ -12,7 +12,8 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::admin;
 use crate::bundle::Inputs;
-use crate::cluster::{Controller, LeaderElector, LeadershipWatch, LeaseSettings, Liveness, RunEnd};
+use crate::client::{LeaderElector, LeadershipWatch, LeaseSettings};
+use crate::controller::{Controller, Liveness, RunEnd};
 use crate::fanout::{Damping, WriteLimits};
 use crate::metrics::{self, ServingCertMetrics};
 

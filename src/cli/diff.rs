@@ -9,11 +9,11 @@ use anyhow::{Context, anyhow, bail};
 use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
 
-use crate::cluster::snapshot::{SnapshotReader, SnapshotScope, SnapshotSources};
-use crate::survey::{Overlay, Plan};
+use crate::client::snapshot::{SnapshotReader, SnapshotScope, SnapshotSources};
+use crate::overview::{Overlay, Plan};
 
 use super::input::InputObjects;
-use super::survey::{OverviewArgs, OverviewData, OverviewFormat, document, read_published};
+use super::overview::{OverviewArgs, OverviewData, OverviewFormat, document, read_published};
 use super::{BAD_USAGE, REFUSED, paint, print, print_diagnostic};
 
 /// What the exit codes mean.

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use kube::Client;
 
 use crate::bundle::ObjectKind;
-use crate::cluster::{HandBack, HandBackError, HandBackOutcome, current_leader};
+use crate::client::{HandBack, HandBackError, HandBackOutcome, current_leader};
 use crate::text;
 
 use super::args::HandBackArgs;

@@ -8,7 +8,7 @@ use anyhow::{Context, anyhow, bail};
 use http::Uri;
 use kube::config::{Cluster, Config, KubeConfigOptions, Kubeconfig, KubeconfigError};
 
-use crate::cluster::Proxy;
+use crate::client::Proxy;
 
 use super::connect::ClusterAccess;
 use super::proxy;

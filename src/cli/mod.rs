@@ -10,6 +10,7 @@ mod input;
 mod inspect;
 mod kubeconfig;
 mod log;
+mod overview;
 mod plugin;
 mod pod;
 mod proxy;
@@ -17,7 +18,6 @@ mod reference;
 mod render;
 mod runtime;
 mod status;
-mod survey;
 mod webhook;
 
 use std::collections::BTreeSet;

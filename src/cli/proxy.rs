@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use http::Uri;
 use http::uri::Scheme;
 
-use crate::cluster::{Proxy, ProxyUrlError};
+use crate::client::{Proxy, ProxyUrlError};
 
 /// The proxy that the environment names for a server. `get` reads a variable.
 pub(super) fn from_environment(

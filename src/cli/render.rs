@@ -83,7 +83,7 @@ fn render(input: InputObjects, arguments: &DecisionArgs, fallback: &[String]) ->
     let now = Timestamp::now();
     for intent in inputs.intents.values() {
         let remarks = match decide(intent, &inputs, now) {
-            Ok(Decision { desired: desired, findings, .. }) => {
+            Ok(Decision { desired, findings, .. }) => {
                 let reached = offline.clone().unwrap_or_else(|| reached(&desired, &inputs.settings, &namespaces));
                 rendered.objects.extend(targets(&desired, &reached));
                 Remarks { refusal: desired.refusal(), findings }

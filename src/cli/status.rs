@@ -6,10 +6,10 @@ use anyhow::{Context, bail};
 
 use jiff::Timestamp;
 
-use crate::cluster::snapshot::SnapshotScope;
-use crate::survey::{NamespaceView, Overview};
+use crate::client::snapshot::SnapshotScope;
+use crate::overview::{NamespaceView, Overview};
 
-use super::survey::{OverviewArgs, OverviewData, OverviewFormat, document};
+use super::overview::{OverviewArgs, OverviewData, OverviewFormat, document};
 use super::{REFUSED, paint, print};
 
 /// What the exit codes mean.

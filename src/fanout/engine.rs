@@ -171,7 +171,7 @@ impl Engine {
                 }
             }
             EngineEvent::Listed { bundle, scope, number, result } => {
-                self.on_listed(now, &bundle, &scope, number, result)
+                self.on_listed(now, &bundle, &scope, number, result);
             }
             EngineEvent::Namespace(name, after) => self.namespace_changed(now, &name, after),
             EngineEvent::Target { bundle, target: (kind, namespace), event } => {
@@ -194,7 +194,7 @@ impl Engine {
             EngineEvent::List(scope, ListPhase::Ended) => self.list_ended(now, &scope),
             EngineEvent::OrderDone { bundle, target, result } => self.on_result(now, &bundle, &target, result, actions),
             EngineEvent::Busy(retry_after) => {
-                self.concurrency.note_server_health(now, ServerHealth::Unavailable(retry_after))
+                self.concurrency.note_server_health(now, ServerHealth::Unavailable(retry_after));
             }
             EngineEvent::Leading(leads) => self.leads = leads,
             EngineEvent::Tick => {}

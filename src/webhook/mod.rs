@@ -18,7 +18,6 @@ mod files;
 mod log_budget;
 mod mutations;
 mod review;
-pub mod rotation;
 mod server;
 mod tls;
 mod validation;

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use http::Request;
-use rootcast::cluster::Connection;
+use rootcast::client::Connection;
 use rootcast_e2e::{Authority, TlsServer};
 
 /// How long a replaced file may go unnoticed.

@@ -16,7 +16,7 @@ use tracing::{info, warn};
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::bundle::DecisionSettings;
-use crate::cluster::{BundleAccess, BundleCache, Connection, ServingSettings, maintain_serving_cert};
+use crate::client::{BundleAccess, BundleCache, Connection, ServingSettings, maintain_serving_cert};
 use crate::inject::{CainjectorOptions, Operator};
 use crate::metrics::{InjectorMetrics, ServingCertMetrics};
 use crate::webhook::{self, PolledFile, ReloadableCertificate, ServerLimits, TlsSettings, mutations};

@@ -11,8 +11,8 @@ use anyhow::{Context, bail};
 use super::super::args::ClusterArgs;
 use super::{password, tls};
 use crate::bundle::ObjectKind;
-use crate::cluster::Connection;
-use crate::cluster::object_reader::{self, LiveBundle, LiveTarget, Values};
+use crate::client::Connection;
+use crate::client::snapshot::object_reader::{self, LiveBundle, LiveTarget, Values};
 use crate::inspect::{CertificateSet, KeystoreLockedError, Passwords};
 use crate::limits;
 

@@ -1,0 +1,228 @@
+//! What `status` and `diff` share: a look at the cluster with the settings of its controller.
+
+mod foreign_objects;
+mod progress;
+mod settings;
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::bundle::{DefaultCas, Namespace, ObjectKind, TargetRef};
+use crate::client::Connection;
+use crate::client::snapshot::object_reader;
+use crate::client::snapshot::{SnapshotReadError, SnapshotReader, SnapshotScope, SnapshotTargets};
+use crate::inspect::{CertificateSet, Passwords};
+use crate::overview::{LeaderStatus, Snapshot, SnapshotBundle};
+
+use super::args::{ClusterArgs, DecisionArgs};
+use progress::ReadProgress;
+use settings::{ControllerSettings, ExplicitDecisionArgs};
+
+/// The namespace in which a controller is looked for where no Lease tells.
+const DEFAULT_NAMESPACE: &str = "cert-manager";
+
+/// How a look at the cluster is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum OverviewFormat {
+    /// For people.
+    Table,
+    /// One JSON document with all there is.
+    Json,
+    /// The same as YAML.
+    Yaml,
+}
+
+/// Flags of all that look at the cluster.
+#[derive(Args, Debug)]
+pub(super) struct OverviewArgs {
+    #[command(flatten)]
+    explicit: ExplicitDecisionArgs,
+    /// Namespace of the Lease of the controllers; default: wherever one of its name is.
+    #[arg(long, value_name = "NAMESPACE", help_heading = "Cluster")]
+    leader_election_namespace: Option<String>,
+    /// Name of that Lease.
+    #[arg(long, default_value = "trust-manager-leader-election", value_name = "NAME", help_heading = "Cluster")]
+    leader_election_id: String,
+    #[command(flatten)]
+    cluster: ClusterArgs,
+}
+
+/// What was found.
+pub(super) struct OverviewData {
+    pub(super) connection: Connection,
+    pub(super) snapshot: Snapshot,
+    pub(super) settings: DecisionArgs,
+    /// The namespace that was asked for, if one was.
+    pub(super) namespace: Option<Namespace>,
+}
+
+impl OverviewArgs {
+    /// Looks at the cluster.
+    pub(super) async fn read(&self, scope: SnapshotScope<'_>, now: Timestamp) -> anyhow::Result<OverviewData> {
+        let connection = self.cluster.connect().await?;
+        let progress = ReadProgress::begin();
+        let report = |what: &str, count: usize| progress.update(what, count);
+        let reader = SnapshotReader { connection: &connection, progress: &report };
+        let namespaces = async {
+            match scope {
+                SnapshotScope::Namespace(name) => {
+                    let namespace = reader.namespace(name).await?;
+                    Ok((Some(namespace.clone()), [(name.into(), namespace)].into()))
+                }
+                SnapshotScope::Cluster | SnapshotScope::Bundle(_) => {
+                    Ok::<_, SnapshotReadError>((None, reader.namespaces().await?))
+                }
+            }
+        };
+        let (bundles, namespaces, config_maps, (leadership, found)) = tokio::join!(
+            reader.bundles(),
+            namespaces,
+            reader.targets(ObjectKind::ConfigMap, scope),
+            self.leadership(&reader, now)
+        );
+        let ControllerSettings { arguments: settings, origin: from } = found;
+        let (namespace, namespaces) = namespaces.context("read namespaces")?;
+        let mut snapshot = Snapshot {
+            settings_from: from,
+            namespaces,
+            targets: config_maps.context("read targets")?,
+            leadership,
+            ..Snapshot::default()
+        };
+        snapshot.inputs.settings = settings.settings();
+        snapshot.inputs.trust_namespace =
+            snapshot.namespaces.get(&*settings.trust_namespace).map(|namespace| namespace.labels.clone());
+        for (name, bundle) in bundles.context("read Bundles")? {
+            match bundle {
+                Ok(bundle) => drop(snapshot.add_bundle(&bundle, &settings.trust_namespace)),
+                Err(cause) => {
+                    snapshot.bundles.insert(name, SnapshotBundle { invalid: Some(cause), ..SnapshotBundle::default() });
+                }
+            }
+        }
+        if let SnapshotScope::Bundle(name) = scope {
+            snapshot.bundles.retain(|bundle, _| bundle == name);
+        }
+        snapshot.read_sources(&reader, &settings, scope).await?;
+        if let Some(publisher) = snapshot.find_published_default_cas(now) {
+            // Without it the default CAs stay unknown, which is said.
+            if let Ok((_, certificates)) =
+                read_published(&connection, &publisher.bundle, &publisher.target, &publisher.key).await
+            {
+                snapshot.adopt_default_cas(&publisher, &certificates);
+            }
+        }
+        drop(progress);
+        Ok(OverviewData { connection, snapshot, settings, namespace })
+    }
+
+    /// Looks at the cluster, and at what stands where targets are to be.
+    pub(super) async fn read_with_foreign_objects(
+        &self,
+        scope: SnapshotScope<'_>,
+        now: Timestamp,
+    ) -> anyhow::Result<OverviewData> {
+        let mut data = self.read(scope, now).await?;
+        let reader = SnapshotReader { connection: &data.connection, progress: &|_, _| {} };
+        let names = data.snapshot.bundles.keys().cloned().collect();
+        let namespace = if let SnapshotScope::Namespace(name) = scope { Some(name) } else { None };
+        data.snapshot.read_foreign_objects(&reader, &names, namespace, now).await;
+        Ok(data)
+    }
+
+    /// Who leads, and with which settings.
+    async fn leadership(&self, reader: &SnapshotReader<'_>, now: Timestamp) -> (LeaderStatus, ControllerSettings) {
+        let Self { explicit, leader_election_namespace, leader_election_id, cluster: _ } = self;
+        let (leadership, found) =
+            reader.leadership(leader_election_namespace.as_deref(), leader_election_id, now).await;
+        let namespace = found.as_deref().unwrap_or(DEFAULT_NAMESPACE);
+        let holder = match &leadership {
+            LeaderStatus::Led { holder, .. } => Some(&**holder),
+            _ => None,
+        };
+        let settings = match reader.container_commands(namespace).await {
+            Ok(programs) => ControllerSettings::find(&programs, holder, namespace, explicit),
+            Err(error) => {
+                ControllerSettings::assumed(explicit, &format!("the controller's Pod cannot be looked for: {error}"))
+            }
+        };
+        (leadership, settings)
+    }
+}
+
+impl Snapshot {
+    /// What depends on the Bundles and on the settings: sources, Secret targets, default CAs.
+    async fn read_sources(
+        &mut self,
+        reader: &SnapshotReader<'_>,
+        settings: &DecisionArgs,
+        scope: SnapshotScope<'_>,
+    ) -> anyhow::Result<()> {
+        let intents: Vec<_> =
+            self.inputs.intents.values().filter(|intent| self.bundles.contains_key(&intent.name)).collect();
+        let has_secret_targets = settings.secret_targets_enabled
+            && intents.iter().flat_map(|intent| &intent.output.objects).any(|object| object.kind == ObjectKind::Secret);
+        let secrets = async {
+            if has_secret_targets {
+                reader.targets(ObjectKind::Secret, scope).await
+            } else {
+                Ok(SnapshotTargets::new())
+            }
+        };
+        let ((sources, unread), secrets) = tokio::join!(reader.sources(&settings.trust_namespace, &intents), secrets);
+        self.inputs.sources = sources;
+        self.unread.sources = unread;
+        match secrets {
+            Ok(secrets) => {
+                for (name, targets) in secrets {
+                    self.targets.entry(name).or_default().extend(targets);
+                }
+            }
+            Err(error) if error.forbidden => self.unread.secret_targets = Some(error.to_string()),
+            Err(error) => return Err(error).context("read Secret targets"),
+        }
+        self.take_default_cas(settings);
+        Ok(())
+    }
+
+    /// A package is a file of the controller's: without it all but the default CAs can be told.
+    fn take_default_cas(&mut self, settings: &DecisionArgs) {
+        match settings.load_default_cas() {
+            Ok((default_cas, _)) => self.inputs.default_cas = default_cas,
+            Err(error) => {
+                self.inputs.default_cas = Some(DefaultCas { version: String::new(), anchors: Vec::new() });
+                self.unread.default_cas = Some(format!(
+                    "the controller's default CAs are not at hand: {error}: give a copy by --default-package-location"
+                ));
+            }
+        }
+    }
+}
+
+/// A document in a form.
+pub(super) fn document(document: &Value, form: OverviewFormat) -> anyhow::Result<String> {
+    Ok(match form {
+        OverviewFormat::Yaml => serde_saphyr::to_string(document)?,
+        OverviewFormat::Json | OverviewFormat::Table => serde_json::to_string_pretty(document)? + "\n",
+    })
+}
+
+/// What a Bundle publishes now in one of its targets.
+pub(super) async fn read_published(
+    connection: &Connection,
+    bundle: &str,
+    TargetRef { kind, namespace }: &TargetRef,
+    key: &str,
+) -> anyhow::Result<(String, CertificateSet)> {
+    let what = format!("{} {namespace}/{bundle}", kind.as_str());
+    let values =
+        object_reader::object(connection, *kind, namespace, bundle).await.with_context(|| format!("read {what}"))?;
+    let mut collection = CertificateSet::new(what);
+    if let Some(value) = values.get(key) {
+        // What is not PEM was not published by us; it is no certificate that goes.
+        let _ = collection.read(Some(key), value, &Passwords::WellKnown);
+    }
+    Ok((bundle.to_owned(), collection))
+}

@@ -1,0 +1,154 @@
+//! The settings of the running controller: what it was started with, unless the user says otherwise.
+
+use std::ffi::OsString;
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, Command, FromArgMatches, Parser};
+
+use super::super::args::{self, Cli, DecisionArgs};
+use crate::client::snapshot::ContainerCommand;
+
+/// Flags that shape decisions, as far as they were typed: the others are the running controller's.
+#[derive(Clone, Debug)]
+pub(in crate::cli) struct ExplicitDecisionArgs(Vec<OsString>);
+
+/// Settings, and what they are known from.
+pub(super) struct ControllerSettings {
+    pub(super) arguments: DecisionArgs,
+    pub(super) origin: String,
+}
+
+impl FromArgMatches for ExplicitDecisionArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let known = DecisionArgs::augment_args(Command::new("settings"));
+        let typed = known.get_arguments().filter_map(|argument| {
+            let id = argument.get_id().as_str();
+            (matches.value_source(id) == Some(ValueSource::CommandLine)).then_some(())?;
+            let values: Vec<_> = matches.get_raw(id)?.map(OsString::from).collect();
+            let mut flag = OsString::from(format!("--{}=", argument.get_long()?));
+            flag.push(values.join(",".as_ref()));
+            Some(flag)
+        });
+        Ok(Self(typed.collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Args for ExplicitDecisionArgs {
+    fn augment_args(command: Command) -> Command {
+        let known = DecisionArgs::augment_args(Command::new("settings"));
+        let flags = known.get_arguments().map(|argument| {
+            argument
+                .clone()
+                .default_value(None)
+                .hide_default_value(true)
+                .help_heading("Settings, where they are not to be the running controller's")
+        });
+        command.args(flags)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl ControllerSettings {
+    /// Finds the controller among programs: the holder's Pod first.
+    pub(super) fn find(
+        programs: &[ContainerCommand],
+        holder: Option<&str>,
+        namespace: &str,
+        explicit: &ExplicitDecisionArgs,
+    ) -> Self {
+        // Its identity is the name of its host, which is the Pod's, and something random.
+        let pod = holder.map(|holder| holder.split_once('_').map_or(holder, |(pod, _)| pod));
+        let mut controllers: Vec<_> =
+            programs.iter().filter_map(|program| Some((program, parse(&program.arguments, explicit)?))).collect();
+        controllers.sort_by_key(|(program, _)| Some(&*program.pod) != pod);
+        match controllers.into_iter().next() {
+            Some((program, arguments)) => {
+                Self { arguments, origin: format!("those of Pod {namespace}/{}", program.pod) }
+            }
+            None => Self::assumed(explicit, &format!("no Pod of a controller is in namespace {namespace}")),
+        }
+    }
+
+    /// Without a controller.
+    pub(super) fn assumed(explicit: &ExplicitDecisionArgs, why: &str) -> Self {
+        let arguments = parse(&["controller".to_owned()], explicit).expect("what was typed was parsed before");
+        let origin = if explicit.0.is_empty() { "the defaults" } else { "the defaults and the given flags" };
+        Self { arguments, origin: format!("{origin}, since {why}; if the controller has others, give its flags") }
+    }
+}
+
+/// The settings, if these are arguments of a controller: trust-manager's image takes no command, but its chart always
+/// names the trust namespace.
+fn parse(arguments: &[String], ExplicitDecisionArgs(explicit): &ExplicitDecisionArgs) -> Option<DecisionArgs> {
+    let marks = ["controller", "--trust-namespace"];
+    if !arguments.iter().any(|argument| marks.iter().any(|mark| argument.starts_with(mark))) {
+        return None;
+    }
+    // A list that is given twice would be one list.
+    let flag = |argument: &[u8]| argument.split_inclusive(|octet| *octet == b'=').next().map(<[u8]>::to_vec);
+    let is_typed =
+        |argument: &&String| explicit.iter().any(|typed| flag(typed.as_encoded_bytes()) == flag(argument.as_bytes()));
+    let others = arguments.iter().filter(|argument| !is_typed(argument)).map(OsString::from);
+    let all = ["rootcast".into()].into_iter().chain(others).chain(explicit.clone());
+    match Cli::try_parse_from(all).ok()?.into_command() {
+        args::CliCommand::Controller(controller) => Some(controller.decision),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        explicit: ExplicitDecisionArgs,
+    }
+
+    fn found(programs: &[(&str, &[&str])], holder: Option<&str>, typed: &[&str]) -> (DecisionArgs, String) {
+        let programs: Vec<_> = programs
+            .iter()
+            .map(|(pod, arguments)| ContainerCommand {
+                pod: (*pod).to_owned(),
+                arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
+            })
+            .collect();
+        let Line { explicit } = Line::try_parse_from(["line"].iter().chain(typed)).expect("flags");
+        let ControllerSettings { arguments, origin } = ControllerSettings::find(&programs, holder, "here", &explicit);
+        (arguments, origin)
+    }
+
+    #[test]
+    fn settings_are_those_of_the_leaders_pod_and_explicit_flags_win() {
+        let ours: &[&str] =
+            &["controller", "--trust-namespace=trust", "--secret-targets-enabled=true", "--target-namespaces=a,b"];
+        let theirs: &[&str] = &["--trust-namespace=other", "--leader-elect=true", "--filter-expired-certificates=true"];
+        let strange: &[&str] = &["--cluster-resource-namespace=x", "--trust-namespace=y"];
+        let pods = [("strange-1", strange), ("sidecar-2", &[] as &[&str]), ("theirs-3", theirs), ("ours-4", ours)];
+
+        let (settings, from) = found(&pods, Some("ours-4_random"), &[]);
+        assert_eq!((&*settings.trust_namespace, &*from), ("trust", "those of Pod here/ours-4"));
+        assert!(settings.secret_targets_enabled && !settings.filter_expired_certificates);
+
+        let (settings, _) =
+            found(&pods, Some("ours-4_random"), &["--target-namespaces=c", "--secret-targets-enabled=false"]);
+        assert_eq!((settings.target_namespaces, settings.secret_targets_enabled), (vec!["c".to_owned()], false));
+
+        let (settings, from) = found(&pods, None, &["--filter-non-ca-certs"]);
+        assert_eq!((&*settings.trust_namespace, &*from), ("other", "those of Pod here/theirs-3"));
+        assert!(settings.filter_expired_certificates && settings.filter_non_ca_certs);
+
+        let (settings, from) = found(&pods[..2], None, &["--trust-namespace=mine"]);
+        assert_eq!(settings.trust_namespace, "mine");
+        assert!(from.starts_with("the defaults and the given flags, since no Pod of a controller"), "{from}");
+    }
+}

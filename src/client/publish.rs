@@ -1,0 +1,125 @@
+//! What the admin sees: the Bundle's status and events.
+
+use http::Method;
+use kube::core::PartialObjectMeta;
+use kube::runtime::events::{self, EventType, Recorder, Reporter};
+use kube::{Client, Resource};
+use serde_json::json;
+use tokio::time::timeout;
+use tracing::warn;
+
+use crate::api::{self, Bundle};
+use crate::bundle::{BundleEvent, Report};
+use crate::fanout::ResourceVersion;
+
+use super::connection::{ApiError, ApiRequest, Connection, METADATA_ONLY, SegmentedBody, TIMEOUT};
+
+/// The component that events name as their source.
+const REPORTER: &str = "bundles";
+
+/// Publishes reports.
+#[derive(Clone)]
+pub(crate) struct Publisher {
+    connection: Connection,
+    client: Client,
+    normal_recorder: Recorder,
+}
+
+/// What a Bundle is after its status was written.
+pub(crate) struct PublishedVersion {
+    /// Its resource version.
+    pub(crate) version: ResourceVersion,
+    /// Its generation.
+    pub(crate) generation: Option<i64>,
+}
+
+impl Publisher {
+    /// A publisher that signs events with this process's host name.
+    pub(crate) fn new(connection: Connection) -> Self {
+        let client = connection.client();
+        Self { connection, normal_recorder: Recorder::new(client.clone(), reporter()), client }
+    }
+
+    /// Writes the status, if it is news, and then the events, if there are any. Returns what the Bundle is after the write, if
+    /// there was one.
+    ///
+    /// # Errors
+    /// When the API server does not take the status. A Bundle that is gone or was replaced meanwhile is no error.
+    pub(crate) async fn publish(
+        &self,
+        name: &str,
+        uid: &str,
+        report: &Report,
+        status_changed: bool,
+    ) -> Result<Option<PublishedVersion>, ApiError> {
+        let answer = if status_changed { self.write_status(name, uid, report).await? } else { None };
+        for event in &report.events {
+            self.emit(name, uid, event).await;
+        }
+        Ok(answer)
+    }
+
+    /// The status is applied as field manager `trust-manager`, whole: what that manager wrote before and we do not know
+    /// is taken out, and so it will be with ours when trust-manager comes back.
+    async fn write_status(&self, name: &str, uid: &str, report: &Report) -> Result<Option<PublishedVersion>, ApiError> {
+        let patch = json!({
+            "apiVersion": api::API_VERSION, "kind": api::KIND,
+            "metadata": { "name": name, "uid": uid },
+            "status": report.status,
+        });
+        let body = SegmentedBody::new(vec![patch.to_string().into()]);
+        let request = ApiRequest {
+            method: Method::PATCH,
+            uri: format!(
+                "/apis/{}/bundles/{name}/status?fieldManager={}&force=true",
+                api::API_VERSION,
+                api::FIELD_MANAGER
+            ),
+            accept: METADATA_ONLY,
+            body: Some(("application/apply-patch+yaml", body)),
+        };
+        match self.connection.send(request).await {
+            // The answer is read as metadata only: a Bundle that does not fit the wire types gets a status, too.
+            Ok(body) => match serde_json::from_slice::<PartialObjectMeta<Bundle>>(&body) {
+                Ok(PartialObjectMeta { metadata, .. }) => Ok(Some(PublishedVersion {
+                    version: ResourceVersion::of(&metadata),
+                    generation: metadata.generation,
+                })),
+                Err(error) => Err(ApiError::Lost(format!("the answer cannot be read: {error}"))),
+            },
+            Err(ApiError::Refused(status)) if status.is_not_found() || status.is_conflict() => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Sends an event. One that is not taken is only logged: the status says the same.
+    pub(crate) async fn emit(&self, name: &str, uid: &str, event: &BundleEvent) {
+        let mut about = Bundle::new(name, api::BundleSpec::default());
+        about.metadata.uid = Some(uid.to_owned());
+        match timeout(TIMEOUT, self.recorder(event).publish(&convert(event), &about.object_ref(&()))).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!(bundle = name, "event not published: {error}"),
+            Err(late) => warn!(bundle = name, "event not published: {late}"),
+        }
+    }
+
+    /// The recorder counts events of one reason as one, with the first one's note. That suits good news; each warning is
+    /// to have its own words.
+    fn recorder(&self, event: &BundleEvent) -> Recorder {
+        if event.warning { Recorder::new(self.client.clone(), reporter()) } else { self.normal_recorder.clone() }
+    }
+}
+
+fn reporter() -> Reporter {
+    Reporter { controller: REPORTER.to_owned(), instance: None }
+}
+
+fn convert(event: &BundleEvent) -> events::Event {
+    events::Event {
+        type_: if event.warning { EventType::Warning } else { EventType::Normal },
+        reason: event.reason.to_string(),
+        note: Some(event.note.clone()),
+        action: event.action().to_owned(),
+        secondary: None,
+    }
+}

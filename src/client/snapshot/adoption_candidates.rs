@@ -1,0 +1,61 @@
+//! The reads of objects that stand where targets are to be.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{METADATA_ONLY, PartialMetadata, SnapshotReadError, SnapshotReader, WHOLE, encoded, resource};
+use crate::bundle::{ContentSummary, Desired, ObjectKind, TargetRef};
+use crate::overview::SnapshotTarget;
+
+impl SnapshotReader<'_> {
+    /// The objects of a kind and name, in one namespace or in all, whatever their labels.
+    ///
+    /// # Errors
+    /// When they cannot be listed.
+    pub async fn objects_named(
+        &self,
+        kind: ObjectKind,
+        name: &str,
+        namespace: Option<&str>,
+    ) -> Result<BTreeMap<TargetRef, SnapshotTarget>, SnapshotReadError> {
+        let resource = resource(kind);
+        let within = namespace.map_or_else(String::new, |namespace| format!("/namespaces/{namespace}"));
+        let path = format!("/api/v1{within}/{resource}");
+        let query = format!("fieldSelector=metadata.name%3D{}", encoded(name));
+        let objects = self.list::<PartialMetadata>(resource, &path, &query, METADATA_ONLY).await?;
+        let targets = objects.into_iter().map(|PartialMetadata { metadata }| {
+            let namespace = metadata.namespace.as_deref().unwrap_or_default().into();
+            (TargetRef { kind, namespace }, SnapshotTarget::read(&metadata))
+        });
+        Ok(targets.collect())
+    }
+
+    /// The object that stands where a target is to be, with what it holds; `None` if nothing does.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn object_at(
+        &self,
+        desired: &Desired,
+        target: &TargetRef,
+    ) -> Result<Option<SnapshotTarget>, SnapshotReadError> {
+        let TargetRef { kind, namespace } = target;
+        let resource = resource(*kind);
+        let uri = format!("/api/v1/namespaces/{namespace}/{resource}/{}", desired.name);
+        let object: Value = match self.get(resource, &uri, WHOLE).await {
+            Ok(body) => serde_json::from_slice(&body)?,
+            Err(SnapshotReadError { absent: true, .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let PartialMetadata { metadata } = PartialMetadata::deserialize(&object)?;
+        let payload = desired.payloads.get(kind);
+        let holdings = match kind {
+            ObjectKind::ConfigMap => ContentSummary::of_config_map(&ConfigMap::deserialize(object)?, payload),
+            ObjectKind::Secret => ContentSummary::of_secret(&Secret::deserialize(object)?, payload),
+        };
+        Ok(Some(SnapshotTarget { holdings: Some(holdings), ..SnapshotTarget::read(&metadata) }))
+    }
+}

@@ -1,0 +1,125 @@
+//! One look at an object: for who wants to see, not to act.
+
+use std::collections::BTreeMap;
+
+use http::Method;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::api::{API_VERSION, BUNDLE_LABEL, Bundle, SYNCED};
+use crate::bundle::{ObjectKind, SourceContent};
+use crate::client::connection::{ApiRequest, Connection};
+
+/// The keys of an object and their values.
+pub type Values = BTreeMap<String, Vec<u8>>;
+
+/// A Bundle, as the cluster has it.
+#[derive(Debug)]
+pub struct LiveBundle {
+    /// What condition `Synced` says, if it is there and not `True`.
+    pub sync_failure: Option<String>,
+    /// The target of the first namespace that has one, in the order of names; a Bundle with ConfigMaps and Secrets shows a
+    /// ConfigMap.
+    pub target: Option<LiveTarget>,
+}
+
+/// One of a Bundle's targets.
+#[derive(Debug)]
+pub struct LiveTarget {
+    /// Its kind.
+    pub kind: ObjectKind,
+    /// Its namespace.
+    pub namespace: String,
+    /// The key of the PEM, by the Bundle's spec.
+    pub key: String,
+    /// What it holds; `None` if that key is not there.
+    pub value: Option<Vec<u8>>,
+}
+
+/// Why an object cannot be seen: the API server's words, or the connection's.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ObjectReadError(String);
+
+/// Reads the keys of a ConfigMap or Secret.
+///
+/// # Errors
+/// When the API server refuses or cannot be reached.
+pub async fn object(
+    connection: &Connection,
+    kind: ObjectKind,
+    namespace: &str,
+    name: &str,
+) -> Result<Values, ObjectReadError> {
+    let object = get(connection, format!("/api/v1/namespaces/{namespace}/{}/{name}", plural(kind))).await?;
+    values(kind, &object)
+}
+
+/// Reads a Bundle, and one of its targets, by two requests or three.
+///
+/// # Errors
+/// When the API server refuses or cannot be reached.
+pub async fn bundle(connection: &Connection, name: &str) -> Result<LiveBundle, ObjectReadError> {
+    let bundle = get(connection, format!("/apis/{API_VERSION}/bundles/{name}")).await?;
+    let bundle = Bundle::deserialize(&bundle)?;
+    let conditions = bundle.status.into_iter().flat_map(|status| status.conditions.unwrap_or_default());
+    let mut untrue = conditions.filter(|condition| condition.type_ == SYNCED && condition.status != "True");
+    let sync_failure = untrue.next().map(|condition| format!("{}: {}", condition.reason, condition.message));
+    let spec = bundle.spec.target.unwrap_or_default();
+    let mut target = None;
+    for (kind, spec) in [(ObjectKind::ConfigMap, spec.config_map), (ObjectKind::Secret, spec.secret)] {
+        if let (None, Some(spec)) = (&target, spec) {
+            target = first_target(connection, kind, name, spec.key).await?;
+        }
+    }
+    Ok(LiveBundle { sync_failure, target })
+}
+
+/// The server sorts by namespace, so one object is all that has to come.
+async fn first_target(
+    connection: &Connection,
+    kind: ObjectKind,
+    bundle: &str,
+    key: String,
+) -> Result<Option<LiveTarget>, ObjectReadError> {
+    let label = BUNDLE_LABEL.replace('/', "%2F");
+    let selectors = format!("labelSelector={label}%3D{bundle}&fieldSelector=metadata.name%3D{bundle}");
+    let list = get(connection, format!("/api/v1/{}?{selectors}&limit=1", plural(kind))).await?;
+    let Some(found) = list.pointer("/items/0") else { return Ok(None) };
+    let namespace = found.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let value = values(kind, found)?.remove(&key);
+    Ok(Some(LiveTarget { kind, namespace, key, value }))
+}
+
+async fn get(connection: &Connection, uri: String) -> Result<Value, ObjectReadError> {
+    let request = ApiRequest { method: Method::GET, uri, accept: "application/json", body: None };
+    let body = connection.send(request).await.map_err(|failure| ObjectReadError(failure.to_string()))?;
+    Ok(serde_json::from_slice(&body)?)
+}
+
+fn values(kind: ObjectKind, object: &Value) -> Result<Values, ObjectReadError> {
+    let content = match kind {
+        ObjectKind::ConfigMap => SourceContent::of_config_map(ConfigMap::deserialize(object)?, |_| true),
+        ObjectKind::Secret => SourceContent::of_secret(Secret::deserialize(object)?, |_, _| true),
+    };
+    Ok(match content {
+        SourceContent::Keys(values) | SourceContent::TlsKeys(values) => {
+            values.into_iter().filter_map(|(key, text)| Some((key, text.whole()?))).collect()
+        }
+        SourceContent::Unreadable(_) => Values::new(),
+    })
+}
+
+fn plural(kind: ObjectKind) -> &'static str {
+    match kind {
+        ObjectKind::ConfigMap => "configmaps",
+        ObjectKind::Secret => "secrets",
+    }
+}
+
+impl From<serde_json::Error> for ObjectReadError {
+    fn from(error: serde_json::Error) -> Self {
+        Self(format!("the API server's answer is malformed: {error}"))
+    }
+}

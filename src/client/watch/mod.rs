@@ -1,0 +1,204 @@
+//! Watches: everything that the controller hears from the API server, as one stream of plain news.
+
+mod list_watch;
+mod split;
+
+use std::time::Duration;
+
+use futures::stream::{self, BoxStream, SelectAll, StreamExt};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource as _;
+use kube::core::DeserializeGuard;
+use kube::core::error_boundary::InvalidObject;
+use kube::runtime::utils::Backoff;
+use kube::runtime::watcher;
+use serde::Deserialize;
+
+use super::connection::Connection;
+use crate::api::{self, Bundle};
+use crate::bundle::{DecisionSettings, ObjectKind};
+
+use list_watch::ListWatcher;
+pub(crate) use list_watch::{ApiCollection, ListPager, ListWatchError};
+
+/// The pauses after failures in a row of a watch: the first, and the longest.
+const PAUSE: Duration = Duration::from_millis(200);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// One watch.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Watch {
+    /// All Bundles.
+    Bundles,
+    /// Metadata of all namespaces.
+    Namespaces,
+    /// Metadata of the objects of one kind in the trust namespace.
+    Sources(ObjectKind),
+    /// Metadata of the objects of one kind that carry the Bundle label, in one namespace or in all.
+    Targets(ObjectKind, Option<String>),
+}
+
+/// An object as a watch delivers it.
+#[derive(Clone, Debug)]
+pub(crate) enum WatchedObject {
+    /// A Bundle; where it cannot be read, its metadata and why.
+    Bundle(Box<Result<Bundle, UnreadableBundle>>),
+    /// Metadata of a namespace, source or target.
+    Metadata(Box<ObjectMeta>),
+}
+
+/// A Bundle that does not fit the wire types.
+#[derive(Clone, Debug)]
+pub(crate) struct UnreadableBundle {
+    /// Its metadata.
+    pub(crate) metadata: ObjectMeta,
+    /// Why it cannot be read.
+    pub(crate) cause: String,
+}
+
+/// What a watch has to tell.
+pub(crate) type WatchItem = (Watch, Result<watcher::Event<WatchedObject>, ListWatchError>);
+
+/// Which watches a controller with these settings needs: no more than its role allows.
+pub(crate) fn needed(settings: &DecisionSettings) -> Vec<Watch> {
+    let mut watches = vec![Watch::Bundles, Watch::Namespaces];
+    watches.extend(ObjectKind::ALL.map(Watch::Sources));
+    for kind in ObjectKind::ALL {
+        if kind == ObjectKind::Secret && !settings.secret_targets {
+            continue;
+        }
+        match &settings.target_namespaces {
+            None => watches.push(Watch::Targets(kind, None)),
+            Some(namespaces) => {
+                watches.extend(namespaces.iter().map(|namespace| Watch::Targets(kind, Some(namespace.clone()))));
+            }
+        }
+    }
+    watches
+}
+
+/// Starts the watches. Each one restarts itself, backing off while the API server is away.
+pub(crate) fn start_all<'a>(
+    connection: &Connection,
+    trust_namespace: &str,
+    watches: impl IntoIterator<Item = &'a Watch>,
+) -> SelectAll<BoxStream<'static, WatchItem>> {
+    let start = |watch: &Watch| {
+        let follower = ListWatcher::new(connection, watch.clone(), watch.collection(trust_namespace));
+        let watch = watch.clone();
+        let next_item = move |mut follower: ListWatcher| {
+            let watch = watch.clone();
+            async move {
+                let event = follower.next().await;
+                Some(((watch, event), follower))
+            }
+        };
+        stream::unfold(follower, next_item).boxed()
+    };
+    watches.into_iter().map(start).collect()
+}
+
+/// The targets of one Bundle, by the value of their label.
+pub(crate) fn targets_of(bundle: &str, kind: ObjectKind, namespace: Option<&str>) -> ApiCollection {
+    ApiCollection {
+        path: objects(kind, namespace),
+        label_selector: Some(format!("{}={bundle}", api::BUNDLE_LABEL)),
+        metadata_only: true,
+    }
+}
+
+impl Watch {
+    /// What it is called in metrics.
+    fn metric_label(&self) -> &'static str {
+        match self {
+            Self::Bundles => "bundles",
+            Self::Namespaces => "namespaces",
+            Self::Sources(ObjectKind::ConfigMap) => "source_configmaps",
+            Self::Sources(ObjectKind::Secret) => "source_secrets",
+            Self::Targets(ObjectKind::ConfigMap, _) => "target_configmaps",
+            Self::Targets(ObjectKind::Secret, _) => "target_secrets",
+        }
+    }
+
+    fn collection(&self, trust_namespace: &str) -> ApiCollection {
+        let (path, labels) = match self {
+            Self::Bundles => (Bundle::url_path(&(), None), None),
+            Self::Namespaces => ("/api/v1/namespaces".to_owned(), None),
+            Self::Sources(kind) => (objects(*kind, Some(trust_namespace)), None),
+            Self::Targets(kind, namespace) => {
+                (objects(*kind, namespace.as_deref()), Some(api::BUNDLE_LABEL.to_owned()))
+            }
+        };
+        ApiCollection { path, label_selector: labels, metadata_only: *self != Self::Bundles }
+    }
+}
+
+fn objects(kind: ObjectKind, namespace: Option<&str>) -> String {
+    let plural = match kind {
+        ObjectKind::ConfigMap => "configmaps",
+        ObjectKind::Secret => "secrets",
+    };
+    namespace.map_or_else(|| format!("/api/v1/{plural}"), |name| format!("/api/v1/namespaces/{name}/{plural}"))
+}
+
+/// The pauses between failures in a row; whatever a watch delivers ends the row.
+#[derive(Default)]
+pub(crate) struct WatchBackoff(u32);
+
+impl Iterator for WatchBackoff {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let pause = PAUSE.saturating_mul(1 << self.0.min(10)).min(PAUSE_MAX);
+        self.0 = self.0.saturating_add(1);
+        Some(pause)
+    }
+}
+
+impl Backoff for WatchBackoff {
+    fn reset(&mut self) {
+        self.0 = 0;
+    }
+}
+
+/// An object of which only the metadata matters.
+#[derive(Deserialize)]
+pub(crate) struct MetadataOnly {
+    pub(crate) metadata: ObjectMeta,
+}
+
+impl From<DeserializeGuard<Bundle>> for WatchedObject {
+    fn from(DeserializeGuard(read): DeserializeGuard<Bundle>) -> Self {
+        let unreadable = |invalid: InvalidObject| UnreadableBundle { metadata: invalid.metadata, cause: invalid.error };
+        Self::Bundle(Box::new(read.map_err(unreadable)))
+    }
+}
+
+impl WatchedObject {
+    /// Reads what a watch brought.
+    fn read(watch: &Watch, json: &[u8]) -> Result<Self, String> {
+        let unreadable = |error: serde_json::Error| error.to_string();
+        if *watch == Watch::Bundles {
+            return match serde_json::from_slice(json) {
+                Ok(bundle) => Ok(Self::Bundle(Box::new(Ok(bundle)))),
+                Err(error) => {
+                    let MetadataOnly { metadata } = serde_json::from_slice(json).map_err(unreadable)?;
+                    Ok(Self::Bundle(Box::new(Err(UnreadableBundle { metadata, cause: error.to_string() }))))
+                }
+            };
+        }
+        let MetadataOnly { metadata } = serde_json::from_slice(json).map_err(unreadable)?;
+        Ok(Self::Metadata(Box::new(metadata)))
+    }
+
+    /// The object's metadata.
+    pub(crate) fn metadata(&self) -> &ObjectMeta {
+        match self {
+            Self::Bundle(bundle) => match bundle.as_ref() {
+                Ok(bundle) => &bundle.metadata,
+                Err(unreadable) => &unreadable.metadata,
+            },
+            Self::Metadata(metadata) => metadata,
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! Orders of the fan-out, carried out: one request each, and what its answer means.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Method;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::core::{PartialObjectMeta, Status};
+use tracing::debug;
+
+use crate::api;
+use crate::bundle::{ContentSummary, Desired, ObjectKind, PayloadValue, TargetRef};
+use crate::fanout::{Comparison, Observed, Order, TargetRequest, WriteResult};
+use crate::metrics::WriteMetrics;
+use crate::text;
+
+use super::connection::{ApiError, ApiRequest, Connection, METADATA_ONLY, is_admission_refusal};
+use super::request_body::{self, EncodedContent, Head};
+
+/// Carries out orders.
+pub(crate) struct TargetWriter {
+    connection: Connection,
+    counts: WriteMetrics,
+    /// Encoded contents of Bundles that are being written.
+    encoded: BTreeMap<(Arc<str>, ObjectKind), (Arc<Desired>, EncodedContent)>,
+}
+
+impl TargetWriter {
+    /// A writer over a connection, that counts what it does.
+    pub(crate) fn new(connection: Connection, counts: WriteMetrics) -> Self {
+        Self { connection, counts, encoded: BTreeMap::new() }
+    }
+
+    /// Lets go of what was encoded for a Bundle, which has nothing to write any more.
+    pub(crate) fn forget(&mut self, bundle: &str) {
+        self.encoded.retain(|(name, _), _| **name != *bundle);
+    }
+
+    /// Prepares an order's request; the future sends it once.
+    pub(crate) fn send(&mut self, order: Order) -> impl Future<Output = WriteResult> + Send + use<> {
+        let Order { bundle, target: target_ref, desired, request } = order;
+        let target = NamedTarget { bundle, target_ref };
+        debug!(%target, ?request, "order");
+        let api_request = self.build_request(&target, &desired, &request);
+        let (connection, counts) = (self.connection.clone(), self.counts.clone());
+        async move {
+            let answer = match connection.send(api_request).await {
+                Ok(body) => parse_response(&target, &desired, &request, &body),
+                Err(failure) => classify_error(&target, &request, failure),
+            };
+            counts.count(&request, &answer);
+            answer
+        }
+    }
+
+    fn build_request(&mut self, target: &NamedTarget, desired: &Arc<Desired>, request: &TargetRequest) -> ApiRequest {
+        let NamedTarget { bundle, target_ref: TargetRef { kind, namespace } } = target;
+        let body = match request {
+            TargetRequest::GetMetadata | TargetRequest::GetContent => None,
+            TargetRequest::Delete(version) => Some(request_body::delete(*version)),
+            TargetRequest::HandOver(version, own) => Some(request_body::hand_over(*kind, &desired.uid, *version, own)),
+            TargetRequest::Create
+            | TargetRequest::Replace(_)
+            | TargetRequest::Merge { .. }
+            | TargetRequest::Apply { .. } => Some(self.content_body(target, desired, request)),
+        };
+        let method = match request {
+            TargetRequest::Create => Method::POST,
+            TargetRequest::Replace(_) => Method::PUT,
+            TargetRequest::Merge { .. } | TargetRequest::Apply { .. } | TargetRequest::HandOver(..) => Method::PATCH,
+            TargetRequest::Delete(_) => Method::DELETE,
+            TargetRequest::GetMetadata | TargetRequest::GetContent => Method::GET,
+        };
+        let plural = match kind {
+            ObjectKind::ConfigMap => "configmaps",
+            ObjectKind::Secret => "secrets",
+        };
+        let object = match request {
+            TargetRequest::Create => String::new(),
+            _ => format!("/{bundle}"),
+        };
+        let query = match request {
+            TargetRequest::Create
+            | TargetRequest::Replace(_)
+            | TargetRequest::Merge { .. }
+            | TargetRequest::HandOver(..) => {
+                format!("?fieldManager={}", api::FIELD_MANAGER)
+            }
+            // The body is our own: checking its fields would double the server's work.
+            TargetRequest::Apply { .. } => {
+                format!("?fieldManager={}&force=true&fieldValidation=Ignore", api::FIELD_MANAGER)
+            }
+            TargetRequest::Delete(_) | TargetRequest::GetMetadata | TargetRequest::GetContent => String::new(),
+        };
+        let accept = if *request == TargetRequest::GetContent { "application/json" } else { METADATA_ONLY };
+        ApiRequest { method, uri: format!("/api/v1/namespaces/{namespace}/{plural}{object}{query}"), accept, body }
+    }
+
+    /// The body of a request that carries content, of which all namespaces share what is the same for all.
+    fn content_body(
+        &mut self,
+        target: &NamedTarget,
+        desired: &Arc<Desired>,
+        request: &TargetRequest,
+    ) -> request_body::EncodedBody {
+        let NamedTarget { bundle, target_ref: TargetRef { kind, namespace } } = target;
+        let payload = desired.payloads.get(kind).expect("what has no content is not written");
+        let fresh = || (desired.clone(), EncodedContent::default());
+        let held = self.encoded.entry((bundle.clone(), *kind)).or_insert_with(fresh);
+        if !Arc::ptr_eq(&held.0, desired) {
+            *held = fresh();
+        }
+        let content = &held.1;
+        let head = Head {
+            desired,
+            payload,
+            version: request.version().unwrap_or_default(),
+            second_owner: request.second_owner(),
+            namespace,
+        };
+        match request {
+            TargetRequest::Replace(version) => content.object(desired, payload, Some(*version)),
+            TargetRequest::Merge { stale, former_owner, .. } => content.merge(&head, stale, former_owner.as_deref()),
+            TargetRequest::Apply { .. } => content.apply(&head),
+            _ => content.object(desired, payload, None),
+        }
+    }
+}
+
+/// A target, as messages name it.
+struct NamedTarget {
+    bundle: Arc<str>,
+    target_ref: TargetRef,
+}
+
+impl std::fmt::Display for NamedTarget {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { bundle, target_ref: TargetRef { kind, namespace } } = self;
+        write!(f, "{} {namespace}/{bundle}", kind.as_str())
+    }
+}
+
+/// Reads a good answer.
+fn parse_response(target: &NamedTarget, desired: &Desired, request: &TargetRequest, body: &Bytes) -> WriteResult {
+    let is = |object: &PartialObjectMeta<ConfigMap>| {
+        let named = |part, name: &str| desired.declares(target.target_ref.kind, part, name);
+        WriteResult::Observed(Observed::read(&object.metadata, named))
+    };
+    let read = match request {
+        TargetRequest::GetContent => compare(target.target_ref.kind, desired, body),
+        // An object that finalizers keep is still there.
+        TargetRequest::Delete(_) => serde_json::from_slice(body).map(|object: PartialObjectMeta<ConfigMap>| {
+            if object.metadata.deletion_timestamp.is_some() { is(&object) } else { WriteResult::NotFound }
+        }),
+        _ => serde_json::from_slice(body).map(|object| is(&object)),
+    };
+    read.unwrap_or_else(|error| {
+        WriteResult::Lost(format!("{}: the answer cannot be read: {error}", failure_prefix(target, request)))
+    })
+}
+
+/// Whether an object holds the wanted bytes, and what it holds beside.
+fn compare(kind: ObjectKind, desired: &Desired, body: &Bytes) -> serde_json::Result<WriteResult> {
+    let payload = desired.payloads.get(&kind);
+    let mut values = payload.into_iter().flat_map(|payload| &payload.values);
+    let (metadata, comparison) = match kind {
+        ObjectKind::ConfigMap => {
+            let object: ConfigMap = serde_json::from_slice(body)?;
+            let holdings = ContentSummary::of_config_map(&object, payload);
+            let (text, binary) = (object.data.unwrap_or_default(), object.binary_data.unwrap_or_default());
+            let same = values.all(|(key, value)| match value {
+                PayloadValue::Text(desired) => text.get(key).is_some_and(|found| **found == **desired),
+                PayloadValue::Binary(desired) => binary.get(key).is_some_and(|found| *found.0 == **desired),
+            });
+            (object.metadata, Comparison { same, holdings })
+        }
+        ObjectKind::Secret => {
+            let object: Secret = serde_json::from_slice(body)?;
+            let holdings = ContentSummary::of_secret(&object, payload);
+            let data = object.data.unwrap_or_default();
+            let same = values.all(|(key, value)| data.get(key).is_some_and(|found| *found.0 == *value.bytes()));
+            (object.metadata, Comparison { same, holdings })
+        }
+    };
+    let observed = Observed::read(&metadata, |part, name| desired.declares(kind, part, name));
+    Ok(WriteResult::Compared(observed, comparison))
+}
+
+/// What a failure means for the order.
+fn classify_error(target: &NamedTarget, request: &TargetRequest, failure: ApiError) -> WriteResult {
+    let what = failure_prefix(target, request);
+    match failure {
+        ApiError::Busy(retry_after, text) => {
+            let text = if text.is_empty() { "the API server is busy" } else { &*text };
+            WriteResult::Busy(retry_after, format!("{what}: {text}"))
+        }
+        ApiError::Failed(cause) => WriteResult::Failed(format!("{what}: {cause}")),
+        ApiError::Lost(cause) => WriteResult::Lost(format!("{what}: {cause}")),
+        ApiError::TimedOut(cause) => WriteResult::TimedOut(format!("{what}: {cause}")),
+        ApiError::Refused(status) => classify_refusal(&what, request, &status),
+    }
+}
+
+fn classify_refusal(what: &str, request: &TargetRequest, status: &Status) -> WriteResult {
+    let details = status.details.as_ref();
+    let caused =
+        |reason: &str| details.is_some_and(|details| details.causes.iter().any(|cause| cause.reason == reason));
+    let is_about = |kind: &str| details.is_some_and(|details| details.kind == kind);
+    match (status.code, status.reason.as_str()) {
+        // What admission says with such a code is not said of the object that is there.
+        _ if is_admission_refusal(status) => {
+            let retry_after = details.map(|details| details.retry_after_seconds).filter(|seconds| *seconds > 0);
+            WriteResult::Refused {
+                cause: format!("{what}: {}", text::cause(&status.message)),
+                immutable: false,
+                retry_after: retry_after.map(|seconds| Duration::from_secs(seconds.into())),
+            }
+        }
+        (404, _) if is_about("namespaces") => WriteResult::NamespaceGone,
+        (404, _) if *request != TargetRequest::Create => WriteResult::NotFound,
+        (409, "AlreadyExists") => WriteResult::AlreadyExists,
+        // Of a quota that many requests change at the same time, nothing is to be seen in the object.
+        (409, _) if !is_about("resourcequotas") => WriteResult::Conflict,
+        (403, _) if caused("NamespaceTerminating") => WriteResult::NamespaceGone,
+        // An object of a quota or a policy is refused with 403, too; only this text tells of permissions.
+        (403, _) if status.message.contains("cannot ") && status.message.contains(" resource \"") => {
+            WriteResult::Forbidden(format!("{what}: {}", text::cause(&status.message)))
+        }
+        _ => {
+            let immutable = status.code == 422 && status.message.contains("field is immutable when `immutable` is set");
+            let remedy = match (immutable, status.code) {
+                (true, _) => ": delete the object, and it is written anew",
+                (false, 413) => ": it is too large for the API server or etcd",
+                _ => "",
+            };
+            WriteResult::Refused {
+                cause: format!("{what}: {}{remedy}", text::cause(&status.message)),
+                immutable,
+                retry_after: None,
+            }
+        }
+    }
+}
+
+/// The first words for a request that failed.
+fn failure_prefix(target: &NamedTarget, request: &TargetRequest) -> String {
+    let verb = match request {
+        // trust-manager's word for every write.
+        TargetRequest::Create
+        | TargetRequest::Replace(_)
+        | TargetRequest::Merge { .. }
+        | TargetRequest::Apply { .. }
+        | TargetRequest::HandOver(..) => "patch",
+        TargetRequest::Delete(_) => "delete",
+        TargetRequest::GetMetadata | TargetRequest::GetContent => "get",
+    };
+    format!("failed to {verb} {target}")
+}

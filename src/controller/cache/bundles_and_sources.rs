@@ -1,0 +1,176 @@
+//! Bundles and sources that come, change and go.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use crate::api;
+use crate::bundle::{
+    InputChange, Intent, Labels, LastStatus, OutputKeys, Refusal, SourceContent, SourceObject, affected_bundles,
+};
+use crate::client::fetch_source::SourceKey;
+use crate::client::watch::{UnreadableBundle, WatchedObject};
+use crate::fanout::{self, ResourceVersion};
+use crate::text;
+
+use super::{AffectedBundles, Cache, CacheKey, CacheUpdate, CachedBundle, with_cause};
+
+/// The finalizer of an object whose dependents are to stay
+/// (<https://kubernetes.io/docs/concepts/architecture/garbage-collection/#orphaned-dependents>).
+const ORPHAN: &str = "orphan";
+
+impl Cache {
+    pub(super) fn upsert(&mut self, key: CacheKey, object: WatchedObject) -> CacheUpdate {
+        match (key, object) {
+            // A Bundle on its way out counts as gone: whoever takes its targets, or takes them off it, is to have them.
+            (key @ CacheKey::Bundle(_), object) if object.metadata().deletion_timestamp.is_some() => {
+                self.terminating.extend(object.metadata().name.clone());
+                self.remove(&key)
+            }
+            (CacheKey::Bundle(name), WatchedObject::Bundle(bundle)) => self.upsert_bundle(name, *bundle),
+            (CacheKey::Source(key), object) => {
+                CacheUpdate { affected: self.upsert_source(&key, object.metadata()), ..CacheUpdate::default() }
+            }
+            (CacheKey::Bundle(_), WatchedObject::Metadata(_)) => unreachable!("Bundles are watched whole"),
+        }
+    }
+
+    /// A Bundle was deleted; `last`: as it was last seen, if that is known. A Bundle that was deleted with `--cascade=orphan` leaves
+    /// what it completed as it is.
+    pub(super) fn deletion_event(&mut self, key: &CacheKey, last: Option<&ObjectMeta>) -> Option<fanout::EngineEvent> {
+        let CacheKey::Bundle(bundle) = key else { return None };
+        self.terminating.remove(bundle);
+        let orphans = |metadata: &&ObjectMeta| metadata.finalizers.iter().flatten().any(|name| name == ORPHAN);
+        let uid = last.filter(|last| !orphans(last)).and_then(|last| last.uid.clone());
+        Some(fanout::EngineEvent::Deleted { bundle: bundle.clone(), uid })
+    }
+
+    pub(super) fn remove(&mut self, key: &CacheKey) -> CacheUpdate {
+        match key {
+            CacheKey::Bundle(name) => {
+                if self.bundles.remove(name).is_none() {
+                    return CacheUpdate::default();
+                }
+                let affected = affected_bundles(&self.inputs, &InputChange::Bundle(name.clone()));
+                if let Some(intent) = self.inputs.intents.remove(name) {
+                    self.sources.prune(&intent, &mut self.inputs);
+                }
+                CacheUpdate {
+                    affected: with_cause(affected, &format!("Bundle {name} deleted")),
+                    events: vec![fanout::EngineEvent::Bundle(name.clone(), false)],
+                    ..CacheUpdate::default()
+                }
+            }
+            CacheKey::Source(key) => {
+                self.sources.remove(key);
+                let before = self.inputs.sources.remove(key).map(|object| object.labels);
+                CacheUpdate { affected: self.source_changed(key, before, None, "deleted"), ..CacheUpdate::default() }
+            }
+        }
+    }
+
+    fn upsert_bundle(&mut self, name: String, bundle: Result<api::Bundle, UnreadableBundle>) -> CacheUpdate {
+        let written_by =
+            manager_clause(bundle.as_ref().map_or_else(|unreadable| &unreadable.metadata, |bundle| &bundle.metadata));
+        let (uid, version, last_status, intent) = match bundle {
+            Ok(bundle) => {
+                let version = ResourceVersion::of(&bundle.metadata);
+                let status = owned_part(bundle.status.clone().unwrap_or_default());
+                let last_status = LastStatus { generation: bundle.metadata.generation, status };
+                let intent =
+                    Intent::parse(&bundle, &self.trust_namespace).map_err(|problems| Refusal::invalid_spec(&problems));
+                (bundle.metadata.uid.unwrap_or_default(), version, last_status, intent)
+            }
+            Err(UnreadableBundle { metadata, cause }) => {
+                let status = self.bundles.get(&name).map(|known| known.last_status.status.clone()).unwrap_or_default();
+                let last_status = LastStatus { generation: metadata.generation, status };
+                let version = ResourceVersion::of(&metadata);
+                (metadata.uid.unwrap_or_default(), version, last_status, Err(Refusal::unreadable(&cause)))
+            }
+        };
+        let epoch = self.epoch;
+        if let Some(old) = self.bundles.get_mut(&name) {
+            let since = std::mem::replace(&mut old.epoch, epoch) == epoch;
+            let same_spec = old.uid == uid && old.last_status.generation == last_status.generation;
+            // While a status is being published, what is known of it is ahead of its version.
+            if (old.version == version && same_spec) || (since && old.version >= version) {
+                return CacheUpdate::default();
+            }
+            old.version = version;
+            if same_spec && old.last_status.status == last_status.status {
+                return CacheUpdate::default();
+            }
+        }
+        let old = self.bundles.get(&name);
+        let cause = match old.map(|old| old.uid == uid && old.last_status.generation == last_status.generation) {
+            None => format!("Bundle {name} seen"),
+            Some(true) => format!("status of Bundle {name} changed"),
+            Some(false) => format!("Bundle {name} changed{written_by}"),
+        };
+        let events = old.is_none().then(|| fanout::EngineEvent::Bundle(name.clone(), true)).into_iter().collect();
+        let change = InputChange::Bundle(name.clone());
+        let mut affected = affected_bundles(&self.inputs, &change);
+        let (before, invalid) = match intent {
+            Ok(intent) => (self.inputs.intents.insert(name.clone(), intent), None),
+            Err(refusal) => (self.inputs.intents.remove(&name), Some(refusal)),
+        };
+        if let Some(before) = before {
+            self.sources.prune(&before, &mut self.inputs);
+        }
+        self.bundles.insert(name, CachedBundle { uid, version, epoch, last_status, invalid });
+        affected.extend(affected_bundles(&self.inputs, &change));
+        CacheUpdate { affected: with_cause(affected, &cause), events, ..CacheUpdate::default() }
+    }
+
+    fn upsert_source(&mut self, key: &SourceKey, metadata: &ObjectMeta) -> AffectedBundles {
+        let known = self.sources.version(key);
+        if !self.sources.observe(key, ResourceVersion::of(metadata), self.epoch) {
+            return AffectedBundles::new();
+        }
+        let labels = metadata.labels.clone().unwrap_or_default();
+        let output = OutputKeys::of(metadata);
+        let object = self.inputs.sources.entry(key.clone()).or_insert_with(|| SourceObject {
+            labels: labels.clone(),
+            output: OutputKeys::None,
+            content: SourceContent::Unreadable("it was not read yet".to_owned()),
+            undecodable: BTreeMap::new(),
+        });
+        object.output = output;
+        let before = std::mem::replace(&mut object.labels, labels.clone());
+        self.sources.prune_one(key, &mut self.inputs);
+        let verb = if known.is_some() { "changed" } else { "created" };
+        self.source_changed(key, known.map(|_| before), Some(labels), &format!("{verb}{}", manager_clause(metadata)))
+    }
+
+    fn source_changed(
+        &self,
+        (kind, name): &SourceKey,
+        before: Option<Labels>,
+        after: Option<Labels>,
+        verb: &str,
+    ) -> AffectedBundles {
+        let cause = format!("source {} {}/{name} {verb}", kind.as_str(), self.trust_namespace);
+        with_cause(
+            affected_bundles(&self.inputs, &InputChange::Source { kind: *kind, name: name.clone(), before, after }),
+            &cause,
+        )
+    }
+}
+
+/// Who wrote an object last, but for its status, as the end of a sentence; empty if its metadata does not tell.
+fn manager_clause(metadata: &ObjectMeta) -> String {
+    let entries = metadata.managed_fields.iter().flatten().filter(|entry| entry.subresource.is_none());
+    let last = entries.max_by_key(|entry| entry.time.as_ref().map(|time| time.0));
+    let manager = last.and_then(|entry| entry.manager.as_deref());
+    manager.map(|manager| format!(" by field manager {}", text::quote_name(manager))).unwrap_or_default()
+}
+
+/// The part of a status that we write, in the order in which we write it.
+fn owned_part(status: api::BundleStatus) -> api::BundleStatus {
+    let api::BundleStatus { conditions, default_ca_version } = status;
+    let mut conditions = conditions.unwrap_or_default();
+    let owned = [api::SYNCED, api::SOURCES_COMPLETE, api::SOURCE_UNSTABLE, api::RECONCILING];
+    conditions.retain(|condition| owned.contains(&condition.type_.as_str()));
+    conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
+    api::BundleStatus { conditions: Some(conditions), default_ca_version }
+}

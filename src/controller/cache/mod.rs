@@ -1,0 +1,465 @@
+//! What the controller knows of Bundles and sources: one owner, fed by watches and by reads. Namespaces and targets are
+//! the fan-out's: what is heard of them is passed on.
+
+mod bundles_and_sources;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::runtime::watcher;
+
+use crate::api;
+use crate::bundle::{InputChange, Inputs, Intent, LastStatus, Namespace, ObjectKind, Refusal, affected_bundles};
+use crate::fanout::{self, ListPhase, ListScope, Observed, ResourceVersion, TargetEvent};
+
+use crate::client::fetch_source::{KeyFilter, SourceKey, SourceRead};
+use crate::client::watch::{Watch, WatchedObject};
+use crate::controller::source_cache::SourceCache;
+
+/// The known cluster.
+pub(in crate::controller) struct Cache {
+    /// What decisions see.
+    pub(in crate::controller) inputs: Inputs,
+    trust_namespace: String,
+    bundles: BTreeMap<String, CachedBundle>,
+    /// Bundles on their way out.
+    terminating: BTreeSet<String>,
+    sources: SourceCache,
+    watches: BTreeMap<Watch, Listing>,
+    /// How many lists were begun: what a list shows is right, whatever was seen before it began.
+    epoch: u64,
+}
+
+/// A Bundle beside its [`Intent`], which the world holds.
+#[derive(Clone, Debug)]
+pub(in crate::controller) struct CachedBundle {
+    /// Its uid.
+    pub(in crate::controller) uid: String,
+    version: ResourceVersion,
+    /// When that was seen: how many lists had begun.
+    epoch: u64,
+    /// What it said of itself when last seen, or what we last published.
+    pub(in crate::controller) last_status: LastStatus,
+    /// Why it has no [`Intent`].
+    pub(in crate::controller) invalid: Option<Refusal>,
+}
+
+enum Listing {
+    Never,
+    InProgress(BTreeSet<CacheKey>, bool),
+    Done,
+}
+
+/// What identifies an object over time.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum CacheKey {
+    Bundle(String),
+    Source(SourceKey),
+}
+
+/// Bundles to look at again, each with the cause in words.
+pub(in crate::controller) type AffectedBundles = BTreeMap<String, String>;
+
+/// What follows from news.
+#[derive(Default)]
+pub(in crate::controller) struct CacheUpdate {
+    /// Bundles to decide anew.
+    pub(in crate::controller) affected: AffectedBundles,
+    /// What the fan-out has to know.
+    pub(in crate::controller) events: Vec<fanout::EngineEvent>,
+    /// Whether a list has ended.
+    pub(in crate::controller) list_ended: bool,
+}
+
+impl Cache {
+    /// An empty world that waits for these watches.
+    pub(in crate::controller) fn new(inputs: Inputs, trust_namespace: &str, watches: &[Watch]) -> Self {
+        Self {
+            inputs,
+            trust_namespace: trust_namespace.to_owned(),
+            bundles: BTreeMap::new(),
+            terminating: BTreeSet::new(),
+            sources: SourceCache::default(),
+            watches: watches.iter().map(|watch| (watch.clone(), Listing::Never)).collect(),
+            epoch: 0,
+        }
+    }
+
+    /// Whether all Bundles have been listed: of targets only what has a Bundle's name is kept.
+    pub(in crate::controller) fn has_listed_bundles(&self) -> bool {
+        matches!(self.watches.get(&Watch::Bundles), Some(Listing::Done))
+    }
+
+    /// Whether every watch has delivered its first list: before that, "not there" means nothing. A listed namespace that
+    /// is not there (`exists`) has nothing to deliver, nor perhaps a role that lets us ask.
+    pub(in crate::controller) fn is_ready(&self, exists: impl Fn(&str) -> bool) -> bool {
+        let listed = |listing: &Listing| matches!(listing, Listing::Done | Listing::InProgress(_, true));
+        self.watches.get(&Watch::Namespaces).is_some_and(listed)
+            && self.watches.iter().all(|(watch, listing)| match watch {
+                Watch::Targets(_, Some(name)) if !exists(name) => true,
+                _ => listed(listing),
+            })
+    }
+
+    /// What is known of a Bundle.
+    pub(in crate::controller) fn bundle(&self, name: &str) -> Option<&CachedBundle> {
+        self.bundles.get(name)
+    }
+
+    /// All Bundles, sorted by name.
+    pub(in crate::controller) fn bundles(&self) -> impl Iterator<Item = (&String, &CachedBundle)> {
+        self.bundles.iter()
+    }
+
+    /// Takes in what a watch tells.
+    pub(in crate::controller) fn apply_event(
+        &mut self,
+        watch: &Watch,
+        event: watcher::Event<WatchedObject>,
+    ) -> CacheUpdate {
+        let list_ended = matches!(event, watcher::Event::InitDone);
+        let update = match watch {
+            Watch::Bundles | Watch::Sources(_) => self.apply_object_event(watch, event),
+            Watch::Namespaces => self.apply_namespace_event(event),
+            Watch::Targets(kind, namespace) => {
+                let scope = ListScope::Targets(*kind, namespace.clone());
+                let event = match event {
+                    watcher::Event::Init => Some(self.begin_fanout_list(watch, scope)),
+                    watcher::Event::InitDone => Some(self.end_fanout_list(watch, scope)),
+                    watcher::Event::Apply(object) | watcher::Event::InitApply(object) => {
+                        self.target_event(*kind, object.metadata(), |named| {
+                            TargetEvent::Applied(self.observed(*kind, named))
+                        })
+                    }
+                    watcher::Event::Delete(object) => self.target_event(*kind, object.metadata(), |metadata| {
+                        TargetEvent::Deleted(ResourceVersion::of(metadata))
+                    }),
+                };
+                CacheUpdate { events: event.into_iter().collect(), ..CacheUpdate::default() }
+            }
+        };
+        CacheUpdate { list_ended, ..update }
+    }
+
+    /// How a target looks to its Bundle.
+    pub(in crate::controller) fn observed(&self, kind: ObjectKind, metadata: &ObjectMeta) -> Observed {
+        let intent = metadata.name.as_ref().and_then(|name| self.inputs.intents.get(name));
+        Observed::read(metadata, |part, name| intent.is_some_and(|intent| intent.declares(kind, part, name)))
+    }
+
+    /// What a watch tells of a target; nothing of an object whose name is no Bundle's.
+    fn target_event(
+        &self,
+        kind: ObjectKind,
+        metadata: &ObjectMeta,
+        now: impl Fn(&ObjectMeta) -> TargetEvent,
+    ) -> Option<fanout::EngineEvent> {
+        let bundle = metadata.name.clone().filter(|name| self.bundles.contains_key(name))?;
+        let target = (kind, metadata.namespace.clone().unwrap_or_default());
+        Some(fanout::EngineEvent::Target { bundle, target, event: now(metadata) })
+    }
+
+    fn apply_namespace_event(&mut self, event: watcher::Event<WatchedObject>) -> CacheUpdate {
+        let (name, now) = match event {
+            watcher::Event::Init => {
+                let event = self.begin_fanout_list(&Watch::Namespaces, ListScope::Namespaces);
+                return CacheUpdate { events: vec![event], ..CacheUpdate::default() };
+            }
+            watcher::Event::InitDone => {
+                let event = self.end_fanout_list(&Watch::Namespaces, ListScope::Namespaces);
+                return CacheUpdate { events: vec![event], ..CacheUpdate::default() };
+            }
+            watcher::Event::Apply(object) | watcher::Event::InitApply(object) => {
+                let metadata = object.metadata();
+                (metadata.name.clone().unwrap_or_default(), Some(Namespace::from(metadata)))
+            }
+            watcher::Event::Delete(object) => (object.metadata().name.clone().unwrap_or_default(), None),
+        };
+        let mut affected = AffectedBundles::new();
+        if name == self.trust_namespace {
+            let labels = now.as_ref().map(|namespace| namespace.labels.clone());
+            if labels != self.inputs.trust_namespace {
+                self.inputs.trust_namespace = labels;
+                affected = with_cause(
+                    affected_bundles(&self.inputs, &InputChange::TrustNamespace),
+                    "the trust namespace changed",
+                );
+            }
+        }
+        CacheUpdate { affected, events: vec![fanout::EngineEvent::Namespace(name, now)], ..CacheUpdate::default() }
+    }
+
+    /// Takes in news of Bundles and sources.
+    fn apply_object_event(&mut self, watch: &Watch, event: watcher::Event<WatchedObject>) -> CacheUpdate {
+        use watcher::Event::{Apply, Delete, Init, InitApply, InitDone};
+        match event {
+            Apply(object) => self.upsert(key(watch, object.metadata()), object),
+            Delete(object) => {
+                let key = key(watch, object.metadata());
+                if self.version(&key) > ResourceVersion::of(object.metadata()) {
+                    return CacheUpdate::default();
+                }
+                let mut update = self.remove(&key);
+                update.events.extend(self.deletion_event(&key, Some(object.metadata())));
+                update
+            }
+            Init => {
+                self.mark_listing(watch);
+                CacheUpdate::default()
+            }
+            InitApply(object) => {
+                let key = key(watch, object.metadata());
+                if let Some(Listing::InProgress(seen, _)) = self.watches.get_mut(watch) {
+                    seen.insert(key.clone());
+                }
+                self.upsert(key, object)
+            }
+            InitDone => self.finish_list(watch),
+        }
+    }
+
+    fn mark_listing(&mut self, watch: &Watch) {
+        let again = !matches!(self.watches.get(watch), Some(Listing::Never | Listing::InProgress(_, false)));
+        self.watches.insert(watch.clone(), Listing::InProgress(BTreeSet::new(), again));
+        self.epoch += 1;
+    }
+
+    fn begin_fanout_list(&mut self, watch: &Watch, scope: ListScope) -> fanout::EngineEvent {
+        self.mark_listing(watch);
+        fanout::EngineEvent::List(scope, ListPhase::Began)
+    }
+
+    fn end_fanout_list(&mut self, watch: &Watch, scope: ListScope) -> fanout::EngineEvent {
+        self.watches.insert(watch.clone(), Listing::Done);
+        fanout::EngineEvent::List(scope, ListPhase::Ended)
+    }
+
+    /// Remembers a status that was published, so that its echo is no news.
+    pub(in crate::controller) fn set_published_status(&mut self, name: &str, status: api::BundleStatus) {
+        if let Some(known) = self.bundles.get_mut(name) {
+            known.last_status.status = status;
+        }
+    }
+
+    /// Takes in the version that a published status made: what the watch still has to tell of older ones is no news.
+    ///
+    /// Unless the answer already has a spec that the watch has not told of.
+    pub(in crate::controller) fn set_published_version(
+        &mut self,
+        name: &str,
+        version: ResourceVersion,
+        generation: Option<i64>,
+    ) {
+        if let Some(known) = self.bundles.get_mut(name)
+            && known.last_status.generation == generation
+        {
+            let since = std::mem::replace(&mut known.epoch, self.epoch) == self.epoch;
+            known.version = if since { known.version.max(version) } else { version };
+        }
+    }
+
+    /// The source objects that a Bundle reads and that are not in memory as they are now.
+    pub(in crate::controller) fn unread(&self, intent: &Intent) -> Vec<(SourceKey, KeyFilter)> {
+        self.sources.unread(intent, &self.inputs)
+    }
+
+    /// Takes in what a read brought; returns the Bundles that it matters to.
+    pub(in crate::controller) fn apply_read(&mut self, key: &SourceKey, read: SourceRead) -> AffectedBundles {
+        match read {
+            SourceRead::Gone => return self.remove(&CacheKey::Source(key.clone())).affected,
+            SourceRead::Content { version, filter, content } => {
+                if let Some(object) = self.inputs.sources.get_mut(key)
+                    && self.sources.store(key, version, filter, &content)
+                {
+                    object.content = content;
+                    self.sources.prune_one(key, &mut self.inputs);
+                }
+            }
+        }
+        AffectedBundles::new()
+    }
+
+    /// Forgets reads that failed, so that they are tried again.
+    pub(in crate::controller) fn forget_unreadable(&mut self) {
+        self.sources.forget_unreadable(&self.inputs);
+    }
+
+    fn finish_list(&mut self, watch: &Watch) -> CacheUpdate {
+        let mut update = CacheUpdate::default();
+        let Some(Listing::InProgress(seen, _)) = self.watches.insert(watch.clone(), Listing::Done) else {
+            return update;
+        };
+        for key in self.keys(watch).iter().filter(|key| !seen.contains(key)) {
+            let CacheUpdate { affected, events, .. } = self.remove(key);
+            update.affected.extend(affected);
+            update.events.extend(events);
+            // How it was deleted is not known.
+            update.events.extend(self.deletion_event(key, None));
+        }
+        update
+    }
+
+    fn keys(&self, watch: &Watch) -> Vec<CacheKey> {
+        match watch {
+            Watch::Bundles => self.bundles.keys().chain(&self.terminating).cloned().map(CacheKey::Bundle).collect(),
+            Watch::Sources(kind) => self.sources.of_kind(*kind).cloned().map(CacheKey::Source).collect(),
+            Watch::Namespaces | Watch::Targets(..) => unreachable!("these are the fan-out's"),
+        }
+    }
+
+    fn version(&self, key: &CacheKey) -> ResourceVersion {
+        match key {
+            CacheKey::Bundle(name) => self.bundles.get(name).map(|known| known.version).unwrap_or_default(),
+            CacheKey::Source(source) => self.sources.version(source).unwrap_or_default(),
+        }
+    }
+}
+
+fn with_cause(names: BTreeSet<String>, cause: &str) -> AffectedBundles {
+    names.into_iter().map(|name| (name, cause.to_owned())).collect()
+}
+
+fn key(watch: &Watch, metadata: &ObjectMeta) -> CacheKey {
+    let name = metadata.name.clone().unwrap_or_default();
+    match watch {
+        Watch::Bundles => CacheKey::Bundle(name),
+        Watch::Sources(kind) => CacheKey::Source((*kind, name)),
+        Watch::Namespaces | Watch::Targets(..) => unreachable!("these are the fan-out's"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::bundle::SourceContent;
+    use crate::client::watch::needed;
+    use watcher::Event::{Apply, Init, InitApply, InitDone};
+
+    const TARGETS: Watch = Watch::Targets(ObjectKind::ConfigMap, None);
+
+    impl Cache {
+        fn affected(&mut self, watch: &Watch, event: watcher::Event<WatchedObject>) -> AffectedBundles {
+            self.apply_event(watch, event).affected
+        }
+
+        fn is_ready_for(&self, namespaces: &[&str]) -> bool {
+            self.is_ready(|name| namespaces.contains(&name))
+        }
+    }
+
+    fn metadata(value: serde_json::Value) -> WatchedObject {
+        WatchedObject::Metadata(Box::new(serde_json::from_value(value).expect("metadata")))
+    }
+
+    fn cache() -> Cache {
+        let inputs = Inputs::default();
+        let watches = needed(&inputs.settings);
+        Cache::new(inputs, "cert-manager", &watches)
+    }
+
+    #[test]
+    fn nothing_is_decided_before_every_watch_has_delivered_its_list() {
+        let mut cache = cache();
+        let watches = needed(&cache.inputs.settings);
+        for watch in &watches {
+            assert!(!cache.is_ready_for(&["there"]));
+            cache.apply_event(watch, Init);
+            assert!(!cache.is_ready_for(&["there"]));
+            cache.apply_event(watch, InitDone);
+        }
+        assert!(cache.is_ready_for(&["there"]));
+        cache.apply_event(&TARGETS, Init);
+        assert!(cache.is_ready_for(&["there"]), "a list that comes again takes nothing back");
+    }
+
+    #[test]
+    fn a_listed_namespace_that_is_not_there_is_not_waited_for() {
+        let mut inputs = Inputs::default();
+        inputs.settings.target_namespaces = Some(["absent".to_owned(), "there".to_owned()].into());
+        let watches = needed(&inputs.settings);
+        let mut cache = Cache::new(inputs, "cert-manager", &watches);
+        for watch in watches.iter().filter(|watch| !matches!(watch, Watch::Targets(..))) {
+            cache.apply_event(watch, Init);
+            if *watch == Watch::Namespaces {
+                cache.apply_event(watch, InitApply(metadata(json!({ "name": "there", "resourceVersion": "1" }))));
+            }
+            cache.apply_event(watch, InitDone);
+        }
+        assert!(!cache.is_ready_for(&["there"]));
+        let there = Watch::Targets(ObjectKind::ConfigMap, Some("there".to_owned()));
+        cache.apply_event(&there, Init);
+        cache.apply_event(&there, InitDone);
+        assert!(cache.is_ready_for(&["there"]));
+    }
+
+    #[test]
+    fn the_echo_of_an_older_status_affects_nothing() {
+        let bundle = |version: &str, message: &str| {
+            let condition = json!({
+                "type": api::SYNCED, "status": "False", "reason": "r", "message": message, "lastTransitionTime": "2026-11-01T00:00:00Z",
+            });
+            let bundle: api::Bundle = serde_json::from_value(json!({
+                "apiVersion": api::API_VERSION, "kind": api::KIND,
+                "metadata": { "name": "b", "uid": "u", "generation": 1, "resourceVersion": version },
+                "spec": { "sources": [{ "inLine": "x" }] }, "status": { "conditions": [condition] },
+            }))
+            .expect("a Bundle");
+            (bundle.status.clone().expect("a status"), WatchedObject::Bundle(Box::new(Ok(bundle))))
+        };
+        let mut cache = cache();
+        cache.apply_event(&Watch::Bundles, Apply(bundle("1", "before").1));
+        cache.set_published_status("b", bundle("", "first").0);
+        cache.set_published_version("b", ResourceVersion::parse("9"), Some(2));
+        cache.set_published_version("b", ResourceVersion::parse("2"), Some(1));
+        cache.set_published_status("b", bundle("", "second").0);
+        assert!(cache.affected(&Watch::Bundles, Apply(bundle("1", "before").1)).is_empty());
+        let second = cache.bundle("b").expect("known").last_status.status.clone();
+        assert_eq!(second, bundle("", "second").0);
+        assert!(cache.affected(&Watch::Bundles, Apply(bundle("3", "second").1)).is_empty(), "what we published");
+        assert!(cache.affected(&Watch::Bundles, Apply(bundle("4", "foreign").1)).contains_key("b"));
+    }
+
+    #[test]
+    fn of_a_source_only_what_a_bundle_reads_is_kept_and_only_as_long_as_it_does() {
+        let bundle = |keys: serde_json::Value, generation: i64| {
+            let mut source = keys;
+            source["name"] = json!("s");
+            let bundle = serde_json::from_value(json!({
+                "apiVersion": api::API_VERSION, "kind": api::KIND,
+                "metadata": { "name": "b", "uid": "u", "generation": generation, "resourceVersion": generation.to_string() },
+                "spec": { "sources": [{ "secret": source }], "target": { "configMap": { "key": "k" } } },
+            }));
+            WatchedObject::Bundle(Box::new(Ok(bundle.expect("a Bundle"))))
+        };
+        let secrets = Watch::Sources(ObjectKind::Secret);
+        let key = (ObjectKind::Secret, "s".to_owned());
+        let mut cache = cache();
+        cache.apply_event(&secrets, Apply(metadata(json!({ "name": "s", "resourceVersion": "3" }))));
+        cache.apply_event(&Watch::Bundles, Apply(bundle(json!({ "includeAllKeys": true }), 1)));
+        let unread = |cache: &Cache| cache.unread(&cache.inputs.intents["b"]);
+
+        let [(_, filter)] = &unread(&cache)[..] else { panic!("one object is to be read") };
+        let values = BTreeMap::from([("a", b"1"), ("z", b"2")]).into_iter();
+        let content = SourceContent::Keys(values.map(|(key, value)| (key.to_owned(), value.to_vec().into())).collect());
+        let version = ResourceVersion::parse("3");
+        cache.apply_read(&key, SourceRead::Content { version, filter: filter.clone(), content });
+        assert!(unread(&cache).is_empty());
+
+        cache.apply_event(&Watch::Bundles, Apply(bundle(json!({ "key": "a" }), 2)));
+        let held = |cache: &Cache| match &cache.inputs.sources[&key].content {
+            SourceContent::Keys(values) => values.keys().cloned().collect::<Vec<_>>(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(held(&cache), ["a"]);
+        assert!(unread(&cache).is_empty());
+
+        cache.apply_event(&Watch::Bundles, Apply(bundle(json!({ "key": "z" }), 3)));
+        assert!(held(&cache).is_empty());
+        assert_eq!(unread(&cache).len(), 1, "what was let go is read again when it is wanted");
+
+        cache.apply_event(&secrets, Apply(metadata(json!({ "name": "s", "resourceVersion": "4" }))));
+        assert_eq!(unread(&cache).len(), 1, "a new version is read");
+    }
+}

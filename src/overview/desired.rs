@@ -1,0 +1,173 @@
+//! What the targets of a Bundle should be like.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::api;
+use crate::bundle::{
+    AdoptionVerdict, AnchorOrigin, Decision, DecisionSettings, Desired, Diff, Intent, ObjectKind, Obstacle, Output,
+    Payload, PayloadValue, ProtectedName, ResolvedSources, TargetRef, decide, resolve,
+};
+
+use super::snapshot::{Snapshot, SnapshotTarget};
+
+/// What the targets of a Bundle should be like, as far as that can be told.
+#[derive(Debug)]
+pub(super) struct DesiredTargets {
+    pub(super) desired: Arc<Desired>,
+    /// The certificates of its sources, or why they are not known.
+    pub(super) origins: Result<Vec<AnchorOrigin>, String>,
+    /// What the sources showed, in words.
+    pub(super) findings: Vec<String>,
+    /// Why the content was not decided anew: then it is taken from the target that was written last.
+    pub(super) unverified_reason: Option<String>,
+}
+
+/// What is to be done with one object, or why nothing is.
+#[derive(Debug)]
+pub(super) enum TargetDiff {
+    /// It is written or let go, unless another controller owns it.
+    Act(Diff),
+    /// It is of others and stays as it is.
+    Leave(Obstacle),
+    /// No Bundle may have its name.
+    Refuse(ProtectedName),
+}
+
+impl DesiredTargets {
+    pub(super) fn of(intent: &Intent, snapshot: &Snapshot, now: Timestamp) -> Self {
+        let unread = snapshot.unread_source(intent);
+        let (origins, findings) = match (&unread, resolve(intent, &snapshot.inputs, now)) {
+            (Some(cause), _) => (Err(cause.clone()), Vec::new()),
+            (None, Ok(ResolvedSources { origins, findings, .. })) => (Ok(origins), findings),
+            (None, Err(refusal)) => (Err(refusal.message), refusal.findings.unwrap_or_default()),
+        };
+        let findings = findings.iter().map(ToString::to_string).collect();
+        let unknown = unread.or_else(|| snapshot.unknown_default_cas(intent));
+        let decided = match unknown {
+            Some(cause) => Err(cause),
+            None => decide(intent, &snapshot.inputs, now).map_err(|refusal| refusal.message),
+        };
+        match decided {
+            Ok(Decision { desired, .. }) => Self { desired, origins, findings, unverified_reason: None },
+            Err(cause) => {
+                let none = BTreeMap::new();
+                let targets = snapshot.targets.get(&intent.name).unwrap_or(&none);
+                let desired = Arc::new(as_last_written(intent, targets, &snapshot.inputs.settings));
+                Self { desired, origins, findings, unverified_reason: Some(cause) }
+            }
+        }
+    }
+
+    /// What has to be done, as far as is known, at each place that is or should be a target, sorted by namespace; and whether
+    /// it is wanted there.
+    pub(super) fn diff<'a>(
+        &'a self,
+        snapshot: &'a Snapshot,
+    ) -> impl Iterator<Item = (TargetRef, bool, Option<&'a SnapshotTarget>, Option<TargetDiff>)> + 'a {
+        let targets = snapshot.targets.get(&self.desired.name);
+        let secrets_unread = snapshot.unread.secret_targets.is_some();
+        let kinds = ObjectKind::ALL.into_iter().filter(move |kind| !(secrets_unread && *kind == ObjectKind::Secret));
+        // What is in a namespace on its way out is left to Kubernetes.
+        let living = snapshot.namespaces.iter().filter(|(_, namespace)| !namespace.terminating);
+        living.flat_map(move |(name, namespace)| {
+            let is_selected = self.desired.reaches(&snapshot.inputs.settings, name, namespace);
+            kinds.clone().filter_map(move |kind| {
+                let place = TargetRef { kind, namespace: name.clone() };
+                let found = targets.and_then(|targets| targets.get(&place));
+                let desired = is_selected && self.desired.payloads.contains_key(&kind);
+                let diff = self.diff_target(kind, is_selected, desired, found, &snapshot.inputs.settings);
+                (desired || diff.is_some()).then_some((place, desired, found, diff))
+            })
+        })
+    }
+
+    /// Decides as the controller does: by the object's metadata, and by its content where that has to be looked at.
+    fn diff_target(
+        &self,
+        kind: ObjectKind,
+        is_selected: bool,
+        desired: bool,
+        found: Option<&SnapshotTarget>,
+        settings: &DecisionSettings,
+    ) -> Option<TargetDiff> {
+        let metadata = found.map(|found| &found.metadata);
+        match self.desired.diff(kind, is_selected, metadata) {
+            Some(diff) => Some(match self.adoption_verdict(kind, &diff, found, settings) {
+                Some(AdoptionVerdict::Refuse(obstacle)) => TargetDiff::Leave(obstacle),
+                _ => TargetDiff::Act(diff),
+            }),
+            None => self.desired.protection_for(metadata).filter(|_| desired).map(TargetDiff::Refuse),
+        }
+    }
+
+    /// Whether an object that is to be updated may be; `None` where nothing is there to be asked of.
+    fn adoption_verdict(
+        &self,
+        kind: ObjectKind,
+        diff: &Diff,
+        found: Option<&SnapshotTarget>,
+        settings: &DecisionSettings,
+    ) -> Option<AdoptionVerdict> {
+        let (Diff::Update(_), Some(found)) = (diff, found) else { return None };
+        let payload = self.desired.payloads.get(&kind)?;
+        Some(self.desired.may_write(payload, &found.metadata, found.holdings.as_ref(), settings.adopt))
+    }
+
+    /// Where objects are to be created.
+    pub(super) fn targets_to_create(&self, snapshot: &Snapshot) -> Vec<TargetRef> {
+        let created = self.diff(snapshot).filter(|(.., plan)| matches!(plan, Some(TargetDiff::Act(Diff::Create))));
+        created.map(|(place, ..)| place).collect()
+    }
+
+    /// The objects whose content has to be looked at.
+    pub(super) fn targets_to_read(&self, snapshot: &Snapshot) -> Vec<TargetRef> {
+        let unseen = self.diff(snapshot).filter(|(place, _, found, plan)| match plan {
+            Some(TargetDiff::Act(need)) => {
+                self.adoption_verdict(place.kind, need, *found, &snapshot.inputs.settings)
+                    == Some(AdoptionVerdict::NeedsContent)
+            }
+            _ => false,
+        });
+        unseen.map(|(place, ..)| place).collect()
+    }
+}
+
+/// What a Bundle wants by its spec, with the content of the target that was written last, whatever that is.
+fn as_last_written(
+    intent: &Intent,
+    targets: &BTreeMap<TargetRef, SnapshotTarget>,
+    settings: &DecisionSettings,
+) -> Desired {
+    let Output { objects, jks, pkcs12 } = &intent.output;
+    let enabled = |kind| kind != ObjectKind::Secret || settings.secret_targets;
+    let formats = jks.iter().map(|jks| &jks.key).chain(pkcs12.iter().map(|pkcs12| &pkcs12.key));
+    let formats = formats.map(|key| (key.clone(), PayloadValue::Binary(Arc::default())));
+    let payloads = objects.iter().filter(|object| enabled(object.kind)).map(|object| {
+        let of_kind = targets.iter().filter(|(place, _)| place.kind == object.kind).map(|(_, target)| target);
+        let hash = of_kind
+            .max_by_key(|target| target.written)
+            .and_then(|target| target.metadata.annotations.get(api::HASH_ANNOTATION));
+        let values = formats.clone().chain([(object.pem_key.clone(), PayloadValue::Text("".into()))]);
+        let payload = Payload {
+            kind: object.kind,
+            values: values.collect(),
+            labels: object.labels.clone(),
+            annotations: object.annotations.clone(),
+            hash: hash.cloned().unwrap_or_default(),
+            partial: false,
+        };
+        (object.kind, payload)
+    });
+    Desired {
+        name: intent.name.clone(),
+        uid: intent.uid.clone(),
+        namespaces: intent.namespaces.clone(),
+        payloads: payloads.collect(),
+        secrets_off: objects.iter().any(|object| !enabled(object.kind)),
+        protected: settings.protection(&intent.name),
+        deleted: false,
+    }
+}

@@ -1,0 +1,246 @@
+//! What one namespace is offered.
+
+use std::fmt::Write as _;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::bundle::{Namespace, ObjectKind};
+use crate::inject::{self, Injectability, InjectableBundles};
+use crate::inspect::{Cell, ColorMode, render_columns};
+use crate::text::escape;
+
+use super::bundle_overview::Synced;
+use super::desired::DesiredTargets;
+use super::diagnosis::Diagnosis;
+use super::snapshot::Snapshot;
+
+const HEADER: [&str; 5] = ["BUNDLE", "SYNCED", "TARGET", "KEYS", "STATE"];
+
+/// What one namespace is offered.
+#[derive(Debug)]
+pub struct NamespaceView<'a> {
+    /// Its name.
+    pub namespace: &'a str,
+    /// The Bundle that its label names for its pods, and why they cannot have it, if they cannot.
+    pub injected: Option<(String, Option<Diagnosis>)>,
+    /// How each Bundle stands to it.
+    pub bundles: Vec<BundleInNamespace<'a>>,
+}
+
+/// How a Bundle stands to a namespace.
+#[derive(Debug)]
+pub struct BundleInNamespace<'a> {
+    /// The Bundle's name.
+    pub bundle: &'a str,
+    /// What its condition `Synced` says.
+    pub synced: Synced<'a>,
+    /// Its targets there, or why the namespace is offered nothing.
+    pub targets: Result<Vec<NamespaceTarget>, String>,
+}
+
+/// A Bundle's target in the namespace.
+#[derive(Debug)]
+pub struct NamespaceTarget {
+    /// Its kind.
+    pub kind: ObjectKind,
+    /// The keys that it has, or should have.
+    pub keys: Vec<String>,
+    /// What is wrong with it.
+    pub diagnosis: Option<Diagnosis>,
+}
+
+impl<'a> NamespaceView<'a> {
+    /// Looks at a snapshot of this namespace.
+    #[must_use]
+    pub fn of(name: &'a str, namespace: &Namespace, snapshot: &'a Snapshot, now: Timestamp) -> Self {
+        let bundle_views =
+            snapshot.bundles.keys().map(|bundle| BundleInNamespace::of(bundle, name, namespace, snapshot, now));
+        let by_name = snapshot.bundles.iter().map(|(bundle, snapshot_bundle)| {
+            let injectability = match (snapshot.inputs.intents.get(bundle), &snapshot_bundle.invalid) {
+                (Some(intent), _) => Injectability::of(Ok(intent), &snapshot.inputs.settings),
+                (None, why) => {
+                    let cause = format!("it is invalid: {}", why.as_deref().unwrap_or_default());
+                    Injectability::Unusable { cause, remedy: "mend it".to_owned() }
+                }
+            };
+            (bundle.clone(), injectability)
+        });
+        let bundles = InjectableBundles { settings: snapshot.inputs.settings.clone(), by_name: by_name.collect() };
+        let injected = inject::bundle_of_namespace_label(name, namespace, &bundles)
+            .map(|(bundle, why)| (bundle.to_owned(), why.map(|(cause, remedy)| Diagnosis { cause, remedy })));
+        Self { namespace: name, injected, bundles: bundle_views.collect() }
+    }
+
+    /// Whether everything that it is offered is there.
+    #[must_use]
+    pub fn is_healthy(&self) -> bool {
+        self.injected.iter().all(|(_, diagnosis)| diagnosis.is_none()) && self.diagnoses().next().is_none()
+    }
+
+    fn diagnoses(&self) -> impl Iterator<Item = (&BundleInNamespace<'a>, ObjectKind, &Diagnosis)> {
+        self.bundles.iter().flat_map(|bundle| {
+            let targets = bundle.targets.iter().flatten();
+            targets.filter_map(move |target| target.diagnosis.as_ref().map(|trouble| (bundle, target.kind, trouble)))
+        })
+    }
+
+    /// A line for each Bundle and kind, what is wrong, and what its pods are given.
+    #[must_use]
+    pub fn table(&self, paint: ColorMode) -> String {
+        let header = HEADER.map(Cell::plain);
+        let rows = self.bundles.iter().flat_map(BundleInNamespace::rows);
+        let mut out = render_columns(std::iter::once(header).chain(rows), paint);
+        for (BundleInNamespace { bundle, .. }, kind, Diagnosis { cause, remedy }) in self.diagnoses() {
+            let _ = writeln!(out, "\n{} {}/{bundle}: {}", kind.as_str(), self.namespace, escape(cause));
+            let _ = writeln!(out, "  cure: {}", escape(remedy));
+        }
+        let label = inject::BUNDLE;
+        let _ = match &self.injected {
+            None => writeln!(out, "\nPods: no Bundle is injected, unless their annotation {label} names one"),
+            Some((bundle, None)) => {
+                writeln!(out, "\nPods: Bundle {} is injected when they start (namespace label {label})", escape(bundle))
+            }
+            Some((bundle, Some(Diagnosis { cause, remedy }))) => writeln!(
+                out,
+                "\nPods: Bundle {}, named by namespace label {label}, cannot be injected: {}\n  cure: {}",
+                escape(bundle),
+                escape(cause),
+                escape(remedy)
+            ),
+        };
+        out
+    }
+
+    /// `namespace`, `injected` and `bundles`.
+    #[must_use]
+    pub fn document(&self) -> Value {
+        let diagnosis = |Diagnosis { cause, remedy }: &Diagnosis| json!({ "cause": cause, "cure": remedy });
+        let injected = self.injected.as_ref();
+        json!({
+            "namespace": self.namespace,
+            "injected": injected.map(|(bundle, why)| json!({ "bundle": bundle, "hindrance": why.as_ref().map(diagnosis) })),
+            "bundles": self.bundles.iter().map(BundleInNamespace::document).collect::<Vec<_>>(),
+        })
+    }
+}
+
+impl<'a> BundleInNamespace<'a> {
+    fn of(bundle: &'a str, name: &str, namespace: &Namespace, snapshot: &'a Snapshot, now: Timestamp) -> Self {
+        let snapshot_bundle = &snapshot.bundles[bundle];
+        let synced = Synced::of(snapshot_bundle);
+        let Some(intent) = snapshot.inputs.intents.get(bundle) else {
+            return Self { bundle, synced, targets: Err("the Bundle is invalid".to_owned()) };
+        };
+        let desired_targets = DesiredTargets::of(intent, snapshot, now);
+        let targets: Vec<_> = desired_targets
+            .diff(snapshot)
+            .filter(|(place, ..)| &*place.namespace == name)
+            .map(|(place, _, found, plan)| {
+                let payload = desired_targets.desired.payloads.get(&place.kind);
+                let keys = payload.iter().flat_map(|payload| payload.values.keys().cloned()).collect();
+                let metadata = found.map(|found| &found.metadata);
+                let diagnosis = plan
+                    .map(|plan| Diagnosis::of(&plan, bundle, &place, metadata, snapshot_bundle, &snapshot.leadership));
+                NamespaceTarget { kind: place.kind, keys, diagnosis }
+            })
+            .collect();
+        let settings = &snapshot.inputs.settings;
+        let why = if !targets.is_empty() {
+            return Self { bundle, synced, targets: Ok(targets) };
+        } else if namespace.terminating {
+            "the namespace is being deleted".to_owned()
+        } else if !settings.allows_namespace(name) {
+            "the namespace is not among --target-namespaces".to_owned()
+        } else if !intent.namespaces.matches(&namespace.labels) {
+            format!("it does not select this namespace: {}", intent.namespaces)
+        } else if desired_targets.desired.secrets_off {
+            "its target is a Secret, and Secret targets are off".to_owned()
+        } else {
+            "it has no target".to_owned()
+        };
+        Self { bundle, synced, targets: Err(why) }
+    }
+
+    fn rows(&self) -> Vec<[Cell; HEADER.len()]> {
+        let row = |target: &str, keys: &str, state| {
+            [
+                Cell::plain(self.bundle),
+                Cell::plain(self.synced.status_and_reason().0),
+                Cell::plain(target),
+                Cell::plain(keys),
+                state,
+            ]
+        };
+        match &self.targets {
+            Err(why) => vec![row("-", "-", Cell::plain(format!("not offered: {why}")))],
+            Ok(targets) => targets
+                .iter()
+                .map(|NamespaceTarget { kind, keys, diagnosis }| {
+                    let state = diagnosis.as_ref().map_or_else(|| Cell::good("in sync"), |_| Cell::bad("not in sync"));
+                    row(kind.as_str(), &keys.join(", "), state)
+                })
+                .collect(),
+        }
+    }
+
+    fn document(&self) -> Value {
+        let (synced, reason) = self.synced.status_and_reason();
+        let targets = self.targets.as_ref().ok().map(|targets| {
+            let targets = targets.iter().map(|NamespaceTarget { kind, keys, diagnosis }| {
+                let (cause, remedy) = diagnosis.as_ref().map(|Diagnosis { cause, remedy: cure }| (cause, cure)).unzip();
+                json!({ "kind": kind.as_str(), "keys": keys, "inSync": diagnosis.is_none(), "cause": cause, "cure": remedy })
+            });
+            targets.collect::<Vec<_>>()
+        });
+        json!({
+            "name": self.bundle,
+            "synced": synced,
+            "reason": reason,
+            "targets": targets.unwrap_or_default(),
+            "notOffered": self.targets.as_ref().err(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bundle::fixture::{now, pem};
+    use crate::overview::fixture::{corporate, namespace, selecting, snapshot, with_condition};
+
+    #[test]
+    fn each_bundle_is_listed_with_its_targets_or_why_it_has_none() {
+        let mut invalid = corporate("bad");
+        invalid.spec.sources.clear();
+        let here = with_condition(corporate("here"), "True", "Synced", "well");
+        let mut snapshot = snapshot(&[here, corporate("late"), selecting("other", "no"), invalid], &pem("rsa"));
+        snapshot.write("here", &["a", "b"]);
+        let labelled = |bundle| namespace(&[("story", "yes"), (inject::BUNDLE, bundle)]);
+        let table = |bundle| NamespaceView::of("a", &labelled(bundle), &snapshot, now()).table(ColorMode::Plain);
+        let bundles = "\
+BUNDLE  SYNCED   TARGET     KEYS    STATE
+bad     Unknown  -          -       not offered: the Bundle is invalid
+here    True     ConfigMap  ca.pem  in sync
+late    Unknown  ConfigMap  ca.pem  not in sync
+other   Unknown  -          -       not offered: it does not select this namespace: story=no
+
+ConfigMap a/late: it is not there, or lacks the Bundle's label
+  cure: it is mended within seconds; if not, the log of pod-1 and the Bundle's events say why
+";
+        let pods = [
+            ("here", "Bundle here is injected when they start (namespace label inject.rootcast.dev/bundle)"),
+            (
+                "bad",
+                "Bundle bad, named by namespace label inject.rootcast.dev/bundle, cannot be injected: it is invalid: spec.sources: Forbidden: must define at least one source\n  cure: mend it",
+            ),
+            ("", "no Bundle is injected, unless their annotation inject.rootcast.dev/bundle names one"),
+        ];
+        for (label, words) in pods {
+            assert_eq!(table(label), format!("{bundles}\nPods: {words}\n"));
+        }
+        assert!(!NamespaceView::of("a", &labelled("here"), &snapshot, now()).is_healthy());
+        snapshot.bundles.remove("late");
+        assert!(NamespaceView::of("a", &labelled("here"), &snapshot, now()).is_healthy());
+    }
+}

@@ -1,0 +1,468 @@
+//! What would change if some objects were as in a file.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::api;
+use crate::bundle::{
+    Diff, InputChange, Namespace, ObjectKind, Refusal, ResolvedSources, SourceObject, TargetRef, affected_bundles,
+    resolve,
+};
+use crate::inspect::{CertificateDiff, CertificateSet, ColorMode, LocatedCertificate, Location};
+use crate::text::escape;
+
+use super::desired::{DesiredTargets, TargetDiff};
+use super::detail::{located_in_source, summarize_targets};
+use super::diagnosis::Diagnosis;
+use super::snapshot::{Snapshot, SnapshotTarget};
+
+/// Objects to lay over a snapshot.
+#[derive(Debug, Default)]
+pub struct Overlay {
+    /// Bundles by name.
+    pub bundles: BTreeMap<String, api::Bundle>,
+    /// Objects of the trust namespace.
+    pub sources: BTreeMap<(ObjectKind, String), SourceObject>,
+    /// Namespaces by name.
+    pub namespaces: BTreeMap<String, Namespace>,
+}
+
+/// Whom an overlay concerns.
+#[derive(Debug, Default)]
+pub struct AffectedByOverlay {
+    /// These Bundles, wherever their targets are.
+    pub bundles: BTreeSet<String>,
+    /// All Bundles in these namespaces.
+    pub namespaces: BTreeSet<String>,
+}
+
+/// What would change.
+#[derive(Debug)]
+pub struct Plan {
+    /// Each Bundle of which anything would change, or cannot be told, by name.
+    pub bundles: Vec<BundlePlan>,
+    /// What the sources show of each Bundle that is concerned wherever its targets are, by name, in words.
+    pub findings: BTreeMap<String, Vec<String>>,
+}
+
+/// What would change of one Bundle.
+#[derive(Debug)]
+pub struct BundlePlan {
+    /// Its name.
+    pub bundle: String,
+    /// Why it would be refused, or cannot be told; then its targets stay as they are.
+    pub refusal: Option<String>,
+    /// What would become of which objects.
+    pub actions: BTreeMap<(PlannedAction, ObjectKind), Vec<Arc<str>>>,
+    /// Which certificates come and go, if its content can be told.
+    pub trust: Option<CertificateDiff>,
+}
+
+/// What would become of an object.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PlannedAction {
+    /// It would be there.
+    Created,
+    /// It would be changed.
+    Updated,
+    /// It would be let go: deleted, or only our keys of it where others have keys in it, too.
+    Released,
+    /// It would be wanted, and could not be written, since another controller owns it.
+    Blocked,
+    /// It would be wanted, and stay as it is, for this cause.
+    NotWritten(Diagnosis),
+}
+
+impl PlannedAction {
+    const fn label(&self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Updated => "updated",
+            Self::Released => "released",
+            Self::Blocked => "not written, since another controller owns them",
+            Self::NotWritten(_) => "not written",
+        }
+    }
+}
+
+impl Snapshot {
+    /// Lays objects over it.
+    ///
+    /// # Errors
+    /// Each Bundle among them that is invalid, with everything that is wrong with it.
+    pub fn apply_overlay(&mut self, overlay: Overlay, trust_namespace: &str) -> Result<AffectedByOverlay, String> {
+        let Overlay { bundles, sources, namespaces } = overlay;
+        let mut affected = AffectedByOverlay::default();
+        let mut changes = Vec::new();
+        for (key, object) in sources {
+            let after = Some(object.labels.clone());
+            let (kind, name) = key.clone();
+            let before = self.inputs.sources.insert(key, object).map(|before| before.labels);
+            changes.push(InputChange::Source { kind, name, before, after });
+        }
+        let mut invalid = Vec::new();
+        for (name, mut bundle) in bundles {
+            affected.bundles.extend(affected_bundles(&self.inputs, &InputChange::Bundle(name.clone())));
+            // Status and identity are the cluster's.
+            bundle.metadata.uid = self.inputs.intents.get(&name).map(|live| live.uid.clone());
+            let live = self.bundles.get(&name).cloned().unwrap_or_default();
+            let snapshot_bundle = self.add_bundle(&bundle, trust_namespace);
+            invalid.extend(snapshot_bundle.invalid.iter().map(|why| format!("Bundle {name} is invalid: {why}")));
+            snapshot_bundle.default_ca_version = live.default_ca_version;
+            changes.push(InputChange::Bundle(name));
+        }
+        for (name, namespace) in namespaces {
+            if name == trust_namespace {
+                self.inputs.trust_namespace = Some(namespace.labels.clone());
+                changes.push(InputChange::TrustNamespace);
+            }
+            affected.namespaces.insert(name.clone());
+            self.namespaces.insert(name.into(), namespace);
+        }
+        affected.bundles.extend(changes.iter().flat_map(|change| affected_bundles(&self.inputs, change)));
+        if invalid.is_empty() { Ok(affected) } else { Err(invalid.join("\n")) }
+    }
+
+    /// One target of each Bundle, and the key of its PEM: that which was written last.
+    #[must_use]
+    pub fn newest_targets(&self) -> BTreeMap<String, (TargetRef, String)> {
+        let newest = self.inputs.intents.iter().filter_map(|(name, intent)| {
+            let targets = self.targets.get(name)?.iter();
+            let key = |place: &TargetRef| intent.output.objects.iter().find(|object| object.kind == place.kind);
+            let (place, _) =
+                targets.filter(|(place, _)| key(place).is_some()).max_by_key(|(_, found)| found.written)?;
+            Some((name.clone(), (place.clone(), key(place)?.pem_key.clone())))
+        });
+        newest.collect()
+    }
+}
+
+impl Plan {
+    /// Compares the cluster as it is with what the snapshot, with objects laid over it, would make of it. `published` is what
+    /// the Bundles publish now.
+    #[must_use]
+    pub fn of(
+        snapshot: &Snapshot,
+        affected: &AffectedByOverlay,
+        published: &BTreeMap<String, CertificateSet>,
+        now: Timestamp,
+    ) -> Self {
+        let intents = snapshot.inputs.intents.values();
+        let mut findings = BTreeMap::new();
+        let bundles = intents.filter_map(|intent| {
+            let everywhere = affected.bundles.contains(&intent.name);
+            if !everywhere && affected.namespaces.is_empty() {
+                return None;
+            }
+            let mut desired_targets = DesiredTargets::of(intent, snapshot, now);
+            if everywhere {
+                findings.insert(intent.name.clone(), std::mem::take(&mut desired_targets.findings));
+            }
+            let mut bundle_plan =
+                BundlePlan { bundle: intent.name.clone(), refusal: None, actions: BTreeMap::new(), trust: None };
+            if let Some(cause) = desired_targets.unverified_reason {
+                bundle_plan.refusal = everywhere.then_some(cause);
+                return bundle_plan.refusal.is_some().then_some(bundle_plan);
+            }
+            for (place, _, found, plan) in desired_targets.diff(snapshot) {
+                if (everywhere || affected.namespaces.contains(&*place.namespace))
+                    && let Some(action) = plan.and_then(|plan| PlannedAction::of(&plan, &intent.name, found))
+                {
+                    bundle_plan.actions.entry((action, place.kind)).or_default().push(place.namespace);
+                }
+            }
+            if desired_targets.desired.protected.is_some() && everywhere {
+                let refusal = desired_targets.desired.refusal();
+                bundle_plan.refusal = refusal.map(|Refusal { reason, message, .. }| format!("{reason}: {message}"));
+            }
+            // Under a protected name only what is the Bundle's already goes on.
+            let published_anew = bundle_plan.refusal.is_none() || bundle_plan.has_writes();
+            if everywhere && published_anew && !desired_targets.desired.payloads.is_empty() {
+                let planned =
+                    resolve(intent, &snapshot.inputs, now).ok().map(|resolved| planned(&intent.name, &resolved));
+                let nothing = CertificateSet::default();
+                let before = published.get(&intent.name).unwrap_or(&nothing);
+                bundle_plan.trust = planned.map(|planned| CertificateDiff::between(before, &planned));
+            }
+            (!bundle_plan.is_empty()).then_some(bundle_plan)
+        });
+        let bundles = bundles.collect();
+        Self { bundles, findings }
+    }
+
+    /// Whether nothing would change, as far as can be told.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.bundles.iter().all(BundlePlan::is_empty)
+    }
+
+    /// Of each Bundle how many objects would change and where, and which certificates come and go.
+    #[must_use]
+    pub fn table(&self, now: Timestamp, paint: ColorMode) -> String {
+        let mut out = String::new();
+        for BundlePlan { bundle, refusal, actions, trust } in &self.bundles {
+            if refusal.is_some() && actions.is_empty() {
+                continue;
+            }
+            let _ = writeln!(out, "Bundle {}", escape(bundle));
+            for ((action, kind), namespaces) in actions {
+                let _ = write!(out, "  {}: {}", action.label(), summarize_targets(*kind, namespaces));
+                if let PlannedAction::NotWritten(Diagnosis { cause, remedy }) = action {
+                    let _ = write!(out, ": {}\n    cure: {}", escape(cause), escape(remedy));
+                }
+                out.push('\n');
+            }
+            if let Some(trust) = trust {
+                for line in trust.table(now, paint).lines() {
+                    let _ = writeln!(out, "  {line}");
+                }
+            }
+        }
+        out
+    }
+
+    /// What could not be told, a line for each Bundle.
+    pub fn refusals(&self) -> impl Iterator<Item = String> {
+        self.bundles.iter().filter_map(|bundle_plan| {
+            let BundlePlan { bundle, refusal, .. } = bundle_plan;
+            let stay = if bundle_plan.has_writes() { "" } else { "its targets would stay as they are: " };
+            Some(format!("Bundle {bundle}: {stay}{}", escape(refusal.as_ref()?)))
+        })
+    }
+
+    /// What deserves a look in the sources, as condition `SourcesComplete` would say it, a line for each finding.
+    pub fn findings(&self) -> impl Iterator<Item = String> {
+        let lines = |(bundle, findings): (&String, &Vec<String>)| {
+            findings.iter().map(|finding| format!("Bundle {bundle}: {finding}")).collect::<Vec<_>>()
+        };
+        self.findings.iter().flat_map(lines)
+    }
+
+    /// `bundles`, each with `name`, `refusal`, `created`, `updated`, `released`, `blocked` and `trust`. What is blocked since
+    /// it is of others has `cause` and `cure`.
+    #[must_use]
+    pub fn document(&self, now: Timestamp) -> Value {
+        let bundles = self.bundles.iter().map(|BundlePlan { bundle, refusal, actions, trust }| {
+            let of = |expected: &PlannedAction| {
+                let places = actions.iter().filter(|((action, _), _)| action == expected);
+                let places = places.flat_map(|((_, kind), namespaces)| {
+                    namespaces.iter().map(|namespace| json!({ "kind": kind.as_str(), "namespace": &**namespace }))
+                });
+                places.collect::<Vec<_>>()
+            };
+            let not_written = actions.iter().flat_map(|((action, kind), namespaces)| {
+                let diagnosis = if let PlannedAction::NotWritten(trouble) = action { Some(trouble) } else { None };
+                diagnosis.into_iter().flat_map(move |Diagnosis { cause, remedy }| {
+                    let kind = kind.as_str();
+                    namespaces.iter().map(move |namespace| {
+                        json!({ "kind": kind, "namespace": &**namespace, "cause": cause, "cure": remedy })
+                    })
+                })
+            });
+            let blocked: Vec<_> = of(&PlannedAction::Blocked).into_iter().chain(not_written).collect();
+            json!({
+                "name": bundle,
+                "refusal": refusal,
+                "created": of(&PlannedAction::Created),
+                "updated": of(&PlannedAction::Updated),
+                "released": of(&PlannedAction::Released),
+                "blocked": blocked,
+                "trust": trust.as_ref().map(|trust| trust.document(now)),
+            })
+        });
+        json!({ "bundles": bundles.collect::<Vec<_>>() })
+    }
+}
+
+impl BundlePlan {
+    fn is_empty(&self) -> bool {
+        self.refusal.is_none() && self.actions.is_empty() && self.trust.as_ref().is_none_or(CertificateDiff::is_empty)
+    }
+
+    /// Whether anything is written or let go.
+    fn has_writes(&self) -> bool {
+        self.actions.keys().any(|(action, _)| !matches!(action, PlannedAction::Blocked | PlannedAction::NotWritten(_)))
+    }
+}
+
+impl PlannedAction {
+    fn of(target_diff: &TargetDiff, bundle: &str, found: Option<&SnapshotTarget>) -> Option<Self> {
+        let diff = match target_diff {
+            TargetDiff::Act(need) => need,
+            TargetDiff::Leave(obstacle) => {
+                return Some(Self::NotWritten(Diagnosis::of_foreign_object(
+                    obstacle,
+                    bundle,
+                    found.map(|found| &found.metadata),
+                )));
+            }
+            TargetDiff::Refuse(protected) => return Some(Self::NotWritten(Diagnosis::of_protected_name(*protected))),
+        };
+        match diff {
+            Diff::Create => Some(Self::Created),
+            Diff::Update(_) | Diff::Recreate => Some(Self::Updated),
+            Diff::Release(_) => Some(Self::Released),
+            Diff::Blocked(_) => Some(Self::Blocked),
+            Diff::VerifyBytes => None,
+        }
+    }
+}
+
+/// What would be published, each certificate with the places that it comes from.
+fn planned(bundle: &str, resolved: &ResolvedSources) -> CertificateSet {
+    let ResolvedSources { anchors, origins, .. } = resolved;
+    let own: BTreeSet<_> = origins.iter().map(|origin| origin.anchor.fingerprint()).collect();
+    let origins = origins.iter().map(located_in_source);
+    let default_cas = anchors.iter().filter(|anchor| !own.contains(&anchor.fingerprint())).zip(1..);
+    let default_cas = default_cas.map(|(anchor, number)| LocatedCertificate {
+        key: Some(Arc::from("default CAs")),
+        location: Location::Number(number),
+        certificate: Ok(anchor.clone()),
+    });
+    CertificateSet { certificates: origins.chain(default_cas).collect(), ..CertificateSet::new(bundle) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bundle::fixture::{now, pem};
+    use crate::bundle::{OutputKeys, SourceContent};
+    use crate::inspect::Passwords;
+    use crate::overview::fixture::{TRUST_NAMESPACE, corporate, foreign_target, namespace, selecting, snapshot};
+
+    fn source(text: &str) -> BTreeMap<(ObjectKind, String), SourceObject> {
+        let content = SourceContent::Keys([("ca".to_owned(), text.as_bytes().to_vec().into())].into());
+        let object =
+            SourceObject { labels: BTreeMap::new(), output: OutputKeys::None, content, undecodable: BTreeMap::new() };
+        [((ObjectKind::ConfigMap, "corporate".to_owned()), object)].into()
+    }
+
+    fn bundles(bundle: api::Bundle) -> Overlay {
+        let name = bundle.metadata.name.clone().expect("a name");
+        Overlay { bundles: [(name, bundle)].into(), ..Overlay::default() }
+    }
+
+    fn table_and_notices(overlay: Overlay) -> (String, Vec<String>) {
+        let mut snapshot = snapshot(&[corporate("one")], &pem("rsa"));
+        snapshot.write("one", &["a", "b"]);
+        let mut published = CertificateSet::new("target");
+        published.read(Some("ca.pem"), pem("rsa").as_bytes(), &Passwords::WellKnown).expect("PEM");
+        assert_eq!(snapshot.newest_targets()["one"].1, "ca.pem");
+        let affected = snapshot.apply_overlay(overlay, TRUST_NAMESPACE).expect("valid Bundles");
+        let published = [("one".to_owned(), published)].into();
+        let plan = Plan::of(&snapshot, &affected, &published, now());
+        (plan.table(now(), ColorMode::Plain), plan.refusals().chain(plan.findings()).collect())
+    }
+
+    #[test]
+    fn what_would_change_is_counted_and_named() {
+        let table: [(&str, Overlay, &str); 6] = [
+            ("the same again", bundles(corporate("one")), ""),
+            ("the source as it is", Overlay { sources: source(&pem("rsa")), ..Overlay::default() }, ""),
+            (
+                "another certificate",
+                Overlay { sources: source(&(pem("rsa") + &pem("ec"))), ..Overlay::default() },
+                "\
+Bundle one
+  updated: 2 ConfigMaps in a, b
+  +  CN=Beta EC Root A  (itself)  2049-01-01, 8097 days  EC P-256  yes  888818f8  ConfigMap cert-manager/corporate key \"ca\" line 21
+  1 added, 0 removed, 1 the same
+",
+            ),
+            (
+                "other namespaces",
+                bundles(selecting("one", "no")),
+                "Bundle one\n  created: 1 ConfigMap in c\n  released: 2 ConfigMaps in a, b\n  0 added, 0 removed, 1 the same\n",
+            ),
+            (
+                "a namespace joins",
+                Overlay { namespaces: [("c".to_owned(), namespace(&[("story", "yes")]))].into(), ..Overlay::default() },
+                "Bundle one\n  created: 1 ConfigMap in c\n",
+            ),
+            (
+                "a Bundle more",
+                bundles(selecting("two", "no")),
+                "\
+Bundle two
+  created: 1 ConfigMap in c
+  +  CN=Alpha Root CA A,O=Example Corp,C=US  (itself)  2049-01-01, 8097 days  RSA 2048  yes  e533eb20  ConfigMap cert-manager/corporate key \"ca\" line 1
+  1 added, 0 removed, 0 the same
+",
+            ),
+        ];
+        for (case, overlay, expected) in table {
+            assert_eq!(table_and_notices(overlay), (expected.to_owned(), Vec::new()), "{case}");
+        }
+    }
+
+    fn plan_of(snapshot: &mut Snapshot, overlay: Overlay) -> Plan {
+        let affected = snapshot.apply_overlay(overlay, TRUST_NAMESPACE).expect("valid Bundles");
+        Plan::of(snapshot, &affected, &BTreeMap::new(), now())
+    }
+
+    #[test]
+    fn what_stays_as_it_is_since_it_is_of_others_is_named_with_the_remedy() {
+        let mut snapshot = snapshot(&[], &pem("rsa"));
+        snapshot.target("one", "a", foreign_target(true));
+        snapshot.target("one", "b", foreign_target(false));
+        let plan = plan_of(&mut snapshot, bundles(corporate("one")));
+        let table = plan.table(now(), ColorMode::Plain);
+        let expected = "\
+Bundle one
+  updated: 1 ConfigMap in b
+  not written: 1 ConfigMap in a: TargetExists: it holds a value of others under key \"ca.pem\", written by field manager \"kubectl\"; it stays as it is, and pods that ask for the Bundle there mount it so
+    cure: delete that key, annotate it with rootcast.dev/adopt=one to have the value replaced, or give the Bundle another key or name
+";
+        assert!(table.starts_with(expected), "{table}");
+        let blocked = &plan.document(now())["bundles"][0]["blocked"];
+        assert_eq!((&blocked[0]["kind"], &blocked[0]["namespace"]), (&json!("ConfigMap"), &json!("a")));
+        assert!(blocked[0]["cause"].as_str().is_some_and(|cause| cause.starts_with("TargetExists: ")), "{blocked}");
+    }
+
+    #[test]
+    fn under_a_protected_name_nothing_new_is_written_and_what_is_the_bundles_goes_on() {
+        let refusal = "InvalidSpec: Bundle is invalid: metadata.name: Forbidden: \"coredns\" is a name that CoreDNS";
+        let kept = "  not written: 1 ConfigMap in b: InvalidSpec: \"coredns\" is a name that CoreDNS keeps objects of its own under, so it is not written\n";
+        let mut fresh = snapshot(&[], &pem("rsa"));
+        let plan = plan_of(&mut fresh, bundles(corporate("coredns")));
+        let table = plan.table(now(), ColorMode::Plain);
+        assert!(
+            table.starts_with(&format!("Bundle coredns\n{}", kept.replace("1 ConfigMap in b", "2 ConfigMaps in a, b"))),
+            "{table}"
+        );
+        assert!(!table.contains("CN="), "{table}");
+        let refusals: Vec<_> = plan.refusals().collect();
+        let stay = "Bundle coredns: its targets would stay as they are: ";
+        assert!(refusals[0].starts_with(&format!("{stay}{refusal}")), "{refusals:?}");
+
+        let mut live = snapshot(&[corporate("coredns")], &pem("rsa"));
+        live.write("coredns", &["a"]);
+        let plan = plan_of(&mut live, Overlay { sources: source(&pem("ec")), ..Overlay::default() });
+        let table = plan.table(now(), ColorMode::Plain);
+        assert!(table.starts_with(&format!("Bundle coredns\n  updated: 1 ConfigMap in a\n{kept}")), "{table}");
+        assert!(table.contains("CN="), "{table}");
+        let refusals: Vec<_> = plan.refusals().collect();
+        assert!(refusals[0].starts_with(&format!("Bundle coredns: {refusal}")), "{refusals:?}");
+
+        let mut allowed = snapshot(&[], &pem("rsa"));
+        allowed.inputs.settings.allow_names = ["coredns".to_owned()].into();
+        let plan = plan_of(&mut allowed, bundles(corporate("coredns")));
+        assert!(
+            plan.table(now(), ColorMode::Plain).contains("  created: 2 ConfigMaps in a, b\n")
+                && plan.refusals().next().is_none()
+        );
+    }
+
+    #[test]
+    fn what_would_be_refused_changes_nothing_and_is_reported_with_its_reason() {
+        let (table, refusals) = table_and_notices(Overlay { sources: source("garbage"), ..Overlay::default() });
+        assert_eq!(table, "");
+        assert!(refusals[0].starts_with("Bundle one: its targets would stay as they are: "), "{refusals:?}");
+        let place = "Bundle one: ConfigMap cert-manager/corporate key \"ca\"";
+        assert_eq!(refusals[1..], [format!("{place}: holds no PEM certificate")]);
+    }
+}

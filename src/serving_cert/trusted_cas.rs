@@ -1,0 +1,155 @@
+//! The CAs that are trusted at one place.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::generation::{ca_grace_seconds, is_rootcast_ca, is_valid};
+use crate::trust::{Anchor, Anchors, Fingerprint, pem};
+
+/// How many CAs are trusted at most. There are three while all is well; more come only from somebody who keeps taking
+/// generations away.
+const MAX_CAS: usize = 16;
+
+/// CAs of our making, each once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TrustedCas(BTreeMap<Fingerprint, Anchor>);
+
+impl TrustedCas {
+    /// Reads PEM; also says what was in it that does not belong there.
+    #[must_use]
+    pub fn read(text: &[u8]) -> (Self, Option<String>) {
+        let blocks = match pem::read(text) {
+            Ok(blocks) => blocks,
+            Err(error) => return (Self::default(), Some(error.to_string())),
+        };
+        let mut cas = Self::default();
+        let mut flaw = None;
+        for block in blocks {
+            match block.certificate {
+                Ok(anchor) if is_rootcast_ca(&anchor) => cas.add(&anchor),
+                Ok(anchor) => flaw = Some(format!("foreign CA {:?}", anchor.subject())),
+                Err(rejected) => flaw = Some(rejected.to_string()),
+            }
+        }
+        (cas, flaw)
+    }
+
+    /// PEM, the same for the same CAs.
+    #[must_use]
+    pub fn to_pem(&self) -> String {
+        let anchors = Anchors::collect(self.0.values().cloned());
+        anchors.map_or_else(String::new, |anchors| anchors.to_pem() + "\n")
+    }
+
+    /// Whether this CA is among them.
+    #[must_use]
+    pub fn contains(&self, ca: &Anchor) -> bool {
+        self.0.contains_key(&ca.fingerprint())
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether certificates of this one at most may still be served.
+    pub(super) fn none_needed_except(&self, ca: Option<&Anchor>, now: Timestamp) -> bool {
+        let only = ca.map(Anchor::fingerprint);
+        self.0.iter().all(|(key, anchor)| Some(*key) == only || !is_needed(anchor, now))
+    }
+
+    /// Whether these, found somewhere, do for the wanted ones: one that lingers may be there or not.
+    pub(super) fn satisfies(&self, desired: &Self, now: Timestamp) -> bool {
+        let missing = desired.0.values().any(|anchor| is_needed(anchor, now) && !self.contains(anchor));
+        let spare = self.0.values().any(|anchor| !in_grace_period(anchor, now) && !desired.contains(anchor));
+        !missing && !spare
+    }
+
+    /// Whether all of these are among the others.
+    pub(super) fn is_subset(&self, others: &Self) -> bool {
+        self.0.keys().all(|key| others.0.contains_key(key))
+    }
+
+    /// When the first of them has expired.
+    pub(super) fn earliest_expiry(&self) -> Option<i64> {
+        self.0.values().map(Anchor::not_after).min()
+    }
+
+    pub(super) fn add(&mut self, ca: &Anchor) {
+        self.0.insert(ca.fingerprint(), ca.clone());
+    }
+
+    /// Adds those of the others that are still needed.
+    pub(super) fn merge(&mut self, others: &Self, now: Timestamp) {
+        let needed = others.0.iter().filter(|(_, anchor)| is_needed(anchor, now));
+        self.0.extend(needed.map(|(key, anchor)| (*key, anchor.clone())));
+    }
+
+    /// Takes out what has expired and, should there still be too many, those that expire first.
+    pub(super) fn prune(&mut self, now: Timestamp) {
+        self.0.retain(|_, anchor| is_valid(anchor, now));
+        while self.0.len() > MAX_CAS {
+            let ends = self.0.iter().map(|(key, anchor)| (anchor.not_after(), *key));
+            let (_, first) = ends.min().expect("there are many");
+            self.0.remove(&first);
+        }
+    }
+}
+
+/// Whether a certificate of this CA may still be valid.
+fn is_needed(ca: &Anchor, now: Timestamp) -> bool {
+    now.as_second() <= ca.not_after() - ca_grace_seconds(ca)
+}
+
+fn in_grace_period(ca: &Anchor, now: Timestamp) -> bool {
+    is_valid(ca, now) && !is_needed(ca, now)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::serving_cert::Generation;
+
+    fn ca(lifetime: u64) -> Anchor {
+        let names = ["a.b.svc".to_owned()];
+        let generation = Generation::new(&names, Duration::from_secs(lifetime), Timestamp::UNIX_EPOCH);
+        generation.expect("a generation").ca().clone()
+    }
+
+    #[test]
+    fn what_was_written_is_read_and_what_is_foreign_is_named_and_left_out() {
+        let mut ours = TrustedCas::default();
+        ours.add(&ca(1));
+        ours.add(&ca(2));
+        assert_eq!(TrustedCas::read(ours.to_pem().as_bytes()), (ours.clone(), None));
+        assert_eq!(TrustedCas::read(b""), (TrustedCas::default(), None));
+
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let foreign = rcgen::CertificateParams::default().self_signed(&key).expect("a certificate").pem();
+        let (read, flaw) = TrustedCas::read((ours.to_pem() + &foreign).as_bytes());
+        assert_eq!(read, ours);
+        assert_eq!(flaw.as_deref(), Some("foreign CA \"CN=rcgen self signed cert\""));
+
+        let (read, flaw) = TrustedCas::read(b"-----BEGIN CERTIFICATE-----\n");
+        assert!(read.is_empty() && flaw.is_some());
+    }
+
+    #[test]
+    fn the_expired_are_removed_and_of_too_many_the_oldest() {
+        let mut many = TrustedCas::default();
+        let all: Vec<_> = (0..20).map(|number| ca(100 + 10 * number)).collect();
+        for authority in &all {
+            many.add(authority);
+        }
+        let first = Timestamp::from_second(all[1].not_after()).expect("a time");
+        many.prune(first);
+        assert_eq!(many.0.len(), MAX_CAS);
+        assert!(
+            !many.contains(&all[0]) && !many.contains(&all[3]) && many.contains(&all[4]) && many.contains(&all[19])
+        );
+    }
+}
