@@ -13,8 +13,8 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams},
 };
 use rootcast::{
-    cluster::{ServingSettings, maintain_serving_cert},
-    webhook::rotation::Generation,
+    client::{ServingSettings, maintain_serving_cert},
+    serving_cert::Generation,
 };
 use rootcast_e2e::{ControlPlane, Mark, eventually};
 use serde_json::{Value, json};
