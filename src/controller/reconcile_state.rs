@@ -1,5 +1,4 @@
-//! What the controller has on its desk of one Bundle: the last decision, what is to be said of it, and when it is looked at
-//! again.
+//! Work item of one Bundle: last decision, pending status update, and requeue time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,53 +6,82 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use crate::bundle::{self, Decision, LastStatus, Refusal, Report, RolloutOutcome, RolloutProgress, Unstable};
+use crate::bundle::{self, Decision, Desired, LastStatus, Refusal, Report, RolloutOutcome, RolloutProgress, Unstable};
 
-/// The longest wait before a Bundle that failed is tried again, and before a date is looked at again.
+/// Maximum delay before a Bundle that failed is reconciled again.
 const RETRY_MAX: Duration = Duration::from_mins(1);
+
+/// Maximum delay before a Bundle is reconciled again for a date that is further off.
 const REQUEUE_MAX: Duration = Duration::from_hours(1);
 
-/// One Bundle's desk.
+/// What the controller keeps of one Bundle beside the cache.
 #[derive(Default)]
 pub(super) struct ReconcileState {
-    /// What it came to when it was last decided, and for which generation.
+    /// The last decision, and the generation that it is for; none of a Bundle that is refused.
     pub(super) decided: Option<(Arc<Decision>, Option<i64>)>,
-    /// Since when what it came to last is on its way to its targets, or is being found out.
+    /// The time of the first change that has not reached all targets.
     pub(super) changed_at: Option<Instant>,
-    /// Whether its sources are being read.
-    pub(super) reading: bool,
-    /// Whether something is being published.
+    /// Whether its sources are being fetched.
+    pub(super) fetching: bool,
+    /// Whether a report is being published.
     pub(super) publishing: bool,
-    /// What is to be published next.
+    /// The next report to publish.
     pub(super) pending: Option<PendingStatus>,
-    /// When it is looked at again.
+    /// The time of the next reconcile without a change.
     pub(super) requeue_at: Option<Instant>,
-    /// Failures in a row to read its sources.
-    pub(super) read_failures: u32,
-    /// Failures in a row to publish.
+    /// Failures in a row to fetch its sources.
+    pub(super) fetch_failures: u32,
+    /// Failures in a row to publish its status.
     pub(super) publish_failures: u32,
 }
 
-/// Something to say of a Bundle, and why, in words.
+/// A status update that waits to be published, and its cause in words.
 pub(super) struct PendingStatus {
     pub(super) update: StatusUpdate,
     pub(super) cause: String,
 }
 
-/// What to say.
+/// What a report is made from.
 pub(super) enum StatusUpdate {
-    /// It cannot be carried out.
+    /// The Bundle cannot be carried out.
     Refused(Box<Refusal>),
-    /// How far its rollout is.
+    /// A rollout is under way.
     Progress(RolloutProgress),
-    /// Its rollout is held back.
+    /// The next rollout is held back.
     Held(Unstable),
-    /// What became of it.
+    /// A rollout has ended.
     Outcome(RolloutOutcome),
 }
 
 impl ReconcileState {
-    /// Something has to be said; it replaces what was to be said before, but no write is forgotten.
+    /// Starts a reconcile.
+    pub(super) fn begin(&mut self) {
+        self.requeue_at = None;
+        self.changed_at.get_or_insert_with(Instant::now);
+    }
+
+    /// Records a decision; returns the desired state.
+    pub(super) fn decided(&mut self, decision: Decision, generation: Option<i64>, now: Timestamp) -> Arc<Desired> {
+        self.fetch_failures = 0;
+        self.schedule_requeue(decision.requeue_at, now);
+        let desired = decision.desired.clone();
+        self.decided = Some((Arc::new(decision), generation));
+        desired
+    }
+
+    /// Records a refusal.
+    pub(super) fn refused(&mut self, refusal: &Refusal, now: Timestamp) {
+        self.decided = None;
+        self.changed_at = None;
+        if refusal.retry {
+            self.retry();
+        } else {
+            self.fetch_failures = 0;
+            self.schedule_requeue(refusal.requeue_at, now);
+        }
+    }
+
+    /// Replaces the pending update. Counts of writes are added up; progress replaces no refusal and no outcome.
     pub(super) fn enqueue_status(&mut self, update: StatusUpdate, cause: String) {
         let before = self.pending.take();
         self.pending = match (update, before) {
@@ -70,7 +98,7 @@ impl ReconcileState {
         };
     }
 
-    /// The report that says it, after what the Bundle said before; `None` if it no longer holds.
+    /// Returns the report of an update, given the status last read; `None` if the Bundle is refused meanwhile.
     pub(super) fn report(&self, update: &StatusUpdate, last_status: &LastStatus, now: Timestamp) -> Option<Report> {
         match update {
             StatusUpdate::Refused(refusal) => Some(bundle::report_refusal(refusal, last_status, now)),
@@ -84,20 +112,20 @@ impl ReconcileState {
         }
     }
 
-    /// Looks again soon after a failure, and then less and less often, but for ever.
+    /// Requeues the Bundle after a failure, with exponential backoff.
     pub(super) fn retry(&mut self) {
-        self.read_failures = self.read_failures.saturating_add(1);
-        self.requeue_after(retry_delay(self.read_failures));
+        self.fetch_failures = self.fetch_failures.saturating_add(1);
+        self.requeue_after(retry_delay(self.fetch_failures));
     }
 
-    /// Publishes again after a failure.
+    /// Requeues the Bundle after a failure to publish, with exponential backoff.
     pub(super) fn retry_publishing(&mut self) {
         self.publish_failures = self.publish_failures.saturating_add(1);
         self.requeue_after(retry_delay(self.publish_failures));
     }
 
-    /// Looks again at a date, but never too far ahead: clocks are set, machines sleep.
-    pub(super) fn schedule_requeue(&mut self, at: Option<Timestamp>, now: Timestamp) {
+    /// Requeues the Bundle for a date, but not further ahead than [`REQUEUE_MAX`]: clocks are set, machines sleep.
+    fn schedule_requeue(&mut self, at: Option<Timestamp>, now: Timestamp) {
         if let Some(at) = at {
             self.requeue_after(Duration::try_from(at.duration_since(now)).unwrap_or_default().min(REQUEUE_MAX));
         }
@@ -109,7 +137,7 @@ impl ReconcileState {
     }
 }
 
-/// The wait after this many failures in a row.
+/// Delay after this many failures in a row.
 fn retry_delay(failures: u32) -> Duration {
     Duration::from_millis(250).saturating_mul(1 << failures.min(10)).min(RETRY_MAX)
 }

@@ -1,77 +1,91 @@
-//! What is said of Bundles: one statement at a time for each of them.
+//! Reports on Bundles: status and events, one report of each Bundle in flight at a time.
+//!
+//! Entered by [`super::reconcile`] with a refusal, by [`super::roll_out`] with what became of targets, and when a status
+//! was published.
+
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use tracing::{debug, error, info, warn};
 
 use crate::api::BundleStatus;
-
-use super::{Controller, TaskOutput};
+use crate::bundle::BundleEvent;
 use crate::client::connection::ApiError;
 use crate::client::publish::PublishedVersion;
-use crate::controller::reconcile_state::{PendingStatus, StatusUpdate};
 
-impl Controller {
-    /// Says something of a Bundle as soon as nothing else is being said.
-    pub(super) fn report(&mut self, name: &str, update: StatusUpdate, cause: String) {
-        if let Some(state) = self.states.get_mut(name) {
-            state.enqueue_status(update, cause);
-            self.publish(name);
+use super::reconcile_state::{PendingStatus, StatusUpdate};
+use super::{Controller, TaskOutput};
+
+/// Reports on a Bundle, or as soon as the report in flight is published.
+pub(super) fn report(controller: &mut Controller, name: &str, update: StatusUpdate, cause: String) {
+    if let Some(state) = controller.states.get_mut(name) {
+        state.enqueue_status(update, cause);
+        publish(controller, name);
+    }
+}
+
+/// Sends an event about a Bundle that is still there.
+pub(super) fn emit(controller: &mut Controller, bundle: Arc<str>, event: BundleEvent) {
+    let Some(known) = controller.cache.bundle(&bundle) else { return };
+    let (publisher, uid) = (controller.publisher.clone(), known.uid.clone());
+    controller.tasks.spawn(async move {
+        publisher.emit(&bundle, &uid, &event).await;
+        TaskOutput::Emitted
+    });
+}
+
+/// Takes in whether a report was published; on failure the status from before counts again, and the Bundle is requeued.
+pub(super) fn on_published(
+    controller: &mut Controller,
+    name: &str,
+    result: Result<Option<PublishedVersion>, (ApiError, BundleStatus)>,
+) {
+    let Some(state) = controller.states.get_mut(name) else { return };
+    state.publishing = false;
+    match result {
+        Ok(published) => {
+            state.publish_failures = 0;
+            if let Some(PublishedVersion { version, generation }) = published {
+                controller.cache.set_published_version(name, version, generation);
+            }
+            publish(controller, name);
+        }
+        Err((error, before)) => {
+            error!(bundle = name, "status not published: {error}");
+            state.retry_publishing();
+            controller.cache.set_published_status(name, before);
+            controller.note_server_health(&error);
         }
     }
+}
 
-    /// A statement was published, or not: then with the status that was there before.
-    pub(super) fn on_status_published(
-        &mut self,
-        name: &str,
-        result: Result<Option<PublishedVersion>, (ApiError, BundleStatus)>,
-    ) {
-        let Some(state) = self.states.get_mut(name) else { return };
-        state.publishing = false;
-        match result {
-            Ok(answer) => {
-                state.publish_failures = 0;
-                if let Some(PublishedVersion { version, generation }) = answer {
-                    self.cache.set_published_version(name, version, generation);
-                }
-                self.publish(name);
-            }
-            Err((failure, before)) => {
-                error!(bundle = name, "status not published: {failure}");
-                state.retry_publishing();
-                self.cache.set_published_status(name, before);
-                self.note_server_health(&failure);
-            }
+/// Publishes the pending report of a Bundle unless one is in flight or nothing of it is new.
+fn publish(controller: &mut Controller, name: &str) {
+    let (Some(state), Some(known)) = (controller.states.get_mut(name), controller.cache.bundle(name)) else { return };
+    if state.publishing {
+        return;
+    }
+    let Some(PendingStatus { update, cause }) = state.pending.take() else { return };
+    let Some(report) = state.report(&update, &known.last_status, Timestamp::now()) else { return };
+    let status_changed = known.last_status.status != report.status;
+    if !status_changed && report.events.is_empty() {
+        debug!(bundle = name, cause, "nothing to do");
+        return;
+    }
+    for event in &report.events {
+        let wrote = matches!(&update, StatusUpdate::Outcome(outcome) if outcome.written > 0);
+        if event.warning {
+            warn!(bundle = name, reason = %event.reason, cause, "{}", event.note);
+        } else if !wrote {
+            info!(bundle = name, reason = %event.reason, cause, "{}", event.note);
         }
     }
-
-    /// Publishes what is to be said of a Bundle, unless something is being published.
-    pub(super) fn publish(&mut self, name: &str) {
-        let (Some(state), Some(known)) = (self.states.get_mut(name), self.cache.bundle(name)) else { return };
-        if state.publishing {
-            return;
-        }
-        let Some(PendingStatus { update, cause }) = state.pending.take() else { return };
-        let Some(report) = state.report(&update, &known.last_status, Timestamp::now()) else { return };
-        let status_changed = known.last_status.status != report.status;
-        if !status_changed && report.events.is_empty() {
-            debug!(bundle = name, cause, "nothing to do");
-            return;
-        }
-        for event in &report.events {
-            let wrote = matches!(&update, StatusUpdate::Outcome(outcome) if outcome.written > 0);
-            if event.warning {
-                warn!(bundle = name, reason = %event.reason, cause, "{}", event.note);
-            } else if !wrote {
-                info!(bundle = name, reason = %event.reason, cause, "{}", event.note);
-            }
-        }
-        state.publishing = true;
-        let (publisher, name, uid) = (self.publisher.clone(), name.to_owned(), known.uid.clone());
-        let before = known.last_status.status.clone();
-        self.cache.set_published_status(&name, report.status.clone());
-        self.tasks.spawn(async move {
-            let result = publisher.publish(&name, &uid, &report, status_changed).await;
-            TaskOutput::Published { name, result: result.map_err(|failure| (failure, before)) }
-        });
-    }
+    state.publishing = true;
+    let (publisher, name, uid) = (controller.publisher.clone(), name.to_owned(), known.uid.clone());
+    let before = known.last_status.status.clone();
+    controller.cache.set_published_status(&name, report.status.clone());
+    controller.tasks.spawn(async move {
+        let result = publisher.publish(&name, &uid, &report, status_changed).await;
+        TaskOutput::Published { name, result: result.map_err(|error| (error, before)) }
+    });
 }

@@ -1,29 +1,28 @@
-//! How things stand, for whoever scrapes.
+//! Takes the snapshot of the controller that metrics are made from.
 
 use crate::api::SYNCED;
-use crate::controller::cache::CachedBundle;
 use crate::metrics::{BundleStats, ConditionLabels, StatsSnapshot};
 
 use super::Controller;
+use super::cache::CachedBundle;
 
-impl Controller {
-    /// How things stand now.
-    pub(super) fn stats_snapshot(&self) -> StatsSnapshot {
-        let fanout = self.engine.stats(self.started.elapsed());
-        let bundles = self.cache.bundles().filter(|_| self.leading).map(|(name, known)| {
-            let state = self.states.get(name);
-            BundleStats {
-                name: name.clone(),
-                conditions: conditions(known),
-                rollout: fanout.bundles.get(name.as_str()).copied(),
-                decision: state.and_then(|desk| desk.decided.as_ref()).map(|(decision, _)| decision.clone()),
-            }
-        });
-        StatsSnapshot { is_leader: self.leading, undecided: self.queue.len(), bundles: bundles.collect(), fanout }
-    }
+/// Returns what is known now; of Bundles only while this process leads.
+pub(super) fn snapshot(controller: &Controller) -> StatsSnapshot {
+    let fanout = controller.engine.stats(controller.started.elapsed());
+    let bundles = controller.cache.bundles().filter(|_| controller.leading).map(|(name, known)| {
+        let state = controller.states.get(name);
+        BundleStats {
+            name: name.clone(),
+            conditions: conditions(known),
+            rollout: fanout.bundles.get(name.as_str()).copied(),
+            decision: state.and_then(|state| state.decided.as_ref()).map(|(decision, _)| decision.clone()),
+        }
+    });
+    let (is_leader, undecided) = (controller.leading, controller.queue.len());
+    StatsSnapshot { is_leader, undecided, bundles: bundles.collect(), fanout }
 }
 
-/// What a Bundle's status says; one that nothing was said of yet is not known to be synced.
+/// The conditions of a Bundle's status. `Synced` is unknown where no status was published yet.
 fn conditions(known: &CachedBundle) -> Vec<ConditionLabels> {
     let reported = known.last_status.status.conditions.iter().flatten();
     let mut conditions: Vec<_> = reported

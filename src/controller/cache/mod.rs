@@ -18,8 +18,8 @@ use crate::controller::source_cache::SourceCache;
 
 /// The known cluster.
 pub(in crate::controller) struct Cache {
-    /// What decisions see.
-    pub(in crate::controller) inputs: Inputs,
+    /// The inputs of decisions.
+    inputs: Inputs,
     trust_namespace: String,
     bundles: BTreeMap<String, CachedBundle>,
     /// Bundles on their way out.
@@ -83,6 +83,11 @@ impl Cache {
             watches: watches.iter().map(|watch| (watch.clone(), Listing::Never)).collect(),
             epoch: 0,
         }
+    }
+
+    /// The inputs of decisions.
+    pub(in crate::controller) fn inputs(&self) -> &Inputs {
+        &self.inputs
     }
 
     /// Whether all Bundles have been listed: of targets only what has a Bundle's name is kept.

@@ -1,0 +1,60 @@
+//! Fetches the sources that a Bundle needs before it can be decided. The asynchronous half of [`super::reconcile`].
+
+use tracing::warn;
+
+use crate::client::connection::ApiError;
+use crate::client::fetch_source::{self, KeyFilter, SourceKey, SourceRead};
+
+use super::{Controller, TaskOutput};
+
+/// Failures in a row to fetch a Bundle's sources, through no fault of theirs, after which they count as unreadable.
+const MAX_SILENT_FAILURES: u32 = 4;
+
+/// Starts to fetch source objects. The Bundle is not reconciled before they are there.
+pub(super) fn fetch(controller: &mut Controller, name: String, cause: String, unread: Vec<(SourceKey, KeyFilter)>) {
+    let state = controller.states.entry(name.clone()).or_default();
+    state.fetching = true;
+    let silent = state.fetch_failures < MAX_SILENT_FAILURES;
+    let (connection, namespace) = (controller.connection.clone(), controller.trust_namespace.clone());
+    controller.tasks.spawn(async move {
+        let (mut reads, mut last_failure) = (Vec::new(), None);
+        for (key, filter) in unread {
+            match fetch_source::fetch(&connection, &namespace, &key, filter.clone()).await {
+                Ok(read) => reads.push((key, read)),
+                Err(error) => {
+                    if !silent {
+                        reads.push((key, fetch_source::unreadable(&error.to_string(), filter)));
+                    }
+                    last_failure = Some(error);
+                }
+            }
+        }
+        TaskOutput::Fetched { name, cause, reads, last_failure }
+    });
+}
+
+/// Caches fetched sources and queues the Bundle again; after a failure once its time has come.
+pub(super) fn on_fetched(
+    controller: &mut Controller,
+    name: String,
+    cause: String,
+    reads: Vec<(SourceKey, SourceRead)>,
+    last_failure: Option<ApiError>,
+) {
+    for (key, read) in reads {
+        let affected = controller.cache.apply_read(&key, read);
+        controller.enqueue(affected);
+    }
+    let Some(state) = controller.states.get_mut(&name) else { return };
+    state.fetching = false;
+    if let Some(error) = last_failure {
+        warn!(bundle = name, cause, "sources not read: {error}");
+        let silent = state.fetch_failures < MAX_SILENT_FAILURES;
+        state.retry();
+        controller.note_server_health(&error);
+        if silent {
+            return;
+        }
+    }
+    controller.queue.insert(name, cause);
+}

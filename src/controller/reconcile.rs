@@ -1,0 +1,79 @@
+//! Reconciles one Bundle: fetch its sources, decide, set the desired state.
+//!
+//! The step is level-triggered: it depends on the cache alone, whatever the cause. It never waits: sources that have to be
+//! fetched first are requested, and the Bundle is reconciled again when they are there. What follows from the desired
+//! state, one write for each target, is [`super::roll_out`]; status and events are [`super::report`].
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use jiff::Timestamp;
+use tracing::{debug_span, info};
+
+use crate::bundle::{Decision, Refusal, decide};
+use crate::client::fetch_source::{KeyFilter, SourceKey};
+use crate::fanout::EngineEvent;
+
+use super::cache::Cache;
+use super::reconcile_state::StatusUpdate;
+use super::report::report;
+use super::roll_out::roll_out;
+use super::{Controller, fetch_sources};
+
+/// What a Bundle comes to, going by the cache.
+enum Step {
+    /// The Bundle is gone.
+    Deleted,
+    /// These sources are not cached in their present version.
+    Fetch(Vec<(SourceKey, KeyFilter)>),
+    /// The Bundle cannot be carried out: its targets stay as they are.
+    Refuse(Refusal),
+    /// The Bundle of this generation has a desired state.
+    Apply(Decision, Option<i64>),
+}
+
+/// Reconciles a Bundle with the cache.
+pub(super) fn reconcile(controller: &mut Controller, name: String, cause: String) {
+    let _span = debug_span!("reconcile", bundle = name).entered();
+    let now = Timestamp::now();
+    let state = controller.states.entry(name.clone()).or_default();
+    state.begin();
+
+    let (desired, refusal) = match next_step(&controller.cache, &name, now) {
+        Step::Fetch(unread) => return fetch_sources::fetch(controller, name, cause, unread),
+        Step::Apply(decision, generation) => (Some(state.decided(decision, generation, now)), None),
+        Step::Refuse(refusal) => {
+            state.refused(&refusal, now);
+            (None, Some(refusal))
+        }
+        Step::Deleted => {
+            info!(bundle = name, cause, "its targets are left to garbage collection");
+            controller.states.remove(&name);
+            (None, None)
+        }
+    };
+
+    let bundle = name.as_str().into();
+    roll_out(controller, EngineEvent::Desired { bundle, desired, cause: cause.clone() });
+    if let Some(refusal) = refusal {
+        report(controller, &name, StatusUpdate::Refused(Box::new(refusal)), cause);
+    }
+}
+
+/// Decides a Bundle if all of its sources are cached. A panic, which would be a bug, is kept to the Bundle that raised it.
+fn next_step(cache: &Cache, name: &str, now: Timestamp) -> Step {
+    let Some(known) = cache.bundle(name) else { return Step::Deleted };
+    if let Some(refusal) = &known.invalid {
+        return Step::Refuse(refusal.clone());
+    }
+    let inputs = cache.inputs();
+    let intent = &inputs.intents[name];
+    let unread = cache.unread(intent);
+    if !unread.is_empty() {
+        return Step::Fetch(unread);
+    }
+    match catch_unwind(AssertUnwindSafe(|| decide(intent, inputs, now))) {
+        Ok(Ok(decision)) => Step::Apply(decision, known.last_status.generation),
+        Ok(Err(refusal)) => Step::Refuse(refusal),
+        Err(_) => Step::Refuse(Refusal::panicked()),
+    }
+}

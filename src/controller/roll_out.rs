@@ -1,0 +1,91 @@
+//! Rolls out desired states: one step of the engine, then the requests that it asks for.
+//!
+//! Entered by every change of a namespace or target, every result of a write or list, time and leadership, and by
+//! [`super::reconcile`] with a new desired state. What the engine reports goes to [`super::report`].
+
+use tracing::{Instrument as _, debug_span, info, warn};
+
+use crate::bundle::{BundleEvent, RolloutOutcome};
+use crate::fanout::{Action, EngineEvent};
+
+use super::reconcile_state::StatusUpdate;
+use super::report::{emit, report};
+use super::{Controller, TaskOutput, list_targets};
+
+/// Passes an event to the engine and executes the actions that follow. Leadership is checked first, since any time may
+/// have passed: the engine of a process that no longer leads asks for no write.
+pub(super) fn roll_out(controller: &mut Controller, event: EngineEvent) {
+    refresh_leadership(controller);
+    step(controller, event);
+}
+
+/// Tells the engine whether this process leads.
+pub(super) fn refresh_leadership(controller: &mut Controller) {
+    set_leading(controller, controller.leadership.is_leader());
+}
+
+/// Tells the engine whether it may ask for writes.
+pub(super) fn set_leading(controller: &mut Controller, leading: bool) {
+    if controller.leading != leading {
+        controller.leading = leading;
+        step(controller, EngineEvent::Leading(leading));
+    }
+}
+
+fn step(controller: &mut Controller, event: EngineEvent) {
+    for action in controller.engine.step(controller.started.elapsed(), event) {
+        execute(controller, action);
+    }
+}
+
+fn execute(controller: &mut Controller, action: Action) {
+    match action {
+        Action::Send(order) => {
+            let (bundle, target) = (order.bundle.clone(), order.target.clone());
+            let span = debug_span!("roll_out", bundle = &*bundle);
+            let result = span.in_scope(|| controller.writer.send(order));
+            let write = async move { TaskOutput::Order(bundle, target, Box::new(result.await)) };
+            controller.tasks.spawn(write.instrument(span));
+        }
+        Action::List { bundle, scope, number } => list_targets::list(controller, bundle, scope, number),
+        Action::Report { bundle, outcome, cause } => {
+            controller.writer.forget(&bundle);
+            observe_duration(controller, &bundle, &outcome);
+            if outcome.written > 0 {
+                let (namespaces, written, failed) = (outcome.namespaces, outcome.written, outcome.failures.len());
+                info!(bundle = &*bundle, namespaces, written, failed, cause, "targets written");
+            }
+            report(controller, &bundle, StatusUpdate::Outcome(outcome), cause);
+        }
+        Action::Progress { bundle, progress } => {
+            report(controller, &bundle, StatusUpdate::Progress(progress), "a rollout goes on".to_owned());
+        }
+        Action::Held { bundle, unstable } => {
+            let cause = unstable.cause.clone();
+            report(controller, &bundle, StatusUpdate::Held(unstable), cause);
+        }
+        Action::Contested { bundle, target, conflicting_manager } => {
+            let manager = conflicting_manager.as_ref().map(|(manager, key)| (manager.as_str(), key.as_str()));
+            let event = BundleEvent::contested(&bundle, &target, manager);
+            warn!(bundle = &*bundle, reason = %event.reason, "{}", event.note);
+            emit(controller, bundle, event);
+        }
+        Action::Completed { bundle, target } => {
+            let event = BundleEvent::completed(&bundle, &target);
+            info!(bundle = &*bundle, reason = %event.reason, "{}", event.note);
+            emit(controller, bundle, event);
+        }
+        Action::PutForbidden => info!(
+            "PUT is not permitted (verb update): targets are patched from now on, which costs the API server more"
+        ),
+    }
+}
+
+/// Observes how long a rollout took that has ended and wrote anything.
+fn observe_duration(controller: &mut Controller, bundle: &str, outcome: &RolloutOutcome) {
+    let state = controller.states.get_mut(bundle).filter(|_| outcome.rolled_out);
+    let changed_at = state.and_then(|state| state.changed_at.take());
+    if let Some(changed_at) = changed_at.filter(|_| outcome.written > 0) {
+        controller.metrics.rollouts.observe(changed_at.elapsed().as_secs_f64());
+    }
+}
