@@ -1,22 +1,32 @@
 //! Distributes trust anchors (CA certificates) to every namespace of a Kubernetes cluster.
 //!
 //! ```text
-//! any watch event -> Change -> touch -> bundle names -> queue -> for each name:
-//!
-//!   api::Bundle --parse--> Intent --.                .--> Plan --apply--> Outcome --.
-//!                                    >--- decide ---<                                >-- report -> Report -> publish
-//!   stores -------state--> World ---'                '--> Refusal ------------------'
-//!
-//!   decide = resolve (Anchors), encode (Payload), plan (Plan)
+//! client::watch --> controller::cache --> affected Bundle ---> controller::reconcile
+//!                                                                      |
+//!         api::Bundle --> Intent --.                                   v
+//!                                   >--- bundle::decide --> Decision | Refusal
+//!         sources ------> Inputs --'                           |          |
+//!                                                           Desired       |
+//!                                                              v          |
+//!         namespaces, targets --> fanout::Engine <-- controller::roll_out |
+//!                                    |   ^                                |
+//!                                 Action |                                |
+//!                                    |   '-- WriteResult -- client::write |
+//!                                    v                                    v
+//!                              RolloutOutcome --> controller::report --> Report --> client::publish
 //! ```
 //!
-//! Data flows one way, and so do imports: `trust` and `api` stand alone, `bundle`, `inject`, `inspect` and `survey` decide,
-//! `cluster`, `webhook` and `cli` act, and `metrics` tell of it.
+//! Imports go one way, in the order of the modules below: `trust` and `api` stand alone; `bundle`, `fanout`, `inject`,
+//! `inspect`, `overview` and `serving_cert` are pure; `client` makes all requests of the API server; `controller` is the
+//! loop; `cli` is the composition.
+
+pub mod limits;
+
+pub mod text;
+
+pub mod trust;
 
 pub mod api;
-pub mod limits;
-pub mod text;
-pub mod trust;
 
 pub mod bundle;
 
@@ -26,13 +36,13 @@ pub mod inject;
 
 pub mod inspect;
 
+pub mod default_cas;
+
 pub mod overview;
 
 pub mod webhook;
 
 pub mod serving_cert;
-
-pub mod default_cas;
 
 pub mod metrics;
 
