@@ -84,10 +84,10 @@ proptest! {
         let intent = intent(&json!([{ "inLine": include_str!("cases/certs/rsa.pem") }]));
         let mut decision = decide(&intent, &Inputs::default(), now()).unwrap();
         decision.findings = vec![Finding { what: Observation::LeftOutNonCa(title.clone()), location: place.clone() }];
-        let target = TargetRef { kind: ObjectKind::ConfigMap, namespace: "shop".into() };
+        let target = TargetRef { kind: ObjectKind::ConfigMap, namespace: "shop".into(), name: "corp".into() };
         let outcome = RolloutOutcome { failures: vec![(target.clone(), cause.clone())], ..RolloutOutcome::default() };
         let report = report_outcome(&decision, &outcome, &LastStatus::default(), now());
         is_said_clean(&report);
-        is_clean(&BundleEvent::contested("corp", &target, Some((manager, key))).note, limits::EVENT_NOTE.max);
+        is_clean(&BundleEvent::contested(&target, Some((manager, key))).note, limits::EVENT_NOTE.max);
     }
 }

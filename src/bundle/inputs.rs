@@ -125,15 +125,6 @@ impl From<&ObjectMeta> for Namespace {
     }
 }
 
-/// The place of one of a Bundle's targets, sorted by kind.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TargetRef {
-    /// Its kind.
-    pub kind: ObjectKind,
-    /// Its namespace.
-    pub namespace: Arc<str>,
-}
-
 /// The most keys that an object holds which a Bundle wrote.
 const KEYS_MAX: usize = limits::TARGET_FIELDS.max;
 

@@ -13,6 +13,7 @@ mod finding;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod hand_back;
+mod id;
 mod inputs;
 mod intent;
 mod observed_metadata;
@@ -36,9 +37,10 @@ pub use expiry::{EXPIRIES_MAX, Expiry, ExpirySummary, LeftOutReason};
 pub use field_error::{FieldError, FieldErrors};
 pub use finding::{EXPIRY_WARNING_DAYS, Finding, Observation};
 pub use hand_back::upgrade_managed_fields;
+pub use id::{BundleId, SourceId, TargetRef};
 pub use inputs::{
     DecisionSettings, DefaultCas, Inputs, Namespace, OutputKeys, SourceContent, SourceObject, SourceValue,
-    TLS_SECRET_TYPE, TargetRef,
+    TLS_SECRET_TYPE,
 };
 pub use intent::{
     CertificateSource, Intent, JksOutput, Keys, ObjectKind, ObjectOutput, ObjectSource, Output, Pkcs12Output, Select,

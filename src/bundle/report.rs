@@ -12,7 +12,7 @@ use crate::text;
 use super::decision::{Decision, Desired};
 use super::field_error::FieldError;
 use super::finding::Finding;
-use super::inputs::TargetRef;
+use super::id::TargetRef;
 use super::intent::ObjectKind;
 use super::reason::Reason;
 use super::unstable::Unstable;
@@ -117,14 +117,14 @@ impl BundleEvent {
 
     /// Somebody else keeps changing a target.
     #[must_use]
-    pub fn contested(bundle: &str, target: &TargetRef, conflicting_manager: Option<(&str, &str)>) -> Self {
-        let TargetRef { kind, namespace } = target;
+    pub fn contested(target: &TargetRef, conflicting_manager: Option<(&str, &str)>) -> Self {
+        let TargetRef { kind, namespace, name } = target;
         let who = match conflicting_manager {
             Some((manager, key)) => format!("field manager {manager:?} keeps writing its key {key:?}"),
             None => "somebody keeps changing or deleting it".to_owned(),
         };
         let note = format!(
-            "{} {namespace}/{bundle}: {who}; it is healed each time, but ever less often, at least once a minute: find the other writer and stop it, or have it write another object",
+            "{} {namespace}/{name}: {who}; it is healed each time, but ever less often, at least once a minute: find the other writer and stop it, or have it write another object",
             kind.as_str()
         );
         Self { warning: true, reason: Reason::TargetContested, note: text::truncate_bytes(&note, NOTE_MAX) }
@@ -132,10 +132,10 @@ impl BundleEvent {
 
     /// An object of others was completed.
     #[must_use]
-    pub fn completed(bundle: &str, target: &TargetRef) -> Self {
-        let TargetRef { kind, namespace } = target;
+    pub fn completed(target: &TargetRef) -> Self {
+        let TargetRef { kind, namespace, name } = target;
         let note = format!(
-            "{} {namespace}/{bundle} holds keys of others: the Bundle's keys are written beside them and named in its annotation {}, and the object stays when the Bundle is deleted",
+            "{} {namespace}/{name} holds keys of others: the Bundle's keys are written beside them and named in its annotation {}, and the object stays when the Bundle is deleted",
             kind.as_str(),
             api::KEYS_ANNOTATION
         );
@@ -245,10 +245,9 @@ fn synced_reason(desired: &Desired, restricted: bool, outcome: &RolloutOutcome) 
 
 /// The first failures with their causes, and the count of the rest.
 fn failure_message(RolloutOutcome { namespaces, failures, .. }: &RolloutOutcome) -> String {
-    let named = failures
-        .iter()
-        .take(FAILURES_SHOWN)
-        .map(|(TargetRef { kind, namespace }, cause)| format!("{} to namespace {namespace:?}: {cause}", kind.as_str()));
+    let named = failures.iter().take(FAILURES_SHOWN).map(|(TargetRef { kind, namespace, .. }, cause)| {
+        format!("{} to namespace {namespace:?}: {cause}", kind.as_str())
+    });
     let others = match failures.len().saturating_sub(FAILURES_SHOWN) {
         0 => String::new(),
         n => format!(" (and {n} more of {namespaces} namespaces' targets)"),
@@ -402,7 +401,8 @@ mod tests {
 
     fn after(failures: &[(&str, &str)], last: &LastStatus, at: Timestamp) -> Report {
         let decision = decide(&plain("b"), &Inputs::default(), at).expect("a decision");
-        let target = |namespace: &str| TargetRef { kind: ObjectKind::ConfigMap, namespace: namespace.into() };
+        let target =
+            |namespace: &str| TargetRef { kind: ObjectKind::ConfigMap, namespace: namespace.into(), name: "b".into() };
         let failures = failures.iter().map(|(namespace, cause)| (target(namespace), (*cause).to_owned())).collect();
         report_outcome(&decision, &RolloutOutcome { namespaces: 9, failures, ..RolloutOutcome::default() }, last, at)
     }

@@ -57,8 +57,8 @@ async fn diff(arguments: &Args) -> anyhow::Result<ExitCode> {
     let intents: Vec<_> = affected.bundles.iter().filter_map(|name| snapshot.inputs.intents.get(name)).collect();
     // A Bundle of the file may have sources that no other has.
     let reader = SnapshotReader { connection: &connection, progress: &|_, _| {} };
-    let newest = affected.bundles.iter().filter_map(|name| Some((name, targets.get(name)?)));
-    let newest = stream::iter(newest.map(|(name, (place, key))| read_published(&connection, name, place, key)));
+    let newest = affected.bundles.iter().filter_map(|name| targets.get(name));
+    let newest = stream::iter(newest.map(|(target, key)| read_published(&connection, target, key)));
     let ((sources, unread), published): (SnapshotSources, Vec<_>) =
         tokio::join!(reader.sources(trust_namespace, &intents), newest.buffered(CONCURRENCY).collect());
     snapshot.inputs.sources.extend(sources.into_iter().filter(|(key, _)| !laid_over.contains(key)));

@@ -56,7 +56,7 @@ impl TargetWriter {
     }
 
     fn build_request(&mut self, target: &NamedTarget, desired: &Arc<Desired>, request: &TargetRequest) -> ApiRequest {
-        let NamedTarget { bundle, target_ref: TargetRef { kind, namespace } } = target;
+        let NamedTarget { bundle, target_ref: TargetRef { kind, namespace, .. } } = target;
         let body = match request {
             TargetRequest::GetMetadata | TargetRequest::GetContent => None,
             TargetRequest::Delete(version) => Some(request_body::delete(*version)),
@@ -105,7 +105,7 @@ impl TargetWriter {
         desired: &Arc<Desired>,
         request: &TargetRequest,
     ) -> request_body::EncodedBody {
-        let NamedTarget { bundle, target_ref: TargetRef { kind, namespace } } = target;
+        let NamedTarget { bundle, target_ref: TargetRef { kind, namespace, .. } } = target;
         let payload = desired.payloads.get(kind).expect("what has no content is not written");
         let fresh = || (desired.clone(), EncodedContent::default());
         let held = self.encoded.entry((bundle.clone(), *kind)).or_insert_with(fresh);
@@ -137,7 +137,7 @@ struct NamedTarget {
 
 impl std::fmt::Display for NamedTarget {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { bundle, target_ref: TargetRef { kind, namespace } } = self;
+        let Self { bundle, target_ref: TargetRef { kind, namespace, .. } } = self;
         write!(f, "{} {namespace}/{bundle}", kind.as_str())
     }
 }

@@ -66,12 +66,12 @@ fn execute(controller: &mut Controller, action: Action) {
         }
         Action::Contested { bundle, target, conflicting_manager } => {
             let manager = conflicting_manager.as_ref().map(|(manager, key)| (manager.as_str(), key.as_str()));
-            let event = BundleEvent::contested(&bundle, &target, manager);
+            let event = BundleEvent::contested(&target, manager);
             warn!(bundle = &*bundle, reason = %event.reason, "{}", event.note);
             emit(controller, bundle, event);
         }
         Action::Completed { bundle, target } => {
-            let event = BundleEvent::completed(&bundle, &target);
+            let event = BundleEvent::completed(&target);
             info!(bundle = &*bundle, reason = %event.reason, "{}", event.note);
             emit(controller, bundle, event);
         }

@@ -113,6 +113,11 @@ impl BundleTargets {
         }
     }
 
+    /// The key of the Bundle's target of a kind in a namespace.
+    pub(super) fn target_ref(&self, kind: ObjectKind, namespace: &Arc<str>) -> TargetRef {
+        TargetRef { kind, namespace: namespace.clone(), name: self.name.clone() }
+    }
+
     pub(super) fn has_work(&self, lane: Lane) -> bool {
         self.queues.get(&lane).is_some_and(|queue| !queue.is_empty())
     }
@@ -152,8 +157,7 @@ impl BundleTargets {
         for (name, namespace) in ctx.namespaces.iter() {
             if desired.reaches(ctx.settings, name, namespace) {
                 self.reached += 1;
-                let target = |kind: &ObjectKind| TargetRef { kind: *kind, namespace: name.clone() };
-                targets.extend(desired.payloads.keys().map(target));
+                targets.extend(desired.payloads.keys().map(|kind| self.target_ref(*kind, name)));
             }
         }
         // What the rollout before has not reached goes first: the last ones must not wait for ever.
@@ -182,7 +186,7 @@ impl BundleTargets {
             self.tasks.failures_changed = true;
         }
         for kind in ObjectKind::ALL {
-            let target = TargetRef { kind, namespace: name.clone() };
+            let target = self.target_ref(kind, name);
             if self.sync_task(ctx, &target, Trigger::Namespace) {
                 self.set_cause(|| format!("namespace {name} {verb}"));
             }
@@ -424,7 +428,7 @@ impl BundleTargets {
 
     /// Why nothing may be asked for, in words, and the cure.
     fn blocked_message(&self, target: &TargetRef, blocked: &RequestBlocked) -> String {
-        let TargetRef { kind, namespace } = target;
+        let TargetRef { kind, namespace, .. } = target;
         match blocked {
             RequestBlocked::OtherController(owner) => format!(
                 "failed to patch {} {namespace}/{}: it is controlled by {} {} ({}): delete that owner, or give the Bundle another name",
@@ -520,10 +524,10 @@ fn same_keys(before: &Desired, now: &Desired, kind: ObjectKind) -> bool {
 }
 
 /// The same namespace's places of other kinds.
-pub(super) fn siblings(TargetRef { kind, namespace }: &TargetRef) -> impl Iterator<Item = TargetRef> + use<> {
-    let (kind, namespace) = (*kind, namespace.clone());
+pub(super) fn siblings(target: &TargetRef) -> impl Iterator<Item = TargetRef> + use<> {
+    let (kind, target) = (target.kind, target.clone());
     ObjectKind::ALL
         .into_iter()
         .filter(move |other| *other != kind)
-        .map(move |kind| TargetRef { kind, namespace: namespace.clone() })
+        .map(move |kind| TargetRef { kind, ..target.clone() })
 }

@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn it_is_healed_at_once_a_few_times_and_then_less_and_less_often() {
-        let target = TargetRef { kind: ObjectKind::ConfigMap, namespace: "a".into() };
+        let target = TargetRef { kind: ObjectKind::ConfigMap, namespace: "a".into(), name: "b".into() };
         let mut contention = ContentionBackoff::default();
         let mut now = Duration::from_secs(100);
         let mut pauses = Vec::new();
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_target_is_contested_from_the_eleventh_time_until_it_has_been_quiet_for_a_while() {
-        let target = TargetRef { kind: ObjectKind::ConfigMap, namespace: "a".into() };
+        let target = TargetRef { kind: ObjectKind::ConfigMap, namespace: "a".into(), name: "b".into() };
         let second = Duration::from_secs(1);
         // After so many times, for so many seconds.
         for (times, calm) in [(10, 0), (11, 10), (12, 10), (13, 16), (16, 128), (17, 180), (30, 180)] {
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn the_conflicting_manager_is_remembered_of_targets_that_are_changed() {
-        let target = TargetRef { kind: ObjectKind::ConfigMap, namespace: "a".into() };
+        let target = TargetRef { kind: ObjectKind::ConfigMap, namespace: "a".into(), name: "b".into() };
         let manager = || ("rival".to_owned(), "key".to_owned());
         let mut contention = ContentionBackoff::default();
         contention.set_conflicting_manager(&target, manager());

@@ -175,7 +175,9 @@ impl Engine {
             }
             EngineEvent::Namespace(name, after) => self.namespace_changed(now, &name, after),
             EngineEvent::Target { bundle, target: (kind, namespace), event } => {
-                let target = TargetRef { kind, namespace: self.shared.namespaces.name(&namespace) };
+                let namespace = self.shared.namespaces.name(&namespace);
+                let Some(bundle_targets) = self.bundles.get(&bundle) else { return };
+                let target = bundle_targets.target_ref(kind, &namespace);
                 self.target_changed(now, &bundle, &target, event);
             }
             EngineEvent::List(ListScope::Namespaces, ListPhase::Began) => self.shared.namespaces.begin_list(),
@@ -267,12 +269,10 @@ impl Engine {
         }
         if let (TargetListResult::Targets(targets), ListScope::Targets(kind, _)) = (result, scope) {
             for (namespace, observed) in targets {
-                let target = TargetRef { kind: *kind, namespace: self.shared.namespaces.name(&namespace) };
-                let deleted = self
-                    .bundles
-                    .get(bundle)
-                    .is_some_and(|bundle_targets| bundle_targets.listing.was_deleted(&target, observed.version));
-                if !deleted {
+                let namespace = self.shared.namespaces.name(&namespace);
+                let Some(bundle_targets) = self.bundles.get(bundle) else { return };
+                let target = bundle_targets.target_ref(*kind, &namespace);
+                if !bundle_targets.listing.was_deleted(&target, observed.version) {
                     self.target_changed(now, bundle, &target, TargetEvent::Applied(observed));
                 }
             }
@@ -305,7 +305,7 @@ impl Engine {
     }
 
     /// The list that a target is in at present.
-    fn epoch(&self, TargetRef { kind, namespace }: &TargetRef) -> u32 {
+    fn epoch(&self, TargetRef { kind, namespace, .. }: &TargetRef) -> u32 {
         let list = |namespace| self.lists.get(&ListScope::Targets(*kind, namespace));
         let covering = list(None).or_else(|| list(Some(namespace.to_string())));
         covering.map(|list| list.epoch).unwrap_or_default()

@@ -114,7 +114,7 @@ mod tests {
     use crate::bundle::ObjectKind;
 
     fn place(namespace: &str) -> TargetRef {
-        TargetRef { kind: ObjectKind::ConfigMap, namespace: namespace.into() }
+        TargetRef { kind: ObjectKind::ConfigMap, namespace: namespace.into(), name: "b".into() }
     }
 
     const SERVER: FailureOrigin = FailureOrigin::Server { confirmed: false };

@@ -310,7 +310,7 @@ mod tests {
     use crate::bundle::{Labels, PackedLabels};
 
     fn place() -> TargetRef {
-        TargetRef { kind: ObjectKind::ConfigMap, namespace: "one".into() }
+        TargetRef { kind: ObjectKind::ConfigMap, namespace: "one".into(), name: "b".into() }
     }
 
     fn version(number: u64) -> ResourceVersion {

@@ -75,7 +75,7 @@ impl BundleTargets {
         if self.contention.record_loss(target, ctx.now) {
             self.pending_report.contested.push(target.clone());
         }
-        let TargetRef { kind, namespace } = target;
+        let TargetRef { kind, namespace, .. } = target;
         let who = self.conflicting_manager(target).map_or_else(String::new, |(manager, key)| {
             format!(": field manager {manager:?} keeps writing its key {key:?}")
         });
@@ -88,7 +88,7 @@ impl BundleTargets {
 
     /// Why a target that is healed again and again counts as failing, and the cure.
     fn contested_message(&self, target: &TargetRef) -> String {
-        let TargetRef { kind, namespace } = target;
+        let TargetRef { kind, namespace, .. } = target;
         let who = self.contention.conflicting_manager(target).map_or_else(
             || "somebody keeps changing or deleting it".to_owned(),
             |(manager, key)| format!("field manager {manager:?} keeps writing its key {key:?}"),
@@ -115,7 +115,7 @@ impl BundleTargets {
 
     /// Why a target that was deleted to be created anew is still there, and the cure.
     pub(super) fn finalizer_message(&self, target: &TargetRef) -> String {
-        let TargetRef { kind, namespace } = target;
+        let TargetRef { kind, namespace, .. } = target;
         format!(
             "failed to delete {} {namespace}/{}: others made it immutable or took it over, and its finalizers keep it: remove them, and it is written anew",
             kind.as_str(),
@@ -134,7 +134,7 @@ impl BundleTargets {
 
     /// Why a target that was written is not as it should be.
     pub(super) fn mutated_message(&self, target: &TargetRef) -> String {
-        let TargetRef { kind, namespace } = target;
+        let TargetRef { kind, namespace, .. } = target;
         format!(
             "{} {namespace}/{} was written and is not what was written: a mutating webhook or policy changes it on its way: exempt objects that carry the label {}",
             kind.as_str(),

@@ -100,7 +100,7 @@ impl BundleTargets {
             return 0;
         }
         let names = ctx.namespaces.iter().map(|(name, _)| name);
-        let targets = names.flat_map(|name| ObjectKind::ALL.map(|kind| TargetRef { kind, namespace: name.clone() }));
+        let targets = names.flat_map(|name| ObjectKind::ALL.map(|kind| self.target_ref(kind, name)));
         let is_held_back =
             |target: &TargetRef| self.full_diff(ctx, target).is_some_and(|diff| self.is_held_back(ctx, target, &diff));
         targets.filter(|target| self.is_desired(ctx, target) && is_held_back(target)).count()

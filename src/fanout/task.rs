@@ -259,7 +259,7 @@ mod tests {
     const S: Duration = Duration::from_secs(1);
 
     fn place(namespace: &str) -> TargetRef {
-        TargetRef { kind: ObjectKind::ConfigMap, namespace: namespace.into() }
+        TargetRef { kind: ObjectKind::ConfigMap, namespace: namespace.into(), name: "b".into() }
     }
 
     fn task() -> Task {

@@ -72,10 +72,12 @@ impl DesiredTargets {
         let kinds = ObjectKind::ALL.into_iter().filter(move |kind| !(secrets_unread && *kind == ObjectKind::Secret));
         // What is in a namespace on its way out is left to Kubernetes.
         let living = snapshot.namespaces.iter().filter(|(_, namespace)| !namespace.terminating);
-        living.flat_map(move |(name, namespace)| {
-            let is_selected = self.desired.reaches(&snapshot.inputs.settings, name, namespace);
+        let bundle: Arc<str> = self.desired.name.as_str().into();
+        living.flat_map(move |(namespace_name, namespace)| {
+            let is_selected = self.desired.reaches(&snapshot.inputs.settings, namespace_name, namespace);
+            let bundle = bundle.clone();
             kinds.clone().filter_map(move |kind| {
-                let place = TargetRef { kind, namespace: name.clone() };
+                let place = TargetRef { kind, namespace: namespace_name.clone(), name: bundle.clone() };
                 let found = targets.and_then(|targets| targets.get(&place));
                 let desired = is_selected && self.desired.payloads.contains_key(&kind);
                 let diff = self.diff_target(kind, is_selected, desired, found, &snapshot.inputs.settings);

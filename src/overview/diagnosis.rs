@@ -159,7 +159,8 @@ mod tests {
 
     #[test]
     fn the_api_servers_message_about_a_target_is_found_in_the_condition() {
-        let place = |namespace: &str| TargetRef { kind: ObjectKind::ConfigMap, namespace: namespace.into() };
+        let place =
+            |namespace: &str| TargetRef { kind: ObjectKind::ConfigMap, namespace: namespace.into(), name: "b".into() };
         let message = "Failed to sync bundle ConfigMap to namespace \"a\": exceeded quota: x; y; ConfigMap to namespace \"b\": denied (and 3 more of 9 namespaces' targets)";
         assert_eq!(failure_in_condition(message, &place("a")), Some("exceeded quota: x; y"));
         assert_eq!(failure_in_condition(message, &place("b")), Some("denied"));
@@ -184,7 +185,7 @@ mod tests {
         ];
         for ((status, reason), leadership, words) in table {
             let snapshot_bundle = SnapshotBundle::of(&with_condition(corporate("b"), status, reason, "m"));
-            let place = TargetRef { kind: ObjectKind::ConfigMap, namespace: "a".into() };
+            let place = TargetRef { kind: ObjectKind::ConfigMap, namespace: "a".into(), name: "b".into() };
             let remedy =
                 Diagnosis::of(&TargetDiff::Act(Diff::Create), "b", &place, None, &snapshot_bundle, leadership).remedy;
             assert!(remedy.starts_with(words), "{reason}: {remedy}");

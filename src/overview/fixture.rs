@@ -77,7 +77,7 @@ impl Snapshot {
     }
 
     pub(super) fn target(&mut self, name: &str, namespace: &str, target: SnapshotTarget) {
-        let place = TargetRef { kind: ObjectKind::ConfigMap, namespace: namespace.into() };
+        let place = TargetRef { kind: ObjectKind::ConfigMap, namespace: namespace.into(), name: name.into() };
         self.targets.entry(name.to_owned()).or_default().insert(place, target);
     }
 }

@@ -69,7 +69,11 @@ mod tests {
         let names = ["one".to_owned(), "two".to_owned()].into();
         let mut snapshot = snapshot(&[corporate("one"), corporate("two"), corporate("three")], &pem("rsa"));
         snapshot.write("one", &["a", "b"]);
-        let place = |namespace: &str| TargetRef { kind: ObjectKind::ConfigMap, namespace: namespace.into() };
+        let place = |namespace: &str| TargetRef {
+            kind: ObjectKind::ConfigMap,
+            namespace: namespace.into(),
+            name: "two".into(),
+        };
         let to_create = snapshot.targets_to_create(&names, now());
         let two = (ObjectKind::ConfigMap, "two".to_owned());
         assert_eq!(to_create, [(two, vec![place("a"), place("b")])].into());

@@ -104,7 +104,7 @@ pub(crate) fn first_answers(world: &mut World) {
 }
 
 pub(crate) fn one_of_many() -> TargetRef {
-    TargetRef { kind: ObjectKind::ConfigMap, namespace: "n3".into() }
+    TargetRef { kind: ObjectKind::ConfigMap, namespace: "n3".into(), name: "a".into() }
 }
 
 /// What fails, by its last report.
@@ -130,7 +130,7 @@ fn bundles_take_turns_and_a_single_event_goes_before_all_rollouts() {
     let order = |world: &World| -> String { world.given.iter().map(|((bundle, _), _)| &**bundle).collect() };
     // The first Bundle had all the room before the second was decided.
     assert_eq!(order(&world), "aabababa");
-    let place = TargetRef { kind: ObjectKind::ConfigMap, namespace: "n3".into() };
+    let place = TargetRef { kind: ObjectKind::ConfigMap, namespace: "n3".into(), name: "c".into() };
     world.edit(&key("c", &place), "kubectl-edit", Verb::Delete);
     while world.deliver(&CONFIG_MAPS) {}
     first_answers(&mut world);
@@ -267,7 +267,7 @@ fn what_others_made_immutable_or_took_over_is_created_anew_at_once_at_a_bounded_
             let mut world = with_many_namespaces(2);
             world.decide("a", Some(&content(&["ca.pem"], "x")));
             world.flush();
-            let key = key("a", &TargetRef { kind: ObjectKind::ConfigMap, namespace: "n3".into() });
+            let key = key("a", &TargetRef { kind: ObjectKind::ConfigMap, namespace: "n3".into(), name: "a".into() });
             let uid = world.server.objects[&key].uid;
             let strike = |world: &mut World| {
                 let verb = attack(world, &key);
@@ -300,7 +300,7 @@ fn what_others_made_immutable_or_took_over_is_created_anew_at_once_at_a_bounded_
 fn a_report_names_every_place_that_fails_until_it_recovers_by_itself() {
     let mut world = with_many_namespaces(2);
     world.refusing = ["n2".to_owned(), "n5".to_owned()].into();
-    let immutable = key("a", &TargetRef { kind: ObjectKind::ConfigMap, namespace: "n6".into() });
+    let immutable = key("a", &TargetRef { kind: ObjectKind::ConfigMap, namespace: "n6".into(), name: "a".into() });
     world.decide("a", Some(&content(&["ca.pem"], "x")));
     world.flush();
     assert_eq!(failing(&world), ["n2: refused", "n5: refused"]);

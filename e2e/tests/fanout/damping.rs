@@ -48,7 +48,7 @@ fn held() -> World {
 }
 
 fn place(namespace: &str) -> TargetRef {
-    TargetRef { kind: ObjectKind::ConfigMap, namespace: namespace.into() }
+    TargetRef { kind: ObjectKind::ConfigMap, namespace: namespace.into(), name: "a".into() }
 }
 
 /// The values of a Bundle's targets, by namespace.

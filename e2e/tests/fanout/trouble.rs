@@ -14,7 +14,7 @@ fn a_fight_has_a_bounded_rate_and_is_spoken_of_once() {
     let mut world = with_many_namespaces(2);
     world.decide("a", Some(&content(&["ca.pem"], "x")));
     world.flush();
-    let key = key("a", &TargetRef { kind: ObjectKind::ConfigMap, namespace: "n0".into() });
+    let key = key("a", &TargetRef { kind: ObjectKind::ConfigMap, namespace: "n0".into(), name: "a".into() });
     let rival = || Verb::Apply([(Field::new(Part::Data, "ca.pem"), "edited".to_owned())].into());
     let given = world.given.len();
     for _ in 0..600 {
@@ -44,7 +44,7 @@ fn a_target_that_others_keep_changing_fails_from_the_eleventh_time_until_they_st
     let mut world = with_many_namespaces(2);
     world.decide("a", Some(&content(&["ca.pem"], "x")));
     world.flush();
-    let key = key("a", &TargetRef { kind: ObjectKind::ConfigMap, namespace: "n0".into() });
+    let key = key("a", &TargetRef { kind: ObjectKind::ConfigMap, namespace: "n0".into(), name: "a".into() });
     // One takes our key; one, who has an object of this name to publish, puts his own in its place.
     let take = || Verb::Apply([(Field::new(Part::Data, "ca.pem"), "edited".to_owned())].into());
     let replace = || Verb::Replace([(Field::new(Part::Data, "theirs.pem"), "theirs".to_owned())].into());
@@ -110,7 +110,7 @@ fn trouble_that_one_namespace_has_alone_holds_up_nobody_and_is_named() {
         world.namespace("new", |server| server.set_namespace("new", Labels::new()));
         serve(&mut world);
         serve(&mut world);
-        let new = key("a", &TargetRef { kind: ObjectKind::ConfigMap, namespace: "new".into() });
+        let new = key("a", &TargetRef { kind: ObjectKind::ConfigMap, namespace: "new".into(), name: "a".into() });
         assert!(world.server.objects.contains_key(&new), "{name}");
         world.ghosts.clear();
         world.settle();
@@ -143,7 +143,7 @@ fn namespaces_whose_answers_take_long_hold_a_share_of_the_requests_and_others_go
         }
     }
     let served = |world: &World, bundle: &str, namespace: &str| {
-        let place = TargetRef { kind: ObjectKind::ConfigMap, namespace: namespace.into() };
+        let place = TargetRef { kind: ObjectKind::ConfigMap, namespace: namespace.into(), name: bundle.into() };
         world.server.objects.contains_key(&key(bundle, &place))
     };
     assert!(["a", "b", "c"].iter().all(|bundle| served(&world, bundle, "n7")));

@@ -302,8 +302,9 @@ impl World {
             EngineEvent::Target { bundle, .. }
                 if !self.bundles.get(bundle.as_str()).is_some_and(|bundle| bundle.exists) => {}
             EngineEvent::Target { bundle, target: (kind, namespace), event: now } => {
-                let place = TargetRef { kind: *kind, namespace: namespace.as_str().into() };
-                let target = (bundle.as_str().into(), place);
+                let bundle: Arc<str> = bundle.as_str().into();
+                let namespace = namespace.as_str().into();
+                let target = (bundle.clone(), TargetRef { kind: *kind, namespace, name: bundle });
                 match now {
                     TargetEvent::Applied(observed) => self.believe(target, observed.version, true),
                     TargetEvent::Deleted(version) => self.believe(target, *version, false),

@@ -108,9 +108,7 @@ impl OverviewArgs {
         snapshot.read_sources(&reader, &settings, scope).await?;
         if let Some(publisher) = snapshot.find_published_default_cas(now) {
             // Without it the default CAs stay unknown, which is said.
-            if let Ok((_, certificates)) =
-                read_published(&connection, &publisher.bundle, &publisher.target, &publisher.key).await
-            {
+            if let Ok((_, certificates)) = read_published(&connection, &publisher.target, &publisher.key).await {
                 snapshot.adopt_default_cas(&publisher, &certificates);
             }
         }
@@ -212,17 +210,16 @@ pub(super) fn document(document: &Value, form: OverviewFormat) -> anyhow::Result
 /// What a Bundle publishes now in one of its targets.
 pub(super) async fn read_published(
     connection: &Connection,
-    bundle: &str,
-    TargetRef { kind, namespace }: &TargetRef,
+    TargetRef { kind, namespace, name }: &TargetRef,
     key: &str,
 ) -> anyhow::Result<(String, CertificateSet)> {
-    let what = format!("{} {namespace}/{bundle}", kind.as_str());
+    let what = format!("{} {namespace}/{name}", kind.as_str());
     let values =
-        object_reader::object(connection, *kind, namespace, bundle).await.with_context(|| format!("read {what}"))?;
+        object_reader::object(connection, *kind, namespace, name).await.with_context(|| format!("read {what}"))?;
     let mut collection = CertificateSet::new(what);
     if let Some(value) = values.get(key) {
         // What is not PEM was not published by us; it is no certificate that goes.
         let _ = collection.read(Some(key), value, &Passwords::WellKnown);
     }
-    Ok((bundle.to_owned(), collection))
+    Ok((name.to_string(), collection))
 }

@@ -1,6 +1,7 @@
 //! The reads of objects that stand where targets are to be.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use serde::Deserialize;
@@ -25,10 +26,11 @@ impl SnapshotReader<'_> {
         let within = namespace.map_or_else(String::new, |namespace| format!("/namespaces/{namespace}"));
         let path = format!("/api/v1{within}/{resource}");
         let query = format!("fieldSelector=metadata.name%3D{}", encoded(name));
+        let name: Arc<str> = name.into();
         let objects = self.list::<PartialMetadata>(resource, &path, &query, METADATA_ONLY).await?;
         let targets = objects.into_iter().map(|PartialMetadata { metadata }| {
             let namespace = metadata.namespace.as_deref().unwrap_or_default().into();
-            (TargetRef { kind, namespace }, SnapshotTarget::read(&metadata))
+            (TargetRef { kind, namespace, name: name.clone() }, SnapshotTarget::read(&metadata))
         });
         Ok(targets.collect())
     }
@@ -42,9 +44,9 @@ impl SnapshotReader<'_> {
         desired: &Desired,
         target: &TargetRef,
     ) -> Result<Option<SnapshotTarget>, SnapshotReadError> {
-        let TargetRef { kind, namespace } = target;
+        let TargetRef { kind, namespace, name } = target;
         let resource = resource(*kind);
-        let uri = format!("/api/v1/namespaces/{namespace}/{resource}/{}", desired.name);
+        let uri = format!("/api/v1/namespaces/{namespace}/{resource}/{name}");
         let object: Value = match self.get(resource, &uri, WHOLE).await {
             Ok(body) => serde_json::from_slice(&body)?,
             Err(SnapshotReadError { absent: true, .. }) => return Ok(None),

@@ -159,8 +159,9 @@ impl SnapshotReader<'_> {
         let mut targets = SnapshotTargets::new();
         for PartialMetadata { metadata } in self.list(resource, &path, &query, METADATA_ONLY).await? {
             let namespace = metadata.namespace.as_deref().unwrap_or_default().into();
-            let of_bundle = targets.entry(name(&metadata).to_owned()).or_default();
-            of_bundle.insert(TargetRef { kind, namespace }, SnapshotTarget::read(&metadata));
+            let target = TargetRef { kind, namespace, name: name(&metadata).into() };
+            let of_bundle = targets.entry(target.name.to_string()).or_default();
+            of_bundle.insert(target, SnapshotTarget::read(&metadata));
         }
         Ok(targets)
     }

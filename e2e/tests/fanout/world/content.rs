@@ -69,12 +69,12 @@ pub(crate) const BUNDLES: [&str; 2] = ["a", "b"];
 pub(crate) const NAMESPACES: [&str; 3] = ["one", "two", "three"];
 
 pub(super) fn targets() -> impl Iterator<Item = Target> {
-    let places = || {
-        ObjectKind::ALL
-            .into_iter()
-            .flat_map(|kind| NAMESPACES.map(|namespace| TargetRef { kind, namespace: namespace.into() }))
+    let targets = |bundle: &'static str| {
+        ObjectKind::ALL.into_iter().flat_map(move |kind| {
+            NAMESPACES.map(|namespace| TargetRef { kind, namespace: namespace.into(), name: bundle.into() })
+        })
     };
-    BUNDLES.into_iter().flat_map(move |bundle| places().map(move |place| (bundle.into(), place)))
+    BUNDLES.into_iter().flat_map(move |bundle| targets(bundle).map(move |target| (bundle.into(), target)))
 }
 
 pub(crate) fn scopes() -> [ListScope; 3] {

@@ -98,8 +98,10 @@ impl World {
         // What does not work has no effect.
         let _ = self.server.call(key, Call { manager, version: None, verb });
         if self.server.version() != before {
-            let place = TargetRef { kind: key.kind, namespace: key.namespace.as_str().into() };
-            *self.called_for.entry((key.name.as_str().into(), place)).or_default() += 1;
+            let name: Arc<str> = key.name.as_str().into();
+            let namespace = key.namespace.as_str().into();
+            let target = (name.clone(), TargetRef { kind: key.kind, namespace, name });
+            *self.called_for.entry(target).or_default() += 1;
         }
     }
 
