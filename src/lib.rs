@@ -1,19 +1,18 @@
 //! Distributes trust anchors (CA certificates) to every namespace of a Kubernetes cluster.
 //!
 //! ```text
-//! client::watch --> controller::cache --> affected Bundle ---> controller::reconcile
+//! client::watch --> controller::cache --> affected bundles --> controller::reconcile
 //!                                                                      |
-//!         api::Bundle --> Intent --.                                   v
+//!     api::BundleSpec --> Intent --.                                   v
 //!                                   >--- bundle::decide --> Decision | Refusal
-//!         sources ------> Inputs --'                           |          |
-//!                                                           Desired       |
-//!                                                              v          |
-//!         namespaces, targets --> fanout::Engine <-- controller::roll_out |
-//!                                    |   ^                                |
-//!                                 Action |                                |
-//!                                    |   '-- WriteResult -- client::write |
-//!                                    v                                    v
-//!                              RolloutOutcome --> controller::report --> Report --> client::publish
+//!     sources ----------> Inputs --'                            |         |
+//!                                                            Desired      |
+//!                                                               v         |
+//!     namespaces, targets --> fanout::Engine <-- controller::roll_out     |
+//!                                |     ^                                  |
+//!                              Action  '-- WriteResult <-- client::write  |
+//!                                v                                        v
+//!                           RolloutOutcome --> controller::report --> Report --> client::publish
 //! ```
 //!
 //! Imports go one way, in the order of the modules below: `trust` and `api` stand alone; `bundle`, `fanout`, `inject`,
