@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::fanout::{TargetRequest, WriteResult};
 
 use super::prefixed;
+use super::reconciles::ReconcileMetrics;
 use super::stats_snapshot::{StatsCollector, StatsSnapshot};
 
 /// Bounds of a rollout's time, in seconds.
@@ -30,9 +31,11 @@ const SCRAPE_TIMEOUT: Duration = Duration::from_secs(2);
 /// What the controller's loop has to do with metrics.
 #[derive(Debug)]
 pub struct ControllerMetrics {
-    /// Counts writes.
+    /// The counters of writes of targets.
     pub writes: WriteMetrics,
-    /// Seconds from a change to the last target.
+    /// The counters of reconciles.
+    pub reconciles: ReconcileMetrics,
+    /// The seconds from a change to the last target.
     pub rollouts: Histogram,
     /// Who asks how things stand; closed when nobody ever will.
     pub scrape_requests: mpsc::Receiver<ScrapeRequest>,
@@ -72,8 +75,9 @@ impl ControllerMetrics {
             "Time from a change of a Bundle or its sources until the last target was written, or could not be",
             rollouts.clone(),
         );
+        let reconciles = ReconcileMetrics::register(registry);
         registry.register_collector(Box::new(latest.clone()));
-        (Self { writes, rollouts, scrape_requests }, ScrapeHandle { scrape_requests: sender, latest })
+        (Self { writes, reconciles, rollouts, scrape_requests }, ScrapeHandle { scrape_requests: sender, latest })
     }
 }
 

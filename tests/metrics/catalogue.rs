@@ -10,8 +10,8 @@ use rootcast::api;
 use rootcast::bundle::{Decision, Inputs, Intent, decide};
 use rootcast::fanout::{RolloutStats, TargetRequest, WriteResult};
 use rootcast::metrics::{
-    BundleStats, ConditionLabels, ControllerMetrics, InjectorMetrics, RequestMetrics, ResponseClass,
-    ServingCertMetrics, StatsSnapshot, WatchActivity, WatchMetrics, registry,
+    BundleStats, ConditionLabels, ControllerMetrics, InjectorMetrics, ReconcileFailure, ReconcileResult,
+    RequestMetrics, ResponseClass, ServingCertMetrics, StatsSnapshot, WatchActivity, WatchMetrics, registry,
 };
 use rootcast::webhook::{Identity, ReloadableCertificate, ReviewOutcome};
 use serde_json::json;
@@ -65,6 +65,8 @@ fn controller() -> String {
     watches.register(&mut registry);
     hearing.record_event();
     controller.writes.count(&TargetRequest::Create, &WriteResult::Conflict);
+    controller.reconciles.count(ReconcileResult::Success, Duration::from_millis(1));
+    controller.reconciles.count_failure(ReconcileFailure::Refused);
     let [type_, status, reason] = ["Synced", "True", "Synced"].map(str::to_owned);
     let bundle = BundleStats {
         name: "b".to_owned(),
