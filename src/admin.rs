@@ -3,8 +3,8 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::Context;
 use axum::Router;
 use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
@@ -16,25 +16,51 @@ use tokio::runtime::Handle;
 use crate::metrics::ExpositionFormat;
 use crate::webhook::{ServerLimits, serve_plain};
 
-/// The readiness probe at `path` and the health probe at `/healthz`: 200, or 503 with the reason why not.
+/// The reason why a probe fails.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// The controller's first lists are not complete.
+    #[error("filling stores")]
+    FillingStores,
+    /// The controller's loop has not turned for this time.
+    #[error("the controller's loop is stuck: its last turn was {} s ago", .0.as_secs())]
+    LoopStalled(Duration),
+    /// The injector has no serving certificate.
+    #[error("there is no serving certificate yet")]
+    NoServingCertificate,
+    /// The injector's first lists are not complete.
+    #[error("Bundles and Namespaces are still being listed")]
+    Listing,
+}
+
+/// A port that cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("listen for {what} on port {port}")]
+pub struct ListenError {
+    what: &'static str,
+    port: u16,
+    source: io::Error,
+}
+
+/// Returns the readiness probe at `path` and the health probe at `/healthz`: 200, or 503 with the reason why not.
 pub fn probes<R, H>(path: &str, readiness: R, health: H) -> Router
 where
-    R: Fn() -> Result<(), String> + Clone + Send + Sync + 'static,
-    H: Fn() -> Result<(), String> + Clone + Send + Sync + 'static,
+    R: Fn() -> Result<(), ProbeError> + Clone + Send + Sync + 'static,
+    H: Fn() -> Result<(), ProbeError> + Clone + Send + Sync + 'static,
 {
     Router::new()
         .route(path, get(move || std::future::ready(probe(readiness()))))
         .route("/healthz", get(move || std::future::ready(probe(health()))))
 }
 
-fn probe(result: Result<(), String>) -> (StatusCode, String) {
+fn probe(result: Result<(), ProbeError>) -> (StatusCode, String) {
     match result {
         Ok(()) => (StatusCode::OK, "ok".to_owned()),
-        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, reason),
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
     }
 }
 
-/// Metrics in the format that is asked for, each time as they are once `prepare` is done.
+/// Returns the route `/metrics`, which serves the registry in the negotiated format, each time after `prepare`.
 pub fn metrics<P, F>(registry: Registry, prepare: P) -> Router
 where
     P: Fn() -> F + Clone + Send + Sync + 'static,
@@ -51,29 +77,28 @@ where
     Router::new().route("/metrics", get(scrape))
 }
 
-/// Serves in the background of a runtime, on every address.
+/// Serves a router in the background of a runtime, on every address; `what` names it in the error.
 ///
 /// # Errors
-/// When the port cannot be had.
-pub async fn listen(runtime: &Handle, what: &'static str, port: u16, router: Router) -> anyhow::Result<()> {
-    let listener = bind(runtime, port).await;
-    let listener = listener.with_context(|| format!("listen for {what} on port {port}"))?;
+/// When the port cannot be bound.
+pub async fn listen(runtime: &Handle, what: &'static str, port: u16, router: Router) -> Result<(), ListenError> {
+    let listener = bind(runtime, port).await.map_err(|source| ListenError { what, port, source })?;
     runtime.spawn(serve_plain(listener, router, ServerLimits::admin()));
     Ok(())
 }
 
-/// A listener on every address, at home in a runtime.
+/// Binds a listener on every address that is driven by `runtime`.
 ///
 /// # Errors
-/// When the port cannot be had.
+/// When the port cannot be bound.
 pub async fn bind(runtime: &Handle, port: u16) -> io::Result<TcpListener> {
     runtime.spawn(bind_all_addresses(port)).await?
 }
 
-/// A listener on every address, at home in the current runtime.
+/// Binds a listener on every address that is driven by the current runtime.
 ///
 /// # Errors
-/// When the port cannot be had.
+/// When the port cannot be bound.
 pub async fn bind_all_addresses(port: u16) -> io::Result<TcpListener> {
     // An IPv6 socket takes IPv4 connections, too; there are machines without IPv6.
     match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).await {

@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 use tracing::{info, warn};
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::admin;
+use crate::admin::{self, ProbeError};
 use crate::bundle::Inputs;
 use crate::client::{LeaderElector, LeadershipWatch, LeaseSettings};
 use crate::controller::{Controller, Liveness, RunEnd};
@@ -111,10 +111,10 @@ fn probes(readiness_path: &str, liveness: &Arc<Liveness>) -> axum::Router {
     let (ready, alive) = (liveness.clone(), liveness.clone());
     admin::probes(
         readiness_path,
-        move || if ready.is_ready() { Ok(()) } else { Err("filling stores".to_owned()) },
+        move || if ready.is_ready() { Ok(()) } else { Err(ProbeError::FillingStores) },
         move || match alive.stalled_for() {
             None => Ok(()),
-            Some(since) => Err(format!("the controller's loop is stuck: its last turn was {} s ago", since.as_secs())),
+            Some(since) => Err(ProbeError::LoopStalled(since)),
         },
     )
 }

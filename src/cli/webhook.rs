@@ -4,7 +4,6 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::anyhow;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -40,8 +39,7 @@ pub(super) struct RunningWebhook {
 impl ControllerArgs {
     /// The webhook, if it has a port, and what is to be said about its settings.
     pub(super) fn webhook(&self) -> anyhow::Result<(Option<Webhook>, Vec<String>)> {
-        let (tls, notes) =
-            TlsSettings::parse(&self.tls_min_version, &self.tls_cipher_suites).map_err(|cause| anyhow!(cause))?;
+        let (tls, notes) = TlsSettings::parse(&self.tls_min_version, &self.tls_cipher_suites)?;
         let webhook = Webhook {
             host: self.webhook_host.clone(),
             port: self.webhook_port,

@@ -47,6 +47,36 @@ pub enum BundleAccess {
     Optional,
 }
 
+/// The reason why the cache cannot give what a review needs.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct BundleCacheError(#[from] CacheCause);
+
+#[derive(Debug, thiserror::Error)]
+enum CacheCause {
+    #[error("the injector may not see Bundles: give it the role of config/injector")]
+    Forbidden,
+    #[error("there is no namespace {0:?}")]
+    NoNamespace(String),
+    #[error("failed to read namespace {0:?}: {1}")]
+    Namespace(String, FetchError),
+    #[error("failed to read Bundle {0:?}: {1}")]
+    Bundle(String, FetchError),
+}
+
+/// The reason why an object cannot be read.
+#[derive(Debug, thiserror::Error)]
+enum FetchError {
+    #[error("there is no cluster to ask")]
+    NoCluster,
+    #[error("{0}")]
+    Request(Arc<ApiError>),
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    #[error("no answer within {} s", READ_TIMEOUT.as_secs())]
+    TimedOut,
+}
+
 struct CacheInner {
     bundles: Arc<InjectableBundles>,
     namespaces: BTreeMap<Box<str>, Namespace>,
@@ -161,10 +191,12 @@ impl BundleCache {
 }
 
 impl webhook::BundleLookup for BundleCache {
-    fn bundles(&self) -> Result<Arc<InjectableBundles>, String> {
+    type Error = BundleCacheError;
+
+    fn bundles(&self) -> Result<Arc<InjectableBundles>, BundleCacheError> {
         let inner = self.lock();
         if inner.disabled {
-            return Err("the injector may not see Bundles: give it the role of config/injector".to_owned());
+            return Err(CacheCause::Forbidden.into());
         }
         Ok(inner.bundles.clone())
     }
@@ -173,19 +205,19 @@ impl webhook::BundleLookup for BundleCache {
         self.lock().namespaces.get(name).cloned()
     }
 
-    async fn namespace(&self, name: &str) -> Result<Namespace, String> {
+    async fn namespace(&self, name: &str) -> Result<Namespace, BundleCacheError> {
         let found: PartialObjectMeta = match self.fetch("/api/v1/namespaces", name, METADATA_ONLY).await {
             Ok(Some(found)) => found,
-            Ok(None) => return Err(format!("there is no namespace {name:?}")),
-            Err(cause) => return Err(format!("failed to read namespace {name:?}: {cause}")),
+            Ok(None) => return Err(CacheCause::NoNamespace(name.to_owned()).into()),
+            Err(cause) => return Err(CacheCause::Namespace(name.to_owned(), cause).into()),
         };
         Ok(Namespace::from(&found.metadata))
     }
 
-    async fn bundles_with(&self, name: &str) -> Result<Arc<InjectableBundles>, String> {
+    async fn bundles_with(&self, name: &str) -> Result<Arc<InjectableBundles>, BundleCacheError> {
         let found = self.fetch(&Bundle::url_path(&(), None), name, "application/json").await;
         let found: Option<DeserializeGuard<Bundle>> =
-            found.map_err(|cause| format!("failed to read Bundle {name:?}: {cause}"))?;
+            found.map_err(|cause| CacheCause::Bundle(name.to_owned(), cause))?;
         let mut inner = self.lock();
         match found {
             Some(found) => inner.upsert(name.to_owned(), &WatchedObject::from(found), &self.trust_namespace),
@@ -202,8 +234,8 @@ impl BundleCache {
         collection: &str,
         name: &str,
         accept: &'static str,
-    ) -> Result<Option<T>, String> {
-        let Some(connection) = &self.connection else { return Err("there is no cluster to ask".to_owned()) };
+    ) -> Result<Option<T>, FetchError> {
+        let Some(connection) = &self.connection else { return Err(FetchError::NoCluster) };
         if !is_dns_subdomain(name) {
             return Ok(None);
         }
@@ -212,14 +244,14 @@ impl BundleCache {
             match connection.send(ApiRequest { method: Method::GET, uri: uri.clone(), accept, body: None }).await {
                 Ok(body) => Ok(Some(body)),
                 Err(ApiError::Refused(status)) if status.is_not_found() => Ok(None),
-                Err(failure) => Err(failure.to_string()),
+                Err(failure) => Err(Arc::new(failure)),
             }
         };
         match tokio::time::timeout(READ_TIMEOUT, self.lookups.read(&uri, request)).await {
             Ok(found) => {
-                found?.map(|body| serde_json::from_slice(&body)).transpose().map_err(|error| error.to_string())
+                Ok(found.map_err(FetchError::Request)?.map(|body| serde_json::from_slice(&body)).transpose()?)
             }
-            Err(_) => Err(format!("no answer within {} s", READ_TIMEOUT.as_secs())),
+            Err(_) => Err(FetchError::TimedOut),
         }
     }
 }

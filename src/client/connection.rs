@@ -79,7 +79,7 @@ pub(crate) struct ApiRequest {
 }
 
 /// Why there is no answer that one could use.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) enum ApiError {
     /// The API server refuses.
     Refused(Box<Status>),

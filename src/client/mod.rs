@@ -15,7 +15,7 @@ pub mod snapshot;
 pub(crate) mod watch;
 pub(crate) mod write;
 
-pub use bundle_cache::{BundleAccess, BundleCache};
+pub use bundle_cache::{BundleAccess, BundleCache, BundleCacheError};
 pub use connection::Connection;
 pub use dial::{Dialer, Proxy, ProxyUrlError, Socket};
 pub use hand_back::{HandBack, HandBackError, HandBackOutcome, current_leader};

@@ -1,5 +1,6 @@
 //! A CA, one serving certificate of it, and the certificate's key.
 
+use std::string::FromUtf8Error;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -10,12 +11,12 @@ use rcgen::{
 use tokio_rustls::rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use tokio_rustls::rustls::pki_types::{self, CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tokio_rustls::rustls::server::ParsedCertificate;
 use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::{Error, RootCertStore};
 
-use crate::trust::{Anchor, pem};
+use crate::trust::{Anchor, PemError, SkippedCertificateError, pem};
 use crate::webhook::Identity;
 
 /// How much before its making a certificate begins, in seconds: clocks differ.
@@ -37,6 +38,35 @@ pub struct Generation {
     leaf: Anchor,
     certificate_pem: String,
     key_pem: String,
+}
+
+/// The reason why PEM is no [`Generation`]; never quotes the key.
+#[derive(Debug, thiserror::Error)]
+pub enum GenerationError {
+    /// The PEM of the certificates is broken.
+    #[error(transparent)]
+    Pem(#[from] PemError),
+    /// A certificate cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] SkippedCertificateError),
+    /// The certificates are not two; holds their subjects.
+    #[error("not a certificate and its CA, made by rootcast, but [{0}]")]
+    NotAPair(String),
+    /// The CA is not of our making; holds its subject.
+    #[error("not made by rootcast, but signed by {0:?}")]
+    ForeignCa(String),
+    /// The key is no PEM of a private key.
+    #[error("its key cannot be read: {0}")]
+    KeyPem(pki_types::pem::Error),
+    /// The key is not the certificate's, or of a kind that rustls cannot use.
+    #[error("its key: {0}")]
+    Key(Error),
+    /// The CA did not sign the certificate, or ends before it.
+    #[error(transparent)]
+    Signature(Error),
+    /// There is text around the PEM that is no UTF-8.
+    #[error(transparent)]
+    Utf8(#[from] FromUtf8Error),
 }
 
 impl Generation {
@@ -74,24 +104,22 @@ impl Generation {
     ///
     /// # Errors
     /// When it is not of our making, or its parts do not belong together; never quotes the key.
-    pub fn read(certificate_pem: &[u8], key_pem: &[u8]) -> Result<Self, String> {
-        let blocks = pem::read(certificate_pem).map_err(|error| error.to_string())?;
-        let certificates = blocks.into_iter().map(|block| block.certificate).collect::<Result<Vec<_>, _>>();
-        let certificates = certificates.map_err(|error| error.to_string())?;
+    pub fn read(certificate_pem: &[u8], key_pem: &[u8]) -> Result<Self, GenerationError> {
+        let blocks = pem::read(certificate_pem)?;
+        let certificates = blocks.into_iter().map(|block| block.certificate).collect::<Result<Vec<_>, _>>()?;
         let subjects = certificates.iter().map(Anchor::subject).collect::<Vec<_>>().join(", ");
         let [leaf, authority] = &certificates[..] else {
-            return Err(format!("not a certificate and its CA, made by rootcast, but [{subjects}]"));
+            return Err(GenerationError::NotAPair(subjects));
         };
         if !is_rootcast_ca(authority) {
-            return Err(format!("not made by rootcast, but signed by {:?}", authority.subject()));
+            return Err(GenerationError::ForeignCa(authority.subject().to_owned()));
         }
         verify_pair(authority, leaf, key_pem)?;
-        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).map_err(|error| error.to_string());
         Ok(Self {
             ca: authority.clone(),
             leaf: leaf.clone(),
-            certificate_pem: text(certificate_pem)?,
-            key_pem: text(key_pem)?,
+            certificate_pem: String::from_utf8(certificate_pem.to_vec())?,
+            key_pem: String::from_utf8(key_pem.to_vec())?,
         })
     }
 
@@ -200,13 +228,13 @@ fn to_anchor(certificate: &rcgen::Certificate) -> Anchor {
 }
 
 /// The CA signed the certificate, is valid for as long as it is, and the key is the certificate's.
-fn verify_pair(ca: &Anchor, leaf: &Anchor, key_pem: &[u8]) -> Result<(), String> {
+fn verify_pair(ca: &Anchor, leaf: &Anchor, key_pem: &[u8]) -> Result<(), GenerationError> {
     let provider = ring::default_provider();
-    let key = PrivateKeyDer::from_pem_slice(key_pem).map_err(|error| format!("its key cannot be read: {error}"))?;
+    let key = PrivateKeyDer::from_pem_slice(key_pem).map_err(GenerationError::KeyPem)?;
     let der = CertificateDer::from(leaf.der().to_vec());
-    CertifiedKey::from_der(vec![der.clone()], key, &provider).map_err(|error| format!("its key: {error}"))?;
+    CertifiedKey::from_der(vec![der.clone()], key, &provider).map_err(GenerationError::Key)?;
     let end = Duration::from_secs(u64::try_from(leaf.not_after()).unwrap_or_default());
-    signed_by(ca, &der, UnixTime::since_unix_epoch(end), &provider).map_err(|error| error.to_string())
+    signed_by(ca, &der, UnixTime::since_unix_epoch(end), &provider).map_err(GenerationError::Signature)
 }
 
 fn signed_by(ca: &Anchor, der: &CertificateDer<'_>, at: UnixTime, with: &CryptoProvider) -> Result<(), Error> {
@@ -288,7 +316,7 @@ mod tests {
             (leaf + &authority, "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n", "its key: "),
         ];
         for (certificate, key, expected) in table {
-            let error = Generation::read(certificate.as_bytes(), key.as_bytes()).expect_err(expected);
+            let error = Generation::read(certificate.as_bytes(), key.as_bytes()).expect_err(expected).to_string();
             assert!(error.contains(expected), "{error:?} does not say {expected:?}");
             assert!(!error.contains("secret"), "{error:?}");
         }

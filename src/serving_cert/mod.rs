@@ -26,7 +26,7 @@ mod trusted_cas;
 
 use std::time::Duration;
 
-pub use generation::Generation;
+pub use generation::{Generation, GenerationError};
 pub use secret_data::{SecretData, StoredGenerations};
 pub use step::{RotationStep, RotationView, WebhookEntry, step};
 pub use trusted_cas::TrustedCas;

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert};
 use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::{Error, InconsistentKeys};
 
-use crate::trust::{Anchor, Fingerprint};
+use crate::trust::{Anchor, Fingerprint, InvalidCertificateError};
 
 /// A serving certificate and its key, as PEM.
 #[derive(Clone, PartialEq, Eq)]
@@ -31,6 +31,29 @@ struct Current {
     leaf: Anchor,
 }
 
+/// The reason why an [`Identity`] cannot be served; never quotes its content.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// The certificate is no PEM.
+    #[error("the certificate is no PEM: {0}")]
+    CertificatePem(pem::Error),
+    /// The PEM holds no certificate.
+    #[error("there is no certificate in the PEM of the certificate")]
+    NoCertificate,
+    /// The serving certificate cannot be parsed.
+    #[error("the certificate is malformed: {0}")]
+    Certificate(InvalidCertificateError),
+    /// The PEM holds no private key.
+    #[error("there is no private key in the PEM of the key: {0}")]
+    KeyPem(pem::Error),
+    /// The key is not the certificate's.
+    #[error("certificate and key do not belong together")]
+    KeyMismatch,
+    /// The key is of a kind that rustls cannot use.
+    #[error("the private key cannot be used: {0}")]
+    Key(Error),
+}
+
 impl ReloadableCertificate {
     /// None yet.
     #[must_use]
@@ -42,7 +65,7 @@ impl ReloadableCertificate {
     ///
     /// # Errors
     /// What is wrong with it, in words without its content; the certificate stays as it was.
-    pub fn replace(&self, identity: &Identity) -> Result<(), String> {
+    pub fn replace(&self, identity: &Identity) -> Result<(), IdentityError> {
         self.0.send_replace(Some(identity.read()?));
         Ok(())
     }
@@ -91,18 +114,15 @@ impl ResolvesServerCert for ReloadableCertificate {
 }
 
 impl Identity {
-    fn read(&self) -> Result<Current, String> {
+    fn read(&self) -> Result<Current, IdentityError> {
         let chain = CertificateDer::pem_slice_iter(&self.certificate_pem).collect::<Result<Vec<_>, _>>();
-        let chain = chain.map_err(|error| format!("the certificate is no PEM: {error}"))?;
-        let first = chain.first().ok_or("there is no certificate in the PEM of the certificate")?;
-        let leaf = Anchor::from_der(&**first).map_err(|error| format!("the certificate is malformed: {error}"))?;
-        let key = PrivateKeyDer::from_pem_slice(&self.key_pem)
-            .map_err(|error| format!("there is no private key in the PEM of the key: {error}"))?;
+        let chain = chain.map_err(IdentityError::CertificatePem)?;
+        let first = chain.first().ok_or(IdentityError::NoCertificate)?;
+        let leaf = Anchor::from_der(&**first).map_err(IdentityError::Certificate)?;
+        let key = PrivateKeyDer::from_pem_slice(&self.key_pem).map_err(IdentityError::KeyPem)?;
         let key = CertifiedKey::from_der(chain, key, &ring::default_provider()).map_err(|error| match error {
-            Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
-                "certificate and key do not belong together".to_owned()
-            }
-            error => format!("the private key cannot be used: {error}"),
+            Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => IdentityError::KeyMismatch,
+            error => IdentityError::Key(error),
         })?;
         Ok(Current { key: Arc::new(key), leaf })
     }

@@ -2,16 +2,18 @@
 //! symbolic links swapped, as kubelet does), what counts is that other bytes are read than the last time.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::fs;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
+use std::str::Utf8Error;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-use super::{Identity, ReloadableCertificate};
+use super::{Identity, IdentityError, ReloadableCertificate};
 
 /// How often files are looked at.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -29,7 +31,7 @@ pub async fn reload_certificate(folder: PathBuf, certificate: ReloadableCertific
     let mut files = PolledFiles::new(vec![folder.join("tls.crt"), folder.join("tls.key")]);
     loop {
         files.changed().await;
-        match identity(&files).and_then(|identity| certificate.replace(&identity)) {
+        match identity(&files).and_then(|identity| Ok(certificate.replace(&identity)?)) {
             Ok(()) => info!(folder = %folder.display(), until = %end(&certificate), "serving certificate read"),
             Err(cause) if certificate.is_loaded() => {
                 warn!(folder = %folder.display(), "the serving certificate stays as it was: {cause}");
@@ -45,25 +47,55 @@ fn end(certificate: &ReloadableCertificate) -> Timestamp {
     end.unwrap_or(Timestamp::MAX)
 }
 
-fn identity(files: &PolledFiles) -> Result<Identity, String> {
+/// The reason why the certificate stays as it was.
+#[derive(Debug, thiserror::Error)]
+enum ReloadError {
+    #[error("{}: there is no such file", .0.display())]
+    Missing(PathBuf),
+    #[error("{}: {cause}", .path.display())]
+    Unreadable { path: PathBuf, cause: String },
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+}
+
+fn identity(files: &PolledFiles) -> Result<Identity, ReloadError> {
     let mut bytes = files.last_contents().map(|(path, content)| match content {
         FileContent::Bytes(bytes) => Ok(bytes.clone()),
-        FileContent::Missing => Err(format!("{}: there is no such file", path.display())),
-        FileContent::Unreadable(cause) => Err(format!("{}: {cause}", path.display())),
+        FileContent::Missing => Err(ReloadError::Missing(path.to_owned())),
+        FileContent::Unreadable(cause) => Err(ReloadError::Unreadable { path: path.to_owned(), cause: cause.clone() }),
     });
     let mut next = || bytes.next().expect("both files are read");
     Ok(Identity { certificate_pem: next()?, key_pem: next()? })
 }
 
 /// A file whose content is parsed. One that is missing is taken for an empty one.
-pub struct PolledFile<T> {
+pub struct PolledFile<T, E> {
     polled: PolledFiles,
-    parse: fn(&str) -> Result<T, String>,
+    parse: fn(&str) -> Result<T, E>,
 }
 
-impl<T> PolledFile<T> {
+/// The reason why a file cannot be used, with its path.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {cause}", .path.display())]
+pub struct PolledFileError<E: fmt::Display> {
+    path: PathBuf,
+    cause: FileCause<E>,
+}
+
+/// The reason why a file cannot be used.
+#[derive(Debug, thiserror::Error)]
+enum FileCause<E: fmt::Display> {
+    #[error("{0}")]
+    Unreadable(String),
+    #[error("it is no text in UTF-8: {0}")]
+    NotUtf8(Utf8Error),
+    #[error("{0}")]
+    Invalid(E),
+}
+
+impl<T, E: fmt::Display> PolledFile<T, E> {
     /// Follows the file at `path`; `parse` says what is wrong in words that need no mention of the file.
-    pub fn new(path: PathBuf, parse: fn(&str) -> Result<T, String>) -> Self {
+    pub fn new(path: PathBuf, parse: fn(&str) -> Result<T, E>) -> Self {
         Self { polled: PolledFiles::new(vec![path]), parse }
     }
 
@@ -71,31 +103,31 @@ impl<T> PolledFile<T> {
     ///
     /// # Errors
     /// What is wrong with it, with its name.
-    pub fn read(&mut self) -> Result<T, String> {
+    pub fn read(&mut self) -> Result<T, PolledFileError<E>> {
         self.polled.last_read = self.polled.read_all();
         self.value()
     }
 
     /// Hands on what it holds whenever that has changed since it was last read, in words with its name if something is
     /// wrong with it; never ends.
-    pub async fn follow(mut self, mut apply: impl FnMut(Result<T, String>)) -> Infallible {
+    pub async fn follow(mut self, mut apply: impl FnMut(Result<T, PolledFileError<E>>)) -> Infallible {
         loop {
             self.polled.changed().await;
             apply(self.value());
         }
     }
 
-    fn value(&self) -> Result<T, String> {
+    fn value(&self) -> Result<T, PolledFileError<E>> {
         let (path, content) = self.polled.last_contents().next().expect("the file is read");
         let value = match content {
-            FileContent::Missing => (self.parse)(""),
-            FileContent::Unreadable(cause) => Err(cause.clone()),
+            FileContent::Missing => (self.parse)("").map_err(FileCause::Invalid),
+            FileContent::Unreadable(cause) => Err(FileCause::Unreadable(cause.clone())),
             FileContent::Bytes(bytes) => match str::from_utf8(bytes) {
-                Ok(text) => (self.parse)(text),
-                Err(error) => Err(format!("it is no text in UTF-8: {error}")),
+                Ok(text) => (self.parse)(text).map_err(FileCause::Invalid),
+                Err(error) => Err(FileCause::NotUtf8(error)),
             },
         };
-        value.map_err(|cause| format!("{}: {cause}", path.display()))
+        value.map_err(|cause| PolledFileError { path: path.to_owned(), cause })
     }
 }
 

@@ -22,10 +22,10 @@ mod server;
 mod tls;
 mod validation;
 
-pub use certificate::{Identity, ReloadableCertificate};
-pub use files::{PolledFile, reload_certificate};
+pub use certificate::{Identity, IdentityError, ReloadableCertificate};
+pub use files::{PolledFile, PolledFileError, reload_certificate};
 pub use mutations::{BundleLookup, INJECT, MUTATE, ReviewObserver, ReviewOutcome, mutations};
-pub use review::{AdmissionReview, ReviewResponse, ReviewSubject};
+pub use review::{AdmissionReview, InvalidReviewError, ReviewResponse, ReviewSubject};
 pub use server::{ServerLimits, serve, serve_plain};
-pub use tls::TlsSettings;
+pub use tls::{TlsSettings, TlsSettingsError};
 pub use validation::{VALIDATE_BUNDLE, validation};

@@ -1,5 +1,6 @@
 //! Reviews of pods. A path is a mode: who calls it has chosen whose rules hold.
 
+use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,7 @@ use crate::inject::{
 
 use super::decision_pool::DecisionPool;
 use super::log_budget::LogBudget;
-use super::review::{AdmissionReview, ReviewResponse, ReviewSubject};
+use super::review::{AdmissionReview, InvalidReviewError, ReviewResponse, ReviewSubject};
 
 /// The path of native mode: annotations of pods and labels of namespaces name Bundles.
 pub const INJECT: &str = "/inject";
@@ -28,28 +29,31 @@ pub const INJECT: &str = "/inject";
 /// The path of cainjector's rules.
 pub const MUTATE: &str = "/mutate";
 
-/// What the cluster holds, as far as pods are concerned.
+/// Access to the Bundles and namespaces of the cluster that decisions about pods depend on.
 pub trait BundleLookup: Send + Sync + 'static {
-    /// The Bundles on offer, or why native mode is off.
+    /// The reason why a lookup fails.
+    type Error: Error + Send + Sync + 'static;
+
+    /// Returns the Bundles that pods may ask for, as they are cached.
     ///
     /// # Errors
-    /// The cause with its cure, in at most 150 characters: it becomes a warning.
-    fn bundles(&self) -> Result<Arc<InjectableBundles>, String>;
+    /// When native mode is off; the text is the cause with its remedy, in at most 150 characters: it becomes a warning.
+    fn bundles(&self) -> Result<Arc<InjectableBundles>, Self::Error>;
 
-    /// The same, after a look at one of them as it is now.
+    /// Reads one Bundle from the API server and returns the cached Bundles, updated with it.
     ///
     /// # Errors
-    /// When that cannot be had, why.
-    fn bundles_with(&self, name: &str) -> impl Future<Output = Result<Arc<InjectableBundles>, String>> + Send;
+    /// When the Bundle cannot be read.
+    fn bundles_with(&self, name: &str) -> impl Future<Output = Result<Arc<InjectableBundles>, Self::Error>> + Send;
 
-    /// A namespace as it was last heard of, if it was.
+    /// Returns a namespace from the cache; `None` where it is not cached.
     fn cached_namespace(&self, name: &str) -> Option<Namespace>;
 
-    /// A namespace as it is now.
+    /// Reads a namespace from the API server.
     ///
     /// # Errors
-    /// When it cannot be had, why. It is never taken for one without labels.
-    fn namespace(&self, name: &str) -> impl Future<Output = Result<Namespace, String>> + Send;
+    /// When the namespace does not exist or cannot be read. It is never taken for one without labels.
+    fn namespace(&self, name: &str) -> impl Future<Output = Result<Namespace, Self::Error>> + Send;
 }
 
 /// What became of a review.
@@ -118,10 +122,21 @@ struct Reporter {
     lines: LogBudget,
 }
 
-/// Why there is no answer.
+/// The reason why a review is not decided.
+#[derive(Debug, thiserror::Error)]
 enum ReviewError {
-    Malformed(String),
-    Failed(String),
+    #[error(transparent)]
+    InvalidReview(#[from] InvalidReviewError),
+    #[error(transparent)]
+    InvalidPod(#[from] inject::InvalidPodError),
+    #[error(transparent)]
+    Lookup(Box<dyn Error + Send + Sync>),
+}
+
+impl ReviewError {
+    fn lookup(error: impl Error + Send + Sync + 'static) -> Self {
+        Self::Lookup(Box::new(error))
+    }
 }
 
 impl<C: BundleLookup> Native<C> {
@@ -152,9 +167,9 @@ impl<C: BundleLookup> Native<C> {
         }
         // We are asked only about pods that are to have a Bundle. If this one is to have none, there may be a label or a
         // Bundle that we have not heard of yet.
-        let namespace = self.lookup.namespace(pod.namespace).await.map_err(ReviewError::Failed)?;
+        let namespace = self.lookup.namespace(pod.namespace).await.map_err(ReviewError::lookup)?;
         let bundles = match inject::named_bundle(pod, &namespace)? {
-            Some(name) => self.lookup.bundles_with(&name).await.map_err(ReviewError::Failed)?,
+            Some(name) => self.lookup.bundles_with(&name).await.map_err(ReviewError::lookup)?,
             None => bundles,
         };
         Ok(inject(pod, &Policy::Native { namespace: &namespace, bundles: &bundles })?.into())
@@ -180,7 +195,7 @@ impl Cainjector {
 }
 
 /// A pod that asks for a Bundle while nobody knows of Bundles.
-fn native_mode_off(pod: &inject::PodReview<'_>, cause: &str) -> Result<ReviewResponse, ReviewError> {
+fn native_mode_off(pod: &inject::PodReview<'_>, cause: &impl Error) -> Result<ReviewResponse, ReviewError> {
     let message = format!("no Bundle is mounted, for native mode is off: {cause}");
     Ok(match inject::injection_requirement(pod)? {
         InjectionRequirement::Skip => ReviewResponse::default(),
@@ -218,15 +233,15 @@ impl Reporter {
     fn conclude(&self, result: Result<(ReviewOutcome, Vec<u8>), ReviewError>, began: Instant) -> Response {
         let (outcome, response) = match result {
             Ok((outcome, answer)) => (outcome, json(answer)),
-            Err(ReviewError::Malformed(reason)) => {
-                debug!("a malformed review: {reason}");
-                (ReviewOutcome::Malformed, (StatusCode::BAD_REQUEST, reason).into_response())
+            Err(error @ (ReviewError::InvalidReview(_) | ReviewError::InvalidPod(_))) => {
+                debug!("a malformed review: {error}");
+                (ReviewOutcome::Malformed, (StatusCode::BAD_REQUEST, error.to_string()).into_response())
             }
-            Err(ReviewError::Failed(reason)) => {
+            Err(error @ ReviewError::Lookup(_)) => {
                 if let Some(left_out) = self.lines.line() {
-                    warn!(left_out, "a review is not decided: {reason}");
+                    warn!(left_out, "a review is not decided: {error}");
                 }
-                (ReviewOutcome::Failed, (StatusCode::INTERNAL_SERVER_ERROR, reason).into_response())
+                (ReviewOutcome::Failed, (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response())
             }
         };
         (self.observer)(outcome, began.elapsed());
@@ -237,16 +252,4 @@ impl Reporter {
 /// An answer that is JSON already.
 pub(super) fn json(answer: Vec<u8>) -> Response {
     ([(CONTENT_TYPE, "application/json")], answer).into_response()
-}
-
-impl From<String> for ReviewError {
-    fn from(reason: String) -> Self {
-        Self::Malformed(reason)
-    }
-}
-
-impl From<inject::InvalidPodError> for ReviewError {
-    fn from(malformed: inject::InvalidPodError) -> Self {
-        Self::Malformed(malformed.to_string())
-    }
 }

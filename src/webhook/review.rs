@@ -94,16 +94,33 @@ pub struct ReviewResponse {
     pub refusal: Option<inject::Denial>,
 }
 
+/// The reason why bytes are no `AdmissionReview` that can be decided.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidReviewError {
+    /// The bytes are no JSON of an `AdmissionReview`.
+    #[error("this is no AdmissionReview: {0}")]
+    Json(serde_json::Error),
+    /// The request has no UID.
+    #[error("this is no AdmissionReview: request.uid is empty")]
+    EmptyUid,
+    /// A field of the request is missing that its operation has.
+    #[error("this is no AdmissionReview: request.{0} is missing")]
+    MissingField(&'static str),
+    /// The request is for a pod and has no namespace.
+    #[error("this is no AdmissionReview of a pod: request.namespace is missing")]
+    MissingNamespace,
+}
+
 impl<'a> AdmissionReview<'a> {
-    /// Reads one.
+    /// Reads a review from the body of a request.
     ///
     /// # Errors
-    /// What is wrong with it, and where.
-    pub fn read(body: &'a [u8]) -> Result<Self, String> {
-        let envelope = serde_json::from_slice(body).map_err(|error| format!("this is no AdmissionReview: {error}"))?;
+    /// When the body is no JSON of an `AdmissionReview`, or the request has no UID.
+    pub fn read(body: &'a [u8]) -> Result<Self, InvalidReviewError> {
+        let envelope = serde_json::from_slice(body).map_err(InvalidReviewError::Json)?;
         let Envelope { api_version, kind: Kind::AdmissionReview, request } = envelope;
         if request.uid.is_empty() {
-            return Err("this is no AdmissionReview: request.uid is empty".to_owned());
+            return Err(InvalidReviewError::EmptyUid);
         }
         Ok(Self { version: api_version, request })
     }
@@ -120,19 +137,18 @@ impl<'a> AdmissionReview<'a> {
         &self.request.name
     }
 
-    /// What it is about.
+    /// Returns what the request is about.
     ///
     /// # Errors
-    /// Which part of the request is missing.
-    pub fn subject(&self) -> Result<ReviewSubject<'_>, String> {
+    /// When a field is missing that the request must have.
+    pub fn subject(&self) -> Result<ReviewSubject<'_>, InvalidReviewError> {
         let AdmissionRequest { kind, sub_resource, operation, object, old_object, .. } = &self.request;
-        let missing = |field: &str| format!("this is no AdmissionReview: request.{field} is missing");
-        let object = || object.map(RawValue::get).ok_or_else(|| missing("object"));
+        let object = || object.map(RawValue::get).ok_or(InvalidReviewError::MissingField("object"));
         let kind = (kind.group.as_ref(), kind.version.as_ref(), kind.kind.as_ref());
         Ok(match (operation.as_ref(), kind, sub_resource.as_ref()) {
             ("CREATE", ("", "v1", "Pod"), "") => ReviewSubject::Pod(self.pod(object()?, None)?),
             ("UPDATE", ("", "v1", "Pod"), "ephemeralcontainers") => {
-                let old = old_object.map(RawValue::get).ok_or_else(|| missing("oldObject"))?;
+                let old = old_object.map(RawValue::get).ok_or(InvalidReviewError::MissingField("oldObject"))?;
                 ReviewSubject::Pod(self.pod(object()?, Some(old))?)
             }
             ("CREATE" | "UPDATE", (group, version, api::KIND), "")
@@ -144,9 +160,9 @@ impl<'a> AdmissionReview<'a> {
         })
     }
 
-    fn pod(&self, pod: &'a str, old: Option<&'a str>) -> Result<inject::PodReview<'_>, String> {
+    fn pod(&self, pod: &'a str, old: Option<&'a str>) -> Result<inject::PodReview<'_>, InvalidReviewError> {
         if self.request.namespace.is_empty() {
-            return Err("this is no AdmissionReview of a pod: request.namespace is missing".to_owned());
+            return Err(InvalidReviewError::MissingNamespace);
         }
         Ok(inject::PodReview { namespace: &self.request.namespace, pod, old })
     }

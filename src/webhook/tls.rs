@@ -16,6 +16,22 @@ pub struct TlsSettings {
     suites: Vec<SupportedCipherSuite>,
 }
 
+/// Values of flags by which nobody could be served.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TlsSettingsError {
+    /// The version has no name that is known.
+    #[error("--tls-min-version={0}: give VersionTLS12 or VersionTLS13")]
+    UnknownVersion(String),
+    /// None of the named cipher suites is supported.
+    #[error("--tls-cipher-suites={}: none of them is served; give some of {}", .requested.join(","), .supported.join(","))]
+    NoSuite {
+        /// The IANA names that were given.
+        requested: Vec<String>,
+        /// The IANA names of the suites of TLS 1.2 that are supported.
+        supported: Vec<String>,
+    },
+}
+
 impl TlsSettings {
     /// Reads the values of `--tls-min-version` (`VersionTLS12`; empty for the default) and `--tls-cipher-suites` (IANA
     /// names; none for the default), as the API server has them
@@ -24,7 +40,7 @@ impl TlsSettings {
     ///
     /// # Errors
     /// When the version is unknown, or no suite is left; says what can be given.
-    pub fn parse(min_version: &str, cipher_suites: &[String]) -> Result<(Self, Vec<String>), String> {
+    pub fn parse(min_version: &str, cipher_suites: &[String]) -> Result<(Self, Vec<String>), TlsSettingsError> {
         let mut notes = Vec::new();
         let versions: &[&'static SupportedProtocolVersion] = match min_version {
             "" | "VersionTLS12" => &[&TLS12, &TLS13],
@@ -33,7 +49,7 @@ impl TlsSettings {
                 &[&TLS12, &TLS13]
             }
             "VersionTLS13" => &[&TLS13],
-            other => return Err(format!("--tls-min-version={other}: give VersionTLS12 or VersionTLS13")),
+            other => return Err(TlsSettingsError::UnknownVersion(other.to_owned())),
         };
         let all = ring::default_provider().cipher_suites;
         let requested: Vec<_> = cipher_suites.iter().map(|name| name.trim()).filter(|name| !name.is_empty()).collect();
@@ -42,13 +58,10 @@ impl TlsSettings {
             let missing: Vec<_> =
                 requested.iter().copied().filter(|asked| !all.iter().any(|suite| is_called(*suite, asked))).collect();
             if missing.len() == requested.len() {
-                let names: Vec<_> =
-                    all.iter().filter(|suite| suite.tls13().is_none()).map(|suite| name(*suite)).collect();
-                return Err(format!(
-                    "--tls-cipher-suites={}: none of them is served; give some of {}",
-                    requested.join(","),
-                    names.join(",")
-                ));
+                return Err(TlsSettingsError::NoSuite {
+                    requested: requested.into_iter().map(str::to_owned).collect(),
+                    supported: all.iter().filter(|suite| suite.tls13().is_none()).map(|suite| name(*suite)).collect(),
+                });
             }
             if !missing.is_empty() {
                 notes.push(format!("--tls-cipher-suites: not served, and left out: {}", missing.join(",")));
@@ -97,7 +110,7 @@ mod tests {
 
     const GCM: &str = "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256";
 
-    fn parse(version: &str, suites: &[&str]) -> Result<(usize, Vec<String>, Vec<String>), String> {
+    fn parse(version: &str, suites: &[&str]) -> Result<(usize, Vec<String>, Vec<String>), TlsSettingsError> {
         let suites: Vec<_> = suites.iter().map(|&suite| suite.to_owned()).collect();
         let (settings, notes) = TlsSettings::parse(version, &suites)?;
         settings.server(ReloadableCertificate::new());
@@ -114,7 +127,7 @@ mod tests {
             assert_eq!((count, suites.len(), left_out.len()), (versions, 6, notes), "{version}");
         }
         let refused = parse("1.2", &[]).expect_err("unknown");
-        assert_eq!(refused, "--tls-min-version=1.2: give VersionTLS12 or VersionTLS13");
+        assert_eq!(refused.to_string(), "--tls-min-version=1.2: give VersionTLS12 or VersionTLS13");
     }
 
     #[test]
@@ -130,7 +143,7 @@ mod tests {
 
     #[test]
     fn a_list_of_which_nothing_is_served_is_refused_with_what_could_be_given() {
-        let refused = parse("", &["TLS_RSA_WITH_AES_128_CBC_SHA", "nonsense"]).expect_err("none");
+        let refused = parse("", &["TLS_RSA_WITH_AES_128_CBC_SHA", "nonsense"]).expect_err("none").to_string();
         assert!(refused.starts_with(
             "--tls-cipher-suites=TLS_RSA_WITH_AES_128_CBC_SHA,nonsense: none of them is served; give some of TLS_ECDHE_"
         ));

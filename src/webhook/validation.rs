@@ -14,7 +14,7 @@ use crate::inject::Denial;
 
 use super::decision_pool::DecisionPool;
 use super::mutations::{json, only_post, router};
-use super::review::{AdmissionReview, ReviewResponse, ReviewSubject};
+use super::review::{AdmissionReview, InvalidReviewError, ReviewResponse, ReviewSubject};
 
 /// The path at which trust-manager's `ValidatingWebhookConfiguration` calls.
 pub const VALIDATE_BUNDLE: &str = "/validate-trust-cert-manager-io-v1alpha1-bundle";
@@ -26,14 +26,14 @@ pub fn validation(trust_namespace: &str) -> Router {
     let handler = async move |body| {
         let decide = async move |body: Bytes| match review(&body, &trust_namespace) {
             Ok(answer) => json(answer),
-            Err(reason) => (StatusCode::BAD_REQUEST, reason).into_response(),
+            Err(error) => (StatusCode::BAD_REQUEST, error.to_string()).into_response(),
         };
         decisions.run(body, decide).await
     };
     router().route(VALIDATE_BUNDLE, only_post(handler))
 }
 
-fn review(body: &[u8], trust_namespace: &str) -> Result<Vec<u8>, String> {
+fn review(body: &[u8], trust_namespace: &str) -> Result<Vec<u8>, InvalidReviewError> {
     let review = AdmissionReview::read(body)?;
     let refusal = match review.subject()? {
         ReviewSubject::Bundle(bundle) => validate_bundle(bundle, trust_namespace),

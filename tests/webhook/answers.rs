@@ -1,5 +1,6 @@
 //! What reviews are answered, byte for byte where it matters.
 
+use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -21,11 +22,13 @@ pub(crate) struct Small {
 }
 
 impl BundleLookup for Small {
-    fn bundles(&self) -> Result<Arc<InjectableBundles>, String> {
-        if self.native { Ok(Arc::new(bundles())) } else { Err("it has no access to the API server".to_owned()) }
+    type Error = io::Error;
+
+    fn bundles(&self) -> io::Result<Arc<InjectableBundles>> {
+        if self.native { Ok(Arc::new(bundles())) } else { Err(io::Error::other("it has no access to the API server")) }
     }
 
-    async fn bundles_with(&self, _: &str) -> Result<Arc<InjectableBundles>, String> {
+    async fn bundles_with(&self, _: &str) -> io::Result<Arc<InjectableBundles>> {
         self.bundles()
     }
 
@@ -33,8 +36,9 @@ impl BundleLookup for Small {
         (name != "lost").then(namespace)
     }
 
-    async fn namespace(&self, name: &str) -> Result<Namespace, String> {
-        if name == "lost" { Err("namespace lost: the API server does not answer".to_owned()) } else { Ok(namespace()) }
+    async fn namespace(&self, name: &str) -> io::Result<Namespace> {
+        let lost = || io::Error::other("namespace lost: the API server does not answer");
+        if name == "lost" { Err(lost()) } else { Ok(namespace()) }
     }
 }
 

@@ -50,7 +50,7 @@ fn what_is_no_certificate_with_its_key_is_refused_and_the_last_one_stays() {
     ];
     for present in [false, true] {
         for (certificate_pem, key_pem, words) in table.clone() {
-            let refused = certificate.replace(&Identity { certificate_pem, key_pem }).expect_err(words);
+            let refused = certificate.replace(&Identity { certificate_pem, key_pem }).expect_err(words).to_string();
             assert!(refused.contains(words), "{refused}");
             assert_eq!(certificate.is_loaded(), present);
         }

@@ -10,8 +10,8 @@ use tokio::time::{sleep, timeout};
 
 use crate::stage::SOON;
 
-fn config_map(options: Result<CainjectorOptions, String>) -> Result<String, String> {
-    options.map(|options| options.config_map)
+fn config_map(options: Result<CainjectorOptions, impl ToString>) -> Result<String, String> {
+    options.map(|options| options.config_map).map_err(|error| error.to_string())
 }
 
 #[tokio::test]

@@ -15,12 +15,13 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::admin::{self, ProbeError};
 use crate::bundle::DecisionSettings;
 use crate::client::{BundleAccess, BundleCache, Connection, ServingSettings, maintain_serving_cert};
 use crate::inject::{CainjectorOptions, Operator};
+use crate::metrics;
 use crate::metrics::{InjectorMetrics, ServingCertMetrics};
 use crate::webhook::{self, PolledFile, ReloadableCertificate, ServerLimits, TlsSettings, mutations};
-use crate::{admin, metrics};
 
 use super::{log, pod, runtime};
 pub(super) use args::Args;
@@ -64,8 +65,8 @@ async fn serve(arguments: Args, servers: Handle) -> anyhow::Result<ExitCode> {
     let (ready, shown) = (bundle_cache.clone(), certificate.clone());
     let readiness = move || match (shown.is_loaded(), ready.is_ready()) {
         (true, true) => Ok(()),
-        (false, _) => Err("there is no serving certificate yet".to_owned()),
-        (true, false) => Err("Bundles and Namespaces are still being listed".to_owned()),
+        (false, _) => Err(ProbeError::NoServingCertificate),
+        (true, false) => Err(ProbeError::Listing),
     };
     let probes = admin::probes("/readyz", readiness, || Ok(()));
     admin::listen(&servers, "probes", arguments.readiness_probe_port, probes).await?;

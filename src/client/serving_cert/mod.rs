@@ -24,6 +24,7 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use crate::serving_cert::{Generation, RotationStep, SecretData, step};
+use crate::webhook::IdentityError;
 
 use decaying_backoff::DecayingBackoff;
 use log_once::LogOnce;
@@ -56,7 +57,7 @@ pub struct ServingSettings {
 pub async fn maintain_serving_cert(
     client: &Client,
     settings: ServingSettings,
-    serve: impl FnMut(&Generation) -> Result<(), String>,
+    serve: impl FnMut(&Generation) -> Result<(), IdentityError>,
 ) -> Infallible {
     let mut secrets = observed::watch_one(observed::secrets(client, &settings), &settings.secret);
     let mut configurations = observed::watch_one(observed::configurations(client), &settings.configuration);
@@ -83,7 +84,7 @@ struct CertRotator<F> {
     log: LogOnce,
 }
 
-impl<F: FnMut(&Generation) -> Result<(), String>> CertRotator<F> {
+impl<F: FnMut(&Generation) -> Result<(), IdentityError>> CertRotator<F> {
     fn new(client: &Client, settings: ServingSettings, serve: F) -> Self {
         Self {
             settings: settings.cert_settings(),
