@@ -10,6 +10,7 @@
 
 mod anchor;
 mod anchors;
+mod base64_engine;
 mod der;
 mod java;
 pub mod jks;

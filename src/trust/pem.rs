@@ -6,9 +6,8 @@
 //! whose first visible character is `#`.
 
 use base64::Engine;
-use base64::alphabet::STANDARD;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
+use super::base64_engine::BASE64;
 use super::{Anchor, Fingerprint, InvalidCertificateError, X509ParseError, stray_text};
 
 const BEGIN: &[u8] = b"-----BEGIN";
@@ -18,14 +17,6 @@ const LABEL: &str = "CERTIFICATE";
 /// SHA-256 of "EC-ACC", a root of 2003 with a negative serial number. It was in Mozilla's list and so still is in bundles
 /// of many systems: it is left out, and the bundle stays valid.
 const EC_ACC: &str = "88497f01602f3154246ae28c4d5aef10f1d87ebb76626f4ae0b7f95ba7968799";
-
-/// Stray bits at the end pass, as in Go.
-pub(super) const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &STANDARD,
-    GeneralPurposeConfig::new()
-        .with_decode_allow_trailing_bits(true)
-        .with_decode_padding_mode(DecodePaddingMode::RequireCanonical),
-);
 
 /// One `CERTIFICATE` block.
 #[derive(Debug, Clone, PartialEq, Eq)]

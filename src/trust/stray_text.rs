@@ -2,7 +2,7 @@
 
 use base64::Engine;
 
-use super::pem::BASE64;
+use super::base64_engine::BASE64;
 use super::{Anchor, InvalidCertificateError};
 use crate::limits;
 

@@ -2,8 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::extension::general_name;
-use super::uri;
+use super::{general_name, uri};
 use crate::trust::der::{Reader, tag};
 
 /// Whether the extension's value is well-formed.

@@ -2,18 +2,8 @@
 
 use std::collections::HashSet;
 
-use super::{X509ParseError, constraint, uri};
+use super::{X509ParseError, constraint, general_name, uri};
 use crate::trust::der::{Reader, dotted, tag};
-
-/// The kinds of `GeneralName` (RFC 5280, section 4.2.1.6) whose content is checked.
-pub(super) mod general_name {
-    use crate::trust::der::tag::context;
-
-    pub(in crate::trust::x509) const EMAIL: u8 = context(1);
-    pub(in crate::trust::x509) const DNS: u8 = context(2);
-    pub(in crate::trust::x509) const URI: u8 = context(6);
-    pub(in crate::trust::x509) const IP: u8 = context(7);
-}
 
 const AUTHORITY_INFO_ACCESS: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 1, 1];
 

@@ -5,6 +5,7 @@
 
 mod constraint;
 mod extension;
+mod general_name;
 mod key;
 mod name;
 mod time;
