@@ -1,4 +1,4 @@
-//! The default CAs: a package file, the built-in Mozilla roots or the machine's own store.
+//! Default CAs: a package file, the built-in Mozilla roots or the machine's own store.
 
 use std::path::{Path, PathBuf};
 
@@ -7,52 +7,52 @@ use serde::Deserialize;
 use crate::bundle::DefaultCas;
 use crate::trust::{Anchor, Anchors, Fingerprint, PemError, pem};
 
-/// Where default CAs come from.
+/// Provider of the default CAs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DefaultCasProvider {
-    /// A package file, as trust-manager's package images hold it.
+    /// Package file in the format of trust-manager's package images.
     Package(PathBuf),
     /// Mozilla's roots, built into this program.
     Mozilla,
-    /// The certificate store of the machine.
+    /// Certificate store of the machine.
     System,
-    /// Nowhere: a Bundle that asks for default CAs is refused.
+    /// No default CAs: a Bundle that includes them is refused.
     None,
 }
 
-/// Why there are no default CAs.
+/// Error that loading the default CAs returns; its text includes the cause, so it has no `source`.
 #[derive(Debug, thiserror::Error)]
 pub enum DefaultCasError {
-    /// The file's name is not that of a package.
+    /// File name without the extension `.json`.
     #[error("default package {0}: the file name must end in .json")]
     FileName(PathBuf),
-    /// The file cannot be read.
+    /// Package file that cannot be read.
     #[error("default package {0}: {1}")]
-    Read(PathBuf, #[source] std::io::Error),
-    /// The file is no package.
+    Read(PathBuf, std::io::Error),
+    /// Package file that is not the JSON of a package.
     #[error("default package {0}: {1}")]
-    Json(PathBuf, #[source] serde_json::Error),
-    /// A field is empty.
+    Json(PathBuf, serde_json::Error),
+    /// Package field that is missing or empty.
     #[error("default package {0}: field {1:?} must not be empty")]
     EmptyField(PathBuf, &'static str),
-    /// The certificates cannot be read.
+    /// Package whose certificates are not valid PEM.
     #[error("default package {0}: invalid PEM data: {1}")]
-    Pem(PathBuf, #[source] PemError),
-    /// There is no certificate.
+    Pem(PathBuf, PemError),
+    /// Package or store without any certificate.
     #[error("{0} holds no certificates")]
     NoCertificates(String),
-    /// The machine's store cannot be read.
+    /// Store of the machine that cannot be read.
     #[error("system certificate store: {0}")]
     System(String),
 }
 
-/// The default CAs, and what was left out of them, in words for a log.
+/// Default CAs, and a log message for each certificate that was left out of them.
 pub type LoadedDefaultCas = (Option<DefaultCas>, Vec<String>);
 
-/// Loads the default CAs, once, at start.
+/// Loads the default CAs.
 ///
 /// # Errors
-/// When they were asked for and cannot be had whole.
+/// If the provider has any and they cannot be loaded as a whole.
 pub fn load(provider: &DefaultCasProvider) -> Result<LoadedDefaultCas, DefaultCasError> {
     match provider {
         DefaultCasProvider::None => Ok((None, Vec::new())),
@@ -110,7 +110,7 @@ fn package(path: &Path) -> Result<LoadedDefaultCas, DefaultCasError> {
     Ok((Some(DefaultCas { version, anchors }), notes))
 }
 
-/// A store is somebody else's: a certificate in it that cannot be used is left out and named, the others count.
+/// Collects the usable certificates of a store; the notes name those that are left out.
 fn from_store<'a>(
     name: &str,
     certificates: impl Iterator<Item = &'a [u8]>,
@@ -130,7 +130,7 @@ fn from_store<'a>(
     Ok((Some(DefaultCas { version, anchors: anchors.iter().cloned().collect() }), notes))
 }
 
-/// The first eight bytes of the SHA-256 of the text, as 16 hex digits.
+/// Formats the first eight bytes of the SHA-256 of a text as 16 hex digits.
 fn digest(text: &str) -> String {
     let mut hex = Fingerprint::of(text.as_bytes()).to_string();
     hex.truncate(16);
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_package_that_cannot_be_had_whole_is_refused_with_its_cause() {
+    fn a_package_that_cannot_be_loaded_is_refused_with_its_cause() {
         let good = json!({ "name": "n", "version": "1", "bundle": ROOT });
         let with = |field: &str, value: &str| {
             let mut package = good.clone();

@@ -1,7 +1,8 @@
-//! Text that others wrote, on its way into messages, conditions, events, logs, warnings and terminals.
+//! Escaping and truncation of text from others that goes into messages, conditions, events, logs and terminals.
 //!
-//! Every such text is escaped and has a bounded length when the message is made. What comes out has no control, bidirectional
-//! or invisible character, so that it can neither command a terminal nor begin a line of a log. Escaping twice changes nothing.
+//! Every such text is escaped and has a bounded length when the message is made. What comes out has no control,
+//! bidirectional or invisible character, so that it can neither command a terminal nor begin a line of a log. Escaping
+//! twice changes nothing.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
@@ -9,19 +10,19 @@ use std::io;
 
 use crate::limits;
 
-/// The most characters of a warning.
+/// Maximum length of a warning, in characters.
 pub const WARNING_MAX: usize = limits::WARNING.max;
 
-/// The most characters of a name that others chose.
+/// Maximum length of a name that others chose, in characters.
 pub const NAME_MAX: usize = limits::NAME.max;
 
-/// A text whose unprintable characters are escaped as Rust and Go escape them: `\n`, `\u{1b}`.
+/// Escapes unprintable characters as Rust and Go do: `\n`, `\u{1b}`.
 #[must_use]
 pub fn escape(text: &str) -> Cow<'_, str> {
     if text.chars().any(is_unprintable) { Cow::Owned(Escaped(text).to_string()) } else { Cow::Borrowed(text) }
 }
 
-/// [`escape`] as something that is formatted.
+/// Text that is formatted as [`escape`] does.
 #[derive(Clone, Copy, Debug)]
 pub struct Escaped<'a>(pub &'a str);
 
@@ -36,7 +37,7 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-/// What is formatted, with unprintable characters escaped.
+/// Formats a value and escapes its unprintable characters.
 #[must_use]
 pub fn escape_display(value: &impl fmt::Display) -> String {
     let text = value.to_string();
@@ -46,9 +47,10 @@ pub fn escape_display(value: &impl fmt::Display) -> String {
     }
 }
 
-/// Whether a character controls a terminal or log, changes the direction of writing, or is invisible: controls (C0, DEL, C1),
-/// separators of lines and paragraphs, what Unicode lets a reader ignore (`Default_Ignorable_Code_Point`), tags, and the
-/// blank that is no space.
+/// Returns whether a character controls a terminal or log, changes the direction of writing, or is invisible.
+///
+/// Those are controls (C0, DEL, C1), separators of lines and paragraphs, `Default_Ignorable_Code_Point`, tags, and the
+/// Braille blank.
 fn is_unprintable(character: char) -> bool {
     character.is_control()
         || matches!(
@@ -74,14 +76,14 @@ fn is_unprintable(character: char) -> bool {
         )
 }
 
-/// At most so many characters, escaped; what is cut off is an ellipsis then.
+/// Escapes a text and cuts it to `max` characters; a cut text ends with `…`.
 #[must_use]
 pub fn truncate_chars(text: &str, max: usize) -> String {
     let cut = |text: &str| match text.char_indices().nth(max) {
         None => text.to_owned(),
         Some(_) => text.chars().take(max.saturating_sub(1)).chain(['…']).collect(),
     };
-    // Only as much is escaped as can be shown.
+    // No more is escaped than fits.
     let short = cut(text);
     match escape(&short) {
         Cow::Borrowed(_) => short,
@@ -89,7 +91,7 @@ pub fn truncate_chars(text: &str, max: usize) -> String {
     }
 }
 
-/// At most so many bytes, escaped; what is cut off is three dots then.
+/// Escapes a text and cuts it to `max` bytes; a cut text ends with `...`.
 #[must_use]
 pub fn truncate_bytes(text: &str, max: usize) -> String {
     let cut = |text: &str| {
@@ -106,7 +108,7 @@ pub fn truncate_bytes(text: &str, max: usize) -> String {
     }
 }
 
-/// What is formatted, as [`clip`] has it. No more than that is ever kept, however long it would be.
+/// Formats a value as [`truncate_bytes`] does a text, without ever holding much more than `max` bytes.
 #[must_use]
 pub fn truncate_display(value: &impl fmt::Display, max: usize) -> String {
     struct Bounded(String, usize);
@@ -117,19 +119,19 @@ pub fn truncate_display(value: &impl fmt::Display, max: usize) -> String {
             if text.len() <= remaining { Ok(()) } else { Err(fmt::Error) }
         }
     }
-    // A character more than fits, so that it shows that there is more.
+    // One character more than fits, so that the text is seen to be too long.
     let mut text = Bounded(String::new(), max + 4);
     let _ = write!(text, "{value}");
     truncate_bytes(&text.0, max)
 }
 
-/// A cause in another program's words: of at most [`limits::CAUSE`] bytes.
+/// Formats a cause from another program in at most [`limits::CAUSE`] bytes.
 #[must_use]
 pub fn cause(value: &impl fmt::Display) -> String {
     truncate_display(value, limits::CAUSE.max)
 }
 
-/// A text that others chose, in quotes, with quotes escaped, too, and at most so many characters of it.
+/// Quotes at most `max` characters of a text; quotes in it are escaped, too.
 #[must_use]
 pub fn quote(text: &str, max: usize) -> String {
     let cut = match text.char_indices().nth(max) {
@@ -139,13 +141,13 @@ pub fn quote(text: &str, max: usize) -> String {
     escape(&format!("{cut:?}")).into_owned()
 }
 
-/// A name that others chose, in quotes.
+/// Quotes a name, cut to [`NAME_MAX`] characters.
 #[must_use]
 pub fn quote_name(name: &str) -> String {
     quote(name, NAME_MAX)
 }
 
-/// Names that others chose: the first two, and how many there are beside.
+/// Quotes the first two of some names and counts the rest.
 #[must_use]
 pub fn summarize_names<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let mut names = names.into_iter();
@@ -156,13 +158,13 @@ pub fn summarize_names<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     }
 }
 
-/// A warning of an admission review: of at most [`WARNING_MAX`] characters.
+/// Cuts a warning of an admission review to [`WARNING_MAX`] characters.
 #[must_use]
 pub fn warning(text: &str) -> String {
     truncate_chars(text, WARNING_MAX)
 }
 
-/// Writes each buffer as one line: what would begin another is escaped, and what is too long is cut.
+/// Writer of each buffer as one line: line breaks in it are escaped, and a line that is too long is cut.
 #[derive(Debug)]
 pub struct LogLineWriter<W>(pub W);
 
@@ -181,7 +183,7 @@ impl<W: io::Write> io::Write for LogLineWriter<W> {
     }
 }
 
-/// Writes each buffer as one line of JSON, in whose texts unprintable characters are spelled out as [`escape`] does.
+/// Writer of each buffer as one line of JSON, in whose strings unprintable characters are escaped by [`escape`].
 #[derive(Debug)]
 pub struct JsonLineWriter<W>(pub W);
 
@@ -198,7 +200,7 @@ impl<W: io::Write> io::Write for JsonLineWriter<W> {
     }
 }
 
-/// JSON whose texts mean what [`escape`] makes of them.
+/// Replaces each string of a JSON text by one whose value is what [`escape`] returns.
 fn escape_json(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     let mut rest = json;
@@ -237,7 +239,7 @@ mod tests {
         let text = "a\n\t\u{8}\u{c}\r\u{1b}\u{7f}\u{9b}31m\u{202e}\u{200b}\u{e0041} \"quoted\" C:\\new é";
         let mut written = Vec::new();
         let line = serde_json::json!({ "message": text }).to_string() + "\n";
-        io::Write::write_all(&mut JsonLineWriter(&mut written), line.as_bytes()).expect("memory takes it");
+        io::Write::write_all(&mut JsonLineWriter(&mut written), line.as_bytes()).expect("a Vec accepts any write");
         let written = String::from_utf8(written).expect("text");
         let line = written.strip_suffix('\n').expect("a line");
         assert_eq!(escape(line), line);
@@ -295,7 +297,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_unprintable_comes_out_and_lengths_hold(text in "\\PC{0,9}(.|\\n|\\pC|\\pZ){0,60}", max in 3_usize..40) {
+        fn output_is_printable_and_lengths_hold(text in "\\PC{0,9}(.|\\n|\\pC|\\pZ){0,60}", max in 3_usize..40) {
             let texts = [
                 escape(&text).into_owned(),
                 truncate_chars(&text, max),

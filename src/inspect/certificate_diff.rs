@@ -1,4 +1,4 @@
-//! Two places compared by what they trust.
+//! Difference between two certificate sets.
 
 use std::collections::BTreeSet;
 
@@ -7,27 +7,28 @@ use jiff::Timestamp;
 use super::certificate_set::{CertificateSet, LocatedCertificate};
 use super::table::{Cell, ColorMode, cells, render_columns};
 
-/// How the certificates of one place differ from those of another. By fingerprint: format, order, and how often a
-/// certificate is there make no difference.
+/// Difference between two certificate sets, by fingerprint.
+///
+/// Format, order, and how often a certificate occurs make no difference.
 #[derive(Debug, Clone)]
 pub struct CertificateDiff {
-    /// Each certificate once: those of the first place in its order, then what only the second has.
+    /// Each certificate once: those of the old set in its order, then those that only the new set has.
     pub changes: Vec<(CertificateChange, LocatedCertificate)>,
 }
 
-/// What becomes of a certificate from the first place to the second.
+/// Change of a certificate from the old set to the new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CertificateChange {
-    /// Only the second place has it.
+    /// Only in the new set.
     Added,
-    /// Only the first place has it.
+    /// Only in the old set.
     Removed,
-    /// Both have it.
+    /// In both sets.
     Same,
 }
 
 impl CertificateDiff {
-    /// Compares.
+    /// Compares two sets.
     #[must_use]
     pub fn between(old: &CertificateSet, new: &CertificateSet) -> Self {
         let fingerprints = |side: &CertificateSet| {
@@ -47,18 +48,18 @@ impl CertificateDiff {
         Self { changes: changes.collect() }
     }
 
-    /// Whether both places trust the same.
+    /// Returns whether both sets have the same certificates.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.changes.iter().all(|(change, _)| *change == CertificateChange::Same)
     }
 
-    /// The certificates of one kind of change.
+    /// Iterates over the certificates of one kind of change.
     pub fn of(&self, change: CertificateChange) -> impl Iterator<Item = &LocatedCertificate> {
         self.changes.iter().filter(move |(found, _)| *found == change).map(|(_, found)| found)
     }
 
-    /// What was removed, then what was added, a line for each, and how many there are of each kind.
+    /// Formats the removed certificates, then the added ones, a line for each, and the number of each kind.
     #[must_use]
     pub fn table(&self, now: Timestamp, color: ColorMode) -> String {
         let line = |change: CertificateChange, found| {

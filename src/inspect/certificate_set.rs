@@ -1,4 +1,4 @@
-//! Certificates gathered from one place, in whatever format they are there.
+//! Certificates read from one source in any format.
 
 use std::sync::Arc;
 
@@ -10,70 +10,71 @@ use crate::trust::{
 
 use super::remedy::{describe_pem_cause, describe_structure};
 
-/// What is in one place: a file, an object, or the chain that a server shows.
+/// Certificates of one source: a file, an object, or the chain that a server sends.
 #[derive(Debug, Clone, Default)]
 pub struct CertificateSet {
-    /// The place, as people call it.
+    /// Name of the source, for people.
     pub name: String,
-    /// The certificates, in the order in which they are there.
+    /// Certificates in the order of the source.
     pub certificates: Vec<LocatedCertificate>,
-    /// What else there is to know.
+    /// Remarks on the source and its certificates.
     pub remarks: Vec<Remark>,
 }
 
-/// A certificate, and where it was found.
+/// Certificate with its location.
 #[derive(Debug, Clone)]
 pub struct LocatedCertificate {
-    /// The key of the object, if the place is an object.
+    /// Key of the object, if the source is an object.
     pub key: Option<Arc<str>>,
-    /// Where in the file or the key's value.
+    /// Location in the file or in the value of the key.
     pub location: Location,
-    /// The certificate, or why Go and others, and so every bundle, refuse it.
+    /// The certificate, or the error for which Go and others, and so every bundle, reject it.
     pub certificate: Result<Anchor, InvalidCertificateError>,
 }
 
-/// A place within a file or a value.
+/// Location of a certificate in a file or value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Location {
-    /// The line of the begin marker, from 1.
+    /// Line of the begin marker, from 1.
     Line(usize),
-    /// The name in a keystore.
+    /// Alias in a keystore.
     Alias(Arc<str>),
-    /// Neither is there: it is the n-th certificate, from 1.
+    /// Number of the certificate, from 1, if there is neither line nor alias.
     Number(usize),
 }
 
-/// Something to know beside the certificates.
+/// Remark on a source or on one of its certificates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remark {
-    /// The key of the object, if it is about one.
+    /// Key of the object, if the remark is about one.
     pub key: Option<Arc<str>>,
-    /// What, and how it is mended.
+    /// Text, with the remedy.
     pub text: String,
-    /// Whether something cannot be read or used.
+    /// Whether the remark is about something that cannot be read or used.
     pub damage: bool,
 }
 
-/// Which passwords a keystore may have.
+/// Passwords that are tried on a keystore.
 #[derive(Debug, Clone)]
 pub enum Passwords {
-    /// Those that trust stores nearly always have: `changeit`, `changeme`, none.
+    /// The usual ones of trust stores: `changeit`, `changeme`, none.
     WellKnown,
-    /// This one.
+    /// Password that the user gave.
     Given(Password),
 }
 
-/// A keystore that no password at hand opens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Error for a keystore that none of the passwords opens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("none of the passwords opens the keystore")]
 pub struct KeystoreLockedError;
 
-/// After so many faults of a text nobody wants to be told of more.
+/// Maximum number of PEM errors that are reported for one text.
 const MAX_PEM_ERRORS: usize = 20;
 
 const WELL_KNOWN: [&str; 3] = ["changeit", "changeme", ""];
 
 impl LocatedCertificate {
-    /// The fingerprint of what was found, usable or not.
+    /// Returns the fingerprint, whether the certificate is usable or not.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         match &self.certificate {
@@ -93,17 +94,18 @@ impl Passwords {
 }
 
 impl CertificateSet {
-    /// An empty one of this name.
+    /// Creates an empty set with the name of its source.
     #[must_use]
     pub fn new(name: impl Into<String>) -> Self {
         Self { name: name.into(), ..Self::default() }
     }
 
-    /// Reads PEM, DER, JKS or PKCS#12, whichever it is, from a file or the value of an object's key. What cannot be read
-    /// becomes a remark.
+    /// Reads PEM, DER, JKS or PKCS#12, whichever it is, from a file or the value of an object's key.
+    ///
+    /// What cannot be read becomes a remark.
     ///
     /// # Errors
-    /// [`Locked`] if it takes another password. Nothing is added then: ask for one and call again.
+    /// [`KeystoreLockedError`] if another password is needed. Nothing is added then: the caller may try again with one.
     pub fn read(&mut self, key: Option<&str>, bytes: &[u8], passwords: &Passwords) -> Result<(), KeystoreLockedError> {
         let key: Option<Arc<str>> = key.map(Arc::from);
         let mut reader = ValueReader { set: self, key };
@@ -121,7 +123,7 @@ impl CertificateSet {
         }
     }
 
-    /// Adds certificates in DER, numbered from 1: the chain that a server shows.
+    /// Adds the chain of a server: certificates in DER, numbered from 1.
     pub fn add_chain<'a>(&mut self, ders: impl IntoIterator<Item = &'a [u8]>) {
         let mut reader = ValueReader { set: self, key: None };
         for (der, number) in ders.into_iter().zip(1..) {
@@ -129,7 +131,7 @@ impl CertificateSet {
         }
     }
 
-    /// Adds a remark that nothing is wrong about.
+    /// Adds a remark on something that is no damage.
     pub fn add_remark(&mut self, key: Option<&str>, text: impl Into<String>) {
         self.remarks.push(Remark { key: key.map(Arc::from), text: text.into(), damage: false });
     }
@@ -139,26 +141,28 @@ impl CertificateSet {
         self.remarks.push(Remark { key: key.map(Arc::from), text: text.into(), damage: true });
     }
 
-    /// The usable certificates, in the order of the place.
+    /// Iterates over the usable certificates, in the order of the source.
     pub fn anchors(&self) -> impl Iterator<Item = &Anchor> {
         self.certificates.iter().filter_map(|found| found.certificate.as_ref().ok())
     }
 
-    /// Whether something could not be read or used.
+    /// Returns whether something could not be read or used.
     #[must_use]
     pub fn is_damaged(&self) -> bool {
         self.remarks.iter().any(|remark| remark.damage)
             || self.certificates.iter().any(|found| found.certificate.is_err())
     }
 
-    /// PEM of the usable certificates, as a bundle has it: each once, sorted by fingerprint; empty if there are none.
+    /// Encodes the usable certificates as PEM, as in a bundle.
+    ///
+    /// Each occurs once, sorted by fingerprint; the text is empty if there are none.
     #[must_use]
     pub fn to_pem(&self) -> String {
         Anchors::collect(self.anchors().cloned()).map(|anchors| anchors.to_pem() + "\n").unwrap_or_default()
     }
 }
 
-/// A collection, and the key that is being read.
+/// A set, and the key whose value is being read.
 struct ValueReader<'a> {
     set: &'a mut CertificateSet,
     key: Option<Arc<str>>,
@@ -166,13 +170,19 @@ struct ValueReader<'a> {
 
 impl ValueReader<'_> {
     fn add(&mut self, location: Location, certificate: Result<Anchor, InvalidCertificateError>) {
-        if let Some(Err(flaw)) = certificate.as_ref().ok().map(Anchor::check_for_java) {
+        if let Some(Err(error)) = certificate.as_ref().ok().map(Anchor::check_for_java) {
             let which = match &location {
                 Location::Line(line) => format!("line {line}"),
                 Location::Alias(alias) => format!("{alias:?}"),
                 Location::Number(number) => format!("no. {number}"),
             };
-            self.push_remark(false, format!("{which}: Java refuses it, and every keystore that holds it: {flaw}; have it issued anew, or take it out of what Java programs read"));
+            self.push_remark(
+                false,
+                format!(
+                    "{which}: Java refuses it, and every keystore that holds it: {error}; \
+                     have it issued anew, or take it out of what Java programs read"
+                ),
+            );
         }
         self.set.certificates.push(LocatedCertificate { key: self.key.clone(), location, certificate });
     }
@@ -187,8 +197,8 @@ impl ValueReader<'_> {
             any = true;
             match block {
                 Ok(Block { line, certificate }) => {
-                    let usable = certificate.map_err(|SkippedCertificateError { fingerprint, subject, cause: why }| {
-                        InvalidCertificateError { cause: why, fingerprint, subject: Some(subject) }
+                    let usable = certificate.map_err(|SkippedCertificateError { fingerprint, subject, cause }| {
+                        InvalidCertificateError { cause, fingerprint, subject: Some(subject) }
                     });
                     self.add(Location::Line(line), usable);
                 }
@@ -208,13 +218,13 @@ impl ValueReader<'_> {
             }
         }
         if !any {
-            let what = NonPemFormat::of(text)
+            let reason = NonPemFormat::of(text)
                 .map_or("it is neither PEM, DER, JKS nor PKCS#12".to_owned(), |of| of.to_string());
-            self.push_remark(false, format!("holds no certificate: {what}"));
+            self.push_remark(false, format!("holds no certificate: {reason}"));
         }
     }
 
-    /// One certificate, or several behind each other, up to something that is none.
+    /// Reads one certificate, or several in a row, up to something that is none.
     fn read_der(&mut self, bytes: &[u8]) {
         let (mut rest, mut number) = (bytes, 1);
         while !rest.is_empty() {
@@ -279,7 +289,7 @@ impl ValueReader<'_> {
         }
     }
 
-    /// Whose certificates can be read, though no password fits. Who has given one wants to know whether it does.
+    /// Adds a keystore that is readable though no password fits, unless the user gave one, which is then wrong.
     fn add_unverified(
         &mut self,
         format: &str,
@@ -307,7 +317,8 @@ impl ValueReader<'_> {
             self.push_remark(
                 false,
                 format!(
-                    "Java ignores {untrusted} of {} certificates, which lack Oracle's attribute trustedKeyUsage: write the store with keytool -importcert, or with a Bundle",
+                    "Java ignores {untrusted} of {} certificates, which lack Oracle's attribute trustedKeyUsage: \
+                     write the store with keytool -importcert, or with a Bundle",
                     entries.len()
                 ),
             );
@@ -338,7 +349,7 @@ fn password_remark(password: &Password) -> String {
     }
 }
 
-/// The first DER element and what follows.
+/// Splits off the first DER element.
 fn split_element(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (&[_, first], rest) = bytes.split_first_chunk()?;
     let octets = if first < 0x80 { 0 } else { usize::from(first & 0x7f) };

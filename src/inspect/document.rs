@@ -1,4 +1,4 @@
-//! The same as documents for programs: JSON values. Times are RFC 3339 in UTC, fingerprints whole.
+//! Documents for programs: JSON values. Times are RFC 3339 in UTC, fingerprints whole.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use super::table::days_left;
 use super::verification::VerificationResult;
 
 impl CertificateSet {
-    /// `source`, `certificates` and `remarks`.
+    /// Returns an object of `source`, `certificates` and `remarks`.
     #[must_use]
     pub fn document(&self, now: Timestamp) -> Value {
         let certificates = self.certificates.iter().map(|found| certificate(found, now));
@@ -22,16 +22,20 @@ impl CertificateSet {
 }
 
 impl CertificateDiff {
-    /// `added`, `removed` and `same`: lists of certificates.
+    /// Returns an object of the lists `added`, `removed` and `same`.
     #[must_use]
     pub fn document(&self, now: Timestamp) -> Value {
         let list = |change| self.of(change).map(|found| certificate(found, now)).collect::<Vec<_>>();
-        json!({ "added": list(CertificateChange::Added), "removed": list(CertificateChange::Removed), "same": list(CertificateChange::Same) })
+        json!({
+            "added": list(CertificateChange::Added),
+            "removed": list(CertificateChange::Removed),
+            "same": list(CertificateChange::Same),
+        })
     }
 }
 
 impl VerificationResult {
-    /// `server`, `accepted` (null if it cannot be told), `reasons` and `chain`, what the server shows.
+    /// Returns an object of `server`, `accepted` (null if unknown), `reasons` and `chain`, which the server sends.
     #[must_use]
     pub fn document(&self, chain: &CertificateSet, now: Timestamp) -> Value {
         let reasons = self.reasons.iter().map(|(cause, remedy)| json!({ "cause": cause, "cure": remedy }));
@@ -85,7 +89,7 @@ fn remark(remark: &Remark) -> Value {
     json!({ "objectKey": key.as_deref(), "text": text, "damage": damage })
 }
 
-/// `null` beyond the year 9999.
+/// Formats a time; `None` beyond the year 9999.
 fn time(seconds: i64) -> Option<String> {
     Timestamp::from_second(seconds).ok().map(|time| time.to_string())
 }

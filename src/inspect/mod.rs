@@ -1,13 +1,13 @@
-//! What is in a file, an object or on a server, for people: certificates read from any format, as tables and documents.
+//! Report of the certificates in a file, in an object or on a server, read from any format, as tables and documents.
 //!
 //! ```text
-//! bytes --Collection::read--> Collection --table, document, pem--> text
-//! two Collections --Difference::between--> Difference --table, document--> text
-//! Collection, a server's chain, what TLS says --verdict--> Verdict --Display, document--> text
+//! bytes --CertificateSet::read--> CertificateSet --table, document, to_pem--> text
+//! two CertificateSets --CertificateDiff::between--> CertificateDiff --table, document--> text
+//! CertificateSet, a chain, errors of TLS --Verification::verify--> VerificationResult --text, document--> text
 //! ```
 //!
-//! Unlike a bundle, which has to be flawless, this shows whatever can be seen, and says what could not be. Everything here
-//! is a pure function of its arguments: who has read the bytes, and asks for passwords, is the command line.
+//! Unlike a bundle, which must be flawless, the report has whatever can be read, and names what cannot. Everything here
+//! is a pure function of its arguments: reading the bytes and asking for passwords is the command line's.
 
 mod certificate_diff;
 mod certificate_set;

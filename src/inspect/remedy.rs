@@ -1,9 +1,9 @@
-//! What to do about PEM that cannot be read, and about what is no certificate.
+//! Remedies for PEM that cannot be read, and for structures that are no certificates.
 
 use crate::trust::Structure;
 use crate::trust::pem::PemCause;
 
-/// What stands where a certificate should be, and the cure. `der` tells whether it is not in PEM.
+/// Describes a structure in place of a certificate, with the remedy. `der` is true if it is not in PEM.
 pub(super) fn describe_structure(structure: Structure, der: bool) -> String {
     let (what, remedy) = match structure {
         Structure::OldCertificate => ("a certificate of another form", "convert it with openssl x509 -in FILE"),
@@ -14,7 +14,8 @@ pub(super) fn describe_structure(structure: Structure, der: bool) -> String {
         ),
         Structure::Crl => (
             "a list of revoked certificates (CRL)",
-            "take it out; the certificate of its CA, if that is wanted here, is the one of openssl crl -noout -issuer -in FILE",
+            "take it out; the certificate of its CA, if that is wanted here, \
+             is the one of openssl crl -noout -issuer -in FILE",
         ),
         Structure::Request => (
             "a request for a certificate",
@@ -29,7 +30,7 @@ pub(super) fn describe_structure(structure: Structure, der: bool) -> String {
     format!("{what}; {remedy}")
 }
 
-/// The cause and the cure.
+/// Describes a fault of PEM, with the remedy.
 pub(super) fn describe_pem_cause(cause: &PemCause) -> String {
     let (what, remedy) = match cause {
         PemCause::Label(label) => {

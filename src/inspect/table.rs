@@ -1,4 +1,4 @@
-//! Certificates as columns of text.
+//! Tables of certificates: columns of text.
 
 use std::fmt::Write as _;
 
@@ -8,16 +8,16 @@ use crate::text;
 
 use super::certificate_set::{CertificateSet, LocatedCertificate, Location};
 
-/// Whether words are coloured.
+/// Whether output is coloured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ColorMode {
-    /// For a terminal.
+    /// ANSI escape sequences, for a terminal.
     Ansi,
-    /// For everything else.
+    /// No colours, for everything else.
     Plain,
 }
 
-/// How urgent a cell is.
+/// Urgency of a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Severity {
     Plain,
@@ -26,21 +26,21 @@ enum Severity {
     Bad,
 }
 
-/// The text of a cell, escaped, and how urgent it is.
+/// Cell of a table: its text, escaped, and its urgency.
 pub(crate) struct Cell(String, Severity);
 
 const HEADER: [&str; 7] = ["SUBJECT", "ISSUER", "EXPIRES", "KEY", "CA", "SHA-256", "FOUND AT"];
 
-/// Expiry within this many days is a warning, as in the conditions of a Bundle.
+/// Days before expiry from which a cell is a warning, as in the conditions of a Bundle.
 const EXPIRY_WARNING_DAYS: i64 = 30;
 
-/// Longest subject, issuer or alias in a table, in characters; documents have all of it.
+/// Maximum length of a subject, issuer or alias in a table, in characters; documents have all of it.
 const MAX_CELL_CHARS: usize = 64;
 
 const SECONDS_PER_DAY: i64 = 86_400;
 
 impl CertificateSet {
-    /// One line for each certificate, in the order of the place.
+    /// Formats one line for each certificate, in the order of the source.
     #[must_use]
     pub fn table(&self, now: Timestamp, color: ColorMode) -> String {
         let header = HEADER.map(|word| Cell(word.to_owned(), Severity::Plain));
@@ -71,6 +71,7 @@ impl Cell {
     }
 }
 
+/// Returns the cells of a certificate, in the order of [`HEADER`].
 pub(super) fn cells(found: &LocatedCertificate, now: Timestamp) -> [Cell; HEADER.len()] {
     let fingerprint = Cell::plain(found.fingerprint().short());
     let location = location_text(found);
@@ -97,17 +98,17 @@ pub(super) fn cells(found: &LocatedCertificate, now: Timestamp) -> [Cell; HEADER
     }
 }
 
-/// In whole days; negative once it has expired.
+/// Returns the whole days until `not_after`, negative once it has passed.
 pub(crate) fn days_left(not_after: i64, now: Timestamp) -> i64 {
     (not_after - now.as_second()) / SECONDS_PER_DAY
 }
 
-/// The day of a time in seconds since 1970, in UTC.
+/// Formats the day of a time in seconds since 1970, in UTC.
 pub(crate) fn day(seconds: i64) -> String {
     Timestamp::from_second(seconds).map_or_else(|_| "never".to_owned(), |time| time.strftime("%Y-%m-%d").to_string())
 }
 
-/// When a certificate ends, and how soon that is.
+/// Returns the cell for the end of a certificate, with the days that are left.
 pub(crate) fn expiry(not_before: i64, not_after: i64, now: Timestamp) -> Cell {
     let day_of_end = day(not_after);
     if not_before > now.as_second() {
@@ -120,7 +121,7 @@ pub(crate) fn expiry(not_before: i64, not_after: i64, now: Timestamp) -> Cell {
     }
 }
 
-/// Where a certificate was found, such as `ca.crt line 12`.
+/// Formats the location of a certificate, such as `ca.crt line 12`.
 pub(super) fn location_text(found: &LocatedCertificate) -> String {
     let location = match &found.location {
         Location::Line(line) => format!("line {line}"),
@@ -134,12 +135,12 @@ fn named(name: &str) -> String {
     if name.is_empty() { "(no name)".to_owned() } else { cut(name) }
 }
 
-/// At most [`WIDEST`] characters, none of which commands a terminal.
+/// Cuts a text to [`MAX_CELL_CHARS`] characters and escapes terminal controls.
 pub(crate) fn cut(text: &str) -> String {
     text::truncate_chars(text, MAX_CELL_CHARS)
 }
 
-/// Columns as wide as their widest cell, two blanks between them, and none at the ends of lines.
+/// Formats columns as wide as their widest cell, two blanks between them, and none at the ends of lines.
 pub(crate) fn render_columns<const N: usize>(rows: impl Iterator<Item = [Cell; N]>, color: ColorMode) -> String {
     let rows: Vec<_> = rows.collect();
     let width = |text: &str| text.chars().count();
@@ -174,7 +175,7 @@ fn colored(text: &str, severity: Severity, color: ColorMode) -> String {
 }
 
 impl ColorMode {
-    /// Words of joy or of alarm.
+    /// Formats `text` green if `good`, red otherwise.
     pub(super) fn highlight(self, text: &str, good: bool) -> String {
         colored(text, if good { Severity::Good } else { Severity::Bad }, self)
     }

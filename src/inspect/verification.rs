@@ -1,4 +1,4 @@
-//! Whether programs that trust a collection would accept a server, and why not, with the cure.
+//! Verification of a server: whether programs that trust a certificate set accept it, and why not, with the remedy.
 
 use std::fmt;
 
@@ -9,69 +9,69 @@ use super::table::{ColorMode, day, days_left};
 use crate::text::escape;
 use crate::trust::Anchor;
 
-/// What is to be judged.
+/// Inputs of the verification of a server.
 pub struct Verification<'a> {
-    /// The server, as the user calls it.
+    /// Name of the server as the user gave it.
     pub server: &'a str,
-    /// The name or address that its certificate has to be for.
+    /// Name or address for which the certificate has to be valid.
     pub host: &'a str,
-    /// What is trusted.
+    /// Trusted certificates.
     pub trusted: &'a CertificateSet,
-    /// What the server shows, its own certificate first.
+    /// Chain that the server sends, its own certificate first.
     pub chain: &'a CertificateSet,
-    /// Which of the trusted certificates, each alone, vouch for the server by signatures, dates and purposes of the chain.
+    /// Trusted certificates that, each alone, verify the chain by signatures, dates and purposes.
     pub verifying_anchors: Vec<Anchor>,
-    /// What TLS has against the server.
+    /// Errors of the TLS handshake.
     pub errors: Vec<VerificationError>,
-    /// The time.
+    /// Current time.
     pub now: Timestamp,
 }
 
-/// What TLS has against a server's certificate.
+/// Error of TLS about a server's certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum VerificationError {
-    /// No way leads from it to a trusted certificate.
+    /// Chain that leads to no trusted certificate.
     UnknownIssuer,
-    /// Something in the chain is not valid now.
+    /// Certificate of the chain that is expired or not valid yet.
     NotValidNow,
-    /// It is for other names: these.
+    /// Certificate for other names, which are listed.
     NotValidForName(Vec<String>),
-    /// It is not for servers.
+    /// Certificate that is not for servers (extended key usage).
     InvalidPurpose,
-    /// It says that it is a CA's.
+    /// Certificate of a CA in place of a server's.
     CaUsedAsEndEntity,
-    /// A signature does not fit.
+    /// Signature that does not verify.
     BadSignature,
-    /// This program cannot check it.
+    /// Feature of the certificate that this program cannot check.
     NotChecked(String),
-    /// Something else.
+    /// Any other error, as its text.
     Other(String),
 }
 
-/// The judgement.
+/// Result of the verification of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerificationResult {
-    /// The server, as the user calls it.
+    /// Name of the server as the user gave it.
     pub server: String,
-    /// The judgement in a word.
+    /// Whether the server is accepted.
     pub acceptance: Acceptance,
-    /// Causes, and the cure for each that is one to be cured.
+    /// Reasons, each with its remedy if it needs one.
     pub reasons: Vec<(String, Option<String>)>,
 }
 
-/// The judgement in a word.
+/// Whether programs accept a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Acceptance {
-    /// Programs that trust this accept the server.
+    /// Programs that trust the set accept the server.
     Accepted,
-    /// They refuse it.
+    /// Programs that trust the set refuse the server.
     Refused,
-    /// This program cannot tell.
+    /// Something could not be checked.
     Unknown,
 }
 
 impl Acceptance {
-    /// Whether the server is accepted, if that can be told.
+    /// Returns whether the server is accepted; `None` if unknown.
     #[must_use]
     pub fn accepted(self) -> Option<bool> {
         match self {
@@ -93,8 +93,9 @@ impl Acceptance {
 type Reason = (String, Option<String>);
 
 impl Verification<'_> {
-    /// Judges as most programs would. Stricter than TLS of this program in one thing: a CA that has expired vouches for
-    /// nobody, as OpenSSL and Go see it.
+    /// Decides as most programs do.
+    ///
+    /// Stricter than this program's TLS in one point: as for OpenSSL and Go, a CA that has expired verifies nothing.
     #[must_use]
     pub fn verify(&self) -> VerificationResult {
         let pinned = self.leaf().filter(|leaf| self.trusted.anchors().any(|anchor| anchor == *leaf));
@@ -110,12 +111,12 @@ impl Verification<'_> {
         VerificationResult { server: self.server.to_owned(), acceptance, reasons }
     }
 
-    /// The server's own certificate.
+    /// Returns the server's own certificate.
     fn leaf(&self) -> Option<&Anchor> {
         self.chain.certificates.first()?.certificate.as_ref().ok()
     }
 
-    /// The CAs that would vouch for the server, were they not all out of date.
+    /// Returns a reason if all CAs that verify the chain have expired.
     fn stale_anchors(&self) -> Option<Reason> {
         if self.verifying_anchors.iter().any(|anchor| is_valid(anchor, self.now)) {
             return None;
@@ -129,7 +130,7 @@ impl Verification<'_> {
         ))
     }
 
-    /// Why the server is accepted.
+    /// Returns the reasons for which the server is accepted.
     fn acceptance_reasons(&self, pinned: Option<&Anchor>) -> Vec<Reason> {
         let mut reasons = Vec::new();
         if let Some(leaf) = self.leaf() {
@@ -139,7 +140,7 @@ impl Verification<'_> {
                 None,
             ));
         }
-        // One that is out of date vouches for nobody.
+        // An expired CA verifies nothing.
         let verifying: Vec<_> = self.verifying_anchors.iter().filter(|anchor| is_valid(anchor, self.now)).collect();
         match (verifying.first(), pinned) {
             (Some(anchor), _) => {
@@ -164,7 +165,7 @@ impl Verification<'_> {
         reasons
     }
 
-    /// What speaks against the server. Who trusts its very certificate (`pinned`) asks for no issuer, only for the time.
+    /// Returns the reason for a refusal. If the server's own certificate is trusted (`pinned`), only the time counts.
     fn refusal_reason(&self, error: &VerificationError, pinned: Option<&Anchor>) -> Option<Reason> {
         Some(match (error, pinned) {
             (VerificationError::NotChecked(_), _) => return None,
@@ -187,14 +188,14 @@ impl Verification<'_> {
                 "its certificate is a CA's, and not among the trusted ones".to_owned(),
                 Some("have a server certificate issued (without CA:TRUE)".to_owned()),
             ),
-            (VerificationError::Other(what), _) => (escape(what).into_owned(), None),
+            (VerificationError::Other(text), _) => (escape(text).into_owned(), None),
         })
     }
 
     fn unchecked_reason(&self, error: &VerificationError) -> Option<Reason> {
-        let VerificationError::NotChecked(what) = error else { return None };
+        let VerificationError::NotChecked(feature) = error else { return None };
         let command = format!("openssl s_client -verify_return_error -CAfile FILE -connect {}", self.server);
-        Some((format!("this program cannot check {what}"), Some(format!("ask {command}"))))
+        Some((format!("this program cannot check {feature}"), Some(format!("ask {command}"))))
     }
 
     fn out_of_date(&self) -> Reason {
@@ -217,7 +218,8 @@ impl Verification<'_> {
         let remedy = format!("have the certificate issued for {host}, too, or connect by a name that it has");
         let cause = if names.is_empty() {
             format!(
-                "its certificate has no alternative name at all, let alone {host}; programs no longer read the common name"
+                "its certificate has no alternative name at all, let alone {host}; \
+                 programs no longer read the common name"
             )
         } else {
             const SHOWN: usize = 5;
@@ -229,7 +231,7 @@ impl Verification<'_> {
         (cause, Some(remedy))
     }
 
-    /// Follows the chain up to where it breaks off.
+    /// Follows the chain to its last link and returns what is missing there.
     fn missing_issuer(&self) -> Reason {
         let Some(mut top) = self.leaf() else {
             return ("its certificate cannot be read".to_owned(), None);
@@ -248,7 +250,11 @@ impl Verification<'_> {
                     label(namesake),
                     label(top)
                 ),
-                Some("that CA has a successor, or an impostor, of the same name: ask its owner for the present certificate and add it to the sources".to_owned()),
+                Some(
+                    "that CA has a successor, or an impostor, of the same name: \
+                     ask its owner for the present certificate and add it to the sources"
+                        .to_owned(),
+                ),
             );
         }
         if top.issuer_der() == top.subject_der() {
@@ -261,7 +267,8 @@ impl Verification<'_> {
         (
             format!("unknown issuer: {issuer}, which issued {}, is neither sent by the server nor trusted", label(top)),
             Some(format!(
-                "add {issuer} to the sources; if it is an intermediate of a trusted root, have the server send it instead"
+                "add {issuer} to the sources; \
+                 if it is an intermediate of a trusted root, have the server send it instead"
             )),
         )
     }
@@ -271,7 +278,7 @@ fn is_valid(anchor: &Anchor, now: Timestamp) -> bool {
     (anchor.not_before()..=anchor.not_after()).contains(&now.as_second())
 }
 
-/// A certificate in a sentence.
+/// Formats a certificate for a sentence.
 fn label(anchor: &Anchor) -> String {
     format!("{} ({})", quoted(anchor.subject()), anchor.fingerprint().short())
 }
@@ -291,7 +298,7 @@ fn validity(anchor: &Anchor, now: Timestamp) -> String {
 }
 
 impl VerificationResult {
-    /// The answer in the first line, a line for each reason, and one for its cure.
+    /// Formats the acceptance in the first line, then a line for each reason, and one for its remedy.
     #[must_use]
     pub fn text(&self, trusted: &CertificateSet, color: ColorMode) -> String {
         let word = color.highlight(self.acceptance.as_str(), self.acceptance == Acceptance::Accepted);
@@ -317,7 +324,7 @@ mod tests {
     use super::*;
     use crate::inspect::Passwords;
 
-    /// A server that shows the certificate of the file, which is trusted or not, and what TLS has against it.
+    /// Verifies a server that sends `shown`, which is trusted if `pinned`, with the errors of TLS.
     fn verify(shown: &str, pinned: bool, errors: Vec<VerificationError>) -> VerificationResult {
         let certificates = |text: &str| {
             let mut set = CertificateSet::new("test");

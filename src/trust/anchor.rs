@@ -1,4 +1,4 @@
-//! One trust anchor: a certificate that every consumer of the bundle can be expected to read.
+//! Trust anchor: a certificate that every consumer of a bundle is expected to parse.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,24 +8,26 @@ use sha2::{Digest, Sha256};
 use super::java::{self, JavaParseError};
 use super::x509::{self, LazyFields, PublicKeyType, X509ParseError};
 
-/// SHA-256 of a certificate's DER. Ordered as its bytes are; printed as 64 lower-case hexadecimal digits.
+/// SHA-256 of a certificate's DER.
+///
+/// Ordered by its bytes; printed as 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
-    /// The fingerprint of `der`, whatever it holds.
+    /// Computes the fingerprint of `der`, which need not be a certificate.
     #[must_use]
     pub fn of(der: &[u8]) -> Fingerprint {
         Fingerprint(Sha256::digest(der).into())
     }
 
-    /// The 32 bytes.
+    /// Returns the 32 bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
-    /// The first 8 hexadecimal digits: enough for a person to tell certificates apart.
+    /// Returns the first 8 hexadecimal digits: enough for a person to distinguish certificates.
     #[must_use]
     pub fn short(&self) -> String {
         let mut digits = self.to_string();
@@ -51,7 +53,7 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
-/// One parsed certificate; cheap to clone. Equal when the DER is equal.
+/// Parsed certificate; cheap to clone, equal when the DER is equal.
 #[derive(Clone)]
 pub struct Anchor(Arc<Parsed>);
 
@@ -64,12 +66,12 @@ struct Parsed {
 impl Anchor {
     /// Parses exactly one certificate.
     ///
-    /// What is accepted is what Go's `crypto/x509` accepts: a stricter reader would break bundles that work, a more
-    /// generous one would hand out certificates on which Go programs choke.
+    /// Accepts what Go's `crypto/x509` accepts: a stricter parser would break bundles that work, a more lenient one
+    /// would distribute certificates that Go programs fail to parse.
     ///
     /// # Errors
     ///
-    /// [`Malformed`] names the flaw, the fingerprint and, where it can be read, the subject.
+    /// [`InvalidCertificateError`] with the cause, the fingerprint and, if it can be read, the subject.
     pub fn from_der(der: impl Into<Box<[u8]>>) -> Result<Anchor, InvalidCertificateError> {
         let der = der.into();
         let fingerprint = Fingerprint::of(&der);
@@ -79,60 +81,62 @@ impl Anchor {
         }
     }
 
-    /// The certificate as it was read.
+    /// Returns the DER, as it was read.
     #[must_use]
     pub fn der(&self) -> &[u8] {
         &self.0.der
     }
 
-    /// SHA-256 of [`der`](Anchor::der).
+    /// Returns the SHA-256 of [`der`](Anchor::der).
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         self.0.fingerprint
     }
 
-    /// The subject as Go's `pkix.Name.String()` prints it: near RFC 2253, with the known attributes of one type
-    /// gathered and in a fixed order. Empty for an empty subject.
+    /// Returns the subject as Go's `pkix.Name.String()` prints it.
+    ///
+    /// The form is near RFC 2253, with the known attributes of one type joined and in a fixed order. Empty for an empty
+    /// subject.
     #[must_use]
     pub fn subject(&self) -> &str {
         &self.0.fields.subject
     }
 
-    /// The subject's common name, the last if it has several. Read anew each time.
+    /// Parses the subject's common name, the last if it has several.
     #[must_use]
     pub fn common_name(&self) -> Option<String> {
         x509::common_name_of(self.subject_der())
     }
 
-    /// The issuer, in the form of [`subject`](Anchor::subject). Read anew each time.
+    /// Parses the issuer into the form of [`subject`](Anchor::subject).
     #[must_use]
     pub fn issuer(&self) -> String {
         expect_parsed(x509::text_of(self.issuer_der()))
     }
 
-    /// The issuer's name in DER: what chains are built by.
+    /// Returns the issuer's name in DER, by which chains are built.
     #[must_use]
     pub fn issuer_der(&self) -> &[u8] {
         self.lazy_fields().issuer
     }
 
-    /// The subject's name in DER: what chains are built by.
+    /// Returns the subject's name in DER, by which chains are built.
     #[must_use]
     pub fn subject_der(&self) -> &[u8] {
         self.lazy_fields().subject
     }
 
-    /// The kind and size of the key. Read anew each time.
+    /// Parses the kind and size of the public key.
     #[must_use]
     pub fn key(&self) -> PublicKeyType {
         expect_parsed(self.lazy_fields().key())
     }
 
-    /// Whether Java reads it; if not, it reads no keystore that holds it. Checked anew each time.
+    /// Checks that Java can parse the certificate; if not, Java loads no keystore that contains it.
     ///
     /// # Errors
     ///
-    /// [`JavaFlaw`] says what Java has against it.
+    /// [`JavaParseError`] with the reason for which Java rejects it.
     pub fn check_for_java(&self) -> Result<(), JavaParseError> {
         java::check(self.der())
     }
@@ -141,27 +145,28 @@ impl Anchor {
         expect_parsed(LazyFields::of(self.der()))
     }
 
-    /// Start of validity, in seconds since 1970-01-01T00:00:00Z; negative before.
+    /// Returns the start of validity, in seconds since 1970-01-01T00:00:00Z; negative before.
     #[must_use]
     pub fn not_before(&self) -> i64 {
         self.0.fields.not_before
     }
 
-    /// End of validity (itself still valid), in seconds since 1970-01-01T00:00:00Z; negative before.
+    /// Returns the end of validity (inclusive), in seconds since 1970-01-01T00:00:00Z; negative before.
     #[must_use]
     pub fn not_after(&self) -> i64 {
         self.0.fields.not_after
     }
 
-    /// Whether a basicConstraints extension (RFC 5280, section 4.2.1.9) says so. False for version 1 certificates,
-    /// which cannot say it.
+    /// Returns whether the basicConstraints extension (RFC 5280, section 4.2.1.9) marks a CA.
+    ///
+    /// False for version 1 certificates, which have no extensions.
     #[must_use]
     pub fn is_ca(&self) -> bool {
         self.0.fields.is_ca
     }
 }
 
-/// What parsing the certificate has read already.
+/// Unwraps a part that was already read when the certificate was parsed.
 fn expect_parsed<T>(part: Option<T>) -> T {
     part.expect("read when the certificate was parsed")
 }
@@ -180,15 +185,18 @@ impl fmt::Debug for Anchor {
     }
 }
 
-/// Bytes that are no certificate, or one that cannot be used.
+/// Error for bytes that are no certificate, or no usable one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{cause}{}, SHA-256 {fingerprint}", subject.as_ref().map(|name| format!(", subject {name:?}")).unwrap_or_default())]
+#[error(
+    "{cause}{}, SHA-256 {fingerprint}",
+    subject.as_ref().map(|name| format!(", subject {name:?}")).unwrap_or_default()
+)]
 pub struct InvalidCertificateError {
-    /// What is wrong.
+    /// Parse error.
     pub cause: X509ParseError,
     /// SHA-256 of the bytes.
     pub fingerprint: Fingerprint,
-    /// The subject in the form of [`Anchor::subject`], when it can be read in spite of the flaw.
+    /// Subject in the form of [`Anchor::subject`], if it can be read in spite of the error.
     pub subject: Option<String>,
 }
 

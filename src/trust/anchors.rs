@@ -1,16 +1,16 @@
-//! The set of anchors that a bundle hands out, in the one order that everything is written in.
+//! Set of the anchors of a bundle, in the one order in which all outputs are written.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::Anchor;
 
-/// Trust anchors: at least one, each once, ascending by [`Fingerprint`](super::Fingerprint).
+/// Non-empty set of trust anchors, ascending by [`Fingerprint`](super::Fingerprint).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Anchors(Vec<Anchor>);
 
 impl Anchors {
-    /// Sorts and deduplicates; `None` when there is nothing to hand out.
+    /// Sorts and deduplicates anchors; `None` if there are none.
     pub fn collect(anchors: impl IntoIterator<Item = Anchor>) -> Option<Anchors> {
         let mut anchors: Vec<Anchor> = anchors.into_iter().collect();
         anchors.sort_unstable_by_key(Anchor::fingerprint);
@@ -18,19 +18,21 @@ impl Anchors {
         (!anchors.is_empty()).then_some(Anchors(anchors))
     }
 
-    /// The anchors, ascending by fingerprint.
+    /// Iterates over the anchors, ascending by fingerprint.
     pub fn iter(&self) -> std::slice::Iter<'_, Anchor> {
         self.0.iter()
     }
 
-    /// How many there are; at least one.
+    /// Returns the number of anchors, at least one.
     #[expect(clippy::len_without_is_empty, reason = "never empty")]
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// PEM (RFC 7468): 64 columns, blocks adjacent, no comments, and no newline after the last line.
+    /// Encodes the anchors as PEM (RFC 7468).
+    ///
+    /// Lines have 64 columns, blocks are adjacent, and there are no comments and no newline after the last line.
     #[must_use]
     pub fn to_pem(&self) -> String {
         const DER_PER_LINE: usize = 48;
@@ -50,8 +52,10 @@ impl Anchors {
         pem
     }
 
-    /// Each anchor with a name of its own for keystores: the first 8 digits of the fingerprint, `|` and the subject.
-    /// Two roots of one subject differ in the digits; should even those be equal, both get all 64.
+    /// Iterates over the anchors, each with its unique alias for keystores.
+    ///
+    /// An alias is the first 8 digits of the fingerprint, `|` and the subject. Two roots of one subject differ in the
+    /// digits; if even those are equal, both have all 64.
     pub(super) fn aliased(&self) -> impl Iterator<Item = (String, &Anchor)> {
         let short = |anchor: &Anchor| anchor.fingerprint().short();
         self.iter().enumerate().map(move |(at, anchor)| {

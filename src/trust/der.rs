@@ -1,8 +1,8 @@
-//! DER (ITU-T X.690): a strict reader, and a writer for the little that keystores need.
+//! DER (ITU-T X.690): a strict reader, and the few encoders that keystores need.
 //!
 //! The reader accepts what Go's `cryptobyte` accepts: one-byte tags, minimal definite lengths of at most four octets,
-//! minimal integers and object identifiers. Everything returns `None` on the first deviation; who asks knows what was
-//! being read and names it.
+//! minimal integers and object identifiers. Each method returns `None` on the first deviation; the caller names the
+//! part in its error.
 
 /// Identifier octets of the types that certificates and keystores use.
 pub(super) mod tag {
@@ -22,18 +22,18 @@ pub(super) mod tag {
     pub(crate) const SEQUENCE: u8 = 0x30;
     pub(crate) const SET: u8 = 0x31;
 
-    /// `[n]` with primitive content.
+    /// Tag `[n]` of primitive content.
     pub(crate) const fn context(n: u8) -> u8 {
         0x80 | n
     }
 
-    /// `[n]` with constructed content.
+    /// Tag `[n]` of constructed content.
     pub(crate) const fn explicit(n: u8) -> u8 {
         0xa0 | n
     }
 }
 
-/// What is left to read of some DER content.
+/// Unread rest of some DER content.
 #[derive(Clone, Copy)]
 pub(super) struct Reader<'a>(&'a [u8]);
 
@@ -50,12 +50,12 @@ impl<'a> Reader<'a> {
         self.0
     }
 
-    /// Whether the next element has this tag.
+    /// Returns whether the next element has this tag.
     pub(super) fn next_is(&self, tag: u8) -> bool {
         self.0.first() == Some(&tag)
     }
 
-    /// The next element: its tag, its content, and the whole of it.
+    /// Reads the next element: its tag, its content, and the whole of it.
     fn split(&mut self) -> Option<(u8, &'a [u8], &'a [u8])> {
         let (&[tag, first], mut rest) = self.0.split_first_chunk()?;
         if tag & 0x1f == 0x1f {
@@ -80,37 +80,37 @@ impl<'a> Reader<'a> {
         Some((tag, content, whole))
     }
 
-    /// The next element, whatever it is: its tag and content.
+    /// Reads the next element of any tag: its tag and content.
     pub(super) fn any(&mut self) -> Option<(u8, &'a [u8])> {
         self.split().map(|(tag, content, _)| (tag, content))
     }
 
-    /// The next element, whatever it is, header and content.
+    /// Reads the next element of any tag: header and content.
     pub(super) fn any_whole(&mut self) -> Option<&'a [u8]> {
         self.split().map(|(_, _, whole)| whole)
     }
 
-    /// The content of the next element, which must have this tag.
+    /// Reads the content of the next element, which must have this tag.
     pub(super) fn content(&mut self, tag: u8) -> Option<&'a [u8]> {
         self.any().and_then(|(found, content)| (found == tag).then_some(content))
     }
 
-    /// A reader for the content of the next element, which must have this tag.
+    /// Returns a reader for the content of the next element, which must have this tag.
     pub(super) fn enter(&mut self, tag: u8) -> Option<Reader<'a>> {
         self.content(tag).map(Reader)
     }
 
-    /// Like [`enter`](Reader::enter), but nothing is to be read if another element or nothing follows.
+    /// Like [`enter`](Reader::enter), but returns an empty reader if another element or none follows.
     pub(super) fn enter_if(&mut self, tag: u8) -> Option<Reader<'a>> {
         if self.next_is(tag) { self.enter(tag) } else { Some(Reader(&[])) }
     }
 
-    /// The octets of an INTEGER: at least one, two's complement, minimal.
+    /// Reads the octets of an INTEGER: at least one, two's complement, minimal.
     pub(super) fn integer(&mut self) -> Option<&'a [u8]> {
         self.integer_as(tag::INTEGER)
     }
 
-    /// [`integer`](Reader::integer) under another tag.
+    /// Reads an [`integer`](Reader::integer) under another tag.
     pub(super) fn integer_as(&mut self, tag: u8) -> Option<&'a [u8]> {
         let octets = self.content(tag)?;
         let padded = match octets {
@@ -122,13 +122,13 @@ impl<'a> Reader<'a> {
         (!padded).then_some(octets)
     }
 
-    /// The content of an OBJECT IDENTIFIER, each of whose arcs fits 31 bits.
+    /// Reads the content of an OBJECT IDENTIFIER, each of whose arcs fits 31 bits.
     pub(super) fn oid(&mut self) -> Option<&'a [u8]> {
         let content = self.content(tag::OID)?;
         oid_arcs(content).map(|_| content)
     }
 
-    /// A BOOLEAN: 0x00 or 0xff.
+    /// Reads a BOOLEAN: 0x00 or 0xff.
     pub(super) fn boolean(&mut self) -> Option<bool> {
         match self.content(tag::BOOLEAN)? {
             [0] => Some(false),
@@ -137,7 +137,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A BIT STRING: the number of unused bits (0 to 7, each of them zero) and the octets.
+    /// Reads a BIT STRING: the number of unused bits (0 to 7, each of them zero) and the octets.
     pub(super) fn bits(&mut self) -> Option<(u8, &'a [u8])> {
         let (&unused, octets) = self.content(tag::BIT_STRING)?.split_first()?;
         let last = octets.last().copied().unwrap_or(0);
@@ -146,7 +146,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The arcs of an object identifier, from the content of its element.
+/// Decodes the arcs of an object identifier from the content of its element.
 pub(super) fn oid_arcs(content: &[u8]) -> Option<Vec<u32>> {
     let mut arcs = Vec::with_capacity(content.len() + 1);
     let mut rest = content;
@@ -173,18 +173,18 @@ pub(super) fn oid_arcs(content: &[u8]) -> Option<Vec<u32>> {
     (rest.is_empty() && !arcs.is_empty()).then_some(arcs)
 }
 
-/// An object identifier that [`Reader::oid`] has let pass, as numbers between dots.
+/// Formats an object identifier that [`Reader::oid`] accepted: its arcs between dots.
 pub(super) fn dotted(oid: &[u8]) -> String {
     let arcs = oid_arcs(oid).expect("checked when it was read");
     arcs.iter().map(u32::to_string).collect::<Vec<_>>().join(".")
 }
 
-/// One element: `tag`, length, and the concatenation of `parts`.
+/// Encodes one element: `tag`, length, and the concatenation of `parts`.
 pub(super) fn element(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     enclose(tag, parts, Vec::new())
 }
 
-/// [`element`] around something large, which is moved to its place at the end instead of copied.
+/// Encodes an [`element`] whose last part is large and moved to its place instead of copied.
 pub(super) fn enclose(tag: u8, parts: &[&[u8]], mut last: Vec<u8>) -> Vec<u8> {
     let length = parts.iter().map(|part| part.len()).sum::<usize>() + last.len();
     let mut front = Vec::with_capacity(length - last.len() + 6);
@@ -207,7 +207,7 @@ pub(super) fn enclose(tag: u8, parts: &[&[u8]], mut last: Vec<u8>) -> Vec<u8> {
     last
 }
 
-/// An INTEGER below 2^15.
+/// Encodes an INTEGER below 2^15.
 pub(super) fn small_integer(value: u16) -> Vec<u8> {
     let octets = value.to_be_bytes();
     let skip = usize::from(value < 0x80);

@@ -1,4 +1,6 @@
-//! Java keystores of the old kind (JKS, version 2): writes such with trusted certificates only, and reads all.
+//! Reader and writer of Java keystores of the old format (JKS, version 2).
+//!
+//! Keystores of any content are read; those written contain trusted certificates only.
 //!
 //! The format is described by the source of `sun.security.provider.JavaKeyStore`; all numbers are big-endian. The
 //! creation time of an entry is the certificate's start of validity, so that nothing in the file depends on when it
@@ -12,7 +14,7 @@ use super::keystore::{Keystore, KeystoreEntry, KeystoreError};
 use super::{Anchors, Password};
 
 const MAGIC: u32 = 0xfeed_feed;
-/// Of `com.sun.crypto.provider.JceKeyStore`, which differs in how it protects keys.
+/// Magic number of `com.sun.crypto.provider.JceKeyStore`, which differs in how it protects keys.
 const JCEKS_MAGIC: u32 = 0xcece_cece;
 const VERSION: u32 = 2;
 const PRIVATE_KEY: u32 = 1;
@@ -20,14 +22,15 @@ const TRUSTED_CERTIFICATE: u32 = 2;
 const SECRET_KEY: u32 = 3;
 const CERTIFICATE_TYPE: &str = "X509";
 const DIGEST_LEN: usize = 20;
-/// Certificates that are read for one private key.
+/// Maximum number of certificates that are read for one private key.
 const MAX_CHAIN_LEN: u32 = 32;
 
-/// Writes a keystore, entries ascending by alias. Never fails: an alias too long for the format is cut at its end, where
-/// nothing is that tells certificates apart.
+/// Encodes a keystore with entries ascending by alias.
 ///
-/// The digest at the end covers each octet of the password's UTF-8 as one character, as the keystores of the Go world
-/// do. A Java program has to be given a password beyond ASCII in that form too.
+/// Never fails: an alias too long for the format is cut at its end, where nothing distinguishes certificates.
+///
+/// The digest at the end covers each octet of the password's UTF-8 as one character, as Go libraries do. A Java program
+/// has to be given a password beyond ASCII in that form, too.
 #[must_use]
 pub fn encode(anchors: &Anchors, password: &Password) -> Vec<u8> {
     let mut entries: Vec<_> = anchors.aliased().map(|(alias, anchor)| (lower_case(&alias), anchor)).collect();
@@ -51,19 +54,20 @@ pub fn encode(anchors: &Anchors, password: &Password) -> Vec<u8> {
     out
 }
 
-/// Whether this is the beginning of a keystore that [`read`] reads.
+/// Returns whether the bytes begin like a keystore that [`read`] reads.
 #[must_use]
 pub fn is_jks(store: &[u8]) -> bool {
     store.first_chunk().is_some_and(|magic| [MAGIC, JCEKS_MAGIC].contains(&u32::from_be_bytes(*magic)))
 }
 
-/// Reads the certificates of a keystore, JCEKS included, in their order; the chains of private keys, too. That takes no
-/// password: it guards against damage only, see [`is_intact`].
+/// Reads the certificates of a keystore, JCEKS included, in their order; the chains of private keys, too.
+///
+/// No password is needed: it only guards against damage, see [`is_intact`].
 ///
 /// # Errors
 ///
-/// [`Unreadable`] when the store is cut off, holds something else than it must, or holds a secret key, whose length the
-/// format does not tell.
+/// [`KeystoreError`] if the keystore is cut off, malformed, or contains a secret key, whose length the format does not
+/// give.
 pub fn read(store: &[u8]) -> Result<Keystore, KeystoreError> {
     let (content, _digest) = split_digest(store).ok_or(KeystoreError::Malformed("JKS header"))?;
     let mut input = Input(content);
@@ -80,7 +84,7 @@ pub fn read(store: &[u8]) -> Result<Keystore, KeystoreError> {
     if input.0.is_empty() { Ok(keystore) } else { Err(KeystoreError::Malformed("end of a JKS keystore")) }
 }
 
-/// Whether this is the password that a keystore was written with, and nothing has changed since.
+/// Returns whether a keystore was written with this password and is unchanged since.
 #[must_use]
 pub fn is_intact(store: &[u8], password: &Password) -> bool {
     let utf16: Vec<u8> = password.reveal().encode_utf16().flat_map(u16::to_be_bytes).collect();
@@ -93,7 +97,7 @@ fn split_digest(store: &[u8]) -> Option<(&[u8], &[u8; DIGEST_LEN])> {
     store.split_last_chunk()
 }
 
-/// Each octet of the password's UTF-8 as one character.
+/// Encodes each octet of the password's UTF-8 as one character.
 fn widened(password: &Password) -> Vec<u8> {
     password.reveal().bytes().flat_map(|octet| [0, octet]).collect()
 }
@@ -103,7 +107,7 @@ fn integrity(password: &[u8], content: &[u8]) -> [u8; DIGEST_LEN] {
     Sha1::new().chain_update(password).chain_update("Mighty Aphrodite").chain_update(content).finalize().into()
 }
 
-/// What is left to read, as `java.io.DataInput` reads it.
+/// Unread rest, with the methods of `java.io.DataInput`.
 struct Input<'a>(&'a [u8]);
 
 impl<'a> Input<'a> {
@@ -158,7 +162,9 @@ fn length(length: usize) -> [u8; 4] {
     u32::try_from(length).expect("below 4 GiB").to_be_bytes()
 }
 
-/// "Modified UTF-8" of `java.io.DataInput`: characters beyond the basic plane as two surrogates of three octets each.
+/// Writes the "modified UTF-8" of `java.io.DataInput`.
+///
+/// Characters beyond the basic plane become two surrogates of three octets each.
 fn write_text(out: &mut Vec<u8>, text: &str) {
     let mut encoded = Vec::with_capacity(text.len());
     for character in text.chars() {

@@ -1,12 +1,12 @@
-//! Certificates: read, check, put in order, write.
+//! Certificates: parsing, checks, order and encoding.
 //!
 //! ```text
 //! PEM text --pem::read--> blocks --collect--> Anchors --to_pem, jks::encode, pkcs12::encode--> bytes
-//! keystore --jks::read, pkcs12::read--> Keystore: for who looks into one
+//! keystore --jks::read, pkcs12::read--> Keystore, for `inspect`
 //! ```
 //!
-//! This room knows nothing of Kubernetes, and it has no clock, no randomness and no input or output: the same input
-//! gives the same bytes, in the same order, always.
+//! This module does not depend on Kubernetes, and it has no clock, no randomness and no input or output: the same input
+//! always gives the same bytes in the same order.
 
 mod anchor;
 mod anchors;

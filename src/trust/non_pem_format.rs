@@ -1,27 +1,27 @@
-//! What bytes without any PEM are instead, and how they become PEM.
+//! Formats of certificates other than PEM, and how they are converted to PEM.
 
 use base64::Engine;
 
 use super::base64_engine::BASE64;
 use super::{Anchor, Structure, jks, pkcs12};
 
-/// Another form of certificates than PEM.
+/// Format of certificates other than PEM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 #[non_exhaustive]
 pub enum NonPemFormat {
-    /// Base64 of what Kubernetes encodes in base64 anyway.
+    /// Base64 inside the base64 that Kubernetes itself applies.
     #[error("it is PEM in base64 once more than it should be: decode it once with base64 -d")]
     Base64,
     /// Text of two or four octets for each character, as some Windows programs write it.
     #[error("it is PEM in UTF-16 or UTF-32: convert it with iconv -t UTF-8")]
     Utf16,
-    /// One certificate.
+    /// One certificate in DER.
     #[error("it is a certificate in DER: convert it with openssl x509 -inform DER")]
     Der,
-    /// A collection of certificates, as from a file .p7b.
+    /// PKCS#7 collection of certificates, such as a file `.p7b`.
     #[error("it is PKCS#7: convert it with openssl pkcs7 -inform DER -print_certs")]
     Pkcs7,
-    /// A keystore of Java or others.
+    /// Keystore: JKS or PKCS#12.
     #[error("it is a keystore: write its certificates as PEM with keytool -list -rfc")]
     Keystore,
     /// A compressed file or an archive.
@@ -34,7 +34,7 @@ const COMPRESSED: [&[u8]; 5] = [b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"\xfd7zXZ",
 const MARKER: &[u8] = b"-----BEGIN ";
 
 impl NonPemFormat {
-    /// Recognises bytes by how they begin, or by what they decode to.
+    /// Recognises the format of bytes by their beginning or by what they decode to.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Option<NonPemFormat> {
         if COMPRESSED.iter().any(|magic| bytes.starts_with(magic)) {

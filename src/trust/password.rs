@@ -1,20 +1,21 @@
-//! The password of a keystore, kept out of logs.
+//! Password of a keystore, kept out of logs.
 
 use std::fmt;
 
-/// The password of a keystore.
+/// Password of a keystore.
 ///
-/// Trust stores hold nothing secret, but people reuse passwords: `Debug` prints none of it and there is no `Display`.
+/// Trust stores contain nothing secret, but people reuse passwords: `Debug` does not print it, and there is no
+/// `Display`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Password(String);
 
 impl Password {
-    /// Takes any text, the empty one included (which [`pkcs12::encode`](super::pkcs12::encode) reads as "no password").
+    /// Wraps any text; [`pkcs12::encode`](super::pkcs12::encode) takes the empty one as "no password".
     pub fn new(text: impl Into<String>) -> Password {
         Password(text.into())
     }
 
-    /// The text itself, for those who must feed it to a key derivation or a digest.
+    /// Returns the text, for a key derivation or a digest.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0

@@ -1,8 +1,8 @@
-//! PEM (RFC 7468), read so that no certificate gets lost.
+//! PEM reader (RFC 7468) that never drops a certificate silently.
 //!
 //! Text between blocks is ignored. But a block that begins must be readable to its end: other readers skip what they
-//! cannot read, and a truncated file silently loses a root. So every begin and end marker has to be at its place, and
-//! text that is plainly part of a certificate has to be in a block; except in comments, that is, lines outside of blocks
+//! cannot read, and a truncated file silently loses a root. So every begin and end marker must be in its place, and
+//! text that is plainly part of a certificate must be in a block; except in comments, that is, lines outside of blocks
 //! whose first visible character is `#`.
 
 use base64::Engine;
@@ -14,81 +14,82 @@ const BEGIN: &[u8] = b"-----BEGIN";
 const END: &[u8] = b"-----END";
 const LABEL: &str = "CERTIFICATE";
 
-/// SHA-256 of "EC-ACC", a root of 2003 with a negative serial number. It was in Mozilla's list and so still is in bundles
-/// of many systems: it is left out, and the bundle stays valid.
+/// SHA-256 of "EC-ACC", a root of 2003 with a negative serial number.
+///
+/// It was in Mozilla's list and so still is in bundles of many systems: it is skipped, and the bundle stays valid.
 const EC_ACC: &str = "88497f01602f3154246ae28c4d5aef10f1d87ebb76626f4ae0b7f95ba7968799";
 
 /// One `CERTIFICATE` block.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Block {
-    /// The line of its begin marker, from 1.
+    /// Line of the begin marker, from 1.
     pub line: usize,
-    /// The certificate, or why it is left out.
+    /// The certificate, or the error for which it is skipped.
     pub certificate: Result<Anchor, SkippedCertificateError>,
 }
 
-/// A certificate that is left out of a bundle without making the bundle invalid.
+/// Error for a certificate that is left out of a bundle without making the bundle invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{cause}, subject {subject:?}, SHA-256 {fingerprint}")]
 pub struct SkippedCertificateError {
     /// SHA-256 of the certificate.
     pub fingerprint: Fingerprint,
-    /// Its subject, as [`Anchor::subject`] has it.
+    /// Subject in the form of [`Anchor::subject`].
     pub subject: String,
-    /// Why it cannot be used.
+    /// Parse error.
     pub cause: X509ParseError,
 }
 
-/// Text that begins a PEM block which cannot be used. Never holds any of the block's content.
+/// Error for text with an invalid PEM block; never contains any of the block's content.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("invalid PEM block in bundle{cause} (block {block}, line {line}){}", cause.remedy())]
 pub struct PemError {
-    /// The line at fault, from 1; that of the begin marker where the block as a whole is at fault.
+    /// Line at fault, from 1; that of the begin marker if the block as a whole is at fault.
     pub line: usize,
-    /// The block being read, or about to begin; from 1.
+    /// Block at fault, or the one about to begin; from 1.
     pub block: usize,
-    /// What is wrong.
+    /// Fault of the block.
     pub cause: PemCause,
 }
 
-/// What is wrong with a PEM block.
+/// Fault of a PEM block.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PemCause {
-    /// Something else than a certificate, perhaps a private key: it must not be handed out.
+    /// Label of other content than a certificate, perhaps a private key: it must not be distributed.
     #[error(": only CERTIFICATE blocks are permitted but found '{0}'")]
     Label(String),
-    /// Headers (RFC 1421) may hold anything.
+    /// Headers (RFC 1421), which may contain anything.
     #[error("; blocks are not permitted to have PEM headers")]
     Headers,
     /// Bytes that are no usable certificate.
     #[error("; invalid PEM certificate: {0}")]
     Certificate(InvalidCertificateError),
-    /// Half a marker, or one that shares its line.
+    /// Begin or end marker that is incomplete or shares its line.
     #[error("; a BEGIN or END marker must be whole and alone on its line, with nothing before it")]
     Marker,
-    /// The text, or the next block, begins before the end marker.
+    /// Block without an end marker before the next block or the end of the text.
     #[error("; it has no END line")]
     Unterminated,
-    /// An end marker without a begin marker, or of another label.
+    /// End marker without a begin marker, or of another label.
     #[error("; an END line has no matching BEGIN line")]
     Unopened,
-    /// The lines between the markers.
+    /// Content that is not base64.
     #[error("; its content is not base64")]
     Base64,
-    /// A line outside of blocks that is meant as a marker.
+    /// Line outside of blocks that is meant as a marker.
     #[error("; a BEGIN or END marker is written wrong")]
     Mangled,
-    /// A whole certificate in base64 outside of a block.
+    /// Whole certificate in base64 outside of a block.
     #[error("; a certificate lacks its BEGIN line and its END line")]
     Bare,
-    /// A character that cannot be seen, in a marker or in the content of a block.
+    /// Invisible character in a marker or in the content of a block.
     #[error("; it holds the invisible character U+{:04X}", u32::from(*.0))]
     Invisible(char),
 }
 
 impl PemCause {
-    /// What to do about it, to be put behind the place; empty where the cause says it already.
+    /// Returns the remedy, which is printed after the line number; empty if the cause implies it.
     fn remedy(&self) -> &'static str {
         match self {
             Self::Mangled => {
@@ -107,16 +108,16 @@ impl PemCause {
     }
 }
 
-/// Reads every block, in order. Text without any marker has none.
+/// Reads all blocks of a text, in order.
 ///
 /// # Errors
 ///
-/// [`PemError`] for the first block that is not a readable certificate; see [`PemCause`].
+/// [`PemError`] for the first block that is not a valid certificate; see [`PemCause`].
 pub fn read(text: &[u8]) -> Result<Vec<Block>, PemError> {
     blocks(text).collect()
 }
 
-/// Like [`read`], but goes on behind a block that is not a readable certificate: for who looks, instead of trusting.
+/// Iterates over the blocks of a text, past those that are not valid certificates, for `inspect`.
 pub fn blocks(text: &[u8]) -> impl Iterator<Item = Result<Block, PemError>> {
     let mut lines = text.split(|octet| *octet == b'\n').zip(1..);
     let mut state = State::Outside;
@@ -146,26 +147,26 @@ pub fn blocks(text: &[u8]) -> impl Iterator<Item = Result<Block, PemError>> {
     })
 }
 
-/// Where in the text a line is.
+/// Position of a line relative to the blocks.
 enum State {
     /// Between blocks.
     Outside,
     /// In a block.
     Inside(Open),
-    /// In a block that is at fault, which has been said.
+    /// In a block at fault, which has been reported.
     Skipping,
 }
 
-/// A block, or the line at fault and what is wrong.
+/// A block, or the line at fault and the fault.
 type Found = Option<Result<Block, (usize, PemCause)>>;
 
-/// A certificate that begins on this line, outside of a block.
+/// Reports a certificate that begins on this line, outside of a block.
 fn bare(line: Option<usize>) -> Found {
     line.map(|line| Err((line, PemCause::Bare)))
 }
 
 impl State {
-    /// Goes over one line.
+    /// Processes one line.
     fn take(self, line: &[u8], number: usize) -> (State, Found) {
         let open = || State::Inside(Open { line: number, base64: Vec::new() });
         let inside = matches!(self, State::Inside(_));
@@ -191,13 +192,13 @@ impl State {
         }
     }
 
-    /// The text ends.
+    /// Processes the end of the text.
     fn end(self) -> Found {
         if let State::Inside(begun) = self { Some(Err(begun.unterminated())) } else { None }
     }
 }
 
-/// A block whose end is still to come.
+/// Block whose end marker has not been read yet.
 struct Open {
     line: usize,
     base64: Vec<u8>,
@@ -237,7 +238,7 @@ impl Open {
     }
 }
 
-/// A line, by the marker on it.
+/// Kind of a line, by the marker on it.
 enum Line {
     Begin,
     End,
@@ -246,7 +247,7 @@ enum Line {
 }
 
 impl Line {
-    /// In a block, what is no marker is read as content, and found wrong there.
+    /// Classifies a line; in a block, any line without a marker is content, which is checked later.
     fn read(line: &[u8], inside: bool) -> Line {
         if inside && !line.contains(&b'-') {
             return Line::Text;
@@ -266,7 +267,7 @@ impl Line {
     }
 }
 
-/// The label of a marker that has its line for itself.
+/// Parses the label of a marker that is alone on its line.
 fn label<'a>(line: &'a [u8], marker: &[u8]) -> Option<&'a str> {
     const MAX_LABEL_LEN: usize = 64;
     let label = line.strip_prefix(marker)?.strip_prefix(b" ")?.strip_suffix(b"-----")?;
@@ -279,7 +280,7 @@ fn is_comment(line: &[u8]) -> bool {
     line.trim_ascii_start().starts_with(b"#")
 }
 
-/// Without the carriage return of the line's end, and the blanks before it.
+/// Strips the carriage return of the line's end, and the blanks before it.
 fn trim_end(line: &[u8]) -> &[u8] {
     let mut line = line.strip_suffix(b"\r").unwrap_or(line);
     while let [rest @ .., b' ' | b'\t'] = line {
@@ -305,21 +306,21 @@ mod tests {
             line += lines(text);
             line - lines(text)
         };
-        let lines_of = [good, cut, good, other, no_base64, "end", good, cut].map(&mut line_of);
+        let starts = [good, cut, good, other, no_base64, "end", good, cut].map(&mut line_of);
         let found: Vec<_> = blocks(text.as_bytes())
             .map(|block| block.map(|block| block.line).map_err(|error| (error.line, error.block, error.cause)))
             .collect();
         assert_eq!(
             found,
             [
-                Ok(lines_of[0]),
-                Err((lines_of[1], 2, PemCause::Unterminated)),
-                Ok(lines_of[2]),
-                Err((lines_of[3], 4, PemCause::Label("PRIVATE KEY".to_owned()))),
-                Err((lines_of[4] + 1, 5, PemCause::Base64)),
-                Err((lines_of[5], 6, PemCause::Unopened)),
-                Ok(lines_of[6]),
-                Err((lines_of[7], 8, PemCause::Unterminated)),
+                Ok(starts[0]),
+                Err((starts[1], 2, PemCause::Unterminated)),
+                Ok(starts[2]),
+                Err((starts[3], 4, PemCause::Label("PRIVATE KEY".to_owned()))),
+                Err((starts[4] + 1, 5, PemCause::Base64)),
+                Err((starts[5], 6, PemCause::Unopened)),
+                Ok(starts[6]),
+                Err((starts[7], 8, PemCause::Unterminated)),
             ]
         );
     }

@@ -1,4 +1,4 @@
-//! Text outside of PEM blocks that is plainly part of a certificate: markers that went wrong, and bare base64.
+//! Detection of text outside of PEM blocks that belongs to a certificate: mangled markers and bare base64.
 
 use base64::Engine;
 
@@ -6,7 +6,7 @@ use super::base64_engine::BASE64;
 use super::{Anchor, InvalidCertificateError};
 use crate::limits;
 
-/// Characters that cannot be seen, or that look like a blank, and that other readers choke on.
+/// Finds a character that is invisible or looks like a blank, and that other readers reject.
 pub(super) fn invisible(line: &[u8]) -> Option<char> {
     let is_invisible = |character: &char| {
         matches!(character,
@@ -39,8 +39,10 @@ fn is_dash(character: char) -> bool {
 /// Names of dashes in HTML, without `&`; all numbers of them are read as numbers.
 const DASHES: [&str; 7] = ["ndash;", "mdash;", "minus;", "dash;", "hyphen;", "shy;", "horbar;"];
 
-/// Whether a line is meant as a marker of a certificate: `BEGIN` or `END` and `CERTIFICATE` with dashes at one side, or
-/// alone on the line; in any case, with any kind and number of dashes, with or without blanks.
+/// Returns whether a line is meant as a marker of a certificate.
+///
+/// That is `BEGIN` or `END` and `CERTIFICATE` with dashes at one side, or alone on the line; in any case, with any kind
+/// and number of dashes, with or without blanks.
 pub(super) fn is_mangled_marker(line: &[u8]) -> bool {
     if line.len() > limits::MARKER.max || !line.windows(4).any(|window| window.eq_ignore_ascii_case(b"CERT")) {
         return false;
@@ -60,7 +62,7 @@ pub(super) fn is_mangled_marker(line: &[u8]) -> bool {
     })
 }
 
-/// The text in capitals, its dashes as `-`, without blanks, invisible characters, quotes and what `\` escapes but `\`.
+/// Converts a text to capitals and its dashes to `-`, without blanks, quotes and invisible characters.
 fn flattened(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut rest = text;
@@ -79,7 +81,7 @@ fn flattened(text: &str) -> String {
     plain
 }
 
-/// A character reference of HTML, or an escape of JSON, at the beginning of a text.
+/// Decodes a character reference of HTML, or an escape of JSON, at the beginning of a text.
 fn escape(text: &str) -> Option<(char, &str)> {
     let numbered = |digits: &str, radix| u32::from_str_radix(digits, radix).ok().and_then(char::from_u32);
     if let Some(digits) = text.strip_prefix("\\u") {
@@ -97,16 +99,16 @@ fn escape(text: &str) -> Option<(char, &str)> {
     Some((character, rest.strip_prefix(';')?))
 }
 
-/// A run of base64 outside of blocks, over lines and in spite of blanks, quotes and escaped line ends.
+/// Run of base64 outside of blocks, across lines, blanks, quotes and escaped line ends.
 #[derive(Default)]
 pub(super) struct Base64Run {
     base64: Vec<u8>,
-    /// Where in it lines begin, and their numbers.
+    /// Offsets in `base64` at which lines begin, and the numbers of the lines.
     lines: Vec<(u32, u32)>,
 }
 
 impl Base64Run {
-    /// Goes over a line; returns where the first certificate begins that ends in it.
+    /// Adds a line; returns the line on which the first certificate that ends in it begins.
     pub(super) fn take(&mut self, line: &[u8], number: usize) -> Option<usize> {
         const AROUND: &[u8] = b" \t\r\"'`,;>|*-";
         let start = line.iter().position(|octet| !AROUND.contains(octet)).unwrap_or(line.len());
@@ -138,7 +140,7 @@ impl Base64Run {
         found
     }
 
-    /// What follows is on this line.
+    /// Notes that what follows is on this line.
     fn mark(&mut self, number: usize) {
         let mark = |number| u32::try_from(number).unwrap_or(u32::MAX);
         let mark = (mark(self.base64.len()), mark(number));
@@ -148,7 +150,7 @@ impl Base64Run {
         }
     }
 
-    /// The run ends; returns the line on which the first certificate in it begins.
+    /// Ends the run; returns the line on which the first certificate in it begins.
     pub(super) fn end(&mut self) -> Option<usize> {
         let Base64Run { base64, lines } = std::mem::take(self);
         let at = find(&base64)?;
@@ -157,15 +159,17 @@ impl Base64Run {
     }
 }
 
-/// The length of the invisible character that a text begins with. NUL is none here: between letters it means UTF-16.
+/// Returns the length of an invisible character at the front. NUL is none here: between letters it means UTF-16.
 fn invisible_front(text: &[u8]) -> Option<usize> {
     let front =
         text.get(..text.len().min(4))?.utf8_chunks().next()?.valid().chars().next().filter(|front| *front != '\0')?;
     invisible(front.encode_utf8(&mut [0; 4]).as_bytes()).map(|_| front.len_utf8())
 }
 
-/// Where in base64 a whole certificate begins. Each octet is decoded once at most, but for headers: what has the outer
-/// form of a certificate is read, and skipped if it is none.
+/// Finds the offset in base64 at which a whole certificate begins.
+///
+/// Each octet is decoded once at most, except for headers: what has the outer form of a certificate is parsed, and
+/// skipped if it is none.
 fn find(base64: &[u8]) -> Option<usize> {
     let mut at = 0;
     while let Some(candidate) = base64.get(at..).filter(|rest| rest.len() >= MIN_BASE64_LEN) {
@@ -189,7 +193,7 @@ fn find(base64: &[u8]) -> Option<usize> {
     None
 }
 
-/// Digits of base64: no certificate has fewer than 96 octets.
+/// Minimum of base64 digits: no certificate has fewer than 96 octets.
 const MIN_BASE64_LEN: usize = 128;
 
 fn is_certificate(der: &[u8]) -> bool {
@@ -199,7 +203,7 @@ fn is_certificate(der: &[u8]) -> bool {
     }
 }
 
-/// The length of what has the outer form of a certificate: a SEQUENCE of two SEQUENCEs and a BIT STRING.
+/// Returns the length of what has the outer form of a certificate: a SEQUENCE of two SEQUENCEs and a BIT STRING.
 fn outer_length(base64: &[u8]) -> Option<usize> {
     let total = base64.len() / 4 * 3 + [0, 0, 1, 2][base64.len() % 4];
     let header = |at: usize, tag: u8| -> Option<(usize, usize)> {
@@ -222,7 +226,7 @@ fn outer_length(base64: &[u8]) -> Option<usize> {
     (signature_end == end).then_some(end)
 }
 
-/// The five octets from an offset; those behind the end are zero.
+/// Decodes five octets from an offset; those behind the end are zero.
 fn octets(base64: &[u8], offset: usize) -> Option<[u8; 5]> {
     let first = offset / 3 * 4;
     let digits = base64.get(first..base64.len().min(first + 12))?;

@@ -1,24 +1,24 @@
-//! Structures of PKIX, PKCS and others that are found where certificates should be.
+//! Structures of PKIX, PKCS and `OpenPGP` that are found where certificates should be.
 
 use super::der::{Reader, tag};
 
-/// A structure that is no X.509 certificate, or not in its standard form.
+/// Structure that is no X.509 certificate, or not in its standard form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Structure {
-    /// A certificate under a label of old, or with OpenSSL's trust settings.
+    /// Certificate under an old label, or with OpenSSL's trust settings.
     OldCertificate,
-    /// PKCS#7 (RFC 2315): nearly always a collection of certificates.
+    /// PKCS#7 (RFC 2315), nearly always a collection of certificates.
     Pkcs7,
-    /// The same under the label of its successor, the CMS (RFC 5652).
+    /// CMS (RFC 5652), the successor of PKCS#7, by its label.
     Cms,
-    /// A list of revoked certificates (RFC 5280, section 5).
+    /// Certificate revocation list (RFC 5280, section 5).
     Crl,
-    /// A request for a certificate (PKCS#10, RFC 2986).
+    /// Certificate request (PKCS#10, RFC 2986).
     Request,
-    /// A private key of any kind, encrypted or not.
+    /// Private key of any kind, encrypted or not.
     PrivateKey,
-    /// A public key.
+    /// Public key.
     PublicKey,
     /// Parameters of keys.
     Parameters,
@@ -29,10 +29,10 @@ pub enum Structure {
 /// `id-signedData` (RFC 5652, section 5.1), an element.
 const SIGNED_DATA: &[u8] = &[6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 2];
 
-/// What tells an RSA public key from parameters, which are two numbers, too: the octets of its exponent, 65537.
+/// Octets of the exponent 65537, by which an RSA public key differs from parameters, which are two numbers, too.
 const EXPONENT_LEN: usize = 3;
 
-/// The least numbers that a private key in a form of old is made of; parameters are made of fewer.
+/// Minimum of numbers in a private key of an old format; parameters have fewer.
 const MIN_PRIVATE_KEY_INTEGERS: usize = 6;
 
 impl Structure {
@@ -81,7 +81,7 @@ impl Structure {
         }
     }
 
-    /// Recognises what is signed by what it begins with.
+    /// Recognises signed content by its beginning.
     fn of_signed(content: &[u8]) -> Option<Self> {
         let parts = parts(content)?;
         let tags: Vec<u8> = parts.iter().map(|(tag, _)| *tag).collect();
@@ -97,7 +97,7 @@ impl Structure {
     }
 }
 
-/// The first elements of a SEQUENCE, at most [`MOST_PARTS`]: their tags and contents.
+/// Reads the first elements of a SEQUENCE, at most [`MAX_PARTS`]: their tags and contents.
 fn parts(der: &[u8]) -> Option<Vec<(u8, &[u8])>> {
     let mut reader = Reader::new(der).enter(tag::SEQUENCE)?;
     let mut parts = Vec::new();
@@ -107,5 +107,5 @@ fn parts(der: &[u8]) -> Option<Vec<(u8, &[u8])>> {
     Some(parts)
 }
 
-/// As many elements as it takes to know a structure.
+/// Number of elements that suffice to recognise a structure.
 const MAX_PARTS: usize = 10;

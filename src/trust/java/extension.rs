@@ -1,4 +1,4 @@
-//! Extensions as Java reads them. Those that are not critical may hold anything; unknown ones may, too.
+//! Extensions, checked as Java does. Those that are unknown or not critical may contain anything.
 
 use super::general_name::{name, names};
 use super::{JavaParseError, int, object_identifier, relative_name, unaligned_bits};
@@ -8,7 +8,7 @@ type Check = fn(Reader<'_>) -> Option<()>;
 
 const SUBJECT_ALTERNATIVE_NAME: &[u8] = &[0x55, 0x1d, 17];
 
-/// The extensions that Java reads and that may be critical for Go.
+/// Extensions that Java parses and that may be critical for Go.
 const KNOWN: [(&[u8], &str, Check); 20] = [
     (&[0x55, 0x1d, 15], "key usage", bit_string),
     (&[0x55, 0x1d, 16], "private key usage period", private_key_usage),
@@ -32,7 +32,7 @@ const KNOWN: [(&[u8], &str, Check); 20] = [
     (&[0x60, 0x86, 0x48, 1, 0x86, 0xf8, 0x42, 1, 1], "Netscape certificate type", bit_string),
 ];
 
-/// Checks the content of `[3]`; tells whether a critical subject alternative name holds a name.
+/// Checks the content of `[3]`; returns whether it has a critical subject alternative name.
 pub(super) fn check(mut explicit: Reader<'_>) -> Result<bool, JavaParseError> {
     let malformed = JavaParseError::Malformed("extension");
     let mut list = explicit.enter(tag::SEQUENCE).ok_or(malformed)?;
@@ -51,7 +51,7 @@ pub(super) fn check(mut explicit: Reader<'_>) -> Result<bool, JavaParseError> {
     Ok(names_subject)
 }
 
-/// The content of the one element of a value.
+/// Reads the content of the only element of a value.
 fn only(mut value: Reader<'_>, tag: u8) -> Option<Reader<'_>> {
     value.enter(tag).filter(|_| value.is_empty())
 }
@@ -122,7 +122,7 @@ fn distribution_points(value: Reader<'_>) -> Option<()> {
     })
 }
 
-/// The name of a distribution point: in full, or relative to the issuer.
+/// Checks the name of a distribution point: in full, or relative to the issuer.
 fn point_name(content: &[u8]) -> Option<()> {
     match Reader::new(content).any()? {
         (0xa0, full) => names(Reader::new(full)),
@@ -177,7 +177,7 @@ fn policy_constraints(value: Reader<'_>) -> Option<()> {
         let which = usize::from(!fields.next_is(tag::context(0)));
         let number = fields.integer_as(if which == 0 { tag::context(0) } else { tag::context(1) })?;
         int(number)?;
-        // Java marks what it has not read by -1, so such a number may come twice.
+        // Java marks a field not read yet by -1, so that number may occur twice.
         (!std::mem::replace(&mut seen[which], number != [0xff])).then_some(())
     })
 }
@@ -201,7 +201,7 @@ fn private_key_usage(mut value: Reader<'_>) -> Option<()> {
     })
 }
 
-/// Content of a `GeneralizedTime`, perhaps without seconds, or with up to three digits of their fraction.
+/// Checks the content of a `GeneralizedTime`, with optional seconds and up to three digits of their fraction.
 fn generalized_time(text: &[u8]) -> Option<()> {
     let (digits, rest) = text.split_at(text.iter().position(|octet| !octet.is_ascii_digit())?);
     let (_year, parts) = digits.split_at_checked(4)?;

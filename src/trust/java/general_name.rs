@@ -1,9 +1,9 @@
-//! General names (RFC 5280, section 4.2.1.6) as Java reads them.
+//! General names (RFC 5280, section 4.2.1.6), checked as Java does.
 
 use super::{is_object_identifier, object_identifier, uri};
 use crate::trust::der::Reader;
 
-/// Reads a list of names, at least one.
+/// Checks a non-empty list of names.
 pub(super) fn names(mut list: Reader<'_>) -> Option<()> {
     (!list.is_empty()).then_some(())?;
     while !list.is_empty() {
@@ -12,7 +12,7 @@ pub(super) fn names(mut list: Reader<'_>) -> Option<()> {
     Some(())
 }
 
-/// Reads the next element as a name, or as a constraint on names.
+/// Checks the next element as a name, or as a constraint on names.
 pub(super) fn name(list: &mut Reader<'_>, constraint: bool) -> Option<()> {
     let (kind, content) = list.any()?;
     let valid = match kind {

@@ -1,4 +1,4 @@
-//! Public keys and algorithms as Java's key factories read them.
+//! Public keys and algorithms, checked as Java's key factories do.
 
 use num_bigint::BigUint;
 
@@ -68,7 +68,7 @@ fn rsa(key: &[u8]) -> Checked {
     Ok(())
 }
 
-/// DSA parameters: exactly three numbers.
+/// Checks DSA parameters: exactly three numbers.
 fn dsa(mut fields: Reader<'_>) -> Option<()> {
     let mut parameters = fields.enter(tag::SEQUENCE)?;
     for _p_q_g in 0..3 {
@@ -77,7 +77,7 @@ fn dsa(mut fields: Reader<'_>) -> Option<()> {
     parameters.is_empty().then_some(())
 }
 
-/// Parameters of PKCS#3 (prime, base, perhaps a length), and a number. Java takes those of X9.42 for the same.
+/// Checks parameters of PKCS#3 (prime, base, optional length) and a number. Java reads those of X9.42 as the same.
 fn diffie_hellman(mut fields: Reader<'_>, key: &[u8]) -> Option<()> {
     let mut parameters = fields.enter(tag::SEQUENCE)?;
     parameters.integer()?;

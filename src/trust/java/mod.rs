@@ -1,8 +1,8 @@
-//! What Java makes of a certificate that Go reads.
+//! Checks whether Java can parse a certificate that Go parses.
 //!
-//! A Java keystore is read whole or not at all: one certificate that `java.security.cert.CertificateFactory` of the JDK
-//! refuses costs a program its whole trust store. This is the part of the JDK's reader (`sun.security.x509`) that is
-//! stricter than Go's; it expects that Go's rules have been checked. Signatures are not verified.
+//! A Java keystore is loaded whole or not at all: one certificate that `java.security.cert.CertificateFactory` of the
+//! JDK rejects costs a program its whole trust store. The checks are those of the JDK's parser (`sun.security.x509`)
+//! that are stricter than Go's; Go's rules must have been checked before. Signatures are not verified.
 
 mod extension;
 mod general_name;
@@ -11,36 +11,36 @@ mod uri;
 
 use super::der::{Reader, tag};
 
-/// Why Java refuses a certificate, and every keystore that holds it.
+/// Reason for which Java rejects a certificate, and every keystore that contains it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 #[non_exhaustive]
 pub enum JavaParseError {
-    /// RFC 5280, section 4.1.2.1: only version 3 has extensions.
+    /// Extensions in a certificate of version 1 or 2 (RFC 5280, section 4.1.2.1).
     #[error("it has extensions, which version 1 and 2 do not have")]
     Version,
-    /// RFC 5280, section 4.1.2.4.
+    /// Empty issuer (RFC 5280, section 4.1.2.4).
     #[error("its issuer is empty")]
     Issuer,
-    /// RFC 5280, section 4.1.2.6.
+    /// Empty subject without a critical subject alternative name (RFC 5280, section 4.1.2.6).
     #[error("its subject is empty and it has no critical subject alternative name")]
     Subject,
-    /// The named part has a form that Java does not read.
+    /// Part of a form that Java does not parse, by its name.
     #[error("malformed {0}")]
     Malformed(&'static str),
-    /// A modulus under 505 bits, which Java rounds up to 512, or over 16,384.
+    /// RSA modulus under 505 bits, which Java rounds up to 512, or over 16,384.
     #[error("its RSA key has {0} bits: Java wants 512 to 16384")]
     RsaSize(u64),
-    /// An exponent of 1 or 2, or not under the modulus.
+    /// RSA exponent of 1 or 2, or not under the modulus.
     #[error("the exponent of its RSA key is under 3 or not under the modulus")]
     RsaExponent,
-    /// The named critical extension has a form that Java does not read.
+    /// Critical extension of a form that Java does not parse, by its name.
     #[error("malformed critical extension: {0}")]
     Extension(&'static str),
 }
 
 type Checked = Result<(), JavaParseError>;
 
-/// Whether Java reads a certificate that Go reads.
+/// Checks that Java can parse a certificate that Go parses.
 pub(super) fn check(der: &[u8]) -> Checked {
     let malformed = JavaParseError::Malformed;
     let mut certificate = Reader::new(der).enter(tag::SEQUENCE).ok_or(malformed("certificate"))?;
@@ -69,7 +69,7 @@ pub(super) fn check(der: &[u8]) -> Checked {
     rest(tbs, version, subject_is_empty)
 }
 
-/// What follows the public key.
+/// Checks what follows the public key.
 fn rest(mut tbs: Reader<'_>, version: u8, subject_is_empty: bool) -> Checked {
     if tbs.is_empty() {
         return Ok(());
@@ -97,13 +97,13 @@ fn rest(mut tbs: Reader<'_>, version: u8, subject_is_empty: bool) -> Checked {
     if subject_is_empty && !names_subject { Err(JavaParseError::Subject) } else { Ok(()) }
 }
 
-/// Content of a BIT STRING, whose unused bits may have any value.
+/// Checks the content of a BIT STRING, whose unused bits may have any value.
 fn unaligned_bits(content: &[u8]) -> Option<()> {
     let (unused, octets) = content.split_first()?;
     (*unused < 8 && (*unused == 0 || !octets.is_empty())).then_some(())
 }
 
-/// Reads the next element as a name; whether it is empty.
+/// Reads the next element as a name; returns whether it is empty.
 fn name(input: &mut Reader<'_>) -> Option<bool> {
     let mut sets = input.enter(tag::SEQUENCE)?;
     let mut is_empty = true;
@@ -113,7 +113,7 @@ fn name(input: &mut Reader<'_>) -> Option<bool> {
     Some(is_empty)
 }
 
-/// Reads the content of a relative distinguished name; whether there is any.
+/// Reads the content of a relative distinguished name; returns whether there is any.
 fn relative_name(mut set: Reader<'_>) -> Option<bool> {
     let any = !set.is_empty();
     while !set.is_empty() {
@@ -136,7 +136,7 @@ fn is_object_identifier(content: &[u8]) -> bool {
     content.last().is_some_and(ended) && pairs.all(|(before, octet)| !(ended(before) && *octet == 0x80))
 }
 
-/// A number of at most 32 bits.
+/// Checks that a number has at most 32 bits.
 fn int(octets: &[u8]) -> Option<()> {
     (octets.len() <= 4).then_some(())
 }
@@ -148,7 +148,7 @@ fn validity(tbs: &mut Reader<'_>) -> Option<()> {
     validity.is_empty().then_some(())
 }
 
-/// A time. Java reads no offsets of a day, and none without seconds.
+/// Checks a time. Java accepts no offsets of a day or more, and none without seconds.
 fn time(input: &mut Reader<'_>) -> Option<()> {
     let (_, text) = input.any()?;
     let zone = text.iter().position(|octet| !octet.is_ascii_digit())?;

@@ -1,8 +1,8 @@
-//! URIs and domain names in certificates as Java's `URI` and `DNSName` judge them.
+//! URIs and domain names in certificates, checked as Java's `URI` and `DNSName` do.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// Whether a text is a URI with a scheme and, if it has a host, one that is a domain name or an address.
+/// Returns whether a text is a URI with a scheme and, if it has a host, one that is a domain name or an address.
 pub(super) fn is_valid(text: &str) -> bool {
     let Some((scheme, rest)) = text.split_once(':') else { return false };
     let in_scheme = |octet: u8| octet.is_ascii_alphanumeric() || b"+-.".contains(&octet);
@@ -25,7 +25,7 @@ pub(super) fn is_valid(text: &str) -> bool {
     is_made_of(path, b"/") && is_authority(authority) && !(authority.is_empty() && path.is_empty() && query.is_empty())
 }
 
-/// Unreserved and reserved characters of RFC 2396, and whole escapes.
+/// Returns whether a text has only characters of RFC 2396, those of `more`, and whole escapes.
 fn is_made_of(text: &str, more: &[u8]) -> bool {
     let plain =
         |octet: u8| octet.is_ascii_alphanumeric() || b"-_.!~*'();:@&=+$,".contains(&octet) || more.contains(&octet);
@@ -53,7 +53,7 @@ fn is_authority(authority: &str) -> bool {
     if !is_made_of(authority, b"") {
         return false;
     }
-    // What is no host name is an authority of another kind, which has no host.
+    // Anything but a host name is a registry-based authority (RFC 2396, section 3.2.1), which has no host.
     let is_server = is_made_of(user, b"") && is_number(port) && is_host_name(host);
     !is_server || is_domain(host) || host.parse::<Ipv4Addr>().is_ok()
 }
@@ -62,7 +62,7 @@ fn is_number(digits: &str) -> bool {
     digits.is_empty() || digits.bytes().all(|octet| octet.is_ascii_digit()) && digits.parse::<i32>().is_ok()
 }
 
-/// Labels of letters, digits and inner hyphens, the last of which begins with a letter; perhaps a dot at the end.
+/// Returns whether a text is a host name: labels of letters, digits and inner hyphens; the last begins with a letter.
 fn is_host_name(host: &str) -> bool {
     let labels = host.strip_suffix('.').unwrap_or(host);
     let is_label = |label: &str| {
@@ -75,7 +75,7 @@ fn is_host_name(host: &str) -> bool {
         && labels.rsplit('.').next().is_some_and(|last| last.starts_with(|first: char| first.is_ascii_alphabetic()))
 }
 
-/// Labels of letters, digits and hyphens that do not begin with a hyphen, between dots.
+/// Returns whether a text is labels of letters, digits and hyphens, none of which begins with a hyphen.
 pub(super) fn is_domain(name: &str) -> bool {
     name.split('.').all(|label| {
         label.starts_with(|first: char| first.is_ascii_alphanumeric())

@@ -1,22 +1,24 @@
-//! BER (ITU-T X.690) turned into DER as far as keystores need it: `BouncyCastle` and old Windows write indefinite lengths
-//! and octet strings in pieces.
+//! Conversion of BER (ITU-T X.690) to DER as far as keystores need it.
+//!
+//! `BouncyCastle` and old Windows write indefinite lengths and octet strings in pieces.
 
 use crate::trust::der::{Reader, element, tag};
 
-/// How deep elements may lie in each other. Octet strings count for what they are: what is inside is not looked at.
+/// Maximum nesting of elements. The content of octet strings is not parsed and does not count.
 const MAX_DEPTH: usize = 32;
 
-/// Bit of an identifier octet: the content is made of elements.
+/// Bit of an identifier octet for content that consists of elements.
 const CONSTRUCTED: u8 = 0x20;
 const CONSTRUCTED_OCTET_STRING: u8 = tag::OCTET_STRING | CONSTRUCTED;
 
-/// The first element of `ber` with definite, minimal lengths and octet strings in one piece; `None` if it is malformed. Its
-/// length is bounded by that of `ber`, but for the few octets of longer lengths.
+/// Converts the first element of `ber` to definite, minimal lengths and octet strings in one piece.
+///
+/// Returns `None` if it is malformed. The result is at most as long as `ber`, but for the few octets of longer lengths.
 pub(super) fn to_der(ber: &[u8]) -> Option<Vec<u8>> {
     take(&mut { ber }, MAX_DEPTH)
 }
 
-/// Takes one element off the front.
+/// Converts one element and removes it from the front.
 fn take(input: &mut &[u8], depth: usize) -> Option<Vec<u8>> {
     let depth = depth.checked_sub(1)?;
     let (&[tag, first], rest) = input.split_first_chunk()?;
@@ -51,10 +53,10 @@ fn take(input: &mut &[u8], depth: usize) -> Option<Vec<u8>> {
     Some(element(tag, &parts.iter().map(Vec::as_slice).collect::<Vec<_>>()))
 }
 
-/// How long the content of an element is.
+/// Length of the content of an element.
 enum Length {
     Definite(usize),
-    /// Up to two zero octets.
+    /// Ended by two zero octets.
     Indefinite,
 }
 
@@ -69,7 +71,7 @@ fn length(first: u8, input: &mut &[u8]) -> Option<Length> {
     Some(Length::Definite(length.iter().fold(0, |sum, octet| sum << 8 | usize::from(*octet))))
 }
 
-/// One octet string of the contents of several, as [`take`] has made them.
+/// Joins the contents of several octet strings, converted by [`take`], in one.
 fn joined(pieces: &[Vec<u8>]) -> Option<Vec<u8>> {
     let contents: Option<Vec<&[u8]>> =
         pieces.iter().map(|piece| Reader::new(piece).content(tag::OCTET_STRING)).collect();

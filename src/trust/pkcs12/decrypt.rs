@@ -1,5 +1,7 @@
-//! The inverse of `protection`, for the algorithms that others use, too: PBES1 of RFC 7292, appendix C, PBES2 of RFC 8018,
-//! MACs of RFC 7292 and PBMAC1 of RFC 9579.
+//! Decryption and MAC verification of a keystore, the inverse of `encrypt`.
+//!
+//! The algorithms are those that other programs use, too: PBES1 of RFC 7292, appendix C, PBES2 of RFC 8018, MACs of
+//! RFC 7292 and PBMAC1 of RFC 9579.
 
 use cbc::cipher::block_padding::Pkcs7;
 use cbc::cipher::{BlockCipherDecrypt, BlockModeDecrypt, InnerIvInit, KeyInit};
@@ -15,35 +17,35 @@ use crate::trust::keystore::{KdfBudget, KeystoreError};
 
 type Result<T> = std::result::Result<T, KeystoreError>;
 
-/// A password in the forms that algorithms take.
+/// Password in the encodings that algorithms take.
 pub(super) struct EncodedPassword<'a> {
-    /// UTF-16, terminated: for RFC 7292.
+    /// UTF-16 with a terminator, for RFC 7292.
     pub(super) bmp: &'a [u8],
-    /// UTF-8: for RFC 8018.
+    /// UTF-8, for RFC 8018.
     pub(super) octets: &'a [u8],
 }
 
 const MALFORMED_MAC: KeystoreError = KeystoreError::Malformed("MAC");
 const MALFORMED_ALGORITHM: KeystoreError = KeystoreError::Malformed("encryption algorithm");
 
-/// An `AlgorithmIdentifier`: its object identifier and what follows.
+/// Reads an `AlgorithmIdentifier`: its object identifier and what follows.
 fn identifier<'a>(input: &mut Reader<'a>) -> Option<(&'a [u8], Reader<'a>)> {
     let mut algorithm = input.enter(tag::SEQUENCE)?;
     Some((algorithm.oid()?, algorithm))
 }
 
-/// An INTEGER above zero.
+/// Reads an INTEGER above zero.
 fn positive(input: &mut Reader<'_>) -> Option<u32> {
     let octets = input.integer().filter(|octets| octets[0] & 0x80 == 0 && octets.len() <= 5)?;
     let number = octets.iter().fold(0, |sum, octet| sum << 8 | u64::from(*octet));
     u32::try_from(number).ok().filter(|number| *number > 0)
 }
 
-fn unsupported<T>(what: &str, oid: &[u8]) -> Result<T> {
-    Err(KeystoreError::Unsupported(format!("{what} {}", dotted(oid))))
+fn unsupported<T>(feature: &str, oid: &[u8]) -> Result<T> {
+    Err(KeystoreError::Unsupported(format!("{feature} {}", dotted(oid))))
 }
 
-/// A hash function, as far as keystores name it.
+/// Hash function of a keystore.
 #[derive(Clone, Copy)]
 enum Hash {
     Sha1,
@@ -54,7 +56,7 @@ enum Hash {
 }
 
 impl Hash {
-    /// By the identifier of the function itself.
+    /// Looks a hash up by its own identifier.
     fn named(oid: &[u8]) -> Option<Hash> {
         Some(match oid {
             oid::SHA1 => Hash::Sha1,
@@ -66,7 +68,7 @@ impl Hash {
         })
     }
 
-    /// By the identifier of HMAC with it (RFC 8018, section B.1.2).
+    /// Looks a hash up by the identifier of its HMAC (RFC 8018, section B.1.2).
     fn of_hmac(oid: &[u8]) -> Option<Hash> {
         let (last, family) = oid.split_last()?;
         let hash = match last {
@@ -98,7 +100,7 @@ impl Hash {
     }
 }
 
-/// Whether the content of a `MacData` fits the authenticated safe.
+/// Returns whether the content of a `MacData` matches the authenticated safe.
 pub(super) fn verify(
     mut mac: Reader<'_>,
     safe: &[u8],
@@ -135,12 +137,12 @@ fn mac_key<D: Digest + BlockSizeUser, const N: usize>(
     derive::<D, N>(Purpose::Mac, password.bmp, salt, rounds).to_vec()
 }
 
-/// `PBMAC1-params` (RFC 9579): the key derivation and the MAC.
+/// Computes the MAC by `PBMAC1-params` (RFC 9579): the key derivation and the MAC.
 fn pbmac1(
     parameters: Reader<'_>,
     safe: &[u8],
     password: &EncodedPassword<'_>,
-    work: &mut KdfBudget,
+    budget: &mut KdfBudget,
 ) -> Result<Vec<u8>> {
     let mut parameters = { parameters }.enter(tag::SEQUENCE).ok_or(MALFORMED_MAC)?;
     let (kdf, scheme) = (identifier(&mut parameters), identifier(&mut parameters));
@@ -150,10 +152,10 @@ fn pbmac1(
     };
     let kdf = Pbkdf2::read(kdf, kdf_parameters)?;
     let length = kdf.length.ok_or(MALFORMED_MAC)?;
-    Ok(hash.hmac(&kdf.derive(length, password, work)?, safe))
+    Ok(hash.hmac(&kdf.derive(length, password, budget)?, safe))
 }
 
-/// Decrypts a safe; the algorithm's identifier is given without its outer header.
+/// Decrypts a safe; `algorithm` is the content of its `AlgorithmIdentifier`.
 pub(super) fn decrypt(
     mut algorithm: Reader<'_>,
     cipher: &[u8],
@@ -186,7 +188,7 @@ pub(super) fn decrypt(
     plain.ok_or(KeystoreError::WrongPassword)
 }
 
-/// `PBES2-params`: the key derivation and the cipher, whose parameter is the initialisation vector.
+/// Decrypts by `PBES2-params`: the key derivation and the cipher, whose parameter is the initialisation vector.
 fn pbes2(
     mut parameters: Reader<'_>,
     cipher: &[u8],
@@ -204,7 +206,7 @@ fn pbes2(
         oid::AES256_CBC => keyed::<aes::Aes256>(&derived(32)?, iv, cipher),
         oid::TRIPLE_DES_CBC => {
             let iv = iv.and_then(|iv| iv.try_into().ok()).ok_or(MALFORMED_ALGORITHM)?;
-            let key = derived(24)?.try_into().expect("as long as asked for");
+            let key = derived(24)?.try_into().expect("derived with a length of 24");
             TripleDes::new(&key).decrypt(iv, cipher)
         }
         other => return unsupported("encryption with cipher", other),
@@ -221,7 +223,7 @@ struct Pbkdf2<'a> {
 }
 
 impl<'a> Pbkdf2<'a> {
-    /// The longest key that is derived.
+    /// Length of the longest key that is derived.
     const MAX_KEY_LEN: usize = 64;
 
     fn read(oid: &[u8], mut parameters: Reader<'a>) -> Result<Pbkdf2<'a>> {
@@ -264,7 +266,7 @@ impl<'a> Pbkdf2<'a> {
     }
 }
 
-/// Under a key of the cipher's own length; `None` if anything does not fit.
+/// Decrypts with a key of the cipher's own length; `None` if a length or the padding is wrong.
 fn keyed<C: KeyInit + BlockCipherDecrypt>(key: &[u8], iv: Option<&[u8]>, cipher: &[u8]) -> Option<Vec<u8>> {
     cbc(C::new_from_slice(key).ok()?, iv?, cipher)
 }

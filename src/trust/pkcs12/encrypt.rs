@@ -11,9 +11,10 @@ use super::triple_des::TripleDes;
 use super::{Profile, bmp, content_info, element, enclose, small_integer, tag};
 use crate::trust::{Anchors, Password};
 
-/// Rounds of every key derivation but the legacy MAC's, which has one.
+/// Rounds of each key derivation, except for the legacy MAC, which has one.
 const ITERATIONS: u16 = 2048;
 
+/// Encryption and MAC of a safe under one profile and password.
 pub(super) struct SafeEncryptor<'a> {
     profile: Profile,
     password: &'a Password,
@@ -26,7 +27,7 @@ impl SafeEncryptor<'_> {
         SafeEncryptor { profile, password, bmp: terminated_bmp(password) }
     }
 
-    /// A `ContentInfo` of type `encryptedData` (RFC 5652, section 8).
+    /// Encrypts a safe to a `ContentInfo` of type `encryptedData` (RFC 5652, section 8).
     pub(super) fn encrypt(&self, plain: &[u8], salts: &Salts) -> Vec<u8> {
         let (algorithm, cipher) = match self.profile {
             Profile::LegacyRc2 => {
@@ -49,7 +50,7 @@ impl SafeEncryptor<'_> {
         content_info(oid::ENCRYPTED_DATA, enclose(tag::SEQUENCE, &[&small_integer(0)], info))
     }
 
-    /// The algorithm, the key and the initialisation vector.
+    /// Derives the algorithm, the key and the initialisation vector.
     fn pbes1<const KEY: usize>(&self, algorithm: &[u8], salts: &Salts) -> (Vec<u8>, [u8; KEY], [u8; 8]) {
         let salt = legacy(&salts.encryption);
         let parameters = element(tag::SEQUENCE, &[&octets(salt), &small_integer(ITERATIONS)]);
@@ -58,7 +59,7 @@ impl SafeEncryptor<'_> {
         (identifier(algorithm, &parameters), key, iv)
     }
 
-    /// `MacData` (RFC 7292, section 4) over the authenticated safe.
+    /// Computes the `MacData` (RFC 7292, section 4) of the authenticated safe.
     pub(super) fn mac(&self, safe: &[u8], salts: &Salts) -> Vec<u8> {
         let (digest, algorithm, salt, iterations) = match self.profile {
             Profile::LegacyRc2 | Profile::LegacyDes => {
@@ -78,12 +79,14 @@ impl SafeEncryptor<'_> {
     }
 }
 
-/// A password as section B.1 wants it: UTF-16, terminated.
+/// Encodes a password as section B.1 requires: UTF-16 with a terminator.
 pub(super) fn terminated_bmp(password: &Password) -> Vec<u8> {
     [bmp(password.reveal()), vec![0, 0]].concat()
 }
 
-/// Salts and initialisation vector. The legacy profiles use the first eight octets of the salts.
+/// Salts and initialisation vector.
+///
+/// The legacy profiles use the first eight octets of the salts.
 pub(super) struct Salts {
     pub(super) encryption: [u8; 16],
     pub(super) iv: [u8; 16],
@@ -91,14 +94,14 @@ pub(super) struct Salts {
 }
 
 impl Salts {
-    /// HMAC-SHA256 over the fingerprints, under one label each.
+    /// Derives each by HMAC-SHA256 of the fingerprints under a label of its own.
     pub(super) fn derive(anchors: &Anchors) -> Salts {
         let derive_salt = |label: &str| {
             let mut mac = Hmac::<Sha256>::new_from_slice(label.as_bytes()).expect("HMAC takes keys of any length");
             for anchor in anchors {
                 mac.update(anchor.fingerprint().as_bytes());
             }
-            *mac.finalize().into_bytes().first_chunk().expect("of 32 octets")
+            *mac.finalize().into_bytes().first_chunk().expect("a SHA-256 HMAC has 32 octets")
         };
         Salts {
             encryption: derive_salt("pkcs12 encryption salt"),
@@ -112,7 +115,7 @@ fn legacy(salt: &[u8; 16]) -> &[u8] {
     &salt[..8]
 }
 
-/// What a derived key is for: the `ID` of RFC 7292, section B.3.
+/// Use of a derived key: the `ID` of RFC 7292, section B.3.
 #[derive(Clone, Copy)]
 pub(super) enum Purpose {
     Key = 1,
@@ -120,7 +123,7 @@ pub(super) enum Purpose {
     Mac = 3,
 }
 
-/// The key derivation of RFC 7292, section B.2.
+/// Derives a key by RFC 7292, section B.2.
 pub(super) fn derive<D: Digest + BlockSizeUser, const N: usize>(
     purpose: Purpose,
     password: &[u8],
@@ -166,11 +169,11 @@ fn hmac<M: Mac + KeyInit>(key: &[u8], content: &[u8]) -> Vec<u8> {
 }
 
 fn cbc<C: BlockCipherEncrypt>(cipher: C, iv: &[u8], plain: &[u8]) -> Vec<u8> {
-    let mode = cbc::Encryptor::inner_iv_slice_init(cipher, iv).expect("one block");
+    let mode = cbc::Encryptor::inner_iv_slice_init(cipher, iv).expect("the vector is one block long");
     mode.encrypt_padded_vec::<Pkcs7>(plain)
 }
 
-/// `PBES2-params` (RFC 8018, section A.4) with PBKDF2 under HMAC-SHA256 and AES-256-CBC.
+/// Encodes `PBES2-params` (RFC 8018, section A.4) with PBKDF2 under HMAC-SHA256 and AES-256-CBC.
 fn pbes2(salt: &[u8], iv: &[u8]) -> Vec<u8> {
     let pseudo_random = identifier(oid::HMAC_SHA256, &[]);
     let kdf = element(tag::SEQUENCE, &[&octets(salt), &small_integer(ITERATIONS), &pseudo_random]);
@@ -186,7 +189,7 @@ fn octets(content: &[u8]) -> Vec<u8> {
     element(tag::OCTET_STRING, &[content])
 }
 
-/// Algorithms, those included that are only read.
+/// Object identifiers of algorithms, including those that are only read.
 pub(super) mod oid {
     pub(in crate::trust::pkcs12) const ENCRYPTED_DATA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 13, 1, 7, 6];
     pub(in crate::trust::pkcs12) const RC2_128: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 13, 1, 12, 1, 5];

@@ -1,9 +1,11 @@
-//! PKCS#12 stores (RFC 7292). What is written is a trust store: certificate bags only, each marked as trusted the way Java
-//! wants it. What others write is read, as far as certificates go.
+//! Reader and writer of PKCS#12 keystores (RFC 7292).
+//!
+//! Keystores of any content are read, but only their certificates. Those written are trust stores: certificate bags
+//! only, each marked as trusted for Java.
 //!
 //! The same input gives the same bytes: salts and initialisation vectors are derived from the certificates instead of
-//! drawn. They are not derived from the password: that would hand out a fast check for guessed passwords, which the
-//! slow derivation of keys is there to prevent.
+//! drawn at random. They are not derived from the password: that would provide a fast check for guessed passwords,
+//! which the slow derivation of keys prevents.
 
 mod ber;
 mod decrypt;
@@ -17,7 +19,7 @@ use encrypt::{SafeEncryptor, Salts};
 
 pub use read::{is_pkcs12, read};
 
-/// How a keystore with a password is protected.
+/// Encryption and MAC of a keystore with a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Profile {
     /// 40 bit RC2 and a SHA-1 MAC: for Java 8 before 8u301 and other old programs. OpenSSL 3 needs its legacy provider.
@@ -28,8 +30,9 @@ pub enum Profile {
     Modern2023,
 }
 
-/// Writes a keystore, entries ascending by fingerprint. An empty password makes one without encryption and MAC, whatever
-/// the profile.
+/// Encodes a keystore with entries ascending by fingerprint.
+///
+/// With an empty password it has neither encryption nor MAC, whatever the profile.
 #[must_use]
 pub fn encode(anchors: &Anchors, password: &Password, profile: Profile) -> Vec<u8> {
     encode_with(&Salts::derive(anchors), anchors, password, profile)
@@ -46,29 +49,29 @@ fn encode_with(salts: &Salts, anchors: &Anchors, password: &Password, profile: P
     pfx(safe, &mac)
 }
 
-/// `PFX`, section 4: version 3, the authenticated safe, and `MacData` (or nothing).
+/// Encodes a `PFX`, section 4: version 3, the authenticated safe, and `MacData` (or nothing).
 fn pfx(safe: Vec<u8>, mac: &[u8]) -> Vec<u8> {
     let mut content = data(safe);
     content.extend_from_slice(mac);
     enclose(tag::SEQUENCE, &[&small_integer(3)], content)
 }
 
-/// `AuthenticatedSafe`, section 4.1, of one part.
+/// Encodes an `AuthenticatedSafe`, section 4.1, of one part.
 fn authenticated_safe(content_info: Vec<u8>) -> Vec<u8> {
     enclose(tag::SEQUENCE, &[], content_info)
 }
 
-/// A `ContentInfo` of type `data`.
+/// Encodes a `ContentInfo` of type `data`.
 fn data(content: Vec<u8>) -> Vec<u8> {
     content_info(oid::DATA, enclose(tag::OCTET_STRING, &[], content))
 }
 
-/// `ContentInfo` (RFC 5652, section 3).
+/// Encodes a `ContentInfo` (RFC 5652, section 3).
 fn content_info(oid: &[u8], content: Vec<u8>) -> Vec<u8> {
     enclose(tag::SEQUENCE, &[&element(tag::OID, &[oid])], enclose(tag::explicit(0), &[], content))
 }
 
-/// `SafeContents`, section 4.2: one certificate bag per anchor.
+/// Encodes `SafeContents`, section 4.2: one certificate bag per anchor.
 fn safe_contents(anchors: &Anchors) -> Vec<u8> {
     let usage = element(tag::OID, &[oid::ANY_EXTENDED_KEY_USAGE]);
     let trusted = attribute(oid::JAVA_TRUSTED_KEY_USAGE, &usage);
@@ -80,7 +83,7 @@ fn safe_contents(anchors: &Anchors) -> Vec<u8> {
     enclose(tag::SEQUENCE, &[], bags)
 }
 
-/// `SafeBag` with a `CertBag`, section 4.2.3. The attributes have to be given in DER's order.
+/// Encodes a `SafeBag` with a `CertBag`, section 4.2.3. The attributes must be in DER's order.
 fn cert_bag(der: &[u8], attributes: &[&[u8]]) -> Vec<u8> {
     let certificate = element(tag::explicit(0), &[&element(tag::OCTET_STRING, &[der])]);
     let bag = element(tag::SEQUENCE, &[&element(tag::OID, &[oid::X509_CERTIFICATE]), &certificate]);
@@ -92,7 +95,7 @@ fn attribute(oid: &[u8], value: &[u8]) -> Vec<u8> {
     element(tag::SEQUENCE, &[&element(tag::OID, &[oid]), &element(tag::SET, &[value])])
 }
 
-/// UTF-16, big-endian: what Java and OpenSSL read where section B.1 says `BMPString`.
+/// Encodes UTF-16, big-endian: what Java and OpenSSL read where section B.1 has `BMPString`.
 fn bmp(text: &str) -> Vec<u8> {
     text.encode_utf16().flat_map(u16::to_be_bytes).collect()
 }

@@ -1,4 +1,4 @@
-//! Reading: from `PFX` down to the certificates (RFC 7292, section 4), undoing integrity and privacy on the way.
+//! Reader of PKCS#12: from `PFX` down to the certificates (RFC 7292, section 4), with MAC verification and decryption.
 
 use std::sync::Arc;
 
@@ -10,12 +10,12 @@ use crate::trust::Password;
 use crate::trust::der::{Reader, dotted, tag};
 use crate::trust::keystore::{KdfBudget, Keystore, KeystoreEntry, KeystoreError};
 
-/// How deep `SafeContents` may lie in each other.
+/// Maximum nesting of `SafeContents`.
 const MAX_DEPTH: usize = 4;
 
 type Result<T> = std::result::Result<T, KeystoreError>;
 
-/// Whether this is the beginning of a PKCS#12 store: a sequence that begins with version 3.
+/// Returns whether the bytes begin like a PKCS#12 keystore: a sequence that begins with version 3.
 #[must_use]
 pub fn is_pkcs12(store: &[u8]) -> bool {
     const VERSION: &[u8] = &[tag::INTEGER, 1, 3];
@@ -26,12 +26,14 @@ pub fn is_pkcs12(store: &[u8]) -> bool {
     rest.get(octets..).is_some_and(|content| content.starts_with(VERSION))
 }
 
-/// Reads the certificates of a store, in their order. Private keys and all else are counted or passed over. Without a
-/// password nothing is verified, and only what is not encrypted can be read.
+/// Reads the certificates of a keystore in their order.
+///
+/// Private keys are counted, all else is skipped. Without a password nothing is verified, and only what is not
+/// encrypted can be read.
 ///
 /// # Errors
 ///
-/// [`Unreadable`]. What is wrong about a damaged store is told only if its MAC fits: else the password may be wrong.
+/// [`KeystoreError`]; it names the damage only if the MAC matches, since otherwise the password may be wrong.
 pub fn read(store: &[u8], password: Option<&Password>, budget: &mut KdfBudget) -> Result<Keystore> {
     let der = to_der(store).ok_or(KeystoreError::Malformed("PKCS#12 store"))?;
     let Pfx { safe, mac } = pfx(&der).ok_or(KeystoreError::Malformed("PFX"))?;
@@ -72,7 +74,7 @@ fn pfx(der: &[u8]) -> Option<Pfx<'_>> {
     Some(Pfx { safe, mac })
 }
 
-/// `AuthenticatedSafe`: its parts one by one, each encrypted or not.
+/// Reads the parts of an `AuthenticatedSafe`, each encrypted or not.
 fn contents(
     safe: &[u8],
     password: Option<&EncodedPassword<'_>>,
@@ -95,7 +97,7 @@ fn contents(
                 let password = password.ok_or(KeystoreError::WrongPassword)?;
                 let (algorithm, cipher) = encrypted(&mut content).ok_or(KeystoreError::Malformed("encrypted safe"))?;
                 let bags = to_der(&decrypt(algorithm, &cipher, password, budget)?);
-                // A wrong password may leave a padding that looks right, but hardly anything that can be read.
+                // A wrong password may leave valid padding, but hardly ever a valid structure.
                 bags.and_then(|bags| safe_contents(&bags, &mut keystore)).ok_or(KeystoreError::WrongPassword)?;
             }
             other => return Err(KeystoreError::Unsupported(format!("a safe of type {}", dotted(other)))),
@@ -104,13 +106,13 @@ fn contents(
     Ok(keystore)
 }
 
-/// A `ContentInfo`: its type and what is inside of it.
+/// Reads a `ContentInfo`: its type and content.
 fn part<'a>(parts: &mut Reader<'a>) -> Option<(&'a [u8], Reader<'a>)> {
     let mut part = parts.enter(tag::SEQUENCE)?;
     Some((part.oid()?, part.enter(tag::explicit(0))?))
 }
 
-/// `EncryptedData` (RFC 5652, section 8): the algorithm and the octets, which BER may bring in pieces.
+/// Reads `EncryptedData` (RFC 5652, section 8): the algorithm and the octets, which BER may split into pieces.
 fn encrypted<'a>(content: &mut Reader<'a>) -> Option<(Reader<'a>, Vec<u8>)> {
     let mut data = content.enter(tag::SEQUENCE)?;
     data.integer()?;
@@ -155,7 +157,7 @@ fn bags(mut list: Reader<'_>, depth: usize, keystore: &mut Keystore) -> Option<(
     Some(())
 }
 
-/// The name of a certificate, and whether Java trusts it.
+/// Reads the name of a certificate and whether Java trusts it.
 fn attributes(mut set: Reader<'_>, entry: &mut KeystoreEntry) -> Option<()> {
     while !set.is_empty() {
         let mut attribute = set.enter(tag::SEQUENCE)?;

@@ -1,10 +1,10 @@
 //! Triple DES in CBC mode (FIPS 46-3, RFC 2898 padding).
 //!
-//! The `des` crate needs twice the time of Go's, since it permutes bit by bit; here a round is eight look-ups in tables
-//! that hold S-boxes and permutation P together. Triple DES protects nothing any more: it is here because old programs
-//! read nothing newer, so the cache timing of look-ups is no concern.
+//! The `des` crate takes twice as long as Go's, since it permutes bit by bit; here a round is eight look-ups in tables
+//! that combine S-boxes and permutation P. Triple DES protects nothing any more: it is here because old programs read
+//! nothing newer, so the cache timing of look-ups is no concern.
 
-/// Keys of 48 rounds, each as the two words that [`feistel`] wants.
+/// Key schedule of 48 rounds, each as the two words that [`feistel`] takes.
 pub(super) struct TripleDes([[u32; 2]; 48]);
 
 impl TripleDes {
@@ -20,7 +20,7 @@ impl TripleDes {
         TripleDes(rounds)
     }
 
-    /// CBC with the padding of PKCS#7.
+    /// Encrypts in CBC mode with the padding of PKCS#7.
     pub(super) fn encrypt(&self, iv: [u8; 8], plain: &[u8]) -> Vec<u8> {
         let (blocks, rest) = plain.as_chunks::<8>();
         let missing = 8 - rest.len();
@@ -36,8 +36,9 @@ impl TripleDes {
         out
     }
 
-    /// The inverse of [`encrypt`](TripleDes::encrypt); `None` if the length or the padding is wrong, as nearly always under
-    /// another key.
+    /// Decrypts the output of [`encrypt`](TripleDes::encrypt).
+    ///
+    /// Returns `None` if the length or the padding is wrong, as is nearly always the case under another key.
     pub(super) fn decrypt(mut self, iv: [u8; 8], cipher: &[u8]) -> Option<Vec<u8>> {
         self.0.reverse();
         let (blocks, []) = cipher.as_chunks::<8>() else {
@@ -72,8 +73,8 @@ impl TripleDes {
     }
 }
 
-/// Function f. The six-bit groups of expansion E overlap, so each word of the key holds every other one of the eight, in
-/// the upper bits of its octets.
+/// Function f. The six-bit groups of expansion E overlap, so each word of the key holds every other one of the eight,
+/// in the upper bits of its octets.
 #[inline]
 fn feistel(half: u32, [even, odd]: [u32; 2]) -> u32 {
     let groups = |word: u32| word.to_be_bytes().map(|octet| usize::from(octet >> 2));

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::{general_name, uri};
 use crate::trust::der::{Reader, tag};
 
-/// Whether the extension's value is well-formed.
+/// Checks that the extension's value is well-formed.
 pub(super) fn check(mut value: Reader<'_>) -> Option<()> {
     let mut fields = value.enter(tag::SEQUENCE)?;
     let permitted = fields.enter_if(tag::explicit(0))?;
@@ -37,7 +37,7 @@ fn subtree_list(mut list: Reader<'_>) -> Option<()> {
     Some(())
 }
 
-/// An address and a mask of the same length whose ones come first.
+/// Returns whether these are an address and a mask of the same length whose ones come first.
 fn is_network(base: &[u8]) -> bool {
     let mask = match base.len() {
         8 => base[4..].iter().fold(0, |mask, octet| mask << 8 | u128::from(*octet)) << 96,
@@ -47,7 +47,7 @@ fn is_network(base: &[u8]) -> bool {
     mask.leading_ones() == mask.count_ones()
 }
 
-/// A mailbox (RFC 2821, section 4.1.2): dotted atoms or a quoted string, `@`, a domain.
+/// Returns whether a text is a mailbox (RFC 2821, section 4.1.2): dotted atoms or a quoted string, `@`, a domain.
 fn is_mailbox(text: &str) -> bool {
     let domain = match text.strip_prefix('"') {
         Some(quoted) => after_quoted(quoted.as_bytes()),
@@ -60,7 +60,7 @@ fn is_mailbox(text: &str) -> bool {
     })
 }
 
-/// What follows a quoted string, whose opening quote is behind.
+/// Returns what follows a quoted string, of which the opening quote is already read.
 fn after_quoted(mut rest: &[u8]) -> Option<&[u8]> {
     let control = |octet: u8| !matches!(octet, 0 | 9 | 10 | 13);
     loop {
@@ -74,7 +74,7 @@ fn after_quoted(mut rest: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// What follows dot-separated atoms, in which a backslash may escape an octet.
+/// Returns what follows dot-separated atoms, in which a backslash may escape an octet.
 fn after_atoms(text: &[u8]) -> Option<&[u8]> {
     let mut local = Vec::new();
     let mut rest = text;

@@ -7,7 +7,7 @@ use crate::trust::der::{Reader, dotted, tag};
 
 const AUTHORITY_INFO_ACCESS: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 1, 1];
 
-/// Checks the extensions that end a version 3 certificate; tells whether it is a CA's.
+/// Checks the extensions at the end of a version 3 certificate; returns whether it is a CA.
 pub(super) fn check(tbs: &mut Reader<'_>) -> Result<bool, X509ParseError> {
     if !tbs.next_is(tag::explicit(3)) {
         return Ok(false);
@@ -84,7 +84,7 @@ impl<'a> Extension<'a> {
     }
 }
 
-/// A number of at most 64 bits.
+/// Checks that a number has at most 64 bits.
 fn int64(octets: &[u8]) -> Option<()> {
     (octets.len() <= 8).then_some(())
 }
@@ -144,7 +144,7 @@ fn policies(mut value: Reader<'_>) -> Option<()> {
     Some(())
 }
 
-/// An object identifier whose arcs may have any size.
+/// Returns whether this is a valid object identifier, whose arcs may have any size.
 fn is_minimal_oid(oid: &[u8]) -> bool {
     let ended = |octet: &u8| octet & 0x80 == 0;
     let starts = std::iter::once(&0).chain(oid).zip(oid);

@@ -1,4 +1,4 @@
-//! Public keys: what RFC 3279, 5480 and 8410 say of their parameters and values. Other kinds of keys pass unread.
+//! Public keys: parameters and values as in RFC 3279, 5480 and 8410. Other kinds of keys are not checked.
 
 use std::fmt;
 use std::sync::LazyLock;
@@ -14,16 +14,16 @@ const EC: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1];
 const ED25519: &[u8] = &[0x2b, 0x65, 0x70];
 const ED448: &[u8] = &[0x2b, 0x65, 0x71];
 
-/// The kind of a public key and its size.
+/// Kind and size of a public key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PublicKeyType {
-    /// RSA, by the length of the modulus in bits.
+    /// RSA, with the length of the modulus in bits.
     Rsa(u64),
-    /// DSA, by the length of the prime p in bits.
+    /// DSA, with the length of the prime p in bits.
     Dsa(u64),
-    /// On a curve, named as in FIPS 186-4 or RFC 8032.
+    /// Elliptic curve, named as in FIPS 186-4 or RFC 8032.
     Curve(&'static str),
-    /// Of another kind: its object identifier, as numbers between dots.
+    /// Other kind, by its object identifier: numbers between dots.
     Other(String),
 }
 
@@ -38,7 +38,7 @@ impl fmt::Display for PublicKeyType {
     }
 }
 
-/// Tells the kind and size of a key that [`check`] lets pass.
+/// Returns the kind and size of a key that [`check`] accepts.
 pub(super) fn describe(algorithm: &Algorithm<'_>, bits: (u8, &[u8])) -> Option<PublicKeyType> {
     let length = |octets: &[u8]| BigUint::from_bytes_be(octets).bits();
     Some(match algorithm.oid {
@@ -69,7 +69,7 @@ pub(super) fn check(algorithm: &Algorithm<'_>, bits: (u8, &[u8])) -> Result<(), 
     if valid { Ok(()) } else { Err(X509ParseError::PublicKey(name)) }
 }
 
-/// The bits as a big-endian number of as many octets.
+/// Shifts the bits to a big-endian number of as many octets.
 fn right_aligned((unused, octets): (u8, &[u8])) -> Vec<u8> {
     if unused == 0 {
         return octets.to_vec();
@@ -104,7 +104,7 @@ fn curve(parameters: &[u8]) -> Result<&'static Curve, X509ParseError> {
     CURVES.iter().find(|curve| curve.oid == oid).ok_or(X509ParseError::Curve)
 }
 
-/// A curve y² = x³ - 3x + b over the field of `p`; numbers of `octets` octets.
+/// Curve y² = x³ - 3x + b over the field of `p`; numbers of `octets` octets.
 struct Curve {
     oid: &'static [u8],
     octets: usize,
@@ -118,7 +118,7 @@ impl Curve {
         Curve { oid, octets, p: number(p), b: number(b) }
     }
 
-    /// Whether this is an uncompressed point (SEC 1, section 2.3.3) on the curve.
+    /// Returns whether this is an uncompressed point (SEC 1, section 2.3.3) on the curve.
     fn has(&self, point: &[u8]) -> bool {
         let Some((4, xy)) = point.split_first() else {
             return false;
@@ -133,7 +133,7 @@ impl Curve {
     }
 }
 
-/// FIPS 186-4, appendix D.1.2.
+/// The curves of FIPS 186-4, appendix D.1.2.
 static CURVES: LazyLock<[Curve; 4]> = LazyLock::new(|| {
     [
         Curve::new(

@@ -1,7 +1,8 @@
-//! X.509 (RFC 5280), read as strictly and as generously as Go's `crypto/x509` reads it.
+//! X.509 parser (RFC 5280), exactly as strict as Go's `crypto/x509`.
 //!
-//! The verdict matters more than the data: consumers of a bundle are Go and Java programs, and one certificate that they
-//! cannot parse can cost them the whole trust store. Signatures are not verified: a trust anchor is trusted as it is.
+//! Whether a certificate parses matters more than its data: consumers of a bundle are Go and Java programs, and one
+//! certificate that they cannot parse can cost them the whole trust store. Signatures are not verified: a trust anchor
+//! is trusted as it is.
 
 mod constraint;
 mod extension;
@@ -15,7 +16,7 @@ use super::der::{Reader, tag};
 
 pub use key::PublicKeyType;
 
-/// What the product wants to know of a certificate.
+/// Fields of a certificate that are kept in memory.
 pub(super) struct StoredFields {
     pub(super) subject: String,
     pub(super) not_before: i64,
@@ -23,44 +24,44 @@ pub(super) struct StoredFields {
     pub(super) is_ca: bool,
 }
 
-/// Why bytes are no usable certificate.
+/// Error that parsing a certificate returns.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum X509ParseError {
-    /// The named part is missing, not DER, or not what RFC 5280 wants there.
+    /// Part that is missing, not DER, or not as RFC 5280 requires, by its name.
     #[error("malformed {0}")]
     Malformed(&'static str),
-    /// Bytes follow the certificate.
+    /// Bytes after the certificate.
     #[error("trailing data")]
     TrailingData,
-    /// A version that does not exist.
+    /// Version that does not exist.
     #[error("invalid version")]
     Version,
-    /// RFC 5280, section 4.1.2.2 wants serial numbers to be positive.
+    /// Negative serial number (RFC 5280, section 4.1.2.2, requires a positive one).
     #[error("negative serial number")]
     NegativeSerial,
-    /// The signed and the unsigned statement of the signature algorithm differ.
+    /// Signature algorithms inside and outside of the signed part that differ.
     #[error("inner and outer signature algorithm identifiers don't match")]
     SignatureAlgorithms,
-    /// A name holds a string type that Go and others cannot read, for instance 28, `UniversalString`.
+    /// String type in a name that Go and others cannot read, for instance 28, `UniversalString`.
     #[error("unsupported string type {0} in a name")]
     StringType(u8),
-    /// A string with octets that its type does not have.
+    /// String with octets that its type does not permit, by the name of the type.
     #[error("invalid {0} in a name")]
     String(&'static str),
-    /// The curve is spelled out instead of named.
+    /// Explicit curve parameters instead of the name of a curve.
     #[error("explicit or invalid elliptic curve parameters")]
     CurveParameters,
-    /// A named curve other than P-224, P-256, P-384 and P-521.
+    /// Named curve other than P-224, P-256, P-384 and P-521.
     #[error("unsupported elliptic curve")]
     Curve,
-    /// A public key that cannot be one.
+    /// Invalid public key, by its kind.
     #[error("invalid {0} public key")]
     PublicKey(&'static str),
-    /// One extension twice.
+    /// Extension that occurs twice, by its object identifier.
     #[error("duplicate extension {0}")]
     DuplicateExtension(String),
-    /// An extension that must not be critical, and is.
+    /// Critical extension that must not be critical, by its name.
     #[error("{0} incorrectly marked critical")]
     Critical(&'static str),
 }
@@ -104,32 +105,32 @@ pub(super) fn parse(der: &[u8]) -> Result<StoredFields, X509ParseError> {
     Ok(StoredFields { subject: subject.to_string(), not_before, not_after, is_ca })
 }
 
-/// The subject of what may be a flawed certificate, if the way to it is well-formed.
+/// Parses the subject of a possibly invalid certificate, if everything before it is well-formed.
 pub(super) fn subject_of(der: &[u8]) -> Option<String> {
-    LazyFields::of(der).and_then(|outline| text_of(outline.subject))
+    LazyFields::of(der).and_then(|fields| text_of(fields.subject))
 }
 
-/// The text of a name, as [`Facts::subject`] has it.
+/// Formats a name in DER as [`StoredFields::subject`] is.
 pub(super) fn text_of(name: &[u8]) -> Option<String> {
     name::parse(&mut Reader::new(name), "name").ok().map(|name| name.to_string())
 }
 
-/// The common name in a name, the last if there are several.
+/// Parses the common name of a name in DER, the last if there are several.
 pub(super) fn common_name_of(name: &[u8]) -> Option<String> {
     name::parse(&mut Reader::new(name), "name").ok()?.common_name().map(str::to_owned)
 }
 
-/// Parts of a certificate that are seldom asked for and therefore not kept in memory.
+/// Fields of a certificate that are seldom used and therefore not kept in memory.
 pub(super) struct LazyFields<'a> {
-    /// The issuer, an element.
+    /// The issuer as one element.
     pub(super) issuer: &'a [u8],
-    /// The subject, an element.
+    /// The subject as one element.
     pub(super) subject: &'a [u8],
     key: Reader<'a>,
 }
 
 impl<'a> LazyFields<'a> {
-    /// Of what may be a flawed certificate, if the way to the parts is well-formed.
+    /// Locates the fields of a possibly invalid certificate, if everything before them is well-formed.
     pub(super) fn of(der: &'a [u8]) -> Option<LazyFields<'a>> {
         let mut tbs = Reader::new(der).enter(tag::SEQUENCE)?.enter(tag::SEQUENCE)?;
         tbs.enter_if(tag::explicit(0))?;
@@ -139,7 +140,7 @@ impl<'a> LazyFields<'a> {
         Some(LazyFields { issuer, subject: tbs.any_whole()?, key: tbs.enter(tag::SEQUENCE)? })
     }
 
-    /// The kind and size of the key.
+    /// Parses the kind and size of the public key.
     pub(super) fn key(&self) -> Option<PublicKeyType> {
         let mut info = self.key;
         let algorithm = Algorithm::read(info.enter(tag::SEQUENCE)?).ok()?;
@@ -188,7 +189,7 @@ fn unique_identifiers(tbs: &mut Reader<'_>) -> Result<(), X509ParseError> {
     Ok(())
 }
 
-/// An `AlgorithmIdentifier` (RFC 5280, section 4.1.1.2).
+/// `AlgorithmIdentifier` (RFC 5280, section 4.1.1.2).
 struct Algorithm<'a> {
     /// Content of the object identifier.
     oid: &'a [u8],

@@ -1,23 +1,24 @@
-//! Distinguished names: the check of RFC 5280, section 4.1.2.4, and the text that Go's `pkix.Name.String()` makes of one.
+//! Distinguished names: checked by RFC 5280, section 4.1.2.4, and formatted as Go's `pkix.Name.String()` does.
 
 use std::fmt;
 
 use super::X509ParseError;
 use crate::trust::der::{self, Reader, tag};
 
-/// A parsed name.
+/// Parsed distinguished name.
 pub(super) struct DistinguishedName<'a>(Vec<Attribute<'a>>);
 
 struct Attribute<'a> {
-    /// Content of the type's object identifier.
+    /// Content of the object identifier of the type.
     oid: &'a [u8],
     value: String,
 }
 
 const COMMON_NAME: &[u8] = &[0x55, 4, 3];
 
-/// The attribute types that have a name, in printing order. Of a common name or serial number given several times the
-/// last one counts; of the others each counts.
+/// Attribute types that have a name, in printing order.
+///
+/// If a common name or serial number occurs several times, the last is printed; of the other types all are.
 const KNOWN: [(&[u8], &str, Repeat); 9] = [
     (&[0x55, 4, 5], "SERIALNUMBER", Repeat::Last),
     (COMMON_NAME, "CN", Repeat::Last),
@@ -36,9 +37,9 @@ enum Repeat {
     All,
 }
 
-/// Reads the next element as a name; `what` it is goes into the flaw.
-pub(super) fn parse<'a>(input: &mut Reader<'a>, what: &'static str) -> Result<DistinguishedName<'a>, X509ParseError> {
-    let malformed = X509ParseError::Malformed(what);
+/// Parses the next element as a name; `part` names it in errors.
+pub(super) fn parse<'a>(input: &mut Reader<'a>, part: &'static str) -> Result<DistinguishedName<'a>, X509ParseError> {
+    let malformed = X509ParseError::Malformed(part);
     let mut sequence = input.enter(tag::SEQUENCE).ok_or(malformed.clone())?;
     let mut attributes = Vec::new();
     while !sequence.is_empty() {
@@ -53,7 +54,7 @@ pub(super) fn parse<'a>(input: &mut Reader<'a>, what: &'static str) -> Result<Di
     Ok(DistinguishedName(attributes))
 }
 
-/// The text of one of the string types that names may use.
+/// Decodes one of the string types that names may use.
 fn text(string: u8, content: &[u8]) -> Result<String, X509ParseError> {
     let ascii = |allowed: fn(u8) -> bool, name| match str::from_utf8(content) {
         Ok(text) if content.iter().copied().all(allowed) => Ok(text.to_owned()),
@@ -61,20 +62,20 @@ fn text(string: u8, content: &[u8]) -> Result<String, X509ParseError> {
     };
     match string {
         tag::UTF8_STRING => ascii(|_| true, "UTF8String"),
-        // '*' and '&' are no printable characters (X.680, section 41.4), but real certificates have them.
+        // '*' and '&' are not in PrintableString (X.680, section 41.4), but real certificates have them.
         tag::PRINTABLE_STRING => {
             ascii(|octet| is_printable(octet) || octet == b'*' || octet == b'&', "PrintableString")
         }
         tag::IA5_STRING => ascii(|octet| octet.is_ascii(), "IA5String"),
         tag::NUMERIC_STRING => ascii(|octet| octet.is_ascii_digit() || octet == b' ', "NumericString"),
-        // Read as Latin-1, which is what those who write T.61 strings mean by them.
+        // Read as Latin-1, which is what is written as T61String in practice.
         tag::T61_STRING => Ok(content.iter().copied().map(char::from).collect()),
         tag::BMP_STRING => bmp(content).ok_or(X509ParseError::String("BMPString")),
         other => Err(X509ParseError::StringType(other)),
     }
 }
 
-/// UCS-2 without surrogates and noncharacters, perhaps with a terminator.
+/// Decodes UCS-2 without surrogates and noncharacters, with an optional terminator.
 fn bmp(content: &[u8]) -> Option<String> {
     let (units, []) = content.as_chunks() else {
         return None;
@@ -92,7 +93,7 @@ fn is_printable(octet: u8) -> bool {
 }
 
 impl DistinguishedName<'_> {
-    /// The last common name that says something.
+    /// Returns the last common name, unless it is empty.
     pub(super) fn common_name(&self) -> Option<&str> {
         let last = self.0.iter().rfind(|attribute| attribute.oid == COMMON_NAME)?;
         Some(&*last.value).filter(|value| !value.is_empty())
@@ -100,8 +101,9 @@ impl DistinguishedName<'_> {
 }
 
 impl fmt::Display for DistinguishedName<'_> {
-    /// The known types come first, in the order of [`KNOWN`], values of one type joined by `+`; then the others, last
-    /// one first, as number and hexadecimal DER.
+    /// Formats the known types first, in the order of [`KNOWN`], with values of one type joined by `+`.
+    ///
+    /// The others follow, the last one first, as number and hexadecimal DER.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut comma = "";
         for (oid, label, repeat) in KNOWN {
@@ -131,7 +133,7 @@ impl fmt::Display for DistinguishedName<'_> {
     }
 }
 
-/// RFC 2253, section 2.4.
+/// Escapes a value as in RFC 2253, section 2.4.
 fn write_escaped(f: &mut fmt::Formatter<'_>, value: &str) -> fmt::Result {
     use fmt::Write;
     for (at, character) in value.char_indices() {
@@ -217,9 +219,9 @@ mod tests {
             (30, &[0xd8, 0], X509ParseError::String("BMPString")),
             (30, &[0xff, 0xff], X509ParseError::String("BMPString")),
         ];
-        for (string, content, flaw) in table {
+        for (string, content, error) in table {
             let der = name(&[(CN, string, content)]);
-            assert_eq!(parse(&mut Reader::new(&der), "name").err(), Some(flaw));
+            assert_eq!(parse(&mut Reader::new(&der), "name").err(), Some(error));
         }
     }
 }

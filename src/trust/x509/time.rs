@@ -1,13 +1,14 @@
-//! `UTCTime` and `GeneralizedTime` (RFC 5280, section 4.1.2.5), with the forms that Go reads beyond them: minutes
-//! without seconds in `UTCTime`, and offsets from UTC other than zero.
+//! `UTCTime` and `GeneralizedTime` (RFC 5280, section 4.1.2.5), with the forms that Go accepts beyond them.
+//!
+//! Those are minutes without seconds in `UTCTime`, and offsets from UTC other than zero.
 
 use super::X509ParseError;
 use crate::trust::der::{Reader, tag};
 
-/// Reads the next element as a time: seconds since 1970-01-01T00:00:00Z.
+/// Parses the next element as a time, in seconds since 1970-01-01T00:00:00Z.
 pub(super) fn parse(input: &mut Reader<'_>) -> Result<i64, X509ParseError> {
-    let (what, years) = if input.next_is(tag::UTC_TIME) { ("UTCTime", 2) } else { ("GeneralizedTime", 4) };
-    let malformed = X509ParseError::Malformed(what);
+    let (name, years) = if input.next_is(tag::UTC_TIME) { ("UTCTime", 2) } else { ("GeneralizedTime", 4) };
+    let malformed = X509ParseError::Malformed(name);
     let (found, content) = input.any().ok_or(malformed.clone())?;
     match found {
         tag::UTC_TIME | tag::GENERALIZED_TIME => seconds(content, years).ok_or(malformed),
@@ -39,7 +40,7 @@ fn seconds(text: &[u8], year_digits: usize) -> Option<i64> {
     valid.then_some(at - offset(zone)?)
 }
 
-/// Seconds east of UTC. Zero has one form, `Z`.
+/// Parses an offset in seconds east of UTC. Zero has one form, `Z`.
 fn offset(zone: &[u8]) -> Option<i64> {
     let (sign, digits) = match zone {
         b"Z" => return Some(0),
@@ -73,7 +74,7 @@ fn days_in(year: i64, month: i64) -> i64 {
     }
 }
 
-/// Days of the proleptic Gregorian calendar.
+/// Counts days of the proleptic Gregorian calendar.
 fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
     let before = year - 1;
     let leap_days = before.div_euclid(4) - before.div_euclid(100) + before.div_euclid(400);

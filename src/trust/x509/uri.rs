@@ -1,8 +1,8 @@
-//! URIs and domain names in certificates, judged as Go's `net/url` and `crypto/x509` judge them.
+//! URIs and domain names in certificates, checked as Go's `net/url` and `crypto/x509` do.
 
 use std::net::Ipv6Addr;
 
-/// Whether an ASCII text is a URI reference with a plausible host.
+/// Returns whether an ASCII text is a URI reference with a plausible host.
 pub(super) fn is_valid(text: &str) -> bool {
     let (reference, fragment) = text.split_once('#').unwrap_or((text, ""));
     if reference.bytes().any(|octet| octet.is_ascii_control()) || !escapes_are_whole(fragment) {
@@ -73,21 +73,24 @@ fn is_port(port: &str) -> bool {
     port.is_empty() || port.strip_prefix(':').is_some_and(|digits| digits.bytes().all(|octet| octet.is_ascii_digit()))
 }
 
-/// Whether each `%` is followed by two hexadecimal digits.
+/// Returns whether each `%` is followed by two hexadecimal digits.
 fn escapes_are_whole(text: &str) -> bool {
     let is_hex = |octet: Option<&u8>| octet.is_some_and(u8::is_ascii_hexdigit);
     text.split('%').skip(1).all(|after| is_hex(after.as_bytes().first()) && is_hex(after.as_bytes().get(1)))
 }
 
-/// The host itself if nothing in it is out of place. In a host only octets beyond ASCII, and `%` itself, may be escaped;
-/// the former then make it no domain name.
+/// Unescapes a host; `None` if it has a character or escape that is not permitted.
+///
+/// In a host only octets beyond ASCII, and `%` itself, may be escaped; the former then make it no domain name.
 fn host_escapes(host: &str) -> Option<String> {
     let in_host = |octet: u8| octet.is_ascii_alphanumeric() || b"-_.~!$&'()*+,;=:[]<>\"%".contains(&octet);
     let only_percent = host.split('%').skip(1).all(|after| after.starts_with("25"));
     (host.bytes().all(in_host) && only_percent).then(|| host.replace("%25", "%"))
 }
 
-/// Whether the text is empty or non-empty labels of graphic characters between dots. A constraint may begin with a dot.
+/// Returns whether a text is empty, or non-empty labels of graphic characters between dots.
+///
+/// A constraint may begin with a dot.
 pub(super) fn is_domain(text: &str, constraint: bool) -> bool {
     let labels = if constraint { text.strip_prefix('.').unwrap_or(text) } else { text };
     text.is_empty()
