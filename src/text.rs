@@ -131,6 +131,13 @@ pub fn cause(value: &impl fmt::Display) -> String {
     truncate_display(value, limits::CAUSE.max)
 }
 
+/// Joins an error and its sources by colons: a [`cause`].
+#[must_use]
+pub fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let sources = std::iter::successors(Some(error), |error| error.source());
+    cause(&sources.map(ToString::to_string).collect::<Vec<_>>().join(": "))
+}
+
 /// Quotes at most `max` characters of a text; quotes in it are escaped, too.
 #[must_use]
 pub fn quote(text: &str, max: usize) -> String {

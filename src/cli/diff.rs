@@ -9,7 +9,7 @@ use anyhow::{Context, anyhow, bail};
 use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
 
-use crate::client::snapshot::{SnapshotReader, SnapshotScope, SnapshotSources};
+use crate::client::{SnapshotReader, SnapshotScope, SnapshotSources};
 use crate::overview::{Overlay, Plan};
 
 use super::input::InputObjects;

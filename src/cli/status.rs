@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 
 use jiff::Timestamp;
 
-use crate::client::snapshot::SnapshotScope;
+use crate::client::SnapshotScope;
 use crate::overview::{NamespaceView, Overview};
 
 use super::overview::{OverviewArgs, OverviewData, OverviewFormat, document};

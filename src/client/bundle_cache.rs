@@ -19,9 +19,10 @@ use crate::bundle::{DecisionSettings, Intent, Namespace, is_dns_subdomain};
 use crate::inject::{Injectability, InjectableBundles};
 use crate::webhook;
 
-use super::connection::{ApiError, ApiRequest, Connection, METADATA_ONLY};
+use super::api_error::ApiError;
+use super::connection::{ApiRequest, Connection, METADATA_ONLY};
 use super::lookups::Lookups;
-use super::watch::{self, Watch, WatchedObject};
+use super::watch::{Watch, WatchedObject, start_watches};
 
 /// How long the read of one object may take: a review, for which there are two at most, has to be answered within 5 s.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
@@ -69,8 +70,8 @@ enum CacheCause {
 enum FetchError {
     #[error("there is no cluster to ask")]
     NoCluster,
-    #[error("{0}")]
-    Request(Arc<ApiError>),
+    #[error(transparent)]
+    Request(#[from] ApiError),
     #[error(transparent)]
     Json(#[from] serde_json::Error),
     #[error("no answer within {} s", READ_TIMEOUT.as_secs())]
@@ -124,7 +125,7 @@ impl BundleCache {
         let Some(connection) = &self.connection else { return pending().await };
         let watches = [Watch::Bundles, Watch::Namespaces];
         loop {
-            let mut watch_events = watch::start_all(connection, &self.trust_namespace, &watches);
+            let mut watch_events = start_watches(connection, &self.trust_namespace, &watches);
             while let Some((watch, event)) = watch_events.next().await {
                 match event {
                     Ok(event) => self.apply_event(&watch, event),
@@ -244,15 +245,12 @@ impl BundleCache {
             match connection.send(ApiRequest { method: Method::GET, uri: uri.clone(), accept, body: None }).await {
                 Ok(body) => Ok(Some(body)),
                 Err(ApiError::Refused(status)) if status.is_not_found() => Ok(None),
-                Err(failure) => Err(Arc::new(failure)),
+                Err(failure) => Err(failure),
             }
         };
-        match tokio::time::timeout(READ_TIMEOUT, self.lookups.read(&uri, request)).await {
-            Ok(found) => {
-                Ok(found.map_err(FetchError::Request)?.map(|body| serde_json::from_slice(&body)).transpose()?)
-            }
-            Err(_) => Err(FetchError::TimedOut),
-        }
+        let found = tokio::time::timeout(READ_TIMEOUT, self.lookups.read(&uri, request)).await;
+        let found = found.map_err(|_| FetchError::TimedOut)??;
+        Ok(found.map(|body| serde_json::from_slice(&body)).transpose()?)
     }
 }
 

@@ -22,7 +22,7 @@ use kube::client::ConfigExt;
 use tower::util::{BoxCloneSyncService, BoxService};
 use tower::{BoxError, Service, ServiceExt};
 
-use super::connection::error_chain;
+use crate::text::error_chain;
 
 /// How long a connection may take to be there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -9,7 +9,9 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use crate::bundle::{Inputs, Intent, Keys, ObjectKind, SourceContent};
 use crate::fanout::ResourceVersion;
 
-use super::connection::{ApiError, ApiRequest, Connection};
+use super::api_error::ApiError;
+use super::connection::{ApiRequest, Connection};
+use super::uri;
 
 /// Kind and name of an object in the trust namespace.
 pub(crate) type SourceKey = (ObjectKind, String);
@@ -41,36 +43,31 @@ pub(crate) enum SourceRead {
 ///
 /// # Errors
 /// When the API server cannot be reached, asks for patience or does not answer.
-pub(crate) async fn fetch(
+pub(crate) async fn fetch_source(
     connection: &Connection,
     namespace: &str,
     key: &SourceKey,
     filter: KeyFilter,
 ) -> Result<SourceRead, ApiError> {
     let (kind, name) = key;
-    let plural = match kind {
-        ObjectKind::ConfigMap => "configmaps",
-        ObjectKind::Secret => "secrets",
-    };
-    let uri = format!("/api/v1/namespaces/{namespace}/{plural}/{name}");
+    let uri = format!("{}/{name}", uri::collection(*kind, Some(namespace)));
     let request = ApiRequest { method: Method::GET, uri, accept: "application/json", body: None };
     match connection.send(request).await {
         Ok(body) => Ok(parse(*kind, &body, &filter).map_or_else(
-            |error| unreadable(&error.to_string(), filter.clone()),
+            |error| SourceRead::unreadable(&error.to_string(), filter.clone()),
             |(version, content)| SourceRead::Content { version, filter: filter.clone(), content },
         )),
         Err(ApiError::Refused(status)) if status.is_not_found() => Ok(SourceRead::Gone),
-        Err(ApiError::Refused(status)) => Ok(unreadable(&status.message, filter)),
+        Err(ApiError::Refused(status)) => Ok(SourceRead::unreadable(&status.message, filter)),
         Err(failure) => Err(failure),
     }
 }
 
-/// An object that is there and cannot be read.
-pub(crate) fn unreadable(cause: &str, filter: KeyFilter) -> SourceRead {
-    SourceRead::Content {
-        version: ResourceVersion::NEWEST,
-        filter,
-        content: SourceContent::Unreadable(cause.to_owned()),
+impl SourceRead {
+    /// Creates the content of an object that exists and cannot be read.
+    pub(crate) fn unreadable(cause: &str, filter: KeyFilter) -> Self {
+        let content = SourceContent::Unreadable(cause.to_owned());
+        Self::Content { version: ResourceVersion::NEWEST, filter, content }
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::limits::{LOOKUP_MISSES_CACHED, LOOKUPS};
 
-use super::connection::ApiError;
+use super::api_error::ApiError;
 
 /// The time for which an object that is not there is not asked for again.
 const ABSENT_TTL: Duration = Duration::from_secs(1);
@@ -19,7 +19,7 @@ const ABSENT_TTL: Duration = Duration::from_secs(1);
 const MIN_PERMIT_HOLD: Duration = Duration::from_millis(100);
 
 /// An object as JSON, `None` where it does not exist, or the error that all who share the read get.
-pub(super) type LookupResult = Result<Option<Bytes>, Arc<ApiError>>;
+pub(super) type LookupResult = Result<Option<Bytes>, ApiError>;
 
 /// The reads that are in flight, and the objects that were not there just now.
 pub(super) struct Lookups {
@@ -142,7 +142,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn concurrent_reads_of_one_object_share_one_request() {
         let lookups = Lookups::new();
-        for found in [Ok(None), Ok(Some(Bytes::from("a"))), Err(Arc::new(ApiError::TimedOut("no answer".to_owned())))] {
+        for found in [Ok(None), Ok(Some(Bytes::from("a"))), Err(ApiError::Lost("no answer".to_owned()))] {
             assert_eq!(requests_made(&lookups, 50, found.clone()).await, 1, "{found:?}");
             let again = usize::from(found != Ok(None));
             assert_eq!(requests_made(&lookups, 1, found).await, again);

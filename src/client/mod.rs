@@ -1,23 +1,37 @@
 //! Kubernetes I/O: watches, reads, writes, status, leader election. The only module that talks to the API server.
 
+mod api_error;
 mod bundle_cache;
-pub(crate) mod connection;
+mod connection;
 mod dial;
-pub(crate) mod fetch_source;
+mod error_text;
+mod fetch_source;
 mod hand_back;
 mod leader_election;
 mod lookups;
 mod protobuf;
-pub(crate) mod publish;
+mod publish;
 mod request_body;
+mod segmented_body;
 mod serving_cert;
-pub mod snapshot;
-pub(crate) mod watch;
-pub(crate) mod write;
+mod snapshot;
+mod uri;
+mod watch;
+mod write;
 
+pub(crate) use api_error::ApiError;
 pub use bundle_cache::{BundleAccess, BundleCache, BundleCacheError};
 pub use connection::Connection;
 pub use dial::{Dialer, Proxy, ProxyUrlError, Socket};
+pub(crate) use fetch_source::{KeyFilter, SourceKey, SourceRead, fetch_source};
 pub use hand_back::{HandBack, HandBackError, HandBackOutcome, current_leader};
 pub use leader_election::{LeaderElector, LeadershipState, LeadershipWatch, LeaseSettings};
+pub(crate) use publish::{PublishedVersion, Publisher};
 pub use serving_cert::{ServingSettings, maintain_serving_cert};
+pub use snapshot::{
+    ContainerCommand, SnapshotReadError, SnapshotReader, SnapshotScope, SnapshotSources, SnapshotTargets, object_reader,
+};
+pub(crate) use watch::{
+    ApiCollection, ListPager, MetadataOnly, UnreadableBundle, Watch, WatchItem, WatchedObject, start_watches,
+};
+pub(crate) use write::TargetWriter;

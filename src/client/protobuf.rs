@@ -8,7 +8,7 @@ use crate::api;
 use crate::bundle::{Desired, ObjectKind, Payload, PayloadValue};
 use crate::fanout::ResourceVersion;
 
-use super::connection::SegmentedBody;
+use super::segmented_body::SegmentedBody;
 
 /// The media type.
 pub(super) const MEDIA_TYPE: &str = "application/vnd.kubernetes.protobuf";

@@ -12,7 +12,9 @@ use crate::api::{self, Bundle};
 use crate::bundle::{BundleEvent, Report};
 use crate::fanout::ResourceVersion;
 
-use super::connection::{ApiError, ApiRequest, Connection, METADATA_ONLY, SegmentedBody, TIMEOUT};
+use super::api_error::ApiError;
+use super::connection::{ApiRequest, Connection, METADATA_ONLY, TIMEOUT};
+use super::segmented_body::SegmentedBody;
 
 /// The component that events name as their source.
 const REPORTER: &str = "bundles";

@@ -15,8 +15,8 @@ use crate::api;
 use crate::bundle::{Desired, ObjectKind, Payload, PayloadValue};
 use crate::fanout::{OwnedFields, ResourceVersion};
 
-use super::connection::SegmentedBody;
 use super::protobuf;
+use super::segmented_body::SegmentedBody;
 
 /// The media type of patches that keep what others have
 /// (<https://kubernetes.io/docs/tasks/manage-kubernetes-objects/update-api-object-kubectl-patch/>).

@@ -16,8 +16,11 @@ use crate::fanout::{Comparison, Observed, Order, TargetRequest, WriteResult};
 use crate::metrics::WriteMetrics;
 use crate::text;
 
-use super::connection::{ApiError, ApiRequest, Connection, METADATA_ONLY, is_admission_refusal};
+use super::api_error::ApiError;
+use super::connection::{ApiRequest, Connection, METADATA_ONLY};
+use super::error_text::{is_admission_refusal, is_immutable, is_missing_permission};
 use super::request_body::{self, EncodedContent, Head};
+use super::uri;
 
 /// Carries out orders.
 pub(crate) struct TargetWriter {
@@ -73,10 +76,6 @@ impl TargetWriter {
             TargetRequest::Delete(_) => Method::DELETE,
             TargetRequest::GetMetadata | TargetRequest::GetContent => Method::GET,
         };
-        let plural = match kind {
-            ObjectKind::ConfigMap => "configmaps",
-            ObjectKind::Secret => "secrets",
-        };
         let object = match request {
             TargetRequest::Create => String::new(),
             _ => format!("/{bundle}"),
@@ -95,7 +94,7 @@ impl TargetWriter {
             TargetRequest::Delete(_) | TargetRequest::GetMetadata | TargetRequest::GetContent => String::new(),
         };
         let accept = if *request == TargetRequest::GetContent { "application/json" } else { METADATA_ONLY };
-        ApiRequest { method, uri: format!("/api/v1/namespaces/{namespace}/{plural}{object}{query}"), accept, body }
+        ApiRequest { method, uri: format!("{}{object}{query}", uri::collection(*kind, Some(namespace))), accept, body }
     }
 
     /// The body of a request that carries content, of which all namespaces share what is the same for all.
@@ -192,10 +191,7 @@ fn compare(kind: ObjectKind, desired: &Desired, body: &Bytes) -> serde_json::Res
 fn classify_error(target: &NamedTarget, request: &TargetRequest, failure: ApiError) -> WriteResult {
     let what = failure_prefix(target, request);
     match failure {
-        ApiError::Busy(retry_after, text) => {
-            let text = if text.is_empty() { "the API server is busy" } else { &*text };
-            WriteResult::Busy(retry_after, format!("{what}: {text}"))
-        }
+        ApiError::Busy(retry_after, cause) => WriteResult::Busy(retry_after, format!("{what}: {cause}")),
         ApiError::Failed(cause) => WriteResult::Failed(format!("{what}: {cause}")),
         ApiError::Lost(cause) => WriteResult::Lost(format!("{what}: {cause}")),
         ApiError::TimedOut(cause) => WriteResult::TimedOut(format!("{what}: {cause}")),
@@ -224,12 +220,11 @@ fn classify_refusal(what: &str, request: &TargetRequest, status: &Status) -> Wri
         // Of a quota that many requests change at the same time, nothing is to be seen in the object.
         (409, _) if !is_about("resourcequotas") => WriteResult::Conflict,
         (403, _) if caused("NamespaceTerminating") => WriteResult::NamespaceGone,
-        // An object of a quota or a policy is refused with 403, too; only this text tells of permissions.
-        (403, _) if status.message.contains("cannot ") && status.message.contains(" resource \"") => {
+        (403, _) if is_missing_permission(status) => {
             WriteResult::Forbidden(format!("{what}: {}", text::cause(&status.message)))
         }
         _ => {
-            let immutable = status.code == 422 && status.message.contains("field is immutable when `immutable` is set");
+            let immutable = status.code == 422 && is_immutable(status);
             let remedy = match (immutable, status.code) {
                 (true, _) => ": delete the object, and it is written anew",
                 (false, 413) => ": it is too large for the API server or etcd",

@@ -2,8 +2,7 @@
 
 use tracing::warn;
 
-use crate::client::connection::ApiError;
-use crate::client::fetch_source::{self, KeyFilter, SourceKey, SourceRead};
+use crate::client::{ApiError, KeyFilter, SourceKey, SourceRead, fetch_source};
 
 use super::{Controller, TaskOutput};
 
@@ -19,11 +18,11 @@ pub(super) fn fetch(controller: &mut Controller, name: String, cause: String, un
     controller.tasks.spawn(async move {
         let (mut reads, mut last_failure) = (Vec::new(), None);
         for (key, filter) in unread {
-            match fetch_source::fetch(&connection, &namespace, &key, filter.clone()).await {
+            match fetch_source(&connection, &namespace, &key, filter.clone()).await {
                 Ok(read) => reads.push((key, read)),
                 Err(error) => {
                     if !silent {
-                        reads.push((key, fetch_source::unreadable(&error.to_string(), filter)));
+                        reads.push((key, SourceRead::unreadable(&error.to_string(), filter)));
                     }
                     last_failure = Some(error);
                 }

@@ -7,8 +7,7 @@ use tracing::warn;
 
 use crate::api;
 use crate::bundle::Intent;
-use crate::client::connection::{ApiError, Connection};
-use crate::client::watch::{self, ListPager, MetadataOnly};
+use crate::client::{ApiCollection, ApiError, Connection, ListPager, MetadataOnly};
 use crate::fanout::{EngineEvent, ListScope, Observed, TargetListResult};
 
 use super::roll_out::roll_out;
@@ -61,7 +60,7 @@ async fn list_bundle_targets(
     if bundle.len() > api::MAX_NAME {
         return Ok(ListedTargets::new());
     }
-    let mut list = ListPager::new(connection, &watch::targets_of(bundle, *kind, namespace.as_deref()));
+    let mut list = ListPager::new(connection, &ApiCollection::targets_of(bundle, *kind, namespace.as_deref()));
     let mut targets = ListedTargets::new();
     while let Some(object) = list.next().await? {
         let MetadataOnly { metadata } =

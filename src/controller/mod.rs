@@ -34,12 +34,10 @@ use tracing::{info, warn};
 
 use crate::api::BundleStatus;
 use crate::bundle::{Inputs, TargetRef};
-use crate::client::connection::{ApiError, Connection};
-use crate::client::fetch_source::{SourceKey, SourceRead};
-use crate::client::publish::{PublishedVersion, Publisher};
-use crate::client::watch::{self, Watch, WatchItem};
-use crate::client::write::TargetWriter;
-use crate::client::{LeadershipState, LeadershipWatch};
+use crate::client::{
+    ApiError, Connection, LeadershipState, LeadershipWatch, PublishedVersion, Publisher, SourceKey, SourceRead,
+    TargetWriter, Watch, WatchItem, start_watches,
+};
 use crate::fanout::{Engine, EngineEvent, ListScope, WriteLimits, WriteResult};
 use crate::metrics;
 
@@ -113,7 +111,7 @@ impl Controller {
         liveness: Arc<Liveness>,
         metrics: metrics::ControllerMetrics,
     ) -> Self {
-        let watches = watch::needed(&inputs.settings);
+        let watches = Watch::needed(&inputs.settings);
         let connection = connection.fenced(leadership.clone());
         Self {
             engine: Engine::new(inputs.settings.clone(), limits),
@@ -139,9 +137,9 @@ impl Controller {
     /// # Panics
     /// When a task panics, which is a bug: the state is then unknown.
     pub async fn run(mut self, stop: impl Future<Output = ()>) -> RunEnd {
-        let watches = watch::needed(&self.cache.inputs().settings);
+        let watches = Watch::needed(&self.cache.inputs().settings);
         let (targets, others): (Vec<_>, Vec<_>) = watches.iter().partition(|watch| matches!(watch, Watch::Targets(..)));
-        let mut watch_events = watch::start_all(&self.connection, &self.trust_namespace, others);
+        let mut watch_events = start_watches(&self.connection, &self.trust_namespace, others);
         let mut targets = Some(targets);
         let mut leadership = self.leadership.clone();
         let mut heartbeat = tokio::time::interval(Liveness::HEARTBEAT_INTERVAL);
@@ -151,7 +149,7 @@ impl Controller {
             roll_out::refresh_leadership(&mut self);
             self.process_queue();
             if let Some(targets) = targets.take_if(|_| self.cache.has_listed_bundles()) {
-                watch_events.extend(watch::start_all(&self.connection, &self.trust_namespace, targets));
+                watch_events.extend(start_watches(&self.connection, &self.trust_namespace, targets));
             }
             let wakeup = self.next_wakeup();
             tokio::select! {

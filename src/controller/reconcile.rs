@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use tracing::{debug_span, info};
 
 use crate::bundle::{Decision, Refusal, decide};
-use crate::client::fetch_source::{KeyFilter, SourceKey};
+use crate::client::{KeyFilter, SourceKey};
 use crate::fanout::EngineEvent;
 
 use super::cache::Cache;

@@ -10,8 +10,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::api::BundleStatus;
 use crate::bundle::BundleEvent;
-use crate::client::connection::ApiError;
-use crate::client::publish::PublishedVersion;
+use crate::client::{ApiError, PublishedVersion};
 
 use super::reconcile_state::{PendingStatus, StatusUpdate};
 use super::{Controller, TaskOutput};

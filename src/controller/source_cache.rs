@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::bundle::{Inputs, Intent, ObjectKind, Select, SourceContent, SourceObject};
-use crate::client::fetch_source::{KeyFilter, SourceKey};
+use crate::client::{KeyFilter, SourceKey};
 use crate::fanout::ResourceVersion;
 
 /// The source objects that are there.

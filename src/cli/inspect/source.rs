@@ -12,7 +12,7 @@ use super::super::args::ClusterArgs;
 use super::{password, tls};
 use crate::bundle::ObjectKind;
 use crate::client::Connection;
-use crate::client::snapshot::object_reader::{self, LiveBundle, LiveTarget, Values};
+use crate::client::object_reader::{self, LiveBundle, LiveTarget, Values};
 use crate::inspect::{CertificateSet, KeystoreLockedError, Passwords};
 use crate::limits;
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
 
-use crate::client::snapshot::SnapshotReader;
+use crate::client::SnapshotReader;
 use crate::overview::Snapshot;
 
 /// How many reads are out at the same time.

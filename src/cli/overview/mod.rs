@@ -10,9 +10,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::bundle::{DefaultCas, Namespace, ObjectKind, TargetRef};
-use crate::client::Connection;
-use crate::client::snapshot::object_reader;
-use crate::client::snapshot::{SnapshotReadError, SnapshotReader, SnapshotScope, SnapshotTargets};
+use crate::client::{Connection, SnapshotReadError, SnapshotReader, SnapshotScope, SnapshotTargets, object_reader};
 use crate::inspect::{CertificateSet, Passwords};
 use crate::overview::{LeaderStatus, Snapshot, SnapshotBundle};
 
@@ -97,8 +95,9 @@ impl OverviewArgs {
         for (name, bundle) in bundles.context("read Bundles")? {
             match bundle {
                 Ok(bundle) => drop(snapshot.add_bundle(&bundle, &settings.trust_namespace)),
-                Err(cause) => {
-                    snapshot.bundles.insert(name, SnapshotBundle { invalid: Some(cause), ..SnapshotBundle::default() });
+                Err(error) => {
+                    let invalid = Some(error.to_string());
+                    snapshot.bundles.insert(name, SnapshotBundle { invalid, ..SnapshotBundle::default() });
                 }
             }
         }

@@ -6,7 +6,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, FromArgMatches, Parser};
 
 use super::super::args::{self, Cli, DecisionArgs};
-use crate::client::snapshot::ContainerCommand;
+use crate::client::ContainerCommand;
 
 /// Flags that shape decisions, as far as they were typed: the others are the running controller's.
 #[derive(Clone, Debug)]

@@ -7,8 +7,9 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{METADATA_ONLY, PartialMetadata, SnapshotReadError, SnapshotReader, WHOLE, encoded, resource};
+use super::{METADATA_ONLY, PartialMetadata, SnapshotReadError, SnapshotReader, WHOLE};
 use crate::bundle::{ContentSummary, Desired, ObjectKind, TargetRef};
+use crate::client::uri::{self, resource};
 use crate::overview::SnapshotTarget;
 
 impl SnapshotReader<'_> {
@@ -23,9 +24,8 @@ impl SnapshotReader<'_> {
         namespace: Option<&str>,
     ) -> Result<BTreeMap<TargetRef, SnapshotTarget>, SnapshotReadError> {
         let resource = resource(kind);
-        let within = namespace.map_or_else(String::new, |namespace| format!("/namespaces/{namespace}"));
-        let path = format!("/api/v1{within}/{resource}");
-        let query = format!("fieldSelector=metadata.name%3D{}", encoded(name));
+        let path = uri::collection(kind, namespace);
+        let query = format!("fieldSelector=metadata.name%3D{}", uri::encode(name));
         let name: Arc<str> = name.into();
         let objects = self.list::<PartialMetadata>(resource, &path, &query, METADATA_ONLY).await?;
         let targets = objects.into_iter().map(|PartialMetadata { metadata }| {
@@ -45,9 +45,8 @@ impl SnapshotReader<'_> {
         target: &TargetRef,
     ) -> Result<Option<SnapshotTarget>, SnapshotReadError> {
         let TargetRef { kind, namespace, name } = target;
-        let resource = resource(*kind);
-        let uri = format!("/api/v1/namespaces/{namespace}/{resource}/{name}");
-        let object: Value = match self.get(resource, &uri, WHOLE).await {
+        let uri = format!("{}/{name}", uri::collection(*kind, Some(namespace)));
+        let object: Value = match self.get(resource(*kind), &uri, WHOLE).await {
             Ok(body) => serde_json::from_slice(&body)?,
             Err(SnapshotReadError { absent: true, .. }) => return Ok(None),
             Err(error) => return Err(error),

@@ -4,7 +4,6 @@ mod adoption_candidates;
 pub mod object_reader;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt};
@@ -17,8 +16,10 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::connection::{ApiError, ApiRequest, Connection};
+use super::api_error::ApiError;
+use super::connection::{ApiRequest, Connection};
 use super::hand_back::holder;
+use super::uri::{self, resource};
 use crate::api::{API_VERSION, BUNDLE_LABEL, Bundle};
 use crate::bundle::{
     Intent, Namespace, ObjectKind, ObjectSource, OutputKeys, Select, SourceContent, SourceObject, TargetRef,
@@ -100,7 +101,7 @@ impl SnapshotReader<'_> {
     ///
     /// # Errors
     /// When they cannot be listed.
-    pub async fn bundles(&self) -> Result<Vec<(String, Result<Bundle, String>)>, SnapshotReadError> {
+    pub async fn bundles(&self) -> Result<Vec<(String, serde_json::Result<Bundle>)>, SnapshotReadError> {
         let listed = self.list::<Value>("bundles", &format!("/apis/{API_VERSION}/bundles"), "", WHOLE).await;
         let bundles = listed.map_err(|error| match error {
             SnapshotReadError { absent: true, .. } => SnapshotReadError {
@@ -111,7 +112,7 @@ impl SnapshotReader<'_> {
         })?;
         let read = |object: Value| {
             let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned();
-            (name, Bundle::deserialize(object).map_err(|error| error.to_string()))
+            (name, Bundle::deserialize(object))
         };
         Ok(bundles.into_iter().map(read).collect())
     }
@@ -148,13 +149,13 @@ impl SnapshotReader<'_> {
         scope: SnapshotScope<'_>,
     ) -> Result<SnapshotTargets, SnapshotReadError> {
         let resource = resource(kind);
-        let labelled = format!("labelSelector={}", encoded(BUNDLE_LABEL));
+        let labelled = format!("labelSelector={}", uri::encode(BUNDLE_LABEL));
         let (path, query) = match scope {
-            SnapshotScope::Cluster => (format!("/api/v1/{resource}"), labelled),
+            SnapshotScope::Cluster => (uri::collection(kind, None), labelled),
             SnapshotScope::Bundle(name) => {
-                (format!("/api/v1/{resource}"), format!("{labelled}&fieldSelector=metadata.name%3D{name}"))
+                (uri::collection(kind, None), format!("{labelled}&fieldSelector=metadata.name%3D{name}"))
             }
-            SnapshotScope::Namespace(namespace) => (format!("/api/v1/namespaces/{namespace}/{resource}"), labelled),
+            SnapshotScope::Namespace(namespace) => (uri::collection(kind, Some(namespace)), labelled),
         };
         let mut targets = SnapshotTargets::new();
         for PartialMetadata { metadata } in self.list(resource, &path, &query, METADATA_ONLY).await? {
@@ -267,7 +268,7 @@ impl SnapshotReader<'_> {
         ObjectSource { kind, select, keys: _ }: &ObjectSource,
     ) -> Result<Vec<Value>, SnapshotReadError> {
         let resource = resource(*kind);
-        let path = format!("/api/v1/namespaces/{namespace}/{resource}");
+        let path = uri::collection(*kind, Some(namespace));
         match select {
             Select::Named(name) => match self.get(resource, &format!("{path}/{name}"), WHOLE).await {
                 Ok(body) => Ok(vec![serde_json::from_slice(&body)?]),
@@ -275,7 +276,7 @@ impl SnapshotReader<'_> {
                 Err(error) => Err(error),
             },
             Select::Labelled(selector) => {
-                let query = format!("labelSelector={}", encoded(&selector.to_string()));
+                let query = format!("labelSelector={}", uri::encode(&selector.to_string()));
                 self.list(resource, &path, &query, WHOLE).await
             }
         }
@@ -296,7 +297,7 @@ impl SnapshotReader<'_> {
             let Page { metadata, items } = serde_json::from_slice(&body)?;
             all.extend(items.into_iter().flatten());
             match metadata.continue_ {
-                Some(token) if !token.is_empty() => next = format!("&continue={}", encoded(&token)),
+                Some(token) if !token.is_empty() => next = format!("&continue={}", uri::encode(&token)),
                 _ => return Ok(all),
             }
             (self.progress)(resource, all.len());
@@ -348,13 +349,6 @@ fn name(metadata: &ObjectMeta) -> &str {
     metadata.name.as_deref().unwrap_or_default()
 }
 
-fn resource(kind: ObjectKind) -> &'static str {
-    match kind {
-        ObjectKind::ConfigMap => "configmaps",
-        ObjectKind::Secret => "secrets",
-    }
-}
-
 /// A source object, cut down to the keys that are wanted of it.
 fn parse<W: Fn(&str) -> bool>(
     kind: ObjectKind,
@@ -373,26 +367,4 @@ fn parse<W: Fn(&str) -> bool>(
         key,
         SourceObject { labels: metadata.labels.unwrap_or_default(), output, content, undecodable: BTreeMap::new() },
     ))
-}
-
-/// As the value of a query's parameter (RFC 3986, 2.1).
-fn encoded(text: &str) -> String {
-    text.bytes().fold(String::new(), |mut out, octet| {
-        if octet.is_ascii_alphanumeric() || b"-._~".contains(&octet) {
-            out.push(char::from(octet));
-        } else {
-            let _ = write!(out, "%{octet:02X}");
-        }
-        out
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_would_mean_something_in_a_query_is_encoded() {
-        assert_eq!(encoded("env in (a,b),!old,x/y=1"), "env%20in%20%28a%2Cb%29%2C%21old%2Cx%2Fy%3D1");
-    }
 }

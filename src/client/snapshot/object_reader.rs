@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::api::{API_VERSION, BUNDLE_LABEL, Bundle, SYNCED};
 use crate::bundle::{ObjectKind, SourceContent};
 use crate::client::connection::{ApiRequest, Connection};
+use crate::client::uri;
 
 /// The keys of an object and their values.
 pub type Values = BTreeMap<String, Vec<u8>>;
@@ -52,7 +53,7 @@ pub async fn object(
     namespace: &str,
     name: &str,
 ) -> Result<Values, ObjectReadError> {
-    let object = get(connection, format!("/api/v1/namespaces/{namespace}/{}/{name}", plural(kind))).await?;
+    let object = get(connection, format!("{}/{name}", uri::collection(kind, Some(namespace)))).await?;
     values(kind, &object)
 }
 
@@ -85,7 +86,7 @@ async fn first_target(
 ) -> Result<Option<LiveTarget>, ObjectReadError> {
     let label = BUNDLE_LABEL.replace('/', "%2F");
     let selectors = format!("labelSelector={label}%3D{bundle}&fieldSelector=metadata.name%3D{bundle}");
-    let list = get(connection, format!("/api/v1/{}?{selectors}&limit=1", plural(kind))).await?;
+    let list = get(connection, format!("{}?{selectors}&limit=1", uri::collection(kind, None))).await?;
     let Some(found) = list.pointer("/items/0") else { return Ok(None) };
     let namespace = found.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or_default().to_owned();
     let value = values(kind, found)?.remove(&key);
@@ -109,13 +110,6 @@ fn values(kind: ObjectKind, object: &Value) -> Result<Values, ObjectReadError> {
         }
         SourceContent::Unreadable(_) => Values::new(),
     })
-}
-
-fn plural(kind: ObjectKind) -> &'static str {
-    match kind {
-        ObjectKind::ConfigMap => "configmaps",
-        ObjectKind::Secret => "secrets",
-    }
 }
 
 impl From<serde_json::Error> for ObjectReadError {

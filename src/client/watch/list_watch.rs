@@ -17,7 +17,11 @@ use tokio::time::{Instant, timeout};
 
 use super::split::{ListItems, Piece, RawWatchEvent, Splitter, WatchLines};
 use super::{Watch, WatchBackoff, WatchedObject};
-use crate::client::connection::{ApiError, ApiRequest, Connection, METADATA_ONLY, TIMEOUT};
+use crate::api;
+use crate::bundle::ObjectKind;
+use crate::client::api_error::ApiError;
+use crate::client::connection::{ApiRequest, Connection, METADATA_ONLY, TIMEOUT};
+use crate::client::uri;
 use crate::fanout::ResourceVersion;
 use crate::metrics::WatchActivity;
 
@@ -42,17 +46,24 @@ const JSON: &str = "application/json";
 /// The code of an answer that says: what is asked for is no longer remembered.
 const EXPIRED: u16 = 410;
 
-/// Why a list or watch was interrupted.
-#[derive(Debug)]
+/// An interruption of a list or watch.
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum ListWatchError {
-    /// The list cannot be had.
+    /// The list failed.
+    #[error("failed to list: {0}")]
     List(ApiError),
-    /// The watch cannot be had.
+    /// The watch failed.
+    #[error("failed to watch: {0}")]
     Watch(ApiError),
-    /// The watch ends with this.
+    /// The API server ended the watch with an error.
+    #[error("the API server ends it: {}", .0.message)]
     Ended(Box<Status>),
-    /// What came cannot be read.
-    Unreadable(String),
+    /// An object or event is malformed.
+    #[error("what came cannot be read: {0}")]
+    Malformed(serde_json::Error),
+    /// The list, or an object of the watch, has no resource version to go on from.
+    #[error("what came cannot be read: {0} has no resourceVersion")]
+    Unversioned(&'static str),
 }
 
 /// What is listed and watched.
@@ -107,6 +118,17 @@ enum State {
     Watching(String, StreamedResponse<WatchLines>),
 }
 
+impl ApiCollection {
+    /// Returns the targets of one Bundle, by the value of their label.
+    pub(crate) fn targets_of(bundle: &str, kind: ObjectKind, namespace: Option<&str>) -> Self {
+        Self {
+            path: uri::collection(kind, namespace),
+            label_selector: Some(format!("{}={bundle}", api::BUNDLE_LABEL)),
+            metadata_only: true,
+        }
+    }
+}
+
 impl ListPager {
     /// A list from its beginning.
     pub(crate) fn new(connection: &Connection, collection: &ApiCollection) -> Self {
@@ -147,7 +169,7 @@ impl ListPager {
         let mut query = format!("limit={}", self.limit);
         if !self.next.is_empty() {
             query += "&continue=";
-            query += &encode(&self.next);
+            query += &uri::encode(&self.next);
         }
         StreamedResponse::open(&self.connection, &self.collection, &query, accept).await
     }
@@ -161,7 +183,7 @@ impl<C: Splitter + Default> StreamedResponse<C> {
         accept: &'static str,
     ) -> Result<Self, ApiError> {
         let ApiCollection { path, label_selector: labels, .. } = collection;
-        let labels = labels.iter().map(|labels| format!("&labelSelector={}", encode(labels)));
+        let labels = labels.iter().map(|labels| format!("&labelSelector={}", uri::encode(labels)));
         let uri = format!("{path}?{query}{}", labels.collect::<String>());
         let request = ApiRequest { method: Method::GET, uri, accept, body: None };
         Ok(Self { body: connection.open(request).await?, chunk: Bytes::new(), splitter: C::default() })
@@ -240,13 +262,13 @@ impl ListWatcher {
                     let object = list.next().await.map_err(ListWatchError::List)?;
                     self.activity.record_event();
                     if let Some(object) = object {
-                        let object = WatchedObject::read(&self.watch, &object).map_err(ListWatchError::Unreadable)?;
+                        let object = WatchedObject::read(&self.watch, &object).map_err(ListWatchError::Malformed)?;
                         self.state = State::Listing(list);
                         return Ok(Event::InitApply(object));
                     }
                     let version = list.version.unwrap_or_default();
                     if version.is_empty() {
-                        return Err(ListWatchError::Unreadable("the list has no resourceVersion".to_owned()));
+                        return Err(ListWatchError::Unversioned("the list"));
                     }
                     (self.state, self.version_in_doubt) = (State::Listed(version), false);
                     return Ok(Event::InitDone);
@@ -298,7 +320,7 @@ impl ListWatcher {
         let query = format!(
             "watch=true&timeoutSeconds={}&allowWatchBookmarks=true&resourceVersion={}",
             WATCH_TIMEOUT.as_secs(),
-            encode(version)
+            uri::encode(version)
         );
         self.opened = Instant::now();
         StreamedResponse::open(&self.connection, &self.collection, &query, accept).await
@@ -320,23 +342,22 @@ impl ListWatcher {
         line: &[u8],
         lines: StreamedResponse<WatchLines>,
     ) -> Result<Option<Event<WatchedObject>>, ListWatchError> {
-        let unreadable = |error: serde_json::Error| ListWatchError::Unreadable(error.to_string());
-        let RawWatchEvent { kind, object } = serde_json::from_slice(line).map_err(unreadable)?;
+        let RawWatchEvent { kind, object } = serde_json::from_slice(line).map_err(ListWatchError::Malformed)?;
         let object = object.get().as_bytes();
         if kind == "ERROR" {
-            let status: Status = serde_json::from_slice(object).map_err(unreadable)?;
+            let status: Status = serde_json::from_slice(object).map_err(ListWatchError::Malformed)?;
             if is_version_unavailable(&status) {
                 self.state = State::New;
             }
             return Err(ListWatchError::Ended(Box::new(status)));
         }
-        let Versioned { metadata } = serde_json::from_slice(object).map_err(unreadable)?;
+        let Versioned { metadata } = serde_json::from_slice(object).map_err(ListWatchError::Malformed)?;
         if metadata.resource_version.is_empty() {
             self.state = State::New;
-            return Err(ListWatchError::Unreadable("an object has no resourceVersion".to_owned()));
+            return Err(ListWatchError::Unversioned("an object"));
         }
         self.state = State::Watching(metadata.resource_version, lines);
-        let read = || WatchedObject::read(&self.watch, object).map_err(ListWatchError::Unreadable);
+        let read = || WatchedObject::read(&self.watch, object).map_err(ListWatchError::Malformed);
         Ok(match kind {
             "ADDED" | "MODIFIED" => Some(Event::Apply(read()?)),
             "DELETED" => Some(Event::Delete(read()?)),
@@ -364,16 +385,6 @@ fn is_version_unavailable(status: &Status) -> bool {
     status.code == EXPIRED || causes.into_iter().any(|cause| cause.reason == "ResourceVersionTooLarge")
 }
 
-/// Percent-encodes a value of a query (RFC 3986, 2.3).
-fn encode(value: &str) -> String {
-    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~".contains(byte);
-    let encoded = value.bytes().map(|byte| match byte {
-        byte if plain(&byte) => char::from(byte).to_string(),
-        byte => format!("%{byte:02X}"),
-    });
-    encoded.collect()
-}
-
 impl ListWatchError {
     /// Whether the API server does not let us see what we ask for, or has no such thing.
     pub(crate) fn is_denied(&self) -> bool {
@@ -382,17 +393,6 @@ impl ListWatchError {
                 matches!(status.code, 401 | 403 | 404)
             }
             _ => false,
-        }
-    }
-}
-
-impl std::fmt::Display for ListWatchError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::List(failure) => write!(f, "failed to list: {failure}"),
-            Self::Watch(failure) => write!(f, "failed to watch: {failure}"),
-            Self::Ended(status) => write!(f, "the API server ends it: {}", status.message),
-            Self::Unreadable(cause) => write!(f, "what came cannot be read: {cause}"),
         }
     }
 }

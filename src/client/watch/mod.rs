@@ -15,6 +15,7 @@ use kube::runtime::watcher;
 use serde::Deserialize;
 
 use super::connection::Connection;
+use super::uri;
 use crate::api::{self, Bundle};
 use crate::bundle::{DecisionSettings, ObjectKind};
 
@@ -59,26 +60,8 @@ pub(crate) struct UnreadableBundle {
 /// What a watch has to tell.
 pub(crate) type WatchItem = (Watch, Result<watcher::Event<WatchedObject>, ListWatchError>);
 
-/// Which watches a controller with these settings needs: no more than its role allows.
-pub(crate) fn needed(settings: &DecisionSettings) -> Vec<Watch> {
-    let mut watches = vec![Watch::Bundles, Watch::Namespaces];
-    watches.extend(ObjectKind::ALL.map(Watch::Sources));
-    for kind in ObjectKind::ALL {
-        if kind == ObjectKind::Secret && !settings.secret_targets {
-            continue;
-        }
-        match &settings.target_namespaces {
-            None => watches.push(Watch::Targets(kind, None)),
-            Some(namespaces) => {
-                watches.extend(namespaces.iter().map(|namespace| Watch::Targets(kind, Some(namespace.clone()))));
-            }
-        }
-    }
-    watches
-}
-
 /// Starts the watches. Each one restarts itself, backing off while the API server is away.
-pub(crate) fn start_all<'a>(
+pub(crate) fn start_watches<'a>(
     connection: &Connection,
     trust_namespace: &str,
     watches: impl IntoIterator<Item = &'a Watch>,
@@ -98,16 +81,25 @@ pub(crate) fn start_all<'a>(
     watches.into_iter().map(start).collect()
 }
 
-/// The targets of one Bundle, by the value of their label.
-pub(crate) fn targets_of(bundle: &str, kind: ObjectKind, namespace: Option<&str>) -> ApiCollection {
-    ApiCollection {
-        path: objects(kind, namespace),
-        label_selector: Some(format!("{}={bundle}", api::BUNDLE_LABEL)),
-        metadata_only: true,
-    }
-}
-
 impl Watch {
+    /// Which watches a controller with these settings needs: no more than its role allows.
+    pub(crate) fn needed(settings: &DecisionSettings) -> Vec<Self> {
+        let mut watches = vec![Self::Bundles, Self::Namespaces];
+        watches.extend(ObjectKind::ALL.map(Self::Sources));
+        for kind in ObjectKind::ALL {
+            if kind == ObjectKind::Secret && !settings.secret_targets {
+                continue;
+            }
+            match &settings.target_namespaces {
+                None => watches.push(Self::Targets(kind, None)),
+                Some(namespaces) => {
+                    watches.extend(namespaces.iter().map(|namespace| Self::Targets(kind, Some(namespace.clone()))));
+                }
+            }
+        }
+        watches
+    }
+
     /// What it is called in metrics.
     fn metric_label(&self) -> &'static str {
         match self {
@@ -124,21 +116,13 @@ impl Watch {
         let (path, labels) = match self {
             Self::Bundles => (Bundle::url_path(&(), None), None),
             Self::Namespaces => ("/api/v1/namespaces".to_owned(), None),
-            Self::Sources(kind) => (objects(*kind, Some(trust_namespace)), None),
+            Self::Sources(kind) => (uri::collection(*kind, Some(trust_namespace)), None),
             Self::Targets(kind, namespace) => {
-                (objects(*kind, namespace.as_deref()), Some(api::BUNDLE_LABEL.to_owned()))
+                (uri::collection(*kind, namespace.as_deref()), Some(api::BUNDLE_LABEL.to_owned()))
             }
         };
         ApiCollection { path, label_selector: labels, metadata_only: *self != Self::Bundles }
     }
-}
-
-fn objects(kind: ObjectKind, namespace: Option<&str>) -> String {
-    let plural = match kind {
-        ObjectKind::ConfigMap => "configmaps",
-        ObjectKind::Secret => "secrets",
-    };
-    namespace.map_or_else(|| format!("/api/v1/{plural}"), |name| format!("/api/v1/namespaces/{name}/{plural}"))
 }
 
 /// The pauses between failures in a row; whatever a watch delivers ends the row.
@@ -176,18 +160,17 @@ impl From<DeserializeGuard<Bundle>> for WatchedObject {
 
 impl WatchedObject {
     /// Reads what a watch brought.
-    fn read(watch: &Watch, json: &[u8]) -> Result<Self, String> {
-        let unreadable = |error: serde_json::Error| error.to_string();
+    fn read(watch: &Watch, json: &[u8]) -> serde_json::Result<Self> {
         if *watch == Watch::Bundles {
             return match serde_json::from_slice(json) {
                 Ok(bundle) => Ok(Self::Bundle(Box::new(Ok(bundle)))),
                 Err(error) => {
-                    let MetadataOnly { metadata } = serde_json::from_slice(json).map_err(unreadable)?;
+                    let MetadataOnly { metadata } = serde_json::from_slice(json)?;
                     Ok(Self::Bundle(Box::new(Err(UnreadableBundle { metadata, cause: error.to_string() }))))
                 }
             };
         }
-        let MetadataOnly { metadata } = serde_json::from_slice(json).map_err(unreadable)?;
+        let MetadataOnly { metadata } = serde_json::from_slice(json)?;
         Ok(Self::Metadata(Box::new(metadata)))
     }
 

@@ -8,8 +8,7 @@ use crate::api;
 use crate::bundle::{
     InputChange, Intent, Labels, LastStatus, OutputKeys, Refusal, SourceContent, SourceObject, affected_bundles,
 };
-use crate::client::fetch_source::SourceKey;
-use crate::client::watch::{UnreadableBundle, WatchedObject};
+use crate::client::{SourceKey, UnreadableBundle, WatchedObject};
 use crate::fanout::{self, ResourceVersion};
 use crate::text;
 

@@ -12,8 +12,7 @@ use crate::api;
 use crate::bundle::{InputChange, Inputs, Intent, LastStatus, Namespace, ObjectKind, Refusal, affected_bundles};
 use crate::fanout::{self, ListPhase, ListScope, Observed, ResourceVersion, TargetEvent};
 
-use crate::client::fetch_source::{KeyFilter, SourceKey, SourceRead};
-use crate::client::watch::{Watch, WatchedObject};
+use crate::client::{KeyFilter, SourceKey, SourceRead, Watch, WatchedObject};
 use crate::controller::source_cache::SourceCache;
 
 /// The known cluster.
@@ -339,7 +338,6 @@ mod tests {
 
     use super::*;
     use crate::bundle::SourceContent;
-    use crate::client::watch::needed;
     use watcher::Event::{Apply, Init, InitApply, InitDone};
 
     const TARGETS: Watch = Watch::Targets(ObjectKind::ConfigMap, None);
@@ -360,14 +358,14 @@ mod tests {
 
     fn cache() -> Cache {
         let inputs = Inputs::default();
-        let watches = needed(&inputs.settings);
+        let watches = Watch::needed(&inputs.settings);
         Cache::new(inputs, "cert-manager", &watches)
     }
 
     #[test]
     fn nothing_is_decided_before_every_watch_has_delivered_its_list() {
         let mut cache = cache();
-        let watches = needed(&cache.inputs.settings);
+        let watches = Watch::needed(&cache.inputs.settings);
         for watch in &watches {
             assert!(!cache.is_ready_for(&["there"]));
             cache.apply_event(watch, Init);
@@ -383,7 +381,7 @@ mod tests {
     fn a_listed_namespace_that_is_not_there_is_not_waited_for() {
         let mut inputs = Inputs::default();
         inputs.settings.target_namespaces = Some(["absent".to_owned(), "there".to_owned()].into());
-        let watches = needed(&inputs.settings);
+        let watches = Watch::needed(&inputs.settings);
         let mut cache = Cache::new(inputs, "cert-manager", &watches);
         for watch in watches.iter().filter(|watch| !matches!(watch, Watch::Targets(..))) {
             cache.apply_event(watch, Init);
