@@ -3,19 +3,12 @@
 use anyhow::{Context, bail};
 use kube::config::Config;
 
-use crate::client::{Connection, Proxy};
+use crate::client::Connection;
 
 use super::args::ClusterArgs;
+use super::cluster_access::ClusterAccess;
 use super::kubeconfig::KubeconfigFiles;
 use super::proxy;
-
-/// How to reach a cluster.
-pub(super) struct ClusterAccess {
-    pub(super) config: Config,
-    pub(super) proxy: Option<Proxy>,
-    /// Where that stands.
-    pub(super) origin: String,
-}
 
 impl ClusterArgs {
     /// A connection to it. Nothing is sent yet.
@@ -52,12 +45,4 @@ fn in_pod() -> anyhow::Result<ClusterAccess> {
     let config = Config::incluster().with_context(|| origin.clone())?;
     let proxy = proxy::from_environment(&config.cluster_url, |name| std::env::var(name).ok())?;
     Ok(ClusterAccess { config, proxy, origin })
-}
-
-impl ClusterAccess {
-    /// A connection that takes it.
-    pub(super) fn connect(self) -> anyhow::Result<Connection> {
-        let Self { config, proxy, origin } = self;
-        Connection::new(&config, proxy).with_context(|| format!("prepare the connection to the cluster by {origin}"))
-    }
 }

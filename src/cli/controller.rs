@@ -1,11 +1,12 @@
 //! `rootcast controller`: composition and shutdown.
 
-use std::num::NonZeroU64;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use clap::builder::BoolishValueParser;
 use tokio::runtime::Handle;
 use tracing::{info, warn};
 use tracing_subscriber::filter::LevelFilter;
@@ -17,8 +18,9 @@ use crate::controller::{Controller, Liveness, RunEnd};
 use crate::fanout::{Damping, WriteLimits};
 use crate::metrics::{self, ServingCertMetrics};
 
-use super::args::ControllerArgs;
-use super::webhook::Webhook;
+use super::args::{ClusterArgs, DecisionArgs, LogFormat};
+use super::value_parsers::{parse_bytes, parse_duration, parse_duration_or_zero};
+use super::webhook::{Webhook, WebhookArgs};
 use super::{log, pod, runtime};
 
 /// Exit code when leadership was lost: a fresh start takes part again.
@@ -27,9 +29,73 @@ const EXIT_LEADERSHIP_LOST: u8 = 1;
 /// The pause between two renewals of the Lease, as in controller-runtime.
 const RETRY_PERIOD: Duration = Duration::from_secs(2);
 
-pub(super) fn run(arguments: ControllerArgs) -> anyhow::Result<ExitCode> {
+/// The controller's flags.
+#[derive(clap::Args, Clone, Debug)]
+pub(super) struct Args {
+    #[command(flatten)]
+    pub(super) decision: DecisionArgs,
+
+    /// Port of the readiness and health probes.
+    #[arg(long, default_value_t = 6060, value_name = "PORT", help_heading = "Serving")]
+    readiness_probe_port: u16,
+    /// Path of the readiness probe; health is always at /healthz.
+    #[arg(long, default_value = "/readyz", value_name = "PATH", help_heading = "Serving")]
+    readiness_probe_path: String,
+    /// Port of the metrics (plain HTTP, /metrics); 0 serves none.
+    #[arg(long, default_value_t = 9402, value_name = "PORT", help_heading = "Serving")]
+    metrics_port: u16,
+
+    #[command(flatten)]
+    webhook: WebhookArgs,
+
+    /// Format of the log.
+    #[arg(long, value_enum, default_value = "text", value_name = "FORMAT", help_heading = "Logging")]
+    log_format: LogFormat,
+    /// How much to log: 1 and 2 what changes, 3 and 4 every step, 5 everything.
+    #[arg(long, short = 'v', default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=5), value_name = "LEVEL", help_heading = "Logging")]
+    log_level: u8,
+
+    #[command(flatten)]
+    cluster: ClusterArgs,
+
+    /// Take part in the election of a leader, who alone writes; false only for a single replica.
+    #[arg(long, value_parser = BoolishValueParser::new(), num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true", value_name = "BOOL", help_heading = "Leader election")]
+    leader_elect: bool,
+    /// How long standbys wait after the leader's last renewal before one takes over.
+    #[arg(long, value_parser = parse_duration, default_value = "15s", value_name = "DURATION", help_heading = "Leader election")]
+    leader_election_lease_duration: Duration,
+    /// How long the leader goes on without a renewal before it ends; shorter than the lease duration.
+    #[arg(long, value_parser = parse_duration, default_value = "10s", value_name = "DURATION", help_heading = "Leader election")]
+    leader_election_renew_deadline: Duration,
+    /// Name of the Lease; trust-manager's, so that the two never lead side by side.
+    #[arg(
+        long,
+        default_value = "trust-manager-leader-election",
+        value_name = "NAME",
+        help_heading = "Leader election"
+    )]
+    leader_election_id: String,
+    /// Namespace of the Lease; default: the pod's own.
+    #[arg(long, value_name = "NAMESPACE", help_heading = "Leader election")]
+    leader_election_namespace: Option<String>,
+
+    /// Writes in flight at the same time.
+    #[arg(long, default_value = "32", value_name = "NUMBER", help_heading = "Rollouts")]
+    max_concurrent_writes: NonZeroUsize,
+    /// Bytes that are written in a second; 0: as many as the API server takes.
+    #[arg(long, default_value_t = 0, value_name = "BYTES", help_heading = "Rollouts")]
+    max_write_bytes_per_second: u64,
+    /// Longest pause before the rollout of a Bundle whose content changes often: more than three changes without ten quiet minutes; 0s: none, and no budget of bytes.
+    #[arg(long, value_parser = parse_duration_or_zero, default_value = "60s", value_name = "DURATION", help_heading = "Rollouts")]
+    max_rollout_pause: Duration,
+    /// Bytes that rollouts of Bundles that change more than once write in 5 minutes before further ones wait for the longest pause; suffixes Ki, Mi, Gi.
+    #[arg(long, value_parser = parse_bytes, default_value = "512Mi", value_name = "BYTES", help_heading = "Rollouts")]
+    rollout_bytes_per_5m: u64,
+}
+
+pub(super) fn run(arguments: Args) -> anyhow::Result<ExitCode> {
     let lease = arguments.lease()?;
-    let (webhook, notes) = arguments.webhook()?;
+    let (webhook, notes) = arguments.webhook.webhook(&arguments.decision.trust_namespace)?;
     log::start(arguments.log_level(), arguments.log_format);
     for note in notes {
         warn!("{note}");
@@ -38,7 +104,7 @@ pub(super) fn run(arguments: ControllerArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn serve(
-    arguments: ControllerArgs,
+    arguments: Args,
     lease: Option<LeaseSettings>,
     webhook: Option<Webhook>,
     servers: Handle,
@@ -119,7 +185,7 @@ fn probes(readiness_path: &str, liveness: &Arc<Liveness>) -> axum::Router {
     )
 }
 
-impl ControllerArgs {
+impl Args {
     /// This process's part in the election of a leader, if it takes part.
     fn lease(&self) -> anyhow::Result<Option<LeaseSettings>> {
         let (lease_duration, renew_deadline) =

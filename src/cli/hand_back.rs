@@ -10,10 +10,29 @@ use crate::bundle::ObjectKind;
 use crate::client::{HandBack, HandBackError, HandBackOutcome, current_leader};
 use crate::text;
 
-use super::args::HandBackArgs;
+use super::args::ClusterArgs;
 use super::{REFUSED, print, print_diagnostic};
 
-pub(super) fn run(arguments: &HandBackArgs) -> anyhow::Result<ExitCode> {
+/// The flags of `hand-back`.
+#[derive(clap::Args, Debug)]
+pub(super) struct Args {
+    /// Do it; otherwise only print what would be done.
+    #[arg(long)]
+    write: bool,
+    /// Only the targets in this namespace; repeatable; default: all.
+    #[arg(long = "namespace", short, value_name = "NAMESPACE")]
+    namespaces: Vec<String>,
+    /// Namespace of the Lease that tells whether a controller is running.
+    #[arg(long, default_value = "cert-manager", value_name = "NAMESPACE")]
+    leader_election_namespace: String,
+    /// Name of that Lease.
+    #[arg(long, default_value = "trust-manager-leader-election", value_name = "NAME")]
+    leader_election_id: String,
+    #[command(flatten)]
+    cluster: ClusterArgs,
+}
+
+pub(super) fn run(arguments: &Args) -> anyhow::Result<ExitCode> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -21,7 +40,7 @@ pub(super) fn run(arguments: &HandBackArgs) -> anyhow::Result<ExitCode> {
         .block_on(hand_back(arguments))
 }
 
-async fn hand_back(arguments: &HandBackArgs) -> anyhow::Result<ExitCode> {
+async fn hand_back(arguments: &Args) -> anyhow::Result<ExitCode> {
     let client = arguments.cluster.connect().await?.client();
     check_no_leader(arguments, &client).await?;
     let hand_back = HandBack { client, write: arguments.write };
@@ -47,8 +66,8 @@ async fn hand_back(arguments: &HandBackArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// A running controller would go on writing as before.
-async fn check_no_leader(arguments: &HandBackArgs, client: &Client) -> anyhow::Result<()> {
-    let HandBackArgs { leader_election_namespace: namespace, leader_election_id: lease, write, .. } = arguments;
+async fn check_no_leader(arguments: &Args, client: &Client) -> anyhow::Result<()> {
+    let Args { leader_election_namespace: namespace, leader_election_id: lease, write, .. } = arguments;
     match current_leader(client, namespace, lease, Timestamp::now()).await {
         Ok(None) => {}
         Ok(Some(holder)) if *write => {

@@ -85,7 +85,7 @@ impl InputObjects {
         let values = Values::read(kind, object);
         let (metadata, values) = match (metadata, values) {
             (Ok(metadata), values) => (metadata, values),
-            (Err(error), _) => (readable(&object["metadata"]), Err(format!("its metadata: {error}"))),
+            (Err(error), _) => (readable(&object["metadata"]), Err(error.into())),
         };
         let (content, undecodable) = match values {
             Ok(Values { decoded, undecodable }) => {
@@ -93,7 +93,7 @@ impl InputObjects {
                 let tls = object["type"] == TLS_SECRET_TYPE;
                 (if tls { SourceContent::TlsKeys(texts) } else { SourceContent::Keys(texts) }, undecodable)
             }
-            Err(cause) => (SourceContent::Unreadable(cause), BTreeMap::new()),
+            Err(error) => (SourceContent::Unreadable(error.to_string()), BTreeMap::new()),
         };
         let output = OutputKeys::of(&metadata);
         let object = SourceObject { labels: metadata.labels.unwrap_or_default(), output, content, undecodable };
@@ -112,6 +112,34 @@ fn readable(metadata: &Value) -> ObjectMeta {
     }
 }
 
+/// The error of an object whose values cannot be read.
+#[derive(Debug, thiserror::Error)]
+enum UnreadableObjectError {
+    /// The metadata has another shape.
+    #[error("its metadata: {0}")]
+    Metadata(#[from] serde_json::Error),
+    /// This field has another shape.
+    #[error("its field {0} is no map of keys and values")]
+    NoMap(&'static str),
+}
+
+/// The error of a single value that cannot be decoded.
+#[derive(Debug, thiserror::Error)]
+enum UndecodableValueError {
+    /// The value is a number, a boolean, a list or a map.
+    #[error("it is no text: put it in quotes")]
+    NoText,
+    /// The value is one of a file that SOPS encrypted.
+    #[error("it is encrypted by SOPS: decrypt the file first, with sops --decrypt")]
+    EncryptedBySops,
+    /// The value is no base64.
+    #[error("it is not base64: encode it with base64, or put it under {instead} as it is")]
+    NotBase64 {
+        /// The field for values that are not encoded.
+        instead: &'static str,
+    },
+}
+
 /// The values of a ConfigMap or Secret by key, and why others are none.
 #[derive(Default)]
 struct Values {
@@ -121,10 +149,10 @@ struct Values {
 
 impl Values {
     /// A key of a later field counts instead of that of an earlier one.
-    fn read(kind: ObjectKind, object: &Value) -> Result<Self, String> {
-        type Decode = fn(&str, &str) -> Result<Vec<u8>, String>;
+    fn read(kind: ObjectKind, object: &Value) -> Result<Self, UnreadableObjectError> {
+        type Decode = fn(&str, &'static str) -> Result<Vec<u8>, UndecodableValueError>;
         let plain: Decode = |text, _| Ok(text.as_bytes().to_owned());
-        let (fields, instead): ([(&str, Decode); 2], _) = match kind {
+        let (fields, instead): ([(&'static str, Decode); 2], _) = match kind {
             ObjectKind::ConfigMap => ([("binaryData", decode), ("data", plain)], "data"),
             ObjectKind::Secret => ([("data", decode), ("stringData", plain)], "stringData"),
         };
@@ -133,19 +161,19 @@ impl Values {
             let pairs = match &object[field] {
                 Value::Null => continue,
                 Value::Object(pairs) => pairs,
-                _ => return Err(format!("its field {field} is no map of keys and values")),
+                _ => return Err(UnreadableObjectError::NoMap(field)),
             };
             for (key, value) in pairs {
                 let decoded = match value {
                     Value::Null => Ok(Vec::new()),
                     Value::String(text) => decode(text, instead),
-                    _ => Err("it is no text: put it in quotes".to_owned()),
+                    _ => Err(UndecodableValueError::NoText),
                 };
                 values.decoded.remove(key);
                 values.undecodable.remove(key);
                 match decoded {
                     Ok(value) => drop(values.decoded.insert(key.clone(), value)),
-                    Err(cause) => drop(values.undecodable.insert(key.clone(), cause)),
+                    Err(error) => drop(values.undecodable.insert(key.clone(), error.to_string())),
                 }
             }
         }
@@ -155,15 +183,15 @@ impl Values {
 
 /// Decodes base64 as the API server does: line breaks are skipped, and stray bits at the end pass. Text that is none could be
 /// under the field `instead`.
-fn decode(text: &str, instead: &str) -> Result<Vec<u8>, String> {
+fn decode(text: &str, instead: &'static str) -> Result<Vec<u8>, UndecodableValueError> {
     const BASE64: GeneralPurpose =
         GeneralPurpose::new(&STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
     let digits: Vec<u8> = text.bytes().filter(|octet| !matches!(octet, b'\r' | b'\n')).collect();
     BASE64.decode(digits).map_err(|_| {
         if text.starts_with("ENC[") {
-            "it is encrypted by SOPS: decrypt the file first, with sops --decrypt".to_owned()
+            UndecodableValueError::EncryptedBySops
         } else {
-            format!("it is not base64: encode it with base64, or put it under {instead} as it is")
+            UndecodableValueError::NotBase64 { instead }
         }
     })
 }

@@ -10,7 +10,7 @@ use kube::config::{Cluster, Config, KubeConfigOptions, Kubeconfig, KubeconfigErr
 
 use crate::client::Proxy;
 
-use super::connect::ClusterAccess;
+use super::cluster_access::ClusterAccess;
 use super::proxy;
 
 /// The files that the user names, or the usual one.

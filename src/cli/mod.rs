@@ -1,6 +1,8 @@
 //! The command line: arguments in, exit code out.
 
 mod args;
+mod cluster_access;
+mod commands;
 mod connect;
 mod controller;
 mod diff;
@@ -18,9 +20,9 @@ mod reference;
 mod render;
 mod runtime;
 mod status;
+mod value_parsers;
 mod webhook;
 
-use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -28,12 +30,10 @@ use std::process::ExitCode;
 use clap::FromArgMatches;
 
 use crate::api;
-use crate::bundle::{AdoptionPolicy, DecisionSettings};
-use crate::default_cas::{self, DefaultCasProvider};
 use crate::inspect::ColorMode;
 use crate::text;
 
-use args::{AdoptChoice, Cli, CliCommand, DecisionArgs, DefaultCasChoice};
+use commands::{Cli, CliCommand};
 pub use reference::flags;
 
 /// Exit code when the input was understood and something in it was refused.
@@ -91,35 +91,4 @@ fn print_diagnostic(line: &str) {
 fn paint() -> ColorMode {
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     if std::io::stdout().is_terminal() && !no_color { ColorMode::Ansi } else { ColorMode::Plain }
-}
-
-/// The namespaces of a flag; `None`, all, where it is not given.
-fn listed(namespaces: &[String]) -> Option<BTreeSet<String>> {
-    (!namespaces.is_empty()).then(|| namespaces.iter().cloned().collect())
-}
-
-impl DecisionArgs {
-    fn settings(&self) -> DecisionSettings {
-        DecisionSettings {
-            secret_targets: self.secret_targets_enabled,
-            filter_expired: self.filter_expired_certificates,
-            filter_non_ca: self.filter_non_ca_certs,
-            target_namespaces: listed(&self.target_namespaces),
-            adopt: match self.adopt {
-                AdoptChoice::Consent => AdoptionPolicy::Consent,
-                AdoptChoice::Always => AdoptionPolicy::Always,
-            },
-            allow_names: self.allow_names.iter().cloned().collect(),
-        }
-    }
-
-    fn load_default_cas(&self) -> Result<default_cas::LoadedDefaultCas, default_cas::DefaultCasError> {
-        let origin = match (&self.default_package_location, self.default_cas) {
-            (Some(path), _) => DefaultCasProvider::Package(path.clone()),
-            (None, DefaultCasChoice::Mozilla) => DefaultCasProvider::Mozilla,
-            (None, DefaultCasChoice::System) => DefaultCasProvider::System,
-            (None, DefaultCasChoice::None) => DefaultCasProvider::None,
-        };
-        default_cas::load(&origin)
-    }
 }

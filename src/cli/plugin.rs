@@ -6,7 +6,7 @@ use std::path::Path;
 
 use clap::{Command, CommandFactory};
 
-use super::args::Cli;
+use super::commands::Cli;
 
 const PLUGIN: &str = "kubectl-rootcast";
 

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use clap::{Arg, Command, CommandFactory};
 
-use super::args::Cli;
+use super::commands::Cli;
 
 /// The heading of flags that have none.
 const GENERAL: &str = "General";

@@ -1,21 +1,48 @@
 //! `rootcast render`: the controller's decisions on files instead of a cluster.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::bail;
+use clap::ValueEnum;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::api;
 use crate::bundle::{Decision, DecisionSettings, Desired, Finding, Inputs, Intent, Namespace, Refusal, decide};
 
-use super::args::{DecisionArgs, RenderArgs, RenderFormat};
+use super::args::DecisionArgs;
 use super::input::InputObjects;
 use super::{REFUSED, print, print_diagnostic};
 
-pub(super) fn run(arguments: &RenderArgs) -> anyhow::Result<ExitCode> {
-    let RenderArgs { decision, filenames, namespaces, output } = arguments;
+/// The flags of `render`.
+#[derive(clap::Args, Debug)]
+pub(super) struct Args {
+    #[command(flatten)]
+    decision: DecisionArgs,
+    /// YAML or JSON with Bundles, ConfigMaps, Secrets and Namespaces: a file, a directory (its .yaml, .yml and .json files), or - for standard input.
+    #[arg(long = "filename", short, value_name = "FILE|DIR|-", default_value = "-")]
+    filenames: Vec<PathBuf>,
+    /// Namespace to render for when the input holds no matching Namespace; repeatable.
+    #[arg(long = "namespace", short, value_name = "NAMESPACE", default_value = "default")]
+    namespaces: Vec<String>,
+    /// Form of the output.
+    #[arg(long, short, value_enum, default_value = "yaml", value_name = "FORM")]
+    output: RenderFormat,
+}
+
+/// How objects are printed.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum RenderFormat {
+    /// YAML documents.
+    Yaml,
+    /// One JSON List.
+    Json,
+}
+
+pub(super) fn run(arguments: &Args) -> anyhow::Result<ExitCode> {
+    let Args { decision, filenames, namespaces, output } = arguments;
     let input = InputObjects::read(filenames)?;
     if input.bundles.is_empty() {
         bail!("the input holds no Bundle (apiVersion {}, kind {})", api::API_VERSION, api::KIND);

@@ -14,10 +14,34 @@ use tracing::{error, info};
 use crate::admin;
 use crate::webhook::{ReloadableCertificate, ServerLimits, TlsSettings, reload_certificate, serve, validation};
 
-use super::args::ControllerArgs;
-
 /// The pause before a port that cannot be had is tried again.
 const BIND_RETRY_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Flags of the validating webhook.
+#[derive(clap::Args, Clone, Debug)]
+pub(super) struct WebhookArgs {
+    /// Address that the validating webhook listens on; 0.0.0.0 and :: are every address, of IPv4 and IPv6.
+    #[arg(long, default_value = "0.0.0.0", value_name = "HOST", help_heading = "Validating webhook")]
+    webhook_host: String,
+    /// Its port; 0 serves none.
+    #[arg(long, default_value_t = 6443, value_name = "PORT", help_heading = "Validating webhook")]
+    webhook_port: u16,
+    /// Folder with its tls.crt and tls.key; it is off as long as they are not there.
+    #[arg(long, default_value = "/tls", value_name = "DIR", help_heading = "Validating webhook")]
+    webhook_certificate_dir: PathBuf,
+    /// Its oldest TLS version: `VersionTLS12` (the default) or `VersionTLS13`.
+    #[arg(
+        long,
+        default_value = "",
+        hide_default_value = true,
+        value_name = "VERSION",
+        help_heading = "Validating webhook"
+    )]
+    tls_min_version: String,
+    /// Its cipher suites for TLS 1.2, by their IANA names (comma-separated); default: all that are safe.
+    #[arg(long, value_delimiter = ',', value_name = "SUITES", help_heading = "Validating webhook")]
+    tls_cipher_suites: Vec<String>,
+}
 
 /// What to serve, and where.
 pub(super) struct Webhook {
@@ -36,16 +60,16 @@ pub(super) struct RunningWebhook {
     task: JoinHandle<()>,
 }
 
-impl ControllerArgs {
+impl WebhookArgs {
     /// The webhook, if it has a port, and what is to be said about its settings.
-    pub(super) fn webhook(&self) -> anyhow::Result<(Option<Webhook>, Vec<String>)> {
+    pub(super) fn webhook(&self, trust_namespace: &str) -> anyhow::Result<(Option<Webhook>, Vec<String>)> {
         let (tls, notes) = TlsSettings::parse(&self.tls_min_version, &self.tls_cipher_suites)?;
         let webhook = Webhook {
             host: self.webhook_host.clone(),
             port: self.webhook_port,
             certificate_dir: self.webhook_certificate_dir.clone(),
             tls,
-            trust_namespace: self.decision.trust_namespace.clone(),
+            trust_namespace: trust_namespace.to_owned(),
             certificate: ReloadableCertificate::new(),
         };
         Ok(((webhook.port != 0).then_some(webhook), notes))

@@ -6,7 +6,8 @@ use std::time::Duration;
 use clap::ValueEnum;
 use clap::builder::BoolishValueParser;
 
-use crate::cli::args::{ClusterArgs, LogFormat, duration};
+use super::super::args::{ClusterArgs, LogFormat};
+use super::super::value_parsers::{InvalidDurationError, parse_duration};
 
 /// The injector's flags.
 #[derive(clap::Args, Clone, Debug)]
@@ -21,7 +22,7 @@ pub(in crate::cli) struct Args {
     #[arg(long, default_value_t = 9402, value_name = "PORT", help_heading = "Serving")]
     pub(super) metrics_port: u16,
     /// How long it goes on serving after SIGTERM, until API servers have heard that it ends.
-    #[arg(long, value_parser = duration, default_value = "5s", value_name = "DURATION", help_heading = "Serving")]
+    #[arg(long, value_parser = parse_duration, default_value = "5s", value_name = "DURATION", help_heading = "Serving")]
     pub(super) shutdown_delay: Duration,
 
     /// Directory with tls.crt and tls.key, followed as they change; default: makes its own certificate, see below.
@@ -40,7 +41,7 @@ pub(in crate::cli) struct Args {
     #[arg(long, value_name = "NAMESPACE", help_heading = "Certificate")]
     pub(super) namespace: Option<String>,
     /// How long a certificate lives; it is renewed after two thirds of that.
-    #[arg(long, value_parser = lifetime, default_value = "2160h", value_name = "DURATION", help_heading = "Certificate")]
+    #[arg(long, value_parser = parse_lifetime, default_value = "2160h", value_name = "DURATION", help_heading = "Certificate")]
     pub(super) certificate_lifetime: Duration,
 
     /// Whether it needs to see Bundles: `optional` goes on by cainjector's rules alone where that is not permitted.
@@ -80,13 +81,25 @@ pub(in crate::cli) struct Args {
     pub(super) cluster: ClusterArgs,
 }
 
-/// The shortest lifetime: API servers and replicas need a second or so to hear of a successor.
+/// The shortest lifetime of a certificate: a successor takes about a second to reach API servers and replicas.
 const LIFETIME_MIN: Duration = Duration::from_secs(9);
 
-fn lifetime(text: &str) -> Result<Duration, String> {
-    let lifetime = duration(text)?;
+/// The error of a text that is no lifetime of a certificate.
+#[derive(Debug, thiserror::Error)]
+enum InvalidLifetimeError {
+    /// The text is no duration.
+    #[error(transparent)]
+    Duration(#[from] InvalidDurationError),
+    /// The lifetime is shorter than [`LIFETIME_MIN`].
+    #[error("give at least {} s", LIFETIME_MIN.as_secs())]
+    TooShort,
+}
+
+/// Parses a lifetime of at least [`LIFETIME_MIN`].
+fn parse_lifetime(text: &str) -> Result<Duration, InvalidLifetimeError> {
+    let lifetime = parse_duration(text)?;
     if lifetime < LIFETIME_MIN {
-        return Err(format!("give at least {} s", LIFETIME_MIN.as_secs()));
+        return Err(InvalidLifetimeError::TooShort);
     }
     Ok(lifetime)
 }

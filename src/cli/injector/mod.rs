@@ -23,6 +23,7 @@ use crate::metrics;
 use crate::metrics::{InjectorMetrics, ServingCertMetrics};
 use crate::webhook::{self, PolledFile, ReloadableCertificate, ServerLimits, TlsSettings, mutations};
 
+use super::args::namespace_set;
 use super::{log, pod, runtime};
 pub(super) use args::Args;
 use args::{BundleAccessChoice, LogLevel};
@@ -187,7 +188,7 @@ impl Args {
     fn settings(&self) -> DecisionSettings {
         DecisionSettings {
             secret_targets: self.secret_targets_enabled,
-            target_namespaces: super::listed(&self.target_namespaces),
+            target_namespaces: namespace_set(&self.target_namespaces),
             allow_names: self.allow_names.iter().cloned().collect(),
             ..DecisionSettings::default()
         }

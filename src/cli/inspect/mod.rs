@@ -1,6 +1,7 @@
 //! `rootcast inspect`: what is inside, what differs, and who would be accepted.
 
 mod password;
+mod server;
 mod source;
 mod tls;
 
@@ -16,7 +17,8 @@ use crate::inspect::{Acceptance, CertificateDiff, CertificateSet, Remark, Verifi
 
 use super::args::ClusterArgs;
 use super::{REFUSED, paint, print, print_diagnostic};
-use source::{CertificateReader, InspectSource, Server};
+use server::Server;
+use source::{CertificateReader, InspectSource};
 
 /// What the exit codes mean.
 pub(super) const EXIT_CODES: &str = "Exit code 0: all is well, nothing differs, the server would be accepted; 1: something in it cannot be used, something \

@@ -1,6 +1,5 @@
 //! Places that certificates are looked for in.
 
-use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
@@ -9,6 +8,7 @@ use std::str::FromStr;
 use anyhow::{Context, bail};
 
 use super::super::args::ClusterArgs;
+use super::server::{InvalidServerError, Server};
 use super::{password, tls};
 use crate::bundle::ObjectKind;
 use crate::client::Connection;
@@ -29,18 +29,28 @@ pub(super) enum InspectSource {
     Server(Server),
 }
 
-/// A host and a port.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Server {
-    host: String,
-    port: u16,
+/// The error of a text that names no source of certificates.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum InvalidSourceError {
+    /// The text after `https://` names no server.
+    #[error(transparent)]
+    Server(#[from] InvalidServerError),
+    /// The text begins with `bundle/`, and no single name follows.
+    #[error("give bundle/NAME; a file of this name is ./bundle/...")]
+    BundlePath,
+    /// The text begins with this kind, and neither two nor three parts follow.
+    #[error("give {0}/NAMESPACE/NAME or {0}/NAMESPACE/NAME/KEY; a file of this name is ./{0}/...")]
+    ObjectPath(String),
+    /// This part cannot be the name of an object or a namespace.
+    #[error("{0:?} is no name of an object: those have lower-case letters, digits, '-' and '.'")]
+    ObjectName(String),
 }
 
 impl FromStr for InspectSource {
-    type Err = String;
+    type Err = InvalidSourceError;
 
     /// What begins like an object or a server is one: a file of such a name can be given as `./NAME`.
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, InvalidSourceError> {
         if text == "-" {
             return Ok(Self::Stdin);
         }
@@ -55,7 +65,7 @@ impl FromStr for InspectSource {
             "bundle" if path.is_empty() => return Ok(Self::File(text.into())),
             "bundle" => match path {
                 [name] => return object_name(name).map(Self::Bundle),
-                _ => return Err("give bundle/NAME; a file of this name is ./bundle/...".to_owned()),
+                _ => return Err(InvalidSourceError::BundlePath),
             },
             _ => return Ok(Self::File(text.into())),
         };
@@ -63,62 +73,19 @@ impl FromStr for InspectSource {
             [] => return Ok(Self::File(text.into())),
             [_, _] => None,
             [_, _, key] if !key.is_empty() => Some((*key).to_owned()),
-            _ => {
-                let kind = parts[0];
-                return Err(format!(
-                    "give {kind}/NAMESPACE/NAME or {kind}/NAMESPACE/NAME/KEY; a file of this name is ./{kind}/..."
-                ));
-            }
+            _ => return Err(InvalidSourceError::ObjectPath(parts[0].to_owned())),
         };
         Ok(Self::Object { kind, namespace: object_name(path[0])?, name: object_name(path[1])?, key })
     }
 }
 
 /// A name that the API server may have given to something.
-fn object_name(name: &str) -> Result<String, String> {
+fn object_name(name: &str) -> Result<String, InvalidSourceError> {
     let plain = |octet: u8| octet.is_ascii_lowercase() || octet.is_ascii_digit() || b"-.".contains(&octet);
     if !name.is_empty() && name.len() <= 253 && !name.starts_with(['.', '-']) && name.bytes().all(plain) {
         return Ok(name.to_owned());
     }
-    Err(format!("{name:?} is no name of an object: those have lower-case letters, digits, '-' and '.'"))
-}
-
-impl FromStr for Server {
-    type Err = String;
-
-    /// `HOST`, `HOST:PORT`, and the same after `https://`; IPv6 addresses in brackets. The port is 443 if none is given.
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong =
-            || format!("{text:?} is no server: give HOST or HOST:PORT, and IPv6 addresses in brackets, as [::1]:443");
-        let server = text.strip_prefix("https://").unwrap_or(text).trim_end_matches('/');
-        let (host, port) = match server.rsplit_once(':') {
-            Some((host, port)) if !port.ends_with(']') => (host, port.parse().map_err(|_| wrong())?),
-            _ => (server, 443),
-        };
-        let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-        let host = bracketed.unwrap_or(host);
-        if host.is_empty() || host.contains(['/', '[', ']', ' ']) || (host.contains(':') && bracketed.is_none()) {
-            return Err(wrong());
-        }
-        Ok(Self { host: host.to_owned(), port })
-    }
-}
-
-impl Server {
-    pub(super) fn host(&self) -> &str {
-        &self.host
-    }
-
-    pub(super) fn port(&self) -> u16 {
-        self.port
-    }
-}
-
-impl fmt::Display for Server {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { host, port } = self;
-        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
-    }
+    Err(InvalidSourceError::ObjectName(name.to_owned()))
 }
 
 /// Looks into places.
@@ -272,7 +239,7 @@ mod tests {
             name: "corporate".to_owned(),
             key: key.map(str::to_owned),
         };
-        let server = |host: &str, port| InspectSource::Server(Server { host: host.to_owned(), port });
+        let server = |text: &str| InspectSource::Server(text.parse().expect("a server"));
         let table = [
             ("-", InspectSource::Stdin),
             ("ca.pem", InspectSource::File("ca.pem".into())),
@@ -281,9 +248,9 @@ mod tests {
             ("configmap/team-a/corporate", object(ObjectKind::ConfigMap, None)),
             ("secret/team-a/corporate/ca.crt", object(ObjectKind::Secret, Some("ca.crt"))),
             ("bundle/corporate", InspectSource::Bundle("corporate".to_owned())),
-            ("https://example.com", server("example.com", 443)),
-            ("https://example.com:8443/", server("example.com", 8443)),
-            ("https://[::1]:8443", server("::1", 8443)),
+            ("https://example.com", server("example.com:443")),
+            ("https://example.com:8443/", server("example.com:8443")),
+            ("https://[::1]:8443", server("[::1]:8443")),
         ];
         for (text, source) in table {
             assert_eq!(text.parse::<InspectSource>(), Ok(source), "{text}");
@@ -292,9 +259,6 @@ mod tests {
             ["configmap/a", "secret/a/b/c/d", "secret/a/b/", "bundle/a/b", "bundle/A", "configmap/../b", "https://"]
         {
             assert!(text.parse::<InspectSource>().is_err(), "{text}");
-        }
-        for text in ["host:port", "::1", "[::1", "a b", "", ":443", "host:99999"] {
-            assert!(text.parse::<Server>().is_err(), "{text}");
         }
     }
 }

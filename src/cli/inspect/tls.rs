@@ -16,7 +16,7 @@ use tokio_rustls::rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
 };
 
-use super::source::Server;
+use super::server::Server;
 use crate::inspect::{CertificateSet, VerificationError};
 use crate::trust::Anchor;
 

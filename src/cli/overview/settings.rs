@@ -3,9 +3,10 @@
 use std::ffi::OsString;
 
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Args, Command, FromArgMatches, Parser};
+use clap::{ArgMatches, Args, Command, FromArgMatches};
 
-use super::super::args::{self, Cli, DecisionArgs};
+use super::super::args::DecisionArgs;
+use super::super::controller;
 use crate::client::ContainerCommand;
 
 /// Flags that shape decisions, as far as they were typed: the others are the running controller's.
@@ -96,16 +97,18 @@ fn parse(arguments: &[String], ExplicitDecisionArgs(explicit): &ExplicitDecision
     let flag = |argument: &[u8]| argument.split_inclusive(|octet| *octet == b'=').next().map(<[u8]>::to_vec);
     let is_typed =
         |argument: &&String| explicit.iter().any(|typed| flag(typed.as_encoded_bytes()) == flag(argument.as_bytes()));
-    let others = arguments.iter().filter(|argument| !is_typed(argument)).map(OsString::from);
-    let all = ["rootcast".into()].into_iter().chain(others).chain(explicit.clone());
-    match Cli::try_parse_from(all).ok()?.into_command() {
-        args::CliCommand::Controller(controller) => Some(controller.decision),
-        _ => None,
-    }
+    let flags = arguments.strip_prefix(&["controller".to_owned()]).unwrap_or(arguments);
+    let others = flags.iter().filter(|argument| !is_typed(argument)).map(OsString::from);
+    let all = std::iter::once("controller".into()).chain(others).chain(explicit.clone());
+    let command = controller::Args::augment_args(Command::new("controller").args_override_self(true));
+    let matches = command.try_get_matches_from(all).ok()?;
+    Some(controller::Args::from_arg_matches(&matches).ok()?.decision)
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
 
     #[derive(Parser)]
