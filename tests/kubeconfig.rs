@@ -147,10 +147,13 @@ fn a_kubeconfig_that_cannot_be_used_is_named_with_the_cause_and_each_cause_once(
     let told = status(folder.path(), &["--kubeconfig", "absent"], &[("KUBECONFIG", "good")]);
     assert!(told.contains("read kubeconfig absent: No such file"), "{told}");
     let told = status(folder.path(), &[], &[]);
-    assert!(
-        told.contains("neither --kubeconfig nor KUBECONFIG names a kubeconfig, and ")
-            && told.contains("home/.kube/config does not exist, and this is no pod"),
-        "{told}"
+    let file = folder.path().join("home/.kube/config");
+    assert_eq!(
+        told,
+        format!(
+            "rootcast: no cluster is named: {} does not exist, and this is no pod: name a kubeconfig by --kubeconfig or KUBECONFIG\n",
+            file.display()
+        )
     );
     let told = status(folder.path(), &[], &[("KUBERNETES_SERVICE_HOST", "10.0.0.1"), ("KUBECONFIG", "absent")]);
     assert!(told.contains("the service account of this pod (KUBERNETES_SERVICE_HOST is set): "), "{told}");

@@ -101,7 +101,7 @@ impl KubeconfigFiles {
         match self {
             Self::Flag(_) => format!("--kubeconfig: {found}"),
             Self::Variable(_) => format!("KUBECONFIG: {found}"),
-            Self::Default(_) => format!("neither --kubeconfig nor KUBECONFIG names a kubeconfig, and {found}"),
+            Self::Default(_) => found,
         }
     }
 }
