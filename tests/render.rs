@@ -172,6 +172,24 @@ fn flags_that_cannot_be_obeyed_are_refused_by_name_with_the_cure() {
 }
 
 #[test]
+fn rust_log_sets_what_is_logged_and_is_named_if_it_cannot_be_parsed() {
+    let controller = |variable: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_rootcast"))
+            .args(["--leader-elect=false", "--kubeconfig=/absent"])
+            .env("RUST_LOG", variable)
+            .output()
+            .expect("rootcast starts");
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        stderr(&output)
+    };
+    assert!(controller("").contains("INFO starting "));
+    assert!(!controller("error").contains("starting"));
+    assert!(controller("error,rootcast::cli=info").contains("INFO starting "));
+    let refused = controller("rootcast::client=loud");
+    assert!(refused.starts_with("rootcast: RUST_LOG=\"rootcast::client=loud\": "), "{refused}");
+}
+
+#[test]
 fn the_arguments_of_a_trust_manager_deployment_are_taken() {
     let arguments = [
         "--log-format=text",

@@ -96,7 +96,7 @@ pub(super) struct Args {
 pub(super) fn run(arguments: Args) -> anyhow::Result<ExitCode> {
     let lease = arguments.lease()?;
     let (webhook, notes) = arguments.webhook.webhook(&arguments.decision.trust_namespace)?;
-    log::start(arguments.log_level(), arguments.log_format);
+    log::start(arguments.log_level(), arguments.log_format)?;
     for note in notes {
         warn!("{note}");
     }

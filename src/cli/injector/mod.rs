@@ -30,7 +30,7 @@ use args::{BundleAccessChoice, LogLevel};
 pub(super) use cainjector_compat::cainjector_arguments;
 
 pub(super) fn run(arguments: Args) -> anyhow::Result<ExitCode> {
-    log::start(arguments.log_level(), arguments.log_format);
+    log::start(arguments.log_level(), arguments.log_format)?;
     runtime::run(async |servers| serve(arguments, servers).await)
 }
 
