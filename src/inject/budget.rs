@@ -3,9 +3,9 @@
 use crate::limits::{self, Limit};
 use crate::text;
 
+use super::blocker::Blocker;
 use super::lenient::LenientList;
 use super::pod::{Container, Pod};
-use super::verdict::Blocker;
 
 /// Which limit a pod exceeds, if it does. Of its annotations, those that begin with `prefix` are read.
 pub(super) fn excess(pod: &Pod<'_>, prefix: &str) -> Option<Blocker> {

@@ -4,10 +4,11 @@
 use crate::bundle::ObjectKind;
 use crate::text;
 
+use super::blocker::Blocker;
 use super::injection::{Injection, InjectionSource};
 use super::options::CainjectorOptions;
 use super::pod::Pod;
-use super::verdict::{Blocker, Denial, InjectionAction, InjectionRequest};
+use super::verdict::{Denial, InjectionAction, InjectionRequest};
 use super::{PodReview, budget};
 
 /// Where the certificates are mounted if nobody says.

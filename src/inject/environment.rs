@@ -3,9 +3,9 @@
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::java;
+use super::java_obstacle;
 use super::lenient::{Fold, LenientObject, LenientText};
-use super::runtimes;
+use super::runtimes::{self, JAVA_TOOL_OPTIONS};
 
 /// What a container's `env` says.
 #[derive(Debug, Default)]
@@ -56,10 +56,10 @@ impl<'de: 'a, 'a> Fold<'de> for Environment<'a> {
         if let Some(row) = runtimes::index(&name) {
             self.set |= 1 << row;
         }
-        if *name == *java::VARIABLE {
+        if *name == *JAVA_TOOL_OPTIONS {
             self.java = Some(ExistingVariable { index, value, has_value_from: value_from.is_some() });
         } else if self.obstacle.is_none() {
-            self.obstacle = java::obstacle_in_variable(&name, &value, value_from.is_some());
+            self.obstacle = java_obstacle::obstacle_in_variable(&name, &value, value_from.is_some());
         }
     }
 }

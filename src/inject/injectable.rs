@@ -4,7 +4,7 @@ use crate::bundle::{CertificateSource, DecisionSettings, FieldError, Intent, Nam
 use crate::text;
 use crate::trust::Password;
 
-use super::verdict::Blocker;
+use super::blocker::Blocker;
 
 /// A Bundle as pods may have it: the one object that they mount, and what is in it.
 #[derive(Clone, Debug)]

@@ -7,6 +7,8 @@
 //! Everything here is a pure function of its arguments. The pod is read only as far as it matters, and the patch names
 //! only what it adds: whatever a newer Kubernetes puts into pods survives.
 
+mod annotations;
+mod blocker;
 mod budget;
 mod cainjector;
 mod environment;
@@ -15,6 +17,7 @@ mod fixture;
 mod injectable;
 mod injection;
 mod java;
+mod java_obstacle;
 mod lenient;
 mod native;
 mod options;
@@ -28,9 +31,10 @@ mod windows;
 
 use crate::bundle::Namespace;
 
+pub use annotations::{BUNDLE, EXCLUDE_CONTAINERS, REQUIRED, RUNTIMES, SKIP};
 pub use cainjector::Operator;
 pub use injectable::{Injectability, InjectableBundle, KeystoreKind, MountedKeystore};
-pub use native::{BUNDLE, EXCLUDE_CONTAINERS, InjectableBundles, REQUIRED, RUNTIMES, SKIP, bundle_of_namespace_label};
+pub use native::{InjectableBundles, bundle_of_namespace_label};
 pub use options::CainjectorOptions;
 pub use patch::JsonPatch;
 pub use pod::InvalidPodError;

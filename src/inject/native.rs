@@ -5,32 +5,15 @@ use std::collections::BTreeMap;
 use crate::bundle::{DecisionSettings, LabelSet, Namespace};
 use crate::text;
 
+use super::annotations::{BUNDLE, EXCLUDE_CONTAINERS, PREFIX, REQUIRED, RUNTIMES, SKIP};
+use super::blocker::Blocker;
 use super::injectable::{Injectability, InjectableBundle};
 use super::injection::{Injection, InjectionSource};
 use super::java;
 use super::pod::Pod;
 use super::runtimes::{self, PointsAt};
-use super::verdict::{Blocker, InjectionAction, InjectionRequest};
+use super::verdict::{InjectionAction, InjectionRequest};
 use super::{PodReview, budget};
-
-/// Names the Bundle: an annotation of a pod, or a label of its namespace for all of its pods. The pod's wins.
-pub const BUNDLE: &str = "inject.rootcast.dev/bundle";
-
-/// An annotation of a pod: `"true"` leaves it alone, whatever else is said.
-pub const SKIP: &str = "inject.rootcast.dev/skip";
-
-/// An annotation of a pod: `"true"` refuses it where it cannot be injected.
-pub const REQUIRED: &str = "inject.rootcast.dev/required";
-
-/// An annotation of a pod: the runtimes whose variables are set, separated by commas, in upper or lower case; the
-/// default ones without it.
-pub const RUNTIMES: &str = "inject.rootcast.dev/runtimes";
-
-/// An annotation of a pod: names of containers that are left alone, separated by commas.
-pub const EXCLUDE_CONTAINERS: &str = "inject.rootcast.dev/excludeContainers";
-
-/// What all of them begin with.
-const PREFIX: &str = "inject.rootcast.dev/";
 
 /// Owns our volumes: their names begin with it.
 const OWNER: &str = "rootcast";

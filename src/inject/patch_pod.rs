@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{limits, text};
 
+use super::blocker::Blocker;
 use super::budget;
 use super::injection::{self, Injection};
 use super::java::{self, JavaEnvChange};
 use super::patch::{self, JsonPatch, PatchOperations};
 use super::pod::{Container, OldPod, Pod};
-use super::verdict::Blocker;
+use super::runtimes::JAVA_TOOL_OPTIONS;
 
 /// How an injection fits a pod.
 #[derive(Debug, Default)]
@@ -119,7 +120,7 @@ impl<'a> PodPatcher<'a> {
             mount_path: parts(&injection.mount_path),
             mount: injection.mount(),
             environment: injection.environment(),
-            java_item: injection.java.as_ref().map(|options| injection::item(java::VARIABLE, options)),
+            java_item: injection.java.as_ref().map(|options| injection::item(JAVA_TOOL_OPTIONS, options)),
             operations: PatchOperations::default(),
             excess: None,
             set: BTreeSet::new(),
@@ -160,12 +161,12 @@ impl<'a> PodPatcher<'a> {
         match change {
             JavaEnvChange::Keep => {}
             JavaEnvChange::Add => {
-                self.set.insert(java::VARIABLE);
+                self.set.insert(JAVA_TOOL_OPTIONS);
                 java_item = self.java_item.as_deref();
             }
             JavaEnvChange::LeaveAlone(cause) => self.java.entry(cause).or_default().push(&container.name),
             JavaEnvChange::Set(variable, value) => {
-                self.set.insert(java::VARIABLE);
+                self.set.insert(JAVA_TOOL_OPTIONS);
                 let value = patch::json(&value);
                 self.operations.set(format_args!("/spec/{field}/{index}/env/{variable}/value"), &value);
             }
@@ -193,14 +194,14 @@ impl<'a> PodPatcher<'a> {
             .iter()
             .map(|(cause, names)| {
                 let remedy = "give it the trust store's options yourself";
-                format!("{} of {} left alone: {cause}; {remedy}", java::VARIABLE, containers(names))
+                format!("{} of {} left alone: {cause}; {remedy}", JAVA_TOOL_OPTIONS, containers(names))
             })
             .collect();
         if !long.is_empty() {
             let (whose, max) = (containers(&long), limits::JAVA_OPTIONS.max);
             notes.push(format!(
                 "{} of {whose} has more than {max} bytes, and Java 8 reads no more; shorten your own options",
-                java::VARIABLE
+                JAVA_TOOL_OPTIONS
             ));
         }
         let alone: Vec<_> = injection.exclusive.iter().filter(|name| set.contains(**name)).copied().collect();

@@ -9,7 +9,7 @@ use crate::bundle::ObjectKind;
 use crate::{limits, text};
 
 use super::environment::Environment;
-use super::java::JavaArguments;
+use super::java_obstacle::JavaArguments;
 use super::lenient::{FoldedList, HasElements, LenientList, LenientMap, LenientObject, LenientText};
 use super::windows::{self, Affinity, NodeSelector, Os};
 

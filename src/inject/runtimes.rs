@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::java;
+/// The variable with options that every JVM reads.
+pub(super) const JAVA_TOOL_OPTIONS: &str = "JAVA_TOOL_OPTIONS";
 
 /// One variable.
 #[derive(Debug)]
@@ -124,7 +125,7 @@ const TABLE: [RuntimeVariable; 11] = [
         programs: "Cargo",
     },
     RuntimeVariable {
-        variable: java::VARIABLE,
+        variable: JAVA_TOOL_OPTIONS,
         names: &["java"],
         effect: Effect::Replaces,
         points_at: PointsAt::Keystore,
@@ -217,7 +218,7 @@ mod tests {
 
     #[test]
     fn a_profile_chooses_variables() {
-        let named_only = ["AWS_CA_BUNDLE", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", java::VARIABLE];
+        let named_only = ["AWS_CA_BUNDLE", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", JAVA_TOOL_OPTIONS];
         assert_eq!(variables(None).len(), TABLE.len() - named_only.len());
         assert!(named_only.iter().all(|name| !variables(None).contains(name)));
         let table: &[(&str, &[&str])] = &[
@@ -232,9 +233,9 @@ mod tests {
             ("node", &["NODE_EXTRA_CA_CERTS"]),
             ("deno", &["DENO_CERT"]),
             ("cargo", &["CARGO_HTTP_CAINFO"]),
-            ("java", &[java::VARIABLE]),
+            ("java", &[JAVA_TOOL_OPTIONS]),
             (" node , go,node,", &["SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS"]),
-            ("Node,\tGO,JaVa", &["SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", java::VARIABLE]),
+            ("Node,\tGO,JaVa", &["SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", JAVA_TOOL_OPTIONS]),
             ("grpc", &["GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"]),
             (",", &[]),
         ];

@@ -2,6 +2,7 @@
 
 use crate::text;
 
+use super::blocker::Blocker;
 use super::injection::Injection;
 use super::patch::JsonPatch;
 use super::patch_pod::PatchedPod;
@@ -52,17 +53,6 @@ pub(super) enum InjectionAction<'a> {
     Deny(Denial),
 }
 
-/// What keeps a pod, or some of its containers, from being injected.
-#[derive(Debug)]
-pub(super) struct Blocker {
-    /// What is not injected.
-    pub(super) what: String,
-    /// Why.
-    pub(super) why: String,
-    /// What to do about it.
-    pub(super) remedy: String,
-}
-
 impl InjectionRequest<'_> {
     /// The verdict, with `fit` to work out how the injection fits the pod.
     pub(super) fn into_verdict(self, patch_pod: impl FnOnce(&Injection<'_>) -> PatchedPod) -> InjectionVerdict {
@@ -87,25 +77,5 @@ impl InjectionRequest<'_> {
         }
         warnings.extend(blockers.iter().map(|blocker| blocker.warning(&subject)));
         InjectionVerdict { patch, warnings, denial: None }
-    }
-}
-
-impl Blocker {
-    /// What keeps the whole pod from being injected.
-    pub(super) fn of_pod(why: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { what: "pod".to_owned(), why: why.into(), remedy: remedy.into() }
-    }
-
-    fn denial_message(&self) -> String {
-        let Self { what, why, remedy } = self;
-        format!("{what} cannot be injected, and annotation {} lets no pod in without: {why}; {remedy}", super::REQUIRED)
-    }
-
-    /// As a warning, in which the cause gives way to the cure.
-    fn warning(&self, subject: &str) -> String {
-        let Self { what, why, remedy } = self;
-        let frame = format!("{subject}: {what} not injected: ; {remedy}").chars().count();
-        let why = text::truncate_chars(why, text::WARNING_MAX.saturating_sub(frame).max(40));
-        text::warning(&format!("{subject}: {what} not injected: {why}; {remedy}"))
     }
 }

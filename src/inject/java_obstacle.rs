@@ -1,0 +1,69 @@
+//! What in the variables and arguments of a container forbids to give Java a trust store.
+
+use super::lenient::{Fold, LenientText};
+
+/// What all properties of the trust store begin with.
+pub(super) const PROPERTIES: &str = "javax.net.ssl.trustStore";
+
+/// A JVM's option that names a file of more options.
+pub(super) const OPTIONS_FILE: &str = "-XX:VMOptionsFile=";
+
+/// What a container's `command` or `args` say to a JVM.
+#[derive(Debug, Default)]
+pub(super) struct JavaArguments {
+    /// What forbids to give it a trust store.
+    pub(super) obstacle: Option<&'static str>,
+}
+
+impl<'de> Fold<'de> for JavaArguments {
+    type Element = LenientText<'de>;
+
+    fn add(&mut self, _: usize, argument: LenientText<'de>) {
+        if self.obstacle.is_some() {
+            return;
+        }
+        if names_trust_store(&argument) {
+            self.obstacle = Some("its command or arguments name a trust store already");
+        } else if names_file(&argument) {
+            self.obstacle = Some("a file among its arguments (@FILE) may name a trust store");
+        }
+    }
+}
+
+/// What forbids to give Java a trust store, in a variable other than [`VARIABLE`].
+///
+/// A JVM reads two more, and prefers what they say; what others say may come to its command line, by a script or by
+/// `$(NAME)`. Half of a trust store from there, and half from us, is one that cannot be opened.
+pub(super) fn obstacle_in_variable(name: &str, value: &str, has_value_from: bool) -> Option<&'static str> {
+    let (named, value_from, file) = match name {
+        "JDK_JAVA_OPTIONS" => (
+            "JDK_JAVA_OPTIONS names a trust store already",
+            "JDK_JAVA_OPTIONS has valueFrom",
+            "a file in JDK_JAVA_OPTIONS (@FILE) may name a trust store",
+        ),
+        "_JAVA_OPTIONS" => (
+            "_JAVA_OPTIONS names a trust store already",
+            "_JAVA_OPTIONS has valueFrom",
+            "a file in _JAVA_OPTIONS may name a trust store",
+        ),
+        _ => return names_trust_store(value).then_some("another of its variables names a trust store already"),
+    };
+    if has_value_from {
+        Some(value_from)
+    } else if names_trust_store(value) {
+        Some(named)
+    } else {
+        names_file(value).then_some(file)
+    }
+}
+
+/// Whether a text names a trust store, as a JVM or a shell reads it: both strip quotes wherever they are.
+pub(super) fn names_trust_store(text: &str) -> bool {
+    let quotes = ['"', '\'', '\\'];
+    text.contains(PROPERTIES) || text.contains(quotes) && text.replace(quotes, "").contains(PROPERTIES)
+}
+
+/// Whether a text may make a JVM read options from a file, which cannot be looked into.
+fn names_file(text: &str) -> bool {
+    text.split_ascii_whitespace().any(|word| word.starts_with('@') && word.len() > 1) || text.contains(OPTIONS_FILE)
+}
