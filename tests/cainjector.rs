@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rootcast::inject::{CainjectorOptions, Denial, Operator, PodReview, Policy, inject};
+use rootcast::inject::{CainjectorOptions, CainjectorOptionsError, Denial, Operator, PodReview, Policy, inject};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -198,7 +198,7 @@ fn a_configuration_is_refused_exactly_where_cainjector_ends_at_it() {
 }
 
 impl Config {
-    fn options(&self) -> Result<CainjectorOptions, String> {
+    fn options(&self) -> Result<CainjectorOptions, CainjectorOptionsError> {
         CainjectorOptions::parse(self.text.as_deref().unwrap_or_default())
     }
 }

@@ -35,7 +35,7 @@ pub use annotations::{BUNDLE, EXCLUDE_CONTAINERS, REQUIRED, RUNTIMES, SKIP};
 pub use cainjector::Operator;
 pub use injectable::{Injectability, InjectableBundle, KeystoreKind, MountedKeystore};
 pub use native::{InjectableBundles, bundle_of_namespace_label};
-pub use options::CainjectorOptions;
+pub use options::{CainjectorOptions, CainjectorOptionsError};
 pub use patch::JsonPatch;
 pub use pod::InvalidPodError;
 pub use runtimes::markdown_table;

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value};
+use thiserror::Error as ThisError;
 
 /// What holds for pods that say nothing else. An option that is not set is empty.
 ///
@@ -46,7 +47,18 @@ const KEYS: [&str; 9] = [
     "excludeNamespaces",
 ];
 
-/// A place for an option.
+/// A file of options that cannot be parsed.
+#[derive(Debug, ThisError)]
+pub enum CainjectorOptionsError {
+    /// JSON in which an option has a value of another type.
+    #[error(transparent)]
+    Json(serde_json::Error),
+    /// Text that is no map of options in YAML.
+    #[error("{}", .0.without_snippet())]
+    Yaml(Box<serde_saphyr::Error>),
+}
+
+/// The field of an option.
 enum OptionSlot<'a> {
     Text(&'a mut String),
     List(&'a mut Vec<String>),
@@ -58,12 +70,12 @@ impl CainjectorOptions {
     /// # Errors
     ///
     /// What is wrong, with its key, and with its line in YAML.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub fn parse(text: &str) -> Result<Self, CainjectorOptionsError> {
         match serde_json::from_str::<Map<String, Value>>(text) {
-            Ok(json) => Self::deserialize(normalize(json)).map_err(|error| error.to_string()),
+            Ok(json) => Self::deserialize(normalize(json)).map_err(CainjectorOptionsError::Json),
             Err(_) => serde_saphyr::from_str::<Option<Self>>(text)
                 .map(Option::unwrap_or_default)
-                .map_err(|error| error.without_snippet().to_string()),
+                .map_err(|error| CainjectorOptionsError::Yaml(Box::new(error))),
         }
     }
 
@@ -144,6 +156,10 @@ fn text(value: Value) -> Value {
 mod tests {
     use super::*;
 
+    fn parse(text: &str) -> Result<CainjectorOptions, String> {
+        CainjectorOptions::parse(text).map_err(|error| error.to_string())
+    }
+
     #[test]
     fn text_is_taken_as_it_is_spelt_and_null_is_not_set() {
         let yaml = "inject: False\nsecret: 0x10\nconfigMap: no\ncertFile: ~\nmountPath:\nsetEnvVar: 1.50\n\
@@ -156,13 +172,13 @@ mod tests {
             exclude_namespaces: ["1", "", "true"].map(ToOwned::to_owned).to_vec(),
             ..CainjectorOptions::default()
         };
-        assert_eq!(CainjectorOptions::parse(yaml), Ok(expected));
+        assert_eq!(parse(yaml), Ok(expected));
     }
 
     #[test]
     fn a_file_without_content_sets_nothing() {
         for text in ["", "# nothing\n", "---\n", "null", "~", "{}"] {
-            assert_eq!(CainjectorOptions::parse(text), Ok(CainjectorOptions::default()), "{text:?}");
+            assert_eq!(parse(text), Ok(CainjectorOptions::default()), "{text:?}");
         }
     }
 
@@ -173,15 +189,12 @@ mod tests {
             set_env_var: "false".to_owned(),
             ..CainjectorOptions::default()
         };
-        assert_eq!(
-            CainjectorOptions::parse(r#"{"CONFIGMAP": "corp", "setenvvar": false, "secret": null}"#),
-            Ok(set.clone())
-        );
-        assert_eq!(CainjectorOptions::parse("configMap: corp\nsetEnvVar: false\n"), Ok(set.clone()));
-        assert_eq!(CainjectorOptions::parse("{configMap: corp, setEnvVar: 'false',}"), Ok(set));
+        assert_eq!(parse(r#"{"CONFIGMAP": "corp", "setenvvar": false, "secret": null}"#), Ok(set.clone()));
+        assert_eq!(parse("configMap: corp\nsetEnvVar: false\n"), Ok(set.clone()));
+        assert_eq!(parse("{configMap: corp, setEnvVar: 'false',}"), Ok(set));
         let unknown = ["ConfigMap", "other"].map(ToOwned::to_owned).to_vec();
         let yaml = "ConfigMap: corp\nother: {a: [1]}\n";
-        assert_eq!(CainjectorOptions::parse(yaml), Ok(CainjectorOptions { unknown, ..CainjectorOptions::default() }));
+        assert_eq!(parse(yaml), Ok(CainjectorOptions { unknown, ..CainjectorOptions::default() }));
     }
 
     #[test]
@@ -198,7 +211,7 @@ mod tests {
             (r#"{"excludeNamespaces": "x"}"#, "excludeNamespaces: invalid type: string \"x\", expected a sequence"),
         ];
         for (text, expected) in table {
-            assert_eq!(CainjectorOptions::parse(text), Err(expected.to_owned()), "{text}");
+            assert_eq!(parse(text), Err(expected.to_owned()), "{text}");
         }
     }
 }
