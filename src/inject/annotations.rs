@@ -1,20 +1,23 @@
-//! Annotations of pods, and the label of namespaces, that users write.
+//! Keys of the annotations and the namespace label that control native injection.
 
-/// Names the Bundle: an annotation of a pod, or a label of its namespace for all of its pods. The pod's wins.
+/// Key of the name of the Bundle to inject.
+///
+/// The key is an annotation of a pod, or a label of a namespace for all of its pods. The annotation takes precedence.
 pub const BUNDLE: &str = "inject.rootcast.dev/bundle";
 
-/// An annotation of a pod: `"true"` leaves it alone, whatever else is said.
+/// Annotation of a pod that opts the pod out of injection if it is `"true"`, whatever the other annotations are.
 pub const SKIP: &str = "inject.rootcast.dev/skip";
 
-/// An annotation of a pod: `"true"` refuses it where it cannot be injected.
+/// Annotation of a pod that denies the pod if it is `"true"` and the pod cannot be injected.
 pub const REQUIRED: &str = "inject.rootcast.dev/required";
 
-/// An annotation of a pod: the runtimes whose variables are set, separated by commas, in upper or lower case; the
-/// default ones without it.
+/// Annotation of a pod with the runtimes whose variables are set.
+///
+/// Names are separated by commas, in upper or lower case. Without the annotation, the default variables are set.
 pub const RUNTIMES: &str = "inject.rootcast.dev/runtimes";
 
-/// An annotation of a pod: names of containers that are left alone, separated by commas.
+/// Annotation of a pod with the names of containers that are not injected, separated by commas.
 pub const EXCLUDE_CONTAINERS: &str = "inject.rootcast.dev/excludeContainers";
 
-/// What all of them begin with.
+/// Prefix of all annotations of native injection.
 pub(super) const PREFIX: &str = "inject.rootcast.dev/";

@@ -1,36 +1,37 @@
-//! What keeps a pod from being injected.
+//! Reasons why a pod is not injected.
 
 use crate::text;
 
 use super::annotations::REQUIRED;
 
-/// What keeps a pod, or some of its containers, from being injected.
+/// A reason why a pod, or some of its containers, cannot be injected.
 #[derive(Debug)]
 pub(super) struct Blocker {
-    /// What is not injected.
-    pub(super) what: String,
-    /// Why.
-    pub(super) why: String,
-    /// What to do about it.
+    /// The pod or the containers that are not injected, as a message names them.
+    pub(super) affected: String,
+    /// Why they are not injected.
+    pub(super) cause: String,
+    /// What the user can do about the cause.
     pub(super) remedy: String,
 }
 
 impl Blocker {
-    /// What keeps the whole pod from being injected.
-    pub(super) fn of_pod(why: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { what: "pod".to_owned(), why: why.into(), remedy: remedy.into() }
+    /// A reason why the whole pod cannot be injected.
+    pub(super) fn of_pod(cause: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { affected: "pod".to_owned(), cause: cause.into(), remedy: remedy.into() }
     }
 
+    /// Formats the reason for the denial of a pod that requires injection.
     pub(super) fn denial_message(&self) -> String {
-        let Self { what, why, remedy } = self;
-        format!("{what} cannot be injected, and annotation {} lets no pod in without: {why}; {remedy}", REQUIRED)
+        let Self { affected, cause, remedy } = self;
+        format!("{affected} cannot be injected, and annotation {REQUIRED} lets no pod in without: {cause}; {remedy}")
     }
 
-    /// As a warning, in which the cause gives way to the cure.
+    /// Formats the reason as a warning, in which the cause is cut before the remedy.
     pub(super) fn warning(&self, subject: &str) -> String {
-        let Self { what, why, remedy } = self;
-        let frame = format!("{subject}: {what} not injected: ; {remedy}").chars().count();
-        let why = text::truncate_chars(why, text::WARNING_MAX.saturating_sub(frame).max(40));
-        text::warning(&format!("{subject}: {what} not injected: {why}; {remedy}"))
+        let Self { affected, cause, remedy } = self;
+        let frame = format!("{subject}: {affected} not injected: ; {remedy}").chars().count();
+        let cause = text::truncate_chars(cause, text::WARNING_MAX.saturating_sub(frame).max(40));
+        text::warning(&format!("{subject}: {affected} not injected: {cause}; {remedy}"))
     }
 }

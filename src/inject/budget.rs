@@ -1,4 +1,4 @@
-//! What a review may cost: checked before any work is done, and as the patch grows.
+//! Limits on the cost of a review, checked before any work is done and as the patch grows.
 
 use crate::limits::{self, Limit};
 use crate::text;
@@ -7,7 +7,9 @@ use super::blocker::Blocker;
 use super::lenient::LenientList;
 use super::pod::{Container, Pod};
 
-/// Which limit a pod exceeds, if it does. Of its annotations, those that begin with `prefix` are read.
+/// Returns the limit that a pod exceeds, if any.
+///
+/// The length of an annotation is only checked if its key begins with `prefix`: others are not read.
 pub(super) fn excess(pod: &Pod<'_>, prefix: &str) -> Option<Blocker> {
     let spec = pod.spec();
     let (annotations, count) = pod.annotations();
@@ -23,12 +25,12 @@ pub(super) fn excess(pod: &Pod<'_>, prefix: &str) -> Option<Blocker> {
         .or_else(|| lists.into_iter().flat_map(LenientList::iter).find_map(|(_, container)| mounts(container)))
 }
 
-/// Whether a patch of so many bytes is too long.
+/// Returns the limit on the length of a patch, in bytes, if `bytes` exceeds it.
 pub(super) fn excess_of_patch(bytes: usize) -> Option<Blocker> {
     let limit = limits::POD_PATCH;
     (bytes > limit.max).then(|| {
-        let why = format!("its patch would have more than {} bytes", limit.max);
-        Blocker::of_pod(why, "exclude containers, or shorten its annotations and JAVA_TOOL_OPTIONS")
+        let cause = format!("its patch would have more than {} bytes", limit.max);
+        Blocker::of_pod(cause, "exclude containers, or shorten its annotations and JAVA_TOOL_OPTIONS")
     })
 }
 
@@ -45,7 +47,7 @@ fn mounts(container: &Container<'_>) -> Option<Blocker> {
     over(count, limits::POD_MOUNTS, &format!("mounts of container {name}"), "mount whole folders")
 }
 
-fn over(count: usize, limit: Limit, what: &str, remedy: &str) -> Option<Blocker> {
+fn over(count: usize, limit: Limit, counted: &str, remedy: &str) -> Option<Blocker> {
     let Limit { max, .. } = limit;
-    (count > max).then(|| Blocker::of_pod(format!("its {count} {what} are more than {max}"), remedy))
+    (count > max).then(|| Blocker::of_pod(format!("its {count} {counted} are more than {max}"), remedy))
 }

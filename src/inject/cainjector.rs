@@ -1,5 +1,6 @@
-//! The rules of [cainjector](https://github.com/robertlestak/cainjector): every pod is injected but for what its
-//! annotations and a file of options exclude.
+//! The rules of [cainjector](https://github.com/robertlestak/cainjector).
+//!
+//! Every pod is injected unless its annotations or a file of options exclude it.
 
 use crate::bundle::ObjectKind;
 use crate::text;
@@ -11,21 +12,21 @@ use super::pod::Pod;
 use super::verdict::{Denial, InjectionAction, InjectionRequest};
 use super::{PodReview, budget};
 
-/// Where the certificates are mounted if nobody says.
+/// The default path at which the certificates are mounted.
 const MOUNT_PATH: &str = "/cacerts";
 
-/// The key of the PEM if nobody says.
+/// The default key of the PEM.
 const CERT_FILE: &str = "ca.crt";
 
-/// The one variable that is set.
+/// The only variable that is set.
 const SSL_CERT_FILE: &str = "SSL_CERT_FILE";
 
-/// By what name it goes in this cluster: its annotations begin with `name.domain/`, its volumes with the name.
+/// The name of cainjector in this cluster: its annotations begin with `name.domain/`, its volumes with `name`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operator {
-    /// `cainjector`, unless it was renamed.
+    /// The name; `cainjector` by default.
     pub name: String,
-    /// `lestak.sh`, unless it was renamed.
+    /// The domain; `lestak.sh` by default.
     pub domain: String,
 }
 
@@ -35,14 +36,14 @@ impl Operator {
     }
 }
 
-/// What a pod says, and what holds where it does not.
+/// The annotations of a pod, with fallbacks.
 struct Annotations<'a, 'p> {
     pod: &'a Pod<'a>,
     prefix: &'p str,
 }
 
 impl<'a> Annotations<'a, '_> {
-    /// The value of an annotation; an empty one says nothing.
+    /// Returns the value of an annotation that is set and not empty.
     fn annotation(&self, key: &str) -> Option<&'a str> {
         self.pod.annotation(&format!("{}/{key}", self.prefix)).filter(|value| !value.is_empty())
     }
@@ -51,7 +52,7 @@ impl<'a> Annotations<'a, '_> {
         self.annotation(key).unwrap_or(otherwise)
     }
 
-    /// A list in an annotation takes the place of the one in the options.
+    /// Returns the list in an annotation, which replaces the one in the options.
     fn list(&self, key: &str, otherwise: &'a [String]) -> impl Iterator<Item = &'a str> {
         let value = self.annotation(key);
         let otherwise = if value.is_some() { &[] } else { otherwise };
@@ -60,6 +61,7 @@ impl<'a> Annotations<'a, '_> {
     }
 }
 
+/// Returns what the options and the annotations of a pod request.
 pub(super) fn injection_request<'a>(
     pod: &'a Pod<'_>,
     review: &PodReview<'_>,
@@ -104,7 +106,7 @@ fn choose_action<'a>(
             return InjectionAction::Deny(Denial { code: 400, message });
         }
     };
-    // Among the options, the Secret wins.
+    // Among the options, the Secret takes precedence.
     let (kind, name) =
         if secret.is_empty() { (ObjectKind::ConfigMap, config_map) } else { (ObjectKind::Secret, secret) };
     if name.is_empty() {
@@ -138,7 +140,7 @@ mod tests {
     use crate::inject::fixture::{Pairs, new_pod_lines, pod};
     use serde_json::{Value, json};
 
-    /// What is said to a pod of one container in the namespace `team-a`.
+    /// The verdict for a pod in the namespace `team-a`.
     fn decide(options: &str, annotations: Pairs<'_>, spec: &Value) -> Vec<String> {
         let annotations: Value = annotations
             .iter()
@@ -153,7 +155,7 @@ mod tests {
         json!({ "containers": [{ "name": "app" }] })
     }
 
-    /// Where what is mounted, and the variable.
+    /// The mounted object, its path, and the value of the variable.
     fn injected(options: &str, annotations: Pairs<'_>) -> String {
         let lines = decide(options, annotations, &app());
         let value = |start: &str| -> Value {
@@ -172,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn annotations_win_over_options_and_those_over_defaults() {
+    fn annotations_override_options_and_those_override_defaults() {
         let all = "{configMap: corp, mountPath: /certs, certFile: ca.pem}";
         let table: &[(&str, Pairs<'_>, &str)] = &[
             ("configMap: corp", &[], "configMap corp at /cacerts /cacerts/ca.crt"),
@@ -235,10 +237,10 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_that_names_both_sources_is_refused_unless_it_is_left_alone_anyway() {
+    fn a_pod_that_names_both_sources_is_denied_unless_it_is_excluded() {
         let both = [("secret", "s"), ("configMap", "c")];
-        let refused = "400 both secret and configMap specified: drop annotation cainjector.lestak.sh/secret or cainjector.lestak.sh/configMap";
-        assert_eq!(decide("", &both, &app()), [refused]);
+        let denied = "400 both secret and configMap specified: drop annotation cainjector.lestak.sh/secret or cainjector.lestak.sh/configMap";
+        assert_eq!(decide("", &both, &app()), [denied]);
         assert_eq!(decide("excludeNamespaces: [team-a]", &both, &app()), [""; 0]);
         assert_eq!(decide("includeNamespaces: [team-b]", &both, &app()), [""; 0]);
         assert_eq!(decide("inject: false", &both, &app()), [""; 0]);
@@ -264,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_container_with_its_own_mount_there_is_left_alone_silently_but_not_one_around_it() {
+    fn a_container_with_a_mount_at_the_path_is_left_alone_silently_but_not_one_with_a_mount_below() {
         let mounting = |path: &str| json!({ "containers": [{ "name": "app", "volumeMounts": [{ "name": "own", "mountPath": path }] }] });
         assert_eq!(decide("configMap: c", &[], &mounting("/cacerts")), [""; 0]);
         let lines = decide("configMap: c", &[], &mounting("/cacerts/x"));

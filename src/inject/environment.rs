@@ -1,4 +1,4 @@
-//! The environment of a container, of which only what matters here is kept, however long it is.
+//! The environment of a container, folded while it is parsed so that its length costs no memory.
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -7,29 +7,29 @@ use super::java_obstacle;
 use super::lenient::{Fold, LenientObject, LenientText};
 use super::runtimes::{self, JAVA_TOOL_OPTIONS};
 
-/// What a container's `env` says.
+/// The content of a container's `env` that injection depends on.
 #[derive(Debug, Default)]
 pub(super) struct Environment<'a> {
-    /// The variables of [`runtimes`] that are set, a bit each.
+    /// The variables of [`runtimes`] that are set, one bit each.
     set: u16,
-    /// The last `JAVA_TOOL_OPTIONS`.
+    /// The last [`JAVA_TOOL_OPTIONS`] of the list, if any.
     pub(super) java: Option<ExistingVariable<'a>>,
-    /// What forbids to give Java a trust store, in other variables.
+    /// The reason in other variables not to give Java a trust store, if any.
     pub(super) obstacle: Option<&'static str>,
 }
 
-/// A variable of the user's.
+/// A variable that the pod sets itself.
 #[derive(Debug)]
 pub(super) struct ExistingVariable<'a> {
-    /// Its index in `env`.
+    /// The index of the variable in `env`.
     pub(super) index: usize,
-    /// Its value.
+    /// The value of the variable; empty for none.
     pub(super) value: LenientText<'a>,
-    /// Whether its value comes from elsewhere.
+    /// Whether the variable has `valueFrom`.
     pub(super) has_value_from: bool,
 }
 
-/// An item of `env`.
+/// An item of a container's `env`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Variable<'a> {
@@ -42,7 +42,7 @@ pub(super) struct Variable<'a> {
 }
 
 impl Environment<'_> {
-    /// Whether this variable of [`runtimes`] is there.
+    /// Returns whether this variable of [`runtimes`] is set.
     pub(super) fn sets(&self, variable: &str) -> bool {
         runtimes::index(variable).is_some_and(|index| self.set & (1 << index) != 0)
     }

@@ -1,4 +1,4 @@
-//! Small pods, and verdicts in words, for the tests of this room.
+//! Small pods, and verdicts as lines of text, for the tests of this module.
 
 use serde_json::{Value, json};
 
@@ -7,10 +7,10 @@ use crate::bundle::{DecisionSettings, FieldError, Intent, Labels, Namespace};
 
 use super::{Injectability, InjectableBundles, InjectionVerdict, PodReview, Policy, inject};
 
-/// Keys and values of a row in a table.
+/// The keys and values of a row in a table of tests.
 pub(super) type Pairs<'a> = &'a [(&'a str, &'a str)];
 
-/// A pod with these annotations and this spec.
+/// A pod with these annotations and this spec, as JSON.
 pub(super) fn pod(annotations: &Value, spec: &Value) -> String {
     json!({ "metadata": { "annotations": annotations }, "spec": spec }).to_string()
 }
@@ -21,7 +21,7 @@ pub(super) fn namespace(labels: Pairs<'_>) -> Namespace {
     Namespace { labels: (&labels).into(), terminating: false, uid: "".into() }
 }
 
-/// What a Bundle of this spec offers.
+/// A Bundle of this spec, as pods can mount it.
 pub(super) fn injectability(name: &str, spec: &Value, settings: &DecisionSettings) -> Injectability {
     let bundle: api::Bundle = serde_json::from_value(json!({
         "apiVersion": api::API_VERSION, "kind": api::KIND, "metadata": { "name": name }, "spec": spec,
@@ -31,7 +31,7 @@ pub(super) fn injectability(name: &str, spec: &Value, settings: &DecisionSetting
     Injectability::of(intent.as_ref().map_err(Vec::as_slice), settings)
 }
 
-/// Bundles of every sort, by what is special about them.
+/// Bundles of every kind, named by their distinguishing property.
 pub(super) fn bundles(settings: DecisionSettings) -> InjectableBundles {
     let source = json!([{ "configMap": { "name": "x", "key": "y" } }]);
     let public = json!([{ "configMap": { "name": "x", "key": "y" } }, { "useDefaultCAs": true }]);
@@ -60,17 +60,17 @@ pub(super) fn bundles(settings: DecisionSettings) -> InjectableBundles {
     InjectableBundles { settings, by_name }
 }
 
-/// What is said to a new pod: changes without the word `add`, warnings, refusals, a line each.
+/// The verdict for a new pod in the namespace `team-a`, as [`verdict_lines`].
 pub(super) fn new_pod_lines(pod: &str, policy: &Policy<'_>) -> Vec<String> {
     verdict_lines(&PodReview { namespace: "team-a", pod, old: None }, policy)
 }
 
-/// What is said to a review.
+/// The verdict for a review, one line each: changes (path and value), warnings (after `!`), and the denial.
 pub(super) fn verdict_lines(review: &PodReview<'_>, policy: &Policy<'_>) -> Vec<String> {
     let InjectionVerdict { patch, warnings, denial } = inject(review, policy).expect("a pod");
     let patch: Vec<Value> = serde_json::from_str(patch.as_json()).expect("a patch is a list");
     let line = |change: &Value| format!("{} {}", change["path"].as_str().expect("a path"), change["value"]);
     let warnings = warnings.into_iter().map(|warning| format!("! {warning}"));
-    let denial = denial.map(|refusal| format!("{} {}", refusal.code, refusal.message));
+    let denial = denial.map(|denial| format!("{} {}", denial.code, denial.message));
     patch.iter().map(line).chain(warnings).chain(denial).collect()
 }

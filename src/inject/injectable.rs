@@ -1,4 +1,4 @@
-//! What a Bundle has to offer to pods.
+//! Bundles as objects that pods can mount.
 
 use crate::bundle::{CertificateSource, DecisionSettings, FieldError, Intent, Namespace, ObjectKind, Selector};
 use crate::text;
@@ -6,57 +6,57 @@ use crate::trust::Password;
 
 use super::blocker::Blocker;
 
-/// A Bundle as pods may have it: the one object that they mount, and what is in it.
+/// A Bundle that pods can mount: the one object of its target that is mounted, and its keys.
 #[derive(Clone, Debug)]
 pub struct InjectableBundle {
-    /// Kind of the object; its name is the Bundle's.
+    /// The kind of the object, which has the name of the Bundle.
     pub kind: ObjectKind,
-    /// The key that holds the PEM.
+    /// The key of the object that holds the certificates as PEM.
     pub pem_key: String,
-    /// The trust store for Java, if the Bundle makes one.
+    /// The trust store for Java, if the Bundle has one.
     pub keystore: Option<MountedKeystore>,
-    /// Whether the Bundle has the default CAs in it.
+    /// Whether the default CAs are a source of the Bundle.
     pub default_cas: bool,
-    /// The namespaces that it reaches.
+    /// The namespaces that the Bundle selects.
     namespaces: Selector,
 }
 
-/// A trust store that Java reads.
+/// A trust store for Java in the mounted object.
 #[derive(Clone, Debug)]
 pub struct MountedKeystore {
-    /// Its format.
+    /// The format of the trust store.
     pub kind: KeystoreKind,
-    /// The key of the object that holds it.
+    /// The key of the object that holds the trust store.
     pub key: String,
-    /// Its password; empty for none.
+    /// The password of the trust store; empty for none.
     pub password: Password,
 }
 
-/// The formats of trust stores.
+/// The format of a trust store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeystoreKind {
-    /// A Java keystore.
+    /// JKS, the keystore of Java.
     Jks,
     /// PKCS#12 (RFC 7292).
     Pkcs12,
 }
 
-/// What a Bundle comes to for pods.
+/// The result of checking whether pods can mount a Bundle.
 #[derive(Clone, Debug)]
 pub enum Injectability {
-    /// Pods may mount it.
+    /// Pods can mount the Bundle.
     Usable(InjectableBundle),
-    /// They may not.
+    /// No pod can mount the Bundle.
     Unusable {
-        /// Why.
+        /// Why no pod can mount the Bundle.
         cause: String,
-        /// What to do about it.
+        /// What the user can do about the cause.
         remedy: String,
     },
 }
 
 impl Injectability {
-    /// Reads it off a Bundle, under the controller's settings.
+    /// Checks whether pods can mount a Bundle, given the settings of the controller.
     #[must_use]
     pub fn of(bundle: Result<&Intent, &[FieldError]>, settings: &DecisionSettings) -> Self {
         let intent = match bundle {
@@ -71,7 +71,7 @@ impl Injectability {
                 format!("give the Bundle another name, or controller and injector --allow-names={}", intent.name);
             return Self::unusable(&protected.cause(), &remedy);
         }
-        // Both kinds hold the same; a ConfigMap needs no permission on Secrets to look at.
+        // Both kinds hold the same; reading a ConfigMap needs no permission on Secrets.
         let enabled = |kind| kind != ObjectKind::Secret || settings.secret_targets;
         let Some(object) = intent.output.objects.iter().find(|object| enabled(object.kind)) else {
             return if intent.output.objects.is_empty() {
@@ -103,7 +103,11 @@ impl Injectability {
 }
 
 impl InjectableBundle {
-    /// Whether its object is, or will be, in a namespace; if not, what keeps it out.
+    /// Checks that the object is, or will be, in the namespace `name`.
+    ///
+    /// # Errors
+    ///
+    /// The reason why the namespace receives no object of the Bundle.
     pub(super) fn check_reach(
         &self,
         settings: &DecisionSettings,
@@ -119,8 +123,8 @@ impl InjectableBundle {
         } else if namespace.terminating {
             Err(Blocker::of_pod(format!("namespace {quoted} is being deleted"), "wait for its end"))
         } else {
-            let why = format!("it does not select namespace {quoted}: {}", self.namespaces);
-            Err(Blocker::of_pod(why, "label the namespace or mend spec.target.namespaceSelector"))
+            let cause = format!("it does not select namespace {quoted}: {}", self.namespaces);
+            Err(Blocker::of_pod(cause, "label the namespace or mend spec.target.namespaceSelector"))
         }
     }
 }

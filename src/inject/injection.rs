@@ -1,4 +1,4 @@
-//! What a mode wants in every container of a pod.
+//! The volume, mount and variables that a mode adds to every container of a pod.
 
 use std::collections::BTreeSet;
 
@@ -9,40 +9,40 @@ use crate::bundle::ObjectKind;
 use super::patch;
 use super::volume::volume_name;
 
-/// What every container is to have.
+/// The volume, mount and variables that are added to every container.
 #[derive(Debug)]
 pub(super) struct Injection<'a> {
-    /// The object that is mounted as a whole.
+    /// The object that is mounted, with all of its keys.
     pub(super) source: InjectionSource,
-    /// The name of its volume.
+    /// The name of the volume.
     pub(super) volume: String,
-    /// Where it is mounted.
+    /// The path at which the volume is mounted.
     pub(super) mount_path: String,
-    /// Variables to set where a container does not set them itself; no name comes twice.
+    /// Variables with their values, for containers that do not set them themselves; no name occurs twice.
     pub(super) variables: Vec<(&'static str, String)>,
-    /// Options for Java, as a value of the variable that it reads.
+    /// Options of the trust store for Java, as a value of `JAVA_TOOL_OPTIONS`.
     pub(super) java: Option<String>,
-    /// Names of the containers to leave alone.
+    /// Names of the containers that are not injected.
     pub(super) excluded: BTreeSet<&'a str>,
-    /// Variables whose programs will trust these certificates and no others.
+    /// Variables whose programs trust these certificates and no others.
     pub(super) exclusive: Vec<&'static str>,
-    /// The annotation that opts a pod out, as it is written.
+    /// The annotation that opts a pod out, as the user writes it.
     pub(super) opt_out: String,
-    /// Whether a container that mounts something at the very path is taken to have what it needs.
+    /// Whether a container that mounts something at `mount_path` itself is skipped without a warning.
     pub(super) trusts_own_mounts: bool,
 }
 
-/// An object in the pod's namespace.
+/// The ConfigMap or Secret in the pod's namespace that is mounted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct InjectionSource {
-    /// Its kind.
+    /// The kind of the object.
     pub(super) kind: ObjectKind,
-    /// Its name.
+    /// The name of the object.
     pub(super) name: String,
 }
 
 impl Injection<'_> {
-    /// Only the volume and its mount, for `owner`.
+    /// An injection of a volume and its mount, without variables; `owner` is the prefix of the volume's name.
     pub(super) fn of(owner: &str, source: InjectionSource, mount_path: String, opt_out: String) -> Self {
         Self {
             volume: volume_name(owner, &source.name),
@@ -57,13 +57,14 @@ impl Injection<'_> {
         }
     }
 
-    /// Whether the container of this name is to be left alone.
+    /// Returns whether the container of this name is not injected.
     pub(super) fn excludes(&self, container: &str) -> bool {
         self.excluded.contains(container)
     }
 
-    /// An item of `spec.volumes`, as JSON. It is not optional: better a pod that waits than one with less trust than
-    /// asked for.
+    /// Returns the item of `spec.volumes`, as JSON.
+    ///
+    /// The volume is not optional: a pod that waits is better than one that trusts less than was requested.
     pub(super) fn volume(&self) -> String {
         let InjectionSource { kind, name } = &self.source;
         patch::json(&match kind {
@@ -72,18 +73,18 @@ impl Injection<'_> {
         })
     }
 
-    /// An item of `volumeMounts`, as JSON.
+    /// Returns the item of `volumeMounts`, as JSON.
     pub(super) fn mount(&self) -> String {
         patch::json(&json!({ "name": self.volume, "mountPath": self.mount_path, "readOnly": true }))
     }
 
-    /// Items of `env`, as JSON, each with the name of its variable.
+    /// Returns the items of `env`, as JSON, each with the name of its variable.
     pub(super) fn environment(&self) -> Vec<(&'static str, String)> {
         self.variables.iter().map(|(name, value)| (*name, item(name, value))).collect()
     }
 }
 
-/// An item of `env`, as JSON.
+/// Returns an item of `env`, as JSON.
 pub(super) fn item(name: &str, value: &str) -> String {
     format!(r#"{{"name":{},"value":{}}}"#, patch::json(&name), patch::json(&value))
 }

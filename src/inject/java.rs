@@ -1,4 +1,6 @@
-//! How Java is told of a trust store: by system properties, in a variable that every JVM reads
+//! Options that make Java use a trust store.
+//!
+//! The options are system properties in a variable that every JVM reads
 //! (<https://docs.oracle.com/en/java/javase/21/troubleshoot/environment-variables-and-system-properties.html>).
 
 use std::borrow::Cow;
@@ -7,20 +9,20 @@ use super::injectable::{KeystoreKind, MountedKeystore};
 use super::java_obstacle::{OPTIONS_FILE, PROPERTIES, names_trust_store};
 use super::pod::Container;
 
-/// What has to be done to the variable of a container.
+/// A change of `JAVA_TOOL_OPTIONS` in a container.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum JavaEnvChange {
-    /// Nothing: the options are there.
+    /// No change: the variable has the options.
     Keep,
-    /// The variable has to be added.
+    /// The variable is added.
     Add,
-    /// Its value at this index of `env` has to become this one.
+    /// The variable at this index of `env` gets this value.
     Set(usize, String),
-    /// It is the user's affair, for this cause.
+    /// No change, for this reason: the user has to add the options.
     LeaveAlone(&'static str),
 }
 
-/// The options that make Java trust a keystore at this path, as a value of the variable in a pod.
+/// Returns the options that make Java trust a keystore below `mount_path`, as a value of `JAVA_TOOL_OPTIONS` in a pod.
 ///
 /// The JVM splits the value at white space and strips quotes wherever they are; it knows no escapes. Kubernetes expands
 /// `$(NAME)` and makes one `$` out of two
@@ -39,7 +41,7 @@ pub(super) fn options(keystore: &MountedKeystore, mount_path: &str) -> String {
     options.collect::<Vec<_>>().join(" ").replace('$', "$$")
 }
 
-/// What a container needs to have the options.
+/// Returns the change that gives a container the options.
 pub(super) fn env_change(container: &Container<'_>, options: &str) -> JavaEnvChange {
     let own = container.env.java.as_ref();
     if own.is_some_and(|own| !own.has_value_from && own.value.contains(options)) {
@@ -67,15 +69,16 @@ pub(super) fn env_change(container: &Container<'_>, options: &str) -> JavaEnvCha
     }
 }
 
+/// The reason not to add the variable to a container that has `envFrom`.
 const ENV_FROM: &str = "envFrom may hold it";
 
-/// In quotes where the JVM would split or change it.
+/// Quotes a value that the JVM would split or change.
 fn quote(value: &str) -> Cow<'_, str> {
     let special = |c: char| c.is_ascii_whitespace() || c == '\x0b' || c == '"' || c == '\'';
     if !value.contains(special) {
         return value.into();
     }
-    // Neither kind of quotes may hold itself, so they take turns.
+    // Neither kind of quotes can contain itself, so the two alternate.
     value
         .split_inclusive('"')
         .fold(String::new(), |quoted, part| match part.strip_suffix('"') {

@@ -1,17 +1,19 @@
-//! What in the variables and arguments of a container forbids to give Java a trust store.
+//! Reasons in the variables and arguments of a container not to give Java a trust store.
+//!
+//! Every reason is that the container may have a trust store of its own.
 
 use super::lenient::{Fold, LenientText};
 
-/// What all properties of the trust store begin with.
+/// Prefix of all system properties of the trust store.
 pub(super) const PROPERTIES: &str = "javax.net.ssl.trustStore";
 
-/// A JVM's option that names a file of more options.
+/// The option of a JVM that names a file with more options.
 pub(super) const OPTIONS_FILE: &str = "-XX:VMOptionsFile=";
 
-/// What a container's `command` or `args` say to a JVM.
+/// The content of a container's `command` or `args` that Java options depend on.
 #[derive(Debug, Default)]
 pub(super) struct JavaArguments {
-    /// What forbids to give it a trust store.
+    /// The reason not to give Java a trust store, if any.
     pub(super) obstacle: Option<&'static str>,
 }
 
@@ -30,10 +32,11 @@ impl<'de> Fold<'de> for JavaArguments {
     }
 }
 
-/// What forbids to give Java a trust store, in a variable other than [`VARIABLE`].
+/// Returns the reason not to give Java a trust store in a variable other than `JAVA_TOOL_OPTIONS`, if any.
 ///
-/// A JVM reads two more, and prefers what they say; what others say may come to its command line, by a script or by
-/// `$(NAME)`. Half of a trust store from there, and half from us, is one that cannot be opened.
+/// A JVM reads two more variables, which override `JAVA_TOOL_OPTIONS`. The value of any variable may reach its command
+/// line, by a script or by `$(NAME)`. A trust store with one property from there and another from `JAVA_TOOL_OPTIONS`
+/// cannot be opened.
 pub(super) fn obstacle_in_variable(name: &str, value: &str, has_value_from: bool) -> Option<&'static str> {
     let (named, value_from, file) = match name {
         "JDK_JAVA_OPTIONS" => (
@@ -57,13 +60,13 @@ pub(super) fn obstacle_in_variable(name: &str, value: &str, has_value_from: bool
     }
 }
 
-/// Whether a text names a trust store, as a JVM or a shell reads it: both strip quotes wherever they are.
+/// Returns whether a text names a trust store, as a JVM or a shell reads it: both strip quotes wherever they are.
 pub(super) fn names_trust_store(text: &str) -> bool {
     let quotes = ['"', '\'', '\\'];
     text.contains(PROPERTIES) || text.contains(quotes) && text.replace(quotes, "").contains(PROPERTIES)
 }
 
-/// Whether a text may make a JVM read options from a file, which cannot be looked into.
+/// Returns whether a text may make a JVM read options from a file, whose content is not known here.
 fn names_file(text: &str) -> bool {
     text.split_ascii_whitespace().any(|word| word.starts_with('@') && word.len() > 1) || text.contains(OPTIONS_FILE)
 }

@@ -1,4 +1,4 @@
-//! JSON as Kubernetes reads it: `null` and absent are the same, text is borrowed, and what is not looked at is skipped.
+//! JSON as Kubernetes reads it: `null` equals absent. Text is borrowed, and fields that are not needed are skipped.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-/// Text, borrowed where JSON writes it without escapes. `null` is empty.
+/// A text, borrowed if it has no escapes in JSON. `null` is the empty text.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct LenientText<'a>(Cow<'a, str>);
 
@@ -49,7 +49,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for LenientText<'a> {
     }
 }
 
-/// A map of texts, in its order, of which at most `MAX` are kept; the others are counted. `null` is empty.
+/// A map of texts in the order of its entries, of which at most `MAX` are kept; the others are counted.
+///
+/// `null` is the empty map.
 #[derive(Debug, Default)]
 pub(super) struct LenientMap<'a, const MAX: usize> {
     kept: Vec<(LenientText<'a>, LenientText<'a>)>,
@@ -57,17 +59,17 @@ pub(super) struct LenientMap<'a, const MAX: usize> {
 }
 
 impl<const MAX: usize> LenientMap<'_, MAX> {
-    /// How many there are, of which some may not be kept.
+    /// Returns the number of entries, including those that are not kept.
     pub(super) fn len(&self) -> usize {
         self.len
     }
 
-    /// Keys and values.
+    /// Iterates over the keys and values that are kept.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.kept.iter().map(|(key, value)| (&**key, &**value))
     }
 
-    /// The value of a key; the last one, should it be there twice.
+    /// Returns the value of a key; the last one if the key occurs more than once.
     pub(super) fn value(&self, key: &str) -> Option<&str> {
         self.kept.iter().rev().find(|(name, _)| **name == *key).map(|(_, value)| &**value)
     }
@@ -108,7 +110,7 @@ impl<'de: 'a, 'a, const MAX: usize> Deserialize<'de> for LenientMap<'a, MAX> {
     }
 }
 
-/// An object. `null` is the empty one, and a list is none (serde would fill fields from it in their order).
+/// An object. `null` is the empty object; a list is an error (serde would fill the fields from it in their order).
 #[derive(Debug, Default)]
 pub(super) struct LenientObject<T>(pub(super) T);
 
@@ -146,7 +148,7 @@ impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for LenientObject<T> {
 
 /// A list of which at most `MAX` elements are kept; the others are counted.
 ///
-/// An element that is `null` is kept as `None`, for its index counts.
+/// An element that is `null` is kept as `None`, because the indices of the others depend on it.
 #[derive(Debug)]
 pub(super) struct LenientList<T, const MAX: usize> {
     kept: Vec<Option<LenientObject<T>>>,
@@ -161,17 +163,17 @@ impl<T, const MAX: usize> Default for LenientList<T, MAX> {
 }
 
 impl<T, const MAX: usize> LenientList<T, MAX> {
-    /// Whether there is a list that can be added to: not where it is absent or `null`.
+    /// Returns whether the field is a list, to which a patch can append: `false` if it is absent or `null`.
     pub(super) fn is_present(&self) -> bool {
         self.is_present
     }
 
-    /// How many elements it has, of which some may not be kept.
+    /// Returns the number of elements, including those that are not kept.
     pub(super) fn len(&self) -> usize {
         self.len
     }
 
-    /// The elements that are kept, each with its index.
+    /// Iterates over the elements that are kept and not `null`, each with its index.
     pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &T)> {
         let elements = self.kept.iter().enumerate();
         elements.filter_map(|(index, element)| element.as_ref().map(|element| (index, &**element)))
@@ -213,16 +215,16 @@ impl<'de, T: Deserialize<'de> + Default, const MAX: usize> Deserialize<'de> for 
     }
 }
 
-/// What is made of the elements of a list, one after the other, so that none is kept.
+/// A value that is computed from the elements of a list one after the other, so that none is kept.
 pub(super) trait Fold<'de>: Default {
-    /// An element.
+    /// The type of the elements.
     type Element: Deserialize<'de>;
 
-    /// Takes one in.
+    /// Adds the element at `index`.
     fn add(&mut self, index: usize, element: Self::Element);
 }
 
-/// A list that is folded as it is read. `null` is the empty one.
+/// A list that is folded while it is parsed. `null` is the empty list.
 #[derive(Debug, Default)]
 pub(super) struct FoldedList<F> {
     is_present: bool,
@@ -230,7 +232,7 @@ pub(super) struct FoldedList<F> {
 }
 
 impl<F> FoldedList<F> {
-    /// Whether there is a list that can be added to: not where it is absent or `null`.
+    /// Returns whether the field is a list, to which a patch can append: `false` if it is absent or `null`.
     pub(super) fn is_present(&self) -> bool {
         self.is_present
     }
@@ -274,7 +276,7 @@ impl<'de, F: Fold<'de>> Deserialize<'de> for FoldedList<F> {
     }
 }
 
-/// Whether a list has any elements.
+/// Whether a list has any elements, `null` included.
 #[derive(Debug, Default)]
 pub(super) struct HasElements(pub(super) bool);
 
@@ -327,7 +329,7 @@ mod tests {
             let texts: LenientMap<'_, 2> = serde_json::from_str(&texts).unwrap();
             assert_eq!((texts.len(), texts.iter().count()), (count, kept));
         }
-        // Of those, nothing is asked but that they are JSON.
+        // Elements beyond the limit only have to be JSON.
         assert!(serde_json::from_str::<LenientList<LenientMap<'_, 1>, 1>>("[{}, 5, []]").is_ok());
         assert!(serde_json::from_str::<LenientList<LenientMap<'_, 1>, 1>>("[{}, 5, [}]").is_err());
     }

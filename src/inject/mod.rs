@@ -1,11 +1,11 @@
-//! Decisions about pods: what has to be changed in one so that its programs trust a bundle.
+//! Decisions about pods: the patch that makes the programs of a pod trust a bundle.
 //!
 //! ```text
-//! Policy --(native | cainjector): what is asked for--> Injection --fit: into which containers--> Verdict (patch, warnings)
+//! PodReview, Policy --native | cainjector--> InjectionRequest --patch_pod--> InjectionVerdict (patch, warnings, denial)
 //! ```
 //!
-//! Everything here is a pure function of its arguments. The pod is read only as far as it matters, and the patch names
-//! only what it adds: whatever a newer Kubernetes puts into pods survives.
+//! Every function is pure. Only the fields of a pod that a decision needs are parsed, and the patch contains only what it
+//! adds: fields of newer versions of Kubernetes survive.
 
 mod annotations;
 mod blocker;
@@ -44,62 +44,62 @@ pub use verdict::{Denial, InjectionVerdict};
 use patch_pod::patch_pod;
 use pod::{OldPod, Pod, ReviewField};
 
-/// What the API server asks about: a pod that is created, or ephemeral containers that are added to one.
+/// The content of an admission review: a pod that is created, or ephemeral containers that are added to a pod.
 #[derive(Clone, Copy, Debug)]
 pub struct PodReview<'a> {
-    /// The namespace of the request; the pod's own may be empty.
+    /// The namespace of the request; the field in the pod may be empty.
     pub namespace: &'a str,
-    /// The pod, as JSON.
+    /// The pod as JSON.
     pub pod: &'a str,
-    /// The pod before ephemeral containers were added, as JSON; `None` where a pod is created.
+    /// The pod before ephemeral containers were added, as JSON; `None` if a pod is created.
     pub old: Option<&'a str>,
 }
 
-/// Whose rules hold.
+/// The rules by which a pod is injected, with their inputs.
 #[derive(Clone, Copy, Debug)]
 pub enum Policy<'a> {
-    /// Annotations and the namespace label `inject.rootcast.dev/…`, which name a Bundle.
+    /// Native mode: annotations and the namespace label `inject.rootcast.dev/…` name a Bundle.
     Native {
-        /// The namespace of the request.
+        /// The namespace of the pod.
         namespace: &'a Namespace,
-        /// What Bundles have to offer.
+        /// The Bundles of the cluster.
         bundles: &'a InjectableBundles,
     },
     /// The rules of [cainjector](https://github.com/robertlestak/cainjector).
     Cainjector {
-        /// Whose annotations count.
+        /// The name and domain of cainjector's annotations.
         operator: &'a Operator,
-        /// What holds where a pod says nothing.
+        /// The options for pods whose annotations do not override them.
         options: &'a CainjectorOptions,
     },
 }
 
-/// The Bundle that a pod names, or its namespace for it.
+/// Returns the name of the Bundle that a pod's annotation or its namespace's label requests.
 ///
 /// # Errors
 ///
-/// The pod is not what Kubernetes takes for a pod.
+/// The pod is not what Kubernetes accepts as a pod.
 pub fn named_bundle(review: &PodReview<'_>, namespace: &Namespace) -> Result<Option<String>, InvalidPodError> {
     let pod = Pod::parse(ReviewField::Object, review.pod)?;
     Ok(native::requested_bundle(&pod, namespace).map(|(name, _)| name.to_owned()))
 }
 
-/// What a pod wants where no Bundle can be had.
+/// The requirement in a pod's annotations for the case that no Bundle is available.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InjectionRequirement {
-    /// To be left alone.
+    /// The pod opts out of injection.
     Skip,
-    /// Not to start without its Bundle.
+    /// The pod must not start without its Bundle.
     Required,
-    /// To start all the same.
+    /// The pod starts without its Bundle.
     Optional,
 }
 
-/// What the annotations of a pod say for the case that no Bundle can be had.
+/// Returns the requirement in a pod's annotations for the case that no Bundle is available.
 ///
 /// # Errors
 ///
-/// The pod is not what Kubernetes takes for a pod.
+/// The pod is not what Kubernetes accepts as a pod.
 pub fn injection_requirement(review: &PodReview<'_>) -> Result<InjectionRequirement, InvalidPodError> {
     let pod = Pod::parse(ReviewField::Object, review.pod)?;
     let is_set = |key| pod.annotation(key).is_some_and(|text| text.trim() == "true");
@@ -112,16 +112,16 @@ pub fn injection_requirement(review: &PodReview<'_>) -> Result<InjectionRequirem
     })
 }
 
-/// Decides about one pod.
+/// Decides about the pod of a review: returns its patch and warnings, or its denial.
 ///
 /// # Errors
 ///
-/// The pod, or the one before it, is not what Kubernetes takes for a pod.
+/// The pod or the old pod is not what Kubernetes accepts as a pod.
 pub fn inject(review: &PodReview<'_>, policy: &Policy<'_>) -> Result<InjectionVerdict, InvalidPodError> {
     let pod = Pod::parse(ReviewField::Object, review.pod)?;
     let old = review.old.map(OldPod::parse).transpose()?;
     if pod.is_mirror() {
-        // The kubelet shows a static pod to the API server; what runs is in a file on its node.
+        // A mirror pod only represents a static pod, which the kubelet reads from a file on its node.
         return Ok(InjectionVerdict::default());
     }
     let request = match policy {

@@ -1,4 +1,4 @@
-//! Our own rules: a pod, or its namespace, names a Bundle.
+//! Native mode: a pod's annotation or its namespace's label names a Bundle.
 
 use std::collections::BTreeMap;
 
@@ -15,21 +15,22 @@ use super::runtimes::{self, PointsAt};
 use super::verdict::{InjectionAction, InjectionRequest};
 use super::{PodReview, budget};
 
-/// Owns our volumes: their names begin with it.
+/// The prefix of the names of injected volumes.
 const OWNER: &str = "rootcast";
 
-/// The folder of mounts, one for each Bundle.
+/// The folder of the mounts, which has one folder for each Bundle.
 const MOUNTS: &str = "/etc/rootcast";
 
-/// What the Bundles of the cluster have to offer to pods.
+/// The Bundles of the cluster, as pods can mount them.
 #[derive(Clone, Debug, Default)]
 pub struct InjectableBundles {
     /// The settings of the controller.
     pub settings: DecisionSettings,
-    /// By the Bundle's name.
+    /// The Bundles by name.
     pub by_name: BTreeMap<String, Injectability>,
 }
 
+/// Returns what the annotations of a pod and the label of its namespace request.
 pub(super) fn injection_request<'a>(
     pod: &'a Pod<'_>,
     review: &PodReview<'_>,
@@ -49,7 +50,7 @@ pub(super) fn injection_request<'a>(
         }
     };
     let (skip, required) = (is_set(SKIP), is_set(REQUIRED));
-    // It is about a pod's start: who looks into a running one is not sent away.
+    // The annotation is about a pod's start: ephemeral containers for a running pod are not denied.
     let required = required && review.old.is_none();
     let Some((name, by)) = requested_bundle(pod, namespace).filter(|_| !skip) else {
         let action =
@@ -59,18 +60,20 @@ pub(super) fn injection_request<'a>(
     let action = match (budget::excess(pod, PREFIX), injectable_bundle(name, by, review.namespace, namespace, bundles))
     {
         (Some(blocker), _) | (None, Err(blocker)) => InjectionAction::Blocked(blocker),
-        (None, Ok(offer)) => InjectionAction::Inject(injection(name, offer, pod, &mut warnings)),
+        (None, Ok(bundle)) => InjectionAction::Inject(injection(name, bundle, pod, &mut warnings)),
     };
     InjectionRequest { subject: subject(name), required, warnings, action }
 }
 
-/// The Bundle that a pod is to have, and by what it is named.
+/// Returns the name of the Bundle to inject and which field names it, if any does.
 pub(super) fn requested_bundle<'a>(pod: &'a Pod<'_>, namespace: &'a Namespace) -> Option<(&'a str, &'static str)> {
     let by_annotation = pod.annotation(BUNDLE).and_then(non_empty).map(|name| (name, "annotation"));
     by_annotation.or_else(|| Some((namespace.labels.value(BUNDLE).and_then(non_empty)?, "namespace label")))
 }
 
-/// The Bundle that a namespace's label names for all of its pods; and if they cannot have it, why, and what to do about it.
+/// Returns the Bundle that a namespace's label names for all of its pods.
+///
+/// If its pods cannot mount the Bundle, the cause and the remedy are returned, too.
 #[must_use]
 pub fn bundle_of_namespace_label<'a>(
     name: &str,
@@ -79,10 +82,10 @@ pub fn bundle_of_namespace_label<'a>(
 ) -> Option<(&'a str, Option<(String, String)>)> {
     let bundle = namespace.labels.value(BUNDLE).and_then(non_empty)?;
     let injectable = injectable_bundle(bundle, "namespace label", name, namespace, bundles);
-    Some((bundle, injectable.err().map(|Blocker { what: _, why, remedy: cure }| (why, cure))))
+    Some((bundle, injectable.err().map(|Blocker { cause, remedy, .. }| (cause, remedy))))
 }
 
-/// A value that says something.
+/// Returns the trimmed value unless it is empty.
 fn non_empty(value: &str) -> Option<&str> {
     Some(value.trim()).filter(|value| !value.is_empty())
 }
@@ -95,7 +98,7 @@ fn no_bundle_named() -> Blocker {
     Blocker::of_pod("neither it nor its namespace names a Bundle", format!("name one by annotation {BUNDLE}"))
 }
 
-/// The Bundle of this name, if pods of the namespace may have it.
+/// Returns the Bundle of this name, or why pods of the namespace `name` cannot mount it.
 fn injectable_bundle<'a>(
     bundle: &str,
     by: &str,
@@ -166,7 +169,7 @@ mod tests {
         pairs.iter().map(|(key, value)| (format!("inject.rootcast.dev/{key}"), Value::from(*value))).collect()
     }
 
-    /// What is said to a pod of one container, with `runtimes` set so that no variables are in the way.
+    /// The verdict for a pod with one container, with `runtimes` set so that no variables are added.
     fn decide(pairs: Pairs<'_>, labels: Pairs<'_>, settings: DecisionSettings) -> Vec<String> {
         let mut annotations = annotations(pairs);
         annotations["inject.rootcast.dev/runtimes"] = ",".into();
@@ -265,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_running_pod_is_not_held_to_what_it_required_at_its_start() {
+    fn a_running_pod_is_not_denied_for_what_it_required_at_its_start() {
         let pod = pod(
             &annotations(&[("bundle", "absent"), ("required", "true")]),
             &json!({ "containers": [{ "name": "app" }], "ephemeralContainers": [{ "name": "debug" }] }),
@@ -286,7 +289,7 @@ mod tests {
         assert!(dotted.contains(r#"{"name":"my-org.com"},"name":"rootcast-my-org-com-"#), "{dotted}");
     }
 
-    /// The variables of the one container, or what is said besides.
+    /// The variables of the one container, and the warnings.
     fn environment(bundle: &str, runtimes: Option<&str>) -> (Vec<(String, String)>, Vec<String>) {
         let mut pairs = vec![("bundle", bundle)];
         pairs.extend(runtimes.map(|runtimes| ("runtimes", runtimes)));
@@ -301,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn runtimes_choose_variables_and_without_them_come_the_default_ones() {
+    fn runtimes_choose_variables_and_without_them_the_default_ones_are_set() {
         let pem = |names: &[&str]| -> Vec<(String, String)> {
             names.iter().map(|name| ((*name).to_owned(), "/etc/rootcast/plain/ca.pem".to_owned())).collect()
         };
@@ -324,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn java_gets_the_keystore_that_it_reads_best() {
+    fn java_gets_the_jks_if_there_are_two_keystores() {
         let options = |bundle, store: &str| format!("-Djavax.net.ssl.trustStore=/etc/rootcast/{bundle}/{store}");
         let jks = format!(
             "{} -Djavax.net.ssl.trustStorePassword=changeit",
@@ -339,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bundle_without_default_cas_is_warned_of_where_it_replaces_them() {
+    fn a_bundle_without_default_cas_that_replaces_them_causes_a_warning() {
         let warning = |names| {
             vec![format!(
                 "! Bundle \"private\": has no default CAs, but {names} replace those of programs; add useDefaultCAs: true to its sources"

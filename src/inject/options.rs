@@ -1,4 +1,4 @@
-//! The file of options that cainjector reads.
+//! The options file of cainjector.
 
 use std::fmt;
 
@@ -7,34 +7,34 @@ use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value};
 use thiserror::Error as ThisError;
 
-/// What holds for pods that say nothing else. An option that is not set is empty.
+/// The options for pods whose annotations do not override them. An option that is not set is empty.
 ///
-/// A text may be written as a boolean or a number: it is taken as it is spelt.
+/// A text may be written as a boolean or a number: its spelling is the value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CainjectorOptions {
-    /// `false` leaves pods alone.
+    /// Whether pods are injected: not if it is `false`.
     pub inject: String,
-    /// The Secret to mount; wins over `config_map`.
+    /// The name of the Secret to mount; it takes precedence over `config_map`.
     pub secret: String,
-    /// The ConfigMap to mount.
+    /// The name of the ConfigMap to mount.
     pub config_map: String,
-    /// The key of the PEM.
+    /// The key of the PEM in the mounted object.
     pub cert_file: String,
-    /// Where it is mounted.
+    /// The path at which the object is mounted.
     pub mount_path: String,
-    /// `false` sets no variable.
+    /// Whether `SSL_CERT_FILE` is set: not if it is `false`.
     pub set_env_var: String,
-    /// The only namespaces whose pods are injected.
+    /// The only namespaces whose pods are injected; empty for all.
     pub include_namespaces: Vec<String>,
-    /// Containers that are left alone.
+    /// Names of containers that are not injected.
     pub exclude_containers: Vec<String>,
-    /// Namespaces that are left alone.
+    /// Namespaces whose pods are not injected.
     pub exclude_namespaces: Vec<String>,
-    /// Keys that mean nothing, which somebody may want to hear of.
+    /// Keys that are no options, to be reported.
     pub unknown: Vec<String>,
 }
 
-/// The keys, as YAML has to spell them.
+/// The keys of the options, as they are spelt in YAML.
 const KEYS: [&str; 9] = [
     "inject",
     "secret",
@@ -65,11 +65,11 @@ enum OptionSlot<'a> {
 }
 
 impl CainjectorOptions {
-    /// Reads JSON, in which upper and lower case of a key do not matter, or else YAML, in which they do.
+    /// Parses JSON, in which upper and lower case of a key do not matter, or else YAML, in which they do.
     ///
     /// # Errors
     ///
-    /// What is wrong, with its key, and with its line in YAML.
+    /// The text is no map of options; the message names the key, and the line in YAML.
     pub fn parse(text: &str) -> Result<Self, CainjectorOptionsError> {
         match serde_json::from_str::<Map<String, Value>>(text) {
             Ok(json) => Self::deserialize(normalize(json)).map_err(CainjectorOptionsError::Json),
@@ -132,12 +132,12 @@ impl<'de> Deserialize<'de> for CainjectorOptions {
     }
 }
 
-/// JSON with the keys as YAML has to spell them, and text where YAML would see text.
+/// Returns JSON with the keys as they are spelt in YAML, and text where YAML would accept text.
 fn normalize(json: Map<String, Value>) -> Value {
     json.into_iter().map(|(key, value)| (canonical_key(&key).unwrap_or(key), text(value))).collect()
 }
 
-/// How a known key is spelt.
+/// Returns how a key is spelt in YAML, if it is an option.
 fn canonical_key(key: &str) -> Option<String> {
     let mut words = KEYS.into_iter().filter(|word| key.eq_ignore_ascii_case(word));
     words.next().map(ToOwned::to_owned)
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_taken_as_it_is_spelt_and_null_is_not_set() {
+    fn the_spelling_of_a_text_is_its_value_and_null_is_not_set() {
         let yaml = "inject: False\nsecret: 0x10\nconfigMap: no\ncertFile: ~\nmountPath:\nsetEnvVar: 1.50\n\
                     excludeNamespaces: [1, ~, true]\nincludeNamespaces:\nexcludeContainers: null\n";
         let expected = CainjectorOptions {
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named_with_key_and_line() {
+    fn an_error_names_key_and_line() {
         let table = [
             ("inject: [1]", "inject: expected string scalar at line 1, column 9"),
             ("a: 1\nexcludeNamespaces: x", "excludeNamespaces: expected sequence start at line 2, column 20"),

@@ -1,22 +1,24 @@
-//! Changes of a pod, in the words of RFC 6902 (JSON Patch).
+//! Changes of a pod as a JSON Patch (RFC 6902).
 
 use std::fmt::{self, Write as _};
 
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-/// A JSON Patch, as it is sent. All operations are `add`, which also sets a member that is there: nothing is ever removed.
+/// A JSON Patch, as it is sent.
+///
+/// All operations are `add`, which also replaces the value of an existing member: nothing is ever removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JsonPatch(String);
 
 impl JsonPatch {
-    /// Whether nothing is to change.
+    /// Returns whether the patch changes nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// A list of operations, in the order in which they have to be applied.
+    /// Returns the list of operations as JSON, in the order in which they have to be applied.
     #[must_use]
     pub fn as_json(&self) -> &str {
         if self.is_empty() { "[]" } else { &self.0 }
@@ -30,20 +32,21 @@ impl Serialize for JsonPatch {
     }
 }
 
-/// A patch in the making: text from the first operation on, so that an operation costs its own length.
+/// A builder of a patch.
 ///
-/// Paths (RFC 6901) consist of field names and indices that need no escapes. Values are JSON already.
+/// The patch is built as JSON text, so that an operation costs its own length.
+/// Paths (RFC 6901) consist of field names and indices that need no escapes. Values are JSON.
 #[derive(Debug, Default)]
 pub(super) struct PatchOperations(String);
 
 impl PatchOperations {
-    /// Sets a member of an object.
+    /// Adds an operation that sets a member of an object.
     pub(super) fn set(&mut self, path: fmt::Arguments<'_>, value: &str) {
         self.0.push(if self.0.is_empty() { '[' } else { ',' });
-        write!(self.0, r#"{{"op":"add","path":"{path}","value":{value}}}"#).expect("a String takes everything");
+        write!(self.0, r#"{{"op":"add","path":"{path}","value":{value}}}"#).expect("writing to a String never fails");
     }
 
-    /// Adds items to the end of a list, which is made where there is none.
+    /// Adds operations that append items to a list, or one that creates the list unless it `is_present`.
     pub(super) fn append<'a>(
         &mut self,
         list: fmt::Arguments<'_>,
@@ -69,7 +72,7 @@ impl PatchOperations {
         self.0.push_str("]}");
     }
 
-    /// Puts others before these.
+    /// Inserts the operations of `first` before these.
     pub(super) fn prepend(&mut self, Self(mut first): Self) {
         if !self.is_empty() && !first.is_empty() {
             first.push(',');
@@ -79,15 +82,17 @@ impl PatchOperations {
         }
     }
 
+    /// Returns whether there are no operations.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// How many bytes they have so far.
+    /// Returns the length of the operations so far, in bytes.
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }
 
+    /// Returns the finished patch.
     pub(super) fn finish(mut self) -> JsonPatch {
         if !self.is_empty() {
             self.0.push(']');
@@ -96,9 +101,9 @@ impl PatchOperations {
     }
 }
 
-/// JSON of a text or an object.
+/// Returns a text or an object as JSON.
 pub(super) fn json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).expect("texts are always JSON")
+    serde_json::to_string(value).expect("maps with text keys serialize to JSON")
 }
 
 #[cfg(test)]

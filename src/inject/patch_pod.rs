@@ -1,4 +1,4 @@
-//! How an injection fits a pod: the changes, and what stands in their way.
+//! The patch that applies an injection to a pod.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,18 +12,18 @@ use super::patch::{self, JsonPatch, PatchOperations};
 use super::pod::{Container, OldPod, Pod};
 use super::runtimes::JAVA_TOOL_OPTIONS;
 
-/// How an injection fits a pod.
+/// The result of applying an injection to a pod.
 #[derive(Debug, Default)]
 pub(super) struct PatchedPod {
-    /// The changes, in their order.
+    /// The changes; empty if nothing is injected.
     pub(super) patch: JsonPatch,
-    /// What cannot be injected.
+    /// Why the pod, or some of its containers, cannot be injected.
     pub(super) blockers: Vec<Blocker>,
-    /// What the user should know.
+    /// Facts for the user about what is injected.
     pub(super) notes: Vec<String>,
 }
 
-/// Fits an injection into a pod: into all containers of a new one, or into the ephemeral containers that `old` has not.
+/// Applies an injection to all containers of a new pod, or to the ephemeral containers that `old` does not have.
 pub(super) fn patch_pod(injection: &Injection<'_>, pod: &Pod<'_>, old: Option<&OldPod<'_>>) -> PatchedPod {
     if pod.is_for_windows() {
         return PatchedPod::blocked(Blocker::of_pod("it is for Windows", format!("annotate it {}", injection.opt_out)));
@@ -36,8 +36,8 @@ pub(super) fn patch_pod(injection: &Injection<'_>, pod: &Pod<'_>, old: Option<&O
             format!("its volume {} has another source", text::quote_name(&injection.volume)),
             "rename that volume",
         )),
-        None => new_pod(injection, pod, has_volume),
-        Some(old) => ephemeral(injection, pod, old, has_volume),
+        None => patch_new_pod(injection, pod, has_volume),
+        Some(old) => patch_ephemeral_containers(injection, pod, old, has_volume),
     }
 }
 
@@ -47,14 +47,14 @@ impl PatchedPod {
     }
 }
 
-fn new_pod(injection: &Injection<'_>, pod: &Pod<'_>, has_volume: bool) -> PatchedPod {
+fn patch_new_pod(injection: &Injection<'_>, pod: &Pod<'_>, has_volume: bool) -> PatchedPod {
     let spec = pod.spec();
     let mut patcher = PodPatcher::of(injection);
     let mut needs_volume = false;
     for (field, list) in [("initContainers", &spec.init_containers), ("containers", &spec.containers)] {
         for (index, container) in list.iter() {
             patcher.container(container, field, index);
-            // A container may count on the volume that it mounts.
+            // The pod is invalid without a volume that a container mounts.
             needs_volume |= mounts(container, &injection.volume);
         }
     }
@@ -67,8 +67,15 @@ fn new_pod(injection: &Injection<'_>, pod: &Pod<'_>, has_volume: bool) -> Patche
     patcher.finish()
 }
 
-/// Volumes of a pod are fixed once it is there, so that only a pod that was injected has what its guests can share.
-fn ephemeral(injection: &Injection<'_>, pod: &Pod<'_>, old: &OldPod<'_>, has_volume: bool) -> PatchedPod {
+/// Applies an injection to new ephemeral containers.
+///
+/// The volumes of an existing pod cannot change, so only the ephemeral containers of an injected pod can be injected.
+fn patch_ephemeral_containers(
+    injection: &Injection<'_>,
+    pod: &Pod<'_>,
+    old: &OldPod<'_>,
+    has_volume: bool,
+) -> PatchedPod {
     let before: BTreeSet<&str> = old.ephemeral_containers().collect();
     let new = pod.spec().ephemeral_containers.iter().filter(|(_, container)| !before.contains(&*container.name));
     if has_volume {
@@ -83,33 +90,35 @@ fn ephemeral(injection: &Injection<'_>, pod: &Pod<'_>, old: &OldPod<'_>, has_vol
         return PatchedPod::default();
     }
     PatchedPod::blocked(Blocker {
-        what: containers(&names),
-        why: "the pod was not, either, and its volumes are fixed".to_owned(),
+        affected: containers(&names),
+        cause: "the pod was not, either, and its volumes are fixed".to_owned(),
         remedy: "make the pod anew".to_owned(),
     })
 }
 
-/// What has been found so far, container by container: one sentence tells of all that share a fate.
+/// A builder of the patch of a pod, container by container.
+///
+/// Containers are grouped by cause, so that one note covers all of a group.
 struct PodPatcher<'a> {
     injection: &'a Injection<'a>,
     /// The parts of the path that is mounted.
     mount_path: Vec<&'a str>,
-    /// What every container gets, as JSON.
+    /// The mount that every container gets, as JSON.
     mount: String,
     /// The variables that every container gets, as JSON.
     environment: Vec<(&'static str, String)>,
-    /// Java's, where a container has none.
+    /// The variable for Java of containers that do not set it, as JSON.
     java_item: Option<String>,
     operations: PatchOperations,
-    /// The limit that the patch exceeds.
+    /// The limit that the patch exceeds, if any.
     excess: Option<Blocker>,
-    /// Variables that were set anywhere.
+    /// Variables that were set in any container.
     set: BTreeSet<&'static str>,
-    /// Containers whose paths are taken.
+    /// Containers that have a mount in the way.
     taken: Vec<&'a str>,
     /// Containers whose variable for Java is left alone, by cause.
     java: BTreeMap<&'static str, Vec<&'a str>>,
-    /// Containers whose options for Java are longer than every Java reads.
+    /// Containers whose options for Java are longer than Java 8 reads.
     long: Vec<&'a str>,
 }
 
@@ -185,8 +194,8 @@ impl<'a> PodPatcher<'a> {
         let mut blockers = Vec::new();
         if !taken.is_empty() {
             blockers.push(Blocker {
-                what: containers(&taken),
-                why: format!("something is mounted at, above or below {}", text::quote_name(&injection.mount_path)),
+                affected: containers(&taken),
+                cause: format!("something is mounted at, above or below {}", text::quote_name(&injection.mount_path)),
                 remedy: "move that mount or exclude the container".to_owned(),
             });
         }
@@ -194,14 +203,14 @@ impl<'a> PodPatcher<'a> {
             .iter()
             .map(|(cause, names)| {
                 let remedy = "give it the trust store's options yourself";
-                format!("{} of {} left alone: {cause}; {remedy}", JAVA_TOOL_OPTIONS, containers(names))
+                format!("{JAVA_TOOL_OPTIONS} of {} left alone: {cause}; {remedy}", containers(names))
             })
             .collect();
         if !long.is_empty() {
-            let (whose, max) = (containers(&long), limits::JAVA_OPTIONS.max);
+            let (containers, max) = (containers(&long), limits::JAVA_OPTIONS.max);
             notes.push(format!(
-                "{} of {whose} has more than {max} bytes, and Java 8 reads no more; shorten your own options",
-                JAVA_TOOL_OPTIONS
+                "{JAVA_TOOL_OPTIONS} of {containers} has more than {max} bytes, and Java 8 reads no more; shorten your own \
+                 options"
             ));
         }
         let alone: Vec<_> = injection.exclusive.iter().filter(|name| set.contains(**name)).copied().collect();
@@ -223,12 +232,12 @@ fn mounts(container: &Container<'_>, volume: &str) -> bool {
     container.volume_mounts.iter().any(|(_, mount)| *mount.name == *volume)
 }
 
-/// How two paths of one container get into each other's way.
+/// How two mount paths of one container collide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Collision {
-    /// They are the same.
+    /// The paths are equal.
     Same,
-    /// One is within the other: what is mounted first has to have a folder for the second, and our volumes cannot.
+    /// One path is below the other: the outer mount needs a folder for the inner one, and an injected volume has none.
     Nested,
 }
 
@@ -243,7 +252,7 @@ fn collision(one: &[&str], other: &[&str]) -> Option<Collision> {
     }
 }
 
-/// The parts of a path, which is absolute for Kubernetes even where it is not written so.
+/// Returns the parts of a path, which Kubernetes takes as absolute even if it does not begin with `/`.
 fn parts(path: &str) -> Vec<&str> {
     path.split('/').fold(Vec::new(), |mut parts, part| {
         match part {
@@ -266,7 +275,7 @@ mod tests {
     const MOUNT: &str = r#"{"mountPath":"/etc/rootcast/plain","name":"rootcast-plain","readOnly":true}"#;
     const VARIABLE: &str = r#"{"name":"SSL_CERT_FILE","value":"/etc/rootcast/plain/ca.pem"}"#;
 
-    /// What is said to a pod that asks for a plain Bundle and one variable.
+    /// The verdict for a pod that requests the Bundle `plain` and one variable.
     fn decide(spec: &Value, old: Option<&Value>, more: Pairs<'_>) -> Vec<String> {
         let mut annotations = json!({ "inject.rootcast.dev/bundle": "plain", "inject.rootcast.dev/runtimes": "go" });
         for (key, value) in more {
@@ -294,13 +303,13 @@ mod tests {
             &[],
         );
         let mut expected = vec![format!("/spec/volumes [{VOLUME}]")];
-        let places = ["/spec/initContainers/0", "/spec/initContainers/1", "/spec/containers/0", "/spec/containers/2"];
-        expected.extend(places.into_iter().flat_map(fresh));
+        let paths = ["/spec/initContainers/0", "/spec/initContainers/1", "/spec/containers/0", "/spec/containers/2"];
+        expected.extend(paths.into_iter().flat_map(fresh));
         assert_eq!(lines, expected);
     }
 
     #[test]
-    fn lists_that_are_there_are_added_to_and_others_are_made() {
+    fn existing_lists_are_appended_to_and_others_are_created() {
         let list = json!({ "volumes": [], "containers": [{ "env": [], "volumeMounts": [] }] });
         let null = json!({ "volumes": null, "containers": [{ "env": null, "volumeMounts": null }] });
         let at = "/spec/containers/0";
@@ -315,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_container_has_is_respected() {
+    fn a_containers_own_mounts_and_variables_are_kept() {
         let mounting = |path: &str| json!({ "name": "a", "volumeMounts": [{ "name": "own", "mountPath": path }] });
         let device = json!({ "name": "a", "volumeDevices": [{ "name": "d", "devicePath": "/etc/rootcast/plain" }] });
         let taken = vec![
@@ -395,15 +404,15 @@ mod tests {
                 4,
             ),
         ];
-        for (spec, what, cause, lines) in table {
+        for (spec, affected, cause, lines) in table {
             let output = decide(&spec, None, &[]);
             assert_eq!(output.len(), lines, "{output:?}");
-            assert_eq!(output[lines - 1], format!("! Bundle \"plain\": {what} not injected: {cause}"));
-            let refused = format!(
-                "403 Bundle \"plain\": {what} cannot be injected, and annotation inject.rootcast.dev/required lets no pod in \
+            assert_eq!(output[lines - 1], format!("! Bundle \"plain\": {affected} not injected: {cause}"));
+            let denied = format!(
+                "403 Bundle \"plain\": {affected} cannot be injected, and annotation inject.rootcast.dev/required lets no pod in \
                  without: {cause}"
             );
-            assert_eq!(decide(&spec, None, &[("inject.rootcast.dev/required", "true")]), [refused]);
+            assert_eq!(decide(&spec, None, &[("inject.rootcast.dev/required", "true")]), [denied]);
         }
     }
 
@@ -421,9 +430,9 @@ mod tests {
         let foreign = json!([{ "name": "rootcast-plain", "secret": { "secretName": "plain" } }]);
         let pod = |volumes: &Value| json!({ "volumes": volumes, "containers": [{ "name": "a" }], "ephemeralContainers": debug });
         let old = json!({ "ephemeralContainers": [{ "name": "one" }] });
-        let warned = |what: &str| {
+        let warned = |affected: &str| {
             vec![format!(
-                "! Bundle \"plain\": {what} not injected: the pod was not, either, and its volumes are fixed; make the pod anew"
+                "! Bundle \"plain\": {affected} not injected: the pod was not, either, and its volumes are fixed; make the pod anew"
             )]
         };
         let [one, two] = [0, 1].map(|index| fresh(&format!("/spec/ephemeralContainers/{index}")));

@@ -1,4 +1,4 @@
-//! A pod, read only as far as it matters here, and borrowed from the request.
+//! The fields of a pod that injection depends on, borrowed from the request.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ use super::windows::{self, Affinity, NodeSelector, Os};
 /// The annotation of mirror pods (<https://kubernetes.io/docs/tasks/configure-pod-container/static-pod/>).
 const MIRROR: &str = "kubernetes.io/config.mirror";
 
-/// Something that is no pod.
+/// JSON that is not a pod.
 #[derive(Debug, ThisError)]
 #[error("{which} is no pod: {cause}")]
 pub struct InvalidPodError {
@@ -24,25 +24,25 @@ pub struct InvalidPodError {
     cause: String,
 }
 
-/// The most characters of the cause why something is no pod: serde's quotes what it finds in full.
+/// The maximum length of a cause, in characters: serde quotes invalid values in full.
 const CAUSE_MAX: usize = 200;
 
-/// The most containers of one list that are looked at: as many as a pod may have.
+/// The maximum number of containers of one list that are kept: as many as a pod may have.
 const CONTAINERS: usize = limits::POD_CONTAINERS.max;
 
-/// The most mounts of one container that are looked at, and the most devices.
+/// The maximum number of mounts of one container that are kept, and of devices.
 const MOUNTS: usize = limits::POD_MOUNTS.max;
 
-/// Which part of a review holds the pod.
+/// The field of a review that holds a pod.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum ReviewField {
-    /// What is to become.
+    /// `object`: the pod as it will be.
     Object,
-    /// What was before.
+    /// `oldObject`: the pod as it is.
     OldObject,
 }
 
-/// The pod.
+/// The pod under review.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Pod<'a> {
     #[serde(default, borrow)]
@@ -57,7 +57,7 @@ struct Metadata<'a> {
     annotations: LenientMap<'a, { limits::POD_ANNOTATIONS.max }>,
 }
 
-/// What is read of `spec`.
+/// The fields of a pod's `spec` that injection depends on.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Spec<'a> {
@@ -77,7 +77,7 @@ pub(super) struct Spec<'a> {
     affinity: LenientObject<Affinity>,
 }
 
-/// A pod before ephemeral containers were added: their names.
+/// The names of the ephemeral containers that a pod has before more are added.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct OldPod<'a> {
     #[serde(default, borrow)]
@@ -91,7 +91,7 @@ struct OldSpec<'a> {
     ephemeral_containers: LenientList<Named<'a>, CONTAINERS>,
 }
 
-/// A volume. Its sources other than these two are not looked at.
+/// A volume. Sources other than these two are not parsed.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Volume<'a> {
@@ -117,7 +117,7 @@ struct ObjectVolume<'a> {
     optional: Option<bool>,
 }
 
-/// A container of any kind.
+/// A container, init container or ephemeral container.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Container<'a> {
@@ -137,7 +137,7 @@ pub(super) struct Container<'a> {
     pub(super) volume_devices: LenientList<Device<'a>, MOUNTS>,
 }
 
-/// An item of `volumeMounts`.
+/// An item of a container's `volumeMounts`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Mount<'a> {
@@ -147,7 +147,7 @@ pub(super) struct Mount<'a> {
     pub(super) mount_path: LenientText<'a>,
 }
 
-/// An item of `volumeDevices`.
+/// An item of a container's `volumeDevices`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Device<'a> {
@@ -162,41 +162,44 @@ struct Named<'a> {
 }
 
 impl<'a> Pod<'a> {
+    /// Parses the pod in a field of a review.
     pub(super) fn parse(which: ReviewField, text: &'a str) -> Result<Self, InvalidPodError> {
         parse(which, text)
     }
 
-    /// Whether it only mirrors a static pod.
+    /// Returns whether the pod is the mirror of a static pod.
     pub(super) fn is_mirror(&self) -> bool {
         self.metadata.annotations.value(MIRROR).is_some()
     }
 
-    /// Whether it runs on Windows nodes alone.
+    /// Returns whether the pod runs on Windows nodes only.
     pub(super) fn is_for_windows(&self) -> bool {
         windows::is_for_windows(&self.spec.os, &self.spec.node_selector, &self.spec.affinity)
     }
 
-    /// Keys and values of its annotations, and how many there are: not all may be among them.
+    /// Returns the keys and values of the annotations that are kept, and the number of all annotations.
     pub(super) fn annotations(&self) -> (impl Iterator<Item = (&str, &str)>, usize) {
         (self.metadata.annotations.iter(), self.metadata.annotations.len())
     }
 
-    /// The value of an annotation; the last one's, should it be there twice.
+    /// Returns the value of an annotation; the last one if the key occurs more than once.
     pub(super) fn annotation(&self, key: &str) -> Option<&str> {
         self.metadata.annotations.value(key)
     }
 
+    /// Returns the fields of `spec`.
     pub(super) fn spec(&self) -> &Spec<'a> {
         &self.spec
     }
 }
 
 impl<'a> OldPod<'a> {
+    /// Parses the pod in `oldObject`.
     pub(super) fn parse(text: &'a str) -> Result<Self, InvalidPodError> {
         parse(ReviewField::OldObject, text)
     }
 
-    /// The names of its ephemeral containers.
+    /// Returns the names of the ephemeral containers.
     pub(super) fn ephemeral_containers(&self) -> impl Iterator<Item = &str> {
         self.spec.ephemeral_containers.iter().map(|(_, container)| &*container.name)
     }
@@ -204,29 +207,29 @@ impl<'a> OldPod<'a> {
 
 fn parse<'a, T: Deserialize<'a> + Default>(which: ReviewField, text: &'a str) -> Result<T, InvalidPodError> {
     let object = serde_json::from_str::<LenientObject<T>>(text).map_err(|error| {
-        let place = format!(" at line {} column {}", error.line(), error.column());
+        let position = format!(" at line {} column {}", error.line(), error.column());
         let cause = error.to_string();
-        let cause = cause.strip_suffix(&place).unwrap_or(&cause);
-        InvalidPodError { which, cause: text::truncate_chars(cause, CAUSE_MAX) + &place }
+        let cause = cause.strip_suffix(&position).unwrap_or(&cause);
+        InvalidPodError { which, cause: text::truncate_chars(cause, CAUSE_MAX) + &position }
     })?;
     Ok(object.0)
 }
 
 impl Volume<'_> {
-    /// Whether it holds all of one object, and waits until that is there.
+    /// Returns whether the volume holds all keys of one object and is not optional.
     pub(super) fn is_whole(&self, kind: ObjectKind, name: &str) -> bool {
-        let (ours, other) = match kind {
+        let (expected, other) = match kind {
             ObjectKind::ConfigMap => (self.config_map.as_ref().map(|volume| (volume, &volume.name)), &self.secret),
             ObjectKind::Secret => (self.secret.as_ref().map(|volume| (volume, &volume.secret_name)), &self.config_map),
         };
         other.is_none()
-            && ours
+            && expected
                 .is_some_and(|(volume, source)| **source == *name && !volume.items.0 && volume.optional != Some(true))
     }
 }
 
 impl Container<'_> {
-    /// The paths that something is mounted at, and those of devices: the API server wants them all to differ.
+    /// Returns the paths of mounts and devices, which the API server requires to be distinct.
     pub(super) fn taken_paths(&self) -> impl Iterator<Item = &str> {
         let mounts = self.volume_mounts.iter().map(|(_, mount)| &*mount.mount_path);
         mounts.chain(self.volume_devices.iter().map(|(_, device)| &*device.device_path))
@@ -251,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn null_is_as_good_as_absent() {
+    fn null_equals_absent() {
         let texts = [
             "{}",
             r#"{"metadata": null, "spec": null}"#,
@@ -266,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_pod_is_named_with_its_place() {
+    fn an_error_names_the_position_of_what_is_no_pod() {
         let table = [
             ("", "the review's object is no pod: EOF while parsing a value at line 1 column 0"),
             ("[]", "the review's object is no pod: invalid type: sequence, expected an object at line 1 column 2"),
@@ -297,14 +300,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_pod_is_quoted_in_part_and_its_place_in_full() {
+    fn an_error_quotes_what_is_no_pod_in_part_and_its_position_in_full() {
         let long = format!("{{\"spec\": \"{}\"}}", "a".repeat(100_000));
         let error = parse(&long).unwrap_err();
         assert!(error.len() < 300 && error.ends_with("a… at line 1 column 100011"), "{error}");
     }
 
     #[test]
-    fn only_a_whole_volume_that_is_not_optional_will_do() {
+    fn only_a_volume_of_the_whole_object_that_is_not_optional_is_whole() {
         let table = [
             (r#"{"configMap": {"name": "x"}}"#, true),
             (

@@ -1,48 +1,48 @@
-//! Which variable makes which runtime trust a bundle.
+//! The variables that make runtimes trust a bundle.
 
 use std::fmt::Write as _;
 
-/// The variable with options that every JVM reads.
+/// The variable that every JVM reads options from.
 pub(super) const JAVA_TOOL_OPTIONS: &str = "JAVA_TOOL_OPTIONS";
 
-/// One variable.
+/// A row of the table of variables.
 #[derive(Debug)]
 pub(super) struct RuntimeVariable {
-    /// Its name.
+    /// The name of the variable.
     pub(super) variable: &'static str,
-    /// The runtimes that it is for, by the names that users choose them by.
+    /// The runtimes that read the variable, by the names that users choose them by.
     names: &'static [&'static str],
-    /// What it does to the program's own roots.
+    /// What the variable does to the program's own roots.
     effect: Effect,
-    /// What it points at.
+    /// The file that the variable points at.
     pub(super) points_at: PointsAt,
-    /// Whether it is set where a pod names no runtimes.
+    /// Whether the variable is set in pods that name no runtimes.
     by_default: bool,
-    /// Programs that read it, as Markdown.
+    /// Programs that read the variable, as Markdown.
     programs: &'static str,
 }
 
 /// What a variable does to the roots that a program has of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Effect {
-    /// They stay.
+    /// The program's own roots stay.
     Adds,
-    /// Those in a file go; those in the image's certificate directory stay.
+    /// Roots in a file are replaced; those in the image's certificate directory stay.
     ReplacesFile,
-    /// They go.
+    /// The program's own roots are replaced.
     Replaces,
 }
 
-/// What a variable points at.
+/// The file that a variable points at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PointsAt {
-    /// The PEM.
+    /// The PEM file.
     Pem,
-    /// The keystore, which is not in every Bundle.
+    /// The keystore, which not every Bundle has.
     Keystore,
 }
 
-/// All of them, in the order in which they are set.
+/// All variables, in the order in which they are set.
 const TABLE: [RuntimeVariable; 11] = [
     RuntimeVariable {
         variable: "SSL_CERT_FILE",
@@ -134,21 +134,21 @@ const TABLE: [RuntimeVariable; 11] = [
     },
 ];
 
-/// Runtimes that were chosen.
+/// The variables of a user's choice of runtimes.
 #[derive(Debug)]
 pub(super) struct RuntimeChoice<'a> {
-    /// Their variables.
+    /// The chosen variables, in the order of the table.
     pub(super) variables: Vec<&'static RuntimeVariable>,
-    /// Names that no runtime has.
+    /// Names that are no runtimes, in the order of the list.
     pub(super) unknown: Vec<&'a str>,
 }
 
-/// The place of a variable in the table.
+/// Returns the index of a variable in the table.
 pub(super) fn index(variable: &str) -> Option<usize> {
     TABLE.iter().position(|row| row.variable == variable)
 }
 
-/// The runtimes of a list of names in upper or lower case, separated by commas; without one, the default.
+/// Parses a list of runtimes, separated by commas, in upper or lower case; `None` is the default choice.
 pub(super) fn choose(names: Option<&str>) -> RuntimeChoice<'_> {
     let Some(names) = names else {
         return RuntimeChoice { variables: TABLE.iter().filter(|row| row.by_default).collect(), unknown: Vec::new() };
@@ -158,9 +158,9 @@ pub(super) fn choose(names: Option<&str>) -> RuntimeChoice<'_> {
     for name in names.split(',').map(str::trim).filter(|name| !name.is_empty()) {
         let mut is_known = false;
         for (row, chosen) in TABLE.iter().zip(&mut chosen) {
-            let is_its = row.names.iter().any(|its| its.eq_ignore_ascii_case(name));
-            *chosen |= is_its;
-            is_known |= is_its;
+            let is_named = row.names.iter().any(|own| own.eq_ignore_ascii_case(name));
+            *chosen |= is_named;
+            is_known |= is_named;
         }
         if !is_known {
             unknown.push(name);
@@ -170,7 +170,7 @@ pub(super) fn choose(names: Option<&str>) -> RuntimeChoice<'_> {
     RuntimeChoice { variables, unknown }
 }
 
-/// The names that users choose runtimes by.
+/// Returns the names that users choose runtimes by, each once, in the order of the table.
 pub(super) fn runtime_names() -> Vec<&'static str> {
     let mut names = Vec::new();
     for name in TABLE.iter().flat_map(|row| row.names) {
@@ -182,13 +182,13 @@ pub(super) fn runtime_names() -> Vec<&'static str> {
 }
 
 impl RuntimeVariable {
-    /// Whether its programs trust nothing but what it points at.
+    /// Returns whether programs that read the variable trust only the file that it points at.
     pub(super) fn is_exclusive(&self) -> bool {
         self.effect == Effect::Replaces
     }
 }
 
-/// All of it as a table in Markdown, for docs/inject.md.
+/// Returns the variables as a table in Markdown, for docs/inject.md.
 #[must_use]
 pub fn markdown_table() -> String {
     let mut table =
@@ -203,7 +203,7 @@ pub fn markdown_table() -> String {
         };
         let by_default = if *by_default { "set" } else { "-" };
         writeln!(table, "| `{variable}` | {} | {by_default} | {effect} | {programs} |", names.join(", "))
-            .expect("a String takes everything");
+            .expect("writing to a String never fails");
     }
     table
 }

@@ -1,4 +1,4 @@
-//! From what is wished for a pod to what the API server is told.
+//! The request of a mode for a pod, and the verdict that answers the review.
 
 use crate::text;
 
@@ -7,54 +7,54 @@ use super::injection::Injection;
 use super::patch::JsonPatch;
 use super::patch_pod::PatchedPod;
 
-/// What becomes of the pod.
+/// The decision about a pod.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct InjectionVerdict {
-    /// The changes; none where the pod is not let in.
+    /// The changes of the pod; empty if it is denied.
     pub patch: JsonPatch,
-    /// What the user should know, each of at most 256 characters: the API server cuts longer ones.
+    /// Warnings for the user, each of at most 256 characters: the API server cuts longer ones.
     pub warnings: Vec<String>,
-    /// Why the pod is not let in, if it is not.
+    /// The denial of the pod, if it is denied.
     pub denial: Option<Denial>,
 }
 
-/// Why a pod is not let in.
+/// The denial of a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Denial {
-    /// The HTTP status that the user's request ends with.
+    /// The HTTP status of the response to the user's request.
     pub code: u16,
-    /// The cause and its cure.
+    /// The cause and the remedy.
     pub message: String,
 }
 
-/// What a mode makes of a pod.
+/// The injection that a mode requests for a pod.
 #[derive(Debug)]
 pub(super) struct InjectionRequest<'a> {
-    /// Who speaks in warnings: the Bundle or the operator.
+    /// The Bundle or the operator that messages begin with.
     pub(super) subject: String,
-    /// Whether the pod may not start without what is wished.
+    /// Whether the pod is denied if it cannot be injected.
     pub(super) required: bool,
-    /// What the user should know whatever happens.
+    /// Warnings that do not depend on the action.
     pub(super) warnings: Vec<String>,
-    /// What is to be done.
+    /// The requested action.
     pub(super) action: InjectionAction<'a>,
 }
 
-/// What is to be done to a pod.
+/// The action that a mode requests for a pod.
 #[derive(Debug)]
 pub(super) enum InjectionAction<'a> {
-    /// Nothing: nobody asked for it.
+    /// No injection is requested.
     Nothing,
-    /// This is asked for.
+    /// The pod is to be injected.
     Inject(Injection<'a>),
-    /// It is asked for, and cannot be done.
+    /// Injection is requested, but impossible.
     Blocked(Blocker),
-    /// The pod contradicts itself.
+    /// The pod is denied because its annotations contradict each other.
     Deny(Denial),
 }
 
 impl InjectionRequest<'_> {
-    /// The verdict, with `fit` to work out how the injection fits the pod.
+    /// Returns the verdict; `patch_pod` applies the injection to the pod.
     pub(super) fn into_verdict(self, patch_pod: impl FnOnce(&Injection<'_>) -> PatchedPod) -> InjectionVerdict {
         let Self { subject, required, mut warnings, action } = self;
         let PatchedPod { patch, blockers, notes } = match action {

@@ -1,17 +1,19 @@
-//! Names of volumes.
+//! Names of injected volumes.
 
 use std::fmt::Write as _;
 
 use sha2::{Digest, Sha256};
 
-/// The longest name of a volume: an RFC 1123 label.
+/// The maximum length of a volume's name, in characters: that of an RFC 1123 label.
 const NAME_MAX: usize = 63;
 
-/// Bytes of the digest that make a name of ours differ from its neighbours.
+/// The number of bytes of the digest in a name.
 const DIGEST: usize = 4;
 
-/// The name of the volume for an object: `owner-object` where that is an RFC 1123 label, else the nearest such label and
-/// a digest of the plain name. Equal arguments give equal names, always.
+/// Returns the name of the volume for an object.
+///
+/// It is `owner-object` if that is an RFC 1123 label, else the nearest such label and a digest of the plain name. Equal
+/// arguments give equal names in every version: reviews of an injected pod find its volume by the name.
 pub(super) fn volume_name(owner: &str, object: &str) -> String {
     let plain = format!("{owner}-{object}");
     if is_label(&plain) {
@@ -25,7 +27,7 @@ pub(super) fn volume_name(owner: &str, object: &str) -> String {
         name.push('-');
     }
     for byte in Sha256::digest(plain).iter().take(DIGEST) {
-        write!(name, "{byte:02x}").expect("a String takes everything");
+        write!(name, "{byte:02x}").expect("writing to a String never fails");
     }
     name
 }

@@ -1,29 +1,29 @@
-//! Which pods run on Windows nodes alone, where neither our paths nor most of our variables mean anything.
+//! Detection of pods that run on Windows nodes only, where the mount paths and most variables have no meaning.
 //!
-//! A `RuntimeClass` may choose such nodes, too; what it chooses is not in the pod.
+//! A `RuntimeClass` may select such nodes, too; its selector is not in the pod.
 
 use serde::Deserialize;
 
 use super::lenient::{Fold, FoldedList, HasElements, LenientObject, LenientText};
 
-/// The label of nodes that tells their operating system
+/// The label of nodes for their operating system
 /// (<https://kubernetes.io/docs/reference/labels-annotations-taints/#kubernetes-io-os>), and its name before Kubernetes 1.14.
 const OS_LABELS: [&str; 2] = ["kubernetes.io/os", "beta.kubernetes.io/os"];
 
 /// The value for Windows.
 const WINDOWS: &str = "windows";
 
-/// The only other value for nodes that Kubernetes has.
+/// The only other operating system of nodes in Kubernetes.
 const LINUX: &str = "linux";
 
-/// `spec.os`.
+/// The field `spec.os` of a pod.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Os<'a> {
     #[serde(default, borrow)]
     name: LenientText<'a>,
 }
 
-/// `spec.nodeSelector`, of which the labels of the operating system are read.
+/// The labels of the operating system in `spec.nodeSelector`.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct NodeSelector<'a> {
     #[serde(default, borrow, rename = "kubernetes.io/os")]
@@ -32,7 +32,7 @@ pub(super) struct NodeSelector<'a> {
     beta_os: LenientText<'a>,
 }
 
-/// `spec.affinity`.
+/// The field `spec.affinity` of a pod.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Affinity {
@@ -40,7 +40,7 @@ pub(super) struct Affinity {
     node_affinity: LenientObject<NodeAffinity>,
 }
 
-/// What is preferred is not looked at: it excludes no node.
+/// The required node affinity; the preferred one excludes no node.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct NodeAffinity {
@@ -67,7 +67,7 @@ struct Terms {
 struct Term {
     #[serde(default)]
     match_expressions: FoldedList<Requirements>,
-    /// Requirements on the name of a node, which tells nothing of its operating system.
+    /// Requirements on the name of a node, which does not depend on its operating system.
     #[serde(default)]
     match_fields: FoldedList<HasElements>,
 }
@@ -136,7 +136,7 @@ impl<'de> Fold<'de> for Values {
     }
 }
 
-/// Whether a pod with these fields runs on Windows nodes alone.
+/// Returns whether a pod with these fields runs on Windows nodes only.
 pub(super) fn is_for_windows(os: &Os<'_>, node_selector: &NodeSelector<'_>, affinity: &Affinity) -> bool {
     let terms = &affinity.node_affinity.required_during_scheduling_ignored_during_execution.node_selector_terms;
     [&os.name, &node_selector.os, &node_selector.beta_os].into_iter().any(|name| **name == *WINDOWS)
