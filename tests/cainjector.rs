@@ -1,6 +1,6 @@
-//! Pods come out as they did under cainjector, but for the differences that are listed here.
+//! Verdicts by cainjector's rules equal cainjector's own, except for the differences that are listed here.
 //!
-//! `cainjector/recorded.json` holds a table of ours, of configurations and pods, and what cainjector answered over TLS:
+//! `cainjector/recorded.json` is a table of configurations and pods with the responses of cainjector over TLS:
 //! the volumes of the pod afterwards, and of each container the mounts and variables.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,22 +13,22 @@ use serde_json::{Value, json};
 struct Recorded {
     configs: BTreeMap<String, Config>,
     pods: BTreeMap<String, Value>,
-    answers: Vec<Answer>,
-    /// Configuration, pod, namespace, operator, and the index of the answer.
+    responses: Vec<Response>,
+    /// Configuration, pod, namespace, operator, and the index of the response.
     rows: Vec<(String, String, String, String, usize)>,
 }
 
 #[derive(Deserialize)]
 struct Config {
-    /// `None`: there is no file.
+    /// The content of the file; `None` if there is no file.
     text: Option<String>,
-    /// Whether cainjector ended at it.
+    /// Whether cainjector exits with an error because of the file.
     refused: bool,
 }
 
 #[derive(Clone, Deserialize)]
 #[serde(untagged)]
-enum Answer {
+enum Response {
     Refused { refused: u16, message: String },
     Pod(After),
     Unchanged {},
@@ -44,7 +44,7 @@ struct After {
 
 type Pairs = Vec<(String, String)>;
 
-/// What a pod has that it had not.
+/// What a review adds to a pod.
 #[derive(Debug, Default, PartialEq)]
 struct Gain {
     volumes: Vec<(String, String)>,
@@ -52,7 +52,7 @@ struct Gain {
     containers: BTreeMap<String, (Pairs, Pairs)>,
 }
 
-/// One row, read.
+/// One row of the table.
 struct Case<'a> {
     config: &'a str,
     operator: Operator,
@@ -60,7 +60,7 @@ struct Case<'a> {
     annotations: BTreeMap<String, String>,
 }
 
-/// A difference: its reason, and what it makes of cainjector's gain; `true` where it applies.
+/// A difference: its reason, and a function that applies it to cainjector's gain and returns whether it applied.
 type Difference = (&'static str, fn(&Case<'_>, &mut Gain) -> bool);
 
 const DIFFERENCES: &[Difference] = &[
@@ -154,22 +154,22 @@ const DIFFERENCES: &[Difference] = &[
 ];
 
 #[test]
-fn pods_come_out_as_under_cainjector_but_for_the_differences_listed() {
+fn pods_are_injected_as_by_cainjector_except_for_the_differences_listed() {
     let recorded = recorded();
     let mut applied = BTreeSet::new();
-    for (config, pod, namespace, operator, answer) in &recorded.rows {
+    for (config, pod, namespace, operator, response) in &recorded.rows {
         let row = format!("{config}, {pod}, {namespace}, {operator}");
         let case = case(config, &recorded.pods[pod], operator);
-        let ours = ask(&case, namespace, &recorded.configs[config].options().expect(&row));
-        let mut theirs = match &recorded.answers[*answer] {
-            Answer::Refused { refused, message } => {
-                let (code, said) = ours.map(|_| "allowed").expect_err(&row);
+        let ours = verdict(&case, namespace, &recorded.configs[config].options().expect(&row));
+        let mut theirs = match &recorded.responses[*response] {
+            Response::Refused { refused, message } => {
+                let (code, text) = ours.map(|_| "allowed").expect_err(&row);
                 assert_eq!(code, *refused, "{row}");
-                assert!(said.starts_with(message), "{row}: {said}");
+                assert!(text.starts_with(message), "{row}: {text}");
                 continue;
             }
-            Answer::Pod(after) => gain(&case.pod, &after.volumes, &after.containers),
-            Answer::Unchanged {} => Gain::default(),
+            Response::Pod(after) => gain(&case.pod, &after.volumes, &after.containers),
+            Response::Unchanged {} => Gain::default(),
         };
         let mut ours = ours.expect(&row);
         for (why, difference) in DIFFERENCES {
@@ -191,7 +191,7 @@ fn pods_come_out_as_under_cainjector_but_for_the_differences_listed() {
 }
 
 #[test]
-fn a_configuration_is_refused_exactly_where_cainjector_ends_at_it() {
+fn a_configuration_is_an_error_exactly_where_cainjector_exits_because_of_it() {
     for (name, config) in &recorded().configs {
         assert_eq!(config.options().is_err(), config.refused, "{name}: {:?}", config.options());
     }
@@ -207,7 +207,7 @@ fn recorded() -> Recorded {
     serde_json::from_str(include_str!("cainjector/recorded.json")).unwrap()
 }
 
-/// A pod as it was sent to cainjector: annotations are recorded without the operator's prefix, but for the `raw` ones.
+/// A pod as it was sent to cainjector: all annotations but the `raw` ones are recorded without the operator's prefix.
 fn case<'a>(config: &'a str, shape: &Value, operator: &str) -> Case<'a> {
     let (name, domain) = if operator.is_empty() { ("cainjector", "lestak.sh") } else { ("hello-world", "my-org.com") };
     let own = shape["annotations"].as_object().into_iter().flatten();
@@ -223,12 +223,12 @@ fn case<'a>(config: &'a str, shape: &Value, operator: &str) -> Case<'a> {
     Case { config, operator, pod, annotations }
 }
 
-/// What we make of it: the gain, or the code and message of a refusal.
-fn ask(case: &Case<'_>, namespace: &str, options: &CainjectorOptions) -> Result<Gain, (u16, String)> {
+/// The gain of the pod, or the code and message of its denial.
+fn verdict(case: &Case<'_>, namespace: &str, options: &CainjectorOptions) -> Result<Gain, (u16, String)> {
     let text = case.pod.to_string();
     let review = PodReview { namespace, pod: &text, old: None };
     let policy = Policy::Cainjector { operator: &case.operator, options };
-    let verdict = inject(&review, &policy).map_err(|malformed| (400, malformed.to_string()))?;
+    let verdict = inject(&review, &policy).map_err(|error| (400, error.to_string()))?;
     if let Some(Denial { code, message }) = verdict.denial {
         return Err((code, message));
     }
@@ -247,7 +247,7 @@ fn ask(case: &Case<'_>, namespace: &str, options: &CainjectorOptions) -> Result<
             assert!(!ours || own || mount["readOnly"] == true, "{mount}");
         }
     }
-    // Init containers gain what the others gain; cainjector leaves them out.
+    // Init containers gain the same as the others; cainjector leaves them out.
     if let Some(some) = gained.containers.values().find(|(mounts, env)| !mounts.is_empty() && !env.is_empty()) {
         for init in list(&after["spec"]["initContainers"]) {
             let init = gain(&json!({}), &volumes, &[summary(init)]).containers.into_values().next().unwrap();
@@ -257,7 +257,7 @@ fn ask(case: &Case<'_>, namespace: &str, options: &CainjectorOptions) -> Result<
     Ok(gained)
 }
 
-/// What a pod gained.
+/// The difference between a pod before and after a review.
 fn gain(before: &Value, after: &[(String, String, String)], containers: &[(String, Pairs, Pairs)]) -> Gain {
     let text = |(name, kind, object): &(String, String, String)| (name.clone(), format!("{kind} {object}"));
     let sources: BTreeMap<_, _> = after.iter().map(text).collect();
@@ -315,7 +315,7 @@ fn mounts(gain: &Gain) -> impl Iterator<Item = &(String, String)> {
     gain.containers.values().flat_map(|(mounts, _)| mounts)
 }
 
-/// Takes everything away if the condition holds and there is something.
+/// Clears the gain if the condition holds; `true` if the gain was not empty.
 fn clear(gain: &mut Gain, condition: impl Fn(&Gain) -> bool) -> bool {
     let applies = condition(gain) && *gain != Gain::default();
     if applies {
@@ -329,14 +329,14 @@ fn each(gain: &mut Gain, mut change: impl FnMut(&mut Pairs, &mut Pairs) -> bool)
     gain.containers.values_mut().fold(false, |found, (mounts, env)| change(mounts, env) || found)
 }
 
-/// Takes away the pairs that match; `true` if there were any.
+/// Removes the pairs that match; `true` if there were any.
 fn drain(pairs: &mut Pairs, matches: impl Fn(&(String, String)) -> bool) -> bool {
     let before = pairs.len();
     pairs.retain(|pair| !matches(pair));
     pairs.len() < before
 }
 
-/// RFC 1123 labels, which volume names have to be.
+/// Whether a name is an RFC 1123 label, as names of volumes have to be.
 fn is_label(name: &str) -> bool {
     let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     (1..=63).contains(&name.len()) && name.chars().all(inner) && !name.starts_with('-') && !name.ends_with('-')

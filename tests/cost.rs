@@ -2,7 +2,7 @@
 //!
 //! Bytes are those that the allocator is asked for, all told and at once. Time is the processor's, of this thread alone.
 
-mod offer;
+mod labelled_namespace;
 
 use std::fmt::Write as _;
 use std::hint::black_box;
@@ -19,7 +19,7 @@ use rootcast::webhook::{AdmissionReview, ReviewResponse, ReviewSubject};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 
-use offer::{Offer, cainjector};
+use labelled_namespace::{LabelledNamespace, cainjector};
 
 /// Something that reads what others send.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +39,7 @@ const REVIEW: Reader =
 const MUTATE: Reader = Reader { name: "review by options", read: by_options, ..REVIEW };
 
 fn by_annotations(body: &[u8]) {
-    answer(body, &Offer::of("corp").policy());
+    answer(body, &LabelledNamespace::of("corp").policy());
 }
 
 fn by_options(body: &[u8]) {

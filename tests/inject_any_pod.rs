@@ -1,11 +1,11 @@
-//! Whatever a pod looks like: the patch applies, adds and never takes away, and a second look finds nothing to do.
+//! For every pod, the patch applies, adds and never removes, and a second review changes nothing.
 
 mod any_pod;
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
-use any_pod::{Question, odd, question};
+use any_pod::{ReviewCase, odd, review_case};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -18,26 +18,26 @@ use rootcast::inject::{
 };
 use serde_json::{Value, json};
 
-/// Fields whose lists may grow, or appear.
+/// Fields whose lists may grow or be created.
 const GROWING: [&str; 3] = ["volumes", "volumeMounts", "env"];
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
-    fn a_patch_applies_adds_what_is_missing_and_leaves_nothing_for_a_second_look(question in question()) {
-        let verdict = question.ask(&question.pod.to_string()).unwrap();
+    fn a_patch_applies_adds_what_is_missing_and_leaves_nothing_for_a_second_review(case in review_case()) {
+        let verdict = case.verdict(&case.pod.to_string()).unwrap();
         if verdict.denial.is_some() {
             prop_assert!(verdict.patch.is_empty());
         }
         for warning in &verdict.warnings {
             prop_assert!(warning.chars().count() <= 256 && !warning.contains(char::is_control), "{}", warning);
         }
-        let after = apply(&question.pod, &verdict);
-        keeps("pod", &question.pod, &after)?;
-        adds_no_duplicates(&question.pod, &after)?;
+        let after = apply(&case.pod, &verdict);
+        keeps("pod", &case.pod, &after)?;
+        adds_no_duplicates(&case.pod, &after)?;
 
-        let again = question.ask(&after.to_string()).unwrap();
+        let again = case.verdict(&after.to_string()).unwrap();
         prop_assert!(again.patch.is_empty(), "{:?}", again.patch);
         let (first, second): (BTreeSet<_>, BTreeSet<_>) = (verdict.warnings.iter().collect(), again.warnings.iter().collect());
         prop_assert!(second.is_subset(&first), "{:?} after {:?}", second, first);
@@ -45,37 +45,37 @@ proptest! {
     }
 
     #[test]
-    fn what_is_no_pod_is_said_to_be_none_and_everything_else_can_be_patched(
-        question in question(),
-        places in vec((any::<Index>(), odd()), 1..4),
+    fn what_is_no_pod_is_an_error_and_everything_else_can_be_patched(
+        case in review_case(),
+        replacements in vec((any::<Index>(), odd()), 1..4),
     ) {
-        let mut pod = question.pod.clone();
-        for (place, odd) in places {
-            let place = place.index(count(&pod));
-            replace(&mut pod, place, odd);
+        let mut pod = case.pod.clone();
+        for (index, odd) in replacements {
+            let index = index.index(count(&pod));
+            replace(&mut pod, index, odd);
         }
-        if let Ok(verdict) = question.ask(&pod.to_string()) {
+        if let Ok(verdict) = case.verdict(&pod.to_string()) {
             apply(&pod, &verdict);
         }
     }
 
     #[test]
-    fn damaged_text_is_no_panic(question in question(), cuts in vec((any::<Index>(), any::<Index>(), ".{0,3}"), 1..4)) {
-        let mut text: Vec<char> = question.pod.to_string().chars().collect();
+    fn damaged_text_is_no_panic(case in review_case(), cuts in vec((any::<Index>(), any::<Index>(), ".{0,3}"), 1..4)) {
+        let mut text: Vec<char> = case.pod.to_string().chars().collect();
         for (from, length, new) in cuts {
             let from = from.index(text.len() + 1);
             let to = (from + length.index(8)).min(text.len());
             text.splice(from..to, new.chars());
         }
         let text: String = text.into_iter().collect();
-        if let (Ok(verdict), Ok(pod)) = (question.ask(&text), serde_json::from_str::<Value>(&text)) {
+        if let (Ok(verdict), Ok(pod)) = (case.verdict(&text), serde_json::from_str::<Value>(&text)) {
             apply(&pod, &verdict);
         }
     }
 
     #[test]
-    fn no_text_is_a_panic(text in "\\PC*|[\\[\\]{}:,\"a0\\\\ \n-]*", question in question()) {
-        let _ = question.ask(&text);
+    fn no_text_is_a_panic(text in "\\PC*|[\\[\\]{}:,\"a0\\\\ \n-]*", case in review_case()) {
+        let _ = case.verdict(&text);
         let _ = CainjectorOptions::parse(&text);
     }
 
@@ -92,27 +92,27 @@ proptest! {
     }
 }
 
-/// Who tests with pods that nothing is done to tests nothing.
+/// The other tests are only meaningful if many of the pods are patched, denied or cause warnings.
 #[test]
-fn arbitrary_questions_have_all_sorts_of_answers() {
+fn arbitrary_reviews_have_verdicts_of_every_kind() {
     let mut runner = TestRunner::deterministic();
-    let strategy = question();
-    let (mut patched, mut warned, mut refused, mut ephemeral) = (0, 0, 0, 0);
+    let strategy = review_case();
+    let (mut patched, mut warned, mut denied, mut ephemeral) = (0, 0, 0, 0);
     for _ in 0..500 {
-        let question = strategy.new_tree(&mut runner).unwrap().current();
-        let verdict = question.ask(&question.pod.to_string()).unwrap();
+        let case = strategy.new_tree(&mut runner).unwrap().current();
+        let verdict = case.verdict(&case.pod.to_string()).unwrap();
         let changed = !verdict.patch.is_empty();
         patched += usize::from(changed);
         warned += usize::from(!verdict.warnings.is_empty());
-        refused += usize::from(verdict.denial.is_some());
-        ephemeral += usize::from(changed && question.old.is_some());
+        denied += usize::from(verdict.denial.is_some());
+        ephemeral += usize::from(changed && case.old.is_some());
     }
-    let answers = [patched, warned, refused, ephemeral];
-    assert!(patched > 60 && warned > 100 && refused > 3 && ephemeral > 3, "of 500: {answers:?}");
+    let counts = [patched, warned, denied, ephemeral];
+    assert!(patched > 60 && warned > 100 && denied > 3 && ephemeral > 3, "of 500: {counts:?}");
 }
 
-impl Question {
-    fn ask(&self, pod: &str) -> Result<InjectionVerdict, String> {
+impl ReviewCase {
+    fn verdict(&self, pod: &str) -> Result<InjectionVerdict, String> {
         let old = self.old.as_ref().map(Value::to_string);
         let review = PodReview { namespace: "team-a", pod, old: old.as_deref() };
         let labels = self.label.map(|label| (rootcast::inject::BUNDLE.to_owned(), label.to_owned()));
@@ -127,7 +127,7 @@ impl Question {
             let namespace = Namespace { labels: (&labels).into(), terminating: false, uid: "".into() };
             inject(&review, &Policy::Native { namespace: &namespace, bundles: &ALL })
         };
-        verdict.map_err(|malformed| malformed.to_string())
+        verdict.map_err(|error| error.to_string())
     }
 }
 
@@ -136,7 +136,7 @@ static ALL: LazyLock<InjectableBundles> = LazyLock::new(bundles);
 fn bundles() -> InjectableBundles {
     let stores = json!({ "jks": { "key": "k.jks", "password": "pass $(WORD) it's" } });
     let target = json!({ "configMap": { "key": "ca.pem" }, "additionalFormats": stores });
-    let offered = |(name, default_cas): (&str, bool)| {
+    let injectable = |(name, default_cas): (&str, bool)| {
         let sources = json!([{ "configMap": { "name": "x", "key": "y" } }, { "useDefaultCAs": default_cas }]);
         let bundle: api::Bundle = serde_json::from_value(json!({
             "apiVersion": api::API_VERSION, "kind": api::KIND, "metadata": { "name": name },
@@ -146,8 +146,8 @@ fn bundles() -> InjectableBundles {
         let intent: Result<Intent, Vec<FieldError>> = Intent::parse(&bundle, "cert-manager");
         (name.to_owned(), Injectability::of(intent.as_ref().map_err(Vec::as_slice), &DecisionSettings::default()))
     };
-    let offered = [("corp", true), ("my-org.com", true), ("private", false)].into_iter().map(offered);
-    InjectableBundles { settings: DecisionSettings::default(), by_name: offered.collect() }
+    let by_name = [("corp", true), ("my-org.com", true), ("private", false)].into_iter().map(injectable);
+    InjectableBundles { settings: DecisionSettings::default(), by_name: by_name.collect() }
 }
 
 /// The pod after the patch.
@@ -158,7 +158,7 @@ fn apply(pod: &Value, verdict: &InjectionVerdict) -> Value {
     after
 }
 
-/// Everything is still there, at its place, and nothing new but items of the lists that may grow.
+/// Checks that everything is still in its position, and that only lists that may grow have new items.
 fn keeps(at: &str, before: &Value, after: &Value) -> Result<(), TestCaseError> {
     match (before, after) {
         (Value::Object(before), Value::Object(after)) => {
@@ -188,7 +188,7 @@ fn keeps(at: &str, before: &Value, after: &Value) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// What was added has valid names that nothing else has, and mounts what is there.
+/// Checks that added items have valid, unique names, and that added mounts have a volume.
 fn adds_no_duplicates(before: &Value, after: &Value) -> Result<(), TestCaseError> {
     let (before, after) = (&before["spec"], &after["spec"]);
     let volumes = texts(&after["volumes"], "name");
@@ -229,7 +229,7 @@ fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 
-/// How many values there are in a value, itself included.
+/// Counts the values in a value, itself included.
 fn count(value: &Value) -> usize {
     1 + match value {
         Value::Array(items) => items.iter().map(count).sum(),
@@ -238,13 +238,13 @@ fn count(value: &Value) -> usize {
     }
 }
 
-/// Replaces one of the values in a value, counted in depth.
-fn replace(value: &mut Value, mut place: usize, new: Value) {
-    if place == 0 {
+/// Replaces the value at `index`, counted depth-first, in a value.
+fn replace(value: &mut Value, mut index: usize, new: Value) {
+    if index == 0 {
         *value = new;
         return;
     }
-    place -= 1;
+    index -= 1;
     let inner: Vec<&mut Value> = match value {
         Value::Array(items) => items.iter_mut().collect(),
         Value::Object(members) => members.values_mut().collect(),
@@ -252,9 +252,9 @@ fn replace(value: &mut Value, mut place: usize, new: Value) {
     };
     for inner in inner {
         let size = count(inner);
-        if place < size {
-            return replace(inner, place, new);
+        if index < size {
+            return replace(inner, index, new);
         }
-        place -= size;
+        index -= size;
     }
 }

@@ -1,4 +1,4 @@
-//! A JVM reads the options that we set, whatever the password.
+//! A JVM reads the options that injection sets, whatever the password.
 
 use std::io::Write as _;
 use std::process::Command;
@@ -12,7 +12,7 @@ const PASSWORDS: [&str; 7] =
     ["changeit", "two  words", "it's", r#"say "hi", it's $(HOME)"#, r#""""#, r"back\slash $$ $", "tab\tnew"];
 
 #[test]
-fn a_jvm_has_the_very_path_type_and_password_as_its_properties() {
+fn a_jvm_has_exactly_this_path_type_and_password_as_its_properties() {
     for password in PASSWORDS {
         let options = expand(&options(password));
         let java = Command::new("java")
@@ -20,19 +20,19 @@ fn a_jvm_has_the_very_path_type_and_password_as_its_properties() {
             .env("JAVA_TOOL_OPTIONS", &options)
             .output();
         let Ok(output) = java else {
-            // Past the capture of test output.
+            // Not captured by the test harness, unlike `eprintln`.
             std::io::stderr().write_all(b"java: absent, not checked\n").unwrap();
             return;
         };
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{options}\n{said}");
+        let printed = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{options}\n{printed}");
         let shown = password.replace('\t', "\\t");
         for (property, value) in [("", "/etc/rootcast/corp/k.jks"), ("Type", "JKS"), ("Password", &*shown)] {
             let line = format!("    javax.net.ssl.trustStore{property} = {value}");
             let plain = line.replace("\\t", "\t");
-            assert!(said.lines().any(|said| said == line || said == plain), "{line:?} is not in\n{said}");
+            assert!(printed.lines().any(|other| other == line || other == plain), "{line:?} is not in\n{printed}");
         }
-        assert!(said.lines().any(|said| said == "    own = 1"), "{said}");
+        assert!(printed.lines().any(|line| line == "    own = 1"), "{printed}");
     }
 }
 
@@ -50,9 +50,11 @@ fn options(password: &str) -> String {
     }))
     .unwrap();
     let intent: Result<Intent, Vec<FieldError>> = Intent::parse(&bundle, "cert-manager");
-    let offered = Injectability::of(intent.as_ref().map_err(Vec::as_slice), &DecisionSettings::default());
-    let bundles =
-        InjectableBundles { settings: DecisionSettings::default(), by_name: [("corp".to_owned(), offered)].into() };
+    let injectability = Injectability::of(intent.as_ref().map_err(Vec::as_slice), &DecisionSettings::default());
+    let bundles = InjectableBundles {
+        settings: DecisionSettings::default(),
+        by_name: [("corp".to_owned(), injectability)].into(),
+    };
     let namespace = Namespace { labels: (&Labels::new()).into(), terminating: false, uid: "".into() };
     let pod = json!({
         "metadata": { "annotations": { "inject.rootcast.dev/bundle": "corp", "inject.rootcast.dev/runtimes": "java" } },
@@ -66,7 +68,7 @@ fn options(password: &str) -> String {
     change.unwrap()["value"].as_str().unwrap().to_owned()
 }
 
-/// What the kubelet makes of a value, in a pod that has a variable `HOME`.
+/// Expands a value as the kubelet does in a pod that has a variable `HOME`.
 fn expand(value: &str) -> String {
     let (mut expanded, mut rest) = (String::new(), value);
     while let Some((before, after)) = rest.split_once('$') {

@@ -1,22 +1,22 @@
-//! Pods that others have, and pods beyond every limit: what is said to them.
+//! Verdicts for pods as users write them, and for pods beyond every limit.
 
-mod offer;
+mod labelled_namespace;
 
 use rootcast::inject::{self, CainjectorOptions, InjectionVerdict, PodReview, Policy, inject};
 use rootcast::limits;
 use serde_json::{Value, json};
 
-use offer::{Offer, cainjector};
+use labelled_namespace::{LabelledNamespace, cainjector};
 
-/// What is said to a pod in a namespace that names a Bundle with stores.
-fn ask(pod: &Value) -> InjectionVerdict {
+/// The verdict for a pod in a namespace that names a Bundle with a keystore.
+fn native_verdict(pod: &Value) -> InjectionVerdict {
     let pod = pod.to_string();
     let review = PodReview { namespace: "shop", pod: &pod, old: None };
-    inject(&review, &Offer::of("corporate").policy()).unwrap()
+    inject(&review, &LabelledNamespace::of("corporate").policy()).unwrap()
 }
 
-/// The same by cainjector's rules.
-fn ask_cainjector(pod: &Value) -> InjectionVerdict {
+/// The verdict for a pod by cainjector's rules.
+fn cainjector_verdict(pod: &Value) -> InjectionVerdict {
     let options = CainjectorOptions::parse("configMap: corporate").unwrap();
     let pod = pod.to_string();
     let review = PodReview { namespace: "shop", pod: &pod, old: None };
@@ -34,21 +34,21 @@ fn left_alone(cause: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_trust_store_of_the_users_own_is_left_to_them() {
+fn a_trust_store_of_the_users_own_is_left_alone() {
     let table = [
         (include_str!("inject_pods/java-jdkopts.json"), "JDK_JAVA_OPTIONS names a trust store already"),
         (include_str!("inject_pods/java-args.json"), "its command or arguments name a trust store already"),
     ];
     for (text, cause) in table {
-        let verdict = ask(&pod(text));
+        let verdict = native_verdict(&pod(text));
         assert_eq!(verdict.warnings, left_alone(cause));
         assert!(!verdict.patch.is_empty() && !verdict.patch.as_json().contains("trustStore"), "{:?}", verdict.patch);
     }
 }
 
 #[test]
-fn options_that_java_8_cuts_off_are_told() {
-    let verdict = ask(&pod(include_str!("inject_pods/java-long.json")));
+fn options_that_java_8_cuts_off_cause_a_warning() {
+    let verdict = native_verdict(&pod(include_str!("inject_pods/java-long.json")));
     assert!(verdict.patch.as_json().contains("-Dotel.x051=value -Djavax.net.ssl.trustStore="));
     let warning = "Bundle \"corporate\": JAVA_TOOL_OPTIONS of container \"app\" has more than 1024 bytes, and Java 8 reads no more; shorten your own options";
     assert_eq!(verdict.warnings, [warning]);
@@ -60,7 +60,7 @@ fn a_pod_for_windows_is_left_alone_with_a_warning() {
     let mut labelled = pod(include_str!("inject_pods/plain.json"));
     labelled["spec"]["nodeSelector"] = json!({ "beta.kubernetes.io/os": "windows" });
     for windows in [affine, labelled] {
-        let verdict = ask(&windows);
+        let verdict = native_verdict(&windows);
         assert!(verdict.patch.is_empty());
         let warning =
             "Bundle \"corporate\": pod not injected: it is for Windows; annotate it inject.rootcast.dev/skip: \"true\"";
@@ -71,23 +71,23 @@ fn a_pod_for_windows_is_left_alone_with_a_warning() {
 #[test]
 fn aws_and_grpc_are_set_where_they_are_named() {
     let mut plain = pod(include_str!("inject_pods/plain.json"));
-    let patch = ask(&plain).patch;
+    let patch = native_verdict(&plain).patch;
     assert!(patch.as_json().contains("SSL_CERT_FILE"));
     let variables = ["AWS_CA_BUNDLE", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"];
     assert!(variables.iter().all(|variable| !patch.as_json().contains(variable)), "{patch:?}");
     plain["metadata"]["annotations"]["inject.rootcast.dev/runtimes"] = json!("AWS, gRPC");
-    let patch = ask(&plain).patch;
+    let patch = native_verdict(&plain).patch;
     assert!(variables.iter().all(|variable| patch.as_json().contains(variable)), "{patch:?}");
 }
 
-/// A container with so many mounts.
+/// A container with this number of mounts.
 fn mounting(count: usize) -> Value {
     let mount = |index| json!({ "name": format!("v{index}"), "mountPath": format!("/data/{index}") });
     json!({ "name": "app", "volumeMounts": (0..count).map(mount).collect::<Vec<_>>() })
 }
 
 #[test]
-fn a_pod_at_a_limit_is_injected_and_one_beyond_is_told_or_refused_where_it_insists() {
+fn a_pod_at_a_limit_is_injected_and_one_beyond_causes_a_warning_or_is_denied_if_it_requires_injection() {
     type Make<'a> = &'a dyn Fn(usize) -> Value;
     let containers = |count: usize| json!({ "spec": { "containers": vec![json!({ "name": "app" }); count] } });
     let spread = |count: usize| {
@@ -125,36 +125,36 @@ fn a_pod_at_a_limit_is_injected_and_one_beyond_is_told_or_refused_where_it_insis
         (&devices, limits::POD_MOUNTS, "its 513 mounts of container \"app\" are more than 512; mount whole folders"),
         (&volumes, limits::POD_VOLUMES, "its 1025 volumes are more than 1024; remove some"),
     ];
-    for (make, limit, said) in table {
-        for ask in [ask, ask_cainjector] {
-            let at = ask(&make(limit.max));
+    for (make, limit, message) in table {
+        for verdict in [native_verdict, cainjector_verdict] {
+            let at = verdict(&make(limit.max));
             assert!(!at.patch.is_empty() && at.warnings.is_empty(), "{}: {:?}", limit.what, at.warnings);
-            let beyond = ask(&make(limit.max + 1));
+            let beyond = verdict(&make(limit.max + 1));
             assert!(beyond.patch.is_empty() && beyond.denial.is_none(), "{}", limit.what);
             let [warning] = &beyond.warnings[..] else { panic!("{:?}", beyond.warnings) };
-            assert!(warning.contains("pod not injected: its ") && warning.ends_with(said), "{warning}");
+            assert!(warning.contains("pod not injected: its ") && warning.ends_with(message), "{warning}");
         }
-        let mut insisting = make(limit.max + 1);
-        insisting["metadata"]["annotations"][inject::REQUIRED] = json!("true");
-        let refused = ask(&insisting).denial.expect(limit.what);
-        assert!(refused.code == 403 && refused.message.ends_with(said), "{refused:?}");
+        let mut requiring = make(limit.max + 1);
+        requiring["metadata"]["annotations"][inject::REQUIRED] = json!("true");
+        let denial = native_verdict(&requiring).denial.expect(limit.what);
+        assert!(denial.code == 403 && denial.message.ends_with(message), "{denial:?}");
     }
 }
 
 #[test]
 fn a_patch_that_would_be_too_long_is_none() {
-    let mut insisting = json!({ "spec": { "containers": vec![json!({ "name": "app" }); 128] } });
-    insisting["metadata"]["annotations"]["cainjector.lestak.sh/mountPath"] = json!("/a".repeat(10_000));
-    let verdict = ask_cainjector(&insisting);
+    let mut requiring = json!({ "spec": { "containers": vec![json!({ "name": "app" }); 128] } });
+    requiring["metadata"]["annotations"]["cainjector.lestak.sh/mountPath"] = json!("/a".repeat(10_000));
+    let verdict = cainjector_verdict(&requiring);
     assert!(verdict.patch.is_empty());
     let [warning] = &verdict.warnings[..] else { panic!("{:?}", verdict.warnings) };
     assert!(warning.contains("its patch would have more than 262144 bytes; exclude containers"), "{warning}");
-    // An own value is copied into the patch.
+    // The pod's own value is copied into the patch.
     let own = json!({ "name": "app", "env": [{ "name": "JAVA_TOOL_OPTIONS", "value": "-Dx=".repeat(300_000) }] });
     let long = json!({
         "metadata": { "annotations": { inject::REQUIRED: "true", inject::RUNTIMES: "java" } },
         "spec": { "containers": [own] },
     });
-    let refused = ask(&long).denial.unwrap();
-    assert!(refused.message.contains("its patch would have more than 262144 bytes"), "{refused:?}");
+    let denial = native_verdict(&long).denial.unwrap();
+    assert!(denial.message.contains("its patch would have more than 262144 bytes"), "{denial:?}");
 }

@@ -1,4 +1,4 @@
-//! Arbitrary questions: pods of all sorts, with fields that nobody knows and `null` in odd places.
+//! Arbitrary reviews: pods of all kinds, with unknown fields and `null` in odd positions.
 
 use std::collections::BTreeMap;
 
@@ -11,27 +11,28 @@ use serde_json::{Map, Value, json};
 /// Names of Bundles, one of which does not exist.
 const BUNDLES: [&str; 5] = ["corp", "corp", "my-org.com", "absent", "private"];
 
-/// What is asked, and by which rules.
+/// A review and the policy that decides about it.
 #[derive(Clone, Debug)]
-pub(crate) struct Question {
+pub(crate) struct ReviewCase {
     /// The pod.
     pub(crate) pod: Value,
-    /// The pod before, where ephemeral containers are added.
+    /// The pod before ephemeral containers are added, if any are.
     pub(crate) old: Option<Value>,
-    /// The Bundle that the namespace names.
+    /// The Bundle that the namespace's label names, if any.
     pub(crate) label: Option<&'static str>,
-    /// The options of cainjector, where its rules hold.
+    /// The options of cainjector; `None` for native mode.
     pub(crate) options: Option<&'static str>,
 }
 
-/// Something in the wrong place.
+/// A value for a position where it is invalid.
 pub(crate) fn odd() -> impl Strategy<Value = Value> {
     let lists = [json!([null]), json!([["a"]]), json!([{ "name": "a" }]), json!({ "name": null }), json!({ "a": {} })];
     let plain = [json!(null), json!(true), json!(0), json!(-1.5), json!("a"), json!([]), json!({})];
     select([lists.as_slice(), plain.as_slice()].concat())
 }
 
-pub(crate) fn question() -> impl Strategy<Value = Question> {
+/// A review of a pod in native mode or by cainjector's rules.
+pub(crate) fn review_case() -> impl Strategy<Value = ReviewCase> {
     let options = [
         "",
         "configMap: corp",
@@ -40,7 +41,7 @@ pub(crate) fn question() -> impl Strategy<Value = Question> {
     ];
     let label = weighted(0.5, select(BUNDLES.as_slice()));
     (pod(), weighted(0.4, pod()), label, weighted(0.4, select(options.to_vec())))
-        .prop_map(|(pod, old, label, options)| Question { pod, old, label, options })
+        .prop_map(|(pod, old, label, options)| ReviewCase { pod, old, label, options })
 }
 
 fn pod() -> impl Strategy<Value = Value> {
@@ -61,7 +62,7 @@ fn pod() -> impl Strategy<Value = Value> {
 }
 
 fn annotations() -> impl Strategy<Value = Value> {
-    // Most annotations say nothing, so that the others come to something.
+    // Most annotations are absent, so that the others have an effect.
     let word = |words: &[&'static str]| prop_oneof![14 => Just(Value::Null), 4 => select(words.to_vec()).prop_map(Value::from), 1 => text()];
     let runtimes = select(vec!["java", "node,java", "go, python,java", "php,java,perl"]).prop_map(Value::from);
     let runtimes = prop_oneof![1 => Just(Value::Null), 2 => runtimes, 1 => text()];
@@ -75,15 +76,15 @@ fn annotations() -> impl Strategy<Value = Value> {
         ("inject.rootcast.dev/runtimes", runtimes.boxed()),
         ("inject.rootcast.dev/excludeContainers", word(&["a", "b, c"]).boxed()),
     ]);
-    let peers = object([
+    let cainjector = object([
         ("cainjector.lestak.sh/secret", word(&["corp", ""]).boxed()),
         ("cainjector.lestak.sh/configMap", word(&["corp", "My.Org"]).boxed()),
         ("cainjector.lestak.sh/mountPath", word(&["/etc", "/cacerts"]).boxed()),
         ("cainjector.lestak.sh/inject", word(&["false", "true", "yes"]).boxed()),
         ("cainjector.lestak.sh/excludeNamespaces", word(&["team-a", "team-b", "team-c"]).boxed()),
     ]);
-    (native, peers, map()).prop_map(|(native, peers, more)| {
-        let members = [native, peers, more].into_iter().filter_map(|map| map.as_object().cloned()).flatten();
+    (native, cainjector, map()).prop_map(|(native, cainjector, more)| {
+        let members = [native, cainjector, more].into_iter().filter_map(|map| map.as_object().cloned()).flatten();
         Value::Object(members.collect::<Map<_, _>>())
     })
 }
@@ -127,9 +128,10 @@ fn volume() -> impl Strategy<Value = Value> {
         volume["name"] = name;
         volume
     });
-    let ours = [("rootcast-corp", "corp"), ("rootcast-private", "private"), ("cainjector-corp", "corp")];
-    let ours = select(ours.map(|(name, object)| json!({ "name": name, "configMap": { "name": object } })).to_vec());
-    prop_oneof![any, ours]
+    let injected = [("rootcast-corp", "corp"), ("rootcast-private", "private"), ("cainjector-corp", "corp")];
+    let injected =
+        select(injected.map(|(name, object)| json!({ "name": name, "configMap": { "name": object } })).to_vec());
+    prop_oneof![any, injected]
 }
 
 fn volume_name() -> BoxedStrategy<Value> {
@@ -149,11 +151,11 @@ fn map() -> BoxedStrategy<Value> {
 }
 
 fn text() -> BoxedStrategy<Value> {
-    let sorts = prop_oneof![8 => "[a-z0-9.-]{0,12}", 1 => "\\PC{0,200}", 3 => "[\n\t\"\\\\é]{1,4}"];
-    sorts.prop_map(Value::from).boxed()
+    let texts = prop_oneof![8 => "[a-z0-9.-]{0,12}", 1 => "\\PC{0,200}", 3 => "[\n\t\"\\\\é]{1,4}"];
+    texts.prop_map(Value::from).boxed()
 }
 
-/// Values that we never look at.
+/// A value of a field that injection does not read.
 fn anything() -> BoxedStrategy<Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -175,7 +177,7 @@ fn items(item: impl Strategy<Value = Value> + 'static, most: usize) -> BoxedStra
     vec(prop_oneof![8 => item, 1 => Just(Value::Null)], 0..=most).prop_map(Value::from).boxed()
 }
 
-/// Something that may be `null`.
+/// A value, or `null`.
 fn maybe(value: impl Strategy<Value = Value> + 'static) -> BoxedStrategy<Value> {
     prop_oneof![19 => value, 1 => Just(Value::Null)].boxed()
 }
