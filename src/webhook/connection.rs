@@ -24,18 +24,7 @@ use tokio::time::{Instant, timeout_at};
 use tower::ServiceExt;
 
 use super::connection_table::{BodyLimitReached, ConnectionId, ConnectionPhase};
-use super::server::ServerState;
-
-/// When connections are to end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shutdown {
-    /// The server runs.
-    Running,
-    /// With the next answer.
-    Draining,
-    /// With the answer that is being made, if one is.
-    Closing,
-}
+use super::server_state::{ServerState, Shutdown};
 
 /// How much of a body that is too large is read, and forgotten, so that its sender comes to hear why it is refused.
 const BODY_DISCARD_FACTOR: usize = 4;

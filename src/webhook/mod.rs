@@ -19,6 +19,8 @@ mod log_budget;
 mod mutations;
 mod review;
 mod server;
+mod server_limits;
+mod server_state;
 mod tls;
 mod validation;
 
@@ -26,6 +28,7 @@ pub use certificate::{Identity, IdentityError, ReloadableCertificate};
 pub use files::{PolledFile, PolledFileError, reload_certificate};
 pub use mutations::{BundleLookup, INJECT, MUTATE, ReviewObserver, ReviewOutcome, mutations};
 pub use review::{AdmissionReview, InvalidReviewError, ReviewResponse, ReviewSubject};
-pub use server::{ServerLimits, serve, serve_plain};
+pub use server::{serve, serve_plain};
+pub use server_limits::ServerLimits;
 pub use tls::{TlsSettings, TlsSettingsError};
 pub use validation::{VALIDATE_BUNDLE, validation};

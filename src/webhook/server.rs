@@ -4,7 +4,7 @@
 use std::convert::Infallible;
 use std::fs;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
@@ -16,75 +16,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tracing::{error, warn};
 
-use super::connection::{ConnectionGuard, Shutdown, serve_connection};
+use super::connection::{ConnectionGuard, serve_connection};
 use super::connection_table::ConnectionTable;
-use super::{ReloadableCertificate, TlsSettings};
-use crate::limits;
-
-/// What a server gives to its clients at most.
-#[derive(Clone, Debug)]
-pub struct ServerLimits {
-    /// Connections.
-    pub max_connections: usize,
-    /// The part of the files that the process may have open which connections take at most: one in so many.
-    pub fd_divisor: usize,
-    /// Bytes of the head of a request, and how much is read at once; at least 8 KiB.
-    pub buffer_bytes: usize,
-    /// Bytes of one body.
-    pub max_body_bytes: usize,
-    /// Bytes of all bodies in memory.
-    pub max_total_body_bytes: usize,
-    /// Time for the TLS handshake; without TLS, for the first byte.
-    pub handshake_timeout: Duration,
-    /// Time for the head of a request, from its first byte.
-    pub head_timeout: Duration,
-    /// Time without a request. Longer than the 90 seconds after which an API server closes a connection itself: a request
-    /// must not meet a closed door.
-    pub idle_timeout: Duration,
-    /// Time for a body and the decision on it, and again for the answer.
-    pub request_timeout: Duration,
-    /// How long connections are still accepted when the server is to stop, each for one answer: the news that it stops
-    /// takes time to get around.
-    pub shutdown_delay: Duration,
-    /// Time for the requests that are in flight then.
-    pub drain_timeout: Duration,
-}
-
-impl Default for ServerLimits {
-    fn default() -> Self {
-        Self {
-            max_connections: limits::REVIEW_CONNECTIONS.max,
-            fd_divisor: 2,
-            buffer_bytes: limits::REVIEW_HEAD.max,
-            max_body_bytes: limits::REVIEW_BODY.max,
-            max_total_body_bytes: limits::REVIEW_BODIES.max,
-            handshake_timeout: Duration::from_secs(5),
-            head_timeout: Duration::from_secs(5),
-            idle_timeout: Duration::from_mins(2),
-            request_timeout: Duration::from_secs(10),
-            shutdown_delay: Duration::ZERO,
-            drain_timeout: Duration::from_secs(5),
-        }
-    }
-}
-
-impl ServerLimits {
-    /// The limits of probes and metrics: little is asked there, and soon answered.
-    #[must_use]
-    pub fn admin() -> Self {
-        Self {
-            max_connections: limits::ADMIN_CONNECTIONS.max,
-            fd_divisor: 8,
-            buffer_bytes: limits::ADMIN_HEAD.max,
-            max_body_bytes: limits::ADMIN_BODY.max,
-            max_total_body_bytes: limits::ADMIN_CONNECTIONS.max * limits::ADMIN_BODY.max,
-            handshake_timeout: Duration::from_secs(2),
-            head_timeout: Duration::from_secs(2),
-            drain_timeout: Duration::ZERO,
-            ..Self::default()
-        }
-    }
-}
+use super::server_state::{ServerState, Shutdown};
+use super::{ReloadableCertificate, ServerLimits, TlsSettings};
 
 /// How often connections are looked through for those that take too long.
 const REAP_INTERVAL: Duration = Duration::from_millis(250);
@@ -92,16 +27,6 @@ const REAP_INTERVAL: Duration = Duration::from_millis(250);
 /// How long nobody is accepted after that has failed, and how many go then: as a rule too many files are open.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(10);
 const SHED_COUNT: usize = 16;
-
-/// What all connections of a server share.
-pub(super) struct ServerState {
-    /// What makes a connection one over TLS, where it is to be one.
-    pub(super) acceptor: Option<TlsAcceptor>,
-    pub(super) router: Router,
-    pub(super) limits: ServerLimits,
-    table: Mutex<ConnectionTable<AbortHandle>>,
-    pub(super) shutdown: watch::Receiver<Shutdown>,
-}
 
 /// Serves HTTP/1.1 over TLS until `stop`, and then until the last request in flight is answered, at most
 /// [`Limits::linger`] and [`Limits::drain`] longer. Requests get to `router` with their bodies complete.
@@ -193,10 +118,6 @@ async fn accept(listener: &TcpListener, server: &Arc<ServerState>, connections: 
 }
 
 impl ServerState {
-    pub(super) fn table(&self) -> MutexGuard<'_, ConnectionTable<AbortHandle>> {
-        self.table.lock().expect("nothing panics with the crowd")
-    }
-
     fn spawn_connection(self: &Arc<Self>, stream: TcpStream, connections: &mut JoinSet<()>) {
         let (id, evicted) = self.table().insert(Instant::now(), &self.limits);
         evicted.iter().for_each(AbortHandle::abort);
