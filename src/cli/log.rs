@@ -61,7 +61,7 @@ fn subscriber<W: io::Write + 'static>(
         LogFormat::Text => Box::new(registry.with(log.with_ansi(false).with_writer(move || LogLineWriter(writer())))),
         LogFormat::Json => {
             let log = log.with_writer(move || JsonLineWriter(writer()));
-            Box::new(registry.with(log.json().flatten_event(true)))
+            Box::new(registry.with(log.json().flatten_event(true).with_span_list(false)))
         }
     }
 }

@@ -12,7 +12,7 @@ use axum::routing::{MethodRouter, post};
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use tokio::sync::watch;
-use tracing::{debug, info, warn};
+use tracing::{Instrument, debug, info, warn};
 
 use crate::bundle::Namespace;
 use crate::inject::{
@@ -21,7 +21,7 @@ use crate::inject::{
 
 use super::decision_pool::DecisionPool;
 use super::log_budget::LogBudget;
-use super::review::{AdmissionReview, InvalidReviewError, ReviewResponse, ReviewSubject};
+use super::review::{AdmissionReview, InvalidReviewError, ReviewResponse, ReviewSubject, review_span};
 
 /// The path of native mode: annotations of pods and labels of namespaces name Bundles.
 pub const INJECT: &str = "/inject";
@@ -88,9 +88,14 @@ pub fn mutations<C: BundleLookup>(
     let cainjector = Arc::new(Cainjector { operator, options, reporter });
     let decisions = DecisionPool::new();
     let native_decisions = decisions.clone();
-    let by_annotations =
-        async move |body| native_decisions.run(body, async move |body: Bytes| native.serve(&body).await).await;
-    let by_options = async move |body| decisions.run(body, async move |body: Bytes| cainjector.serve(&body)).await;
+    let by_annotations = async move |body| {
+        let decide = async move |body: Bytes| native.serve(&body).instrument(review_span()).await;
+        native_decisions.run(body, decide).await
+    };
+    let by_options = async move |body| {
+        let decide = async move |body: Bytes| review_span().in_scope(|| cainjector.serve(&body));
+        decisions.run(body, decide).await
+    };
     router().route(INJECT, only_post(by_annotations)).route(MUTATE, only_post(by_options))
 }
 
@@ -147,6 +152,7 @@ impl<C: BundleLookup> Native<C> {
 
     async fn review(&self, body: &[u8]) -> Result<(ReviewOutcome, Vec<u8>), ReviewError> {
         let review = AdmissionReview::read(body)?;
+        review.record_in_span();
         let answer = match review.subject()? {
             ReviewSubject::Pod(pod) => self.decide(&pod).await?,
             ReviewSubject::Bundle(_) | ReviewSubject::Other => ReviewResponse::default(),
@@ -186,6 +192,7 @@ impl Cainjector {
         let options = self.options.borrow().clone();
         let policy = Policy::Cainjector { operator: &self.operator, options: &options };
         let review = AdmissionReview::read(body)?;
+        review.record_in_span();
         let answer = match review.subject()? {
             ReviewSubject::Pod(pod) => inject(&pod, &policy)?.into(),
             ReviewSubject::Bundle(_) | ReviewSubject::Other => ReviewResponse::default(),

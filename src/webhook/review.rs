@@ -7,9 +7,20 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use tracing::field::Empty;
+use tracing::{Span, error_span};
 
-use crate::api;
-use crate::inject;
+use crate::text::truncate_bytes;
+use crate::{api, inject};
+
+/// The most bytes of a field of a review's span: the length of the longest name in Kubernetes.
+const SPAN_FIELD_MAX: usize = 253;
+
+/// Returns a new span for one review, without its fields. It has the highest level, so that no level of the log is
+/// without it.
+pub(super) fn review_span() -> Span {
+    error_span!("review", uid = Empty, namespace = Empty, pod = Empty)
+}
 
 /// A request for admission.
 #[derive(Debug)]
@@ -123,6 +134,17 @@ impl<'a> AdmissionReview<'a> {
             return Err(InvalidReviewError::EmptyUid);
         }
         Ok(Self { version: api_version, request })
+    }
+
+    /// Records the UID of the request, and namespace and name of its pod, in the current span.
+    pub(super) fn record_in_span(&self) {
+        let (span, AdmissionRequest { uid, kind, namespace, name, .. }) = (Span::current(), &self.request);
+        let is_pod = kind.group.is_empty() && kind.kind == "Pod";
+        for (field, value) in [("uid", uid), ("namespace", namespace), ("pod", name)] {
+            if !value.is_empty() && (is_pod || field == "uid") {
+                span.record(field, truncate_bytes(value, SPAN_FIELD_MAX));
+            }
+        }
     }
 
     /// The namespace of the request; an object that has none yet is created in it.

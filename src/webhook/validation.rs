@@ -14,7 +14,7 @@ use crate::inject::Denial;
 
 use super::decision_pool::DecisionPool;
 use super::mutations::{json, only_post, router};
-use super::review::{AdmissionReview, InvalidReviewError, ReviewResponse, ReviewSubject};
+use super::review::{AdmissionReview, InvalidReviewError, ReviewResponse, ReviewSubject, review_span};
 
 /// The path at which trust-manager's `ValidatingWebhookConfiguration` calls.
 pub const VALIDATE_BUNDLE: &str = "/validate-trust-cert-manager-io-v1alpha1-bundle";
@@ -24,7 +24,7 @@ pub fn validation(trust_namespace: &str) -> Router {
     let trust_namespace: Arc<str> = trust_namespace.into();
     let decisions = DecisionPool::new();
     let handler = async move |body| {
-        let decide = async move |body: Bytes| match review(&body, &trust_namespace) {
+        let decide = async move |body: Bytes| match review_span().in_scope(|| review(&body, &trust_namespace)) {
             Ok(answer) => json(answer),
             Err(error) => (StatusCode::BAD_REQUEST, error.to_string()).into_response(),
         };
@@ -35,6 +35,7 @@ pub fn validation(trust_namespace: &str) -> Router {
 
 fn review(body: &[u8], trust_namespace: &str) -> Result<Vec<u8>, InvalidReviewError> {
     let review = AdmissionReview::read(body)?;
+    review.record_in_span();
     let refusal = match review.subject()? {
         ReviewSubject::Bundle(bundle) => validate_bundle(bundle, trust_namespace),
         ReviewSubject::Pod(_) | ReviewSubject::Other => None,

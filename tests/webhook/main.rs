@@ -1,12 +1,13 @@
-//! The webhook server over real sockets: what it answers, whom it lets stay, and how it changes its certificate and ends.
+//! The webhook server over real sockets: its responses, its limits, its certificate and its end.
 
 mod admin;
 mod answers;
 mod bodies;
 mod certificates;
+mod connection_table;
 mod connections;
-mod crowd;
 mod drain;
 mod files;
 mod fuzz;
+mod log;
 mod stage;
