@@ -1,7 +1,7 @@
-//! The controller's validating webhook, as trust-manager's chart would have it, and how its server stands a crowd.
+//! The controller's validating webhook, as trust-manager's chart would have it, and its server under many connections.
 
-mod crowd;
 mod host;
 mod in_place;
 mod large;
+mod many_connections;
 mod stage;

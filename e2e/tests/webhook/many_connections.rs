@@ -61,10 +61,10 @@ async fn reviews_are_answered_whoever_else_is_connected() -> Result<()> {
             client.connect(port).await
         });
     }
-    let crowd = opening.join_all().await.into_iter().collect::<Result<Vec<_>>>()?;
+    let connections = opening.join_all().await.into_iter().collect::<Result<Vec<_>>>()?;
     println!(
         "{} connections in {:?}: {} KiB, {} KiB before",
-        crowd.len(),
+        connections.len(),
         began.elapsed(),
         controller.rss()? / 1024,
         before / 1024
@@ -100,7 +100,7 @@ async fn reviews_are_answered_whoever_else_is_connected() -> Result<()> {
     println!("{} reviews: {:?} in the median, {:?} at most", times.len(), times[times.len() / 2], times.last());
     ensure!(controller.peak_rss()? < MEMORY_MAX, "it uses {} bytes", controller.peak_rss()?);
 
-    drop((crowd, slow));
+    drop((connections, slow));
     assert_eq!(controller.stop().await?, Exit::Code(0));
     control_plane.finish().await
 }
