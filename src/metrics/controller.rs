@@ -1,11 +1,11 @@
-//! What the controller tells: of some things it counts as they happen, of all others it is asked when somebody scrapes.
+//! Metrics of the controller: events are counted as they happen, gauges are collected when they are scraped.
 //!
 //! ```text
-//! scrape --Inquiry--> the controller's loop, at its next turn --Survey--> encoded, and forgotten
+//! scrape --ScrapeRequest--> the controller's loop, at its next turn --StatsSnapshot--> encoded, and dropped
 //! ```
 //!
-//! So nothing has to be kept in step with what is told, no series outlives its Bundle, and nothing is copied that a scrape
-//! does not show.
+//! So no gauge has to be kept in step with the state, no series outlives its Bundle, and nothing is copied that a
+//! scrape does not show.
 
 use std::time::Duration;
 
@@ -22,13 +22,13 @@ use super::prefixed;
 use super::reconciles::ReconcileMetrics;
 use super::stats_snapshot::{StatsCollector, StatsSnapshot};
 
-/// Bounds of a rollout's time, in seconds.
+/// The bounds of a rollout's time, in seconds.
 const ROLLOUT_SECONDS: [f64; 12] = [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0];
 
-/// How long a scrape waits for the loop, which may be about to end.
+/// The time for which a scrape waits for the loop, which may be about to end.
 const SCRAPE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What the controller's loop has to do with metrics.
+/// The metrics that the controller's loop counts, and the scrapes that it answers.
 #[derive(Debug)]
 pub struct ControllerMetrics {
     /// The counters of writes of targets.
@@ -37,25 +37,25 @@ pub struct ControllerMetrics {
     pub reconciles: ReconcileMetrics,
     /// The seconds from a change to the last target.
     pub rollouts: Histogram,
-    /// Who asks how things stand; closed when nobody ever will.
+    /// The scrapes that wait for a snapshot; closed when there will be none.
     pub scrape_requests: mpsc::Receiver<ScrapeRequest>,
 }
 
-/// Where an answer is waited for.
+/// A scrape that waits for a snapshot.
 pub type ScrapeRequest = oneshot::Sender<StatsSnapshot>;
 
-/// Asks the controller's loop how things stand.
+/// A handle by which a scrape gets a snapshot from the controller's loop.
 #[derive(Clone, Debug)]
 pub struct ScrapeHandle {
     scrape_requests: mpsc::Sender<ScrapeRequest>,
     latest: StatsCollector,
 }
 
-/// Counts writes of targets. Clones count together.
+/// Counters of writes of targets; clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct WriteMetrics(Family<WriteLabels, Counter>);
 
-/// What distinguishes writes.
+/// The labels that distinguish writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct WriteLabels {
     verb: &'static str,
@@ -63,7 +63,7 @@ struct WriteLabels {
 }
 
 impl ControllerMetrics {
-    /// Serves what the loop counts and, to each [`Scrape::ask`], what it answers.
+    /// Registers the metrics; a scrape serves the snapshot of the last [`ScrapeHandle::refresh`].
     pub fn register(registry: &mut Registry) -> (Self, ScrapeHandle) {
         let (sender, scrape_requests) = mpsc::channel(1);
         let (latest, writes, rollouts) =
@@ -82,7 +82,7 @@ impl ControllerMetrics {
 }
 
 impl ScrapeHandle {
-    /// Has the next scrape tell how things stand now; or nothing of it, if the loop has ended.
+    /// Gets a snapshot from the loop for the next scrape; none if the loop has ended.
     pub async fn refresh(&self) {
         let answer = async {
             let (sender, answer) = oneshot::channel();
@@ -95,8 +95,8 @@ impl ScrapeHandle {
 }
 
 impl WriteMetrics {
-    /// A request was answered, or its answer was waited for in vain; those that only read do not count.
-    pub fn count(&self, request: &TargetRequest, answer: &WriteResult) {
+    /// Counts a request by its result; reads are not counted.
+    pub fn count(&self, request: &TargetRequest, result: &WriteResult) {
         let verb = match request {
             TargetRequest::Create => "create",
             TargetRequest::Replace(_) => "update",
@@ -105,7 +105,7 @@ impl WriteMetrics {
             TargetRequest::Delete(_) => "delete",
             TargetRequest::GetMetadata | TargetRequest::GetContent => return,
         };
-        let result = match answer {
+        let result = match result {
             WriteResult::Observed(_) | WriteResult::Compared(..) => "done",
             WriteResult::NotFound if matches!(request, TargetRequest::Delete(_)) => "done",
             WriteResult::NotFound | WriteResult::NamespaceGone => "gone",

@@ -1,24 +1,24 @@
-//! The formats in which metrics are exposed, and which of them a client asks for.
+//! Formats in which metrics are exposed, and their negotiation.
 //!
-//! prometheus-client writes `OpenMetrics` alone; the text format is made of it.
+//! prometheus-client writes only `OpenMetrics`; the text format is converted from it.
 
 use std::fmt::Error;
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 
-/// A format that metrics are exposed in.
+/// A format in which metrics are exposed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExpositionFormat {
     /// The text format of Prometheus, version 0.0.4 (<https://prometheus.io/docs/instrumenting/exposition_formats/>).
     Text,
     /// `OpenMetrics` 1.0.0 (<https://prometheus.io/docs/specs/om/open_metrics_spec/>).
     OpenMetrics,
-    /// The same under the number of its draft, which some clients ask for.
+    /// `OpenMetrics` under the version number of its draft, which some clients ask for.
     OpenMetricsDraft,
 }
 
-/// What a client accepts: one element of an `Accept` header (RFC 9110, 12.5.1).
+/// One element of an `Accept` header (RFC 9110, 12.5.1).
 struct MediaRange<'a> {
     media_type: &'a str,
     version: Option<&'a str>,
@@ -26,11 +26,13 @@ struct MediaRange<'a> {
 }
 
 impl ExpositionFormat {
-    /// The text format first: it is what a client gets that has no preference.
+    /// All formats; a client without a preference gets the first one.
     const ALL: [Self; 3] = [Self::Text, Self::OpenMetrics, Self::OpenMetricsDraft];
 
-    /// The format that an `Accept` header asks for: the one of the highest quality; of equals the one that is named most
-    /// precisely, and then the one that is named first. Where none is acceptable it is the text format all the same.
+    /// Returns the format that an `Accept` header asks for.
+    ///
+    /// It is the one of the highest quality; of equals the one that is named most precisely, and then the one that is
+    /// named first. Where none is acceptable it is the text format all the same.
     #[must_use]
     pub fn negotiate(header: &str) -> Self {
         let ranges: Vec<_> = header.split(',').filter_map(MediaRange::parse).collect();
@@ -48,7 +50,7 @@ impl ExpositionFormat {
         best.0
     }
 
-    /// The media type, with its parameters.
+    /// Returns the media type with its parameters.
     #[must_use]
     pub fn content_type(self) -> &'static str {
         match self {
@@ -58,10 +60,10 @@ impl ExpositionFormat {
         }
     }
 
-    /// The metrics of a registry as they are now.
+    /// Encodes the current metrics of a registry.
     ///
     /// # Errors
-    /// When one of them cannot be written.
+    /// When a metric cannot be encoded.
     pub fn write(self, registry: &Registry) -> Result<String, Error> {
         let mut written = String::new();
         encode(&mut written, registry)?;
@@ -91,7 +93,7 @@ impl<'a> MediaRange<'a> {
         Some(range)
     }
 
-    /// How precisely a format is named, if it is meant.
+    /// Returns how precisely the range names a format; `None` if it does not accept the format.
     fn precision(&self, format: ExpositionFormat) -> Option<u8> {
         let is = |media_type: &str| self.media_type.eq_ignore_ascii_case(media_type);
         let (media_type, family, version) = match format {
@@ -101,7 +103,7 @@ impl<'a> MediaRange<'a> {
         };
         if is(media_type) {
             match (self.version, version) {
-                // What differs between versions of the text format is which names may be quoted: ours need no quotes.
+                // Versions of the text format differ only in which names may be quoted: ours need no quotes.
                 (None, _) | (_, None) => Some(3),
                 (asked, version) => (asked == version).then_some(4),
             }
@@ -113,8 +115,8 @@ impl<'a> MediaRange<'a> {
     }
 }
 
-/// The text format of what is written in `OpenMetrics`: there a family has the name of its samples, kinds are fewer, and
-/// neither units nor an end are told.
+/// Converts `OpenMetrics` to the text format, in which a family has the name of its samples, there are fewer kinds, and
+/// there are neither units nor an end marker.
 fn text(open_metrics: &str) -> String {
     let mut text = String::with_capacity(open_metrics.len());
     let mut help = "";

@@ -1,4 +1,4 @@
-//! What the injector tells, and what both tell of the certificates that they serve reviews with.
+//! Metrics of the injector, and those of the serving certificate of controller and injector.
 
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ use crate::webhook::{ReloadableCertificate, ReviewOutcome};
 
 use super::prefixed;
 
-/// Bounds of a review's time, in seconds: it takes about a tenth of a millisecond, and the API server waits for 5 s.
+/// The bounds of a review's time, in seconds: most take 0.1 ms, and the API server waits for 5 s.
 const REVIEW_SECONDS: [f64; 8] = [0.000_1, 0.000_3, 0.001, 0.003, 0.01, 0.1, 1.0, 5.0];
 
-/// What the injector counts. Clones count together.
+/// Metrics of the injector; clones share them.
 #[derive(Clone, Debug)]
 pub struct InjectorMetrics {
     reviews: Family<ReviewLabels, Counter>,
@@ -26,14 +26,14 @@ pub struct InjectorMetrics {
     config_valid: Gauge,
 }
 
-/// What distinguishes reviews.
+/// The labels that distinguish reviews.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReviewLabels {
     outcome: &'static str,
 }
 
 impl InjectorMetrics {
-    /// Counts in a registry from now on.
+    /// Registers the metrics.
     pub fn register(registry: &mut Registry) -> Self {
         let new = Self {
             reviews: Family::default(),
@@ -55,7 +55,7 @@ impl InjectorMetrics {
         new
     }
 
-    /// A review was answered.
+    /// Counts a review by its outcome, with the time that its decision took.
     pub fn reviewed(&self, outcome: ReviewOutcome, time: Duration) {
         let outcome = match outcome {
             ReviewOutcome::Unchanged => "unchanged",
@@ -69,18 +69,18 @@ impl InjectorMetrics {
         self.seconds.observe(time.as_secs_f64());
     }
 
-    /// The configuration file was taken over, or refused.
+    /// Sets whether the configuration file, as it is now, is in use.
     pub fn set_config_valid(&self, valid: bool) {
         self.config_valid.set(valid.into());
     }
 }
 
-/// When the time of a serving certificate begins and ends.
+/// Collector of the validity of a serving certificate.
 #[derive(Debug)]
 pub struct ServingCertMetrics(ReloadableCertificate);
 
 impl ServingCertMetrics {
-    /// Serves it, as soon as there is a certificate.
+    /// Registers the collector; it has no samples while there is no certificate.
     pub fn register(registry: &mut Registry, certificate: &ReloadableCertificate) {
         prefixed(registry).register_collector(Box::new(Self(certificate.clone())));
     }

@@ -1,5 +1,5 @@
-//! Metrics, by the names that are served (<https://prometheus.io/docs/practices/naming/>). None has a namespace for a
-//! label: there may be thousands.
+//! Prometheus metrics of controller and injector, and their exposition
+//! (<https://prometheus.io/docs/practices/naming/>). No metric has a label for namespaces: there may be thousands.
 
 mod controller;
 mod exposition;
@@ -23,7 +23,7 @@ pub use watches::{WatchActivity, WatchMetrics};
 
 use process::ProcessCollector;
 
-/// A registry that tells which version this is and how its process does.
+/// Returns a registry with the metrics of the process and its version.
 #[must_use]
 pub fn registry() -> Registry {
     let mut registry = Registry::default();
@@ -33,7 +33,7 @@ pub fn registry() -> Registry {
     registry
 }
 
-/// The part of a registry whose names begin with ours.
+/// Returns the part of a registry whose names begin with `rootcast_`.
 fn prefixed(registry: &mut Registry) -> &mut Registry {
     registry.sub_registry_with_prefix("rootcast")
 }
@@ -41,11 +41,11 @@ fn prefixed(registry: &mut Registry) -> &mut Registry {
 #[cfg(test)]
 fn text(registry: &Registry) -> String {
     let mut text = String::new();
-    prometheus_client::encoding::text::encode(&mut text, registry).expect("a string takes everything");
+    prometheus_client::encoding::text::encode(&mut text, registry).expect("writes to a String never fail");
     text
 }
 
-/// Fails unless every one of these lines is served.
+/// Asserts that each of these lines is served.
 #[cfg(test)]
 #[track_caller]
 fn assert_served(registry: &Registry, lines: &[&str]) {

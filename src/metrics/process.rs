@@ -1,5 +1,5 @@
-//! What the operating system knows of this process, under the names that all Prometheus clients use for it
-//! (<https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics>). Where it is no Linux nothing is told.
+//! Metrics of this process, under the names that all Prometheus clients use for them
+//! (<https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics>). There are none outside of Linux.
 
 use std::fmt;
 use std::fs;
@@ -9,17 +9,18 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-/// Ticks in a second, as proc(5) counts time: fixed for all programs, whatever the kernel's own are.
+/// The ticks in a second by which proc(5) counts time; fixed for all programs, whatever the kernel's own are.
 const TICKS: f64 = 100.0;
 
-/// This process.
+/// Collector of the metrics of this process.
 #[derive(Debug)]
 pub(super) struct ProcessCollector {
-    /// As Unix time.
+    /// The start of the process, as Unix time.
     started: Option<f64>,
 }
 
 impl ProcessCollector {
+    /// Returns a collector for this process.
     pub(super) fn new() -> Self {
         Self { started: started() }
     }
@@ -40,7 +41,7 @@ impl Collector for ProcessCollector {
     }
 }
 
-/// Field number `from 3` of `/proc/self/stat`: those before hold a name with spaces.
+/// Returns a field of `/proc/self/stat` by its number, from 3 on: those before hold a name with spaces.
 fn stat(field: usize) -> Option<f64> {
     let stat = fs::read_to_string("/proc/self/stat").ok()?;
     let (_, rest) = stat.rsplit_once(')')?;
@@ -63,13 +64,13 @@ fn resident() -> Option<f64> {
 
 fn open_files() -> Option<f64> {
     let files = fs::read_dir("/proc/self/fd").ok()?.count();
-    // One of them is the folder that is being read.
+    // One of them is the directory that is being read.
     #[allow(clippy::cast_precision_loss, reason = "a number of files")]
     let open = files.saturating_sub(1) as f64;
     Some(open)
 }
 
-/// The first number on the line of a file that begins like this.
+/// Returns the first number on the line of `file` that begins with `line`.
 fn number(file: &str, line: &str) -> Option<f64> {
     let text = fs::read_to_string(file).ok()?;
     text.lines().find_map(|found| found.strip_prefix(line))?.split_whitespace().next()?.parse().ok()

@@ -1,4 +1,4 @@
-//! Requests to the API server, whatever they are for.
+//! Metrics of all requests to the API server.
 
 use std::fmt::{self, Write as _};
 
@@ -9,35 +9,35 @@ use prometheus_client::registry::Registry;
 
 use super::prefixed;
 
-/// Counts requests by what came back. Clones count together.
+/// Counters of requests by the class of their response; clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct RequestMetrics(Family<RequestLabels, Counter>);
 
-/// What distinguishes requests.
+/// The labels that distinguish requests.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
     code: ResponseClass,
 }
 
-/// What came back of a request.
+/// The class of the response to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ResponseClass {
-    /// An answer with this HTTP status.
+    /// A response with this HTTP status.
     Status(u16),
     /// The connection failed.
     Lost,
-    /// No answer in time.
+    /// No response came in time.
     TimedOut,
 }
 
 impl RequestMetrics {
-    /// Serves what is counted.
+    /// Registers the counters.
     pub fn register(&self, registry: &mut Registry) {
         let help = "Requests to the API server by the HTTP status of their answer, or `lost` or `timed_out`";
         prefixed(registry).register("api_requests", help, self.0.clone());
     }
 
-    /// One more.
+    /// Counts a request.
     pub fn count(&self, code: ResponseClass) {
         self.0.get_or_create(&RequestLabels { code }).inc();
     }

@@ -1,4 +1,4 @@
-//! How things stand when somebody scrapes, and how that is told: two tables of gauges.
+//! Snapshot of the controller's state for a scrape, and the two tables of gauges that it is encoded by.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,44 +10,44 @@ use prometheus_client::metrics::MetricType;
 use crate::bundle::{Decision, LeftOutReason};
 use crate::fanout::{EngineStats, RolloutStats};
 
-/// How things stand at one moment.
+/// The state of the controller at one moment.
 #[derive(Debug, Default)]
 pub struct StatsSnapshot {
-    /// Whether this process leads. While it does not, nothing is told of Bundles: that is up to the one who does.
+    /// Whether this process leads; while it does not, there are no Bundles here: the leader serves them.
     pub is_leader: bool,
-    /// How many Bundles wait to be decided.
+    /// The number of Bundles that wait to be decided.
     pub undecided: usize,
-    /// How the fan-out stands.
+    /// The statistics of the fan-out.
     pub fanout: EngineStats,
-    /// Bundles, sorted by name.
+    /// The Bundles, sorted by name.
     pub bundles: Vec<BundleStats>,
 }
 
-/// How one Bundle stands.
+/// The state of one Bundle.
 #[derive(Debug)]
 pub struct BundleStats {
-    /// Its name.
+    /// The name of the Bundle.
     pub name: String,
-    /// What its status says.
+    /// The conditions in the status.
     pub conditions: Vec<ConditionLabels>,
-    /// How its targets stand, unless it is refused.
+    /// The state of the targets; `None` for a refused Bundle.
     pub rollout: Option<RolloutStats>,
-    /// What it came to, unless it is refused.
+    /// The last decision; `None` for a refused Bundle.
     pub decision: Option<Arc<Decision>>,
 }
 
-/// A condition without its words.
+/// A condition without its message.
 #[derive(Debug)]
 pub struct ConditionLabels {
-    /// Its type.
+    /// The type.
     pub type_: String,
-    /// `True`, `False` or `Unknown`.
+    /// The status: `True`, `False` or `Unknown`.
     pub status: String,
-    /// One word.
+    /// The reason, one word.
     pub reason: String,
 }
 
-/// What was answered and not told yet.
+/// Collector of the last snapshot; a scrape takes it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct StatsCollector(Arc<Mutex<Option<StatsSnapshot>>>);
 
@@ -73,7 +73,7 @@ const PROCESS_GAUGES: [(&str, &str, Value); 6] = [
     ),
 ];
 
-/// Tells the samples of one Bundle: labels beside its name, and value.
+/// Writes a sample of one Bundle: labels beside its name, and value.
 type Emit<'a> = &'a mut dyn FnMut(Labels<'_>, i64) -> fmt::Result;
 
 type Samples = fn(&BundleStats, Emit<'_>) -> fmt::Result;
@@ -143,6 +143,7 @@ fn reason_label(why: LeftOutReason) -> &'static str {
 }
 
 impl StatsCollector {
+    /// Sets what the next scrape serves; `None` for nothing.
     pub(super) fn set(&self, snapshot: Option<StatsSnapshot>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = snapshot;
     }

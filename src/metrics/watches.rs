@@ -1,4 +1,4 @@
-//! When the API server was last heard of, by each watch.
+//! Metrics of watches: the time of the last event of each.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,32 +13,33 @@ use prometheus_client::registry::Registry;
 
 use super::prefixed;
 
-/// Stands for a watch of which nothing is told.
+/// The time of a watch without events, which has no sample.
 const NEVER: i64 = i64::MIN;
 
-/// The watches that there are. Clones share them.
+/// Metrics of the watches of a process; clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct WatchMetrics(Arc<Mutex<Vec<WatchEntry>>>);
 
-/// A watch, for as long as it lives.
+/// A watch; its activity is dropped when it ends.
 #[derive(Debug)]
 struct WatchEntry {
     watch: &'static str,
     last_event: Weak<AtomicI64>,
 }
 
-/// One watch's part in what is told; it ends with this.
+/// A handle by which a watch records its events; dropping it ends the series.
 #[derive(Debug)]
 pub struct WatchActivity(Arc<AtomicI64>);
 
 impl WatchMetrics {
-    /// Serves when each was heard of. Of several that watch the same in different namespaces only the one that has been
-    /// silent for longest is told of.
+    /// Registers the time of the last event of each watch.
+    ///
+    /// Of several watches of one name, in different namespaces, the one that has been silent for longest is served.
     pub fn register(&self, registry: &mut Registry) {
         prefixed(registry).register_collector(Box::new(self.clone()));
     }
 
-    /// A watch begins; it is told of from when it first hears something.
+    /// Adds a watch, which is served from its first event on.
     #[must_use]
     pub fn add(&self, watch: &'static str) -> WatchActivity {
         let last_event = Arc::new(AtomicI64::new(NEVER));
@@ -48,11 +49,11 @@ impl WatchMetrics {
         WatchActivity(last_event)
     }
 
-    /// When each was last heard of, as Unix time.
+    /// Returns the time of the last event of each watch, as Unix time.
     fn last(&self) -> BTreeMap<&'static str, i64> {
         let mut last = BTreeMap::new();
         for member in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            let last_event = member.last_event.upgrade().map_or(NEVER, |heard| heard.load(Ordering::Relaxed));
+            let last_event = member.last_event.upgrade().map_or(NEVER, |time| time.load(Ordering::Relaxed));
             if last_event != NEVER {
                 last.entry(member.watch)
                     .and_modify(|least: &mut i64| *least = last_event.min(*least))
@@ -64,12 +65,12 @@ impl WatchMetrics {
 }
 
 impl WatchActivity {
-    /// The API server has told something: an object, a bookmark, or that a list is whole.
+    /// Records an event: an object, a bookmark, or the end of a list.
     pub fn record_event(&self) {
         self.0.store(Timestamp::now().as_second(), Ordering::Relaxed);
     }
 
-    /// There is nothing to be heard here, for now.
+    /// Ends the series until the next event.
     pub fn pause(&self) {
         self.0.store(NEVER, Ordering::Relaxed);
     }

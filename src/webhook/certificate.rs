@@ -1,4 +1,4 @@
-//! The certificate of the moment: every handshake takes the one that is there when it begins.
+//! Hot-reloadable serving certificate: each TLS handshake uses the one that is current at its start.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,13 +16,15 @@ use crate::trust::{Anchor, Fingerprint, InvalidCertificateError};
 /// A serving certificate and its key, as PEM.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// The certificate, and after it those that lead to its CA.
+    /// The certificate, followed by the intermediate certificates up to its CA.
     pub certificate_pem: Vec<u8>,
-    /// Its private key: PKCS#8, PKCS#1 or SEC1.
+    /// The private key: PKCS#8, PKCS#1 or SEC1.
     pub key_pem: Vec<u8>,
 }
 
-/// What a server shows to its clients. Clones share one certificate; there is none at first, and handshakes fail.
+/// A serving certificate that can be replaced while it is served; clones share it.
+///
+/// Handshakes fail until the first certificate is loaded.
 #[derive(Clone)]
 pub struct ReloadableCertificate(watch::Sender<Option<Current>>);
 
@@ -55,40 +57,40 @@ pub enum IdentityError {
 }
 
 impl ReloadableCertificate {
-    /// None yet.
+    /// Returns a certificate that is not loaded yet.
     #[must_use]
     pub fn new() -> Self {
         Self(watch::Sender::new(None))
     }
 
-    /// Shows this one from now on. Connections that are open stay as they are.
+    /// Serves another certificate from now on; open connections stay as they are.
     ///
     /// # Errors
-    /// What is wrong with it, in words without its content; the certificate stays as it was.
+    /// When certificate and key cannot be served; the certificate stays as it was.
     pub fn replace(&self, identity: &Identity) -> Result<(), IdentityError> {
         self.0.send_replace(Some(identity.read()?));
         Ok(())
     }
 
-    /// Whether there is one.
+    /// Whether there is a certificate.
     #[must_use]
     pub fn is_loaded(&self) -> bool {
         self.0.borrow().is_some()
     }
 
-    /// Waits until there is one.
+    /// Waits until there is a certificate.
     pub async fn wait_loaded(&self) {
-        // It fails only when nobody can send, and this one could.
+        // It fails only when the sender is dropped, and `self` is the sender.
         drop(self.0.subscribe().wait_for(Option::is_some).await);
     }
 
-    /// When its time begins and ends, in seconds since 1970-01-01T00:00:00Z.
+    /// Returns `notBefore` and `notAfter` of the certificate, in seconds since 1970-01-01T00:00:00Z.
     #[must_use]
     pub fn validity(&self) -> Option<(i64, i64)> {
         self.0.borrow().as_ref().map(|current| (current.leaf.not_before(), current.leaf.not_after()))
     }
 
-    /// Which one it is.
+    /// Returns the fingerprint of the certificate.
     #[must_use]
     pub fn fingerprint(&self) -> Option<Fingerprint> {
         self.0.borrow().as_ref().map(|current| current.leaf.fingerprint())

@@ -1,4 +1,4 @@
-//! One connection: TLS, where it is spoken, then requests, each with its body in full, one after the other.
+//! One connection: the TLS handshake, if there is one, then requests with complete bodies, one after the other.
 
 use std::convert::Infallible;
 use std::io;
@@ -26,25 +26,27 @@ use tower::ServiceExt;
 use super::connection_table::{BodyLimitReached, ConnectionId, ConnectionPhase};
 use super::server_state::{ServerState, Shutdown};
 
-/// How much of a body that is too large is read, and forgotten, so that its sender comes to hear why it is refused.
+/// The multiple of the limit up to which a too large body is read and discarded, so that its sender gets the response.
 const BODY_DISCARD_FACTOR: usize = 4;
 
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
-/// A connection's place in the house. Dropping it gives it up.
+/// A connection's entry in the table, which is removed on drop.
 pub(super) struct ConnectionGuard {
+    /// The server of the connection.
     pub(super) server: Arc<ServerState>,
+    /// The key of the entry.
     pub(super) id: ConnectionId,
 }
 
 /// Serves one connection to its end.
 pub(super) async fn serve_connection(stream: TcpStream, guard: ConnectionGuard) {
     let mut shutdown = guard.server.shutdown.clone();
-    let mut closing = pin!(shutdown.wait_for(|farewell| *farewell == Shutdown::Closing));
-    // A failure to set it costs time, and nothing else.
+    let mut closing = pin!(shutdown.wait_for(|shutdown| *shutdown == Shutdown::Closing));
+    // Without the option responses are slower, and nothing else.
     let _ = stream.set_nodelay(true);
     let Some(acceptor) = &guard.server.acceptor else {
-        // Buffers for requests are made when the first one comes.
+        // Buffers for requests are allocated only when the first request comes.
         let mut first = [0];
         tokio::select! {
             peeked = stream.peek(&mut first) => if !matches!(peeked, Ok(1)) { return },
@@ -57,7 +59,7 @@ pub(super) async fn serve_connection(stream: TcpStream, guard: ConnectionGuard) 
         stream = Box::pin(acceptor.accept(stream)) => stream,
         _ = &mut closing => return,
     };
-    // Who speaks no TLS, trusts us not or goes away is nothing to report: anybody can.
+    // Failed handshakes are not logged: anybody can cause them.
     let Ok(stream) = stream.map(Box::new) else { return };
     guard.set_phase(ConnectionPhase::Idle);
     let (tcp, tls) = stream.get_ref();
@@ -70,7 +72,7 @@ pub(super) async fn serve_connection(stream: TcpStream, guard: ConnectionGuard) 
     serve_http(stream, &guard, closing).await;
 }
 
-/// Answers requests until one side ends it.
+/// Answers requests until the client or the server ends the connection.
 async fn serve_http<S>(stream: S, guard: &ConnectionGuard, closing: impl Future)
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -82,7 +84,7 @@ where
         .serve_connection(PhaseTrackingStream { stream: TokioIo::new(stream), guard }, service);
     let mut connection = Box::pin(connection);
     tokio::select! {
-        // What went wrong with a client's connection is the client's to report.
+        // Errors of a client's connection are not logged: anybody can cause them.
         _ = &mut connection => return,
         _ = closing => {}
     }
@@ -120,7 +122,7 @@ impl ConnectionGuard {
         response
     }
 
-    /// Takes in a body. Memory is taken as it arrives: an announcement alone gets none.
+    /// Reads a body. Memory is allocated as it arrives: a `Content-Length` alone gets none.
     async fn read_body(&self, headers: &HeaderMap, mut body: Incoming) -> Result<Vec<u8>, Rejection> {
         let limit = self.server.limits.max_body_bytes;
         let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
@@ -166,7 +168,7 @@ impl Drop for ConnectionGuard {
     }
 }
 
-/// Why a request ends before it is decided, or instead.
+/// The reason why a request is not decided, as its response says it.
 #[derive(Debug, thiserror::Error)]
 enum Rejection {
     #[error("the body is larger than {0} bytes, the most that is taken")]
@@ -190,12 +192,12 @@ impl IntoResponse for Rejection {
             Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
             Self::DecisionTimeout(_) => StatusCode::GATEWAY_TIMEOUT,
         };
-        // What is left of the request would be taken for the next one.
+        // The rest of the request would be taken for the next one.
         (code, [(CONNECTION, CLOSE)], self.to_string()).into_response()
     }
 }
 
-/// A stream that tells where in a request it is.
+/// A stream that sets the connection's phase when it reads and flushes.
 struct PhaseTrackingStream<'a, S> {
     stream: TokioIo<S>,
     guard: &'a ConnectionGuard,

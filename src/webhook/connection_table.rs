@@ -1,7 +1,7 @@
-//! Who is connected, what each does and holds, and so who goes when there is no room.
+//! Table of open connections with their phases and buffered bytes.
 //!
-//! Room is given up by those who are of least use, and never by turning newcomers away: whoever opens connections in
-//! masses pushes out only his own. This is bookkeeping alone; the time is told to it.
+//! When a limit is reached the least useful connection is evicted instead of rejecting the new one, so a client that
+//! floods the server evicts its own connections first. The table is pure bookkeeping: callers pass in the time.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,27 +10,27 @@ use tokio::time::Instant;
 
 use super::ServerLimits;
 
-/// A connection, numbered in the order of arrival.
+/// The number of a connection, in the order of arrival.
 pub(super) type ConnectionId = u64;
 
-/// What a connection does, in the order of its worth.
+/// The phase of a connection, from the least to the most useful one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum ConnectionPhase {
-    /// TLS is agreed on; without TLS, nothing has come yet.
+    /// The TLS handshake is under way; without TLS, no byte has arrived.
     Handshake,
-    /// Nothing.
+    /// There is no request.
     Idle,
-    /// The head of a request arrives.
+    /// The head of a request is arriving.
     Head,
-    /// Its body arrives.
+    /// The body of a request is arriving.
     Body,
-    /// It is decided on.
+    /// The request is being decided.
     Decision,
-    /// The answer leaves.
+    /// The response is being written.
     Response,
 }
 
-/// All connections; `E` ends one.
+/// The open connections of a server; an `E` aborts one of them.
 #[derive(Debug)]
 pub(super) struct ConnectionTable<E> {
     entries: BTreeMap<ConnectionId, ConnEntry<E>>,
@@ -42,23 +42,24 @@ pub(super) struct ConnectionTable<E> {
 struct ConnEntry<E> {
     phase: ConnectionPhase,
     since: Instant,
-    /// Whether it has ever had an answer.
+    /// Whether a response has ever been made.
     served: bool,
-    /// What it holds of a body, in bytes.
+    /// The bytes reserved for a body.
     bytes: usize,
     end: Option<E>,
 }
 
-/// There is no room for a body.
+/// All bytes for bodies are taken, and no other connection is to be evicted for more.
 #[derive(Debug)]
 pub(super) struct BodyLimitReached;
 
 impl<E> ConnectionTable<E> {
+    /// Returns an empty table.
     pub(super) fn new() -> Self {
         Self { entries: BTreeMap::new(), last_id: 0, bytes: 0 }
     }
 
-    /// Somebody comes. Returns the number, and who has to go.
+    /// Adds a connection; returns its number and the connections that are evicted for it.
     pub(super) fn insert(&mut self, now: Instant, limits: &ServerLimits) -> (ConnectionId, Vec<E>) {
         let mut evicted = Vec::new();
         while self.entries.len() >= limits.max_connections.max(1) {
@@ -72,22 +73,24 @@ impl<E> ConnectionTable<E> {
         (self.last_id, evicted)
     }
 
-    /// How to end a connection, if it has not ended by itself.
+    /// Sets what aborts a connection, unless the connection has ended.
     pub(super) fn set_abort_handle(&mut self, id: ConnectionId, end: E) {
         if let Some(entry) = self.entries.get_mut(&id) {
             entry.end = Some(end);
         }
     }
 
-    /// Somebody has gone.
+    /// Removes a connection and returns what aborts it.
     pub(super) fn remove(&mut self, id: ConnectionId) -> Option<E> {
         let ConnEntry { bytes, end, .. } = self.entries.remove(&id)?;
         self.bytes -= bytes;
         end
     }
 
-    /// Whose loss matters least: first those who have never had an answer and do not wait for one, then those who do
-    /// nothing; those who have been so for longest first.
+    /// Removes the least useful connection and returns what aborts it.
+    ///
+    /// Connections without a response so far and without a complete head come first, then idle ones, then later phases;
+    /// of equals the one that has been in its phase for longest.
     pub(super) fn pop_eviction_candidate(&mut self) -> Option<E> {
         let worth = |entry: &ConnEntry<E>| {
             let unserved = !entry.served && entry.phase < ConnectionPhase::Body;
@@ -97,8 +100,9 @@ impl<E> ConnectionTable<E> {
         self.remove(id)
     }
 
-    /// A connection goes over to another phase. Reading leads to a request, and writing away from one, only if there was
-    /// nothing else to do.
+    /// Moves a connection to another phase.
+    ///
+    /// `Head` (bytes were read) and `Idle` (bytes were flushed) apply only where they begin or end a request.
     pub(super) fn set_phase(&mut self, id: ConnectionId, now: Instant, phase: ConnectionPhase) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         let leads_there = match phase {
@@ -118,11 +122,13 @@ impl<E> ConnectionTable<E> {
         }
     }
 
-    /// A body needs so many bytes more. Returns who has to go for that: those whose bodies have cost most, in bytes and
-    /// time, and have yet to arrive in full. A body that comes at the pace of a network costs next to nothing.
+    /// Reserves more bytes for a connection's body; returns the connections that are evicted for them.
+    ///
+    /// Evicted are connections with incomplete bodies, the highest product of bytes and time first. A body that comes
+    /// at the speed of a network costs next to nothing.
     ///
     /// # Errors
-    /// When it would be the one to go, or those that are being decided on hold all there is.
+    /// When the connection itself would be evicted, or all bytes are held by requests that are being decided.
     pub(super) fn reserve_bytes(
         &mut self,
         id: ConnectionId,
@@ -148,7 +154,7 @@ impl<E> ConnectionTable<E> {
         Ok(evicted)
     }
 
-    /// Who has been in one phase for longer than that may take.
+    /// Removes the connections that exceed the time of their phase, and returns what aborts them.
     pub(super) fn take_expired(&mut self, now: Instant, limits: &ServerLimits) -> Vec<E> {
         let late = |entry: &ConnEntry<E>| now.duration_since(entry.since) >= entry.phase.timeout(limits);
         let late: Vec<_> = self.entries.iter().filter(|(_, entry)| late(entry)).map(|(&number, _)| number).collect();
@@ -162,7 +168,7 @@ impl ConnectionPhase {
             Self::Handshake => limits.handshake_timeout,
             Self::Idle => limits.idle_timeout,
             Self::Head => limits.head_timeout,
-            // Those who wait for an answer are told when it takes too long; this is for when they cannot be.
+            // After `request_timeout` there is a response that says so; this is for connections that do not take it.
             Self::Body | Self::Decision => limits.request_timeout * 2,
             Self::Response => limits.request_timeout,
         }
@@ -177,7 +183,7 @@ mod tests {
         ServerLimits { max_connections: 4, max_total_body_bytes: 100, ..ServerLimits::default() }
     }
 
-    /// A crowd whose members leave by their number; they come a second apart and take these turns at once.
+    /// A table of connections that arrive a second apart and go through their phases at once.
     struct Scenario {
         table: ConnectionTable<ConnectionId>,
         now: Instant,
@@ -218,7 +224,7 @@ mod tests {
 
     #[test]
     fn which_connection_is_evicted_when_the_table_is_full() {
-        // Whoever comes first in time, those of this order in worth.
+        // Phases from the least to the most useful connection, whichever of them arrives first.
         let order: [&[ConnectionPhase]; 4] = [&[], &REQUEST, &[Idle, Head, Body], &[Idle, Head, Body, Decision]];
         for first in 0..order.len() {
             let mut scenario = Scenario::new();
@@ -239,7 +245,7 @@ mod tests {
             let numbers: Vec<_> = (0..4).map(|_| scenario.insert(turns).0).collect();
             assert_eq!(scenario.insert(turns).1, [numbers[0]], "{turns:?}");
         }
-        // To be served once more makes young again; to send half a head, and never more, does not make useful.
+        // Another response resets the time; half a head does not make a connection more useful.
         let mut scenario = Scenario::new();
         let numbers: Vec<_> =
             [&REQUEST[..], &REQUEST, &[Idle], &[Idle, Head]].iter().map(|turns| scenario.insert(turns).0).collect();

@@ -1,5 +1,5 @@
-//! Where reviews are decided: small ones at once, large ones on threads of their own, so that no review keeps others,
-//! handshakes or probes waiting.
+//! Pool in which reviews are decided: small ones at once, large ones on threads of their own, so that no review delays
+//! others, handshakes or probes.
 
 use std::sync::Arc;
 
@@ -10,25 +10,26 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-/// The largest review that is decided by the thread that serves connections, in bytes: it takes less than a millisecond,
+/// The most bytes of a review that is decided by the thread that serves connections: that takes less than a millisecond,
 /// and hardly a pod is larger.
 const INLINE_MAX_BYTES: usize = 64 * 1024;
 
-/// How many larger ones are decided at the same time. The others wait, and their time is limited as that of any request.
+/// The number of larger reviews that are decided at the same time. The others wait, at most for the time of a request.
 const MAX_CONCURRENT_LARGE: usize = 2;
 
-/// The budget of decisions. Clones share it.
+/// Bound on concurrent decisions of large reviews; clones share it.
 #[derive(Clone)]
 pub(super) struct DecisionPool(Arc<Semaphore>);
 
 impl DecisionPool {
-    /// All of the budget.
+    /// Returns a pool in which nothing is being decided.
     pub(super) fn new() -> Self {
         Self(Arc::new(Semaphore::new(MAX_CONCURRENT_LARGE)))
     }
 
-    /// What `decide` answers to a review. One that was begun on a thread of its own goes on, and takes its part of the
-    /// budget, when nobody waits for it any more.
+    /// Returns the response of `decide` to the body of a review.
+    ///
+    /// A decision that was begun on a thread of its own goes on, and keeps its permit, when the request is cancelled.
     pub(super) async fn run<F>(&self, body: Bytes, decide: impl FnOnce(Bytes) -> F + Send + 'static) -> Response
     where
         F: Future<Output = Response>,
@@ -36,10 +37,10 @@ impl DecisionPool {
         if body.len() <= INLINE_MAX_BYTES {
             return decide(body).await;
         }
-        let permit = self.0.clone().acquire_owned().await.expect("it is never closed");
+        let permit = self.0.clone().acquire_owned().await.expect("the semaphore is never closed");
         let runtime = Handle::current();
         let decided = spawn_blocking(move || {
-            let _turn = permit;
+            let _permit = permit;
             runtime.block_on(decide(body))
         });
         match decided.await {

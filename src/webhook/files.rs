@@ -1,5 +1,5 @@
-//! Files that are followed by their content: however they are replaced (written over, renamed, or a whole volume of
-//! symbolic links swapped, as kubelet does), what counts is that other bytes are read than the last time.
+//! Files that are polled for changes of their content, however they are replaced: written over, renamed, or a volume of
+//! symbolic links swapped, as kubelet does.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -15,18 +15,20 @@ use tracing::{info, warn};
 
 use super::{Identity, IdentityError, ReloadableCertificate};
 
-/// How often files are looked at.
+/// The time between two readings of files.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Files that have changed are read again after this time until two readings agree: nobody can tell by one reading that
-/// a file has been written to its end.
+/// The time after which changed files are read again, until two readings agree: one reading does not show whether a
+/// file is complete.
 const SETTLING: Duration = Duration::from_millis(100);
 
-/// The largest file that is read, in bytes: no ConfigMap or Secret is larger.
+/// The most bytes of a file that is read: no `ConfigMap` or Secret is larger.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
-/// Keeps a certificate as `tls.crt` and `tls.key` in a folder have it; never ends. Files that are missing or not usable
-/// leave it as it was; the log says so once, and again when they have changed.
+/// Keeps a certificate equal to `tls.crt` and `tls.key` in a folder; never ends.
+///
+/// Files that are missing or not usable leave the certificate as it was; that is logged once, and again when the files
+/// have changed.
 pub async fn reload_certificate(folder: PathBuf, certificate: ReloadableCertificate) -> Infallible {
     let mut files = PolledFiles::new(vec![folder.join("tls.crt"), folder.join("tls.key")]);
     loop {
@@ -41,7 +43,7 @@ pub async fn reload_certificate(folder: PathBuf, certificate: ReloadableCertific
     }
 }
 
-/// When a certificate ends, for people.
+/// Returns when a certificate ends, for the log.
 fn end(certificate: &ReloadableCertificate) -> Timestamp {
     let end = certificate.validity().and_then(|(_, end)| Timestamp::from_second(end).ok());
     end.unwrap_or(Timestamp::MAX)
@@ -68,7 +70,7 @@ fn identity(files: &PolledFiles) -> Result<Identity, ReloadError> {
     Ok(Identity { certificate_pem: next()?, key_pem: next()? })
 }
 
-/// A file whose content is parsed. One that is missing is taken for an empty one.
+/// A parsed file that is polled for changes; a missing file is taken for an empty one.
 pub struct PolledFile<T, E> {
     polled: PolledFiles,
     parse: fn(&str) -> Result<T, E>,
@@ -94,22 +96,21 @@ enum FileCause<E: fmt::Display> {
 }
 
 impl<T, E: fmt::Display> PolledFile<T, E> {
-    /// Follows the file at `path`; `parse` says what is wrong in words that need no mention of the file.
+    /// Returns a reader of the file at `path`; errors of `parse` need not name the file.
     pub fn new(path: PathBuf, parse: fn(&str) -> Result<T, E>) -> Self {
         Self { polled: PolledFiles::new(vec![path]), parse }
     }
 
-    /// What it holds now.
+    /// Reads and parses the file.
     ///
     /// # Errors
-    /// What is wrong with it, with its name.
+    /// When the file cannot be read or parsed; names the file.
     pub fn read(&mut self) -> Result<T, PolledFileError<E>> {
         self.polled.last_read = self.polled.read_all();
         self.value()
     }
 
-    /// Hands on what it holds whenever that has changed since it was last read, in words with its name if something is
-    /// wrong with it; never ends.
+    /// Calls `apply` with the parsed content, or the error, each time the file has changed; never ends.
     pub async fn follow(mut self, mut apply: impl FnMut(Result<T, PolledFileError<E>>)) -> Infallible {
         loop {
             self.polled.changed().await;
@@ -131,7 +132,7 @@ impl<T, E: fmt::Display> PolledFile<T, E> {
     }
 }
 
-/// Files and what was in them at the last look; nothing before the first one.
+/// Files and their contents at the last reading; none before the first one.
 struct PolledFiles {
     paths: Vec<PathBuf>,
     last_read: Vec<FileContent>,
@@ -149,7 +150,7 @@ impl PolledFiles {
         Self { paths, last_read: Vec::new() }
     }
 
-    /// Waits until their content is another than at the last look.
+    /// Waits until the contents differ from those at the last reading.
     async fn changed(&mut self) {
         let mut found = self.read_all();
         while found == self.last_read {
@@ -167,7 +168,7 @@ impl PolledFiles {
         self.paths.iter().map(|path| FileContent::of(path)).collect()
     }
 
-    /// What was in them at the last look.
+    /// Returns the contents at the last reading.
     fn last_contents(&self) -> impl Iterator<Item = (&Path, &FileContent)> {
         self.paths.iter().map(PathBuf::as_path).zip(&self.last_read)
     }

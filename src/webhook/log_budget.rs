@@ -1,4 +1,4 @@
-//! The lines of the log that reviews may write: whoever reaches the webhook's port can cause them.
+//! Limit on the lines of the log that reviews cause: whoever reaches the webhook's port can cause them.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::limits::REVIEW_LOG_LINES;
 /// The time for which lines are counted.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// How many lines were written in the period that runs, and how many were left out since the last one that was written.
+/// Counter of the lines in the current period and of those left out since the last line.
 #[derive(Default)]
 pub(super) struct LogBudget(Mutex<Lines>);
 
@@ -22,7 +22,7 @@ struct Lines {
 }
 
 impl LogBudget {
-    /// Whether a line may be written; with it, how many were left out before it.
+    /// Returns how many lines were left out before this one; `None` if this one is to be left out, too.
     pub(super) fn line(&self) -> Option<u64> {
         let mut lines = self.0.lock().expect("no holder of the lock panics");
         let now = Instant::now();

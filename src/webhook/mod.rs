@@ -1,14 +1,14 @@
-//! Admission: reviews in over TLS, verdicts out.
+//! Admission webhooks: the HTTPS server, the reviews of pods and those of Bundles.
 //!
 //! ```text
-//! files: follow --> certificate ---.
-//!                                  v
-//! server: accept --> connection: TLS, head, body --> decisions --> mutations, validation: review read, decided, answered
-//!            '--crowd: who stays, who goes---'
+//! files: reload_certificate --> ReloadableCertificate
+//!                                        v
+//! server: accept --> connection: TLS, head, body --> DecisionPool --> mutations, validation: read, decide, respond
+//!            '--> ConnectionTable: limits <--'
 //! ```
 //!
-//! Certificates come from files or from the cluster and may change at any moment; what is decided comes from whoever
-//! serves. This room knows neither the cluster nor the command line.
+//! Certificates come from files or from the cluster and may change at any moment. The module knows neither the cluster
+//! nor the command line: the caller passes in a [`BundleLookup`] and the options.
 
 mod certificate;
 mod connection;

@@ -1,4 +1,4 @@
-//! Reviews of pods. A path is a mode: who calls it has chosen whose rules hold.
+//! Reviews of pods. The path chooses the rules: those of native mode or those of cainjector.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -23,10 +23,10 @@ use super::decision_pool::DecisionPool;
 use super::log_budget::LogBudget;
 use super::review::{AdmissionReview, InvalidReviewError, ReviewResponse, ReviewSubject, review_span};
 
-/// The path of native mode: annotations of pods and labels of namespaces name Bundles.
+/// The path of native mode, in which annotations of pods and labels of namespaces name Bundles.
 pub const INJECT: &str = "/inject";
 
-/// The path of cainjector's rules.
+/// The path of cainjector's rules, in which options name a `ConfigMap` or Secret.
 pub const MUTATE: &str = "/mutate";
 
 /// Access to the Bundles and namespaces of the cluster that decisions about pods depend on.
@@ -56,27 +56,27 @@ pub trait BundleLookup: Send + Sync + 'static {
     fn namespace(&self, name: &str) -> impl Future<Output = Result<Namespace, Self::Error>> + Send;
 }
 
-/// What became of a review.
+/// The outcome of a review.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ReviewOutcome {
-    /// Allowed as it was, with nothing to say.
+    /// The pod is allowed as it is, without a warning.
     Unchanged,
-    /// Allowed with a patch.
+    /// The pod is allowed with a patch.
     Injected,
-    /// Allowed as it was, with a warning.
+    /// The pod is allowed as it is, with a warning.
     Warned,
-    /// Refused.
+    /// The pod is refused.
     Refused,
-    /// Not readable.
+    /// The review or its pod cannot be parsed.
     Malformed,
-    /// Not decided: something that the decision needs could not be had.
+    /// The review is not decided, since a lookup failed.
     Failed,
 }
 
-/// Is told what became of each review, and how long the decision took.
+/// Callback for the outcome of each review and the time that its decision took.
 pub type ReviewObserver = Arc<dyn Fn(ReviewOutcome, Duration) + Send + Sync>;
 
-/// Serves [`INJECT`], by what `cluster` holds, and [`MUTATE`], by cainjector's rules with the options of the moment.
+/// Returns the routes [`INJECT`], decided by `lookup`, and [`MUTATE`], decided by the current `options`.
 pub fn mutations<C: BundleLookup>(
     lookup: C,
     operator: Operator,
@@ -99,13 +99,13 @@ pub fn mutations<C: BundleLookup>(
     router().route(INJECT, only_post(by_annotations)).route(MUTATE, only_post(by_options))
 }
 
-/// A router that says what is wrong with a request for nothing that is there.
+/// Returns a router without routes that answers other paths with 404 and a text.
 pub(super) fn router() -> Router {
     let nothing = || async { (StatusCode::NOT_FOUND, "there is no webhook at this path") };
     Router::new().fallback(nothing)
 }
 
-/// Takes POST, and says what is wrong with another method.
+/// Returns a route that handles POST and answers other methods with 405 and a text.
 pub(super) fn only_post<T: 'static>(handler: impl Handler<T, ()>) -> MethodRouter {
     post(handler).fallback(|| async { (StatusCode::METHOD_NOT_ALLOWED, "reviews are sent by POST") })
 }
@@ -121,7 +121,7 @@ struct Cainjector {
     reporter: Arc<Reporter>,
 }
 
-/// Tells the observer and the log what became of reviews.
+/// Reports outcomes of reviews to the observer and the log.
 struct Reporter {
     observer: ReviewObserver,
     lines: LogBudget,
@@ -171,8 +171,8 @@ impl<C: BundleLookup> Native<C> {
                 return Ok(verdict.into());
             }
         }
-        // We are asked only about pods that are to have a Bundle. If this one is to have none, there may be a label or a
-        // Bundle that we have not heard of yet.
+        // The webhook configuration selects only pods that are to have a Bundle. If this one would get none, the cache
+        // may be behind: a label or a Bundle may be newer.
         let namespace = self.lookup.namespace(pod.namespace).await.map_err(ReviewError::lookup)?;
         let bundles = match inject::named_bundle(pod, &namespace)? {
             Some(name) => self.lookup.bundles_with(&name).await.map_err(ReviewError::lookup)?,
@@ -201,7 +201,7 @@ impl Cainjector {
     }
 }
 
-/// A pod that asks for a Bundle while nobody knows of Bundles.
+/// Decides on a pod while native mode is off.
 fn native_mode_off(pod: &inject::PodReview<'_>, cause: &impl Error) -> Result<ReviewResponse, ReviewError> {
     let message = format!("no Bundle is mounted, for native mode is off: {cause}");
     Ok(match inject::injection_requirement(pod)? {
@@ -224,7 +224,7 @@ impl Reporter {
         };
         let (namespace, pod) = (review.namespace(), review.name());
         match outcome {
-            // Warnings to a Deployment's pods reach nobody but the ReplicaSet controller.
+            // Warnings about a Deployment's pods reach only the ReplicaSet controller.
             ReviewOutcome::Warned | ReviewOutcome::Refused => {
                 if let Some(left_out) = self.lines.line() {
                     let refusal = response.refusal.as_ref().map(|refusal| &refusal.message);
@@ -256,7 +256,7 @@ impl Reporter {
     }
 }
 
-/// An answer that is JSON already.
-pub(super) fn json(answer: Vec<u8>) -> Response {
-    ([(CONTENT_TYPE, "application/json")], answer).into_response()
+/// Returns a response with a body of JSON.
+pub(super) fn json(body: Vec<u8>) -> Response {
+    ([(CONTENT_TYPE, "application/json")], body).into_response()
 }

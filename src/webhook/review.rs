@@ -1,5 +1,5 @@
-//! `AdmissionReview` (<https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/>): what
-//! the API server asks, read only as far as it matters and without a copy of the objects, and what it is answered.
+//! `AdmissionReview` (<https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/>):
+//! requests, read only as far as decisions need and without copies of the objects, and responses.
 
 use std::borrow::Cow;
 
@@ -22,14 +22,14 @@ pub(super) fn review_span() -> Span {
     error_span!("review", uid = Empty, namespace = Empty, pod = Empty)
 }
 
-/// A request for admission.
+/// A request for admission, as the API server sends it.
 #[derive(Debug)]
 pub struct AdmissionReview<'a> {
     version: ReviewVersion,
     request: AdmissionRequest<'a>,
 }
 
-/// The versions of `AdmissionReview`; what is read here is the same in both. An answer has that of its question.
+/// The versions of `AdmissionReview`, which do not differ in what is read here; a response has that of its request.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 enum ReviewVersion {
     #[serde(rename = "admission.k8s.io/v1")]
@@ -83,25 +83,25 @@ struct GroupVersionKind<'a> {
     kind: Cow<'a, str>,
 }
 
-/// What a review is about, for those who decide.
+/// The object that a review is about.
 #[derive(Debug)]
 pub enum ReviewSubject<'a> {
-    /// A pod, or its ephemeral containers.
+    /// A pod that is created, or ephemeral containers that are added to one.
     Pod(inject::PodReview<'a>),
-    /// A Bundle that is created or changed, as JSON.
+    /// A Bundle that is created or updated, as JSON.
     Bundle(&'a str),
-    /// Nothing that there is anything to say about.
+    /// Another object or operation, which is allowed.
     Other,
 }
 
-/// What is answered.
+/// The response to a review.
 #[derive(Debug, Default)]
 pub struct ReviewResponse {
-    /// The changes; empty for none.
+    /// The patch of the object; empty for none.
     pub patch: inject::JsonPatch,
-    /// What the user is told, whatever becomes of the request.
+    /// The warnings for the user, of allowed and of refused requests.
     pub warnings: Vec<String>,
-    /// Why the request is refused, if it is.
+    /// The reason why the request is refused; `None` if it is allowed.
     pub refusal: Option<inject::Denial>,
 }
 
@@ -147,13 +147,13 @@ impl<'a> AdmissionReview<'a> {
         }
     }
 
-    /// The namespace of the request; an object that has none yet is created in it.
+    /// Returns the namespace of the request, in which an object without one is created.
     #[must_use]
     pub fn namespace(&self) -> &str {
         &self.request.namespace
     }
 
-    /// The name of the object; empty while the API server has yet to make one.
+    /// Returns the name of the object; empty while the API server has yet to generate one.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.request.name
@@ -189,9 +189,9 @@ impl<'a> AdmissionReview<'a> {
         Ok(inject::PodReview { namespace: &self.request.namespace, pod, old })
     }
 
-    /// The answer as JSON.
+    /// Encodes the response to this request as JSON.
     #[must_use]
-    pub fn encode_response(&self, answer: &ReviewResponse) -> Vec<u8> {
+    pub fn encode_response(&self, response: &ReviewResponse) -> Vec<u8> {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
         struct Envelope<'a> {
@@ -219,7 +219,7 @@ impl<'a> AdmissionReview<'a> {
             reason: &'static str,
             message: &'a str,
         }
-        let ReviewResponse { patch, warnings, refusal } = answer;
+        let ReviewResponse { patch, warnings, refusal } = response;
         let patched = refusal.is_none() && !patch.is_empty();
         let response = AdmissionResponse {
             uid: &self.request.uid,
@@ -243,7 +243,7 @@ impl From<inject::InjectionVerdict> for ReviewResponse {
     }
 }
 
-/// The word of the Kubernetes API for a code (`metav1.StatusReason`).
+/// Returns the `metav1.StatusReason` of an HTTP status.
 fn reason(code: u16) -> &'static str {
     match code {
         400 => "BadRequest",
@@ -253,5 +253,5 @@ fn reason(code: u16) -> &'static str {
 }
 
 fn json(value: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(value).expect("names and texts are always JSON")
+    serde_json::to_vec(value).expect("strings and numbers always encode as JSON")
 }

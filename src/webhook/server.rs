@@ -1,5 +1,6 @@
-//! The server: it lets connections in, lets the least useful go, and drains when it is to stop. Reviews come over TLS,
-//! probes and scrapes over plain TCP.
+//! HTTP/1.1 server: accepts connections, evicts the least useful ones at a limit, and drains when it stops.
+//!
+//! Reviews come over TLS, probes and scrapes over plain TCP.
 
 use std::convert::Infallible;
 use std::fs;
@@ -21,15 +22,19 @@ use super::connection_table::ConnectionTable;
 use super::server_state::{ServerState, Shutdown};
 use super::{ReloadableCertificate, ServerLimits, TlsSettings};
 
-/// How often connections are looked through for those that take too long.
+/// The time between two searches for connections that exceed their time.
 const REAP_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How long nobody is accepted after that has failed, and how many go then: as a rule too many files are open.
+/// The time until the next attempt to accept after one has failed.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(10);
+
+/// The number of connections that are evicted when accepting fails: as a rule too many files are open.
 const SHED_COUNT: usize = 16;
 
-/// Serves HTTP/1.1 over TLS until `stop`, and then until the last request in flight is answered, at most
-/// [`Limits::linger`] and [`Limits::drain`] longer. Requests get to `router` with their bodies complete.
+/// Serves HTTP/1.1 over TLS until `stop`, and then until the last request in flight is answered.
+///
+/// That takes at most [`ServerLimits::shutdown_delay`] and [`ServerLimits::drain_timeout`] longer. Requests get to
+/// `router` with their bodies complete.
 pub async fn serve(
     listener: TcpListener,
     certificate: ReloadableCertificate,
@@ -41,7 +46,7 @@ pub async fn serve(
     run(listener, Some(TlsAcceptor::from(tls.server(certificate))), router, limits, stop).await;
 }
 
-/// Serves HTTP/1.1 without TLS, for as long as it is polled, as [`serve`] does.
+/// Serves HTTP/1.1 without TLS as [`serve`] does; never ends.
 pub async fn serve_plain(listener: TcpListener, router: Router, limits: ServerLimits) {
     run(listener, None, router, limits, std::future::pending()).await;
 }
@@ -54,7 +59,7 @@ async fn run(
     stop: impl Future<Output = ()>,
 ) {
     let (shutdown, shutdown_receiver) = watch::channel(Shutdown::Running);
-    let (linger, drain) = (limits.shutdown_delay, limits.drain_timeout);
+    let (delay, drain) = (limits.shutdown_delay, limits.drain_timeout);
     let connections = limits.max_connections.min(open_files().map_or(usize::MAX, |files| files / limits.fd_divisor));
     let server = Arc::new(ServerState {
         acceptor,
@@ -72,7 +77,7 @@ async fn run(
             () = stop => {}
         }
         shutdown.send_replace(Shutdown::Draining);
-        if let Ok(never) = timeout(linger, accepting).await {
+        if let Ok(never) = timeout(delay, accepting).await {
             match never {}
         }
     }
@@ -94,7 +99,7 @@ async fn accept(listener: &TcpListener, server: &Arc<ServerState>, connections: 
                 Ok((stream, _)) => {
                     failing = false;
                     server.spawn_connection(stream, connections);
-                    // Whoever is in has a turn before the next one comes: a crowd that comes at once pushes nobody out
+                    // Open connections run before the next one is accepted: many that come at once do not evict one
                     // whose request has arrived.
                     yield_now().await;
                 }
@@ -138,8 +143,8 @@ impl ServerState {
     }
 }
 
-/// How many files this process may have open
-/// (<https://man7.org/linux/man-pages/man5/proc_pid_limits.5.html>); `None` where nobody says.
+/// Returns how many files this process may have open
+/// (<https://man7.org/linux/man-pages/man5/proc_pid_limits.5.html>); `None` where the system does not say.
 fn open_files() -> Option<usize> {
     let limits = fs::read_to_string("/proc/self/limits").ok()?;
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;

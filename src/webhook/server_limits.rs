@@ -4,32 +4,34 @@ use std::time::Duration;
 
 use crate::limits;
 
-/// What a server gives to its clients at most.
+/// The limits of a server's connections.
 #[derive(Clone, Debug)]
 pub struct ServerLimits {
-    /// Connections.
+    /// Most open connections.
     pub max_connections: usize,
-    /// The part of the files that the process may have open which connections take at most: one in so many.
+    /// Share of the files that the process may have open which connections may take: one in `fd_divisor`.
     pub fd_divisor: usize,
-    /// Bytes of the head of a request, and how much is read at once; at least 8 KiB.
+    /// Most bytes of the head of a request, and of one read; at least 8 KiB.
     pub buffer_bytes: usize,
-    /// Bytes of one body.
+    /// Most bytes of one body.
     pub max_body_bytes: usize,
-    /// Bytes of all bodies in memory.
+    /// Most bytes of all bodies in memory.
     pub max_total_body_bytes: usize,
-    /// Time for the TLS handshake; without TLS, for the first byte.
+    /// Most time for the TLS handshake; without TLS, for the first byte.
     pub handshake_timeout: Duration,
-    /// Time for the head of a request, from its first byte.
+    /// Most time for the head of a request, from its first byte.
     pub head_timeout: Duration,
-    /// Time without a request. Longer than the 90 seconds after which an API server closes a connection itself: a request
-    /// must not meet a closed door.
+    /// Most time without a request.
+    ///
+    /// Longer than the 90 seconds after which an API server closes a connection itself, so that it does not send a
+    /// request on a connection that is being closed here.
     pub idle_timeout: Duration,
-    /// Time for a body and the decision on it, and again for the answer.
+    /// Most time for a body and the decision on it, and again for the response.
     pub request_timeout: Duration,
-    /// How long connections are still accepted when the server is to stop, each for one answer: the news that it stops
-    /// takes time to get around.
+    /// Time for which a stopping server still accepts connections, each for one response: API servers and proxies learn
+    /// late that its endpoint is gone.
     pub shutdown_delay: Duration,
-    /// Time for the requests that are in flight then.
+    /// Most time for the requests that are in flight after that.
     pub drain_timeout: Duration,
 }
 
@@ -52,7 +54,7 @@ impl Default for ServerLimits {
 }
 
 impl ServerLimits {
-    /// The limits of probes and metrics: little is asked there, and soon answered.
+    /// Returns the limits of probes and metrics, whose requests are small and quickly answered.
     #[must_use]
     pub fn admin() -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! What a TLS connection may look like, from the flags that Kubernetes components share.
+//! TLS versions and cipher suites of the server, from the flags that Kubernetes components share.
 
 use std::sync::Arc;
 
@@ -9,21 +9,27 @@ use tokio_rustls::rustls::{ServerConfig, SupportedCipherSuite, SupportedProtocol
 
 use super::ReloadableCertificate;
 
-/// Versions, oldest first, and cipher suites, best first. By default TLS 1.2 and 1.3 with every suite that rustls has.
+/// TLS versions and cipher suites; by default TLS 1.2 and 1.3 with every suite that rustls has.
 #[derive(Clone, Debug)]
 pub struct TlsSettings {
+    /// Oldest first.
     versions: Vec<&'static SupportedProtocolVersion>,
+    /// Best first.
     suites: Vec<SupportedCipherSuite>,
 }
 
-/// Values of flags by which nobody could be served.
+/// A value of a TLS flag that cannot be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TlsSettingsError {
-    /// The version has no name that is known.
+    /// The name of the version is unknown.
     #[error("--tls-min-version={0}: give VersionTLS12 or VersionTLS13")]
     UnknownVersion(String),
     /// None of the named cipher suites is supported.
-    #[error("--tls-cipher-suites={}: none of them is served; give some of {}", .requested.join(","), .supported.join(","))]
+    #[error(
+        "--tls-cipher-suites={}: none of them is served; give some of {}",
+        .requested.join(","),
+        .supported.join(",")
+    )]
     NoSuite {
         /// The IANA names that were given.
         requested: Vec<String>,
@@ -33,13 +39,15 @@ pub enum TlsSettingsError {
 }
 
 impl TlsSettings {
-    /// Reads the values of `--tls-min-version` (`VersionTLS12`; empty for the default) and `--tls-cipher-suites` (IANA
+    /// Parses the flags of the server's TLS versions and cipher suites.
+    ///
+    /// These are `--tls-min-version` (`VersionTLS12`; empty for the default) and `--tls-cipher-suites` (IANA
     /// names; none for the default), as the API server has them
     /// (<https://kubernetes.io/docs/reference/command-line-tools-reference/kube-apiserver/>). As there, the suites of
-    /// TLS 1.3 are not chosen by the list. Returns what was left out, too, one sentence each.
+    /// TLS 1.3 are not chosen by the list. Also returns a sentence for each value that is not served.
     ///
     /// # Errors
-    /// When the version is unknown, or no suite is left; says what can be given.
+    /// When the version is unknown, or no suite is left; lists the values that can be given.
     pub fn parse(min_version: &str, cipher_suites: &[String]) -> Result<(Self, Vec<String>), TlsSettingsError> {
         let mut notes = Vec::new();
         let versions: &[&'static SupportedProtocolVersion] = match min_version {
@@ -56,7 +64,7 @@ impl TlsSettings {
         let mut suites = all.clone();
         if !requested.is_empty() {
             let missing: Vec<_> =
-                requested.iter().copied().filter(|asked| !all.iter().any(|suite| is_called(*suite, asked))).collect();
+                requested.iter().copied().filter(|asked| !all.iter().any(|suite| has_name(*suite, asked))).collect();
             if missing.len() == requested.len() {
                 return Err(TlsSettingsError::NoSuite {
                     requested: requested.into_iter().map(str::to_owned).collect(),
@@ -66,13 +74,15 @@ impl TlsSettings {
             if !missing.is_empty() {
                 notes.push(format!("--tls-cipher-suites: not served, and left out: {}", missing.join(",")));
             }
-            suites.retain(|suite| suite.tls13().is_some() || requested.iter().any(|asked| is_called(*suite, asked)));
+            suites.retain(|suite| suite.tls13().is_some() || requested.iter().any(|asked| has_name(*suite, asked)));
         }
         Ok((Self { versions: versions.to_vec(), suites }, notes))
     }
 
-    /// A server's configuration. HTTP/1.1 is all that it speaks: API servers call webhooks by nothing else. It remembers
-    /// no sessions: a connection lives long, and memory for each is worth more than a shorter handshake.
+    /// Returns a server's configuration.
+    ///
+    /// ALPN offers HTTP/1.1 alone, by which API servers call webhooks. Sessions are not resumed: connections live long,
+    /// and memory for each is worth more than a shorter handshake.
     pub(super) fn server(&self, certificate: ReloadableCertificate) -> Arc<ServerConfig> {
         let provider = CryptoProvider { cipher_suites: self.suites.clone(), ..ring::default_provider() };
         let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
@@ -93,13 +103,13 @@ impl Default for TlsSettings {
     }
 }
 
-/// A suite's name as IANA has it (<https://www.iana.org/assignments/tls-parameters>).
+/// Returns the IANA name of a suite (<https://www.iana.org/assignments/tls-parameters>).
 fn name(suite: SupportedCipherSuite) -> String {
     format!("{:?}", suite.suite()).replacen("TLS13_", "TLS_", 1)
 }
 
-/// Go knows two suites by an older name, too (<https://pkg.go.dev/crypto/tls#pkg-constants>).
-fn is_called(suite: SupportedCipherSuite, asked: &str) -> bool {
+/// Whether a suite has this name; Go has an older name for two (<https://pkg.go.dev/crypto/tls#pkg-constants>).
+fn has_name(suite: SupportedCipherSuite, asked: &str) -> bool {
     let name = name(suite);
     name == asked || name.strip_suffix("_SHA256").is_some_and(|name| name == asked && name.ends_with("POLY1305"))
 }

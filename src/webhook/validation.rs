@@ -1,4 +1,4 @@
-//! Reviews of Bundles: what the controller would refuse to work with is refused at the door.
+//! Reviews of Bundles: a Bundle that the controller would refuse is refused on admission.
 
 use std::sync::Arc;
 
@@ -16,10 +16,10 @@ use super::decision_pool::DecisionPool;
 use super::mutations::{json, only_post, router};
 use super::review::{AdmissionReview, InvalidReviewError, ReviewResponse, ReviewSubject, review_span};
 
-/// The path at which trust-manager's `ValidatingWebhookConfiguration` calls.
+/// The path that trust-manager's `ValidatingWebhookConfiguration` calls.
 pub const VALIDATE_BUNDLE: &str = "/validate-trust-cert-manager-io-v1alpha1-bundle";
 
-/// Serves [`VALIDATE_BUNDLE`]; the rules are those of [`Intent::parse`].
+/// Returns the route [`VALIDATE_BUNDLE`], decided by the rules of [`Intent::parse`].
 pub fn validation(trust_namespace: &str) -> Router {
     let trust_namespace: Arc<str> = trust_namespace.into();
     let decisions = DecisionPool::new();
@@ -49,12 +49,12 @@ fn validate_bundle(bundle: &str, trust_namespace: &str) -> Option<Denial> {
         Ok(bundle) => bundle,
         Err(error) => return Some(Denial { code: 400, message: format!("this is no Bundle: {error}") }),
     };
-    // What is being deleted is only waiting for its finalizers: whoever takes them away must not be stopped.
+    // A Bundle that is being deleted waits for its finalizers: their removal must not be refused.
     if bundle.metadata.deletion_timestamp.is_some() {
         return None;
     }
     let problems = Intent::parse(&bundle, trust_namespace).err()?;
-    // As Go prints a list of errors: one as it is, more in brackets, none twice.
+    // As apimachinery prints an aggregate of errors: one as it is, more in brackets, none twice.
     let mut messages: Vec<String> = Vec::new();
     for message in problems.iter().map(ToString::to_string) {
         if !messages.contains(&message) {
