@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::bundle::{Desired, RolloutOutcome, RolloutProgress, TargetRef, Unstable};
 
-use super::event::ListScope;
+use super::list_scope::ListScope;
 use super::resource_version::ResourceVersion;
 
 /// Something to do.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::bundle::{ContentSummary, Desired, Namespace, ObjectKind, TargetRef};
 
-use super::index::Observed;
-use super::listing::TargetListResult;
+use super::list_scope::{ListPhase, ListScope};
+use super::observed::Observed;
 use super::resource_version::ResourceVersion;
 
 /// Something that the engine has to know.
@@ -81,24 +81,6 @@ pub enum TargetEvent {
     Deleted(ResourceVersion),
 }
 
-/// What one watch lists.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum ListScope {
-    /// All namespaces.
-    Namespaces,
-    /// Targets of a kind, in one namespace or in all.
-    Targets(ObjectKind, Option<String>),
-}
-
-/// A moment of a list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ListPhase {
-    /// It begins.
-    Began,
-    /// It is complete.
-    Ended,
-}
-
 /// What became of an order.
 #[allow(clippy::large_enum_variant, reason = "made for one event, and taken apart at once")]
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,14 +127,13 @@ pub struct Comparison {
     pub holdings: ContentSummary,
 }
 
-impl ListScope {
-    /// Whether a target is in it.
-    pub(super) fn covers(&self, target: &TargetRef) -> bool {
-        match self {
-            Self::Namespaces => false,
-            Self::Targets(kind, namespace) => {
-                *kind == target.kind && namespace.as_ref().is_none_or(|only| **only == *target.namespace)
-            }
-        }
-    }
+/// What a list of one Bundle's targets brought.
+#[derive(Clone, Debug)]
+pub enum TargetListResult {
+    /// The targets in its scope, by namespace.
+    Targets(Vec<(String, Observed)>),
+    /// Nothing yet: the API server is busy, or did not answer.
+    Unavailable,
+    /// Nothing: the API server refuses.
+    Refused,
 }

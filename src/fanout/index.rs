@@ -3,30 +3,12 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-
 use crate::api;
-use crate::bundle::{ContentSummary, Namespace, ObjectKind, ObjectPart, ObservedMetadata, TargetRef};
+use crate::bundle::{ContentSummary, ObjectKind, ObservedMetadata, TargetRef};
 
-use super::event::ListScope;
+use super::list_scope::ListScope;
+use super::observed::Observed;
 use super::resource_version::ResourceVersion;
-
-/// A target as a watch or an answer shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Observed {
-    /// Its resource version.
-    pub version: ResourceVersion,
-    /// How it looks.
-    pub metadata: ObservedMetadata,
-}
-
-impl Observed {
-    /// Reads an object's metadata. `named`: what the Bundle names of it.
-    #[must_use]
-    pub fn read(metadata: &ObjectMeta, named: impl Fn(ObjectPart, &str) -> bool) -> Self {
-        Self { version: ResourceVersion::of(metadata), metadata: ObservedMetadata::from_metadata(metadata, named) }
-    }
-}
 
 /// A target as it is kept: targets that look alike share their look.
 #[derive(Clone, Debug)]
@@ -96,74 +78,47 @@ impl MetadataInterner {
     }
 }
 
-/// The namespaces that are there.
-#[derive(Default)]
-pub(super) struct Namespaces {
-    known: BTreeMap<Arc<str>, (Namespace, u32)>,
-    epoch: u32,
-}
-
-impl Namespaces {
-    /// A namespace that is there and not on its way out.
-    pub(super) fn active(&self, name: &str) -> Option<&Namespace> {
-        self.known.get(name).map(|(namespace, _)| namespace).filter(|namespace| !namespace.terminating)
-    }
-
-    /// Takes in what a namespace is now; returns what it was, and its shared name.
-    pub(super) fn insert(&mut self, name: &str, now: Namespace) -> (Arc<str>, Option<Namespace>) {
-        let (name, before) = match self.known.get_key_value(name) {
-            Some((name, (before, _))) => (name.clone(), Some(before.clone())),
-            None => (name.into(), None),
-        };
-        self.known.insert(name.clone(), (now, self.epoch));
-        (name, before)
-    }
-
-    pub(super) fn remove(&mut self, name: &str) -> Option<(Arc<str>, Namespace)> {
-        self.known.remove_entry(name).map(|(name, (before, _))| (name, before))
-    }
-
-    /// The shared name of a namespace; one that is not known (yet) has a name of its own.
-    pub(super) fn name(&self, name: &str) -> Arc<str> {
-        self.known.get_key_value(name).map_or_else(|| name.into(), |(name, _)| name.clone())
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Namespace)> {
-        self.known.iter().map(|(name, (namespace, _))| (name, namespace))
-    }
-
-    /// A list begins: what it does not name by its end is gone.
-    pub(super) fn begin_list(&mut self) {
-        self.epoch = self.epoch.wrapping_add(1);
-    }
-
-    /// The names that the list which ends now lacks.
-    pub(super) fn missing(&self) -> Vec<Arc<str>> {
-        let missing = self.known.iter().filter(|(_, (_, epoch))| *epoch != self.epoch);
-        missing.map(|(name, _)| name.clone()).collect()
-    }
-}
-
 /// The targets of one Bundle.
-#[derive(Default)]
-pub(super) struct TargetIndex(BTreeMap<TargetRef, IndexEntry>);
+pub(super) struct TargetIndex {
+    /// Name of the Bundle, and of all its targets.
+    name: Arc<str>,
+    /// The targets by kind and namespace.
+    entries: BTreeMap<(ObjectKind, Arc<str>), IndexEntry>,
+}
 
 impl TargetIndex {
+    pub(super) fn new(name: Arc<str>) -> Self {
+        Self { name, entries: BTreeMap::new() }
+    }
+
     pub(super) fn get(&self, target: &TargetRef) -> Option<&IndexEntry> {
-        self.0.get(target)
+        self.entries.get(&key(target))
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    fn get_mut(&mut self, target: &TargetRef) -> Option<&mut IndexEntry> {
+        self.entries.get_mut(&key(target))
     }
 
-    /// Keeps only those that hold keys of others beside ours.
-    pub(super) fn keep_completed(&mut self, bundle: &str) {
-        self.0.retain(|_, entry| entry.metadata.annotated_keys.is_some() && entry.metadata.is_target_of(bundle));
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
     }
 
-    pub(super) fn targets(&self) -> impl Iterator<Item = &TargetRef> {
-        self.0.keys()
+    pub(super) fn clear(&mut self) {
+        self.entries.clear();
+    }
+
+    /// Keeps only the targets that hold keys of others beside ours.
+    pub(super) fn keep_completed(&mut self) {
+        let Self { name, entries } = self;
+        entries.retain(|_, entry| entry.metadata.annotated_keys.is_some() && entry.metadata.is_target_of(name));
+    }
+
+    pub(super) fn targets(&self) -> impl Iterator<Item = TargetRef> {
+        self.entries.keys().map(|key| self.target(key))
+    }
+
+    fn target(&self, (kind, namespace): &(ObjectKind, Arc<str>)) -> TargetRef {
+        TargetRef { kind: *kind, namespace: namespace.clone(), name: self.name.clone() }
     }
 
     /// Takes in how a target is, unless something newer is known; `false`: it is an echo, or older. What a list shows, or
@@ -179,7 +134,7 @@ impl TargetIndex {
     ) -> bool {
         let Observed { version, metadata } = observed;
         let from_watch = source == ObservationSource::Watch;
-        if let Some(entry) = self.0.get_mut(target) {
+        if let Some(entry) = self.get_mut(target) {
             let since = std::mem::replace(&mut entry.epoch, epoch) == epoch;
             entry.watch_confirmed = from_watch || (since && entry.watch_confirmed);
             let same = entry.version == version && *entry.metadata == metadata;
@@ -195,8 +150,8 @@ impl TargetIndex {
             }
             (entry.immutable, entry.holdings) = (false, None);
         } else {
-            self.0.insert(
-                target.clone(),
+            self.entries.insert(
+                key(target),
                 IndexEntry {
                     version,
                     metadata: interner.intern(metadata),
@@ -213,60 +168,60 @@ impl TargetIndex {
 
     /// What is now known of a target's bytes, unless it has a newer version.
     pub(super) fn set_byte_check(&mut self, target: &TargetRef, version: ResourceVersion, byte_check: ByteCheck) {
-        if let Some(entry) = self.0.get_mut(target).filter(|entry| entry.version <= version) {
+        if let Some(entry) = self.get_mut(target).filter(|entry| entry.version <= version) {
             entry.byte_check = byte_check;
         }
     }
 
     /// The bytes of targets of this kind have to be looked at, since their metadata does not tell of them.
     pub(super) fn mark_kind_unverified(&mut self, kind: ObjectKind) {
-        let right =
-            self.0.iter_mut().filter(|(target, entry)| target.kind == kind && entry.byte_check == ByteCheck::Match);
-        right.for_each(|(_, entry)| entry.byte_check = ByteCheck::Unverified);
+        let matching = self.of_kind(kind).filter(|entry| entry.byte_check == ByteCheck::Match);
+        matching.for_each(|entry| entry.byte_check = ByteCheck::Unverified);
     }
 
     /// The bytes of this target have to be looked at.
     pub(super) fn mark_unverified(&mut self, target: &TargetRef) {
-        if let Some(entry) = self.0.get_mut(target).filter(|entry| entry.byte_check == ByteCheck::Match) {
+        if let Some(entry) = self.get_mut(target).filter(|entry| entry.byte_check == ByteCheck::Match) {
             entry.byte_check = ByteCheck::Unverified;
         }
     }
 
     /// A target turned out to be immutable, unless it has a newer version.
     pub(super) fn mark_immutable(&mut self, target: &TargetRef, version: Option<ResourceVersion>) {
-        if let Some(entry) = self.0.get_mut(target).filter(|entry| Some(entry.version) == version) {
+        if let Some(entry) = self.get_mut(target).filter(|entry| Some(entry.version) == version) {
             entry.immutable = true;
         }
     }
 
     /// What this version of a target holds.
     pub(super) fn set_holdings(&mut self, target: &TargetRef, version: ResourceVersion, holdings: ContentSummary) {
-        if let Some(entry) = self.0.get_mut(target).filter(|entry| entry.version == version) {
+        if let Some(entry) = self.get_mut(target).filter(|entry| entry.version == version) {
             entry.holdings = Some(Box::new(holdings));
         }
     }
 
     /// What targets of this kind hold has to be looked at anew, since other keys are written.
     pub(super) fn forget_holdings(&mut self, kind: ObjectKind) {
-        self.0.iter_mut().filter(|(target, _)| target.kind == kind).for_each(|(_, entry)| entry.holdings = None);
+        self.of_kind(kind).for_each(|entry| entry.holdings = None);
     }
 
     /// A target that is gone as of this version; `false` if that is older than what is known.
     pub(super) fn remove(&mut self, target: &TargetRef, version: ResourceVersion) -> bool {
-        let known = self.0.get(target).is_some_and(|entry| entry.version <= version);
+        let known = self.get(target).is_some_and(|entry| entry.version <= version);
         if known {
-            self.0.remove(target);
+            self.entries.remove(&key(target));
         }
         known
     }
 
     /// Forgets how a target looks if it lacks the Bundle label, since no watch tells of it; whether it does.
-    pub(super) fn forget_unlabelled(&mut self, target: &TargetRef, bundle: &str) -> bool {
-        let labelled =
-            |entry: &IndexEntry| entry.metadata.labels.get(api::BUNDLE_LABEL).is_some_and(|label| label == bundle);
-        let unlabelled = self.0.get(target).is_some_and(|entry| !labelled(entry));
+    pub(super) fn forget_unlabelled(&mut self, target: &TargetRef) -> bool {
+        let labelled = |entry: &IndexEntry| {
+            entry.metadata.labels.get(api::BUNDLE_LABEL).is_some_and(|label| **label == *self.name)
+        };
+        let unlabelled = self.get(target).is_some_and(|entry| !labelled(entry));
         if unlabelled {
-            self.0.remove(target);
+            self.entries.remove(&key(target));
         }
         unlabelled
     }
@@ -274,19 +229,33 @@ impl TargetIndex {
     /// The targets in a scope that the list which ends now does not name, and what was written since it began. Of what has no
     /// label no list tells.
     pub(super) fn missing(&self, scope: &ListScope, epoch: u32) -> Vec<(TargetRef, Absence)> {
-        let missing = self.0.iter().filter(|(target, entry)| {
-            scope.covers(target)
-                && !self.is_watch_confirmed(target, epoch)
+        let missing = self.entries.iter().filter(|((kind, namespace), entry)| {
+            scope.covers(*kind, namespace)
+                && !entry.is_watch_confirmed(epoch)
                 && entry.metadata.labels.contains_key(api::BUNDLE_LABEL)
         });
         let absence = |entry: &IndexEntry| if entry.epoch == epoch { Absence::Doubtful } else { Absence::Certain };
-        missing.map(|(target, entry)| (target.clone(), absence(entry))).collect()
+        missing.map(|(key, entry)| (self.target(key), absence(entry))).collect()
     }
 
     /// Whether a watch has told of a target since this list began.
     pub(super) fn is_watch_confirmed(&self, target: &TargetRef, epoch: u32) -> bool {
-        self.0.get(target).is_some_and(|entry| entry.epoch == epoch && entry.watch_confirmed)
+        self.get(target).is_some_and(|entry| entry.is_watch_confirmed(epoch))
     }
+
+    fn of_kind(&mut self, kind: ObjectKind) -> impl Iterator<Item = &mut IndexEntry> {
+        self.entries.iter_mut().filter(move |((of, _), _)| *of == kind).map(|(_, entry)| entry)
+    }
+}
+
+impl IndexEntry {
+    fn is_watch_confirmed(&self, epoch: u32) -> bool {
+        self.epoch == epoch && self.watch_confirmed
+    }
+}
+
+fn key(TargetRef { kind, namespace, .. }: &TargetRef) -> (ObjectKind, Arc<str>) {
+    (*kind, namespace.clone())
 }
 
 #[cfg(test)]
@@ -307,7 +276,7 @@ impl IndexEntry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bundle::{Labels, PackedLabels};
+    use crate::bundle::Labels;
 
     fn place() -> TargetRef {
         TargetRef { kind: ObjectKind::ConfigMap, namespace: "one".into(), name: "b".into() }
@@ -324,7 +293,7 @@ mod tests {
 
     /// Targets that hold one at version 5, seen in the first list.
     fn targets(interner: &mut MetadataInterner) -> TargetIndex {
-        let mut targets = TargetIndex::default();
+        let mut targets = TargetIndex::new("b".into());
         assert!(targets.observe(interner, &place(), observed(5, "b"), (1, ObservationSource::Watch), ByteCheck::Match));
         targets
     }
@@ -467,9 +436,16 @@ mod tests {
     fn only_what_no_watch_delivers_is_forgotten() {
         let mut interner = MetadataInterner::default();
         let mut targets = targets(&mut interner);
-        targets.forget_unlabelled(&place(), "b");
+        targets.forget_unlabelled(&place());
         assert!(targets.get(&place()).is_some());
-        targets.forget_unlabelled(&place(), "another");
+        targets.observe(
+            &mut interner,
+            &place(),
+            observed(6, "another"),
+            (1, ObservationSource::Watch),
+            ByteCheck::Match,
+        );
+        targets.forget_unlabelled(&place());
         assert!(targets.get(&place()).is_none());
     }
 
@@ -483,21 +459,5 @@ mod tests {
         }
         assert!(interner.interned.len() <= 64, "{}", interner.interned.len());
         assert!(Arc::ptr_eq(&one, &interner.intern(observed(3, "b").metadata)));
-    }
-
-    #[test]
-    fn a_list_of_namespaces_lacks_what_it_does_not_name() {
-        let namespace = |terminating| Namespace { labels: PackedLabels::default(), terminating, uid: "".into() };
-        let mut namespaces = Namespaces::default();
-        for (name, terminating) in [("here", false), ("going", true)] {
-            assert_eq!(namespaces.insert(name, namespace(terminating)).1, None);
-        }
-        assert!(namespaces.active("here").is_some());
-        assert!(namespaces.active("going").is_none());
-        namespaces.begin_list();
-        namespaces.insert("here", namespace(false));
-        assert_eq!(namespaces.missing(), ["going".into()]);
-        assert_eq!(namespaces.remove("going").map(|(_, before)| before), Some(namespace(true)));
-        assert!(Arc::ptr_eq(&namespaces.name("here"), &namespaces.name("here")));
     }
 }

@@ -9,23 +9,12 @@ use std::time::Duration;
 
 use crate::bundle::{Desired, TargetRef};
 
-use super::event::ListScope;
-use super::index::Observed;
+use super::event::TargetListResult;
+use super::list_scope::ListScope;
 use super::resource_version::ResourceVersion;
 
 /// The wait after a list that failed.
 const RETRY: Duration = Duration::from_secs(1);
-
-/// What a list of one Bundle's targets brought.
-#[derive(Clone, Debug)]
-pub enum TargetListResult {
-    /// The targets in its scope, by namespace.
-    Targets(Vec<(String, Observed)>),
-    /// Nothing yet: the API server is busy, or did not answer.
-    Unavailable,
-    /// Nothing: the API server refuses.
-    Refused,
-}
 
 /// What has to be listed of one Bundle.
 #[derive(Default)]
@@ -34,7 +23,7 @@ pub(super) struct TargetListing {
     /// What was gone, as of which version, since a list was asked for: it may still be in the answer.
     deleted: BTreeMap<TargetRef, ResourceVersion>,
     /// What the Bundle came to, held back until its targets are known, and why, in words.
-    pub(super) deferred_desired: Option<(Arc<Desired>, String)>,
+    deferred_desired: Option<(Arc<Desired>, String)>,
 }
 
 /// How far the list of one scope is.
@@ -55,6 +44,11 @@ impl TargetListing {
     pub(super) fn begin(&mut self, scopes: impl Iterator<Item = (ListScope, bool)>, now: Duration) {
         let stage = |runs| if runs { Stage::AfterList } else { Stage::Due(now) };
         *self = Self { scopes: scopes.map(|(scope, runs)| (scope, stage(runs))).collect(), ..Self::default() };
+    }
+
+    /// Replaces the deferred decision and its cause; returns the one before.
+    pub(super) fn set_deferred(&mut self, deferred: Option<(Arc<Desired>, String)>) -> Option<(Arc<Desired>, String)> {
+        std::mem::replace(&mut self.deferred_desired, deferred)
     }
 
     /// Whether something is still to be listed that has been known before.
@@ -103,8 +97,9 @@ impl TargetListing {
 
     /// A target is gone.
     pub(super) fn record_deleted(&mut self, target: &TargetRef, version: ResourceVersion) {
-        let requested =
-            |(scope, stage): (&ListScope, &Stage)| matches!(stage, Stage::Requested(_)) && scope.covers(target);
+        let requested = |(scope, stage): (&ListScope, &Stage)| {
+            matches!(stage, Stage::Requested(_)) && scope.covers(target.kind, &target.namespace)
+        };
         if self.scopes.iter().any(requested) {
             let deleted = self.deleted.entry(target.clone()).or_default();
             *deleted = version.max(*deleted);

@@ -170,7 +170,7 @@ pub(super) struct Tasks {
     /// How many tasks its Bundle has to wait for.
     blocking: usize,
     /// Whether a target began or ceased to fail, or fails otherwise, since this was last asked.
-    pub(super) failures_changed: bool,
+    failures_changed: bool,
 }
 
 impl Tasks {
@@ -219,11 +219,6 @@ impl Tasks {
         self.all.is_empty()
     }
 
-    /// All tasks, by place.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&TargetRef, &Task)> {
-        self.all.iter()
-    }
-
     /// The places of all tasks.
     pub(super) fn targets(&self) -> impl Iterator<Item = &TargetRef> {
         self.all.keys()
@@ -233,6 +228,24 @@ impl Tasks {
     pub(super) fn in_flight(&self) -> impl Iterator<Item = &TargetRef> {
         let out = self.all.iter().filter(|(_, task)| matches!(task.state, TaskState::InFlight { .. }));
         out.map(|(target, _)| target)
+    }
+
+    /// The number of tasks that wait for an order.
+    pub(super) fn queued_count(&self) -> usize {
+        self.all.values().filter(|task| matches!(task.state, TaskState::Queued)).count()
+    }
+
+    /// Whether a target began or ceased to fail, or fails otherwise, since [`Tasks::clear_failures_changed`].
+    pub(super) fn failures_changed(&self) -> bool {
+        self.failures_changed
+    }
+
+    pub(super) fn set_failures_changed(&mut self) {
+        self.failures_changed = true;
+    }
+
+    pub(super) fn clear_failures_changed(&mut self) {
+        self.failures_changed = false;
     }
 
     /// The next time at which a task is to be looked at again.

@@ -1,32 +1,38 @@
-//! What an answer changes for its target.
+//! What follows from the result of an order for its target.
 
 use std::mem::discriminant;
 
 use crate::bundle::{Diff, TargetRef};
+use crate::fanout::action::TargetRequest;
+use crate::fanout::context::RolloutContext;
+use crate::fanout::event::{Comparison, WriteResult};
+use crate::fanout::failure_origin::{FailureOrigin, ResponseHistory};
+use crate::fanout::index::{ByteCheck, MetadataInterner, ObservationSource};
+use crate::fanout::messages;
+use crate::fanout::resource_version::ResourceVersion;
+use crate::fanout::task::{Task, TaskFailure, TaskState};
 
-use super::action::TargetRequest;
-use super::bundle_targets::{BundleTargets, RolloutContext, Trigger};
-use super::event::{Comparison, WriteResult};
-use super::failure_origin::{FailureOrigin, ResponseHistory};
-use super::index::{ByteCheck, MetadataInterner, ObservationSource};
-use super::resource_version::ResourceVersion;
-use super::task::{Task, TaskFailure, TaskState};
+use super::{BundleTargets, Trigger};
 
-/// What follows from an answer.
+/// What is to be done after the result of an order.
 enum NextStep {
-    /// The order is done with: see what else is to be done.
+    /// The order is done: the target is compared with its desired state.
     Sync(Trigger),
-    /// One more order, in its turn.
+    /// Another order, in the queue of its lane.
     Requeue(Task),
-    /// One more order, before all others.
+    /// Another order, before all others.
     Recreate(Task),
-    /// One more order, at its time.
+    /// Another order, at its time.
     Wait(Task),
 }
 
 impl BundleTargets {
-    /// Whom an answer is held against that tells of trouble.
-    pub(super) fn attribute_failure(&mut self, history: &mut ResponseHistory, target: &TargetRef) -> FailureOrigin {
+    /// Records that an order failed; returns to whom the failure is attributed.
+    pub(in crate::fanout) fn attribute_failure(
+        &mut self,
+        history: &mut ResponseHistory,
+        target: &TargetRef,
+    ) -> FailureOrigin {
         let mut task = self.tasks.get(target).cloned();
         let mut streak = task.as_ref().and_then(|task| task.failure_streak);
         let origin = history.record_failure(target, &mut streak);
@@ -37,8 +43,8 @@ impl BundleTargets {
         origin
     }
 
-    /// Takes in what became of an order. `blame`: whom it is held against, if it tells of trouble.
-    pub(super) fn on_result(
+    /// Takes in the result of an order. `origin` is to whom a failure is attributed, if it is one.
+    pub(in crate::fanout) fn on_result(
         &mut self,
         ctx: RolloutContext<'_>,
         interner: &mut MetadataInterner,
@@ -57,14 +63,14 @@ impl BundleTargets {
             _ => TaskFailure::Transient,
         };
         let next = match result {
-            // Finalizers keep it.
+            // Finalizers keep the object.
             WriteResult::Observed(_) if matches!(request, TargetRequest::Delete(_)) && self.is_desired(ctx, target) => {
-                NextStep::Wait(task.failed(now, TaskFailure::Target, self.finalizer_message(target)))
+                NextStep::Wait(task.failed(now, TaskFailure::Target, messages::kept_by_finalizers(target)))
             }
             WriteResult::Observed(_) if matches!(request, TargetRequest::Delete(_)) => {
                 self.on_deleted(ctx, target, task, &request)
             }
-            // It may be older than a list that lacks it.
+            // The result may be older than a list that lacks the target.
             WriteResult::Observed(_) | WriteResult::Compared(..) if task.refresh => {
                 if request.is_write() {
                     self.count_write();
@@ -119,7 +125,7 @@ impl BundleTargets {
                 if self.has_same_keys(&ordered, target.kind) {
                     self.index.set_holdings(target, version, holdings);
                 }
-                // What has to be known before it is written is not a change of it.
+                // A content that is read before a write is not a change of the target.
                 if inspected { NextStep::Sync(Trigger::Changed) } else { self.retry_or_fail(ctx, target, task, false) }
             }
             WriteResult::NamespaceGone => NextStep::Wait(task.defer(now)),
@@ -135,11 +141,11 @@ impl BundleTargets {
             WriteResult::Refused { immutable: true, .. } if self.is_recreated(ctx, target, &request) => {
                 NextStep::Requeue(task)
             }
-            WriteResult::Refused { cause, immutable: fixed, retry_after } => {
-                let cause = if fixed { self.immutable_message(target, cause) } else { cause };
-                // What has no label is not watched: when its time comes it is looked at anew.
-                let watched = !self.index.forget_unlabelled(target, &self.name);
-                let failure = if fixed && watched { TaskFailure::Immutable } else { TaskFailure::Target };
+            WriteResult::Refused { cause, immutable, retry_after } => {
+                let cause = if immutable { self.immutable_message(target, cause) } else { cause };
+                // Objects without the label are not watched: when its time comes this one is read anew.
+                let watched = !self.index.forget_unlabelled(target);
+                let failure = if immutable && watched { TaskFailure::Immutable } else { TaskFailure::Target };
                 NextStep::Wait(task.failed(now, failure, cause).not_before(now, retry_after))
             }
             WriteResult::Forbidden(cause)
@@ -156,7 +162,7 @@ impl BundleTargets {
             NextStep::Recreate(task) => self.enqueue_recreate(ctx, target, task),
             NextStep::Wait(task) => {
                 self.tasks.set(target, Some(task));
-                // Meanwhile it may have become as it should be, or something else may be wanted.
+                // Meanwhile the target may be in sync, or another state desired.
                 if !latest || self.next_request(ctx, target).is_none() {
                     self.sync_task(ctx, target, Trigger::Decided);
                 }
@@ -164,7 +170,7 @@ impl BundleTargets {
         }
     }
 
-    /// A target is gone; if that was for it to be created anew, it is, and if not, whatever is to be done is.
+    /// Takes in that a target is gone: one that was deleted to be created anew is created next.
     fn on_deleted(
         &mut self,
         ctx: RolloutContext<'_>,
@@ -184,7 +190,7 @@ impl BundleTargets {
         }
     }
 
-    /// A target turned out to be immutable; whether it is deleted and created anew.
+    /// Takes in that a target is immutable; returns whether it is deleted and created anew.
     fn is_recreated(&mut self, ctx: RolloutContext<'_>, target: &TargetRef, request: &TargetRequest) -> bool {
         self.index.mark_immutable(target, request.version());
         let next = self.next_request(ctx, target);
@@ -192,7 +198,8 @@ impl BundleTargets {
             && next.is_some_and(|next| matches!(next, TargetRequest::Delete(_) | TargetRequest::GetContent))
     }
 
-    /// A target was written, under what is wanted still (`latest`); and nobody has changed it since (`newest`).
+    /// Takes in that a target was written: whether the order is of the current desired state (`latest`), and whether nobody
+    /// has changed the target since (`newest`).
     fn after_write(
         &mut self,
         ctx: RolloutContext<'_>,
@@ -205,18 +212,18 @@ impl BundleTargets {
         match self.next_request(ctx, target) {
             _ if !latest => NextStep::Sync(Trigger::Decided),
             Some(_) if !newest => NextStep::Sync(Trigger::Changed),
-            // It came back as one that would have to be created anew.
+            // The API server returned an object that would have to be created anew.
             Some(TargetRequest::Delete(_)) if self.is_desired(ctx, target) => {
-                NextStep::Wait(task.failed(ctx.now, TaskFailure::Target, self.mutated_message(target)))
+                NextStep::Wait(task.failed(ctx.now, TaskFailure::Target, messages::mutated(target)))
             }
-            // Taking ownership and taking out what is stale are two requests.
+            // Taking ownership and removing stale fields are two requests.
             Some(next) if discriminant(&next) != discriminant(request) => self.retry_or_fail(ctx, target, task, false),
-            Some(_) => NextStep::Wait(task.failed(ctx.now, TaskFailure::Target, self.mutated_message(target))),
+            Some(_) => NextStep::Wait(task.failed(ctx.now, TaskFailure::Target, messages::mutated(target))),
             None => NextStep::Sync(Trigger::Due),
         }
     }
 
-    /// A try takes one more request, unless others are faster than we are.
+    /// Spends another request on this attempt, unless others change the target faster than it can be written.
     fn retry_or_fail(&mut self, ctx: RolloutContext<'_>, target: &TargetRef, task: Task, refresh: bool) -> NextStep {
         if task.is_exhausted() {
             let cause = self.record_lost_write(ctx, target);
