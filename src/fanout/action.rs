@@ -1,4 +1,4 @@
-//! What the engine asks for.
+//! The output of the engine: requests to send, and what is to be reported.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -8,56 +8,56 @@ use crate::bundle::{Desired, RolloutOutcome, RolloutProgress, TargetRef, Unstabl
 use super::list_scope::ListScope;
 use super::resource_version::ResourceVersion;
 
-/// Something to do.
+/// Something that the controller has to do.
 #[derive(Clone, Debug)]
 pub enum Action {
-    /// Send a request; its [`Answer`](super::Answer) must come back, whatever happens.
+    /// A request to send; its [`WriteResult`](super::WriteResult) must come back, whatever happens.
     Send(Order),
-    /// List the targets of one Bundle, by the value of their label; an [`Event::Listed`](super::Event::Listed) must come
-    /// back, whatever happens.
+    /// A list of one Bundle's targets, by the value of their label; an
+    /// [`EngineEvent::Listed`](super::EngineEvent::Listed) must come back, whatever happens.
     List {
-        /// The Bundle's name.
+        /// Name of the Bundle.
         bundle: Arc<str>,
-        /// Where.
+        /// Kind and namespace to list.
         scope: ListScope,
-        /// The list's number.
+        /// Number of the list, which its result names.
         number: u64,
     },
-    /// A Bundle has nothing left that can be done now: say what became of it.
+    /// The outcome of a rollout: nothing is left that can be done for the Bundle now.
     Report {
-        /// Its name.
+        /// Name of the Bundle.
         bundle: Arc<str>,
-        /// What became of its targets.
+        /// State of the Bundle's targets.
         outcome: RolloutOutcome,
-        /// What began it, in words.
+        /// The event that began the work, in words.
         cause: String,
     },
-    /// A rollout goes on: say how far it is.
+    /// The progress of a rollout that goes on.
     Progress {
-        /// The Bundle's name.
+        /// Name of the Bundle.
         bundle: Arc<str>,
-        /// How far.
+        /// How many namespaces are done.
         progress: RolloutProgress,
     },
-    /// A rollout is held back, since the content changes too often: say until when.
+    /// A rollout that is held back, since the content changes too often.
     Held {
-        /// The Bundle's name.
+        /// Name of the Bundle.
         bundle: Arc<str>,
-        /// How the content changes.
+        /// How the content changes, and until when the rollout waits.
         unstable: Unstable,
     },
-    /// Somebody keeps changing a target: say who.
+    /// A target that others keep changing.
     Contested {
-        /// The Bundle's name.
+        /// Name of the Bundle.
         bundle: Arc<str>,
         /// The target.
         target: TargetRef,
-        /// The field manager and the key that it took, if metadata tells.
+        /// The field manager and the key that it took, if metadata shows them.
         conflicting_manager: Option<(String, String)>,
     },
-    /// An object of others was completed: say so, once.
+    /// An object of others that was completed; reported once.
     Completed {
-        /// The Bundle's name.
+        /// Name of the Bundle.
         bundle: Arc<str>,
         /// The target.
         target: TargetRef,
@@ -66,76 +66,76 @@ pub enum Action {
     PutForbidden,
 }
 
-/// One request about one target.
+/// A request for one target.
 #[derive(Clone, Debug)]
 pub struct Order {
-    /// The Bundle's name, which is the target's.
+    /// Name of the Bundle.
     pub bundle: Arc<str>,
     /// The target.
     pub target: TargetRef,
-    /// What it is to hold.
+    /// Desired state of the Bundle's targets.
     pub desired: Arc<Desired>,
-    /// What to ask for.
+    /// The request to send.
     pub request: TargetRequest,
 }
 
-/// What to ask of the API server. Every change of an object that exists is for one version of it, so that a request that
-/// comes late cannot undo what came after.
+/// A request to the API server. Every change of an object that exists is for one version of it, so that a request that
+/// arrives late cannot undo later changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TargetRequest {
     /// POST.
     Create,
-    /// PUT of the whole object, which nobody else has touched.
+    /// PUT of the whole object, which has fields of ours alone.
     Replace(ResourceVersion),
-    /// Strategic merge patch: our keys and metadata, leaving alone what others have.
+    /// Strategic merge patch of our keys and metadata; fields of others stay.
     Merge {
-        /// The version.
+        /// Version of the object.
         version: ResourceVersion,
-        /// What is ours and no longer wanted.
+        /// Fields of ours that are no longer desired.
         stale: OwnedFields,
-        /// Uid of the owner that ours takes the place of.
+        /// Uid of the owner that ours replaces.
         former_owner: Option<String>,
-        /// Uid of its namespace, where the object holds keys of others.
+        /// Uid of the namespace, if the object holds keys of others.
         second_owner: Option<Arc<str>>,
     },
-    /// Server-side apply with force: takes ownership of a value that is right already.
+    /// Server-side apply with force: takes ownership of a value that is already as desired.
     Apply {
-        /// The version.
+        /// Version of the object.
         version: ResourceVersion,
-        /// Uid of its namespace, where the object holds keys of others.
+        /// Uid of the namespace, if the object holds keys of others.
         second_owner: Option<Arc<str>>,
     },
-    /// Strategic merge patch that takes out what is ours.
+    /// Strategic merge patch that removes our fields.
     HandOver(ResourceVersion, OwnedFields),
     /// DELETE.
     Delete(ResourceVersion),
     /// GET of the metadata.
     GetMetadata,
-    /// GET of the content, to compare it with what is wanted.
+    /// GET of the content, to compare it with the desired one.
     GetContent,
 }
 
-/// The fields of an object that are ours alone.
+/// The fields of an object that this program alone owns.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OwnedFields {
     /// Keys below `data` and `binaryData`.
     pub keys: BTreeSet<String>,
-    /// Labels.
+    /// Names of labels.
     pub labels: BTreeSet<String>,
-    /// Annotations.
+    /// Names of annotations.
     pub annotations: BTreeSet<String>,
-    /// Uids of the namespaces that own it beside the Bundle.
+    /// Uids of the namespaces that own the object beside the Bundle.
     pub namespaces: BTreeSet<String>,
 }
 
 impl TargetRequest {
-    /// Whether it may change anything.
+    /// Whether the request may change anything.
     #[must_use]
     pub fn is_write(&self) -> bool {
         !matches!(self, Self::GetMetadata | Self::GetContent)
     }
 
-    /// The version of the object that it is for.
+    /// Version of the object that the request is for.
     #[must_use]
     pub fn version(&self) -> Option<ResourceVersion> {
         match self {
@@ -148,7 +148,7 @@ impl TargetRequest {
         }
     }
 
-    /// The uid of the namespace that it makes a second owner of an object with keys of others.
+    /// Uid of the namespace that the request makes a second owner of an object with keys of others.
     #[must_use]
     pub fn second_owner(&self) -> Option<&str> {
         match self {
@@ -157,7 +157,7 @@ impl TargetRequest {
         }
     }
 
-    /// Whether it carries content.
+    /// Whether the request carries content.
     #[must_use]
     pub fn carries_content(&self) -> bool {
         matches!(self, Self::Create | Self::Replace(_) | Self::Merge { .. } | Self::Apply { .. })

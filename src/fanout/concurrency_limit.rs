@@ -1,36 +1,37 @@
-//! How much may be in flight: one limit for the process, that feels its way up and yields at once
-//! (additive increase, multiplicative decrease, as TCP does: RFC 5681).
+//! Process-wide limit on requests in flight, adjusted by additive increase and multiplicative decrease (AIMD, RFC
+//! 5681).
 
 use std::num::NonZeroU64;
 use std::time::Duration;
 
 use super::damping::Damping;
 
-/// How many requests are in flight at first.
+/// The limit at the start of the process.
 const INITIAL_LIMIT: f64 = 8.0;
 
 /// The longest pause that the API server can ask for.
 const RETRY_AFTER_MAX: Duration = Duration::from_mins(1);
 
-/// The part of the requests in flight that slow ones may hold, and that the bulk of a rollout leaves free while there are
-/// any: one in so many.
+/// The divisor of the maximum for the share that slow requests may hold, and that the bulk of a rollout leaves free
+/// while there are any.
 const SLOW_SHARE_DIVISOR: usize = 4;
 
 /// The pause after the first failed connection, or the first "busy" without a time; it doubles up to [`PAUSE_MAX`].
 const PAUSE_MIN: Duration = Duration::from_millis(250);
+/// The longest pause that no response asks for.
 pub(super) const PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// How often the limit is lowered at most: requests in flight at the same time tell of the same trouble.
+/// The least time between two decreases: requests in flight at the same time fail for the same cause.
 const DECREASE_INTERVAL_MIN: Duration = Duration::from_secs(1);
 
-/// What an administrator allows.
+/// The limits on writes that an administrator sets.
 #[derive(Clone, Copy, Debug)]
 pub struct WriteLimits {
-    /// The most requests in flight at the same time, at least one.
+    /// Maximum number of requests in flight, at least one.
     pub max_concurrent_writes: usize,
-    /// The most bytes of content written in a second, over all targets; `None`: no limit.
+    /// Maximum bytes of content written per second, over all targets; `None` for no limit.
     pub max_write_bytes_per_second: Option<NonZeroU64>,
-    /// How often content that is there is rewritten.
+    /// Bounds on how often existing content is rewritten.
     pub damping: Damping,
 }
 
@@ -40,25 +41,25 @@ impl Default for WriteLimits {
     }
 }
 
-/// What an answer says of the API server's state.
+/// The state of the API server, as a response shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ServerHealth {
-    /// It does its work.
+    /// The API server works.
     Healthy,
-    /// It did not answer in time, or failed.
+    /// The API server did not respond in time, or failed.
     Slow,
-    /// It asks for patience, perhaps for a time, or cannot be reached.
+    /// The API server is busy, perhaps for a given time, or cannot be reached.
     Unavailable(Option<Duration>),
 }
 
-/// What goes before what.
+/// The priority of an order; earlier lanes go first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Lane {
     /// Single events.
     Urgent,
     /// Rollouts.
     Bulk,
-    /// What is likely to take long, of either.
+    /// Orders of either that are likely to take long.
     Slow,
 }
 
@@ -66,22 +67,22 @@ impl Lane {
     pub(super) const ALL: [Self; 3] = [Self::Urgent, Self::Bulk, Self::Slow];
 }
 
-/// The pace of the process.
+/// The requests in flight of the process, and how many more may be sent.
 #[derive(Debug)]
 pub(super) struct AimdLimit {
     limits: WriteLimits,
     in_flight: usize,
-    /// How many of these are slow.
+    /// The number of these that are slow.
     slow_in_flight: usize,
-    /// How many may be in flight; grows by one for each round of answers.
+    /// The number that may be in flight; grows by one for each round of responses.
     limit: f64,
-    /// Nothing is sent before this time.
+    /// The time before which nothing is sent.
     paused_until: Duration,
     /// Pauses in a row.
     pauses: u32,
-    /// When the limit was last lowered.
+    /// The time of the last decrease.
     decreased_at: Option<Duration>,
-    /// When the bytes that were sent so far are paid for.
+    /// The time from which on the byte rate allows the next request.
     bytes_paid_until: Duration,
 }
 
@@ -102,19 +103,19 @@ impl AimdLimit {
         }
     }
 
-    /// How many requests are in flight.
+    /// The number of requests in flight.
     pub(super) fn in_flight(&self) -> usize {
         self.in_flight
     }
 
-    /// How many may be in flight at present.
+    /// The number of requests that may be in flight at present.
     pub(super) fn limit(&self) -> usize {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and the maximum")]
         let limit = self.limit as usize;
         limit
     }
 
-    /// Whether nothing is sent for the API server's sake.
+    /// Whether sending is paused for the API server.
     pub(super) fn is_paused(&self, now: Duration) -> bool {
         now < self.paused_until
     }
@@ -132,18 +133,18 @@ impl AimdLimit {
         has_capacity && self.in_flight < max - reserved && self.resumes_at().is_none_or(|at| at <= now)
     }
 
-    /// A request in flight, one more or one less, is slow.
+    /// Counts one slow request more or less.
     pub(super) fn count_slow(&mut self, more: bool) {
         self.slow_in_flight = if more { self.slow_in_flight + 1 } else { self.slow_in_flight.saturating_sub(1) };
     }
 
-    /// When time alone lets requests through again; `None`: there is nothing to wait for but answers.
+    /// The time at which requests may be sent again; `None` if only responses are waited for.
     pub(super) fn resumes_at(&self) -> Option<Duration> {
         let paid = self.limits.max_write_bytes_per_second.map_or(Duration::ZERO, |_| self.bytes_paid_until);
         Some(self.paused_until.max(paid)).filter(|at| !at.is_zero())
     }
 
-    /// A request was sent with so many bytes of content.
+    /// Records that a request with so many bytes of content was sent.
     pub(super) fn on_sent(&mut self, now: Duration, bytes: usize) {
         self.in_flight += 1;
         if let Some(rate) = self.limits.max_write_bytes_per_second {
@@ -152,18 +153,18 @@ impl AimdLimit {
         }
     }
 
-    /// A request was answered.
+    /// Records the response to a request, with the state of the API server that it shows.
     pub(super) fn on_response(&mut self, now: Duration, health: ServerHealth) {
         self.on_ended();
         self.note_server_health(now, health);
     }
 
-    /// A request was answered, and that tells nothing of the API server.
+    /// Records the end of a request whose response shows nothing of the API server.
     pub(super) fn on_ended(&mut self) {
         self.in_flight = self.in_flight.saturating_sub(1);
     }
 
-    /// Takes in how the API server is.
+    /// Adjusts the limit to the state of the API server.
     pub(super) fn note_server_health(&mut self, now: Duration, health: ServerHealth) {
         match health {
             ServerHealth::Healthy => {
@@ -186,7 +187,7 @@ impl AimdLimit {
         }
     }
 
-    /// Halves the limit; `false` if it was halved just now.
+    /// Halves the limit; returns `false` if it was halved just now.
     fn decrease(&mut self, now: Duration) -> bool {
         let due = self.decreased_at.is_none_or(|last| now >= last + DECREASE_INTERVAL_MIN);
         if due {
@@ -207,7 +208,7 @@ mod tests {
         AimdLimit::new(WriteLimits { max_concurrent_writes: max, ..WriteLimits::default() })
     }
 
-    /// How many more requests may be sent.
+    /// The number of requests that may still be sent.
     fn capacity(aimd: &mut AimdLimit, now: Duration) -> usize {
         let before = aimd.in_flight;
         while aimd.allows(now, Lane::Bulk) {
@@ -284,7 +285,7 @@ mod tests {
         let mut aimd = aimd(32);
         aimd.on_response(S, ServerHealth::Unavailable(Some(3 * S)));
         aimd.on_response(S, ServerHealth::Unavailable(Some(S)));
-        assert_eq!(capacity(&mut aimd, 3 * S), 0, "a shorter wish does not undo a longer one");
+        assert_eq!(capacity(&mut aimd, 3 * S), 0, "a shorter pause does not undo a longer one");
         assert_eq!(aimd.resumes_at(), Some(4 * S));
         assert_eq!(capacity(&mut aimd, 4 * S), 4);
         aimd.on_response(4 * S, ServerHealth::Unavailable(Some(3600 * S)));

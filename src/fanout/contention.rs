@@ -1,53 +1,54 @@
-//! How often a target may be healed: at once, unless somebody keeps undoing it.
+//! Backoff for targets that others keep changing: they are healed at once at first, then less and less often.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::bundle::TargetRef;
 
-/// How many times in a row a target is healed at once.
+/// The number of times in a row that a target is healed at once.
 const IMMEDIATE_HEALS: u32 = 10;
 
-/// The longest pause between two times.
+/// The longest pause between two heals.
 const PAUSE_MAX: Duration = Duration::from_mins(1);
 
-/// A fight is over this many times its last pause after the last intervention, within these bounds.
+/// A target is no longer contested this many times its last pause after the last intervention, but not before
+/// [`CALM_MIN`].
 const CALM_FACTOR: u32 = 4;
 const CALM_MIN: Duration = Duration::from_secs(10);
 
-/// After so much time without an intervention it is forgotten.
+/// The time without an intervention after which the earlier ones are forgotten.
 const FORGET_AFTER: Duration = Duration::from_mins(3);
 
-/// Recent interventions of others, by target.
+/// The recent interventions of others, by target.
 #[derive(Default)]
 pub(super) struct ContentionBackoff(BTreeMap<TargetRef, Interventions>);
 
 struct Interventions {
     count: u32,
-    /// Who it was, as far as metadata told: a field manager, and a key of the target that it holds.
+    /// The field manager that was last seen to hold a key of the target, and that key.
     conflicting_manager: Option<ConflictingManager>,
     /// Whether the target counts as failing.
     contested: bool,
-    /// When the target was, or will be, healed of the last one.
+    /// The time at which the target was, or will be, healed of the last one.
     last: Duration,
-    /// Whether they were spoken of.
+    /// Whether the contention was reported.
     reported: bool,
 }
 
-/// A field manager, and a key that it holds.
+/// A field manager, and a key of the target that it holds.
 pub(super) type ConflictingManager = (String, String);
 
-/// When a target may be healed.
+/// The next heal of a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NextHeal {
-    /// At this time.
+    /// The time of the heal.
     pub(super) at: Duration,
-    /// Whether this is the moment to speak of a fight.
+    /// Whether the contention is to be reported now.
     pub(super) is_contested: bool,
 }
 
 impl ContentionBackoff {
-    /// Somebody has changed a target again. While its turn is still to come, it is one intervention.
+    /// Records that others have changed a target; changes before its next heal count as one intervention.
     pub(super) fn next_heal(&mut self, target: &TargetRef, now: Duration) -> NextHeal {
         self.0.retain(|_, known| known.last + FORGET_AFTER > now || known.contested);
         let known = self.0.entry(target.clone()).or_insert_with(|| Interventions::new(now));
@@ -62,7 +63,7 @@ impl ContentionBackoff {
         NextHeal { at: known.last, is_contested: known.take_unreported() }
     }
 
-    /// Somebody changes a target faster than it can be healed; whether this is the moment to speak of a fight.
+    /// Records that others change a target faster than it can be healed; returns whether to report it now.
     pub(super) fn record_loss(&mut self, target: &TargetRef, now: Duration) -> bool {
         let known = self.0.entry(target.clone()).or_insert_with(|| Interventions::new(now));
         known.last = known.last.max(now);
@@ -75,24 +76,24 @@ impl ContentionBackoff {
         self.0.retain(|target, _| *target.namespace != *namespace);
     }
 
-    /// Whether others have changed a target of late.
+    /// Whether others have changed a target recently.
     pub(super) fn is_tracked(&self, target: &TargetRef) -> bool {
         self.0.contains_key(target)
     }
 
-    /// Who was seen to have changed a target.
+    /// Sets the field manager that holds a key of a target.
     pub(super) fn set_conflicting_manager(&mut self, target: &TargetRef, manager: ConflictingManager) {
         if let Some(known) = self.0.get_mut(target) {
             known.conflicting_manager = Some(manager);
         }
     }
 
-    /// Who was last seen to have changed a target.
+    /// The field manager that was last seen to hold a key of a target.
     pub(super) fn conflicting_manager(&self, target: &TargetRef) -> Option<&ConflictingManager> {
         self.0.get(target)?.conflicting_manager.as_ref()
     }
 
-    /// Brings up to date which targets others keep changing; whether that has changed.
+    /// Updates which targets are contested; returns whether that has changed.
     pub(super) fn update_contested(&mut self, now: Duration) -> bool {
         let mut changed = false;
         for known in self.0.values_mut() {
@@ -103,12 +104,12 @@ impl ContentionBackoff {
         changed
     }
 
-    /// The targets that others keep changing, as of the last review.
+    /// The contested targets, as of [`ContentionBackoff::update_contested`].
     pub(super) fn contested(&self) -> impl Iterator<Item = &TargetRef> {
         self.0.iter().filter(|(_, known)| known.contested).map(|(target, _)| target)
     }
 
-    /// When a review finds something new though nothing happens.
+    /// The next time at which a target is no longer contested.
     pub(super) fn next_wakeup(&self) -> Option<Duration> {
         self.0.values().filter(|known| known.contested).filter_map(Interventions::contested_until).min()
     }
@@ -127,13 +128,13 @@ impl Interventions {
         Self { count: 0, conflicting_manager: None, contested: false, last: now, reported: false }
     }
 
-    /// Until when the target counts as failing, if there is no intervention before.
+    /// The time until which the target counts as failing, unless there is another intervention.
     fn contested_until(&self) -> Option<Duration> {
         let last = pause(self.count.saturating_sub(1));
         (self.count > IMMEDIATE_HEALS).then(|| self.last + (CALM_FACTOR * last).clamp(CALM_MIN, FORGET_AFTER))
     }
 
-    /// Whether it is a fight that was not spoken of yet.
+    /// Whether the target is contested and that was not reported yet; marks it as reported.
     fn take_unreported(&mut self) -> bool {
         let is_news = self.count > IMMEDIATE_HEALS && !self.reported;
         self.reported |= is_news;
@@ -161,19 +162,19 @@ mod tests {
         }
         assert_eq!(pauses[..10], [0; 10]);
         assert_eq!(pauses[10..], [1, 2, 4, 8, 16, 32, 60, 60, 60]);
-        assert_eq!(contested, 1, "a fight is spoken of once");
+        assert_eq!(contested, 1, "contention is reported once");
         let next = contention.next_heal(&target, now + Duration::from_secs(1)).at;
         for _ in 0..100 {
             assert_eq!(
                 contention.next_heal(&target, now + Duration::from_secs(2)).at,
                 next,
-                "more of it puts off nothing"
+                "further changes delay nothing"
             );
         }
         now = next;
         assert!(
             !contention.record_loss(&target, now) && ContentionBackoff::default().record_loss(&target, now),
-            "one that is lost is spoken of at once"
+            "a lost write is reported at once"
         );
         let later = now + FORGET_AFTER;
         assert_eq!(contention.next_heal(&target, later), NextHeal { at: later, is_contested: false });

@@ -1,8 +1,8 @@
 //! Damping of rollouts: when a Bundle whose content keeps changing may rewrite its targets.
 //!
-//! A first content is no change. The first changes start at once; later ones wait for longer and longer after the start of
-//! the rollout before them, and what arrives meanwhile is one change with them. Beside that, one budget of bytes holds for
-//! all Bundles that change more than once within [`WINDOW`].
+//! A first content is no change. The first changes start at once; later ones wait for longer and longer after the start
+//! of the rollout before them, and what arrives meanwhile is one change with them. Beside that, one budget of bytes
+//! holds for all Bundles that change more than once within [`WINDOW`].
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -94,7 +94,7 @@ impl Changes {
         self.over_budget
     }
 
-    /// When it is forgotten that rollouts have waited.
+    /// The time at which it is forgotten that rollouts have waited.
     pub(super) fn expires_at(&self) -> Option<Duration> {
         self.latest.filter(|_| self.waited).map(|latest| latest + QUIET_PERIOD)
     }
@@ -130,7 +130,7 @@ impl Changes {
     }
 }
 
-/// What the rollouts of all Bundles wrote that started within [`WINDOW`].
+/// The bytes written by the rollouts of all Bundles that started within [`WINDOW`].
 #[derive(Debug, Default)]
 pub(super) struct Budget {
     pub(super) damping: Damping,

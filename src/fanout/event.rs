@@ -1,4 +1,4 @@
-//! What the engine hears.
+//! The input of the engine.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,106 +9,106 @@ use super::list_scope::{ListPhase, ListScope};
 use super::observed::Observed;
 use super::resource_version::ResourceVersion;
 
-/// Something that the engine has to know.
+/// An event that the engine takes in.
 #[derive(Clone, Debug)]
 pub enum EngineEvent {
-    /// A Bundle is there, or no longer: of its targets nothing is kept, and they stay as they are.
+    /// A Bundle exists, or no longer does: then its targets are forgotten and left as they are.
     Bundle(String, bool),
-    /// A Bundle that is no longer there was deleted.
+    /// The deletion of a Bundle that no longer exists.
     Deleted {
-        /// Its name.
+        /// Name of the Bundle.
         bundle: String,
-        /// Its uid, if what it completed is to be handed over; `None`: all stays as it is.
+        /// Uid of the Bundle, if the objects that it completed are to be handed over; `None` if all stay as they are.
         uid: Option<String>,
     },
-    /// A Bundle that is there was decided anew. `None`: it is refused, and its targets stay as they are.
+    /// A decision about a Bundle that exists.
     Desired {
-        /// Its name.
+        /// Name of the Bundle.
         bundle: Arc<str>,
-        /// What its namespaces are to hold.
+        /// Desired state of the targets; `None` if the Bundle is refused and its targets stay as they are.
         desired: Option<Arc<Desired>>,
-        /// Why it was decided, in words.
+        /// Why the Bundle was decided, in words.
         cause: String,
     },
-    /// A namespace as it is now; `None`: it is gone.
+    /// A namespace as it is now; `None` if it is gone.
     Namespace(String, Option<Namespace>),
-    /// An object with the Bundle label.
+    /// The state of an object with the Bundle label.
     Target {
-        /// Its Bundle, going by its name.
+        /// Name of the object, which is that of its Bundle.
         bundle: String,
-        /// Where it is.
+        /// Kind and namespace of the object.
         target: (ObjectKind, String),
-        /// How it is.
+        /// State of the object.
         event: TargetEvent,
     },
-    /// A watch begins or ends a list of everything that is there: what the list lacks is gone.
+    /// The start or the end of a watch's list of all objects in a scope: those that the list lacks are gone.
     List(ListScope, ListPhase),
-    /// A list of one Bundle's targets was answered.
+    /// The result of a list of one Bundle's targets.
     Listed {
-        /// Its Bundle.
+        /// Name of the Bundle.
         bundle: Arc<str>,
-        /// What was listed.
+        /// Kind and namespace that were listed.
         scope: ListScope,
-        /// Its number.
+        /// Number of the list.
         number: u64,
-        /// What it brought.
+        /// Result of the list.
         result: TargetListResult,
     },
-    /// What became of an order.
+    /// The result of an order.
     OrderDone {
-        /// Its Bundle.
+        /// Name of the Bundle.
         bundle: Arc<str>,
-        /// Its place.
+        /// Target of the order.
         target: TargetRef,
-        /// The answer.
+        /// Result of the order.
         result: WriteResult,
     },
-    /// The API server asks for patience, in answer to a request that was no order.
+    /// A response of the API server to a request that was no order: it is busy, perhaps for a given time.
     Busy(Option<Duration>),
-    /// Whether this process may write.
+    /// Whether this process is the leader and may write.
     Leading(bool),
-    /// Time has passed.
+    /// Only time has passed.
     Tick,
 }
 
-/// How a target is, as a watch tells.
+/// A watch event of a target.
 #[allow(clippy::large_enum_variant, reason = "made for one event, and taken apart at once")]
 #[derive(Clone, Debug)]
 pub enum TargetEvent {
-    /// It is there and looks like this.
+    /// The target exists with this version and metadata.
     Applied(Observed),
-    /// It is gone, or has lost the Bundle label, as of this version.
+    /// The target is gone, or has lost the Bundle label, as of this version.
     Deleted(ResourceVersion),
 }
 
-/// What became of an order.
+/// The result of an order.
 #[allow(clippy::large_enum_variant, reason = "made for one event, and taken apart at once")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WriteResult {
-    /// Written, or only looked at: the object is now like this.
+    /// The object was written or read, and has this version and metadata.
     Observed(Observed),
-    /// The object is not there, or no longer.
+    /// The object does not exist.
     NotFound,
-    /// The object that was to be created is there already.
+    /// The object that was to be created exists already.
     AlreadyExists,
     /// The object is no longer the version that the order was for.
     Conflict,
-    /// The object looks like this, and this is its content beside what is wanted.
+    /// The object was read, and its content compared with the desired one.
     Compared(Observed, Comparison),
-    /// The namespace is gone or on its way out.
+    /// The namespace is gone or being deleted.
     NamespaceGone,
-    /// We are not permitted to ask for this, or the API server does not know yet that we are.
+    /// The request is not permitted, or the API server does not know yet that it is.
     Forbidden(String),
-    /// The API server refuses this object.
+    /// The API server or its admission refuses this object.
     Refused {
-        /// Why, with the object's name.
+        /// The cause, with the object's name.
         cause: String,
-        /// Whether it is immutable: nothing helps but to delete it.
+        /// Whether the object is immutable: only its deletion helps.
         immutable: bool,
-        /// How long admission asks to wait.
+        /// The wait that admission asks for.
         retry_after: Option<Duration>,
     },
-    /// The API server asks for patience, perhaps for a time, and says why; nothing was done.
+    /// The API server is busy, perhaps for a given time, with its message; nothing was done.
     Busy(Option<Duration>, String),
     /// The API server or its etcd failed: the order may have been carried out or not.
     Failed(String),
@@ -118,22 +118,22 @@ pub enum WriteResult {
     TimedOut(String),
 }
 
-/// An object's content beside what is wanted.
+/// The comparison of an object's content with the desired one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Comparison {
-    /// Whether the bytes are as wanted.
+    /// Whether the bytes are as desired.
     pub same: bool,
-    /// What it holds.
+    /// Summary of what the object holds.
     pub holdings: ContentSummary,
 }
 
-/// What a list of one Bundle's targets brought.
+/// The result of a list of one Bundle's targets.
 #[derive(Clone, Debug)]
 pub enum TargetListResult {
-    /// The targets in its scope, by namespace.
+    /// The targets in the scope, each with its namespace.
     Targets(Vec<(String, Observed)>),
-    /// Nothing yet: the API server is busy, or did not answer.
+    /// No list yet: the API server is busy, or did not respond.
     Unavailable,
-    /// Nothing: the API server refuses.
+    /// No list: the API server refuses.
     Refused,
 }

@@ -1,7 +1,7 @@
-//! Whose trouble an answer tells of: that of the API server, or that of one target, or its namespace, alone.
+//! Attribution of failures: to the API server, or to one target or its namespace.
 //!
-//! What admission says of an object is known by its words. All other trouble is the API server's, until the same target or
-//! namespace has it again while others do well.
+//! Refusals by admission are recognised by their text. All other failures are attributed to the API server, until the
+//! same target or namespace fails again while others succeed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,55 +9,55 @@ use std::time::Duration;
 
 use crate::bundle::TargetRef;
 
-/// A request that takes longer is slow: it stands in the way of others.
+/// The time from which on a request is slow and holds up others.
 pub(super) const SLOW_AFTER: Duration = Duration::from_secs(2);
 
-/// How often in a row a target has to have trouble of its own before it is spoken of.
+/// The number of failures in a row of its own from which on a target's failure is reported.
 const FAILURES_UNTIL_LASTING: u32 = 3;
 
-/// How others did when somebody last had trouble.
+/// The failures in a row of one target or namespace, and the counts of all when the last one came.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FailureStreak {
-    /// How many times in a row.
+    /// The number of failures in a row.
     count: u32,
-    /// How many answers of all were good by then.
+    /// The number of successes of all by then.
     successes: u64,
-    /// How many answers of all told of trouble by then.
+    /// The number of failures of all by then.
     failures: u64,
-    /// Whether it is known to be its own.
+    /// Whether the failure is known to be its own.
     own: bool,
 }
 
-/// Whom an answer is held against.
+/// To whom a failure is attributed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FailureOrigin {
-    /// The API server, whose state this namespace alone has told of so far, or others, too (`confirmed`).
+    /// The API server.
     Server {
-        /// Whether others have told of it as well, and nobody of anything else since.
+        /// Whether another namespace failed as well, without a success since.
         confirmed: bool,
     },
-    /// The target; whether that is to be spoken of.
+    /// The target or its namespace.
     Target {
-        /// Whether it has lasted.
+        /// Whether the failure has lasted, and is to be reported.
         lasting: bool,
     },
 }
 
-/// What is known of answers so far.
+/// The successes and failures so far.
 #[derive(Debug, Default)]
 pub(super) struct ResponseHistory {
     successes: u64,
     failures: u64,
-    /// Namespaces that had trouble, and no good answer since.
+    /// Namespaces with a failure, and no success since.
     failing: BTreeMap<Arc<str>, FailureStreak>,
-    /// Who had trouble last, if no answer was good since.
+    /// The namespace that failed last, if there was no success since.
     last_failing: Option<Arc<str>>,
-    /// Namespaces whose last answer took long.
+    /// Namespaces whose last response took long.
     slow: BTreeSet<Arc<str>>,
 }
 
 impl ResponseHistory {
-    /// A write was answered, well or by admission, after this time.
+    /// Records a response to a write, good or a refusal, and the time that it took.
     pub(super) fn record_success(&mut self, namespace: &Arc<str>, took: Duration) {
         self.successes += 1;
         self.last_failing = None;
@@ -69,7 +69,8 @@ impl ResponseHistory {
         }
     }
 
-    /// An answer told of trouble; `before` is what the target had before, and is brought up to date.
+    /// Records a failure; `before` is the streak of the target, which is updated. Returns to whom the failure is
+    /// attributed.
     pub(super) fn record_failure(&mut self, target: &TargetRef, before: &mut Option<FailureStreak>) -> FailureOrigin {
         let namespace = &target.namespace;
         let all = self.failing.get(namespace);
@@ -91,12 +92,12 @@ impl ResponseHistory {
         FailureOrigin::Server { confirmed }
     }
 
-    /// A request about this namespace takes long.
+    /// Records that a request for a namespace takes long.
     pub(super) fn mark_slow(&mut self, namespace: &Arc<str>) {
         self.slow.insert(namespace.clone());
     }
 
-    /// The namespaces whose requests may hold only a share of the slots.
+    /// The namespaces whose requests may hold only a share of those in flight.
     pub(super) fn slow_namespaces(&self) -> &BTreeSet<Arc<str>> {
         &self.slow
     }
@@ -113,18 +114,18 @@ mod tests {
     use super::*;
     use crate::bundle::ObjectKind;
 
-    fn place(namespace: &str) -> TargetRef {
+    fn target(namespace: &str) -> TargetRef {
         TargetRef { kind: ObjectKind::ConfigMap, namespace: namespace.into(), name: "b".into() }
     }
 
     const SERVER: FailureOrigin = FailureOrigin::Server { confirmed: false };
 
-    /// The verdicts on so many troubles of one target, with what happens between them.
+    /// The origins of so many failures of one target, with what happens between them.
     fn origins(times: usize, mut between: impl FnMut(&mut ResponseHistory)) -> Vec<FailureOrigin> {
         let (mut record, mut streak) = (ResponseHistory::default(), None);
         (0..times)
             .map(|_| {
-                let origin = record.record_failure(&place("one"), &mut streak);
+                let origin = record.record_failure(&target("one"), &mut streak);
                 between(&mut record);
                 origin
             })
@@ -140,9 +141,9 @@ mod tests {
             expected,
             "others do well"
         );
-        assert_eq!(origins(4, |_| {}), expected, "nobody else asks for anything");
+        assert_eq!(origins(4, |_| {}), expected, "there are no other requests");
         let both = |record: &mut ResponseHistory| {
-            record.record_failure(&place("two"), &mut None);
+            record.record_failure(&target("two"), &mut None);
             record.record_success(&"three".into(), SLOW_AFTER / 2);
         };
         assert_eq!(origins(4, both), expected, "one of several");
@@ -151,7 +152,7 @@ mod tests {
     #[test]
     fn failures_that_all_have_are_the_servers() {
         let origins = origins(4, |record| {
-            record.record_failure(&place("two"), &mut None);
+            record.record_failure(&target("two"), &mut None);
         });
         assert_eq!(origins[0], SERVER);
         assert_eq!(origins[1..], [FailureOrigin::Server { confirmed: true }; 3]);
@@ -160,12 +161,12 @@ mod tests {
     #[test]
     fn failures_of_all_targets_of_a_namespace_are_the_namespaces() {
         let mut record = ResponseHistory::default();
-        assert_eq!(record.record_failure(&place("one"), &mut None), SERVER);
+        assert_eq!(record.record_failure(&target("one"), &mut None), SERVER);
         record.record_success(&"two".into(), SLOW_AFTER / 2);
         let expected = FailureOrigin::Target { lasting: false };
-        assert_eq!((0..3).map(|_| record.record_failure(&place("one"), &mut None)).collect::<Vec<_>>(), [expected; 3]);
+        assert_eq!((0..3).map(|_| record.record_failure(&target("one"), &mut None)).collect::<Vec<_>>(), [expected; 3]);
         record.record_success(&"one".into(), SLOW_AFTER / 2);
-        assert_eq!(record.record_failure(&place("one"), &mut None), SERVER, "all is well there since");
+        assert_eq!(record.record_failure(&target("one"), &mut None), SERVER, "all is well there since");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What is there: namespaces whole, targets as slim entries.
+//! The state of the targets, as slim entries.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -10,56 +10,56 @@ use super::list_scope::ListScope;
 use super::observed::Observed;
 use super::resource_version::ResourceVersion;
 
-/// A target as it is kept: targets that look alike share their look.
+/// What is kept of a target. Targets with equal metadata share it.
 #[derive(Clone, Debug)]
 pub(super) struct IndexEntry {
     pub(super) version: ResourceVersion,
     pub(super) metadata: Arc<ObservedMetadata>,
-    /// The last list that it was seen in, or written during.
+    /// The epoch of the last list that showed the target, or during which it was written.
     epoch: u32,
-    /// Whether a watch has told of it since that list began.
+    /// Whether a watch has shown the target since that list began.
     watch_confirmed: bool,
     pub(super) byte_check: ByteCheck,
     /// Whether this version is known to be immutable.
     pub(super) immutable: bool,
-    /// What this version holds, if its content was looked at.
+    /// What this version holds, if its content was read.
     pub(super) holdings: Option<Box<ContentSummary>>,
 }
 
-/// Who tells how a target is.
+/// Where the state of a target comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ObservationSource {
     /// A list or watch.
     Watch,
-    /// The answer to a request of ours.
+    /// The response to an order.
     Response,
 }
 
-/// What is known of a target's bytes, beside its metadata: a change under our own name cannot be seen in those.
+/// What is known of a target's bytes beside its metadata, which do not show a change under our own name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ByteCheck {
-    /// They are as its metadata says.
+    /// The bytes are as the metadata says.
     Match,
-    /// It has a version that is not known to be ours.
+    /// The target has a version that is not known to be ours.
     Unverified,
-    /// They are not as its metadata says.
+    /// The bytes are not as the metadata says.
     Mismatch,
 }
 
-/// Why a list does not name a target.
+/// Why a list lacks a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Absence {
-    /// It is gone, or has lost the Bundle label.
+    /// The target is gone, or has lost the Bundle label.
     Certain,
-    /// As [`Absence::Certain`], or it was written after the list was read.
+    /// As [`Absence::Certain`], or the target was written after the list was read.
     Doubtful,
 }
 
-/// All looks that are in use.
+/// The distinct metadata of all targets, to be shared.
 #[derive(Default)]
 pub(super) struct MetadataInterner {
     interned: HashSet<Arc<ObservedMetadata>>,
-    /// How many there may be before those out of use are let go.
+    /// The number of values at which those out of use are dropped.
     limit: usize,
 }
 
@@ -121,9 +121,10 @@ impl TargetIndex {
         TargetRef { kind: *kind, namespace: namespace.clone(), name: self.name.clone() }
     }
 
-    /// Takes in how a target is, unless something newer is known; `false`: it is an echo, or older. What a list shows, or
-    /// an answer since it began, is right, whatever was seen before: etcd may have been restored. `bytes` is what is known
-    /// of one that was not known before.
+    /// Takes in the state of a target, unless a newer one is known; returns `false` for one that is known or older.
+    /// What a list shows, or a response since it began, is right, whatever was shown before: etcd may have been
+    /// restored.
+    /// `byte_check` is that of a target that was not known before.
     pub(super) fn observe(
         &mut self,
         interner: &mut MetadataInterner,
@@ -166,46 +167,46 @@ impl TargetIndex {
         true
     }
 
-    /// What is now known of a target's bytes, unless it has a newer version.
+    /// Sets what is known of a target's bytes, unless the target has a newer version.
     pub(super) fn set_byte_check(&mut self, target: &TargetRef, version: ResourceVersion, byte_check: ByteCheck) {
         if let Some(entry) = self.get_mut(target).filter(|entry| entry.version <= version) {
             entry.byte_check = byte_check;
         }
     }
 
-    /// The bytes of targets of this kind have to be looked at, since their metadata does not tell of them.
+    /// Marks the bytes of all targets of a kind as unverified, since their metadata do not show a change of them.
     pub(super) fn mark_kind_unverified(&mut self, kind: ObjectKind) {
         let matching = self.of_kind(kind).filter(|entry| entry.byte_check == ByteCheck::Match);
         matching.for_each(|entry| entry.byte_check = ByteCheck::Unverified);
     }
 
-    /// The bytes of this target have to be looked at.
+    /// Marks the bytes of a target as unverified.
     pub(super) fn mark_unverified(&mut self, target: &TargetRef) {
         if let Some(entry) = self.get_mut(target).filter(|entry| entry.byte_check == ByteCheck::Match) {
             entry.byte_check = ByteCheck::Unverified;
         }
     }
 
-    /// A target turned out to be immutable, unless it has a newer version.
+    /// Marks a version of a target as immutable.
     pub(super) fn mark_immutable(&mut self, target: &TargetRef, version: Option<ResourceVersion>) {
         if let Some(entry) = self.get_mut(target).filter(|entry| Some(entry.version) == version) {
             entry.immutable = true;
         }
     }
 
-    /// What this version of a target holds.
+    /// Sets what a version of a target holds.
     pub(super) fn set_holdings(&mut self, target: &TargetRef, version: ResourceVersion, holdings: ContentSummary) {
         if let Some(entry) = self.get_mut(target).filter(|entry| entry.version == version) {
             entry.holdings = Some(Box::new(holdings));
         }
     }
 
-    /// What targets of this kind hold has to be looked at anew, since other keys are written.
+    /// Forgets what targets of a kind hold, since other keys are written.
     pub(super) fn forget_holdings(&mut self, kind: ObjectKind) {
         self.of_kind(kind).for_each(|entry| entry.holdings = None);
     }
 
-    /// A target that is gone as of this version; `false` if that is older than what is known.
+    /// Removes a target that is gone as of a version; returns `false` if a newer version is known.
     pub(super) fn remove(&mut self, target: &TargetRef, version: ResourceVersion) -> bool {
         let known = self.get(target).is_some_and(|entry| entry.version <= version);
         if known {
@@ -214,7 +215,7 @@ impl TargetIndex {
         known
     }
 
-    /// Forgets how a target looks if it lacks the Bundle label, since no watch tells of it; whether it does.
+    /// Forgets a target that lacks the Bundle label, since no watch shows it; returns whether it does.
     pub(super) fn forget_unlabelled(&mut self, target: &TargetRef) -> bool {
         let labelled = |entry: &IndexEntry| {
             entry.metadata.labels.get(api::BUNDLE_LABEL).is_some_and(|label| **label == *self.name)
@@ -226,8 +227,8 @@ impl TargetIndex {
         unlabelled
     }
 
-    /// The targets in a scope that the list which ends now does not name, and what was written since it began. Of what has no
-    /// label no list tells.
+    /// Targets in `scope` that the list of `epoch` does not contain, or that were written since it began. Lists show
+    /// only objects with the label.
     pub(super) fn missing(&self, scope: &ListScope, epoch: u32) -> Vec<(TargetRef, Absence)> {
         let missing = self.entries.iter().filter(|((kind, namespace), entry)| {
             scope.covers(*kind, namespace)
@@ -238,7 +239,7 @@ impl TargetIndex {
         missing.map(|(key, entry)| (self.target(key), absence(entry))).collect()
     }
 
-    /// Whether a watch has told of a target since this list began.
+    /// Whether a watch has shown a target since the list of `epoch` began.
     pub(super) fn is_watch_confirmed(&self, target: &TargetRef, epoch: u32) -> bool {
         self.get(target).is_some_and(|entry| entry.is_watch_confirmed(epoch))
     }
@@ -278,7 +279,7 @@ mod tests {
     use super::*;
     use crate::bundle::Labels;
 
-    fn place() -> TargetRef {
+    fn target() -> TargetRef {
         TargetRef { kind: ObjectKind::ConfigMap, namespace: "one".into(), name: "b".into() }
     }
 
@@ -291,10 +292,16 @@ mod tests {
         Observed { version: version(number), metadata: ObservedMetadata { labels, ..ObservedMetadata::default() } }
     }
 
-    /// Targets that hold one at version 5, seen in the first list.
+    /// An index of one target at version 5, shown by the first list.
     fn targets(interner: &mut MetadataInterner) -> TargetIndex {
         let mut targets = TargetIndex::new("b".into());
-        assert!(targets.observe(interner, &place(), observed(5, "b"), (1, ObservationSource::Watch), ByteCheck::Match));
+        assert!(targets.observe(
+            interner,
+            &target(),
+            observed(5, "b"),
+            (1, ObservationSource::Watch),
+            ByteCheck::Match
+        ));
         targets
     }
 
@@ -305,18 +312,18 @@ mod tests {
         for old in [4, 5] {
             assert!(!targets.observe(
                 &mut interner,
-                &place(),
+                &target(),
                 observed(old, "other"),
                 (1, ObservationSource::Watch),
                 ByteCheck::Unverified
             ));
         }
-        assert!(!targets.remove(&place(), version(4)), "it has come again since");
-        let entry = targets.get(&place()).expect("there");
+        assert!(!targets.remove(&target(), version(4)), "it has come again since");
+        let entry = targets.get(&target()).expect("there");
         assert_eq!((entry.version, entry.byte_check), (version(5), ByteCheck::Match));
         assert_eq!(*entry.metadata, observed(5, "b").metadata);
-        assert!(targets.remove(&place(), version(6)));
-        assert!(!targets.remove(&place(), version(6)), "once");
+        assert!(targets.remove(&target(), version(6)));
+        assert!(!targets.remove(&target(), version(6)), "once");
     }
 
     #[test]
@@ -326,23 +333,29 @@ mod tests {
         assert!(
             targets.observe(
                 &mut interner,
-                &place(),
+                &target(),
                 observed(3, "restored"),
                 (2, ObservationSource::Watch),
                 ByteCheck::Match
             ),
             "from a backup"
         );
-        let entry = targets.get(&place()).expect("there");
+        let entry = targets.get(&target()).expect("there");
         assert_eq!((entry.version, entry.byte_check), (version(3), ByteCheck::Unverified));
         assert!(
-            targets.observe(&mut interner, &place(), observed(4, "b"), (2, ObservationSource::Watch), ByteCheck::Match),
+            targets.observe(
+                &mut interner,
+                &target(),
+                observed(4, "b"),
+                (2, ObservationSource::Watch),
+                ByteCheck::Match
+            ),
             "a watch goes on from there"
         );
         assert!(
             targets.observe(
                 &mut interner,
-                &place(),
+                &target(),
                 observed(9, "written"),
                 (3, ObservationSource::Watch),
                 ByteCheck::Match
@@ -352,7 +365,7 @@ mod tests {
         assert!(
             !targets.observe(
                 &mut interner,
-                &place(),
+                &target(),
                 observed(4, "b"),
                 (3, ObservationSource::Watch),
                 ByteCheck::Match
@@ -362,7 +375,7 @@ mod tests {
         assert!(
             !targets.observe(
                 &mut interner,
-                &place(),
+                &target(),
                 observed(9, "written"),
                 (4, ObservationSource::Watch),
                 ByteCheck::Match
@@ -375,27 +388,27 @@ mod tests {
     fn bytes_are_unverified_from_each_new_version_until_they_are_checked() {
         let mut interner = MetadataInterner::default();
         let mut targets = targets(&mut interner);
-        let byte_check = |targets: &TargetIndex| targets.get(&place()).expect("there").byte_check;
+        let byte_check = |targets: &TargetIndex| targets.get(&target()).expect("there").byte_check;
         assert!(targets.observe(
             &mut interner,
-            &place(),
+            &target(),
             observed(6, "b"),
             (1, ObservationSource::Watch),
             ByteCheck::Match
         ));
         assert_eq!(byte_check(&targets), ByteCheck::Unverified);
-        targets.set_byte_check(&place(), version(5), ByteCheck::Match);
-        assert_eq!(byte_check(&targets), ByteCheck::Unverified, "an older version tells nothing of this one");
-        targets.set_byte_check(&place(), version(6), ByteCheck::Mismatch);
+        targets.set_byte_check(&target(), version(5), ByteCheck::Match);
+        assert_eq!(byte_check(&targets), ByteCheck::Unverified, "an older version shows nothing of this one");
+        targets.set_byte_check(&target(), version(6), ByteCheck::Mismatch);
         assert!(targets.observe(
             &mut interner,
-            &place(),
+            &target(),
             observed(7, "other"),
             (1, ObservationSource::Watch),
             ByteCheck::Match
         ));
         assert_eq!(byte_check(&targets), ByteCheck::Mismatch, "a change of something else does not mend them");
-        targets.set_byte_check(&place(), version(7), ByteCheck::Match);
+        targets.set_byte_check(&target(), version(7), ByteCheck::Match);
         assert_eq!(byte_check(&targets), ByteCheck::Match);
     }
 
@@ -403,12 +416,12 @@ mod tests {
     fn what_metadata_does_not_show_is_unverified_by_kind_until_it_is_checked() {
         let mut interner = MetadataInterner::default();
         let mut targets = targets(&mut interner);
-        let byte_check = |targets: &TargetIndex| targets.get(&place()).expect("there").byte_check;
+        let byte_check = |targets: &TargetIndex| targets.get(&target()).expect("there").byte_check;
         targets.mark_kind_unverified(ObjectKind::Secret);
         assert_eq!(byte_check(&targets), ByteCheck::Match);
         targets.mark_kind_unverified(ObjectKind::ConfigMap);
         assert_eq!(byte_check(&targets), ByteCheck::Unverified);
-        targets.set_byte_check(&place(), version(5), ByteCheck::Mismatch);
+        targets.set_byte_check(&target(), version(5), ByteCheck::Mismatch);
         targets.mark_kind_unverified(ObjectKind::ConfigMap);
         assert_eq!(byte_check(&targets), ByteCheck::Mismatch, "that they are wrong is known");
     }
@@ -420,33 +433,33 @@ mod tests {
         let mut interner = MetadataInterner::default();
         let mut targets = targets(&mut interner);
         assert_eq!(targets.missing(&all, 1), []);
-        assert_eq!(targets.missing(&all, 2), [(place(), Absence::Certain)]);
-        assert_eq!(targets.missing(&scope(ObjectKind::ConfigMap, Some("one")), 2), [(place(), Absence::Certain)]);
+        assert_eq!(targets.missing(&all, 2), [(target(), Absence::Certain)]);
+        assert_eq!(targets.missing(&scope(ObjectKind::ConfigMap, Some("one")), 2), [(target(), Absence::Certain)]);
         assert_eq!(targets.missing(&scope(ObjectKind::ConfigMap, Some("two")), 2), []);
         assert_eq!(targets.missing(&scope(ObjectKind::Secret, None), 2), []);
-        targets.observe(&mut interner, &place(), observed(5, "b"), (2, ObservationSource::Watch), ByteCheck::Match);
+        targets.observe(&mut interner, &target(), observed(5, "b"), (2, ObservationSource::Watch), ByteCheck::Match);
         assert_eq!(targets.missing(&all, 2), [], "it is named, if only as it was");
-        targets.observe(&mut interner, &place(), observed(6, "b"), (2, ObservationSource::Response), ByteCheck::Match);
+        targets.observe(&mut interner, &target(), observed(6, "b"), (2, ObservationSource::Response), ByteCheck::Match);
         assert_eq!(targets.missing(&all, 2), [], "it was named before");
-        targets.observe(&mut interner, &place(), observed(7, "b"), (3, ObservationSource::Response), ByteCheck::Match);
-        assert_eq!(targets.missing(&all, 3), [(place(), Absence::Doubtful)], "the list may be older or newer");
+        targets.observe(&mut interner, &target(), observed(7, "b"), (3, ObservationSource::Response), ByteCheck::Match);
+        assert_eq!(targets.missing(&all, 3), [(target(), Absence::Doubtful)], "the list may be older or newer");
     }
 
     #[test]
     fn only_what_no_watch_delivers_is_forgotten() {
         let mut interner = MetadataInterner::default();
         let mut targets = targets(&mut interner);
-        targets.forget_unlabelled(&place());
-        assert!(targets.get(&place()).is_some());
+        targets.forget_unlabelled(&target());
+        assert!(targets.get(&target()).is_some());
         targets.observe(
             &mut interner,
-            &place(),
+            &target(),
             observed(6, "another"),
             (1, ObservationSource::Watch),
             ByteCheck::Match,
         );
-        targets.forget_unlabelled(&place());
-        assert!(targets.get(&place()).is_none());
+        targets.forget_unlabelled(&target());
+        assert!(targets.get(&target()).is_none());
     }
 
     #[test]

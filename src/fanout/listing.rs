@@ -1,7 +1,7 @@
-//! Lists of a Bundle's targets: what is there of a Bundle that came after the lists of all targets had begun.
+//! Lists of one Bundle's targets, for a Bundle that is created after the lists of all targets have begun.
 //!
-//! Nothing is kept of an object whose name is no Bundle's. So the targets of a Bundle that comes later are not known, and
-//! are listed by the value of their label, before anything is decided about them.
+//! Nothing is kept of an object whose name is that of no Bundle. So the targets of a Bundle that is created later are
+//! not known, and are listed by the value of their label, before anything is decided about them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,31 +16,33 @@ use super::resource_version::ResourceVersion;
 /// The wait after a list that failed.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// What has to be listed of one Bundle.
+/// The lists of one Bundle's targets that are still to be made.
 #[derive(Default)]
 pub(super) struct TargetListing {
     scopes: BTreeMap<ListScope, Stage>,
-    /// What was gone, as of which version, since a list was asked for: it may still be in the answer.
+    /// Targets that were deleted since a list was requested, with the version of the deletion: the list may still show
+    /// them.
     deleted: BTreeMap<TargetRef, ResourceVersion>,
-    /// What the Bundle came to, held back until its targets are known, and why, in words.
+    /// The desired state that is held back until the targets are known, and its cause, in words.
     deferred_desired: Option<(Arc<Desired>, String)>,
 }
 
-/// How far the list of one scope is.
+/// The stage of the list of one scope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// To be asked for from this time on.
+    /// To be requested from this time on.
     Due(Duration),
-    /// Asked for, under this number.
+    /// Requested under this number.
     Requested(u64),
-    /// To be asked for when the list of all targets that is under way has ended: that began too early to tell.
+    /// To be requested when the running list of all targets has ended, which began too early to show all of them.
     AfterList,
-    /// The list of all targets that is under way tells.
+    /// Covered by the running list of all targets.
     Covered,
 }
 
 impl TargetListing {
-    /// A Bundle is there from now on. `scopes` are those whose list of all targets has begun, and whether it runs.
+    /// Begins the lists of a Bundle that exists from now on. `scopes` are those whose list of all targets has begun,
+    /// and whether it runs.
     pub(super) fn begin(&mut self, scopes: impl Iterator<Item = (ListScope, bool)>, now: Duration) {
         let stage = |runs| if runs { Stage::AfterList } else { Stage::Due(now) };
         *self = Self { scopes: scopes.map(|(scope, runs)| (scope, stage(runs))).collect(), ..Self::default() };
@@ -51,16 +53,16 @@ impl TargetListing {
         std::mem::replace(&mut self.deferred_desired, deferred)
     }
 
-    /// Whether something is still to be listed that has been known before.
+    /// Whether targets are still to be listed in a scope whose list of all targets has ended before.
     pub(super) fn is_pending(&self, has_ended: impl Fn(&ListScope) -> bool) -> bool {
         self.scopes.iter().any(|(scope, stage)| match stage {
             Stage::Due(_) | Stage::Requested(_) => true,
-            // A scope that cannot be listed, such as a namespace where we have no role, holds up nobody.
+            // A scope that cannot be listed, such as a namespace without a role for us, delays no Bundle.
             Stage::AfterList | Stage::Covered => has_ended(scope),
         })
     }
 
-    /// The lists to ask for now, each with its number.
+    /// The scopes to list now, each with the number of its list.
     pub(super) fn take_due(&mut self, now: Duration, number: &mut u64) -> Vec<(ListScope, u64)> {
         let mut due = Vec::new();
         for (scope, stage) in &mut self.scopes {
@@ -73,20 +75,20 @@ impl TargetListing {
         due
     }
 
-    /// When a list is to be asked for.
+    /// The next time at which a list is to be requested.
     pub(super) fn next_wakeup(&self) -> Option<Duration> {
         let due = |stage: &Stage| if let Stage::Due(at) = stage { Some(*at) } else { None };
         self.scopes.values().filter_map(due).min()
     }
 
-    /// A list of all targets begins: it will tell of this Bundle's, too.
+    /// Records that a list of all targets begins, which will show this Bundle's, too.
     pub(super) fn list_began(&mut self, scope: &ListScope) {
         if let Some(stage) = self.scopes.get_mut(scope) {
             *stage = Stage::Covered;
         }
     }
 
-    /// A list of all targets has ended.
+    /// Records that a list of all targets has ended.
     pub(super) fn list_ended(&mut self, scope: &ListScope, now: Duration) {
         match self.scopes.get_mut(scope) {
             Some(Stage::Covered) => drop(self.scopes.remove(scope)),
@@ -95,7 +97,7 @@ impl TargetListing {
         }
     }
 
-    /// A target is gone.
+    /// Records that a target was deleted.
     pub(super) fn record_deleted(&mut self, target: &TargetRef, version: ResourceVersion) {
         let requested = |(scope, stage): (&ListScope, &Stage)| {
             matches!(stage, Stage::Requested(_)) && scope.covers(target.kind, &target.namespace)
@@ -106,12 +108,12 @@ impl TargetListing {
         }
     }
 
-    /// Whether a target that a list names was gone later.
+    /// Whether a target that a list shows was deleted later.
     pub(super) fn was_deleted(&self, target: &TargetRef, version: ResourceVersion) -> bool {
         self.deleted.get(target).is_some_and(|gone| *gone >= version)
     }
 
-    /// Takes in that a list was answered; `false` if it is not waited for any more.
+    /// Takes in the result of a list; returns `false` if it is not waited for any more.
     pub(super) fn on_result(
         &mut self,
         scope: &ListScope,
@@ -128,7 +130,7 @@ impl TargetListing {
         true
     }
 
-    /// Forgets what was gone, if no answer is waited for.
+    /// Forgets the deleted targets, unless a list is waited for.
     pub(super) fn clear_deleted(&mut self) {
         if !self.scopes.values().any(|stage| matches!(stage, Stage::Requested(_))) {
             self.deleted.clear();

@@ -32,8 +32,8 @@ pub(super) fn contested(target: &TargetRef, manager: Option<&ConflictingManager>
     )
 }
 
-/// The cause of the failure of an immutable target, after the API server's message. `foreign_key` is a key of others that
-/// the target holds, with its field manager.
+/// The cause of the failure of an immutable target, after the API server's message. `foreign_key` is a key of others
+/// that the target holds, with its field manager.
 pub(super) fn immutable(cause: String, foreign_key: Option<(&str, &str)>) -> String {
     match foreign_key {
         Some((manager, key)) => {

@@ -1,14 +1,14 @@
-//! The fan-out: which object is written when. One owner of everything known about targets, and a pure step.
+//! The fan-out: decides which target is written when. One owner of the state of all targets, and a pure step.
 //!
 //! ```text
-//! Event --> step --> Index   what is there: a slim entry for each target, learned from watches and from our own answers
-//!             |  --> Fleet   what is to be done, for each Bundle: single events before the bulk of a rollout
-//!             |  --> Pace    how much may be in flight, for the whole process
-//!             '----> Actions: orders to send, outcomes to report
+//! EngineEvent --> Engine::step --> TargetIndex    state of each target, from watches and results of orders
+//!                       |      --> BundleTargets  tasks and queues of one Bundle, single events before a rollout
+//!                       |      --> AimdLimit      limit on the requests in flight of the process
+//!                       '----> Actions: orders to send, outcomes to report
 //! ```
 //!
-//! A queue holds places, never content: what is written is decided when an order is given, so the latest content wins. A
-//! target has one order in flight at most. Time is the monotonic time since the start of the process.
+//! A queue holds targets, never content: what is written is decided when an order is built, so the latest content wins.
+//! A target has one order in flight at most. Time is the monotonic time since the start of the process.
 
 mod action;
 mod bundle_targets;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::bundle::Namespace;
 
-/// The namespaces that are there.
+/// The namespaces that exist, with the epoch of the list that showed them last.
 #[derive(Default)]
 pub(super) struct Namespaces {
     known: BTreeMap<Arc<str>, (Namespace, u32)>,
@@ -13,12 +13,12 @@ pub(super) struct Namespaces {
 }
 
 impl Namespaces {
-    /// A namespace that is there and not on its way out.
+    /// A namespace that exists and is not being deleted.
     pub(super) fn active(&self, name: &str) -> Option<&Namespace> {
         self.known.get(name).map(|(namespace, _)| namespace).filter(|namespace| !namespace.terminating)
     }
 
-    /// Takes in what a namespace is now; returns what it was, and its shared name.
+    /// Replaces a namespace; returns its shared name, and the namespace as it was before.
     pub(super) fn insert(&mut self, name: &str, now: Namespace) -> (Arc<str>, Option<Namespace>) {
         let (name, before) = match self.known.get_key_value(name) {
             Some((name, (before, _))) => (name.clone(), Some(before.clone())),
@@ -32,7 +32,7 @@ impl Namespaces {
         self.known.remove_entry(name).map(|(name, (before, _))| (name, before))
     }
 
-    /// The shared name of a namespace; one that is not known (yet) has a name of its own.
+    /// The shared name of a namespace; a new one if the namespace is not known (yet).
     pub(super) fn name(&self, name: &str) -> Arc<str> {
         self.known.get_key_value(name).map_or_else(|| name.into(), |(name, _)| name.clone())
     }
@@ -41,12 +41,12 @@ impl Namespaces {
         self.known.iter().map(|(name, (namespace, _))| (name, namespace))
     }
 
-    /// A list begins: what it does not name by its end is gone.
+    /// Records that a list begins: namespaces that it lacks by its end are gone.
     pub(super) fn begin_list(&mut self) {
         self.epoch = self.epoch.wrapping_add(1);
     }
 
-    /// The names that the list which ends now lacks.
+    /// The names of the namespaces that the list which ends now lacks.
     pub(super) fn missing(&self) -> Vec<Arc<str>> {
         let missing = self.known.iter().filter(|(_, (_, epoch))| *epoch != self.epoch);
         missing.map(|(name, _)| name.clone()).collect()

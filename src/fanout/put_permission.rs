@@ -1,30 +1,30 @@
-//! Whether objects may be replaced by PUT: trust-manager's role does not have the verb `update`.
+//! Whether objects may be replaced by PUT: trust-manager's role lacks the verb `update`.
 
 use super::action::TargetRequest;
 use super::event::WriteResult;
 
-/// What is known of the permission. An API server that has just started knows no roles yet and forbids everything for a
-/// moment: only where PUT is refused and a patch is granted, twice, is it the verb.
+/// What is known of the permission to PUT. An API server that has just started knows no roles yet and forbids
+/// everything for a moment: PUT counts as denied only after it was refused and a patch granted, twice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum PutPermission {
-    /// Nothing speaks against it.
+    /// PUT was not refused.
     #[default]
     Allowed,
-    /// It was refused; perhaps a patch is, too.
+    /// PUT was refused; perhaps a patch is, too.
     Refused,
-    /// It was refused where a patch was granted.
+    /// PUT was refused where a patch was granted.
     Suspected,
-    /// It is not permitted, for the life of the process.
+    /// PUT is not permitted, for the life of the process.
     Denied,
 }
 
 impl PutPermission {
-    /// Whether to try it.
+    /// Whether PUT is to be tried.
     pub(super) fn is_allowed(self) -> bool {
         matches!(self, Self::Allowed | Self::Suspected)
     }
 
-    /// Takes in an answer; whether it is now known that PUT is not permitted.
+    /// Takes in the result of a request; returns whether PUT is known from now on not to be permitted.
     pub(super) fn on_result(&mut self, request: &TargetRequest, result: &WriteResult) -> bool {
         let patch = matches!(request, TargetRequest::Merge { .. } | TargetRequest::Apply { .. });
         let put = matches!(request, TargetRequest::Replace(_));
@@ -63,10 +63,10 @@ mod tests {
         let refused = [(put(), forbidden()), (patch(), granted())];
         assert_eq!(after(&[]), (true, 0));
         assert_eq!(after(&refused[..1]), (false, 0), "a patch is tried in its place");
-        assert_eq!(after(&refused), (true, 0), "it may have been a moment's trouble");
+        assert_eq!(after(&refused), (true, 0), "it may have been a moment's failure");
         let twice = [refused.clone(), refused.clone()].concat();
         assert_eq!(after(&twice), (false, 1));
-        assert_eq!(after(&[twice, refused.to_vec()].concat()), (false, 1), "and it is said once");
+        assert_eq!(after(&[twice, refused.to_vec()].concat()), (false, 1), "and it is reported once");
         assert_eq!(after(&[(put(), forbidden()), (patch(), forbidden())]), (true, 0), "nothing is permitted");
         let over = [refused.to_vec(), vec![(put(), granted()), (put(), forbidden())]].concat();
         assert_eq!(after(&over), (false, 0), "what has worked since begins anew");

@@ -1,4 +1,4 @@
-//! Which request meets a need: the cheapest that is right.
+//! The request that carries out a diff: the cheapest that is right.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,36 +12,37 @@ use crate::bundle::{
 use super::action::{OwnedFields, TargetRequest};
 use super::index::IndexEntry;
 
-/// What a request may be made of.
+/// What the choice of a request depends on beside the target.
 #[derive(Clone, Copy)]
 pub(super) struct RequestOptions<'a> {
     /// Whether PUT is permitted.
     pub(super) put_allowed: bool,
+    /// Whether objects of others are adopted.
     pub(super) adopt: AdoptionPolicy,
-    /// The uid of the namespace.
+    /// Uid of the namespace.
     pub(super) namespace_uid: &'a Arc<str>,
 }
 
-/// Why nothing may be asked for.
+/// Why no request may be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum RequestBlocked {
     /// Another controller owns the object.
     OtherController(OwnerRef),
-    /// It is of others.
+    /// The object is of others, and may not be adopted.
     AdoptionRefused(Obstacle),
 }
 
-/// The request for a need.
+/// Chooses the request for a diff.
 ///
-/// - What nobody else has touched is replaced whole.
-/// - A key that is wanted and that others own is taken by server-side apply with force: a merge patch does not take over a value
-///   that happens to be right.
-/// - All else is a strategic merge patch. Server-side apply would cost the server twice as much, and would not take out
-///   what an earlier request of another kind put in.
-/// - Of what is not known to be ours the content is looked at before, and the request is for that version.
+/// - An object with fields of ours alone is replaced whole.
+/// - A desired key that others own is taken by server-side apply with force: a merge patch does not take over a value
+///   that is already as desired.
+/// - All else is a strategic merge patch. Server-side apply would cost the server twice as much, and would not remove
+///   what an earlier request of another kind added.
+/// - The content of an object that is not known to be ours is read before, and the request is for that version.
 ///
 /// # Errors
-/// Why nothing may be asked for.
+/// Why no request may be sent.
 pub(super) fn choose_request(
     diff: &Diff,
     payload: Option<&Payload>,
@@ -58,13 +59,13 @@ pub(super) fn choose_request(
         (Diff::Create, _) => TargetRequest::Create,
         (Diff::VerifyBytes, _) => TargetRequest::GetContent,
         (Diff::Blocked(owner), _) => return Err(RequestBlocked::OtherController(owner.clone())),
-        // What its metadata does not tell, its content does.
+        // What the metadata do not show, the content does.
         (Diff::Recreate, _) if metadata.ownership == FieldOwnership::Unknown && holdings.is_none() => {
             TargetRequest::GetContent
         }
         (Diff::Recreate | Diff::Release(Release::Delete), _) => TargetRequest::Delete(version),
         (Diff::Release(Release::HandOver), _) => TargetRequest::HandOver(version, handed_over(metadata, &desired.name)),
-        // What has no content is not written.
+        // Without a payload nothing is written.
         (Diff::Update(_), None) => TargetRequest::GetMetadata,
         (Diff::Update(_), Some(payload)) => {
             let shared = match desired.may_write(payload, metadata, holdings, options.adopt) {
@@ -96,8 +97,8 @@ fn is_taken(metadata: &ObservedMetadata, key: &String) -> bool {
     !metadata.own_keys.contains(key) && metadata.may_be_foreign(key)
 }
 
-/// What is ours, of nobody else, and no longer wanted. Where a mutating webhook works for us, a label of its own looks like
-/// ours: it may be taken out, but that it is there does not call for a write.
+/// The fields that are ours alone and no longer desired. A label that a mutating webhook adds to our requests looks
+/// like ours: it may be removed, but its presence alone causes no write.
 fn stale(
     metadata: &ObservedMetadata,
     Payload { values, labels, annotations, .. }: &Payload,
@@ -112,7 +113,7 @@ fn stale(
     stale
 }
 
-/// What is taken out of an object that goes on without us: what is ours, and all that says so.
+/// The fields that are removed from an object when it is handed over: ours, and those that mark the object as ours.
 fn handed_over(metadata: &ObservedMetadata, bundle: &str) -> OwnedFields {
     let mut own = owned_fields(metadata, bundle);
     if metadata.annotated_keys.is_some() && metadata.is_target_of(bundle) {
@@ -123,7 +124,7 @@ fn handed_over(metadata: &ObservedMetadata, bundle: &str) -> OwnedFields {
     own
 }
 
-/// What is ours and of nobody else. Of an object that does not say it is ours, no key is.
+/// The fields that are ours alone. Of an object that is not marked as ours, no key is.
 fn owned_fields(metadata: &ObservedMetadata, bundle: &str) -> OwnedFields {
     let keys = match &metadata.annotated_keys {
         _ if !metadata.is_target_of(bundle) => BTreeSet::new(),
@@ -303,11 +304,11 @@ mod tests {
     fn only_what_is_not_there_is_written_without_a_version() {
         let there = || Some(metadata(FieldOwnership::Exclusive, &["a"], &[]));
         let update = Diff::Update(Drift::Bytes);
-        let needs = [&update, &Diff::Release(Release::Delete), &Diff::Release(Release::HandOver)];
-        for need in needs {
-            assert_eq!(choose(need, None, true), Ok(TargetRequest::Create));
-            let version = choose(need, there(), true).expect("a request").version();
-            assert_eq!(version, Some(ResourceVersion::parse("7")), "{need:?}");
+        let diffs = [&update, &Diff::Release(Release::Delete), &Diff::Release(Release::HandOver)];
+        for diff in diffs {
+            assert_eq!(choose(diff, None, true), Ok(TargetRequest::Create));
+            let version = choose(diff, there(), true).expect("a request").version();
+            assert_eq!(version, Some(ResourceVersion::parse("7")), "{diff:?}");
         }
         assert_eq!(choose(&Diff::VerifyBytes, there(), true), Ok(TargetRequest::GetContent));
         assert_eq!(

@@ -18,7 +18,8 @@ pub(super) struct Rollouts {
 }
 
 impl Rollouts {
-    /// Records a decided content, with its cause; `before` is the one decided last. Returns whether the content is as before.
+    /// Records a decided content, with its cause; `before` is the one decided last. Returns whether the content is as
+    /// before.
     pub(super) fn record_content(
         &mut self,
         before: Option<&Arc<Desired>>,

@@ -1,33 +1,33 @@
-//! How things stand: counted when somebody asks, and kept nowhere.
+//! Counts of targets and requests, made on demand.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How the fan-out stands at one moment.
+/// The counts of the fan-out at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EngineStats {
-    /// How many requests are in flight.
+    /// Number of requests in flight.
     pub in_flight: usize,
-    /// How many may be in flight at present.
+    /// Number of requests that may be in flight at present.
     pub limit: usize,
-    /// Whether the API server has asked for a pause, or cannot be reached, so that nothing is sent for now.
+    /// Whether sending is paused, because the API server is busy or cannot be reached.
     pub paused: bool,
-    /// How many targets wait for their turn.
+    /// Number of targets that wait for an order.
     pub queued: usize,
-    /// Bundles that are carried out.
+    /// Counts of the Bundles that are rolled out.
     pub bundles: BTreeMap<Arc<str>, RolloutStats>,
 }
 
-/// How one Bundle's targets stand.
+/// The counts of one Bundle's targets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RolloutStats {
-    /// How many objects there are to be.
+    /// Number of desired targets.
     pub desired: usize,
-    /// How many of these are as they should be.
+    /// Number of these that are in sync.
     pub in_sync: usize,
-    /// How many objects cannot be written or let go; each is tried again and again.
+    /// Number of targets that cannot be written or let go; each is retried.
     pub failing: usize,
-    /// How long the next rollout is held back, if it is.
+    /// Time for which the next rollout is held back, if it is.
     pub held: Option<Duration>,
 }

@@ -1,4 +1,4 @@
-//! The targets of one Bundle that something has to be done about.
+//! The targets of one Bundle that have to be written, read or let go.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,61 +14,62 @@ use super::resource_version::ResourceVersion;
 const RETRY: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_mins(1);
 
-/// The wait where nothing helps but a change of the object, which is then heard of.
+/// The wait where only a change of the object helps, which its watch then shows.
 const RETRY_IMMUTABLE: Duration = Duration::from_mins(10);
 
-/// How many requests one try takes at most: to find what is there, to take it over, to take out what is stale, and some
-/// more for objects that others write at the same time.
+/// The most requests of one attempt: to read the object, to take it over, to remove stale fields, and some more for
+/// objects that others write at the same time.
 const REQUESTS_MAX: u32 = 6;
 
-/// How many failures in a row that may be the cluster's, not the target's, are not spoken of yet.
+/// The number of failures in a row, of the cluster rather than the target, at which they are reported.
 const ATTEMPTS_BEFORE_REPORT: u32 = 4;
 
-/// What is to be done about one target.
+/// The work on one target.
 #[derive(Clone, Debug)]
 pub(super) struct Task {
     pub(super) state: TaskState,
-    /// Whether it goes before the bulk of a rollout.
+    /// Whether the task goes before the bulk of a rollout.
     pub(super) urgent: bool,
-    /// Whether it has to be looked at before anything is written.
+    /// Whether the target has to be read before it is written.
     pub(super) refresh: bool,
     /// Failures in a row.
     attempts: u32,
-    /// Requests in this try that came to nothing, or not to all.
+    /// Requests of this attempt that did not bring the target in sync.
     requests: u32,
-    /// Why it fails, in words.
+    /// The cause of the failure, in words.
     pub(super) failure: Option<Arc<str>>,
-    /// Answers that told of trouble, in a row.
+    /// Failures in a row that may be of the API server.
     pub(super) failure_streak: Option<FailureStreak>,
 }
 
+/// The state of a task.
 #[derive(Clone, Debug)]
 pub(super) enum TaskState {
-    /// It waits for its turn.
+    /// The task waits in a queue.
     Queued,
-    /// An order is out.
+    /// An order is in flight.
     InFlight {
-        /// What it is to hold by this order.
+        /// Desired state that the order is for.
         desired: Arc<Desired>,
-        /// What was asked for.
+        /// Request of the order.
         request: TargetRequest,
-        /// A watch has told meanwhile that it was gone, as of this version.
+        /// Version as of which a watch has shown meanwhile that the target was gone.
         deleted_at: Option<ResourceVersion>,
     },
-    /// It is looked at again at this time.
+    /// The task is queued at this time.
     Waiting(Duration),
-    /// As [`State::Waiting`]; what failed is likely to be over by then, and its Bundle is not done before.
+    /// As [`TaskState::Waiting`]; the failure is likely to be over by then, and the Bundle is not done before.
     RetryingSilently(Duration),
 }
 
-/// How a try failed.
+/// The kind of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TaskFailure {
-    /// The target's own.
+    /// A failure of the target.
     Target,
-    /// The target's own, and nothing helps but a change of it.
+    /// A failure of the target that only a change of it ends.
     Immutable,
-    /// Perhaps only the cluster's, for the moment.
+    /// A failure that may be the cluster's, and over soon.
     Transient,
 }
 
@@ -85,22 +86,22 @@ impl Task {
         }
     }
 
-    /// The same in another state.
+    /// Replaces the state.
     pub(super) fn with_state(self, state: TaskState) -> Self {
         Self { state, ..self }
     }
 
-    /// The same, and urgent if this is.
+    /// Makes the task urgent if `urgent` is set.
     pub(super) fn or_urgent(self, urgent: bool) -> Self {
         Self { urgent: self.urgent | urgent, ..self }
     }
 
-    /// The same, but whether it has to be looked at first.
+    /// Sets whether the target has to be read before it is written.
     pub(super) fn with_refresh(self, refresh: bool) -> Self {
         Self { refresh, ..self }
     }
 
-    /// Whether its Bundle is not done before it is.
+    /// Whether the Bundle is not done before this task is.
     fn blocks_report(&self) -> bool {
         !matches!(self.state, TaskState::Waiting(_))
     }
@@ -112,24 +113,24 @@ impl Task {
         }
     }
 
-    /// Whether this try has taken too many requests: the object may be changing all the time.
+    /// Whether this attempt has taken too many requests: the object may be changing all the time.
     pub(super) fn is_exhausted(&self) -> bool {
         self.requests >= REQUESTS_MAX
     }
 
-    /// It takes one more request.
+    /// Counts another request of this attempt.
     pub(super) fn retry_now(self, refresh: bool) -> Self {
         Self { requests: self.requests + 1, refresh, ..self }
     }
 
-    /// Its namespace is on its way out: it is looked at again only in case that is not so.
+    /// Defers the task, since its namespace is being deleted; it is retried in case that is not so.
     pub(super) fn defer(mut self, now: Duration) -> Self {
         self.attempts = self.attempts.saturating_add(1);
         self.state = TaskState::Waiting(now + RETRY_MAX);
         self
     }
 
-    /// The same, but not before this time, within the longest wait.
+    /// Delays the next attempt by a wait at least, up to [`RETRY_MAX`].
     pub(super) fn not_before(mut self, now: Duration, wait: Option<Duration>) -> Self {
         let earliest = now + wait.unwrap_or_default().min(RETRY_MAX);
         self.state = match self.state {
@@ -141,7 +142,7 @@ impl Task {
         self
     }
 
-    /// It failed: soon again, and then less and less often, but for ever.
+    /// Records a failure with its cause; the task is retried soon, then less and less often, but for ever.
     pub(super) fn failed(mut self, now: Duration, kind: TaskFailure, cause: String) -> Self {
         let wait = match kind {
             TaskFailure::Immutable => RETRY_IMMUTABLE,
@@ -162,14 +163,14 @@ impl Task {
     }
 }
 
-/// All tasks of a Bundle.
+/// The tasks of one Bundle.
 #[derive(Default)]
 pub(super) struct Tasks {
     all: BTreeMap<TargetRef, Task>,
     timers: BTreeSet<(Duration, TargetRef)>,
-    /// How many tasks its Bundle has to wait for.
+    /// The number of tasks that the Bundle has to wait for.
     blocking: usize,
-    /// Whether a target began or ceased to fail, or fails otherwise, since this was last asked.
+    /// Whether a target began or ceased to fail, or fails otherwise, since this was last cleared.
     failures_changed: bool,
 }
 
@@ -178,7 +179,7 @@ impl Tasks {
         self.all.get(target)
     }
 
-    /// Puts a task, in place of the one before, or takes it out.
+    /// Replaces or removes the task of a target.
     pub(super) fn set(&mut self, target: &TargetRef, task: Option<Task>) {
         let failure = task.as_ref().and_then(|task| task.failure.clone());
         let wakeup = task.as_ref().and_then(Task::next_wakeup);
@@ -197,7 +198,7 @@ impl Tasks {
         self.failures_changed |= before.and_then(|task| task.failure) != failure;
     }
 
-    /// Takes out every task that is not in flight.
+    /// Removes every task that is not in flight.
     pub(super) fn clear(&mut self) {
         let idle: Vec<_> = self
             .all
@@ -210,7 +211,7 @@ impl Tasks {
         }
     }
 
-    /// Whether nothing can be done now.
+    /// Whether no task can be worked on now.
     pub(super) fn is_idle(&self) -> bool {
         self.blocking == 0
     }
@@ -219,15 +220,15 @@ impl Tasks {
         self.all.is_empty()
     }
 
-    /// The places of all tasks.
+    /// The targets of all tasks.
     pub(super) fn targets(&self) -> impl Iterator<Item = &TargetRef> {
         self.all.keys()
     }
 
-    /// The places of orders that are out.
+    /// The targets of orders in flight.
     pub(super) fn in_flight(&self) -> impl Iterator<Item = &TargetRef> {
-        let out = self.all.iter().filter(|(_, task)| matches!(task.state, TaskState::InFlight { .. }));
-        out.map(|(target, _)| target)
+        let in_flight = self.all.iter().filter(|(_, task)| matches!(task.state, TaskState::InFlight { .. }));
+        in_flight.map(|(target, _)| target)
     }
 
     /// The number of tasks that wait for an order.
@@ -248,17 +249,17 @@ impl Tasks {
         self.failures_changed = false;
     }
 
-    /// The next time at which a task is to be looked at again.
+    /// The next time at which a task is due.
     pub(super) fn next_wakeup(&self) -> Option<Duration> {
         self.timers.first().map(|(at, _)| *at)
     }
 
-    /// A task whose time has come.
+    /// The target of a task that is due.
     pub(super) fn due(&self, now: Duration) -> Option<TargetRef> {
         self.timers.first().filter(|(at, _)| *at <= now).map(|(_, target)| target.clone())
     }
 
-    /// What fails, sorted by place, with its cause.
+    /// The failing targets, sorted, with their causes.
     pub(super) fn failures(&self) -> impl Iterator<Item = (&TargetRef, &Arc<str>)> {
         self.all.iter().filter_map(|(target, task)| Some((target, task.failure.as_ref()?)))
     }
@@ -271,7 +272,7 @@ mod tests {
 
     const S: Duration = Duration::from_secs(1);
 
-    fn place(namespace: &str) -> TargetRef {
+    fn target(namespace: &str) -> TargetRef {
         TargetRef { kind: ObjectKind::ConfigMap, namespace: namespace.into(), name: "b".into() }
     }
 
@@ -286,7 +287,7 @@ mod tests {
         for _ in 0..8 {
             task = task.failed(S, kind, "broken".to_owned());
             silent += usize::from(matches!(task.state, TaskState::RetryingSilently(_)));
-            assert_eq!(task.failure.is_none(), task.blocks_report(), "what is not waited for is spoken of");
+            assert_eq!(task.failure.is_none(), task.blocks_report(), "what is not waited for is reported");
             waits.push(task.next_wakeup().expect("it is tried again").saturating_sub(S).as_secs());
         }
         (waits, silent)
@@ -322,30 +323,30 @@ mod tests {
     #[test]
     fn a_bundle_waits_for_what_is_queued_in_flight_or_likely_to_be_over_soon() {
         let mut tasks = Tasks::default();
-        tasks.set(&place("one"), Some(task()));
-        tasks.set(&place("two"), Some(task().failed(S, TaskFailure::Transient, "broken".to_owned())));
-        tasks.set(&place("three"), Some(task().failed(S, TaskFailure::Target, "broken".to_owned())));
+        tasks.set(&target("one"), Some(task()));
+        tasks.set(&target("two"), Some(task().failed(S, TaskFailure::Transient, "broken".to_owned())));
+        tasks.set(&target("three"), Some(task().failed(S, TaskFailure::Target, "broken".to_owned())));
         assert!(!tasks.is_idle());
-        tasks.set(&place("one"), None);
+        tasks.set(&target("one"), None);
         assert!(!tasks.is_idle());
-        tasks.set(&place("two"), None);
+        tasks.set(&target("two"), None);
         assert!(tasks.is_idle() && !tasks.is_empty());
-        assert_eq!(tasks.failures().map(|(target, _)| target.clone()).collect::<Vec<_>>(), [place("three")]);
+        assert_eq!(tasks.failures().map(|(target, _)| target.clone()).collect::<Vec<_>>(), [target("three")]);
     }
 
     #[test]
     fn each_task_has_one_timer_that_goes_with_it() {
         let mut tasks = Tasks::default();
         let waiting = |at| Some(Task { state: TaskState::Waiting(at), ..task() });
-        tasks.set(&place("one"), waiting(5 * S));
-        tasks.set(&place("two"), waiting(3 * S));
-        tasks.set(&place("one"), waiting(2 * S));
-        tasks.set(&place("one"), waiting(2 * S));
+        tasks.set(&target("one"), waiting(5 * S));
+        tasks.set(&target("two"), waiting(3 * S));
+        tasks.set(&target("one"), waiting(2 * S));
+        tasks.set(&target("one"), waiting(2 * S));
         assert_eq!(tasks.next_wakeup(), Some(2 * S));
         assert_eq!(tasks.due(S), None);
-        assert_eq!(tasks.due(2 * S), Some(place("one")));
-        tasks.set(&place("one"), None);
-        tasks.set(&place("two"), Some(task()));
+        assert_eq!(tasks.due(2 * S), Some(target("one")));
+        tasks.set(&target("one"), None);
+        tasks.set(&target("two"), Some(task()));
         assert_eq!(tasks.next_wakeup(), None);
     }
 
@@ -355,7 +356,7 @@ mod tests {
         let failing = |cause: &str| Some(task().failed(S, TaskFailure::Target, cause.to_owned()));
         let mut news = |task| {
             tasks.failures_changed = false;
-            tasks.set(&place("one"), task);
+            tasks.set(&target("one"), task);
             tasks.failures_changed
         };
         assert!(!news(Some(task())));

@@ -259,7 +259,8 @@ impl BundleTargets {
         self.tasks.queued_count()
     }
 
-    /// Counts the targets by state; `None` if the Bundle is refused or not decided yet, and its targets stay as they are.
+    /// Counts the targets by state; `None` if the Bundle is refused or not decided yet, and its targets stay as they
+    /// are.
     pub(super) fn rollout_stats(&self, ctx: RolloutContext<'_>) -> Option<RolloutStats> {
         let desired = self.reached * self.desired.as_ref()?.payloads.len();
         // A target that is let go has its task, too, but is not among the desired ones.

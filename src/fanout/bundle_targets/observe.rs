@@ -81,8 +81,8 @@ impl BundleTargets {
         }
     }
 
-    /// Forgets a target that a list of all targets lacks though an order for it was in flight or done since the list began:
-    /// it is read before it is written, and a result on its way may be older than the list.
+    /// Forgets a target that a list of all targets lacks though an order for it was in flight or done since the list
+    /// began: it is read before it is written, and a result on its way may be older than the list.
     fn invalidate(&mut self, ctx: RolloutContext<'_>, target: &TargetRef) {
         self.index.remove(target, ResourceVersion::NEWEST);
         self.sync_task(ctx, target, Trigger::Due);

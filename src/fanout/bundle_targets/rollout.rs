@@ -1,7 +1,7 @@
 //! A content of a Bundle that replaces the one before, at once or later.
 //!
-//! While a rollout is held back, targets stay as they were written last. All others get the newest content: those in new
-//! namespaces, those that others have changed, and those that the rollout before has not reached.
+//! While a rollout is held back, targets stay as they were written last. All others get the newest content: those in
+//! new namespaces, those that others have changed, and those that the rollout before has not reached.
 
 use std::sync::Arc;
 

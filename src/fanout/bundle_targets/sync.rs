@@ -7,7 +7,8 @@ use crate::fanout::task::{Task, TaskState};
 use super::{BundleTargets, Trigger, siblings};
 
 impl BundleTargets {
-    /// Compares a target with its desired state, and queues or drops its task; returns whether the target has to be written.
+    /// Compares a target with its desired state, and queues or drops its task; returns whether the target has to be
+    /// written.
     pub(super) fn sync_task(&mut self, ctx: RolloutContext<'_>, target: &TargetRef, trigger: Trigger) -> bool {
         let diff = self.due_diff(ctx, target);
         let writes = diff.as_ref().is_some_and(|diff| *diff != Diff::VerifyBytes);

@@ -198,8 +198,8 @@ impl BundleTargets {
             && next.is_some_and(|next| matches!(next, TargetRequest::Delete(_) | TargetRequest::GetContent))
     }
 
-    /// Takes in that a target was written: whether the order is of the current desired state (`latest`), and whether nobody
-    /// has changed the target since (`newest`).
+    /// Takes in that a target was written: whether the order is of the current desired state (`latest`), and whether
+    /// nobody has changed the target since (`newest`).
     fn after_write(
         &mut self,
         ctx: RolloutContext<'_>,

@@ -84,7 +84,8 @@ impl Engine {
         }
     }
 
-    /// Takes in an event, at a time since the start of the process that never goes back; returns what to do, in this order.
+    /// Takes in an event, at a time since the start of the process that never goes back; returns what to do, in this
+    /// order.
     pub fn step(&mut self, now: Duration, event: EngineEvent) -> Vec<Action> {
         let mut actions = Vec::new();
         self.on_event(now, event, &mut actions);
@@ -222,8 +223,8 @@ impl Engine {
         }
     }
 
-    /// Takes in that a Bundle exists, or no longer does: then its targets are left as they are, but what it completed is
-    /// remembered until it is known how it was deleted.
+    /// Takes in that a Bundle exists, or no longer does: then its targets are left as they are, but what it completed
+    /// is remembered until it is known how it was deleted.
     fn bundle_changed(&mut self, now: Duration, name: &str, exists: bool) {
         if exists {
             let targets = self.bundles.get_or_insert(name);
@@ -236,7 +237,8 @@ impl Engine {
         }
     }
 
-    /// Carries out the decision about a Bundle, unless nothing was decided yet and some of its targets are still to be listed.
+    /// Carries out the decision about a Bundle, unless nothing was decided yet and some of its targets are still to be
+    /// listed.
     fn apply_deferred_desired(&mut self, now: Duration, bundle: &str) {
         let Some(targets) = self.bundles.get_mut(bundle) else { return };
         if let Some((desired, cause)) = targets.take_deferred_desired(|scope| self.lists.has_ended(scope)) {
