@@ -12,7 +12,9 @@ use allocation_counter::measure;
 use proptest::prelude::*;
 use proptest::sample::select;
 use rootcast::api;
-use rootcast::bundle::{Inputs, Intent, Labels, ObjectKind, OutputKeys, SourceContent, SourceObject, resolve};
+use rootcast::bundle::{
+    Inputs, Intent, Labels, ObjectKind, OutputKeys, SourceContent, SourceId, SourceObject, resolve,
+};
 use rootcast::inject::{CainjectorOptions, Policy, inject};
 use rootcast::limits;
 use rootcast::webhook::{AdmissionReview, ReviewResponse, ReviewSubject};
@@ -349,7 +351,8 @@ fn named_often(times: usize) -> (Intent, Inputs) {
         content,
         undecodable: std::collections::BTreeMap::new(),
     };
-    let sources = [((ObjectKind::ConfigMap, "roots".to_owned()), object)].into();
+    let id = SourceId { kind: ObjectKind::ConfigMap, namespace: "cert-manager".into(), name: "roots".into() };
+    let sources = [(id, object)].into();
     (Intent::parse(&bundle, "cert-manager").unwrap(), Inputs { sources, ..Inputs::default() })
 }
 

@@ -6,7 +6,7 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair};
 use rootcast::api;
 use rootcast::bundle::{
     BundleEvent, Finding, Inputs, Intent, Labels, LastStatus, ObjectKind, Observation, OutputKeys, Report,
-    RolloutOutcome, SourceContent, SourceObject, TargetRef, decide, report_outcome, report_refusal,
+    RolloutOutcome, SourceContent, SourceId, SourceObject, TargetRef, decide, report_outcome, report_refusal,
 };
 use rootcast::{limits, text};
 use serde_json::json;
@@ -65,7 +65,7 @@ proptest! {
         let values = [(key.clone(), pem.into_bytes().into()), (key + "2", Vec::new().into())];
         let (labels, content) = (Labels::new(), SourceContent::Keys(values.into()));
         let object = SourceObject { labels, output: OutputKeys::None, content, undecodable: [].into() };
-        let sources = [((ObjectKind::ConfigMap, "roots".to_owned()), object)].into();
+        let sources = [(SourceId { kind: ObjectKind::ConfigMap, namespace: "cert-manager".into(), name: "roots".into() }, object)].into();
         let intent = intent(&json!([{ "configMap": { "name": "roots", "includeAllKeys": true } }]));
         let report = match decide(&intent, &Inputs { sources, ..Inputs::default() }, now()) {
             Ok(decision) => {

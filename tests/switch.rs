@@ -8,8 +8,8 @@ use std::path::Path;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
 use rootcast::api;
 use rootcast::bundle::{
-    DecisionSettings, Inputs, Intent, ObjectKind, ObservedMetadata, OutputKeys, SourceContent, SourceObject, decide,
-    upgrade_managed_fields,
+    DecisionSettings, Inputs, Intent, ObjectKind, ObservedMetadata, OutputKeys, SourceContent, SourceId, SourceObject,
+    decide, upgrade_managed_fields,
 };
 use rootcast::default_cas::{self, DefaultCasProvider};
 use serde_json::Value;
@@ -53,7 +53,7 @@ fn world(phase: &Value) -> Inputs {
     }
 }
 
-fn source(object: &Value) -> ((ObjectKind, String), SourceObject) {
+fn source(object: &Value) -> (SourceId, SourceObject) {
     let kind = kind(object);
     let text = |value: &Value| value.as_str().expect("values are text").to_owned();
     let keys = object["data"].as_object().expect("data").iter().map(|(key, value)| {
@@ -65,7 +65,7 @@ fn source(object: &Value) -> ((ObjectKind, String), SourceObject) {
     });
     let content = SourceContent::Keys(keys.collect());
     (
-        (kind, text(&object["metadata"]["name"])),
+        SourceId { kind, namespace: "cert-manager".into(), name: text(&object["metadata"]["name"]).into() },
         SourceObject { labels: BTreeMap::new(), output: OutputKeys::None, content, undecodable: BTreeMap::new() },
     )
 }
@@ -81,15 +81,15 @@ fn in_every_phase_of_the_switch_there_is_nothing_to_write() {
             let bundle: api::Bundle = serde_json::from_value(bundle.clone()).expect("a Bundle");
             let intent = Intent::parse(&bundle, "cert-manager").expect("a valid Bundle");
             let decision = decide(&intent, &world, now).expect("a decision");
-            let (kind, metadata, recorded) = target(&phase, &intent.name);
+            let (kind, metadata, recorded) = target(&phase, intent.id.name());
             let need =
                 decision.desired.diff(kind, true, Some(&ObservedMetadata::from_metadata(&metadata, |_, _| true)));
-            assert_eq!(need, None, "{name}: {}", intent.name);
+            assert_eq!(need, None, "{name}: {}", intent.id.name());
             let wanted: Vec<_> = decision.desired.payloads[&kind].values.keys().map(String::as_str).collect();
             let mut keys: Vec<_> =
                 recorded["keys"].as_array().expect("keys").iter().filter_map(Value::as_str).collect();
             keys.sort_unstable();
-            assert_eq!(keys, wanted, "{name}: {}", intent.name);
+            assert_eq!(keys, wanted, "{name}: {}", intent.id.name());
         }
     }
 }

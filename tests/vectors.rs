@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use rootcast::api;
 use rootcast::bundle::{
     DecisionSettings, DefaultCas, Inputs, Intent, LastStatus, Namespace, ObjectKind, OutputKeys, Refusal, Report,
-    RolloutOutcome, SourceContent, SourceObject, decide, report_outcome, report_refusal,
+    RolloutOutcome, SourceContent, SourceId, SourceObject, decide, report_outcome, report_refusal,
 };
 use rootcast::default_cas::{self, DefaultCasProvider};
 use serde_json::{Value, json};
@@ -82,7 +82,7 @@ fn package(case: &Vector) -> Option<DefaultCas> {
     default_cas::load(&DefaultCasProvider::Package(case.package())).expect("the recorded package loads").0
 }
 
-fn source(object: &Value) -> ((ObjectKind, String), SourceObject) {
+fn source(object: &Value) -> (SourceId, SourceObject) {
     let kind = if object["kind"] == "Secret" { ObjectKind::Secret } else { ObjectKind::ConfigMap };
     let mut keys = BTreeMap::new();
     for (field, plain) in [("binaryData", false), ("data", kind == ObjectKind::ConfigMap)] {
@@ -95,8 +95,9 @@ fn source(object: &Value) -> ((ObjectKind, String), SourceObject) {
     let content =
         if object["type"] == "kubernetes.io/tls" { SourceContent::TlsKeys(keys) } else { SourceContent::Keys(keys) };
     let labels = serde_json::from_value(object["metadata"]["labels"].clone()).unwrap_or_default();
-    let name = object["metadata"]["name"].as_str().expect("a name").to_owned();
-    ((kind, name), SourceObject { labels, output: OutputKeys::None, content, undecodable: BTreeMap::new() })
+    let name = object["metadata"]["name"].as_str().expect("a name").into();
+    let id = SourceId { kind, namespace: "cert-manager".into(), name };
+    (id, SourceObject { labels, output: OutputKeys::None, content, undecodable: BTreeMap::new() })
 }
 
 #[test]

@@ -67,7 +67,7 @@ pub fn decide(intent: &Intent, inputs: &Inputs, now: Timestamp) -> Result<Decisi
     let enabled = |kind| kind != ObjectKind::Secret || inputs.settings.secret_targets;
     let secrets_off = payloads.iter().any(|payload| !enabled(payload.kind));
     let desired = Desired {
-        name: intent.name.clone(),
+        name: intent.id.name().to_string(),
         uid: intent.uid.clone(),
         namespaces: intent.namespaces.clone(),
         payloads: payloads
@@ -76,7 +76,7 @@ pub fn decide(intent: &Intent, inputs: &Inputs, now: Timestamp) -> Result<Decisi
             .map(|payload| (payload.kind, payload))
             .collect(),
         secrets_off,
-        protected: inputs.settings.protection(&intent.name),
+        protected: inputs.settings.protection(intent.id.name()),
         deleted: false,
     };
     let restricted = inputs.settings.target_namespaces.is_some();

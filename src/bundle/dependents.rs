@@ -2,23 +2,23 @@
 
 use std::collections::BTreeSet;
 
+use super::id::{BundleId, SourceId};
 use super::inputs::Inputs;
-use super::intent::{Intent, ObjectKind};
+use super::intent::Intent;
 use super::selector::Labels;
+use super::source_cycle::reads_targets;
 
 /// Something in the cluster became different.
 #[derive(Clone, Debug)]
 pub enum InputChange {
     /// A Bundle came, changed or went.
-    Bundle(String),
+    Bundle(BundleId),
     /// The trust namespace came, changed its labels or went: Bundles may begin or cease to write there.
     TrustNamespace,
     /// A ConfigMap or Secret of the trust namespace came, changed or went.
     Source {
-        /// Its kind.
-        kind: ObjectKind,
-        /// Its name.
-        name: String,
+        /// Which.
+        object: SourceId,
         /// Its labels before, if it was there.
         before: Option<Labels>,
         /// Its labels now, if it is there.
@@ -31,35 +31,35 @@ pub enum InputChange {
 /// The world may be the one before or after the change: what an object looked like on the other side is part of the
 /// change itself. For a Bundle, call it on both sides, since others may have read the targets that it no longer writes.
 #[must_use]
-pub fn affected_bundles(inputs: &Inputs, change: &InputChange) -> BTreeSet<String> {
+pub fn affected_bundles(inputs: &Inputs, change: &InputChange) -> BTreeSet<BundleId> {
     match change {
-        InputChange::Bundle(name) => readers(inputs, name),
-        InputChange::TrustNamespace => bundles_where(inputs, |intent| {
-            inputs.intents.keys().any(|name| super::source_cycle::reads_name(intent, name))
-        }),
-        InputChange::Source { kind, name, before, after } => {
+        InputChange::Bundle(bundle) => readers(inputs, bundle),
+        InputChange::TrustNamespace => {
+            bundles_where(inputs, |intent| inputs.intents.keys().any(|writer| reads_targets(intent, writer)))
+        }
+        InputChange::Source { object, before, after } => {
             let sides = [before, after];
             bundles_where(inputs, |intent| {
                 intent.object_sources().any(|source| {
-                    sides.iter().any(|labels| labels.as_ref().is_some_and(|labels| source.reads(*kind, name, labels)))
+                    sides.iter().any(|labels| labels.as_ref().is_some_and(|labels| source.reads(object, labels)))
                 })
             })
         }
     }
 }
 
-fn bundles_where(inputs: &Inputs, predicate: impl Fn(&Intent) -> bool) -> BTreeSet<String> {
-    inputs.intents.values().filter(|intent| predicate(intent)).map(|intent| intent.name.clone()).collect()
+fn bundles_where(inputs: &Inputs, predicate: impl Fn(&Intent) -> bool) -> BTreeSet<BundleId> {
+    inputs.intents.values().filter(|intent| predicate(intent)).map(|intent| intent.id.clone()).collect()
 }
 
 /// The Bundle and all that read its targets by name, directly or through others: a cycle through it begins or ends.
-fn readers(inputs: &Inputs, name: &str) -> BTreeSet<String> {
-    let mut reached = BTreeSet::from([name.to_owned()]);
-    let mut open = vec![name.to_owned()];
+fn readers(inputs: &Inputs, bundle: &BundleId) -> BTreeSet<BundleId> {
+    let mut reached = BTreeSet::from([bundle.clone()]);
+    let mut open = vec![bundle.clone()];
     while let Some(read) = open.pop() {
-        for intent in inputs.intents.values().filter(|intent| super::source_cycle::reads_name(intent, &read)) {
-            if reached.insert(intent.name.clone()) {
-                open.push(intent.name.clone());
+        for intent in inputs.intents.values().filter(|intent| reads_targets(intent, &read)) {
+            if reached.insert(intent.id.clone()) {
+                open.push(intent.id.clone());
             }
         }
     }
@@ -74,8 +74,8 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::bundle::fixture::{intent, labels, now, pem};
-    use crate::bundle::{PackedLabels, decide};
+    use crate::bundle::fixture::{intent, labels, now, pem, source_id};
+    use crate::bundle::{ObjectKind, PackedLabels, decide};
 
     const NAMES: [&str; 3] = ["one", "two", "three"];
 
@@ -126,29 +126,30 @@ mod tests {
                 (inputs, InputChange::TrustNamespace)
             }
             Step::Source(name, to) => {
-                let (kind, name) = (ObjectKind::ConfigMap, NAMES[*name]);
-                let before = inputs.sources.remove(&(kind, name.to_owned())).map(|object| object.labels);
+                let name = NAMES[*name];
+                let object = source_id(ObjectKind::ConfigMap, name);
+                let before = inputs.sources.remove(&object).map(|object| object.labels);
                 if let Some((label, content)) = to {
                     inputs = inputs.with_config_map(name, &[], &[("ca", &contents[usize::from(*content)])]);
-                    let object = inputs.sources.get_mut(&(kind, name.to_owned())).expect("just put there");
-                    object.labels = labelled(*label);
+                    inputs.sources.get_mut(&object).expect("just put there").labels = labelled(*label);
                 }
                 let after = to.map(|(label, _)| labelled(label));
-                (inputs, InputChange::Source { kind, name: name.to_owned(), before, after })
+                (inputs, InputChange::Source { object, before, after })
             }
             Step::Bundle(name, to) => {
-                let name = NAMES[*name];
-                inputs.intents.remove(name);
+                let bundle = BundleId::from(NAMES[*name]);
+                inputs.intents.remove(&bundle);
                 if let Some((source, namespaces)) = to {
-                    inputs.intents.insert(name.to_owned(), some_intent(name, *source, *namespaces));
+                    let intent = some_intent(bundle.name(), *source, *namespaces);
+                    inputs.intents.insert(bundle.clone(), intent);
                 }
-                (inputs, InputChange::Bundle(name.to_owned()))
+                (inputs, InputChange::Bundle(bundle))
             }
         }
     }
 
     /// What every Bundle would have done to the cluster.
-    fn decisions(inputs: &Inputs) -> BTreeMap<String, Value> {
+    fn decisions(inputs: &Inputs) -> BTreeMap<BundleId, Value> {
         let decision = |intent: &Intent| match decide(intent, inputs, now()) {
             Err(refusal) => json!([refusal.reason.as_str(), refusal.message, format!("{:?}", refusal.findings)]),
             Ok(decision) => {
@@ -156,7 +157,7 @@ mod tests {
                 json!([decision.desired.namespaces.to_string(), hashes, format!("{:?}", decision.findings)])
             }
         };
-        inputs.intents.values().map(|intent| (intent.name.clone(), decision(intent))).collect()
+        inputs.intents.values().map(|intent| (intent.id.clone(), decision(intent))).collect()
     }
 
     proptest! {

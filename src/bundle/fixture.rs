@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::api;
 
+use super::id::SourceId;
 use super::inputs::{Inputs, OutputKeys, SourceContent, SourceObject};
 use super::intent::{Intent, ObjectKind};
 use super::selector::Labels;
@@ -50,6 +51,11 @@ pub(crate) fn labels(pairs: &[(&str, &str)]) -> Labels {
     pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
+/// The key of an object of the trust namespace.
+pub(crate) fn source_id(kind: ObjectKind, name: &str) -> SourceId {
+    SourceId { kind, namespace: TRUST_NAMESPACE.into(), name: name.into() }
+}
+
 impl Inputs {
     pub(crate) fn with_config_map(mut self, name: &str, pairs: &[(&str, &str)], data: &[(&str, &str)]) -> Self {
         let values = data.iter().map(|(key, value)| ((*key).to_owned(), value.as_bytes().to_vec().into())).collect();
@@ -57,12 +63,12 @@ impl Inputs {
         let output = if labels.contains_key(api::BUNDLE_LABEL) { OutputKeys::All } else { OutputKeys::None };
         let object =
             SourceObject { labels, output, content: SourceContent::Keys(values), undecodable: BTreeMap::new() };
-        self.sources.insert((ObjectKind::ConfigMap, name.to_owned()), object);
+        self.sources.insert(source_id(ObjectKind::ConfigMap, name), object);
         self
     }
 
     pub(crate) fn with_intent(mut self, intent: &Intent) -> Self {
-        self.intents.insert(intent.name.clone(), intent.clone());
+        self.intents.insert(intent.id.clone(), intent.clone());
         self
     }
 }

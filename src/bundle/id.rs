@@ -44,8 +44,8 @@ impl BundleId {
     }
 }
 
-impl From<&str> for BundleId {
-    fn from(name: &str) -> Self {
+impl<T: Into<Arc<str>>> From<T> for BundleId {
+    fn from(name: T) -> Self {
         Self::Bundle(name.into())
     }
 }
@@ -53,5 +53,19 @@ impl From<&str> for BundleId {
 impl fmt::Display for BundleId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+impl fmt::Display for SourceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, namespace, name } = self;
+        write!(f, "{} {namespace}/{name}", kind.as_str())
+    }
+}
+
+impl fmt::Display for TargetRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, namespace, name } = self;
+        write!(f, "{} {namespace}/{name}", kind.as_str())
     }
 }

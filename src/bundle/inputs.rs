@@ -10,7 +10,8 @@ use crate::trust::{Anchor, NonPemFormat, PemError, pem};
 use crate::{api, limits};
 
 use super::adoption::AdoptionPolicy;
-use super::intent::{Intent, ObjectKind};
+use super::id::{BundleId, SourceId};
+use super::intent::Intent;
 use super::observed_metadata;
 use super::protected::ProtectedName;
 use super::selector::{Labels, PackedLabels, Selector};
@@ -23,11 +24,11 @@ pub struct Inputs {
     /// The default CAs, if there are any.
     pub default_cas: Option<DefaultCas>,
     /// Objects of the trust namespace.
-    pub sources: BTreeMap<(ObjectKind, String), SourceObject>,
+    pub sources: BTreeMap<SourceId, SourceObject>,
     /// The labels of the trust namespace, if it is there: whether a Bundle writes there matters to its readers.
     pub trust_namespace: Option<PackedLabels>,
-    /// All valid Bundles by name: they may read each other's targets.
-    pub intents: BTreeMap<String, Intent>,
+    /// All valid Bundles: they may read each other's targets.
+    pub intents: BTreeMap<BundleId, Intent>,
 }
 
 /// Switches that hold for every Bundle of a process.

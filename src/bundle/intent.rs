@@ -1,11 +1,13 @@
 //! What a Bundle means: parsed once from the wire form, and then free of contradictions.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::api;
 use crate::trust::{Password, Profile};
 
 use super::field_error::{FieldError, FieldErrors};
+use super::id::{BundleId, SourceId};
 use super::observed_metadata::ObjectPart;
 use super::selector::{Labels, Selector};
 use super::size;
@@ -14,12 +16,10 @@ use super::syntax;
 /// A Bundle whose every rule holds.
 #[derive(Clone, Debug)]
 pub struct Intent {
-    /// Name of the Bundle, and so of its targets.
-    pub name: String,
+    /// The Bundle, whose name its targets have, too.
+    pub id: BundleId,
     /// Uid of the Bundle; empty where the input has none (offline rendering).
     pub uid: String,
-    /// The namespace that sources are read from.
-    pub trust_namespace: String,
     /// Where certificates come from, in the order of `spec.sources`.
     pub sources: Vec<CertificateSource>,
     /// The namespaces that receive targets.
@@ -44,6 +44,8 @@ pub enum CertificateSource {
 pub struct ObjectSource {
     /// ConfigMaps or Secrets.
     pub kind: ObjectKind,
+    /// The namespace that the source reads: the trust namespace.
+    pub namespace: Arc<str>,
     /// Which of them.
     pub select: Select,
     /// Which of their keys.
@@ -54,7 +56,7 @@ pub struct ObjectSource {
 #[derive(Clone, Debug)]
 pub enum Select {
     /// The one of this name.
-    Named(String),
+    Named(Arc<str>),
     /// All whose labels match.
     Labelled(Selector),
 }
@@ -176,19 +178,12 @@ impl Intent {
         check_name(&name, &mut problems);
         // What is too large is not looked at any further.
         size::check(spec, &mut problems)?;
-        let sources = parse_sources(sources, &mut problems);
+        let sources = parse_sources(sources, &trust_namespace.into(), &mut problems);
         let (output, namespaces) =
             target.as_ref().map(|target| parse_target(target, &mut problems)).unwrap_or_default();
         reject_self_reference(&name, &sources, &output, &mut problems);
         problems.end()?;
-        Ok(Self {
-            name,
-            uid: metadata.uid.clone().unwrap_or_default(),
-            trust_namespace: trust_namespace.to_owned(),
-            sources,
-            namespaces,
-            output,
-        })
+        Ok(Self { id: name.into(), uid: metadata.uid.clone().unwrap_or_default(), sources, namespaces, output })
     }
 
     /// Whether the Bundle names something of its targets of a kind.
@@ -213,14 +208,26 @@ impl Intent {
 }
 
 impl ObjectSource {
-    /// Whether this source reads the object of that kind, name and labels.
+    /// Whether the source reads the object with these labels.
     #[must_use]
-    pub fn reads(&self, kind: ObjectKind, name: &str, labels: &Labels) -> bool {
-        self.kind == kind
+    pub fn reads(&self, object: &SourceId, labels: &Labels) -> bool {
+        let SourceId { kind, namespace, name } = object;
+        (self.kind, &self.namespace) == (*kind, namespace)
             && match &self.select {
                 Select::Named(named) => named == name,
                 Select::Labelled(selector) => selector.matches(labels),
             }
+    }
+
+    /// The one object that the source reads; `None` if it selects objects by their labels.
+    #[must_use]
+    pub fn named_object(&self) -> Option<SourceId> {
+        match &self.select {
+            Select::Named(name) => {
+                Some(SourceId { kind: self.kind, namespace: self.namespace.clone(), name: name.clone() })
+            }
+            Select::Labelled(_) => None,
+        }
     }
 }
 
@@ -236,7 +243,11 @@ fn check_name(name: &str, problems: &mut FieldErrors) {
     }
 }
 
-fn parse_sources(wire: &[api::BundleSource], problems: &mut FieldErrors) -> Vec<CertificateSource> {
+fn parse_sources(
+    wire: &[api::BundleSource],
+    namespace: &Arc<str>,
+    problems: &mut FieldErrors,
+) -> Vec<CertificateSource> {
     let mut sources = Vec::new();
     let mut default_requests = 0;
     let mut counted = 0;
@@ -248,7 +259,9 @@ fn parse_sources(wire: &[api::BundleSource], problems: &mut FieldErrors) -> Vec<
             if let Some(object) = object {
                 types += 1;
                 counted += 1;
-                sources.extend(parse_object(kind, object, &format!("{at}.{}", kind.field()), problems));
+                let at = format!("{at}.{}", kind.field());
+                let object = parse_object(kind, object, namespace, &at, problems);
+                sources.extend(object.map(CertificateSource::Object));
             }
         }
         if let Some(text) = in_line.as_ref().filter(|text| !text.is_empty()) {
@@ -286,14 +299,15 @@ fn parse_sources(wire: &[api::BundleSource], problems: &mut FieldErrors) -> Vec<
 fn parse_object(
     kind: ObjectKind,
     wire: &api::ObjectRefSource,
+    namespace: &Arc<str>,
     at: &str,
     problems: &mut FieldErrors,
-) -> Option<CertificateSource> {
+) -> Option<ObjectSource> {
     let api::ObjectRefSource { name, selector, key, include_all_keys } = wire;
     let set = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     let one_of = "must validate one and only one schema (oneOf): [name, selector].";
     let select = match (set(name), selector) {
-        (Some(name), None) => Some(Select::Named(name)),
+        (Some(name), None) => Some(Select::Named(name.into())),
         (None, Some(selector)) => {
             Some(Select::Labelled(Selector::parse(selector, &format!("{at}.selector"), problems)))
         }
@@ -331,7 +345,7 @@ fn parse_object(
             None
         }
     };
-    Some(CertificateSource::Object(ObjectSource { kind, select: select?, keys: keys? }))
+    Some(ObjectSource { kind, namespace: namespace.clone(), select: select?, keys: keys? })
 }
 
 fn parse_target(wire: &api::BundleTarget, problems: &mut FieldErrors) -> (Output, Selector) {
@@ -440,8 +454,8 @@ fn parse_profile(wire: &api::Pkcs12Profile, problems: &mut FieldErrors) -> Optio
 fn reject_self_reference(name: &str, sources: &[CertificateSource], output: &Output, problems: &mut FieldErrors) {
     let reads_own_target = |object: &ObjectOutput| {
         sources.iter().any(|source| {
-            matches!(source, CertificateSource::Object(ObjectSource { kind, select: Select::Named(named), keys: Keys::One(key) })
-                if *kind == object.kind && named == name && *key == object.pem_key)
+            matches!(source, CertificateSource::Object(ObjectSource { kind, select: Select::Named(named), keys: Keys::One(key), .. })
+                if *kind == object.kind && **named == *name && *key == object.pem_key)
         })
     };
     if output.objects.iter().any(reads_own_target) {

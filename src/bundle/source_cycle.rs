@@ -1,19 +1,22 @@
 //! Bundles that read other Bundles' targets: chains are fine, cycles would keep every certificate for ever.
 
+use std::collections::BTreeSet;
+
+use super::id::BundleId;
 use super::inputs::Inputs;
 use super::intent::{Intent, Keys, ObjectKind, ObjectSource, Select};
 
-/// Whether a source of the Bundle names an object that the Bundle called `name` would write.
-pub(super) fn reads_name(intent: &Intent, name: &str) -> bool {
-    intent.object_sources().any(|source| matches!(&source.select, Select::Named(named) if named == name))
+/// Whether a source of the Bundle names an object that `writer` would write.
+pub(super) fn reads_targets(intent: &Intent, writer: &BundleId) -> bool {
+    intent.object_sources().any(|source| matches!(&source.select, Select::Named(named) if named == writer.name()))
 }
 
-/// The names along a cycle of Bundles that feed each other and that this Bundle is part of, itself first and last.
-pub(super) fn find_cycle(intent: &Intent, inputs: &Inputs) -> Option<Vec<String>> {
-    let mut path = vec![intent.name.clone()];
-    let mut visited = std::collections::BTreeSet::new();
-    search(intent, &intent.name, intent, inputs, &mut visited, &mut path).then(|| {
-        path.push(intent.name.clone());
+/// The Bundles along a cycle of Bundles that feed each other and that this Bundle is part of, itself first and last.
+pub(super) fn find_cycle(intent: &Intent, inputs: &Inputs) -> Option<Vec<BundleId>> {
+    let mut path = vec![intent.id.clone()];
+    let mut visited = BTreeSet::new();
+    search(intent, &intent.id, intent, inputs, &mut visited, &mut path).then(|| {
+        path.push(intent.id.clone());
         path
     })
 }
@@ -22,25 +25,26 @@ pub(super) fn find_cycle(intent: &Intent, inputs: &Inputs) -> Option<Vec<String>
 /// itself: the world may hold an older version of it.
 fn search(
     from: &Intent,
-    goal: &str,
+    goal: &BundleId,
     decided: &Intent,
     inputs: &Inputs,
-    visited: &mut std::collections::BTreeSet<String>,
-    path: &mut Vec<String>,
+    visited: &mut BTreeSet<BundleId>,
+    path: &mut Vec<BundleId>,
 ) -> bool {
     for source in from.object_sources() {
         let Select::Named(named) = &source.select else {
             continue;
         };
-        let writer = if named == goal { Some(decided) } else { inputs.intents.get(named) };
+        let writer = BundleId::Bundle(named.clone());
+        let writer = if writer == *goal { Some(decided) } else { inputs.intents.get(&writer) };
         let Some(writer) = writer.filter(|writer| feeds(writer, source, inputs)) else {
             continue;
         };
-        if writer.name == goal {
+        if writer.id == *goal {
             return true;
         }
-        if visited.insert(writer.name.clone()) {
-            path.push(writer.name.clone());
+        if visited.insert(writer.id.clone()) {
+            path.push(writer.id.clone());
             if search(writer, goal, decided, inputs, visited, path) {
                 return true;
             }
@@ -53,7 +57,7 @@ fn search(
 /// Whether the Bundle writes, into the trust namespace, PEM that the source reads.
 fn feeds(writer: &Intent, source: &ObjectSource, inputs: &Inputs) -> bool {
     let lands = inputs.trust_namespace.as_ref().is_none_or(|labels| writer.namespaces.matches(labels))
-        && inputs.settings.allows_namespace(&writer.trust_namespace)
+        && inputs.settings.allows_namespace(&source.namespace)
         && (source.kind == ObjectKind::ConfigMap || inputs.settings.secret_targets);
     lands
         && writer.output.objects.iter().any(|object| {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::trust::PemError;
 
-use super::intent::ObjectKind;
+use super::id::{BundleId, SourceId};
 use super::reason::Reason;
 use super::report::Refusal;
 
@@ -12,27 +12,27 @@ use super::report::Refusal;
 pub(super) enum SourceError {
     NoDefaultCas,
     InlinePem(Box<PemError>),
-    NoObject { kind: ObjectKind, namespace: String, name: String },
-    Unreadable { kind: ObjectKind, namespace: String, name: String, cause: String },
-    NoKey { kind: ObjectKind, namespace: String, name: String, key: String },
-    Undecodable { kind: ObjectKind, namespace: String, name: String, key: String, cause: String },
-    ObjectPem { kind: ObjectKind, namespace: String, name: String, key: String, error: Box<PemError> },
-    AllKeysOfTls { namespace: String, name: String },
-    Cycle(Vec<String>),
+    NoObject(SourceId),
+    Unreadable { object: SourceId, cause: String },
+    NoKey { object: SourceId, key: String },
+    Undecodable { object: SourceId, key: String, cause: String },
+    ObjectPem { object: SourceId, key: String, error: Box<PemError> },
+    AllKeysOfTls(SourceId),
+    Cycle(Vec<BundleId>),
     NoCertificates,
 }
 
 impl SourceError {
     fn reason(&self) -> Reason {
         match self {
-            Self::NoDefaultCas | Self::NoObject { .. } | Self::NoKey { .. } | Self::NoCertificates => {
+            Self::NoDefaultCas | Self::NoObject(_) | Self::NoKey { .. } | Self::NoCertificates => {
                 Reason::SourceNotFound
             }
             Self::InlinePem(_)
             | Self::Unreadable { .. }
             | Self::Undecodable { .. }
             | Self::ObjectPem { .. }
-            | Self::AllKeysOfTls { .. }
+            | Self::AllKeysOfTls(_)
             | Self::Cycle(_) => Reason::SourceBuildError,
         }
     }
@@ -45,30 +45,25 @@ impl fmt::Display for SourceError {
                 f.write_str("no default package was specified when rootcast was started; default CAs not available: start it with --default-cas=mozilla, --default-cas=system or --default-package-location")
             }
             Self::InlinePem(error) => write!(f, "inline source contains invalid PEM data: {error}"),
-            Self::NoObject { kind, namespace, name } => {
-                let kind = kind.as_str();
-                write!(f, "failed to get {kind} {namespace}/{name}: {kind} {name:?} not found")
+            Self::NoObject(object) => {
+                write!(f, "failed to get {object}: {} {:?} not found", object.kind.as_str(), object.name)
             }
-            Self::Unreadable { kind, namespace, name, cause } => {
-                write!(f, "failed to get {} {namespace}/{name}: {cause}", kind.as_str())
+            Self::Unreadable { object, cause } => write!(f, "failed to get {object}: {cause}"),
+            Self::NoKey { object, key } => write!(f, "no data found in {object} at key {key:?}"),
+            Self::Undecodable { object, key, cause } => {
+                write!(f, "invalid value in {object} at key {key:?}: {cause}")
             }
-            Self::NoKey { kind, namespace, name, key } => {
-                write!(f, "no data found in {} {namespace}/{name} at key {key:?}", kind.as_str())
+            Self::ObjectPem { object, key, error } => {
+                write!(f, "invalid PEM data in {object} at key {key:?}: {error}")
             }
-            Self::Undecodable { kind, namespace, name, key, cause } => {
-                write!(f, "invalid value in {} {namespace}/{name} at key {key:?}: {cause}", kind.as_str())
-            }
-            Self::ObjectPem { kind, namespace, name, key, error } => {
-                write!(f, "invalid PEM data in {} {namespace}/{name} at key {key:?}: {error}", kind.as_str())
-            }
-            Self::AllKeysOfTls { namespace, name } => {
+            Self::AllKeysOfTls(SourceId { namespace, name, .. }) => {
                 write!(f, "includeAllKeys is not supported for TLS Secrets such as {namespace}/{name}")
             }
-            Self::Cycle(names) => write!(
-                f,
-                "Bundles read each other's targets in a cycle: {}; take the source out of one of them",
-                names.join(" -> ")
-            ),
+            Self::Cycle(bundles) => {
+                let names: Vec<_> = bundles.iter().map(|bundle| &**bundle.name()).collect();
+                let way = names.join(" -> ");
+                write!(f, "Bundles read each other's targets in a cycle: {way}; take the source out of one of them")
+            }
             Self::NoCertificates => f.write_str("couldn't find any valid certificates in bundle"),
         }
     }

@@ -9,8 +9,9 @@ use crate::{limits, text};
 
 use super::expiry::ExpirySummary;
 use super::finding::{EXPIRY_WARNING_DAYS, Finding, Observation};
+use super::id::SourceId;
 use super::inputs::{Inputs, OutputKeys, SourceContent, SourceObject, SourceValue};
-use super::intent::{CertificateSource, Intent, Keys, ObjectKind, ObjectSource, Select};
+use super::intent::{CertificateSource, Intent, Keys, ObjectSource};
 use super::report::Refusal;
 use super::source_cycle;
 use super::source_error::{SourceError, refusal_for};
@@ -72,7 +73,7 @@ pub fn resolve(intent: &Intent, inputs: &Inputs, now: Timestamp) -> Result<Resol
             CertificateSource::Inline(text) => {
                 resolver.pem("inline source", text.as_bytes()).map_err(SourceError::InlinePem)
             }
-            CertificateSource::Object(object) => resolver.objects(&intent.trust_namespace, object),
+            CertificateSource::Object(object) => resolver.objects(object),
         };
         errors.extend(result.err());
     }
@@ -99,7 +100,7 @@ struct Resolver<'a> {
     /// Default CAs.
     found: Vec<Anchor>,
     /// The keys of objects that were read: what is named again has nothing to add.
-    read: BTreeSet<(ObjectKind, String, String)>,
+    read: BTreeSet<(SourceId, String)>,
     origins: Vec<AnchorOrigin>,
     findings: Vec<Finding>,
     requeue_at: Option<Timestamp>,
@@ -121,83 +122,60 @@ impl Resolver<'_> {
         Ok(cas.version.clone())
     }
 
-    fn objects(&mut self, namespace: &str, source: &ObjectSource) -> Result<(), SourceError> {
-        let ObjectSource { kind, select, keys } = source;
+    fn objects(&mut self, source: &ObjectSource) -> Result<(), SourceError> {
         let inputs = self.inputs;
-        match select {
-            Select::Named(name) => {
-                let object = inputs.sources.get(&(*kind, name.clone())).ok_or_else(|| SourceError::NoObject {
-                    kind: *kind,
-                    namespace: namespace.to_owned(),
-                    name: name.clone(),
-                })?;
-                self.object(*kind, namespace, name, object, keys, &OutputKeys::None)
-            }
-            Select::Labelled(selector) => {
-                let selected =
-                    inputs.sources.iter().filter(|((of, _), object)| of == kind && selector.matches(&object.labels));
-                for ((_, name), object) in selected {
-                    if holds_more_than_output(object, keys) {
-                        self.object(*kind, namespace, name, object, keys, &object.output)?;
-                    } else {
-                        let location = format!("{} {namespace}/{name}", kind.as_str());
-                        self.findings.push(Finding { location, what: Observation::OwnOutput });
-                    }
-                }
-                Ok(())
+        if let Some(id) = source.named_object() {
+            let Some(object) = inputs.sources.get(&id) else { return Err(SourceError::NoObject(id)) };
+            return self.object(&id, object, &source.keys, &OutputKeys::None);
+        }
+        for (id, object) in inputs.sources.iter().filter(|(id, object)| source.reads(id, &object.labels)) {
+            if holds_more_than_output(object, &source.keys) {
+                self.object(id, object, &source.keys, &object.output)?;
+            } else {
+                self.findings.push(Finding { location: id.to_string(), what: Observation::OwnOutput });
             }
         }
+        Ok(())
     }
 
     fn object(
         &mut self,
-        kind: ObjectKind,
-        namespace: &str,
-        name: &str,
+        id: &SourceId,
         object: &SourceObject,
         selected: &Keys,
         skipped: &OutputKeys,
     ) -> Result<(), SourceError> {
-        let (namespace, name) = (namespace.to_owned(), name.to_owned());
         let none = BTreeMap::new();
         let (values, all): (&BTreeMap<_, _>, _) = match (&object.content, selected) {
             (SourceContent::Unreadable(cause), _) => {
-                return Err(SourceError::Unreadable { kind, namespace, name, cause: cause.clone() });
+                return Err(SourceError::Unreadable { object: id.clone(), cause: cause.clone() });
             }
-            (SourceContent::TlsKeys(_), Keys::All) => {
-                return Err(SourceError::AllKeysOfTls { namespace, name });
-            }
+            (SourceContent::TlsKeys(_), Keys::All) => return Err(SourceError::AllKeysOfTls(id.clone())),
             (SourceContent::Keys(values), Keys::All) => (values, values),
             (SourceContent::Keys(values) | SourceContent::TlsKeys(values), Keys::One(_)) => (values, &none),
         };
         let mut undecodable = object.undecodable.iter();
         if let Some((key, cause)) = undecodable.find(|(key, _)| selected.include(key) && !skipped.include(key)) {
-            let (key, cause) = (key.clone(), cause.clone());
-            return Err(SourceError::Undecodable { kind, namespace, name, key, cause });
+            return Err(SourceError::Undecodable { object: id.clone(), key: key.clone(), cause: cause.clone() });
         }
         let one = match selected {
             Keys::All => None,
-            Keys::One(key) => Some(values.get_key_value(key).ok_or_else(|| SourceError::NoKey {
-                kind,
-                namespace: namespace.clone(),
-                name: name.clone(),
-                key: key.clone(),
-            })?),
+            Keys::One(key) => Some(
+                values.get_key_value(key).ok_or_else(|| SourceError::NoKey { object: id.clone(), key: key.clone() })?,
+            ),
         };
         for (key, value) in one.into_iter().chain(all).filter(|(key, _)| !skipped.include(key)) {
-            let id = (kind, name.clone(), key.clone());
-            if self.read.contains(&id) {
+            let read = (id.clone(), key.clone());
+            if self.read.contains(&read) {
                 continue;
             }
-            let location = format!("{} {namespace}/{name} key {}", kind.as_str(), text::quote(key, KEY_MAX));
+            let location = format!("{id} key {}", text::quote(key, KEY_MAX));
             self.text(&location, value).map_err(|error| SourceError::ObjectPem {
-                kind,
-                namespace: namespace.clone(),
-                name: name.clone(),
+                object: id.clone(),
                 key: key.clone(),
                 error,
             })?;
-            self.read.insert(id);
+            self.read.insert(read);
         }
         Ok(())
     }

@@ -10,9 +10,9 @@ use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
 
 use crate::client::{SnapshotReader, SnapshotScope, SnapshotSources};
-use crate::overview::{Overlay, Plan};
+use crate::overview::{Overlay, Plan, SourceQuery};
 
-use super::input::InputObjects;
+use super::input::{InputObjects, sources_in};
 use super::overview::{OverviewArgs, OverviewData, OverviewFormat, document, read_published};
 use super::{BAD_USAGE, REFUSED, paint, print, print_diagnostic};
 
@@ -60,10 +60,10 @@ async fn diff(arguments: &Args) -> anyhow::Result<ExitCode> {
     let newest = affected.bundles.iter().filter_map(|name| targets.get(name));
     let newest = stream::iter(newest.map(|(target, key)| read_published(&connection, target, key)));
     let ((sources, unread), published): (SnapshotSources, Vec<_>) =
-        tokio::join!(reader.sources(trust_namespace, &intents), newest.buffered(CONCURRENCY).collect());
+        tokio::join!(reader.sources(&intents), newest.buffered(CONCURRENCY).collect());
     snapshot.inputs.sources.extend(sources.into_iter().filter(|(key, _)| !laid_over.contains(key)));
     snapshot.unread.sources.extend(unread);
-    snapshot.unread.sources.retain(|key, _| !laid_over.contains(key));
+    snapshot.unread.sources.retain(|query, _| !matches!(query, SourceQuery::Object(id) if laid_over.contains(id)));
     let all = || snapshot.bundles.keys().cloned().collect();
     let names = if affected.namespaces.is_empty() { affected.bundles.clone() } else { all() };
     snapshot.read_foreign_objects(&reader, &names, None, now).await;
@@ -95,9 +95,7 @@ async fn diff(arguments: &Args) -> anyhow::Result<ExitCode> {
 /// The objects of the input that can make a difference.
 fn overlay(input: InputObjects, trust_namespace: &str) -> anyhow::Result<Overlay> {
     let InputObjects { bundles, sources, namespaces } = input;
-    let here = |namespace: &Option<String>| namespace.as_ref().is_none_or(|at| at == trust_namespace);
-    let sources = sources.into_iter().filter(|((namespace, _, _), _)| here(namespace));
-    let sources: BTreeMap<_, _> = sources.map(|((_, kind, name), object)| ((kind, name), object)).collect();
+    let sources = sources_in(sources, trust_namespace);
     if bundles.is_empty() && sources.is_empty() && namespaces.is_empty() {
         bail!("the input holds no Bundle, no Namespace, and no ConfigMap or Secret of namespace {trust_namespace}");
     }

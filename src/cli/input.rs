@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use base64::Engine;
@@ -14,13 +15,15 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::api::{self, Bundle};
-use crate::bundle::{Namespace, ObjectKind, OutputKeys, SourceContent, SourceObject, TLS_SECRET_TYPE};
+use crate::bundle::{
+    BundleId, Namespace, ObjectKind, OutputKeys, SourceContent, SourceId, SourceObject, TLS_SECRET_TYPE,
+};
 
 /// The objects of the input that play a part.
 #[derive(Default)]
 pub(super) struct InputObjects {
-    /// Bundles by name.
-    pub(super) bundles: BTreeMap<String, Bundle>,
+    /// Bundles.
+    pub(super) bundles: BTreeMap<BundleId, Bundle>,
     /// ConfigMaps and Secrets by namespace (`None`: the manifest names none), kind and name.
     pub(super) sources: BTreeMap<(Option<String>, ObjectKind, String), SourceObject>,
     /// Namespaces by name.
@@ -58,7 +61,7 @@ impl InputObjects {
         let twice = match (api_version, kind) {
             (api::API_VERSION, api::KIND) => {
                 let bundle = Bundle::deserialize(object).with_context(what)?;
-                self.bundles.insert(name.clone(), bundle).is_some()
+                self.bundles.insert(name.as_str().into(), bundle).is_some()
             }
             ("v1", "ConfigMap") => self.add_source(ObjectKind::ConfigMap, name.clone(), object),
             ("v1", "Secret") => self.add_source(ObjectKind::Secret, name.clone(), object),
@@ -99,6 +102,18 @@ impl InputObjects {
         let object = SourceObject { labels: metadata.labels.unwrap_or_default(), output, content, undecodable };
         self.sources.insert((metadata.namespace, kind, name), object).is_some()
     }
+}
+
+/// The sources of the namespace; a manifest that names no namespace is of any.
+pub(super) fn sources_in(
+    sources: BTreeMap<(Option<String>, ObjectKind, String), SourceObject>,
+    namespace: &str,
+) -> BTreeMap<SourceId, SourceObject> {
+    let sources = sources.into_iter().filter(|((of, ..), _)| of.as_deref().is_none_or(|of| of == namespace));
+    let namespace: Arc<str> = namespace.into();
+    sources
+        .map(|((_, kind, name), object)| (SourceId { kind, namespace: namespace.clone(), name: name.into() }, object))
+        .collect()
 }
 
 /// The namespace and the labels of metadata that is otherwise not as it should be.

@@ -10,10 +10,12 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::api;
-use crate::bundle::{Decision, DecisionSettings, Desired, Finding, Inputs, Intent, Namespace, Refusal, decide};
+use crate::bundle::{
+    BundleId, Decision, DecisionSettings, Desired, Finding, Inputs, Intent, Namespace, Refusal, decide,
+};
 
 use super::args::DecisionArgs;
-use super::input::InputObjects;
+use super::input::{InputObjects, sources_in};
 use super::{REFUSED, print, print_diagnostic};
 
 /// The flags of `render`.
@@ -49,10 +51,10 @@ pub(super) fn run(arguments: &Args) -> anyhow::Result<ExitCode> {
     }
     let Rendered { objects, remarks } = render(input, decision, namespaces)?;
     print(&format_objects(&objects, *output)?)?;
-    for (name, Remarks { refusal, findings }) in &remarks {
+    for (id, Remarks { refusal, findings }) in &remarks {
         let refusal = refusal.iter().map(|refusal| format!("{}: {}", refusal.reason, refusal.message));
         for remark in refusal.chain(findings.iter().map(ToString::to_string)) {
-            print_diagnostic(&format!("Bundle {name}: {remark}"));
+            print_diagnostic(&format!("Bundle {id}: {remark}"));
         }
     }
     let refused = remarks.values().any(|remarks| remarks.refusal.is_some());
@@ -63,8 +65,7 @@ pub(super) fn run(arguments: &Args) -> anyhow::Result<ExitCode> {
 #[derive(Default)]
 struct Rendered {
     objects: Vec<Value>,
-    /// By the name of the Bundle.
-    remarks: BTreeMap<String, Remarks>,
+    remarks: BTreeMap<BundleId, Remarks>,
 }
 
 /// What there is to say of a Bundle.
@@ -86,21 +87,16 @@ fn render(input: InputObjects, arguments: &DecisionArgs, fallback: &[String]) ->
     let (default_cas, _) = arguments.load_default_cas()?;
     let mut inputs = Inputs { settings: arguments.settings(), default_cas, ..Inputs::default() };
     let InputObjects { bundles, sources, namespaces } = input;
-    let here = |namespace: &Option<String>| namespace.as_ref().is_none_or(|at| *at == arguments.trust_namespace);
-    inputs.sources = sources
-        .into_iter()
-        .filter(|((namespace, _, _), _)| here(namespace))
-        .map(|((_, kind, name), object)| ((kind, name), object))
-        .collect();
+    inputs.sources = sources_in(sources, &arguments.trust_namespace);
     inputs.trust_namespace = namespaces.get(&arguments.trust_namespace).map(|namespace| namespace.labels.clone());
     let mut rendered = Rendered::default();
-    for (name, bundle) in &bundles {
+    for (id, bundle) in &bundles {
         match Intent::parse(bundle, &arguments.trust_namespace) {
             Ok(intent) => {
-                inputs.intents.insert(name.clone(), intent);
+                inputs.intents.insert(id.clone(), intent);
             }
             Err(errors) => {
-                rendered.remarks.insert(name.clone(), Refusal::invalid_spec(&errors).into());
+                rendered.remarks.insert(id.clone(), Refusal::invalid_spec(&errors).into());
             }
         }
     }
@@ -117,7 +113,7 @@ fn render(input: InputObjects, arguments: &DecisionArgs, fallback: &[String]) ->
             }
             Err(refusal) => refusal.into(),
         };
-        rendered.remarks.insert(intent.name.clone(), remarks);
+        rendered.remarks.insert(intent.id.clone(), remarks);
     }
     Ok(rendered)
 }

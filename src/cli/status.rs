@@ -60,7 +60,7 @@ async fn status(arguments: &Args) -> anyhow::Result<ExitCode> {
                 overview_args.read_with_foreign_objects(SnapshotScope::Bundle(name), now).await?;
             let overview = Overview::of(&snapshot, now);
             let Some(bundle_overview) = overview.bundles.first() else {
-                let known: Vec<_> = snapshot.inputs.intents.keys().map(String::as_str).collect();
+                let known: Vec<_> = snapshot.inputs.intents.keys().map(|bundle| &**bundle.name()).collect();
                 bail!("there is no Bundle {name}; there are: {}", known.join(", "));
             };
             print(&match output {

@@ -6,15 +6,12 @@ use bytes::Bytes;
 use http::Method;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 
-use crate::bundle::{Inputs, Intent, Keys, ObjectKind, SourceContent};
+use crate::bundle::{Inputs, Intent, Keys, ObjectKind, SourceContent, SourceId};
 use crate::fanout::ResourceVersion;
 
 use super::api_error::ApiError;
 use super::connection::{ApiRequest, Connection};
 use super::uri;
-
-/// Kind and name of an object in the trust namespace.
-pub(crate) type SourceKey = (ObjectKind, String);
 
 /// The keys of a source object that any Bundle reads.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,11 +42,10 @@ pub(crate) enum SourceRead {
 /// When the API server cannot be reached, asks for patience or does not answer.
 pub(crate) async fn fetch_source(
     connection: &Connection,
-    namespace: &str,
-    key: &SourceKey,
+    source: &SourceId,
     filter: KeyFilter,
 ) -> Result<SourceRead, ApiError> {
-    let (kind, name) = key;
+    let SourceId { kind, namespace, name } = source;
     let uri = format!("{}/{name}", uri::collection(*kind, Some(namespace)));
     let request = ApiRequest { method: Method::GET, uri, accept: "application/json", body: None };
     match connection.send(request).await {
@@ -93,12 +89,11 @@ impl KeyFilter {
     }
 
     /// The keys of an object that any Bundle reads.
-    pub(crate) fn of(inputs: &Inputs, key: &SourceKey) -> Self {
+    pub(crate) fn of(inputs: &Inputs, id: &SourceId) -> Self {
         let mut filter = Self::default();
-        let (kind, name) = key;
-        let Some(object) = inputs.sources.get(key) else { return filter };
+        let Some(object) = inputs.sources.get(id) else { return filter };
         let sources = inputs.intents.values().flat_map(Intent::object_sources);
-        for source in sources.filter(|source| source.reads(*kind, name, &object.labels)) {
+        for source in sources.filter(|source| source.reads(id, &object.labels)) {
             match &source.keys {
                 Keys::All => filter.all = true,
                 Keys::One(key) => {
@@ -142,7 +137,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::bundle::fixture::{intent, now, pem};
+    use crate::bundle::fixture::{intent, now, pem, source_id};
     use crate::bundle::{Inputs, Intent, Labels, OutputKeys, SourceObject, SourceValue, resolve};
 
     const KEY: &str = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n";
@@ -191,7 +186,7 @@ mod tests {
         let decide = |intent: &Intent, content: SourceContent| {
             let output = OutputKeys::None;
             let object = SourceObject { labels: Labels::new(), output, content, undecodable: BTreeMap::new() };
-            let sources = [((ObjectKind::Secret, "s".to_owned()), object)].into();
+            let sources = [(source_id(ObjectKind::Secret, "s"), object)].into();
             let resolved = resolve(intent, &Inputs { sources, ..Inputs::default() }, now());
             resolved.map(|resolved| (resolved.findings, resolved.anchors.len())).map_err(|refusal| refusal.message)
         };

@@ -2,7 +2,8 @@
 
 use tracing::warn;
 
-use crate::client::{ApiError, KeyFilter, SourceKey, SourceRead, fetch_source};
+use crate::bundle::{BundleId, SourceId};
+use crate::client::{ApiError, KeyFilter, SourceRead, fetch_source};
 
 use super::{Controller, TaskOutput};
 
@@ -10,15 +11,15 @@ use super::{Controller, TaskOutput};
 const MAX_SILENT_FAILURES: u32 = 4;
 
 /// Starts to fetch source objects. The Bundle is not reconciled before they are there.
-pub(super) fn fetch(controller: &mut Controller, name: String, cause: String, unread: Vec<(SourceKey, KeyFilter)>) {
-    let state = controller.states.entry(name.clone()).or_default();
+pub(super) fn fetch(controller: &mut Controller, id: BundleId, cause: String, unread: Vec<(SourceId, KeyFilter)>) {
+    let state = controller.states.entry(id.clone()).or_default();
     state.fetching = true;
     let silent = state.fetch_failures < MAX_SILENT_FAILURES;
-    let (connection, namespace) = (controller.connection.clone(), controller.trust_namespace.clone());
+    let connection = controller.connection.clone();
     controller.tasks.spawn(async move {
         let (mut reads, mut last_failure) = (Vec::new(), None);
         for (key, filter) in unread {
-            match fetch_source(&connection, &namespace, &key, filter.clone()).await {
+            match fetch_source(&connection, &key, filter.clone()).await {
                 Ok(read) => reads.push((key, read)),
                 Err(error) => {
                     if !silent {
@@ -28,26 +29,26 @@ pub(super) fn fetch(controller: &mut Controller, name: String, cause: String, un
                 }
             }
         }
-        TaskOutput::Fetched { name, cause, reads, last_failure }
+        TaskOutput::Fetched { id, cause, reads, last_failure }
     });
 }
 
 /// Caches fetched sources and queues the Bundle again; after a failure once its time has come.
 pub(super) fn on_fetched(
     controller: &mut Controller,
-    name: String,
+    id: BundleId,
     cause: String,
-    reads: Vec<(SourceKey, SourceRead)>,
+    reads: Vec<(SourceId, SourceRead)>,
     last_failure: Option<ApiError>,
 ) {
     for (key, read) in reads {
         let affected = controller.cache.apply_read(&key, read);
         controller.enqueue(affected);
     }
-    let Some(state) = controller.states.get_mut(&name) else { return };
+    let Some(state) = controller.states.get_mut(&id) else { return };
     state.fetching = false;
     if let Some(error) = last_failure {
-        warn!(bundle = name, cause, "sources not read: {error}");
+        warn!(bundle = &**id.name(), cause, "sources not read: {error}");
         let silent = state.fetch_failures < MAX_SILENT_FAILURES;
         state.retry();
         controller.note_server_health(&error);
@@ -55,5 +56,5 @@ pub(super) fn on_fetched(
             return;
         }
     }
-    controller.queue.insert(name, cause);
+    controller.queue.insert(id, cause);
 }

@@ -19,7 +19,7 @@ pub(super) type ListedTargets = Vec<(String, Observed)>;
 /// Starts to list a Bundle's targets.
 pub(super) fn list(controller: &mut Controller, bundle: Arc<str>, scope: ListScope, number: u64) {
     let connection = controller.connection.clone();
-    let intent = controller.cache.inputs().intents.get(&*bundle).cloned();
+    let intent = controller.cache.inputs().intents.get(&bundle.clone().into()).cloned();
     controller.tasks.spawn(async move {
         let result = list_bundle_targets(&connection, &bundle, &scope, intent.as_ref()).await;
         TaskOutput::Listed { bundle, scope, number, result }

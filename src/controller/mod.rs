@@ -33,10 +33,10 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::api::BundleStatus;
-use crate::bundle::{Inputs, TargetRef};
+use crate::bundle::{BundleId, Inputs, SourceId, TargetRef};
 use crate::client::{
-    ApiError, Connection, LeadershipState, LeadershipWatch, PublishedVersion, Publisher, SourceKey, SourceRead,
-    TargetWriter, Watch, WatchItem, start_watches,
+    ApiError, Connection, LeadershipState, LeadershipWatch, PublishedVersion, Publisher, SourceRead, TargetWriter,
+    Watch, WatchItem, start_watches,
 };
 use crate::fanout::{Engine, EngineEvent, ListScope, WriteLimits, WriteResult};
 use crate::metrics;
@@ -57,7 +57,7 @@ pub struct Controller {
     cache: Cache,
     /// Bundles to reconcile, each with the cause in words.
     queue: AffectedBundles,
-    states: BTreeMap<String, ReconcileState>,
+    states: BTreeMap<BundleId, ReconcileState>,
     engine: Engine,
     /// Time zero of the engine.
     started: Instant,
@@ -92,9 +92,9 @@ enum TaskOutput {
     /// The targets of one Bundle.
     Listed { bundle: Arc<str>, scope: ListScope, number: u64, result: Result<ListedTargets, ApiError> },
     /// Source objects that a Bundle waits for, as far as they could be fetched.
-    Fetched { name: String, cause: String, reads: Vec<(SourceKey, SourceRead)>, last_failure: Option<ApiError> },
+    Fetched { id: BundleId, cause: String, reads: Vec<(SourceId, SourceRead)>, last_failure: Option<ApiError> },
     /// A published status; on failure with the status from before.
-    Published { name: String, result: Result<Option<PublishedVersion>, (ApiError, BundleStatus)> },
+    Published { id: BundleId, result: Result<Option<PublishedVersion>, (ApiError, BundleStatus)> },
     /// A sent event.
     Emitted,
 }
@@ -206,20 +206,20 @@ impl Controller {
     }
 
     fn enqueue(&mut self, affected: AffectedBundles) {
-        for (name, cause) in affected {
-            self.queue.entry(name).or_insert(cause);
+        for (id, cause) in affected {
+            self.queue.entry(id).or_insert(cause);
         }
     }
 
     fn on_timer(&mut self) {
         let now = Instant::now();
-        for (name, state) in &mut self.states {
+        for (id, state) in &mut self.states {
             if state.requeue_at.is_some_and(|at| at <= now) {
                 state.requeue_at = None;
                 if state.fetch_failures > 0 {
                     self.cache.forget_unreadable();
                 }
-                self.queue.entry(name.clone()).or_insert_with(|| "time passed".to_owned());
+                self.queue.entry(id.clone()).or_insert_with(|| "time passed".to_owned());
             }
         }
         roll_out(self, EngineEvent::Tick);
@@ -230,10 +230,10 @@ impl Controller {
         if !self.liveness.is_ready() || !self.leading {
             return;
         }
-        let fetching = |name: &String| self.states.get(name).is_some_and(|state| state.fetching);
-        let waiting: Vec<_> = self.queue.extract_if(.., |name, _| !fetching(name)).collect();
-        for (name, cause) in waiting {
-            reconcile(self, name, cause);
+        let fetching = |id: &BundleId| self.states.get(id).is_some_and(|state| state.fetching);
+        let waiting: Vec<_> = self.queue.extract_if(.., |id, _| !fetching(id)).collect();
+        for (id, cause) in waiting {
+            reconcile(self, id, cause);
         }
     }
 
@@ -245,10 +245,10 @@ impl Controller {
             TaskOutput::Listed { bundle, scope, number, result } => {
                 list_targets::on_listed(self, bundle, scope, number, result);
             }
-            TaskOutput::Fetched { name, cause, reads, last_failure } => {
-                fetch_sources::on_fetched(self, name, cause, reads, last_failure);
+            TaskOutput::Fetched { id, cause, reads, last_failure } => {
+                fetch_sources::on_fetched(self, id, cause, reads, last_failure);
             }
-            TaskOutput::Published { name, result } => report::on_published(self, &name, result),
+            TaskOutput::Published { id, result } => report::on_published(self, &id, result),
             TaskOutput::Emitted => {}
         }
     }

@@ -9,8 +9,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use jiff::Timestamp;
 use tracing::{debug_span, info};
 
-use crate::bundle::{Decision, Refusal, decide};
-use crate::client::{KeyFilter, SourceKey};
+use crate::bundle::{BundleId, Decision, Refusal, SourceId, decide};
+use crate::client::KeyFilter;
 use crate::fanout::EngineEvent;
 
 use super::cache::Cache;
@@ -24,7 +24,7 @@ enum Step {
     /// The Bundle is gone.
     Deleted,
     /// These sources are not cached in their present version.
-    Fetch(Vec<(SourceKey, KeyFilter)>),
+    Fetch(Vec<(SourceId, KeyFilter)>),
     /// The Bundle cannot be carried out: its targets stay as they are.
     Refuse(Refusal),
     /// The Bundle of this generation has a desired state.
@@ -32,41 +32,41 @@ enum Step {
 }
 
 /// Reconciles a Bundle with the cache.
-pub(super) fn reconcile(controller: &mut Controller, name: String, cause: String) {
-    let _span = debug_span!("reconcile", bundle = name).entered();
+pub(super) fn reconcile(controller: &mut Controller, id: BundleId, cause: String) {
+    let _span = debug_span!("reconcile", bundle = &**id.name()).entered();
     let now = Timestamp::now();
-    let state = controller.states.entry(name.clone()).or_default();
+    let state = controller.states.entry(id.clone()).or_default();
     state.begin();
 
-    let (desired, refusal) = match next_step(&controller.cache, &name, now) {
-        Step::Fetch(unread) => return fetch_sources::fetch(controller, name, cause, unread),
+    let (desired, refusal) = match next_step(&controller.cache, &id, now) {
+        Step::Fetch(unread) => return fetch_sources::fetch(controller, id, cause, unread),
         Step::Apply(decision, generation) => (Some(state.decided(decision, generation, now)), None),
         Step::Refuse(refusal) => {
             state.refused(&refusal, now);
             (None, Some(refusal))
         }
         Step::Deleted => {
-            info!(bundle = name, cause, "its targets are left to garbage collection");
-            controller.states.remove(&name);
+            info!(bundle = &**id.name(), cause, "its targets are left to garbage collection");
+            controller.states.remove(&id);
             (None, None)
         }
     };
 
-    let bundle = name.as_str().into();
+    let bundle = id.name().clone();
     roll_out(controller, EngineEvent::Desired { bundle, desired, cause: cause.clone() });
     if let Some(refusal) = refusal {
-        report(controller, &name, StatusUpdate::Refused(Box::new(refusal)), cause);
+        report(controller, &id, StatusUpdate::Refused(Box::new(refusal)), cause);
     }
 }
 
 /// Decides a Bundle if all of its sources are cached. A panic, which would be a bug, is kept to the Bundle that raised it.
-fn next_step(cache: &Cache, name: &str, now: Timestamp) -> Step {
-    let Some(known) = cache.bundle(name) else { return Step::Deleted };
+fn next_step(cache: &Cache, id: &BundleId, now: Timestamp) -> Step {
+    let Some(known) = cache.bundle(id) else { return Step::Deleted };
     if let Some(refusal) = &known.invalid {
         return Step::Refuse(refusal.clone());
     }
     let inputs = cache.inputs();
-    let intent = &inputs.intents[name];
+    let intent = &inputs.intents[id];
     let unread = cache.unread(intent);
     if !unread.is_empty() {
         return Step::Fetch(unread);

@@ -3,32 +3,30 @@
 //! Entered by [`super::reconcile`] with a refusal, by [`super::roll_out`] with what became of targets, and when a status
 //! was published.
 
-use std::sync::Arc;
-
 use jiff::Timestamp;
 use tracing::{debug, error, info, warn};
 
 use crate::api::BundleStatus;
-use crate::bundle::BundleEvent;
+use crate::bundle::{BundleEvent, BundleId};
 use crate::client::{ApiError, PublishedVersion};
 
 use super::reconcile_state::{PendingStatus, StatusUpdate};
 use super::{Controller, TaskOutput};
 
 /// Reports on a Bundle, or as soon as the report in flight is published.
-pub(super) fn report(controller: &mut Controller, name: &str, update: StatusUpdate, cause: String) {
-    if let Some(state) = controller.states.get_mut(name) {
+pub(super) fn report(controller: &mut Controller, id: &BundleId, update: StatusUpdate, cause: String) {
+    if let Some(state) = controller.states.get_mut(id) {
         state.enqueue_status(update, cause);
-        publish(controller, name);
+        publish(controller, id);
     }
 }
 
 /// Sends an event about a Bundle that is still there.
-pub(super) fn emit(controller: &mut Controller, bundle: Arc<str>, event: BundleEvent) {
-    let Some(known) = controller.cache.bundle(&bundle) else { return };
+pub(super) fn emit(controller: &mut Controller, id: BundleId, event: BundleEvent) {
+    let Some(known) = controller.cache.bundle(&id) else { return };
     let (publisher, uid) = (controller.publisher.clone(), known.uid.clone());
     controller.tasks.spawn(async move {
-        publisher.emit(&bundle, &uid, &event).await;
+        publisher.emit(id.name(), &uid, &event).await;
         TaskOutput::Emitted
     });
 }
@@ -36,37 +34,38 @@ pub(super) fn emit(controller: &mut Controller, bundle: Arc<str>, event: BundleE
 /// Takes in whether a report was published; on failure the status from before counts again, and the Bundle is requeued.
 pub(super) fn on_published(
     controller: &mut Controller,
-    name: &str,
+    id: &BundleId,
     result: Result<Option<PublishedVersion>, (ApiError, BundleStatus)>,
 ) {
-    let Some(state) = controller.states.get_mut(name) else { return };
+    let Some(state) = controller.states.get_mut(id) else { return };
     state.publishing = false;
     match result {
         Ok(published) => {
             state.publish_failures = 0;
             if let Some(PublishedVersion { version, generation }) = published {
-                controller.cache.set_published_version(name, version, generation);
+                controller.cache.set_published_version(id, version, generation);
             }
-            publish(controller, name);
+            publish(controller, id);
         }
         Err((error, before)) => {
-            error!(bundle = name, "status not published: {error}");
+            error!(bundle = &**id.name(), "status not published: {error}");
             state.retry_publishing();
-            controller.cache.set_published_status(name, before);
+            controller.cache.set_published_status(id, before);
             controller.note_server_health(&error);
         }
     }
 }
 
 /// Publishes the pending report of a Bundle unless one is in flight or nothing of it is new.
-fn publish(controller: &mut Controller, name: &str) {
-    let (Some(state), Some(known)) = (controller.states.get_mut(name), controller.cache.bundle(name)) else { return };
+fn publish(controller: &mut Controller, id: &BundleId) {
+    let (Some(state), Some(known)) = (controller.states.get_mut(id), controller.cache.bundle(id)) else { return };
     if state.publishing {
         return;
     }
     let Some(PendingStatus { update, cause }) = state.pending.take() else { return };
     let Some(report) = state.report(&update, &known.last_status, Timestamp::now()) else { return };
     let status_changed = known.last_status.status != report.status;
+    let name = &**id.name();
     if !status_changed && report.events.is_empty() {
         debug!(bundle = name, cause, "nothing to do");
         return;
@@ -80,11 +79,11 @@ fn publish(controller: &mut Controller, name: &str) {
         }
     }
     state.publishing = true;
-    let (publisher, name, uid) = (controller.publisher.clone(), name.to_owned(), known.uid.clone());
+    let (publisher, id, uid) = (controller.publisher.clone(), id.clone(), known.uid.clone());
     let before = known.last_status.status.clone();
-    controller.cache.set_published_status(&name, report.status.clone());
+    controller.cache.set_published_status(&id, report.status.clone());
     controller.tasks.spawn(async move {
-        let result = publisher.publish(&name, &uid, &report, status_changed).await;
-        TaskOutput::Published { name, result: result.map_err(|error| (error, before)) }
+        let result = publisher.publish(id.name(), &uid, &report, status_changed).await;
+        TaskOutput::Published { id, result: result.map_err(|error| (error, before)) }
     });
 }

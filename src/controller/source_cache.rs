@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::bundle::{Inputs, Intent, ObjectKind, Select, SourceContent, SourceObject};
-use crate::client::{KeyFilter, SourceKey};
+use crate::bundle::{Inputs, Intent, ObjectKind, SourceContent, SourceId, SourceObject};
+use crate::client::KeyFilter;
 use crate::fanout::ResourceVersion;
 
 /// The source objects that are there.
 #[derive(Default)]
-pub(super) struct SourceCache(BTreeMap<SourceKey, CacheEntry>);
+pub(super) struct SourceCache(BTreeMap<SourceId, CacheEntry>);
 
 struct CacheEntry {
     version: ResourceVersion,
@@ -27,18 +27,18 @@ struct StoredKeys {
 
 impl SourceCache {
     /// The names of the known objects of a kind.
-    pub(super) fn of_kind(&self, kind: ObjectKind) -> impl Iterator<Item = &SourceKey> {
-        self.0.keys().filter(move |key| key.0 == kind)
+    pub(super) fn of_kind(&self, kind: ObjectKind) -> impl Iterator<Item = &SourceId> {
+        self.0.keys().filter(move |key| key.kind == kind)
     }
 
     /// The newest version that was heard of.
-    pub(super) fn version(&self, key: &SourceKey) -> Option<ResourceVersion> {
+    pub(super) fn version(&self, key: &SourceId) -> Option<ResourceVersion> {
         self.0.get(key).map(|entry| entry.version)
     }
 
     /// An object is there in this version, as seen when so many lists had begun; what was read of an older one is out of
     /// date. `false`: it is no news.
-    pub(super) fn observe(&mut self, key: &SourceKey, version: ResourceVersion, epoch: u64) -> bool {
+    pub(super) fn observe(&mut self, key: &SourceId, version: ResourceVersion, epoch: u64) -> bool {
         let Some(entry) = self.0.get_mut(key) else {
             self.0.insert(key.clone(), CacheEntry { version, epoch, content: None });
             return true;
@@ -56,12 +56,12 @@ impl SourceCache {
     }
 
     /// An object is gone.
-    pub(super) fn remove(&mut self, key: &SourceKey) {
+    pub(super) fn remove(&mut self, key: &SourceId) {
         self.0.remove(key);
     }
 
     /// The objects that a Bundle reads and that are not in memory as they are now.
-    pub(super) fn unread(&self, intent: &Intent, inputs: &Inputs) -> Vec<(SourceKey, KeyFilter)> {
+    pub(super) fn unread(&self, intent: &Intent, inputs: &Inputs) -> Vec<(SourceId, KeyFilter)> {
         let unread = read_by(intent, inputs).into_iter().filter_map(|key| {
             let filter = KeyFilter::of(inputs, &key);
             let is_fresh = |entry: &CacheEntry| {
@@ -80,7 +80,7 @@ impl SourceCache {
     /// for several Bundles may overtake each other, and one that failed tells nothing.
     pub(super) fn store(
         &mut self,
-        key: &SourceKey,
+        key: &SourceId,
         version: ResourceVersion,
         filter: KeyFilter,
         content: &SourceContent,
@@ -115,7 +115,7 @@ impl SourceCache {
     }
 
     /// Lets go of what no Bundle reads any more of one object.
-    pub(super) fn prune_one(&mut self, key: &SourceKey, inputs: &mut Inputs) {
+    pub(super) fn prune_one(&mut self, key: &SourceId, inputs: &mut Inputs) {
         let Some((_, stored)) = self.0.get_mut(key).and_then(|held| held.content.as_mut()) else { return };
         let filter = KeyFilter::of(inputs, key);
         if filter.covers(&stored.filter) {
@@ -131,21 +131,14 @@ impl SourceCache {
 }
 
 /// The objects that a Bundle reads.
-fn read_by(intent: &Intent, inputs: &Inputs) -> BTreeSet<SourceKey> {
+fn read_by(intent: &Intent, inputs: &Inputs) -> BTreeSet<SourceId> {
     let mut found = BTreeSet::new();
     for source in intent.object_sources() {
-        match &source.select {
-            Select::Named(name) => {
-                let key = (source.kind, name.clone());
-                if inputs.sources.contains_key(&key) {
-                    found.insert(key);
-                }
-            }
-            Select::Labelled(selector) => {
-                let all = inputs.sources.iter().filter(|((kind, _), _)| *kind == source.kind);
-                let selected = all.filter(|(_, object)| selector.matches(&object.labels));
-                found.extend(selected.map(|(key, _)| key.clone()));
-            }
+        if let Some(id) = source.named_object() {
+            found.extend(inputs.sources.contains_key(&id).then_some(id));
+        } else {
+            let selected = inputs.sources.iter().filter(|(id, object)| source.reads(id, &object.labels));
+            found.extend(selected.map(|(id, _)| id.clone()));
         }
     }
     found

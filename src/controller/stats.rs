@@ -9,12 +9,12 @@ use super::cache::CachedBundle;
 /// Returns what is known now; of Bundles only while this process leads.
 pub(super) fn snapshot(controller: &Controller) -> StatsSnapshot {
     let fanout = controller.engine.stats(controller.started.elapsed());
-    let bundles = controller.cache.bundles().filter(|_| controller.leading).map(|(name, known)| {
-        let state = controller.states.get(name);
+    let bundles = controller.cache.bundles().filter(|_| controller.leading).map(|(id, known)| {
+        let state = controller.states.get(id);
         BundleStats {
-            name: name.clone(),
+            name: id.name().to_string(),
             conditions: conditions(known),
-            rollout: fanout.bundles.get(name.as_str()).copied(),
+            rollout: fanout.bundles.get(&**id.name()).copied(),
             decision: state.and_then(|state| state.decided.as_ref()).map(|(decision, _)| decision.clone()),
         }
     });

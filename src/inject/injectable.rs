@@ -66,9 +66,9 @@ impl Injectability {
                 return Self::unusable(&format!("it is invalid: {first}"), "mend it");
             }
         };
-        if let Some(protected) = settings.protection(&intent.name) {
+        if let Some(protected) = settings.protection(intent.id.name()) {
             let remedy =
-                format!("give the Bundle another name, or controller and injector --allow-names={}", intent.name);
+                format!("give the Bundle another name, or controller and injector --allow-names={}", intent.id);
             return Self::unusable(&protected.cause(), &remedy);
         }
         // Both kinds hold the same; reading a ConfigMap needs no permission on Secrets.

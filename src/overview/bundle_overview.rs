@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use crate::api;
-use crate::bundle::{AnchorOrigin, CertificateSource, ObjectKind};
+use crate::bundle::{AnchorOrigin, BundleId, CertificateSource, ObjectKind};
 
 use super::desired::DesiredTargets;
 use super::diagnosis::Diagnosis;
@@ -27,8 +27,8 @@ pub struct Overview<'a> {
 /// How a Bundle is.
 #[derive(Debug)]
 pub struct BundleOverview<'a> {
-    /// Its name.
-    pub name: &'a str,
+    /// The Bundle.
+    pub id: &'a BundleId,
     /// `metadata.generation`.
     pub generation: Option<i64>,
     /// What condition `Synced` says.
@@ -68,10 +68,8 @@ impl<'a> Overview<'a> {
     /// Looks at every Bundle of the snapshot.
     #[must_use]
     pub fn of(snapshot: &'a Snapshot, now: Timestamp) -> Self {
-        let bundles = snapshot
-            .bundles
-            .iter()
-            .map(|(name, snapshot_bundle)| BundleOverview::of(name, snapshot_bundle, snapshot, now));
+        let bundles =
+            snapshot.bundles.iter().map(|(id, snapshot_bundle)| BundleOverview::of(id, snapshot_bundle, snapshot, now));
         Self { leadership: &snapshot.leadership, settings_from: &snapshot.settings_from, bundles: bundles.collect() }
     }
 
@@ -83,13 +81,13 @@ impl<'a> Overview<'a> {
 }
 
 impl<'a> BundleOverview<'a> {
-    fn of(name: &'a str, snapshot_bundle: &'a SnapshotBundle, snapshot: &'a Snapshot, now: Timestamp) -> Self {
+    fn of(id: &'a BundleId, snapshot_bundle: &'a SnapshotBundle, snapshot: &'a Snapshot, now: Timestamp) -> Self {
         let synced = Synced::of(snapshot_bundle);
-        let targets = snapshot.targets.get(name);
+        let targets = snapshot.targets.get(id);
         let written = targets.into_iter().flat_map(BTreeMap::values).filter_map(|target| target.written);
         let transitions = snapshot_bundle.conditions.iter().map(|condition| condition.last_transition_time.0);
         let mut overview = Self {
-            name,
+            id,
             generation: snapshot_bundle.generation,
             synced,
             conditions: &snapshot_bundle.conditions,
@@ -102,7 +100,7 @@ impl<'a> BundleOverview<'a> {
             remarks: snapshot_bundle.invalid.iter().map(|why| format!("the Bundle is invalid: {why}")).collect(),
             changed: written.chain(transitions).max(),
         };
-        let Some(intent) = snapshot.inputs.intents.get(name) else { return overview };
+        let Some(intent) = snapshot.inputs.intents.get(id) else { return overview };
         let desired_targets = DesiredTargets::of(intent, snapshot, now);
         let mut desired_count = 0;
         for (place, is_desired, found, diff) in desired_targets.diff(snapshot) {
@@ -111,14 +109,15 @@ impl<'a> BundleOverview<'a> {
                 None => overview.in_sync += 1,
                 Some(diff) => {
                     let metadata = found.map(|found| &found.metadata);
-                    let diagnosis = Diagnosis::of(&diff, name, &place, metadata, snapshot_bundle, &snapshot.leadership);
+                    let diagnosis =
+                        Diagnosis::of(&diff, id.name(), &place, metadata, snapshot_bundle, &snapshot.leadership);
                     overview.diagnoses.entry((place.kind, diagnosis)).or_default().push(place.namespace);
                 }
             }
         }
         overview.desired = Some(desired_count);
         overview.default_cas = intent.sources.iter().any(|source| matches!(source, CertificateSource::DefaultCas));
-        let DesiredTargets { desired, origins, findings, unverified_reason } = desired_targets;
+        let DesiredTargets { desired, origins, findings, unverified_reason, .. } = desired_targets;
         // What is refused keeps its targets, and condition Synced has the same words.
         let refused = snapshot_bundle.condition(api::SYNCED).map(|condition| &condition.message);
         match unverified_reason {
@@ -178,10 +177,10 @@ impl<'a> Synced<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bundle::fixture::{now, pem};
+    use crate::bundle::fixture::{now, pem, source_id};
     use crate::inspect::ColorMode;
     use crate::overview::fixture::{corporate, foreign_target, owner, snapshot, with_condition};
-    use crate::overview::snapshot::SnapshotTarget;
+    use crate::overview::snapshot::{SnapshotTarget, SourceQuery};
 
     fn synced() -> api::Bundle {
         with_condition(corporate("one"), "True", "Synced", "well")
@@ -324,7 +323,7 @@ mod tests {
     }
 
     fn target(snapshot: &Snapshot, namespace: &str) -> SnapshotTarget {
-        let mut targets = snapshot.targets["one"].iter();
+        let mut targets = snapshot.targets[&"one".into()].iter();
         targets.find(|(place, _)| &*place.namespace == namespace).expect("a target").1.clone()
     }
 
@@ -337,7 +336,10 @@ mod tests {
         metadata.annotations.insert(api::HASH_ANNOTATION.to_owned(), "newer".to_owned());
         let written = older.written.map(|time| time + jiff::SignedDuration::from_secs(1));
         snapshot.target("one", "b", SnapshotTarget { metadata, written, ..SnapshotTarget::default() });
-        snapshot.unread.sources.insert((ObjectKind::ConfigMap, "corporate".to_owned()), "forbidden".to_owned());
+        snapshot
+            .unread
+            .sources
+            .insert(SourceQuery::Object(source_id(ObjectKind::ConfigMap, "corporate")), "forbidden".to_owned());
         let (count, causes) = sync_summary(&snapshot);
         assert_eq!(
             (&*count, &causes[..]),

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 
 use crate::api;
 use crate::bundle::{
-    AdoptionVerdict, AnchorOrigin, Decision, DecisionSettings, Desired, Diff, Intent, ObjectKind, Obstacle, Output,
-    Payload, PayloadValue, ProtectedName, ResolvedSources, TargetRef, decide, resolve,
+    AdoptionVerdict, AnchorOrigin, BundleId, Decision, DecisionSettings, Desired, Diff, Intent, ObjectKind, Obstacle,
+    Output, Payload, PayloadValue, ProtectedName, ResolvedSources, TargetRef, decide, resolve,
 };
 
 use super::snapshot::{Snapshot, SnapshotTarget};
@@ -16,6 +16,7 @@ use super::snapshot::{Snapshot, SnapshotTarget};
 /// What the targets of a Bundle should be like, as far as that can be told.
 #[derive(Debug)]
 pub(super) struct DesiredTargets {
+    bundle: BundleId,
     pub(super) desired: Arc<Desired>,
     /// The certificates of its sources, or why they are not known.
     pub(super) origins: Result<Vec<AnchorOrigin>, String>,
@@ -50,13 +51,14 @@ impl DesiredTargets {
             Some(cause) => Err(cause),
             None => decide(intent, &snapshot.inputs, now).map_err(|refusal| refusal.message),
         };
+        let bundle = intent.id.clone();
         match decided {
-            Ok(Decision { desired, .. }) => Self { desired, origins, findings, unverified_reason: None },
+            Ok(Decision { desired, .. }) => Self { bundle, desired, origins, findings, unverified_reason: None },
             Err(cause) => {
                 let none = BTreeMap::new();
-                let targets = snapshot.targets.get(&intent.name).unwrap_or(&none);
+                let targets = snapshot.targets.get(&intent.id).unwrap_or(&none);
                 let desired = Arc::new(as_last_written(intent, targets, &snapshot.inputs.settings));
-                Self { desired, origins, findings, unverified_reason: Some(cause) }
+                Self { bundle, desired, origins, findings, unverified_reason: Some(cause) }
             }
         }
     }
@@ -67,17 +69,15 @@ impl DesiredTargets {
         &'a self,
         snapshot: &'a Snapshot,
     ) -> impl Iterator<Item = (TargetRef, bool, Option<&'a SnapshotTarget>, Option<TargetDiff>)> + 'a {
-        let targets = snapshot.targets.get(&self.desired.name);
+        let targets = snapshot.targets.get(&self.bundle);
         let secrets_unread = snapshot.unread.secret_targets.is_some();
         let kinds = ObjectKind::ALL.into_iter().filter(move |kind| !(secrets_unread && *kind == ObjectKind::Secret));
         // What is in a namespace on its way out is left to Kubernetes.
         let living = snapshot.namespaces.iter().filter(|(_, namespace)| !namespace.terminating);
-        let bundle: Arc<str> = self.desired.name.as_str().into();
         living.flat_map(move |(namespace_name, namespace)| {
             let is_selected = self.desired.reaches(&snapshot.inputs.settings, namespace_name, namespace);
-            let bundle = bundle.clone();
             kinds.clone().filter_map(move |kind| {
-                let place = TargetRef { kind, namespace: namespace_name.clone(), name: bundle.clone() };
+                let place = TargetRef { kind, namespace: namespace_name.clone(), name: self.bundle.name().clone() };
                 let found = targets.and_then(|targets| targets.get(&place));
                 let desired = is_selected && self.desired.payloads.contains_key(&kind);
                 let diff = self.diff_target(kind, is_selected, desired, found, &snapshot.inputs.settings);
@@ -164,12 +164,12 @@ fn as_last_written(
         (object.kind, payload)
     });
     Desired {
-        name: intent.name.clone(),
+        name: intent.id.name().to_string(),
         uid: intent.uid.clone(),
         namespaces: intent.namespaces.clone(),
         payloads: payloads.collect(),
         secrets_off: objects.iter().any(|object| !enabled(object.kind)),
-        protected: settings.protection(&intent.name),
+        protected: settings.protection(intent.id.name()),
         deleted: false,
     }
 }

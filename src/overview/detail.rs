@@ -26,7 +26,7 @@ impl BundleOverview<'_> {
         let generation = self.generation.map_or_else(String::new, |generation| format!(", generation {generation}"));
         let changed =
             self.changed.map_or_else(String::new, |time| format!(", last change {} ({time})", ago(time, now)));
-        let mut out = format!("Bundle {}{generation}{changed}\n{}\n", self.name, leadership.describe(now));
+        let mut out = format!("Bundle {}{generation}{changed}\n{}\n", self.id, leadership.describe(now));
         let _ = writeln!(out, "Settings: {settings_from}");
         let header = HEADER.map(Cell::plain);
         let rows = self.conditions.iter().map(|condition| {

@@ -39,12 +39,12 @@ impl LeaderStatus {
 
 impl BundleOverview<'_> {
     fn document(&self) -> Value {
-        let Self { name, generation, synced, conditions, desired, in_sync, diagnoses, .. } = self;
+        let Self { id, generation, synced, conditions, desired, in_sync, diagnoses, .. } = self;
         let Self { origins, default_cas, findings, remarks, changed, .. } = self;
         let (status, reason) = synced.status_and_reason();
         let certificates = origins.as_ref().ok().map(|origins| origins.iter().map(certificate).collect::<Vec<_>>());
         json!({
-            "name": name,
+            "name": &**id.name(),
             "generation": generation,
             "synced": status,
             "reason": reason,

@@ -59,7 +59,7 @@ pub(super) fn snapshot(bundles: &[api::Bundle], text: &str) -> Snapshot {
 impl Snapshot {
     /// The controller writes what the Bundle wants now into these namespaces.
     pub(super) fn write(&mut self, name: &str, namespaces: &[&str]) {
-        let decision = decide(&self.inputs.intents[name], &self.inputs, now()).expect("a decision");
+        let decision = decide(&self.inputs.intents[&name.into()], &self.inputs, now()).expect("a decision");
         let payload = &decision.desired.payloads[&ObjectKind::ConfigMap];
         let metadata = ObservedMetadata {
             labels: labels(&[(api::BUNDLE_LABEL, name)]),
@@ -78,7 +78,7 @@ impl Snapshot {
 
     pub(super) fn target(&mut self, name: &str, namespace: &str, target: SnapshotTarget) {
         let place = TargetRef { kind: ObjectKind::ConfigMap, namespace: namespace.into(), name: name.into() };
-        self.targets.entry(name.to_owned()).or_default().insert(place, target);
+        self.targets.entry(name.into()).or_default().insert(place, target);
     }
 }
 

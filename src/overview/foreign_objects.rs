@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::bundle::{Desired, ObjectKind, TargetRef};
+use crate::bundle::{BundleId, Desired, ObjectKind, TargetRef};
 
 use super::desired::DesiredTargets;
 use super::snapshot::{Snapshot, SnapshotTarget};
@@ -15,13 +15,13 @@ impl Snapshot {
     #[must_use]
     pub fn targets_to_create(
         &self,
-        names: &BTreeSet<String>,
+        bundles: &BTreeSet<BundleId>,
         now: Timestamp,
-    ) -> BTreeMap<(ObjectKind, String), Vec<TargetRef>> {
+    ) -> BTreeMap<(ObjectKind, BundleId), Vec<TargetRef>> {
         let mut all = BTreeMap::<_, Vec<_>>::new();
-        for (desired_targets, name) in self.desired_targets(names, now) {
+        for (desired_targets, bundle) in self.desired_targets(bundles, now) {
             for place in desired_targets.targets_to_create(self) {
-                all.entry((place.kind, name.to_owned())).or_default().push(place);
+                all.entry((place.kind, bundle.clone())).or_default().push(place);
             }
         }
         all
@@ -29,19 +29,22 @@ impl Snapshot {
 
     /// The objects whose content tells whether these Bundles may write them, with what the Bundle wants.
     #[must_use]
-    pub fn targets_to_read(&self, names: &BTreeSet<String>, now: Timestamp) -> Vec<(Arc<Desired>, TargetRef)> {
+    pub fn targets_to_read(
+        &self,
+        bundles: &BTreeSet<BundleId>,
+        now: Timestamp,
+    ) -> Vec<(BundleId, Arc<Desired>, TargetRef)> {
         let mut all = Vec::new();
-        for (desired_targets, _) in self.desired_targets(names, now) {
-            all.extend(
-                desired_targets.targets_to_read(self).into_iter().map(|place| (desired_targets.desired.clone(), place)),
-            );
+        for (desired_targets, bundle) in self.desired_targets(bundles, now) {
+            let targets = desired_targets.targets_to_read(self).into_iter();
+            all.extend(targets.map(|target| (bundle.clone(), desired_targets.desired.clone(), target)));
         }
         all
     }
 
     /// Takes in what was found at a place, or that nothing is there any more.
-    pub fn record_target(&mut self, name: &str, place: TargetRef, target: Option<SnapshotTarget>) {
-        let targets = self.targets.entry(name.to_owned()).or_default();
+    pub fn record_target(&mut self, bundle: &BundleId, place: TargetRef, target: Option<SnapshotTarget>) {
+        let targets = self.targets.entry(bundle.clone()).or_default();
         match target {
             Some(target) => drop(targets.insert(place, target)),
             None => drop(targets.remove(&place)),
@@ -50,11 +53,11 @@ impl Snapshot {
 
     fn desired_targets<'a>(
         &'a self,
-        names: &'a BTreeSet<String>,
+        bundles: &'a BTreeSet<BundleId>,
         now: Timestamp,
-    ) -> impl Iterator<Item = (DesiredTargets, &'a str)> {
-        let intents = names.iter().filter_map(|name| self.inputs.intents.get(name));
-        intents.map(move |intent| (DesiredTargets::of(intent, self, now), &*intent.name))
+    ) -> impl Iterator<Item = (DesiredTargets, &'a BundleId)> {
+        let intents = bundles.iter().filter_map(|bundle| self.inputs.intents.get(bundle));
+        intents.map(move |intent| (DesiredTargets::of(intent, self, now), &intent.id))
     }
 }
 
@@ -66,7 +69,7 @@ mod tests {
 
     #[test]
     fn foreign_objects_in_place_of_targets_are_read_once() {
-        let names = ["one".to_owned(), "two".to_owned()].into();
+        let names = ["one".into(), "two".into()].into();
         let mut snapshot = snapshot(&[corporate("one"), corporate("two"), corporate("three")], &pem("rsa"));
         snapshot.write("one", &["a", "b"]);
         let place = |namespace: &str| TargetRef {
@@ -75,19 +78,23 @@ mod tests {
             name: "two".into(),
         };
         let to_create = snapshot.targets_to_create(&names, now());
-        let two = (ObjectKind::ConfigMap, "two".to_owned());
+        let two = (ObjectKind::ConfigMap, "two".into());
         assert_eq!(to_create, [(two, vec![place("a"), place("b")])].into());
         assert!(snapshot.targets_to_read(&names, now()).is_empty());
 
-        snapshot.record_target("two", place("a"), Some(SnapshotTarget { holdings: None, ..foreign_target(true) }));
+        snapshot.record_target(
+            &"two".into(),
+            place("a"),
+            Some(SnapshotTarget { holdings: None, ..foreign_target(true) }),
+        );
         let to_read = snapshot.targets_to_read(&names, now());
         assert_eq!(
-            to_read.iter().map(|(desired, place)| (&*desired.name, place)).collect::<Vec<_>>(),
+            to_read.iter().map(|(bundle, _, place)| (&**bundle.name(), place)).collect::<Vec<_>>(),
             [("two", &place("a"))]
         );
-        snapshot.record_target("two", place("a"), Some(foreign_target(true)));
+        snapshot.record_target(&"two".into(), place("a"), Some(foreign_target(true)));
         assert!(snapshot.targets_to_read(&names, now()).is_empty());
-        snapshot.record_target("two", place("a"), None);
+        snapshot.record_target(&"two".into(), place("a"), None);
         assert_eq!(snapshot.targets_to_create(&names, now()), to_create);
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 
-use crate::bundle::{AnchorOrigin, CertificateSource, DefaultCas, Intent, TargetRef, resolve};
+use crate::bundle::{AnchorOrigin, BundleId, CertificateSource, DefaultCas, Intent, TargetRef, resolve};
 use crate::inspect::CertificateSet;
 
 use super::bundle_overview::Synced;
@@ -14,8 +14,8 @@ use super::snapshot::Snapshot;
 /// A Bundle that publishes default CAs that are not at hand.
 #[derive(Clone, Debug)]
 pub struct PublishedDefaultCas {
-    /// Its name.
-    pub bundle: String,
+    /// The Bundle.
+    pub bundle: BundleId,
     /// The target to read.
     pub target: TargetRef,
     /// The key of its PEM.
@@ -29,7 +29,7 @@ impl Snapshot {
     /// that is synced, and of those the one with the fewest certificates of its own.
     #[must_use]
     pub fn find_published_default_cas(&mut self, now: Timestamp) -> Option<PublishedDefaultCas> {
-        let intents = self.inputs.intents.values().filter(|intent| self.bundles.contains_key(&intent.name));
+        let intents = self.inputs.intents.values().filter(|intent| self.bundles.contains_key(&intent.id));
         let doubtful: Vec<Intent> =
             intents.filter(|intent| self.unknown_default_cas(intent).is_some()).cloned().collect();
         let first = doubtful.first()?;
@@ -37,17 +37,17 @@ impl Snapshot {
         self.inputs.default_cas = Some(DefaultCas { version: String::new(), anchors: Vec::new() });
         let mut targets = self.newest_targets();
         let synced_publishers = doubtful.iter().filter(|intent| {
-            let bundle = &self.bundles[&intent.name];
+            let bundle = &self.bundles[&intent.id];
             let synced = Synced::of(bundle) == Synced::Yes && bundle.default_ca_version.is_some();
             synced && self.unread_source(intent).is_none()
         });
         let candidates = synced_publishers.filter_map(|intent| {
-            let (target, key) = targets.remove(&intent.name)?;
+            let (target, key) = targets.remove(&intent.id)?;
             // Without default CAs there may be nothing.
             let own = resolve(intent, &self.inputs, now).map(|resolved| resolved.origins);
             let alone = intent.sources.iter().all(|source| matches!(source, CertificateSource::DefaultCas));
             let own = if alone { Vec::new() } else { own.ok()? };
-            Some(PublishedDefaultCas { bundle: intent.name.clone(), target, key, own })
+            Some(PublishedDefaultCas { bundle: intent.id.clone(), target, key, own })
         });
         candidates.min_by_key(|candidate| candidate.own.len())
     }
@@ -91,7 +91,7 @@ mod tests {
         snapshot.write("mixed", &["a", "b"]);
         snapshot.inputs.default_cas = None;
         let publisher = snapshot.find_published_default_cas(now()).expect("a witness");
-        assert_eq!((&*publisher.bundle, &*publisher.key), ("mixed", "ca.pem"));
+        assert_eq!((&**publisher.bundle.name(), &*publisher.key), ("mixed", "ca.pem"));
         let summary = |snapshot: &Snapshot| {
             let overview = Overview::of(snapshot, now());
             (overview.bundles[0].in_sync, overview.bundles[0].remarks.clone())

@@ -27,4 +27,4 @@ pub use diagnosis::Diagnosis;
 pub use inferred_defaults::PublishedDefaultCas;
 pub use namespace_view::{BundleInNamespace, NamespaceTarget, NamespaceView};
 pub use plan::{AffectedByOverlay, BundlePlan, Overlay, Plan, PlannedAction};
-pub use snapshot::{LeaderStatus, Snapshot, SnapshotBundle, SnapshotTarget, Unread, source_key};
+pub use snapshot::{LeaderStatus, Snapshot, SnapshotBundle, SnapshotTarget, SourceQuery, Unread};

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::bundle::{Namespace, ObjectKind};
+use crate::bundle::{BundleId, Namespace, ObjectKind};
 use crate::inject::{self, Injectability, InjectableBundles};
 use crate::inspect::{Cell, ColorMode, render_columns};
 use crate::text::escape;
@@ -31,8 +31,8 @@ pub struct NamespaceView<'a> {
 /// How a Bundle stands to a namespace.
 #[derive(Debug)]
 pub struct BundleInNamespace<'a> {
-    /// The Bundle's name.
-    pub bundle: &'a str,
+    /// The Bundle.
+    pub bundle: &'a BundleId,
     /// What its condition `Synced` says.
     pub synced: Synced<'a>,
     /// Its targets there, or why the namespace is offered nothing.
@@ -64,7 +64,7 @@ impl<'a> NamespaceView<'a> {
                     Injectability::Unusable { cause, remedy: "mend it".to_owned() }
                 }
             };
-            (bundle.clone(), injectability)
+            (bundle.name().to_string(), injectability)
         });
         let bundles = InjectableBundles { settings: snapshot.inputs.settings.clone(), by_name: by_name.collect() };
         let injected = inject::bundle_of_namespace_label(name, namespace, &bundles)
@@ -126,7 +126,7 @@ impl<'a> NamespaceView<'a> {
 }
 
 impl<'a> BundleInNamespace<'a> {
-    fn of(bundle: &'a str, name: &str, namespace: &Namespace, snapshot: &'a Snapshot, now: Timestamp) -> Self {
+    fn of(bundle: &'a BundleId, name: &str, namespace: &Namespace, snapshot: &'a Snapshot, now: Timestamp) -> Self {
         let snapshot_bundle = &snapshot.bundles[bundle];
         let synced = Synced::of(snapshot_bundle);
         let Some(intent) = snapshot.inputs.intents.get(bundle) else {
@@ -140,8 +140,9 @@ impl<'a> BundleInNamespace<'a> {
                 let payload = desired_targets.desired.payloads.get(&place.kind);
                 let keys = payload.iter().flat_map(|payload| payload.values.keys().cloned()).collect();
                 let metadata = found.map(|found| &found.metadata);
-                let diagnosis = plan
-                    .map(|plan| Diagnosis::of(&plan, bundle, &place, metadata, snapshot_bundle, &snapshot.leadership));
+                let diagnosis = plan.map(|plan| {
+                    Diagnosis::of(&plan, bundle.name(), &place, metadata, snapshot_bundle, &snapshot.leadership)
+                });
                 NamespaceTarget { kind: place.kind, keys, diagnosis }
             })
             .collect();
@@ -165,7 +166,7 @@ impl<'a> BundleInNamespace<'a> {
     fn rows(&self) -> Vec<[Cell; HEADER.len()]> {
         let row = |target: &str, keys: &str, state| {
             [
-                Cell::plain(self.bundle),
+                Cell::plain(&**self.bundle.name()),
                 Cell::plain(self.synced.status_and_reason().0),
                 Cell::plain(target),
                 Cell::plain(keys),
@@ -194,7 +195,7 @@ impl<'a> BundleInNamespace<'a> {
             targets.collect::<Vec<_>>()
         });
         json!({
-            "name": self.bundle,
+            "name": &**self.bundle.name(),
             "synced": synced,
             "reason": reason,
             "targets": targets.unwrap_or_default(),
@@ -240,7 +241,7 @@ ConfigMap a/late: it is not there, or lacks the Bundle's label
             assert_eq!(table(label), format!("{bundles}\nPods: {words}\n"));
         }
         assert!(!NamespaceView::of("a", &labelled("here"), &snapshot, now()).is_healthy());
-        snapshot.bundles.remove("late");
+        snapshot.bundles.remove(&"late".into());
         assert!(NamespaceView::of("a", &labelled("here"), &snapshot, now()).is_healthy());
     }
 }

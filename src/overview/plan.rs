@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use crate::api;
 use crate::bundle::{
-    Diff, InputChange, Namespace, ObjectKind, Refusal, ResolvedSources, SourceObject, TargetRef, affected_bundles,
-    resolve,
+    BundleId, Diff, InputChange, Namespace, ObjectKind, Refusal, ResolvedSources, SourceId, SourceObject, TargetRef,
+    affected_bundles, resolve,
 };
 use crate::inspect::{CertificateDiff, CertificateSet, ColorMode, LocatedCertificate, Location};
 use crate::text::escape;
@@ -23,10 +23,10 @@ use super::snapshot::{Snapshot, SnapshotTarget};
 /// Objects to lay over a snapshot.
 #[derive(Debug, Default)]
 pub struct Overlay {
-    /// Bundles by name.
-    pub bundles: BTreeMap<String, api::Bundle>,
+    /// Bundles.
+    pub bundles: BTreeMap<BundleId, api::Bundle>,
     /// Objects of the trust namespace.
-    pub sources: BTreeMap<(ObjectKind, String), SourceObject>,
+    pub sources: BTreeMap<SourceId, SourceObject>,
     /// Namespaces by name.
     pub namespaces: BTreeMap<String, Namespace>,
 }
@@ -35,7 +35,7 @@ pub struct Overlay {
 #[derive(Debug, Default)]
 pub struct AffectedByOverlay {
     /// These Bundles, wherever their targets are.
-    pub bundles: BTreeSet<String>,
+    pub bundles: BTreeSet<BundleId>,
     /// All Bundles in these namespaces.
     pub namespaces: BTreeSet<String>,
 }
@@ -46,14 +46,14 @@ pub struct Plan {
     /// Each Bundle of which anything would change, or cannot be told, by name.
     pub bundles: Vec<BundlePlan>,
     /// What the sources show of each Bundle that is concerned wherever its targets are, by name, in words.
-    pub findings: BTreeMap<String, Vec<String>>,
+    pub findings: BTreeMap<BundleId, Vec<String>>,
 }
 
 /// What would change of one Bundle.
 #[derive(Debug)]
 pub struct BundlePlan {
-    /// Its name.
-    pub bundle: String,
+    /// The Bundle.
+    pub bundle: BundleId,
     /// Why it would be refused, or cannot be told; then its targets stay as they are.
     pub refusal: Option<String>,
     /// What would become of which objects.
@@ -98,22 +98,21 @@ impl Snapshot {
         let Overlay { bundles, sources, namespaces } = overlay;
         let mut affected = AffectedByOverlay::default();
         let mut changes = Vec::new();
-        for (key, object) in sources {
+        for (id, object) in sources {
             let after = Some(object.labels.clone());
-            let (kind, name) = key.clone();
-            let before = self.inputs.sources.insert(key, object).map(|before| before.labels);
-            changes.push(InputChange::Source { kind, name, before, after });
+            let before = self.inputs.sources.insert(id.clone(), object).map(|before| before.labels);
+            changes.push(InputChange::Source { object: id, before, after });
         }
         let mut invalid = Vec::new();
-        for (name, mut bundle) in bundles {
-            affected.bundles.extend(affected_bundles(&self.inputs, &InputChange::Bundle(name.clone())));
+        for (id, mut bundle) in bundles {
+            affected.bundles.extend(affected_bundles(&self.inputs, &InputChange::Bundle(id.clone())));
             // Status and identity are the cluster's.
-            bundle.metadata.uid = self.inputs.intents.get(&name).map(|live| live.uid.clone());
-            let live = self.bundles.get(&name).cloned().unwrap_or_default();
+            bundle.metadata.uid = self.inputs.intents.get(&id).map(|live| live.uid.clone());
+            let live = self.bundles.get(&id).cloned().unwrap_or_default();
             let snapshot_bundle = self.add_bundle(&bundle, trust_namespace);
-            invalid.extend(snapshot_bundle.invalid.iter().map(|why| format!("Bundle {name} is invalid: {why}")));
+            invalid.extend(snapshot_bundle.invalid.iter().map(|why| format!("Bundle {id} is invalid: {why}")));
             snapshot_bundle.default_ca_version = live.default_ca_version;
-            changes.push(InputChange::Bundle(name));
+            changes.push(InputChange::Bundle(id));
         }
         for (name, namespace) in namespaces {
             if name == trust_namespace {
@@ -129,13 +128,13 @@ impl Snapshot {
 
     /// One target of each Bundle, and the key of its PEM: that which was written last.
     #[must_use]
-    pub fn newest_targets(&self) -> BTreeMap<String, (TargetRef, String)> {
-        let newest = self.inputs.intents.iter().filter_map(|(name, intent)| {
-            let targets = self.targets.get(name)?.iter();
+    pub fn newest_targets(&self) -> BTreeMap<BundleId, (TargetRef, String)> {
+        let newest = self.inputs.intents.iter().filter_map(|(id, intent)| {
+            let targets = self.targets.get(id)?.iter();
             let key = |place: &TargetRef| intent.output.objects.iter().find(|object| object.kind == place.kind);
             let (place, _) =
                 targets.filter(|(place, _)| key(place).is_some()).max_by_key(|(_, found)| found.written)?;
-            Some((name.clone(), (place.clone(), key(place)?.pem_key.clone())))
+            Some((id.clone(), (place.clone(), key(place)?.pem_key.clone())))
         });
         newest.collect()
     }
@@ -148,29 +147,29 @@ impl Plan {
     pub fn of(
         snapshot: &Snapshot,
         affected: &AffectedByOverlay,
-        published: &BTreeMap<String, CertificateSet>,
+        published: &BTreeMap<BundleId, CertificateSet>,
         now: Timestamp,
     ) -> Self {
         let intents = snapshot.inputs.intents.values();
         let mut findings = BTreeMap::new();
         let bundles = intents.filter_map(|intent| {
-            let everywhere = affected.bundles.contains(&intent.name);
+            let everywhere = affected.bundles.contains(&intent.id);
             if !everywhere && affected.namespaces.is_empty() {
                 return None;
             }
             let mut desired_targets = DesiredTargets::of(intent, snapshot, now);
             if everywhere {
-                findings.insert(intent.name.clone(), std::mem::take(&mut desired_targets.findings));
+                findings.insert(intent.id.clone(), std::mem::take(&mut desired_targets.findings));
             }
             let mut bundle_plan =
-                BundlePlan { bundle: intent.name.clone(), refusal: None, actions: BTreeMap::new(), trust: None };
+                BundlePlan { bundle: intent.id.clone(), refusal: None, actions: BTreeMap::new(), trust: None };
             if let Some(cause) = desired_targets.unverified_reason {
                 bundle_plan.refusal = everywhere.then_some(cause);
                 return bundle_plan.refusal.is_some().then_some(bundle_plan);
             }
             for (place, _, found, plan) in desired_targets.diff(snapshot) {
                 if (everywhere || affected.namespaces.contains(&*place.namespace))
-                    && let Some(action) = plan.and_then(|plan| PlannedAction::of(&plan, &intent.name, found))
+                    && let Some(action) = plan.and_then(|plan| PlannedAction::of(&plan, intent.id.name(), found))
                 {
                     bundle_plan.actions.entry((action, place.kind)).or_default().push(place.namespace);
                 }
@@ -183,9 +182,9 @@ impl Plan {
             let published_anew = bundle_plan.refusal.is_none() || bundle_plan.has_writes();
             if everywhere && published_anew && !desired_targets.desired.payloads.is_empty() {
                 let planned =
-                    resolve(intent, &snapshot.inputs, now).ok().map(|resolved| planned(&intent.name, &resolved));
+                    resolve(intent, &snapshot.inputs, now).ok().map(|resolved| planned(intent.id.name(), &resolved));
                 let nothing = CertificateSet::default();
-                let before = published.get(&intent.name).unwrap_or(&nothing);
+                let before = published.get(&intent.id).unwrap_or(&nothing);
                 bundle_plan.trust = planned.map(|planned| CertificateDiff::between(before, &planned));
             }
             (!bundle_plan.is_empty()).then_some(bundle_plan)
@@ -208,7 +207,7 @@ impl Plan {
             if refusal.is_some() && actions.is_empty() {
                 continue;
             }
-            let _ = writeln!(out, "Bundle {}", escape(bundle));
+            let _ = writeln!(out, "Bundle {}", escape(bundle.name()));
             for ((action, kind), namespaces) in actions {
                 let _ = write!(out, "  {}: {}", action.label(), summarize_targets(*kind, namespaces));
                 if let PlannedAction::NotWritten(Diagnosis { cause, remedy }) = action {
@@ -236,7 +235,7 @@ impl Plan {
 
     /// What deserves a look in the sources, as condition `SourcesComplete` would say it, a line for each finding.
     pub fn findings(&self) -> impl Iterator<Item = String> {
-        let lines = |(bundle, findings): (&String, &Vec<String>)| {
+        let lines = |(bundle, findings): (&BundleId, &Vec<String>)| {
             findings.iter().map(|finding| format!("Bundle {bundle}: {finding}")).collect::<Vec<_>>()
         };
         self.findings.iter().flat_map(lines)
@@ -265,7 +264,7 @@ impl Plan {
             });
             let blocked: Vec<_> = of(&PlannedAction::Blocked).into_iter().chain(not_written).collect();
             json!({
-                "name": bundle,
+                "name": &**bundle.name(),
                 "refusal": refusal,
                 "created": of(&PlannedAction::Created),
                 "updated": of(&PlannedAction::Updated),
@@ -329,20 +328,20 @@ fn planned(bundle: &str, resolved: &ResolvedSources) -> CertificateSet {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bundle::fixture::{now, pem};
+    use crate::bundle::fixture::{now, pem, source_id};
     use crate::bundle::{OutputKeys, SourceContent};
     use crate::inspect::Passwords;
     use crate::overview::fixture::{TRUST_NAMESPACE, corporate, foreign_target, namespace, selecting, snapshot};
 
-    fn source(text: &str) -> BTreeMap<(ObjectKind, String), SourceObject> {
+    fn source(text: &str) -> BTreeMap<SourceId, SourceObject> {
         let content = SourceContent::Keys([("ca".to_owned(), text.as_bytes().to_vec().into())].into());
         let object =
             SourceObject { labels: BTreeMap::new(), output: OutputKeys::None, content, undecodable: BTreeMap::new() };
-        [((ObjectKind::ConfigMap, "corporate".to_owned()), object)].into()
+        [(source_id(ObjectKind::ConfigMap, "corporate"), object)].into()
     }
 
     fn bundles(bundle: api::Bundle) -> Overlay {
-        let name = bundle.metadata.name.clone().expect("a name");
+        let name = bundle.metadata.name.as_deref().expect("a name").into();
         Overlay { bundles: [(name, bundle)].into(), ..Overlay::default() }
     }
 
@@ -351,9 +350,9 @@ mod tests {
         snapshot.write("one", &["a", "b"]);
         let mut published = CertificateSet::new("target");
         published.read(Some("ca.pem"), pem("rsa").as_bytes(), &Passwords::WellKnown).expect("PEM");
-        assert_eq!(snapshot.newest_targets()["one"].1, "ca.pem");
+        assert_eq!(snapshot.newest_targets()[&"one".into()].1, "ca.pem");
         let affected = snapshot.apply_overlay(overlay, TRUST_NAMESPACE).expect("valid Bundles");
-        let published = [("one".to_owned(), published)].into();
+        let published = [("one".into(), published)].into();
         let plan = Plan::of(&snapshot, &affected, &published, now());
         (plan.table(now(), ColorMode::Plain), plan.refusals().chain(plan.findings()).collect())
     }

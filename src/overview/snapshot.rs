@@ -1,6 +1,7 @@
 //! What was read of a cluster.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -8,8 +9,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 
 use crate::api;
 use crate::bundle::{
-    CertificateSource, ContentSummary, Inputs, Intent, Namespace, ObjectKind, ObjectSource, ObservedMetadata, Select,
-    TargetRef,
+    BundleId, CertificateSource, ContentSummary, Inputs, Intent, Namespace, ObjectKind, ObjectSource, ObservedMetadata,
+    Select, SourceId, TargetRef,
 };
 
 /// What was read of a cluster, at about the same moment.
@@ -19,12 +20,12 @@ pub struct Snapshot {
     pub inputs: Inputs,
     /// What the settings are known from, in words.
     pub settings_from: String,
-    /// All Bundles that are looked at, by name.
-    pub bundles: BTreeMap<String, SnapshotBundle>,
+    /// All Bundles that are looked at.
+    pub bundles: BTreeMap<BundleId, SnapshotBundle>,
     /// The namespaces, by name.
     pub namespaces: BTreeMap<Arc<str>, Namespace>,
-    /// The objects that carry the Bundle label, and those that stand where a target is to be, by the name of the Bundle.
-    pub targets: BTreeMap<String, BTreeMap<TargetRef, SnapshotTarget>>,
+    /// The objects that carry the Bundle label, and those that stand where a target is to be, by their Bundle.
+    pub targets: BTreeMap<BundleId, BTreeMap<TargetRef, SnapshotTarget>>,
     /// What could not be read.
     pub unread: Unread,
     /// Who leads the controllers.
@@ -34,14 +35,30 @@ pub struct Snapshot {
 /// What could not be read, and why.
 #[derive(Debug, Default)]
 pub struct Unread {
-    /// Sources, by [`source_key`].
-    pub sources: BTreeMap<(ObjectKind, String), String>,
+    /// Sources.
+    pub sources: BTreeMap<SourceQuery, String>,
     /// The Secret targets.
     pub secret_targets: Option<String>,
     /// The default CAs that the controller has.
     pub default_cas: Option<String>,
     /// Some of the objects that stand where a target is to be.
     pub foreign_objects: Option<String>,
+}
+
+/// The objects that a source reads. Displays as in the messages about them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SourceQuery {
+    /// One object.
+    Object(SourceId),
+    /// All objects of a kind whose labels match a selector.
+    Labelled {
+        /// Kind of the objects.
+        kind: ObjectKind,
+        /// Namespace of the objects.
+        namespace: Arc<str>,
+        /// The selector, as the API server takes it.
+        selector: String,
+    },
 }
 
 /// A Bundle as the cluster has it.
@@ -99,6 +116,28 @@ impl Default for LeaderStatus {
     }
 }
 
+impl From<&ObjectSource> for SourceQuery {
+    fn from(source: &ObjectSource) -> Self {
+        let ObjectSource { kind, namespace, select, keys: _ } = source;
+        let (kind, namespace) = (*kind, namespace.clone());
+        match select {
+            Select::Named(name) => Self::Object(SourceId { kind, namespace, name: name.clone() }),
+            Select::Labelled(selector) => Self::Labelled { kind, namespace, selector: selector.to_string() },
+        }
+    }
+}
+
+impl fmt::Display for SourceQuery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Object(object) => object.fmt(f),
+            Self::Labelled { kind, namespace, selector } => {
+                write!(f, "{} {namespace}/with labels {selector}", kind.as_str())
+            }
+        }
+    }
+}
+
 impl SnapshotBundle {
     /// A Bundle as it was read.
     #[must_use]
@@ -130,31 +169,21 @@ impl SnapshotTarget {
     }
 }
 
-/// The objects that a source names: their kind, and their name or the selector of their labels.
-#[must_use]
-pub fn source_key(source: &ObjectSource) -> (ObjectKind, String) {
-    let words = match &source.select {
-        Select::Named(name) => name.clone(),
-        Select::Labelled(selector) => format!("with labels {selector}"),
-    };
-    (source.kind, words)
-}
-
 impl Snapshot {
     /// Adds a Bundle; one that is invalid is known all the same.
     pub fn add_bundle(&mut self, bundle: &api::Bundle, trust_namespace: &str) -> &mut SnapshotBundle {
-        let name = bundle.metadata.name.clone().unwrap_or_default();
+        let id = BundleId::from(bundle.metadata.name.as_deref().unwrap_or_default());
         let mut snapshot_bundle = SnapshotBundle::of(bundle);
         match Intent::parse(bundle, trust_namespace) {
             Ok(intent) => {
-                self.inputs.intents.insert(name.clone(), intent);
+                self.inputs.intents.insert(id.clone(), intent);
             }
             Err(errors) => {
                 snapshot_bundle.invalid = Some(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "));
-                self.inputs.intents.remove(&name);
+                self.inputs.intents.remove(&id);
             }
         }
-        self.bundles.entry(name).insert_entry(snapshot_bundle).into_mut()
+        self.bundles.entry(id).insert_entry(snapshot_bundle).into_mut()
     }
 
     /// What to say where not all objects could be looked at that stand where a target is to be.
@@ -166,7 +195,7 @@ impl Snapshot {
 
     /// Why the sources of a Bundle are not all known, if they are not.
     pub(super) fn unread_source(&self, intent: &Intent) -> Option<String> {
-        intent.object_sources().find_map(|source| self.unread.sources.get(&source_key(source)).cloned())
+        intent.object_sources().find_map(|source| self.unread.sources.get(&source.into()).cloned())
     }
 
     /// Why the default CAs that the controller gives a Bundle are not known, if they are not.
@@ -177,7 +206,7 @@ impl Snapshot {
         if let Some(cause) = &self.unread.default_cas {
             return Some(cause.clone());
         }
-        let theirs = self.bundles.get(&intent.name)?.default_ca_version.as_ref()?;
+        let theirs = self.bundles.get(&intent.id)?.default_ca_version.as_ref()?;
         let ours = self.inputs.default_cas.as_ref().map(|cas| &cas.version);
         (ours != Some(theirs)).then(|| {
             let ours = ours.map_or("none", String::as_str);

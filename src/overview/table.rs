@@ -57,7 +57,7 @@ impl BundleOverview<'_> {
         };
         let [status, reason] = self.synced_cells();
         [
-            Cell::plain(self.name),
+            Cell::plain(&**self.id.name()),
             status,
             reason,
             self.count(),

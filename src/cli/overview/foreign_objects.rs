@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
 
+use crate::bundle::BundleId;
 use crate::client::SnapshotReader;
 use crate::overview::Snapshot;
 
@@ -17,35 +18,35 @@ impl Snapshot {
     pub(in crate::cli) async fn read_foreign_objects(
         &mut self,
         reader: &SnapshotReader<'_>,
-        names: &BTreeSet<String>,
+        bundles: &BTreeSet<BundleId>,
         namespace: Option<&str>,
         now: Timestamp,
     ) {
-        let to_create = self.targets_to_create(names, now);
-        let lists = to_create.iter().map(|((kind, name), places)| async move {
-            (name, places, reader.objects_named(*kind, name, namespace).await)
+        let to_create = self.targets_to_create(bundles, now);
+        let lists = to_create.iter().map(|((kind, bundle), places)| async move {
+            (bundle, places, reader.objects_named(*kind, bundle.name(), namespace).await)
         });
         let lists: Vec<_> = stream::iter(lists).buffered(CONCURRENCY).collect().await;
-        for (name, places, listed) in lists {
+        for (bundle, places, listed) in lists {
             match listed {
                 Ok(mut found) => {
                     for place in places {
                         if let Some(target) = found.remove(place) {
-                            self.record_target(name, place.clone(), Some(target));
+                            self.record_target(bundle, place.clone(), Some(target));
                         }
                     }
                 }
                 Err(error) => self.unread.foreign_objects = Some(error.to_string()),
             }
         }
-        let to_read = self.targets_to_read(names, now);
+        let to_read = self.targets_to_read(bundles, now);
         let reads = to_read
             .iter()
-            .map(|(desired, place)| async move { (desired, place, reader.object_at(desired, place).await) });
+            .map(|(bundle, desired, place)| async move { (bundle, place, reader.object_at(desired, place).await) });
         let reads: Vec<_> = stream::iter(reads).buffered(CONCURRENCY).collect().await;
-        for (desired, place, read) in reads {
+        for (bundle, place, read) in reads {
             match read {
-                Ok(found) => self.record_target(&desired.name, place.clone(), found),
+                Ok(found) => self.record_target(bundle, place.clone(), found),
                 Err(error) => self.unread.foreign_objects = Some(error.to_string()),
             }
         }

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::bundle::{DefaultCas, Namespace, ObjectKind, TargetRef};
+use crate::bundle::{BundleId, DefaultCas, Namespace, ObjectKind, TargetRef};
 use crate::client::{Connection, SnapshotReadError, SnapshotReader, SnapshotScope, SnapshotTargets, object_reader};
 use crate::inspect::{CertificateSet, Passwords};
 use crate::overview::{LeaderStatus, Snapshot, SnapshotBundle};
@@ -97,12 +97,12 @@ impl OverviewArgs {
                 Ok(bundle) => drop(snapshot.add_bundle(&bundle, &settings.trust_namespace)),
                 Err(error) => {
                     let invalid = Some(error.to_string());
-                    snapshot.bundles.insert(name, SnapshotBundle { invalid, ..SnapshotBundle::default() });
+                    snapshot.bundles.insert(name.into(), SnapshotBundle { invalid, ..SnapshotBundle::default() });
                 }
             }
         }
         if let SnapshotScope::Bundle(name) = scope {
-            snapshot.bundles.retain(|bundle, _| bundle == name);
+            snapshot.bundles.retain(|bundle, _| **bundle.name() == *name);
         }
         snapshot.read_sources(&reader, &settings, scope).await?;
         if let Some(publisher) = snapshot.find_published_default_cas(now) {
@@ -158,7 +158,7 @@ impl Snapshot {
         scope: SnapshotScope<'_>,
     ) -> anyhow::Result<()> {
         let intents: Vec<_> =
-            self.inputs.intents.values().filter(|intent| self.bundles.contains_key(&intent.name)).collect();
+            self.inputs.intents.values().filter(|intent| self.bundles.contains_key(&intent.id)).collect();
         let has_secret_targets = settings.secret_targets_enabled
             && intents.iter().flat_map(|intent| &intent.output.objects).any(|object| object.kind == ObjectKind::Secret);
         let secrets = async {
@@ -168,7 +168,7 @@ impl Snapshot {
                 Ok(SnapshotTargets::new())
             }
         };
-        let ((sources, unread), secrets) = tokio::join!(reader.sources(&settings.trust_namespace, &intents), secrets);
+        let ((sources, unread), secrets) = tokio::join!(reader.sources(&intents), secrets);
         self.inputs.sources = sources;
         self.unread.sources = unread;
         match secrets {
@@ -211,7 +211,7 @@ pub(super) async fn read_published(
     connection: &Connection,
     TargetRef { kind, namespace, name }: &TargetRef,
     key: &str,
-) -> anyhow::Result<(String, CertificateSet)> {
+) -> anyhow::Result<(BundleId, CertificateSet)> {
     let what = format!("{} {namespace}/{name}", kind.as_str());
     let values =
         object_reader::object(connection, *kind, namespace, name).await.with_context(|| format!("read {what}"))?;
@@ -220,5 +220,5 @@ pub(super) async fn read_published(
         // What is not PEM was not published by us; it is no certificate that goes.
         let _ = collection.read(Some(key), value, &Passwords::WellKnown);
     }
-    Ok((name.to_string(), collection))
+    Ok((name.clone().into(), collection))
 }

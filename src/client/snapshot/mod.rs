@@ -22,9 +22,10 @@ use super::hand_back::holder;
 use super::uri::{self, resource};
 use crate::api::{API_VERSION, BUNDLE_LABEL, Bundle};
 use crate::bundle::{
-    Intent, Namespace, ObjectKind, ObjectSource, OutputKeys, Select, SourceContent, SourceObject, TargetRef,
+    BundleId, Intent, Namespace, ObjectKind, ObjectSource, OutputKeys, Select, SourceContent, SourceId, SourceObject,
+    TargetRef,
 };
-use crate::overview::{LeaderStatus, SnapshotTarget, source_key};
+use crate::overview::{LeaderStatus, SnapshotTarget, SourceQuery};
 
 /// How many objects are asked for at a time.
 const PAGE: usize = 500;
@@ -67,11 +68,11 @@ pub struct SnapshotReadError {
     pub absent: bool,
 }
 
-/// The sources that could be read, and why the others, by [`source_key`], could not.
-pub type SnapshotSources = (BTreeMap<(ObjectKind, String), SourceObject>, BTreeMap<(ObjectKind, String), String>);
+/// The sources that could be read, and why the others could not.
+pub type SnapshotSources = (BTreeMap<SourceId, SourceObject>, BTreeMap<SourceQuery, String>);
 
-/// Targets by the name of the Bundle.
-pub type SnapshotTargets = BTreeMap<String, BTreeMap<TargetRef, SnapshotTarget>>;
+/// Targets by their Bundle.
+pub type SnapshotTargets = BTreeMap<BundleId, BTreeMap<TargetRef, SnapshotTarget>>;
 
 /// A program that a Pod runs.
 #[derive(Clone, Debug)]
@@ -161,7 +162,7 @@ impl SnapshotReader<'_> {
         for PartialMetadata { metadata } in self.list(resource, &path, &query, METADATA_ONLY).await? {
             let namespace = metadata.namespace.as_deref().unwrap_or_default().into();
             let target = TargetRef { kind, namespace, name: name(&metadata).into() };
-            let of_bundle = targets.entry(target.name.to_string()).or_default();
+            let of_bundle = targets.entry(target.name.clone().into()).or_default();
             of_bundle.insert(target, SnapshotTarget::read(&metadata));
         }
         Ok(targets)
@@ -229,33 +230,31 @@ impl SnapshotReader<'_> {
     }
 
     /// The sources of Bundles: of each object only the keys that they read.
-    pub async fn sources(&self, trust_namespace: &str, intents: &[&Intent]) -> SnapshotSources {
+    pub async fn sources(&self, intents: &[&Intent]) -> SnapshotSources {
         let all = || intents.iter().flat_map(|intent| intent.object_sources());
         let mut seen = BTreeSet::new();
-        let distinct: Vec<_> = all().filter(|source| seen.insert(source_key(source))).collect();
-        let key_filter = |kind: ObjectKind, metadata: &ObjectMeta| {
+        let distinct: Vec<_> = all().filter(|source| seen.insert(SourceQuery::from(*source))).collect();
+        let key_filter = |id: &SourceId, metadata: &ObjectMeta| {
             let labels = metadata.labels.clone().unwrap_or_default();
-            let of_object: Vec<_> = all().filter(|source| source.reads(kind, name(metadata), &labels)).collect();
+            let of_object: Vec<_> = all().filter(|source| source.reads(id, &labels)).collect();
             move |key: &str| of_object.iter().any(|source| source.keys.include(key))
         };
-        let reads = stream::iter(distinct.iter().map(|source| self.source(trust_namespace, source)));
+        let reads = stream::iter(distinct.iter().map(|source| self.source(source)));
         let reads: Vec<_> = reads.buffered(CONCURRENCY).collect().await;
         let (mut objects, mut unread) = (BTreeMap::new(), BTreeMap::new());
         for (source, read) in distinct.into_iter().zip(reads) {
             let parsed = read.and_then(|found| {
                 found
                     .into_iter()
-                    .map(|object| Ok(parse(source.kind, object, key_filter)?))
+                    .map(|object| Ok(parse(source, object, key_filter)?))
                     .collect::<Result<Vec<_>, SnapshotReadError>>()
             });
             match parsed {
                 Ok(found) => objects.extend(found),
                 Err(error) => {
-                    let (kind, what) = source_key(source);
-                    unread.insert(
-                        (kind, what.clone()),
-                        format!("source {} {trust_namespace}/{what} cannot be read: {error}", kind.as_str()),
-                    );
+                    let query = SourceQuery::from(source);
+                    let cause = format!("source {query} cannot be read: {error}");
+                    unread.insert(query, cause);
                 }
             }
         }
@@ -264,8 +263,7 @@ impl SnapshotReader<'_> {
 
     async fn source(
         &self,
-        namespace: &str,
-        ObjectSource { kind, select, keys: _ }: &ObjectSource,
+        ObjectSource { kind, namespace, select, keys: _ }: &ObjectSource,
     ) -> Result<Vec<Value>, SnapshotReadError> {
         let resource = resource(*kind);
         let path = uri::collection(*kind, Some(namespace));
@@ -351,20 +349,20 @@ fn name(metadata: &ObjectMeta) -> &str {
 
 /// A source object, cut down to the keys that are wanted of it.
 fn parse<W: Fn(&str) -> bool>(
-    kind: ObjectKind,
+    source: &ObjectSource,
     object: Value,
-    key_filter: impl Fn(ObjectKind, &ObjectMeta) -> W,
-) -> serde_json::Result<((ObjectKind, String), SourceObject)> {
+    key_filter: impl Fn(&SourceId, &ObjectMeta) -> W,
+) -> serde_json::Result<(SourceId, SourceObject)> {
     let PartialMetadata { metadata } = PartialMetadata::deserialize(&object)?;
-    let includes_key = key_filter(kind, &metadata);
-    let content = match kind {
+    let id = SourceId { kind: source.kind, namespace: source.namespace.clone(), name: name(&metadata).into() };
+    let includes_key = key_filter(&id, &metadata);
+    let content = match source.kind {
         ObjectKind::ConfigMap => SourceContent::of_config_map(ConfigMap::deserialize(object)?, includes_key),
         ObjectKind::Secret => SourceContent::of_secret(Secret::deserialize(object)?, |key, _| includes_key(key)),
     };
     let output = OutputKeys::of(&metadata);
-    let key = (kind, name(&metadata).to_owned());
     Ok((
-        key,
+        id,
         SourceObject { labels: metadata.labels.unwrap_or_default(), output, content, undecodable: BTreeMap::new() },
     ))
 }

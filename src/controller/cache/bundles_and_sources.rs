@@ -6,9 +6,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::api;
 use crate::bundle::{
-    InputChange, Intent, Labels, LastStatus, OutputKeys, Refusal, SourceContent, SourceObject, affected_bundles,
+    BundleId, InputChange, Intent, Labels, LastStatus, OutputKeys, Refusal, SourceContent, SourceId, SourceObject,
+    affected_bundles,
 };
-use crate::client::{SourceKey, UnreadableBundle, WatchedObject};
+use crate::client::{UnreadableBundle, WatchedObject};
 use crate::fanout::{self, ResourceVersion};
 use crate::text;
 
@@ -22,11 +23,11 @@ impl Cache {
     pub(super) fn upsert(&mut self, key: CacheKey, object: WatchedObject) -> CacheUpdate {
         match (key, object) {
             // A Bundle on its way out counts as gone: whoever takes its targets, or takes them off it, is to have them.
-            (key @ CacheKey::Bundle(_), object) if object.metadata().deletion_timestamp.is_some() => {
-                self.terminating.extend(object.metadata().name.clone());
-                self.remove(&key)
+            (CacheKey::Bundle(id), object) if object.metadata().deletion_timestamp.is_some() => {
+                self.terminating.insert(id.clone());
+                self.remove(&CacheKey::Bundle(id))
             }
-            (CacheKey::Bundle(name), WatchedObject::Bundle(bundle)) => self.upsert_bundle(name, *bundle),
+            (CacheKey::Bundle(id), WatchedObject::Bundle(bundle)) => self.upsert_bundle(id, *bundle),
             (CacheKey::Source(key), object) => {
                 CacheUpdate { affected: self.upsert_source(&key, object.metadata()), ..CacheUpdate::default() }
             }
@@ -41,22 +42,22 @@ impl Cache {
         self.terminating.remove(bundle);
         let orphans = |metadata: &&ObjectMeta| metadata.finalizers.iter().flatten().any(|name| name == ORPHAN);
         let uid = last.filter(|last| !orphans(last)).and_then(|last| last.uid.clone());
-        Some(fanout::EngineEvent::Deleted { bundle: bundle.clone(), uid })
+        Some(fanout::EngineEvent::Deleted { bundle: bundle.name().to_string(), uid })
     }
 
     pub(super) fn remove(&mut self, key: &CacheKey) -> CacheUpdate {
         match key {
-            CacheKey::Bundle(name) => {
-                if self.bundles.remove(name).is_none() {
+            CacheKey::Bundle(id) => {
+                if self.bundles.remove(id).is_none() {
                     return CacheUpdate::default();
                 }
-                let affected = affected_bundles(&self.inputs, &InputChange::Bundle(name.clone()));
-                if let Some(intent) = self.inputs.intents.remove(name) {
+                let affected = affected_bundles(&self.inputs, &InputChange::Bundle(id.clone()));
+                if let Some(intent) = self.inputs.intents.remove(id) {
                     self.sources.prune(&intent, &mut self.inputs);
                 }
                 CacheUpdate {
-                    affected: with_cause(affected, &format!("Bundle {name} deleted")),
-                    events: vec![fanout::EngineEvent::Bundle(name.clone(), false)],
+                    affected: with_cause(affected, &format!("Bundle {id} deleted")),
+                    events: vec![fanout::EngineEvent::Bundle(id.name().to_string(), false)],
                     ..CacheUpdate::default()
                 }
             }
@@ -68,7 +69,7 @@ impl Cache {
         }
     }
 
-    fn upsert_bundle(&mut self, name: String, bundle: Result<api::Bundle, UnreadableBundle>) -> CacheUpdate {
+    fn upsert_bundle(&mut self, id: BundleId, bundle: Result<api::Bundle, UnreadableBundle>) -> CacheUpdate {
         let written_by =
             manager_clause(bundle.as_ref().map_or_else(|unreadable| &unreadable.metadata, |bundle| &bundle.metadata));
         let (uid, version, last_status, intent) = match bundle {
@@ -81,14 +82,14 @@ impl Cache {
                 (bundle.metadata.uid.unwrap_or_default(), version, last_status, intent)
             }
             Err(UnreadableBundle { metadata, cause }) => {
-                let status = self.bundles.get(&name).map(|known| known.last_status.status.clone()).unwrap_or_default();
+                let status = self.bundles.get(&id).map(|known| known.last_status.status.clone()).unwrap_or_default();
                 let last_status = LastStatus { generation: metadata.generation, status };
                 let version = ResourceVersion::of(&metadata);
                 (metadata.uid.unwrap_or_default(), version, last_status, Err(Refusal::unreadable(&cause)))
             }
         };
         let epoch = self.epoch;
-        if let Some(old) = self.bundles.get_mut(&name) {
+        if let Some(old) = self.bundles.get_mut(&id) {
             let since = std::mem::replace(&mut old.epoch, epoch) == epoch;
             let same_spec = old.uid == uid && old.last_status.generation == last_status.generation;
             // While a status is being published, what is known of it is ahead of its version.
@@ -100,28 +101,29 @@ impl Cache {
                 return CacheUpdate::default();
             }
         }
-        let old = self.bundles.get(&name);
+        let old = self.bundles.get(&id);
         let cause = match old.map(|old| old.uid == uid && old.last_status.generation == last_status.generation) {
-            None => format!("Bundle {name} seen"),
-            Some(true) => format!("status of Bundle {name} changed"),
-            Some(false) => format!("Bundle {name} changed{written_by}"),
+            None => format!("Bundle {id} seen"),
+            Some(true) => format!("status of Bundle {id} changed"),
+            Some(false) => format!("Bundle {id} changed{written_by}"),
         };
-        let events = old.is_none().then(|| fanout::EngineEvent::Bundle(name.clone(), true)).into_iter().collect();
-        let change = InputChange::Bundle(name.clone());
+        let events =
+            old.is_none().then(|| fanout::EngineEvent::Bundle(id.name().to_string(), true)).into_iter().collect();
+        let change = InputChange::Bundle(id.clone());
         let mut affected = affected_bundles(&self.inputs, &change);
         let (before, invalid) = match intent {
-            Ok(intent) => (self.inputs.intents.insert(name.clone(), intent), None),
-            Err(refusal) => (self.inputs.intents.remove(&name), Some(refusal)),
+            Ok(intent) => (self.inputs.intents.insert(id.clone(), intent), None),
+            Err(refusal) => (self.inputs.intents.remove(&id), Some(refusal)),
         };
         if let Some(before) = before {
             self.sources.prune(&before, &mut self.inputs);
         }
-        self.bundles.insert(name, CachedBundle { uid, version, epoch, last_status, invalid });
+        self.bundles.insert(id, CachedBundle { uid, version, epoch, last_status, invalid });
         affected.extend(affected_bundles(&self.inputs, &change));
         CacheUpdate { affected: with_cause(affected, &cause), events, ..CacheUpdate::default() }
     }
 
-    fn upsert_source(&mut self, key: &SourceKey, metadata: &ObjectMeta) -> AffectedBundles {
+    fn upsert_source(&mut self, key: &SourceId, metadata: &ObjectMeta) -> AffectedBundles {
         let known = self.sources.version(key);
         if !self.sources.observe(key, ResourceVersion::of(metadata), self.epoch) {
             return AffectedBundles::new();
@@ -143,16 +145,14 @@ impl Cache {
 
     fn source_changed(
         &self,
-        (kind, name): &SourceKey,
+        object: &SourceId,
         before: Option<Labels>,
         after: Option<Labels>,
         verb: &str,
     ) -> AffectedBundles {
-        let cause = format!("source {} {}/{name} {verb}", kind.as_str(), self.trust_namespace);
-        with_cause(
-            affected_bundles(&self.inputs, &InputChange::Source { kind: *kind, name: name.clone(), before, after }),
-            &cause,
-        )
+        let cause = format!("source {object} {verb}");
+        let change = InputChange::Source { object: object.clone(), before, after };
+        with_cause(affected_bundles(&self.inputs, &change), &cause)
     }
 }
 

@@ -4,25 +4,28 @@
 mod bundles_and_sources;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::runtime::watcher;
 
 use crate::api;
-use crate::bundle::{InputChange, Inputs, Intent, LastStatus, Namespace, ObjectKind, Refusal, affected_bundles};
+use crate::bundle::{
+    BundleId, InputChange, Inputs, Intent, LastStatus, Namespace, ObjectKind, Refusal, SourceId, affected_bundles,
+};
 use crate::fanout::{self, ListPhase, ListScope, Observed, ResourceVersion, TargetEvent};
 
-use crate::client::{KeyFilter, SourceKey, SourceRead, Watch, WatchedObject};
+use crate::client::{KeyFilter, SourceRead, Watch, WatchedObject};
 use crate::controller::source_cache::SourceCache;
 
 /// The known cluster.
 pub(in crate::controller) struct Cache {
     /// The inputs of decisions.
     inputs: Inputs,
-    trust_namespace: String,
-    bundles: BTreeMap<String, CachedBundle>,
+    trust_namespace: Arc<str>,
+    bundles: BTreeMap<BundleId, CachedBundle>,
     /// Bundles on their way out.
-    terminating: BTreeSet<String>,
+    terminating: BTreeSet<BundleId>,
     sources: SourceCache,
     watches: BTreeMap<Watch, Listing>,
     /// How many lists were begun: what a list shows is right, whatever was seen before it began.
@@ -52,12 +55,12 @@ enum Listing {
 /// What identifies an object over time.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum CacheKey {
-    Bundle(String),
-    Source(SourceKey),
+    Bundle(BundleId),
+    Source(SourceId),
 }
 
 /// Bundles to look at again, each with the cause in words.
-pub(in crate::controller) type AffectedBundles = BTreeMap<String, String>;
+pub(in crate::controller) type AffectedBundles = BTreeMap<BundleId, String>;
 
 /// What follows from news.
 #[derive(Default)]
@@ -75,7 +78,7 @@ impl Cache {
     pub(in crate::controller) fn new(inputs: Inputs, trust_namespace: &str, watches: &[Watch]) -> Self {
         Self {
             inputs,
-            trust_namespace: trust_namespace.to_owned(),
+            trust_namespace: trust_namespace.into(),
             bundles: BTreeMap::new(),
             terminating: BTreeSet::new(),
             sources: SourceCache::default(),
@@ -106,12 +109,12 @@ impl Cache {
     }
 
     /// What is known of a Bundle.
-    pub(in crate::controller) fn bundle(&self, name: &str) -> Option<&CachedBundle> {
-        self.bundles.get(name)
+    pub(in crate::controller) fn bundle(&self, id: &BundleId) -> Option<&CachedBundle> {
+        self.bundles.get(id)
     }
 
     /// All Bundles, sorted by name.
-    pub(in crate::controller) fn bundles(&self) -> impl Iterator<Item = (&String, &CachedBundle)> {
+    pub(in crate::controller) fn bundles(&self) -> impl Iterator<Item = (&BundleId, &CachedBundle)> {
         self.bundles.iter()
     }
 
@@ -131,11 +134,11 @@ impl Cache {
                     watcher::Event::Init => Some(self.begin_fanout_list(watch, scope)),
                     watcher::Event::InitDone => Some(self.end_fanout_list(watch, scope)),
                     watcher::Event::Apply(object) | watcher::Event::InitApply(object) => {
-                        self.target_event(*kind, object.metadata(), |named| {
-                            TargetEvent::Applied(self.observed(*kind, named))
+                        self.target_event(*kind, object.metadata(), |bundle, metadata| {
+                            TargetEvent::Applied(self.observed(bundle, *kind, metadata))
                         })
                     }
-                    watcher::Event::Delete(object) => self.target_event(*kind, object.metadata(), |metadata| {
+                    watcher::Event::Delete(object) => self.target_event(*kind, object.metadata(), |_, metadata| {
                         TargetEvent::Deleted(ResourceVersion::of(metadata))
                     }),
                 };
@@ -146,8 +149,13 @@ impl Cache {
     }
 
     /// How a target looks to its Bundle.
-    pub(in crate::controller) fn observed(&self, kind: ObjectKind, metadata: &ObjectMeta) -> Observed {
-        let intent = metadata.name.as_ref().and_then(|name| self.inputs.intents.get(name));
+    pub(in crate::controller) fn observed(
+        &self,
+        bundle: &BundleId,
+        kind: ObjectKind,
+        metadata: &ObjectMeta,
+    ) -> Observed {
+        let intent = self.inputs.intents.get(bundle);
         Observed::read(metadata, |part, name| intent.is_some_and(|intent| intent.declares(kind, part, name)))
     }
 
@@ -156,11 +164,11 @@ impl Cache {
         &self,
         kind: ObjectKind,
         metadata: &ObjectMeta,
-        now: impl Fn(&ObjectMeta) -> TargetEvent,
+        now: impl Fn(&BundleId, &ObjectMeta) -> TargetEvent,
     ) -> Option<fanout::EngineEvent> {
-        let bundle = metadata.name.clone().filter(|name| self.bundles.contains_key(name))?;
+        let (bundle, _) = self.bundles.get_key_value(&metadata.name.as_deref()?.into())?;
         let target = (kind, metadata.namespace.clone().unwrap_or_default());
-        Some(fanout::EngineEvent::Target { bundle, target, event: now(metadata) })
+        Some(fanout::EngineEvent::Target { bundle: bundle.name().to_string(), target, event: now(bundle, metadata) })
     }
 
     fn apply_namespace_event(&mut self, event: watcher::Event<WatchedObject>) -> CacheUpdate {
@@ -180,7 +188,7 @@ impl Cache {
             watcher::Event::Delete(object) => (object.metadata().name.clone().unwrap_or_default(), None),
         };
         let mut affected = AffectedBundles::new();
-        if name == self.trust_namespace {
+        if *name == *self.trust_namespace {
             let labels = now.as_ref().map(|namespace| namespace.labels.clone());
             if labels != self.inputs.trust_namespace {
                 self.inputs.trust_namespace = labels;
@@ -197,9 +205,9 @@ impl Cache {
     fn apply_object_event(&mut self, watch: &Watch, event: watcher::Event<WatchedObject>) -> CacheUpdate {
         use watcher::Event::{Apply, Delete, Init, InitApply, InitDone};
         match event {
-            Apply(object) => self.upsert(key(watch, object.metadata()), object),
+            Apply(object) => self.upsert(self.key(watch, object.metadata()), object),
             Delete(object) => {
-                let key = key(watch, object.metadata());
+                let key = self.key(watch, object.metadata());
                 if self.version(&key) > ResourceVersion::of(object.metadata()) {
                     return CacheUpdate::default();
                 }
@@ -212,7 +220,7 @@ impl Cache {
                 CacheUpdate::default()
             }
             InitApply(object) => {
-                let key = key(watch, object.metadata());
+                let key = self.key(watch, object.metadata());
                 if let Some(Listing::InProgress(seen, _)) = self.watches.get_mut(watch) {
                     seen.insert(key.clone());
                 }
@@ -239,8 +247,8 @@ impl Cache {
     }
 
     /// Remembers a status that was published, so that its echo is no news.
-    pub(in crate::controller) fn set_published_status(&mut self, name: &str, status: api::BundleStatus) {
-        if let Some(known) = self.bundles.get_mut(name) {
+    pub(in crate::controller) fn set_published_status(&mut self, id: &BundleId, status: api::BundleStatus) {
+        if let Some(known) = self.bundles.get_mut(id) {
             known.last_status.status = status;
         }
     }
@@ -250,11 +258,11 @@ impl Cache {
     /// Unless the answer already has a spec that the watch has not told of.
     pub(in crate::controller) fn set_published_version(
         &mut self,
-        name: &str,
+        id: &BundleId,
         version: ResourceVersion,
         generation: Option<i64>,
     ) {
-        if let Some(known) = self.bundles.get_mut(name)
+        if let Some(known) = self.bundles.get_mut(id)
             && known.last_status.generation == generation
         {
             let since = std::mem::replace(&mut known.epoch, self.epoch) == self.epoch;
@@ -263,12 +271,12 @@ impl Cache {
     }
 
     /// The source objects that a Bundle reads and that are not in memory as they are now.
-    pub(in crate::controller) fn unread(&self, intent: &Intent) -> Vec<(SourceKey, KeyFilter)> {
+    pub(in crate::controller) fn unread(&self, intent: &Intent) -> Vec<(SourceId, KeyFilter)> {
         self.sources.unread(intent, &self.inputs)
     }
 
     /// Takes in what a read brought; returns the Bundles that it matters to.
-    pub(in crate::controller) fn apply_read(&mut self, key: &SourceKey, read: SourceRead) -> AffectedBundles {
+    pub(in crate::controller) fn apply_read(&mut self, key: &SourceId, read: SourceRead) -> AffectedBundles {
         match read {
             SourceRead::Gone => return self.remove(&CacheKey::Source(key.clone())).affected,
             SourceRead::Content { version, filter, content } => {
@@ -311,25 +319,29 @@ impl Cache {
         }
     }
 
+    /// The key of an object of a watch.
+    fn key(&self, watch: &Watch, metadata: &ObjectMeta) -> CacheKey {
+        let name = metadata.name.as_deref().unwrap_or_default();
+        match watch {
+            Watch::Bundles => CacheKey::Bundle(name.into()),
+            Watch::Sources(kind) => {
+                let (namespace, name) = (self.trust_namespace.clone(), name.into());
+                CacheKey::Source(SourceId { kind: *kind, namespace, name })
+            }
+            Watch::Namespaces | Watch::Targets(..) => unreachable!("these are the fan-out's"),
+        }
+    }
+
     fn version(&self, key: &CacheKey) -> ResourceVersion {
         match key {
-            CacheKey::Bundle(name) => self.bundles.get(name).map(|known| known.version).unwrap_or_default(),
+            CacheKey::Bundle(bundle) => self.bundles.get(bundle).map(|known| known.version).unwrap_or_default(),
             CacheKey::Source(source) => self.sources.version(source).unwrap_or_default(),
         }
     }
 }
 
-fn with_cause(names: BTreeSet<String>, cause: &str) -> AffectedBundles {
-    names.into_iter().map(|name| (name, cause.to_owned())).collect()
-}
-
-fn key(watch: &Watch, metadata: &ObjectMeta) -> CacheKey {
-    let name = metadata.name.clone().unwrap_or_default();
-    match watch {
-        Watch::Bundles => CacheKey::Bundle(name),
-        Watch::Sources(kind) => CacheKey::Source((*kind, name)),
-        Watch::Namespaces | Watch::Targets(..) => unreachable!("these are the fan-out's"),
-    }
+fn with_cause(bundles: BTreeSet<BundleId>, cause: &str) -> AffectedBundles {
+    bundles.into_iter().map(|bundle| (bundle, cause.to_owned())).collect()
 }
 
 #[cfg(test)]
@@ -338,6 +350,7 @@ mod tests {
 
     use super::*;
     use crate::bundle::SourceContent;
+    use crate::bundle::fixture::source_id;
     use watcher::Event::{Apply, Init, InitApply, InitDone};
 
     const TARGETS: Watch = Watch::Targets(ObjectKind::ConfigMap, None);
@@ -413,15 +426,15 @@ mod tests {
         };
         let mut cache = cache();
         cache.apply_event(&Watch::Bundles, Apply(bundle("1", "before").1));
-        cache.set_published_status("b", bundle("", "first").0);
-        cache.set_published_version("b", ResourceVersion::parse("9"), Some(2));
-        cache.set_published_version("b", ResourceVersion::parse("2"), Some(1));
-        cache.set_published_status("b", bundle("", "second").0);
+        cache.set_published_status(&"b".into(), bundle("", "first").0);
+        cache.set_published_version(&"b".into(), ResourceVersion::parse("9"), Some(2));
+        cache.set_published_version(&"b".into(), ResourceVersion::parse("2"), Some(1));
+        cache.set_published_status(&"b".into(), bundle("", "second").0);
         assert!(cache.affected(&Watch::Bundles, Apply(bundle("1", "before").1)).is_empty());
-        let second = cache.bundle("b").expect("known").last_status.status.clone();
+        let second = cache.bundle(&"b".into()).expect("known").last_status.status.clone();
         assert_eq!(second, bundle("", "second").0);
         assert!(cache.affected(&Watch::Bundles, Apply(bundle("3", "second").1)).is_empty(), "what we published");
-        assert!(cache.affected(&Watch::Bundles, Apply(bundle("4", "foreign").1)).contains_key("b"));
+        assert!(cache.affected(&Watch::Bundles, Apply(bundle("4", "foreign").1)).contains_key(&"b".into()));
     }
 
     #[test]
@@ -437,11 +450,11 @@ mod tests {
             WatchedObject::Bundle(Box::new(Ok(bundle.expect("a Bundle"))))
         };
         let secrets = Watch::Sources(ObjectKind::Secret);
-        let key = (ObjectKind::Secret, "s".to_owned());
+        let key = source_id(ObjectKind::Secret, "s");
         let mut cache = cache();
         cache.apply_event(&secrets, Apply(metadata(json!({ "name": "s", "resourceVersion": "3" }))));
         cache.apply_event(&Watch::Bundles, Apply(bundle(json!({ "includeAllKeys": true }), 1)));
-        let unread = |cache: &Cache| cache.unread(&cache.inputs.intents["b"]);
+        let unread = |cache: &Cache| cache.unread(&cache.inputs.intents[&"b".into()]);
 
         let [(_, filter)] = &unread(&cache)[..] else { panic!("one object is to be read") };
         let values = BTreeMap::from([("a", b"1"), ("z", b"2")]).into_iter();
