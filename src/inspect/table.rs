@@ -54,18 +54,22 @@ impl Cell {
         Self(text::escape(&text.into()).into_owned(), severity)
     }
 
+    /// Creates a cell without colour.
     pub(crate) fn plain(text: impl Into<String>) -> Self {
         Self::new(text, Severity::Plain)
     }
 
+    /// Creates a green cell.
     pub(crate) fn good(text: impl Into<String>) -> Self {
         Self::new(text, Severity::Good)
     }
 
+    /// Creates a yellow cell.
     pub(crate) fn warning(text: impl Into<String>) -> Self {
         Self::new(text, Severity::Warning)
     }
 
+    /// Creates a red cell.
     pub(crate) fn bad(text: impl Into<String>) -> Self {
         Self::new(text, Severity::Bad)
     }
@@ -99,12 +103,12 @@ pub(super) fn cells(found: &LocatedCertificate, now: Timestamp) -> [Cell; HEADER
 }
 
 /// Returns the whole days until `not_after`, negative once it has passed.
-pub(crate) fn days_left(not_after: i64, now: Timestamp) -> i64 {
+pub(super) fn days_left(not_after: i64, now: Timestamp) -> i64 {
     (not_after - now.as_second()) / SECONDS_PER_DAY
 }
 
 /// Formats the day of a time in seconds since 1970, in UTC.
-pub(crate) fn day(seconds: i64) -> String {
+pub(super) fn day(seconds: i64) -> String {
     Timestamp::from_second(seconds).map_or_else(|_| "never".to_owned(), |time| time.strftime("%Y-%m-%d").to_string())
 }
 
@@ -122,7 +126,7 @@ pub(crate) fn expiry(not_before: i64, not_after: i64, now: Timestamp) -> Cell {
 }
 
 /// Formats the location of a certificate, such as `ca.crt line 12`.
-pub(super) fn location_text(found: &LocatedCertificate) -> String {
+fn location_text(found: &LocatedCertificate) -> String {
     let location = match &found.location {
         Location::Line(line) => format!("line {line}"),
         Location::Alias(alias) => cut(alias),
@@ -136,7 +140,7 @@ fn named(name: &str) -> String {
 }
 
 /// Cuts a text to [`MAX_CELL_CHARS`] characters and escapes terminal controls.
-pub(crate) fn cut(text: &str) -> String {
+fn cut(text: &str) -> String {
     text::truncate_chars(text, MAX_CELL_CHARS)
 }
 

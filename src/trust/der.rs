@@ -38,14 +38,17 @@ pub(super) mod tag {
 pub(super) struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
+    /// Creates a reader of DER from its beginning.
     pub(super) fn new(der: &'a [u8]) -> Reader<'a> {
         Reader(der)
     }
 
+    /// Returns whether everything has been read.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
+    /// Returns the octets that have not been read.
     pub(super) fn rest(&self) -> &'a [u8] {
         self.0
     }
@@ -171,6 +174,13 @@ pub(super) fn oid_arcs(content: &[u8]) -> Option<Vec<u32>> {
         }
     }
     (rest.is_empty() && !arcs.is_empty()).then_some(arcs)
+}
+
+/// Returns whether this is the content of an object identifier, whose arcs may have any size.
+pub(super) fn is_oid(content: &[u8]) -> bool {
+    let ended = |octet: &u8| octet & 0x80 == 0;
+    let mut pairs = std::iter::once(&0).chain(content).zip(content);
+    content.last().is_some_and(ended) && pairs.all(|(before, octet)| !(ended(before) && *octet == 0x80))
 }
 
 /// Formats an object identifier that [`Reader::oid`] accepted: its arcs between dots.

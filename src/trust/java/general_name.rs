@@ -1,7 +1,7 @@
 //! General names (RFC 5280, section 4.2.1.6), checked as Java does.
 
-use super::{is_object_identifier, object_identifier, uri};
-use crate::trust::der::Reader;
+use super::{object_identifier, uri};
+use crate::trust::der::{Reader, is_oid};
 
 /// Checks a non-empty list of names.
 pub(super) fn names(mut list: Reader<'_>) -> Option<()> {
@@ -29,7 +29,7 @@ pub(super) fn name(list: &mut Reader<'_>, constraint: bool) -> Option<()> {
             if constraint { uri::is_domain(text.strip_prefix('.').unwrap_or(text)) } else { uri::is_valid(text) }
         }
         0x87 => matches!(content.len(), 4 | 8 | 16 | 32),
-        0x88 => is_object_identifier(content),
+        0x88 => is_oid(content),
         _ => false,
     };
     valid.then_some(())

@@ -9,7 +9,7 @@ mod general_name;
 mod key;
 mod uri;
 
-use super::der::{Reader, tag};
+use super::der::{Reader, is_oid, tag};
 
 /// Reason for which Java rejects a certificate, and every keystore that contains it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
@@ -127,13 +127,7 @@ fn relative_name(mut set: Reader<'_>) -> Option<bool> {
 
 /// Reads an object identifier, whose arcs may have any size.
 fn object_identifier(input: &mut Reader<'_>) -> Option<()> {
-    is_object_identifier(input.content(tag::OID)?).then_some(())
-}
-
-fn is_object_identifier(content: &[u8]) -> bool {
-    let ended = |octet: &u8| octet & 0x80 == 0;
-    let mut pairs = std::iter::once(&0).chain(content).zip(content);
-    content.last().is_some_and(ended) && pairs.all(|(before, octet)| !(ended(before) && *octet == 0x80))
+    is_oid(input.content(tag::OID)?).then_some(())
 }
 
 /// Checks that a number has at most 32 bits.

@@ -5,12 +5,12 @@
 
 use cbc::cipher::block_padding::Pkcs7;
 use cbc::cipher::{BlockCipherDecrypt, BlockModeDecrypt, InnerIvInit, KeyInit};
-use hmac::{EagerHash, Hmac, Mac};
+use hmac::Hmac;
 use sha1::Sha1;
 use sha2::digest::block_api::BlockSizeUser;
 use sha2::{Digest, Sha224, Sha256, Sha384, Sha512};
 
-use super::encrypt::{Purpose, derive, oid};
+use super::encrypt::{Purpose, derive, hmac, oid};
 use super::triple_des::TripleDes;
 use crate::trust::der::{Reader, dotted, tag};
 use crate::trust::keystore::{KdfBudget, KeystoreError};
@@ -83,19 +83,12 @@ impl Hash {
     }
 
     fn hmac(self, key: &[u8], content: &[u8]) -> Vec<u8> {
-        fn with<D: EagerHash>(key: &[u8], content: &[u8]) -> Vec<u8>
-        where
-            Hmac<D>: Mac + KeyInit,
-        {
-            let mac = <Hmac<D> as KeyInit>::new_from_slice(key).expect("HMAC takes keys of any length");
-            mac.chain_update(content).finalize().into_bytes().to_vec()
-        }
         match self {
-            Hash::Sha1 => with::<Sha1>(key, content),
-            Hash::Sha224 => with::<Sha224>(key, content),
-            Hash::Sha256 => with::<Sha256>(key, content),
-            Hash::Sha384 => with::<Sha384>(key, content),
-            Hash::Sha512 => with::<Sha512>(key, content),
+            Hash::Sha1 => hmac::<Hmac<Sha1>>(key, content),
+            Hash::Sha224 => hmac::<Hmac<Sha224>>(key, content),
+            Hash::Sha256 => hmac::<Hmac<Sha256>>(key, content),
+            Hash::Sha384 => hmac::<Hmac<Sha384>>(key, content),
+            Hash::Sha512 => hmac::<Hmac<Sha512>>(key, content),
         }
     }
 }

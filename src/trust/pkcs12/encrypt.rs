@@ -23,6 +23,7 @@ pub(super) struct SafeEncryptor<'a> {
 }
 
 impl SafeEncryptor<'_> {
+    /// Prepares the encryption of one keystore.
     pub(super) fn new(profile: Profile, password: &Password) -> SafeEncryptor<'_> {
         SafeEncryptor { profile, password, bmp: terminated_bmp(password) }
     }
@@ -88,8 +89,11 @@ pub(super) fn terminated_bmp(password: &Password) -> Vec<u8> {
 ///
 /// The legacy profiles use the first eight octets of the salts.
 pub(super) struct Salts {
+    /// Salt of the encryption key.
     pub(super) encryption: [u8; 16],
+    /// Initialisation vector of the encryption with [`Profile::Modern2023`].
     pub(super) iv: [u8; 16],
+    /// Salt of the MAC key.
     pub(super) mac: [u8; 16],
 }
 
@@ -163,7 +167,8 @@ fn add(number: &mut [u8], addend: &[u8]) {
     }
 }
 
-fn hmac<M: Mac + KeyInit>(key: &[u8], content: &[u8]) -> Vec<u8> {
+/// Computes an HMAC.
+pub(super) fn hmac<M: Mac + KeyInit>(key: &[u8], content: &[u8]) -> Vec<u8> {
     let mac = <M as KeyInit>::new_from_slice(key).expect("HMAC takes keys of any length");
     mac.chain_update(content).finalize().into_bytes().to_vec()
 }

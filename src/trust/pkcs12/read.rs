@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn without_encryption_and_mac_any_password_will_do() {
+    fn without_encryption_and_mac_any_password_is_accepted() {
         let store = pkcs12::encode(&anchors(), &Password::new(""), Profile::Modern2023);
         for password in [None, Some(""), Some("x")] {
             let keystore = open(&store, password).unwrap();

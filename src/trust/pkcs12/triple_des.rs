@@ -8,6 +8,7 @@
 pub(super) struct TripleDes([[u32; 2]; 48]);
 
 impl TripleDes {
+    /// Computes the schedule of a key of three DES keys.
     pub(super) fn new(key: &[u8; 24]) -> TripleDes {
         let mut rounds = [[0; 2]; 48];
         for (stage, (rounds, key)) in rounds.as_chunks_mut::<16>().0.iter_mut().zip(key.as_chunks::<8>().0).enumerate()
@@ -73,8 +74,10 @@ impl TripleDes {
     }
 }
 
-/// Function f. The six-bit groups of expansion E overlap, so each word of the key holds every other one of the eight,
-/// in the upper bits of its octets.
+/// Computes function f.
+///
+/// The six-bit groups of expansion E overlap, so each word of the key has every other one of the eight, in the upper
+/// bits of its octets.
 #[inline]
 fn feistel(half: u32, [even, odd]: [u32; 2]) -> u32 {
     let groups = |word: u32| word.to_be_bytes().map(|octet| usize::from(octet >> 2));

@@ -1,9 +1,9 @@
-//! Extensions (RFC 5280, section 4.2): each known one must be well-formed, each may occur once. Unknown ones pass.
+//! Extensions (RFC 5280, section 4.2): known ones must be well-formed, none may occur twice, unknown ones are accepted.
 
 use std::collections::HashSet;
 
 use super::{X509ParseError, constraint, general_name, uri};
-use crate::trust::der::{Reader, dotted, tag};
+use crate::trust::der::{Reader, dotted, is_oid, tag};
 
 const AUTHORITY_INFO_ACCESS: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 1, 1];
 
@@ -139,16 +139,9 @@ fn policies(mut value: Reader<'_>) -> Option<()> {
     let mut seen = HashSet::new();
     while !list.is_empty() {
         let oid = list.enter(tag::SEQUENCE)?.content(tag::OID)?;
-        (is_minimal_oid(oid) && seen.insert(oid)).then_some(())?;
+        (is_oid(oid) && seen.insert(oid)).then_some(())?;
     }
     Some(())
-}
-
-/// Returns whether this is a valid object identifier, whose arcs may have any size.
-fn is_minimal_oid(oid: &[u8]) -> bool {
-    let ended = |octet: &u8| octet & 0x80 == 0;
-    let starts = std::iter::once(&0).chain(oid).zip(oid);
-    oid.last().is_some_and(ended) && starts.into_iter().all(|(before, octet)| !(ended(before) && *octet == 0x80))
 }
 
 fn policy_mappings(mut value: Reader<'_>) -> Option<()> {

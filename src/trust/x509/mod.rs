@@ -18,9 +18,13 @@ pub use key::PublicKeyType;
 
 /// Fields of a certificate that are kept in memory.
 pub(super) struct StoredFields {
+    /// Subject as Go's `pkix.Name.String()` prints it.
     pub(super) subject: String,
+    /// Start of validity, in seconds since 1970-01-01T00:00:00Z.
     pub(super) not_before: i64,
+    /// End of validity (inclusive), in seconds since 1970-01-01T00:00:00Z.
     pub(super) not_after: i64,
+    /// Whether basic constraints mark a CA.
     pub(super) is_ca: bool,
 }
 
