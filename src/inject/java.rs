@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use super::injectable::{KeystoreKind, MountedKeystore};
-use super::java_obstacle::{OPTIONS_FILE, PROPERTIES, names_trust_store};
+use super::java_obstacle::{OPTIONS_FILE, PROPERTY_PREFIX, names_trust_store};
 use super::pod::Container;
 
 /// A change of `JAVA_TOOL_OPTIONS` in a container.
@@ -37,7 +37,7 @@ pub(super) fn options(keystore: &MountedKeystore, mount_path: &str) -> String {
     if !password.reveal().is_empty() {
         properties.push(("Password", password.reveal().to_owned()));
     }
-    let options = properties.iter().map(|(property, value)| format!("-D{PROPERTIES}{property}={}", quote(value)));
+    let options = properties.iter().map(|(property, value)| format!("-D{PROPERTY_PREFIX}{property}={}", quote(value)));
     options.collect::<Vec<_>>().join(" ").replace('$', "$$")
 }
 

@@ -5,7 +5,7 @@
 use super::lenient::{Fold, LenientText};
 
 /// Prefix of all system properties of the trust store.
-pub(super) const PROPERTIES: &str = "javax.net.ssl.trustStore";
+pub(super) const PROPERTY_PREFIX: &str = "javax.net.ssl.trustStore";
 
 /// The option of a JVM that names a file with more options.
 pub(super) const OPTIONS_FILE: &str = "-XX:VMOptionsFile=";
@@ -63,7 +63,7 @@ pub(super) fn obstacle_in_variable(name: &str, value: &str, has_value_from: bool
 /// Returns whether a text names a trust store, as a JVM or a shell reads it: both strip quotes wherever they are.
 pub(super) fn names_trust_store(text: &str) -> bool {
     let quotes = ['"', '\'', '\\'];
-    text.contains(PROPERTIES) || text.contains(quotes) && text.replace(quotes, "").contains(PROPERTIES)
+    text.contains(PROPERTY_PREFIX) || text.contains(quotes) && text.replace(quotes, "").contains(PROPERTY_PREFIX)
 }
 
 /// Returns whether a text may make a JVM read options from a file, whose content is not known here.

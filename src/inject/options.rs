@@ -5,7 +5,6 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value};
-use thiserror::Error as ThisError;
 
 /// The options for pods whose annotations do not override them. An option that is not set is empty.
 ///
@@ -48,9 +47,9 @@ const KEYS: [&str; 9] = [
 ];
 
 /// A file of options that cannot be parsed.
-#[derive(Debug, ThisError)]
+#[derive(Debug, thiserror::Error)]
 pub enum CainjectorOptionsError {
-    /// JSON in which an option has a value of another type.
+    /// JSON in which an option has a value of the wrong type.
     #[error(transparent)]
     Json(serde_json::Error),
     /// Text that is no map of options in YAML.

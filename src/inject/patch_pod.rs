@@ -53,7 +53,7 @@ fn patch_new_pod(injection: &Injection<'_>, pod: &Pod<'_>, has_volume: bool) -> 
     let mut needs_volume = false;
     for (field, list) in [("initContainers", &spec.init_containers), ("containers", &spec.containers)] {
         for (index, container) in list.iter() {
-            patcher.container(container, field, index);
+            patcher.patch_container(container, field, index);
             // The pod is invalid without a volume that a container mounts.
             needs_volume |= mounts(container, &injection.volume);
         }
@@ -81,7 +81,7 @@ fn patch_ephemeral_containers(
     if has_volume {
         let mut patcher = PodPatcher::of(injection);
         for (index, container) in new {
-            patcher.container(container, "ephemeralContainers", index);
+            patcher.patch_container(container, "ephemeralContainers", index);
         }
         return patcher.finish();
     }
@@ -139,7 +139,7 @@ impl<'a> PodPatcher<'a> {
         }
     }
 
-    fn container(&mut self, container: &'a Container<'_>, field: &str, index: usize) {
+    fn patch_container(&mut self, container: &'a Container<'_>, field: &str, index: usize) {
         let injection = self.injection;
         if self.excess.is_some() || injection.excludes(&container.name) || mounts(container, &injection.volume) {
             return;
@@ -151,11 +151,11 @@ impl<'a> PodPatcher<'a> {
         }
         let list = format_args!("/spec/{field}/{index}/volumeMounts");
         self.operations.append(list, container.volume_mounts.is_present(), [&*self.mount]);
-        self.environment(container, field, index);
+        self.patch_environment(container, field, index);
         self.excess = budget::excess_of_patch(self.operations.len());
     }
 
-    fn environment(&mut self, container: &'a Container<'_>, field: &str, index: usize) {
+    fn patch_environment(&mut self, container: &'a Container<'_>, field: &str, index: usize) {
         let change =
             self.injection.java.as_ref().map_or(JavaEnvChange::Keep, |options| java::env_change(container, options));
         let length = match &change {

@@ -1,9 +1,10 @@
 //! The fields of a pod that injection depends on, borrowed from the request.
+//!
+//! Fields without a comment are those of the same name in the Kubernetes API.
 
 use std::fmt;
 
 use serde::Deserialize;
-use thiserror::Error as ThisError;
 
 use crate::bundle::ObjectKind;
 use crate::{limits, text};
@@ -17,7 +18,7 @@ use super::windows::{self, Affinity, NodeSelector, Os};
 const MIRROR: &str = "kubernetes.io/config.mirror";
 
 /// JSON that is not a pod.
-#[derive(Debug, ThisError)]
+#[derive(Debug, thiserror::Error)]
 #[error("{which} is no pod: {cause}")]
 pub struct InvalidPodError {
     which: ReviewField,
