@@ -1,4 +1,4 @@
-//! The way to the cluster as a user meets it: kubeconfig files, and proxies.
+//! Access to the cluster by the program: kubeconfig files, and proxies.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,7 +22,7 @@ fn kubeconfig(name: &str, cluster: &Value) -> Value {
     })
 }
 
-/// What `rootcast status` says in a folder, with nothing in its environment but this.
+/// Runs `rootcast status` in a folder, with nothing but this in its environment, and returns its error output.
 fn status(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_rootcast"))
         .arg("status")
@@ -38,8 +38,8 @@ fn status(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> St
     String::from_utf8(output.stderr).expect("text")
 }
 
-/// A port at which nobody listens.
-fn nobody() -> u16 {
+/// Returns a port that is closed.
+fn closed_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port()
 }
 
@@ -132,42 +132,42 @@ fn a_kubeconfig_that_cannot_be_used_is_named_with_the_cause_and_each_cause_once(
         ("no-key", &["context \"good\" of kubeconfig no-key", "No such file"]),
     ];
     for (files, words) in table {
-        let told = status(folder.path(), &[], &[("KUBECONFIG", files)]);
-        assert!(words.iter().all(|words| told.contains(words)), "{files}: {told}");
-        assert_eq!(told.lines().count(), 1, "{files}: {told}");
+        let message = status(folder.path(), &[], &[("KUBECONFIG", files)]);
+        assert!(words.iter().all(|words| message.contains(words)), "{files}: {message}");
+        assert_eq!(message.lines().count(), 1, "{files}: {message}");
         for once in ["No such file", "no KUBECONFIG", "u:pw", "secret-token"] {
-            assert!(told.matches(once).count() <= usize::from(once == "No such file"), "{files}: {told}");
+            assert!(message.matches(once).count() <= usize::from(once == "No such file"), "{files}: {message}");
         }
     }
-    let told = status(folder.path(), &["--context", "other"], &[("KUBECONFIG", "good")]);
+    let message = status(folder.path(), &["--context", "other"], &[("KUBECONFIG", "good")]);
     assert!(
-        told.contains("kubeconfig good has no context \"other\", which --context names; there are: \"good\""),
-        "{told}"
+        message.contains("kubeconfig good has no context \"other\", which --context names; there are: \"good\""),
+        "{message}"
     );
-    let told = status(folder.path(), &["--kubeconfig", "absent"], &[("KUBECONFIG", "good")]);
-    assert!(told.contains("read kubeconfig absent: No such file"), "{told}");
-    let told = status(folder.path(), &[], &[]);
+    let message = status(folder.path(), &["--kubeconfig", "absent"], &[("KUBECONFIG", "good")]);
+    assert!(message.contains("read kubeconfig absent: No such file"), "{message}");
+    let message = status(folder.path(), &[], &[]);
     let file = folder.path().join("home/.kube/config");
     assert_eq!(
-        told,
+        message,
         format!(
             "rootcast: no cluster is named: {} does not exist, and this is no pod: name a kubeconfig by --kubeconfig or KUBECONFIG\n",
             file.display()
         )
     );
-    let told = status(folder.path(), &[], &[("KUBERNETES_SERVICE_HOST", "10.0.0.1"), ("KUBECONFIG", "absent")]);
-    assert!(told.contains("the service account of this pod (KUBERNETES_SERVICE_HOST is set): "), "{told}");
+    let message = status(folder.path(), &[], &[("KUBERNETES_SERVICE_HOST", "10.0.0.1"), ("KUBECONFIG", "absent")]);
+    assert!(message.contains("the service account of this pod (KUBERNETES_SERVICE_HOST is set): "), "{message}");
 }
 
-/// What a server heard first on each connection.
-type Heard = Arc<Mutex<Vec<String>>>;
+/// The head of the request on each connection of a server.
+type Received = Arc<Mutex<Vec<String>>>;
 
 /// A server that answers each head of a request with this and closes.
-fn answering(answer: &'static str) -> (u16, Heard) {
+fn answering(answer: &'static str) -> (u16, Received) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("an address").port();
-    let heard = Heard::default();
-    let log = heard.clone();
+    let received = Received::default();
+    let log = received.clone();
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.expect("a connection");
@@ -180,19 +180,19 @@ fn answering(answer: &'static str) -> (u16, Heard) {
             drop(stream.write_all(answer.as_bytes()));
         }
     });
-    (port, heard)
+    (port, received)
 }
 
-/// What it heard, headers in lower case.
-fn requests(heard: &Heard) -> Vec<(String, BTreeMap<String, String>)> {
-    let heard = heard.lock().unwrap();
+/// Parses the received requests, headers in lower case.
+fn requests(received: &Received) -> Vec<(String, BTreeMap<String, String>)> {
+    let received = received.lock().unwrap();
     let parse = |request: &String| {
         let mut lines = request.lines();
         let first = lines.next().unwrap_or_default().to_owned();
         let headers = lines.filter_map(|line| line.split_once(": "));
         (first, headers.map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).collect())
     };
-    heard.iter().map(parse).collect()
+    received.iter().map(parse).collect()
 }
 
 const FORBIDDEN: &str =
@@ -202,22 +202,25 @@ const CREDENTIALS: &str =
 
 #[test]
 fn a_proxy_that_refuses_is_named_with_its_answer_and_the_cure() {
-    let (forbids, heard) = answering(FORBIDDEN);
-    let (asks, _) = answering(CREDENTIALS);
-    let gone = nobody();
-    let (babbles, _) = answering("SSH-2.0-OpenSSH_9.2\r\n");
+    let (forbidding, received) = answering(FORBIDDEN);
+    let (unauthorized, _) = answering(CREDENTIALS);
+    let closed = closed_port();
+    let (no_http, _) = answering("SSH-2.0-OpenSSH_9.2\r\n");
     let table = [
         (
-            format!("http://127.0.0.1:{forbids}"),
+            format!("http://127.0.0.1:{forbidding}"),
             "refuses to connect to apiserver.invalid:6443: 403 Forbidden: have it allow",
         ),
-        (format!("http://127.0.0.1:{asks}"), "407 Proxy Authentication Required: put the user and the password"),
         (
-            format!("http://u:pw@127.0.0.1:{asks}"),
+            format!("http://127.0.0.1:{unauthorized}"),
+            "407 Proxy Authentication Required: put the user and the password",
+        ),
+        (
+            format!("http://u:pw@127.0.0.1:{unauthorized}"),
             "407 Proxy Authentication Required: correct the user and the password",
         ),
-        (format!("http://127.0.0.1:{gone}"), "cannot be reached: "),
-        (format!("http://127.0.0.1:{babbles}"), "gives no answer that is HTTP: is it an HTTP proxy?"),
+        (format!("http://127.0.0.1:{closed}"), "cannot be reached: "),
+        (format!("http://127.0.0.1:{no_http}"), "gives no answer that is HTTP: is it an HTTP proxy?"),
     ];
     for (proxy, words) in &table {
         let cluster = json!({ "server": "https://apiserver.invalid:6443", "proxy-url": proxy });
@@ -232,15 +235,18 @@ fn a_proxy_that_refuses_is_named_with_its_answer_and_the_cure() {
             (&[("KUBECONFIG", "by-variable"), ("HTTPS_PROXY", proxy)], "HTTPS_PROXY"),
             (&[("KUBECONFIG", "by-variable"), ("https_proxy", proxy), ("NO_PROXY", "other")], "https_proxy"),
         ] {
-            let told = status(folder.path(), &[], environment);
+            let message = status(folder.path(), &[], environment);
             let named = format!("the proxy {shown} ({origin}) ");
-            assert!(told.contains(&named) && told.contains(words) && !told.contains("pw@"), "{proxy}: {told}");
+            assert!(
+                message.contains(&named) && message.contains(words) && !message.contains("pw@"),
+                "{proxy}: {message}"
+            );
         }
-        let around = [("KUBECONFIG", "by-variable"), ("HTTPS_PROXY", proxy), ("NO_PROXY", ".invalid:6443")];
-        let told = status(folder.path(), &[], &around);
-        assert!(!told.contains("proxy http") && told.contains("dns error"), "{told}");
+        let exempt = [("KUBECONFIG", "by-variable"), ("HTTPS_PROXY", proxy), ("NO_PROXY", ".invalid:6443")];
+        let message = status(folder.path(), &[], &exempt);
+        assert!(!message.contains("proxy http") && message.contains("dns error"), "{message}");
     }
-    for (line, headers) in requests(&heard) {
+    for (line, headers) in requests(&received) {
         assert_eq!(line, "CONNECT apiserver.invalid:6443 HTTP/1.1");
         assert_eq!(headers["host"], "apiserver.invalid:6443");
         assert!(!headers.contains_key("authorization") && !headers.contains_key("proxy-authorization"));
@@ -257,15 +263,15 @@ fn requests_to_a_plain_server_are_forwarded_by_the_proxy_with_its_credentials() 
             "mine",
         ),
     ] {
-        let (port, heard) = answering(answer);
+        let (port, received) = answering(answer);
         let folder = folder(&[(
             "config",
             kubeconfig("good", &json!({ "server": "http://apiserver.invalid:8080" })).to_string(),
         )]);
         let proxy = format!("http://us%40er:pw@127.0.0.1:{port}");
-        let told = status(folder.path(), &[], &[("KUBECONFIG", "config"), ("HTTP_PROXY", &proxy)]);
-        assert!(told.contains(words), "{told}");
-        let requests = requests(&heard);
+        let message = status(folder.path(), &[], &[("KUBECONFIG", "config"), ("HTTP_PROXY", &proxy)]);
+        assert!(message.contains(words), "{message}");
+        let requests = requests(&received);
         assert!(!requests.is_empty());
         for (line, headers) in requests {
             assert!(line.starts_with("GET http://apiserver.invalid:8080/"), "{line}");
@@ -273,8 +279,8 @@ fn requests_to_a_plain_server_are_forwarded_by_the_proxy_with_its_credentials() 
             assert_eq!(headers["proxy-authorization"], "Basic dXNAZXI6cHc=");
             assert_eq!(headers["authorization"], "Bearer secret-token");
         }
-        let around = [("KUBECONFIG", "config"), ("HTTPS_PROXY", &*proxy)];
-        assert!(status(folder.path(), &[], &around).contains("dns error"));
+        let exempt = [("KUBECONFIG", "config"), ("HTTPS_PROXY", &*proxy)];
+        assert!(status(folder.path(), &[], &exempt).contains("dns error"));
     }
 }
 
@@ -283,7 +289,7 @@ fn a_socks_proxy_gets_the_name_of_the_server_and_the_credentials() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("an address").port();
     let target = Arc::new(Mutex::new(Vec::new()));
-    let seen = target.clone();
+    let received = target.clone();
     std::thread::spawn(move || {
         let serve = |mut stream: TcpStream| -> std::io::Result<()> {
             let mut take = |length: usize| {
@@ -306,7 +312,7 @@ fn a_socks_proxy_gets_the_name_of_the_server_and_the_credentials() {
             stream.read_exact(&mut head)?;
             let mut name = vec![0; usize::from(head[4]) + 2];
             stream.read_exact(&mut name)?;
-            seen.lock().unwrap().push((credentials, name));
+            received.lock().unwrap().push((credentials, name));
             // Not allowed by the rules (RFC 1928, 6).
             stream.write_all(&[5, 2, 0, 1, 0, 0, 0, 0, 0, 0])
         };
@@ -317,12 +323,12 @@ fn a_socks_proxy_gets_the_name_of_the_server_and_the_credentials() {
     let cluster =
         json!({ "server": "https://apiserver.invalid", "proxy-url": format!("socks5://u:pw@127.0.0.1:{port}") });
     let folder = folder(&[("config", kubeconfig("good", &cluster).to_string())]);
-    let told = status(folder.path(), &[], &[("KUBECONFIG", "config")]);
+    let message = status(folder.path(), &[], &[("KUBECONFIG", "config")]);
     assert!(
-        told.contains(&format!(
+        message.contains(&format!(
             "the proxy socks5://127.0.0.1:{port} (proxy-url) does not connect to apiserver.invalid:443: "
         )),
-        "{told}"
+        "{message}"
     );
     let expected = (b"upw".to_vec(), [&b"apiserver.invalid"[..], &443_u16.to_be_bytes()].concat());
     assert_eq!(target.lock().unwrap().first(), Some(&expected));

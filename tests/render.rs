@@ -1,4 +1,4 @@
-//! `rootcast render` and the command line as a user meets them.
+//! `rootcast render` and the command line, by the program.
 
 mod vector;
 
@@ -300,7 +300,7 @@ fn a_value_that_is_none_refuses_the_bundles_that_read_it_and_no_other() {
     let list: Value = serde_json::from_str(&stdout(&output)).expect("JSON");
     let names: Vec<_> = list["items"].as_array().expect("items").iter().map(|item| &item["metadata"]["name"]).collect();
     assert_eq!(names, ["good", "instead", "wrapped"]);
-    let told = stderr(&output);
+    let errors = stderr(&output);
     let place = |key: &str| {
         format!("Failed to build bundle sources: invalid value in Secret cert-manager/src at key {key:?}: ")
     };
@@ -314,9 +314,9 @@ fn a_value_that_is_none_refuses_the_bundles_that_read_it_and_no_other() {
         ("sops", "sops", "it is encrypted by SOPS: decrypt the file first, with sops --decrypt\n"),
     ] {
         let line = format!("Bundle {bundle}: SourceBuildError: {}{words}", place(key));
-        assert!(told.contains(&line), "{line}{told}");
+        assert!(errors.contains(&line), "{line}{errors}");
     }
-    assert_eq!(told.lines().count(), 6, "{told}");
+    assert_eq!(errors.lines().count(), 6, "{errors}");
 
     let mut broken = secret.clone();
     broken["data"] = json!("none");
@@ -333,7 +333,7 @@ fn a_value_that_is_none_refuses_the_bundles_that_read_it_and_no_other() {
 }
 
 #[test]
-fn what_the_sources_show_is_said_beside_the_output_and_changes_no_exit_code() {
+fn findings_are_printed_beside_the_output_and_change_no_exit_code() {
     let filters = ["--filter-expired-certificates", "--filter-non-ca-certs"];
     let table: [(&str, &[&str], i32, &[&str]); 3] = [
         (
@@ -348,10 +348,10 @@ fn what_the_sources_show_is_said_beside_the_output_and_changes_no_exit_code() {
     for (name, flags, code, words) in table {
         let path = fixture(name);
         let output = rootcast(&[&["render", "-n", "x", "-f", &path], flags].concat(), "");
-        let told = stderr(&output);
-        assert_eq!(output.status.code(), Some(code), "{name}: {told}");
-        assert!(words.iter().all(|words| told.contains(words)), "{name}: {told}");
-        assert!(told.lines().all(|line| line.starts_with("Bundle ")), "{name}: {told}");
+        let errors = stderr(&output);
+        assert_eq!(output.status.code(), Some(code), "{name}: {errors}");
+        assert!(words.iter().all(|words| errors.contains(words)), "{name}: {errors}");
+        assert!(errors.lines().all(|line| line.starts_with("Bundle ")), "{name}: {errors}");
         assert!(!stdout(&output).contains("left out") && !stdout(&output).contains("holds no PEM"), "{name}");
     }
 }
@@ -367,10 +367,10 @@ fn names_of_the_input_neither_command_a_terminal_nor_begin_a_line() {
         }
     }
     let shown = "Bundle a\\u{1b}]0;owned\\u{7}\\nBundle b: Synced: \\u{202e}x: ";
-    let told = stderr(&rootcast(&["render", "-n", "x"], &input.to_string()));
-    assert!(told.starts_with(shown) && told.lines().count() == 1, "{told:?}");
+    let errors = stderr(&rootcast(&["render", "-n", "x"], &input.to_string()));
+    assert!(errors.starts_with(shown) && errors.lines().count() == 1, "{errors:?}");
     let refused = json!({ "apiVersion": "trust.cert-manager.io/v1alpha1", "kind": "Bundle", "metadata": { "name": name }, "spec": {
         "sources": [{ "configMap": { "name": "none", "key": "ca" } }], "target": { "configMap": { "key": "ca.pem" } } } });
-    let told = stderr(&rootcast(&["render", "-n", "x"], &refused.to_string()));
-    assert!(told.starts_with(shown) && told.lines().count() == 1, "{told:?}");
+    let errors = stderr(&rootcast(&["render", "-n", "x"], &refused.to_string()));
+    assert!(errors.starts_with(shown) && errors.lines().count() == 1, "{errors:?}");
 }

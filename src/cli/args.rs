@@ -42,13 +42,22 @@ pub(super) struct DecisionArgs {
     #[arg(long, value_enum, default_value = "mozilla", value_name = "SOURCE")]
     pub(super) default_cas: DefaultCasChoice,
     /// Write Secret targets, too.
-    #[arg(long, value_parser = BoolishValueParser::new(), num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_name = "BOOL")]
+    #[arg(
+        long, value_parser = BoolishValueParser::new(), num_args = 0..=1, require_equals = true,
+        default_value = "false", default_missing_value = "true", value_name = "BOOL"
+    )]
     pub(super) secret_targets_enabled: bool,
     /// Leave out certificates whose time is over.
-    #[arg(long, value_parser = BoolishValueParser::new(), num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_name = "BOOL")]
+    #[arg(
+        long, value_parser = BoolishValueParser::new(), num_args = 0..=1, require_equals = true,
+        default_value = "false", default_missing_value = "true", value_name = "BOOL"
+    )]
     pub(super) filter_expired_certificates: bool,
     /// Leave out certificates that are not CAs.
-    #[arg(long, value_parser = BoolishValueParser::new(), num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_name = "BOOL")]
+    #[arg(
+        long, value_parser = BoolishValueParser::new(), num_args = 0..=1, require_equals = true,
+        default_value = "false", default_missing_value = "true", value_name = "BOOL"
+    )]
     pub(super) filter_non_ca_certs: bool,
     /// Only these namespaces may receive targets (comma-separated); default: all.
     #[arg(long, value_delimiter = ',', value_name = "NAMESPACES")]
@@ -56,7 +65,8 @@ pub(super) struct DecisionArgs {
     /// When a target is written over values of others that are neither empty nor certificates.
     #[arg(long, value_enum, default_value = "consent", value_name = "WHEN")]
     pub(super) adopt: AdoptChoice,
-    /// Let Bundles have these names (comma-separated), though Kubernetes and others keep objects of their own under them.
+    /// Let Bundles have these names (comma-separated), though Kubernetes and others keep objects of their own under
+    /// them.
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     pub(super) allow_names: Vec<String>,
 }
@@ -85,7 +95,7 @@ pub(super) enum LogFormat {
 }
 
 impl DecisionArgs {
-    /// The settings of decisions that these flags stand for.
+    /// Returns these flags as settings of decisions.
     pub(super) fn settings(&self) -> DecisionSettings {
         DecisionSettings {
             secret_targets: self.secret_targets_enabled,
@@ -103,7 +113,7 @@ impl DecisionArgs {
     /// Loads the default CAs that these flags name.
     ///
     /// # Errors
-    /// When there are some and they cannot be had whole.
+    /// When they cannot be read in full.
     pub(super) fn load_default_cas(&self) -> Result<default_cas::LoadedDefaultCas, default_cas::DefaultCasError> {
         let provider = match (&self.default_package_location, self.default_cas) {
             (Some(path), _) => DefaultCasProvider::Package(path.clone()),
@@ -115,7 +125,7 @@ impl DecisionArgs {
     }
 }
 
-/// The set of namespaces of a flag; `None`, for all, where the flag is not given.
+/// Returns the namespaces of a flag as a set; `None`, for all namespaces, where the flag is not given.
 pub(super) fn namespace_set(namespaces: &[String]) -> Option<BTreeSet<String>> {
     (!namespaces.is_empty()).then(|| namespaces.iter().cloned().collect())
 }

@@ -32,27 +32,33 @@ pub(super) enum CliCommand {
     Render(render::Args),
     /// Show the certificates in a file, an object or on a server; compare two; tell whether a server would be accepted.
     ///
-    /// Reads PEM, DER, JKS and PKCS#12. Keystores are tried with the passwords changeit, changeme and none, unless one is
+    /// Reads PEM, DER, JKS and PKCS#12. Keystores are tried with the passwords changeit, changeme and none, unless one
+    /// is
     /// given. With two places: what the second trusts that the first does not, and the other way round, by fingerprint.
     #[command(after_long_help = inspect::EXIT_CODES)]
     Inspect(inspect::Args),
     /// Show how Bundles are: synced or not, where not and why, what ends when; or what a namespace is offered.
     ///
-    /// Sources are read and judged anew, with the settings of the running controller, which are those of its Pod. What may
+    /// Sources are read and judged anew, with the settings of the running controller, which are those of its Pod. What
+    /// may
     /// not be read is named, and the rest is shown.
     #[command(after_long_help = status::EXIT_CODES)]
     Status(Box<status::Args>),
     /// Show what would change in the cluster if objects were as in a file: which namespaces, and which CAs come and go.
     ///
-    /// Nothing is written. An object of the file stands in the place of the cluster's, labels and keys and all. The settings
+    /// Nothing is written. An object of the file stands in the place of the cluster's, labels and keys and all. The
+    /// settings
     /// are those of the running controller, as for `status`.
     #[command(after_long_help = diff::EXIT_CODES)]
     Diff(Box<diff::Args>),
     /// Prepare all targets for trust-manager, before a switch back to it.
     ///
-    /// trust-manager takes out of a target only what it has applied. What the controller writes is on record as updated: a
-    /// key that is renamed after the switch would stay for ever. This puts it on record as applied, by one request for each
-    /// ConfigMap and Secret that needs it, and changes nothing else. Stop the controller first: what it writes afterwards
+    /// trust-manager takes out of a target only what it has applied. What the controller writes is on record as
+    /// updated: a
+    /// key that is renamed after the switch would stay for ever. This puts it on record as applied, by one request for
+    /// each
+    /// ConfigMap and Secret that needs it, and changes nothing else. Stop the controller first: what it writes
+    /// afterwards
     /// is not handed back. Secrets that may not be listed are left out, with a message. To run this again does no harm.
     #[command(
         after_long_help = "Exit code 0: all is well; 1: some targets could not be handed back; 2: bad usage, no access, or a controller is running."

@@ -1,4 +1,4 @@
-//! The way to the cluster that the flags and the environment name.
+//! Access to the cluster that the flags and the environment name.
 
 use anyhow::{Context, bail};
 use kube::config::Config;
@@ -11,12 +11,12 @@ use super::kubeconfig::KubeconfigFiles;
 use super::proxy;
 
 impl ClusterArgs {
-    /// A connection to it. Nothing is sent yet.
+    /// Returns a connection to the cluster of these flags. Nothing is sent yet.
     pub(super) async fn connect(&self) -> anyhow::Result<Connection> {
         self.access().await?.connect()
     }
 
-    /// How to reach it.
+    /// Finds the access to the cluster: from kubeconfig files, or else from the service account of the pod.
     pub(super) async fn access(&self) -> anyhow::Result<ClusterAccess> {
         let Self { kubeconfig, context, impersonate } = self;
         let files = KubeconfigFiles::find(kubeconfig.as_deref(), |name| std::env::var_os(name));
@@ -36,10 +36,10 @@ impl ClusterArgs {
     }
 }
 
-/// The variable that every container of a pod has.
+/// The environment variable that every container of a pod has.
 const SERVICE_HOST: &str = "KUBERNETES_SERVICE_HOST";
 
-/// The way that a pod's service account has.
+/// Returns the access of the pod's service account.
 fn in_pod() -> anyhow::Result<ClusterAccess> {
     let origin = format!("the service account of this pod ({SERVICE_HOST} is set)");
     let config = Config::incluster().with_context(|| origin.clone())?;

@@ -23,7 +23,7 @@ use super::value_parsers::{parse_bytes, parse_duration, parse_duration_or_zero};
 use super::webhook::{Webhook, WebhookArgs};
 use super::{log, pod, runtime};
 
-/// Exit code when leadership was lost: a fresh start takes part again.
+/// Exit code when leadership was lost: the restarted process takes part in the election again.
 const EXIT_LEADERSHIP_LOST: u8 = 1;
 
 /// The pause between two renewals of the Lease, as in controller-runtime.
@@ -52,20 +52,32 @@ pub(super) struct Args {
     #[arg(long, value_enum, default_value = "text", value_name = "FORMAT", help_heading = "Logging")]
     log_format: LogFormat,
     /// How much to log: 1 and 2 what changes, 3 and 4 every step, 5 everything.
-    #[arg(long, short = 'v', default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=5), value_name = "LEVEL", help_heading = "Logging")]
+    #[arg(
+        long, short = 'v', default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=5),
+        value_name = "LEVEL", help_heading = "Logging"
+    )]
     log_level: u8,
 
     #[command(flatten)]
     cluster: ClusterArgs,
 
     /// Take part in the election of a leader, who alone writes; false only for a single replica.
-    #[arg(long, value_parser = BoolishValueParser::new(), num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true", value_name = "BOOL", help_heading = "Leader election")]
+    #[arg(
+        long, value_parser = BoolishValueParser::new(), num_args = 0..=1, require_equals = true, default_value = "true",
+        default_missing_value = "true", value_name = "BOOL", help_heading = "Leader election"
+    )]
     leader_elect: bool,
     /// How long standbys wait after the leader's last renewal before one takes over.
-    #[arg(long, value_parser = parse_duration, default_value = "15s", value_name = "DURATION", help_heading = "Leader election")]
+    #[arg(
+        long, value_parser = parse_duration, default_value = "15s", value_name = "DURATION",
+        help_heading = "Leader election"
+    )]
     leader_election_lease_duration: Duration,
     /// How long the leader goes on without a renewal before it ends; shorter than the lease duration.
-    #[arg(long, value_parser = parse_duration, default_value = "10s", value_name = "DURATION", help_heading = "Leader election")]
+    #[arg(
+        long, value_parser = parse_duration, default_value = "10s", value_name = "DURATION",
+        help_heading = "Leader election"
+    )]
     leader_election_renew_deadline: Duration,
     /// Name of the Lease; trust-manager's, so that the two never lead side by side.
     #[arg(
@@ -85,14 +97,20 @@ pub(super) struct Args {
     /// Bytes that are written in a second; 0: as many as the API server takes.
     #[arg(long, default_value_t = 0, value_name = "BYTES", help_heading = "Rollouts")]
     max_write_bytes_per_second: u64,
-    /// Longest pause before the rollout of a Bundle whose content changes often: more than three changes without ten quiet minutes; 0s: none, and no budget of bytes.
-    #[arg(long, value_parser = parse_duration_or_zero, default_value = "60s", value_name = "DURATION", help_heading = "Rollouts")]
+    /// Longest pause before the rollout of a Bundle whose content changes often: more than three changes without ten
+    /// quiet minutes; 0s: none, and no budget of bytes.
+    #[arg(
+        long, value_parser = parse_duration_or_zero, default_value = "60s", value_name = "DURATION",
+        help_heading = "Rollouts"
+    )]
     max_rollout_pause: Duration,
-    /// Bytes that rollouts of Bundles that change more than once write in 5 minutes before further ones wait for the longest pause; suffixes Ki, Mi, Gi.
+    /// Bytes that rollouts of Bundles that change more than once write in 5 minutes before further ones wait for the
+    /// longest pause; suffixes Ki, Mi, Gi.
     #[arg(long, value_parser = parse_bytes, default_value = "512Mi", value_name = "BYTES", help_heading = "Rollouts")]
     rollout_bytes_per_5m: u64,
 }
 
+/// Runs `rootcast controller`.
 pub(super) fn run(arguments: Args) -> anyhow::Result<ExitCode> {
     let lease = arguments.lease()?;
     let (webhook, notes) = arguments.webhook.webhook(&arguments.decision.trust_namespace)?;
@@ -161,7 +179,7 @@ async fn serve(
             elector.release().await;
             ExitCode::SUCCESS
         }
-        // A write without an answer may yet take effect: nobody is to follow us before the Lease has expired.
+        // A write without an answer may still take effect: no successor may lead before the Lease has expired.
         (RunEnd::Drained, None) | (RunEnd::Undrained, _) => ExitCode::SUCCESS,
     };
     if let Some(webhook) = webhook {
@@ -171,8 +189,8 @@ async fn serve(
     Ok(code)
 }
 
-/// Ready once all stores are filled, healthy while the controller's loop turns; whether we lead or whether the API server
-/// is there has no part in it.
+/// Returns the probes: ready once all stores are filled, healthy while the controller's loop runs. Neither depends on
+/// leadership or on the API server.
 fn probes(readiness_path: &str, liveness: &Arc<Liveness>) -> axum::Router {
     let (ready, alive) = (liveness.clone(), liveness.clone());
     admin::probes(
@@ -186,7 +204,7 @@ fn probes(readiness_path: &str, liveness: &Arc<Liveness>) -> axum::Router {
 }
 
 impl Args {
-    /// This process's part in the election of a leader, if it takes part.
+    /// Returns the settings of leader election; `None` without it.
     fn lease(&self) -> anyhow::Result<Option<LeaseSettings>> {
         let (lease_duration, renew_deadline) =
             (self.leader_election_lease_duration, self.leader_election_renew_deadline);

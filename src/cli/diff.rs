@@ -1,11 +1,10 @@
-//! `rootcast diff`: what would change if objects were as in a file.
+//! `rootcast diff`: the changes in the cluster if objects were as in a file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, anyhow, bail};
-
 use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
 
@@ -16,16 +15,17 @@ use super::input::{InputObjects, sources_in};
 use super::overview::{OverviewArgs, OverviewData, OverviewFormat, document, read_published};
 use super::{BAD_USAGE, REFUSED, paint, print, print_diagnostic};
 
-/// What the exit codes mean.
+/// The meaning of the exit codes, for the help.
 pub(super) const EXIT_CODES: &str = "Exit code 0: nothing would change; 1: something would; 2: bad usage, a Bundle would be refused, or it could not be found out.";
 
-/// How many targets are read at the same time.
+/// The number of targets that are read at the same time.
 const CONCURRENCY: usize = 8;
 
 /// The flags of `diff`.
 #[derive(clap::Args, Debug)]
 pub(super) struct Args {
-    /// YAML or JSON with Bundles, sources and Namespaces as they would be: a file, a directory (its .yaml, .yml and .json
+    /// YAML or JSON with Bundles, sources and Namespaces as they would be: a file, a directory (its .yaml, .yml and
+    /// .json
     /// files), or - for standard input; repeatable.
     #[arg(long = "filename", short, value_name = "FILE|DIR|-", required = true)]
     filenames: Vec<PathBuf>,
@@ -36,6 +36,7 @@ pub(super) struct Args {
     overview: OverviewArgs,
 }
 
+/// Runs `rootcast diff`.
 pub(super) fn run(arguments: &Args) -> anyhow::Result<ExitCode> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -92,7 +93,7 @@ async fn diff(arguments: &Args) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// The objects of the input that can make a difference.
+/// Returns the objects of the input that decisions depend on: sources only of the trust namespace.
 fn overlay(input: InputObjects, trust_namespace: &str) -> anyhow::Result<Overlay> {
     let InputObjects { bundles, sources, namespaces } = input;
     let sources = sources_in(sources, trust_namespace);

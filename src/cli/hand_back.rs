@@ -32,6 +32,7 @@ pub(super) struct Args {
     cluster: ClusterArgs,
 }
 
+/// Runs `rootcast hand-back`.
 pub(super) fn run(arguments: &Args) -> anyhow::Result<ExitCode> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -52,7 +53,7 @@ async fn hand_back(arguments: &Args) -> anyhow::Result<ExitCode> {
                 due += count.due;
                 failed += count.failed;
             }
-            // Who has no Secret targets need not be allowed to list Secrets.
+            // Without Secret targets the permission to list Secrets is not needed.
             Err(refused) if kind == ObjectKind::Secret && refused.forbidden => {
                 print_diagnostic(&format!("rootcast: Secret targets, if there are any, are left out: {refused}"));
             }
@@ -65,7 +66,7 @@ async fn hand_back(arguments: &Args) -> anyhow::Result<ExitCode> {
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
 }
 
-/// A running controller would go on writing as before.
+/// Refuses to write while a controller is running: it would go on writing as before.
 async fn check_no_leader(arguments: &Args, client: &Client) -> anyhow::Result<()> {
     let Args { leader_election_namespace: namespace, leader_election_id: lease, write, .. } = arguments;
     match current_leader(client, namespace, lease, Timestamp::now()).await {
@@ -87,7 +88,7 @@ async fn check_no_leader(arguments: &Args, client: &Client) -> anyhow::Result<()
     Ok(())
 }
 
-/// How many targets of a kind there are, and what became of them.
+/// The number of targets of a kind, by result.
 #[derive(Default)]
 struct Count {
     all: usize,
@@ -121,7 +122,7 @@ impl Count {
                 cause
             }
         };
-        // What nobody reads is done all the same.
+        // The work goes on where nobody reads the output.
         drop(print(&format!("{}\n", text::Escaped(&format!("{target}: {words}")))));
     }
 

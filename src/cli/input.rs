@@ -1,4 +1,4 @@
-//! What `render` and `diff` read: manifests from files, folders and standard input.
+//! Manifests of `render` and `diff`: from files, folders and standard input.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,7 +19,7 @@ use crate::bundle::{
     BundleId, Namespace, ObjectKind, OutputKeys, SourceContent, SourceId, SourceObject, TLS_SECRET_TYPE,
 };
 
-/// The objects of the input that play a part.
+/// The Bundles, sources and Namespaces of the input.
 #[derive(Default)]
 pub(super) struct InputObjects {
     /// Bundles.
@@ -30,7 +30,7 @@ pub(super) struct InputObjects {
     pub(super) namespaces: BTreeMap<String, Namespace>,
 }
 
-/// The label that the API server gives each namespace
+/// The label that the API server gives each namespace, with its name
 /// (<https://kubernetes.io/docs/reference/labels-annotations-taints/#kubernetes-io-metadata-name>).
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
@@ -50,7 +50,7 @@ impl InputObjects {
         Ok(input)
     }
 
-    /// Kinds that play no part are passed over; an object that comes twice is a mistake.
+    /// Adds an object. Other kinds are skipped; an object that comes twice is an error.
     fn add(&mut self, object: &Value) -> anyhow::Result<()> {
         let word = |at: &str| object.pointer(at).and_then(Value::as_str).unwrap_or_default();
         let (api_version, kind, name) = (word("/apiVersion"), word("/kind"), word("/metadata/name").to_owned());
@@ -82,7 +82,9 @@ impl InputObjects {
         Ok(())
     }
 
-    /// What is wrong with an object is kept, for the Bundles that read it: the others go on.
+    /// Adds a source, and returns whether it was there already. An unreadable one is kept with its error, for the
+    /// Bundles
+    /// that read it.
     fn add_source(&mut self, kind: ObjectKind, name: String, object: &Value) -> bool {
         let metadata = ObjectMeta::deserialize(&object["metadata"]);
         let values = Values::read(kind, object);
@@ -104,7 +106,7 @@ impl InputObjects {
     }
 }
 
-/// The sources of the namespace; a manifest that names no namespace is of any.
+/// Returns the sources of a namespace; a manifest without a namespace belongs to any.
 pub(super) fn sources_in(
     sources: BTreeMap<(Option<String>, ObjectKind, String), SourceObject>,
     namespace: &str,
@@ -116,7 +118,7 @@ pub(super) fn sources_in(
         .collect()
 }
 
-/// The namespace and the labels of metadata that is otherwise not as it should be.
+/// Returns the namespace and the labels of metadata that is otherwise invalid.
 fn readable(metadata: &Value) -> ObjectMeta {
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let labels = metadata["labels"].as_object().into_iter().flatten();
@@ -155,7 +157,7 @@ enum UndecodableValueError {
     },
 }
 
-/// The values of a ConfigMap or Secret by key, and why others are none.
+/// The values of a ConfigMap or Secret by key, and the errors of those that cannot be decoded.
 #[derive(Default)]
 struct Values {
     decoded: BTreeMap<String, Vec<u8>>,
@@ -163,7 +165,7 @@ struct Values {
 }
 
 impl Values {
-    /// A key of a later field counts instead of that of an earlier one.
+    /// Reads the values of an object. A key of a later field replaces that of an earlier one.
     fn read(kind: ObjectKind, object: &Value) -> Result<Self, UnreadableObjectError> {
         type Decode = fn(&str, &'static str) -> Result<Vec<u8>, UndecodableValueError>;
         let plain: Decode = |text, _| Ok(text.as_bytes().to_owned());
@@ -196,8 +198,9 @@ impl Values {
     }
 }
 
-/// Decodes base64 as the API server does: line breaks are skipped, and stray bits at the end pass. Text that is none could be
-/// under the field `instead`.
+/// Decodes base64 as the API server does: line breaks are skipped, and stray bits at the end pass. Errors name the
+/// field
+/// `instead`, which takes text as it is.
 fn decode(text: &str, instead: &'static str) -> Result<Vec<u8>, UndecodableValueError> {
     const BASE64: GeneralPurpose =
         GeneralPurpose::new(&STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
@@ -211,7 +214,7 @@ fn decode(text: &str, instead: &'static str) -> Result<Vec<u8>, UndecodableValue
     })
 }
 
-/// The contents to read for one `--filename`, each with its place in words.
+/// Reads the texts of one `--filename`, each with its origin for messages.
 fn texts(filename: &Path) -> anyhow::Result<Vec<(String, String)>> {
     if filename == Path::new("-") {
         let mut text = String::new();

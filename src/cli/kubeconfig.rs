@@ -13,26 +13,26 @@ use crate::client::Proxy;
 use super::cluster_access::ClusterAccess;
 use super::proxy;
 
-/// The files that the user names, or the usual one.
+/// The paths of kubeconfig files, by what names them.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum KubeconfigFiles {
-    /// By `--kubeconfig`.
+    /// The file of `--kubeconfig`.
     Flag(PathBuf),
-    /// By `KUBECONFIG`: what does not exist is passed over.
+    /// The files of `KUBECONFIG`, of which some may not exist.
     Variable(Vec<PathBuf>),
-    /// By nobody.
+    /// The default file, where neither is given.
     Default(PathBuf),
 }
 
-/// What the files come to.
+/// The merged content of kubeconfig files.
 pub(super) struct MergedKubeconfig {
     content: Kubeconfig,
-    /// Those that hold anything.
+    /// The files that are not empty.
     files: Vec<PathBuf>,
 }
 
 impl KubeconfigFiles {
-    /// Which files are to be read. `get` reads a variable of the environment.
+    /// Chooses the files to read. `get` reads an environment variable.
     pub(super) fn find(flag: Option<&Path>, get: impl Fn(&str) -> Option<std::ffi::OsString>) -> Self {
         if let Some(file) = flag {
             return Self::Flag(file.to_owned());
@@ -52,7 +52,7 @@ impl KubeconfigFiles {
         }
     }
 
-    /// Reads them; `None` if none of them exists, or none holds anything.
+    /// Reads and merges the files; `None` if all of them are absent or empty.
     pub(super) fn read(&self) -> anyhow::Result<Option<MergedKubeconfig>> {
         let (mut content, mut files) = (Kubeconfig::default(), Vec::new());
         for path in self.paths() {
@@ -91,7 +91,7 @@ impl KubeconfigFiles {
         Ok((!empty).then_some(found))
     }
 
-    /// Why no cluster is known from them.
+    /// Describes why the files name no cluster.
     pub(super) fn describe_missing(&self) -> String {
         let what = |path: &PathBuf| {
             let why = if path.exists() { "is empty" } else { "does not exist" };
@@ -107,10 +107,10 @@ impl KubeconfigFiles {
 }
 
 impl MergedKubeconfig {
-    /// The way to the cluster of a context, or else of the current one.
+    /// Returns the access to the cluster of a context, by default the current one.
     pub(super) async fn access(self, context: Option<&str>) -> anyhow::Result<ClusterAccess> {
         let Self { mut content, files } = self;
-        let place = files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ");
+        let paths = files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ");
         let list = |names: &mut dyn Iterator<Item = &String>| {
             let names: Vec<_> = names.map(|name| format!("{name:?}")).collect();
             if names.is_empty() { "there is none".to_owned() } else { format!("there are: {}", names.join(", ")) }
@@ -118,34 +118,34 @@ impl MergedKubeconfig {
         let contexts = || list(&mut content.contexts.iter().map(|named| &named.name));
         let Some(name) = context.or(content.current_context.as_deref()) else {
             bail!(
-                "kubeconfig {place} has no current-context: give --context, or set one with kubectl config use-context; {}",
+                "kubeconfig {paths} has no current-context: give --context, or set one with kubectl config use-context; {}",
                 contexts()
             );
         };
         let named = content.contexts.iter().find(|named| named.name == name);
         let Some(selected) = named.and_then(|named| named.context.as_ref()) else {
             let who = if context.is_some() { "--context" } else { "current-context" };
-            bail!("kubeconfig {place} has no context {name:?}, which {who} names; {}", contexts());
+            bail!("kubeconfig {paths} has no context {name:?}, which {who} names; {}", contexts());
         };
         let user = selected.user.as_ref().filter(|user| !user.is_empty());
         if let Some(user) = user.filter(|user| content.auth_infos.iter().all(|named| named.name != **user)) {
             let users = list(&mut content.auth_infos.iter().map(|named| &named.name));
-            bail!("kubeconfig {place} has no user {user:?}, which context {name:?} names; {users}");
+            bail!("kubeconfig {paths} has no user {user:?}, which context {name:?} names; {users}");
         }
         let (options, cluster_name) =
             (KubeConfigOptions { context: Some(name.to_owned()), ..KubeConfigOptions::default() }, &selected.cluster);
         let clusters = list(&mut content.clusters.iter().map(|named| &named.name));
         let cluster = content.clusters.iter_mut().find(|named| named.name == *cluster_name);
         let Some(cluster) = cluster.and_then(|named| named.cluster.as_mut()) else {
-            bail!("kubeconfig {place} has no cluster {cluster_name:?}, which context {name:?} names; {clusters}");
+            bail!("kubeconfig {paths} has no cluster {cluster_name:?}, which context {name:?} names; {clusters}");
         };
-        let within = || format!("cluster {cluster_name:?} of kubeconfig {place}");
+        let within = || format!("cluster {cluster_name:?} of kubeconfig {paths}");
         let server = server(cluster).with_context(within)?;
         let proxy = match cluster.proxy_url.as_deref().filter(|url| !url.is_empty()) {
             Some(url) => Some(Proxy::new("proxy-url", url).with_context(within)?),
             None => proxy::from_environment(&server, |name| std::env::var(name).ok())?,
         };
-        let within = format!("context {name:?} of kubeconfig {place}");
+        let within = format!("context {name:?} of kubeconfig {paths}");
         let config = Config::from_custom_kubeconfig(content, &options).await;
         let config = config.map_err(|error| match error {
             KubeconfigError::ParseProxyUrl(error) => anyhow!("HTTPS_PROXY is no URL of a proxy: {error}"),
@@ -160,7 +160,7 @@ impl MergedKubeconfig {
     }
 }
 
-/// The address of a cluster's API server. One without a scheme is completed as kubectl does it.
+/// Returns the address of a cluster's API server. A missing scheme is added as kubectl does it.
 fn server(cluster: &mut Cluster) -> anyhow::Result<Uri> {
     cluster.tls_server_name = cluster.tls_server_name.take().filter(|name| !name.is_empty());
     let Some(text) = cluster.server.as_deref().map(str::trim).filter(|server| !server.is_empty()) else {

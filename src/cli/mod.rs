@@ -1,4 +1,11 @@
 //! The command line: arguments in, exit code out.
+//!
+//! ```text
+//! mod (run) -> commands (Cli) -> controller, injector, render, inspect, status, diff, hand_back
+//!                                     |
+//!                                     v
+//!            args, value_parsers, input, overview, connect, log, pod, runtime
+//! ```
 
 mod args;
 mod cluster_access;
@@ -64,8 +71,9 @@ pub fn run() -> ExitCode {
     })
 }
 
-/// An error with its causes, but for those that the text before them ends with: libraries differ in whether an error's own
-/// words include its cause.
+/// Joins an error and its causes. A cause that the text before it ends with is left out: libraries differ in whether
+/// the
+/// text of an error includes its cause.
 fn causes(error: &anyhow::Error) -> String {
     error.chain().map(ToString::to_string).fold(String::new(), |joined, cause| match &*joined {
         "" => cause,
@@ -74,7 +82,7 @@ fn causes(error: &anyhow::Error) -> String {
     })
 }
 
-/// Prints to standard output; a reader that has gone away is no error.
+/// Prints to standard output; a closed pipe is no error.
 fn print(text: &str) -> anyhow::Result<()> {
     match std::io::stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
@@ -82,12 +90,12 @@ fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
-/// Prints a line to standard error. Whatever in it would begin another line or command a terminal is escaped.
+/// Prints a line to standard error. Line breaks and control characters are escaped.
 fn print_diagnostic(line: &str) {
     eprintln!("{}", text::Escaped(line));
 }
 
-/// Colour is for people at a terminal who do not object to it (<https://no-color.org>).
+/// Returns whether standard output takes colour: a terminal does, unless `NO_COLOR` is set (<https://no-color.org>).
 fn paint() -> ColorMode {
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     if std::io::stdout().is_terminal() && !no_color { ColorMode::Ansi } else { ColorMode::Plain }

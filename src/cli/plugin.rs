@@ -1,4 +1,4 @@
-//! Being a plugin of kubectl, which runs `kubectl-rootcast` for `kubectl rootcast`
+//! Use as a plugin of kubectl, which runs `kubectl-rootcast` for `kubectl rootcast`
 //! (<https://kubernetes.io/docs/tasks/extend-kubectl/kubectl-plugins/>).
 
 use std::ffi::OsStr;
@@ -8,9 +8,11 @@ use clap::{Command, CommandFactory};
 
 use super::commands::Cli;
 
+/// The file name of a plugin.
 const PLUGIN: &str = "kubectl-rootcast";
 
-/// The command line under the name that the program was started by: as a plugin it is nobody's controller.
+/// Returns the command line for the name that the program was started by. As a plugin it requires a command, and never
+/// becomes a controller.
 pub(super) fn command(program: Option<&OsStr>) -> Command {
     let command = Cli::command();
     let name = program.and_then(|program| Path::new(program).file_name());

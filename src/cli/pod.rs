@@ -1,28 +1,32 @@
-//! What a process finds out about the pod that it runs in.
+//! The pod that the process runs in: its namespace, its identity and its signals.
 
 use std::fs;
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Where Linux tells them (<https://man7.org/linux/man-pages/man5/proc_sys_kernel.5.html>).
+/// Files of Linux with the host name and random UUIDs
+/// (<https://man7.org/linux/man-pages/man5/proc_sys_kernel.5.html>).
 const HOST_NAME: &str = "/proc/sys/kernel/hostname";
 const RANDOM_UUID: &str = "/proc/sys/kernel/random/uuid";
 
-/// Where a pod finds its own namespace (<https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/>).
+/// The file with the pod's own namespace (<https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/>).
 const NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
 
-/// Our own namespace, if this is a pod with a service account.
+/// Returns the pod's own namespace.
+///
+/// # Errors
+/// When this is no pod with a service account.
 pub(super) fn namespace() -> anyhow::Result<String> {
     read_trimmed(NAMESPACE)
 }
 
-/// A name that no other process has.
+/// Returns a unique name for this process: the host name and a random UUID.
 pub(super) fn identity() -> anyhow::Result<String> {
     Ok(format!("{}_{}", read_trimmed(HOST_NAME)?, read_trimmed(RANDOM_UUID)?))
 }
 
-/// Resolves when the process is asked to end (SIGTERM, SIGINT).
+/// Returns a future that resolves on SIGTERM or SIGINT.
 pub(super) fn shutdown_signal() -> anyhow::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;

@@ -1,5 +1,5 @@
-//! Which proxy the way to a server takes: `proxy-url` of a kubeconfig, or that of the environment, by the rules of Go's
-//! `golang.org/x/net/http/httpproxy`, which kubectl and controllers in Go follow.
+//! The proxy that the environment names for a server, by the rules of Go's `golang.org/x/net/http/httpproxy`, which
+//! kubectl and controllers in Go follow.
 
 use std::net::IpAddr;
 
@@ -8,7 +8,7 @@ use http::uri::Scheme;
 
 use crate::client::{Proxy, ProxyUrlError};
 
-/// The proxy that the environment names for a server. `get` reads a variable.
+/// Returns the proxy that the environment names for a server. `get` reads an environment variable.
 pub(super) fn from_environment(
     server: &Uri,
     get: impl Fn(&str) -> Option<String>,
@@ -29,13 +29,14 @@ pub(super) fn from_environment(
     Proxy::new(name, &url).map(Some)
 }
 
-/// Never by a proxy, whatever the list says.
+/// Whether a host is this machine, which is never reached by a proxy.
 fn is_own_machine(host: &str) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
-/// Whether a `NO_PROXY` list has the server: by `*`, address, network, host, or domain, the first and the last two with a
-/// port or without.
+/// Whether a `NO_PROXY` list contains the server: by `*`, address, network, host or domain, all but `*` and networks
+/// with
+/// or without a port.
 fn is_listed(list: &str, host: &str, port: u16) -> bool {
     let host = host.to_ascii_lowercase();
     let address: Option<IpAddr> = host.parse().ok().map(|address: IpAddr| address.to_canonical());
@@ -64,7 +65,7 @@ fn is_listed(list: &str, host: &str, port: u16) -> bool {
     })
 }
 
-/// Tells which addresses are in a network such as `10.0.0.0/8`.
+/// Returns the membership test of a network such as `10.0.0.0/8`.
 fn network(entry: &str) -> Option<impl Fn(IpAddr) -> bool> {
     let (base, length) = entry.split_once('/')?;
     let (base, length): (IpAddr, u32) = (base.parse().ok()?, length.parse().ok()?);
@@ -79,7 +80,7 @@ fn network(entry: &str) -> Option<impl Fn(IpAddr) -> bool> {
     })
 }
 
-/// `HOST:PORT`, `[ADDRESS]:PORT`, or either without a port. An IPv6 address without brackets has none.
+/// Splits `HOST:PORT` or `[ADDRESS]:PORT`, where the port may be missing. An IPv6 address without brackets has no port.
 fn split_port(entry: &str) -> (&str, Option<&str>) {
     let (host, port) = match entry.rsplit_once(':') {
         Some((host, port)) if !host.contains(':') || (host.starts_with('[') && host.ends_with(']')) => (host, port),

@@ -1,4 +1,4 @@
-//! The commands and their flags as text in Markdown, for the documentation.
+//! The reference of the command line in Markdown, for the documentation.
 
 use std::fmt::Write as _;
 
@@ -6,13 +6,10 @@ use clap::{Arg, Command, CommandFactory};
 
 use super::commands::Cli;
 
-/// The heading of flags that have none.
+/// The heading of flags without a help heading.
 const GENERAL: &str = "General";
 
-/// All commands with their flags, each with its default.
-///
-/// # Panics
-/// Never: a `String` takes everything.
+/// Returns all commands with their flags and defaults, in Markdown.
 #[must_use]
 pub fn flags() -> String {
     let mut program = Cli::command();
@@ -20,11 +17,14 @@ pub fn flags() -> String {
     let mut text = String::new();
     for command in program.get_subcommands().filter(|command| command.get_name() != "help") {
         let about = command.get_about().map(ToString::to_string).unwrap_or_default();
-        writeln!(text, "## rootcast {}\n\n{}.\n", command.get_name(), about.trim_end_matches('.')).expect("a String");
+        writeln!(text, "## rootcast {}\n\n{}.\n", command.get_name(), about.trim_end_matches('.'))
+            .expect("writing to a String never fails");
         for heading in headings(command) {
-            writeln!(text, "**{heading}**\n\n| Flag | Default | |\n|---|---|---|").expect("a String");
+            writeln!(text, "**{heading}**\n\n| Flag | Default | |\n|---|---|---|")
+                .expect("writing to a String never fails");
             for arg in shown(command).filter(|arg| heading_of(arg) == heading) {
-                writeln!(text, "| {} | {} | {} |", name(arg), default(arg), help(arg)).expect("a String");
+                writeln!(text, "| {} | {} | {} |", name(arg), default(arg), help(arg))
+                    .expect("writing to a String never fails");
             }
             text.push('\n');
         }
@@ -40,7 +40,7 @@ fn heading_of(arg: &Arg) -> &str {
     arg.get_help_heading().unwrap_or(GENERAL)
 }
 
-/// The headings in the order of their first flags.
+/// Returns the headings in the order of their first flags.
 fn headings(command: &Command) -> Vec<&str> {
     let mut headings = Vec::new();
     for heading in shown(command).map(heading_of) {
@@ -73,7 +73,7 @@ fn default(arg: &Arg) -> String {
     if is_shown { format!("`{}`", cell(&defaults.join(","))) } else { String::new() }
 }
 
-/// The help, and what each possible value means.
+/// Returns the help of a flag with the meaning of each possible value.
 fn help(arg: &Arg) -> String {
     let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
     let values = arg.get_possible_values();
@@ -85,7 +85,7 @@ fn help(arg: &Arg) -> String {
     cell(&sentences.join(". "))
 }
 
-/// A text that may stand in a table.
+/// Escapes a text for a cell of a table.
 fn cell(text: &str) -> String {
     text.replace('|', r"\|").replace('\n', " ")
 }

@@ -23,7 +23,8 @@ use super::{REFUSED, print, print_diagnostic};
 pub(super) struct Args {
     #[command(flatten)]
     decision: DecisionArgs,
-    /// YAML or JSON with Bundles, ConfigMaps, Secrets and Namespaces: a file, a directory (its .yaml, .yml and .json files), or - for standard input.
+    /// YAML or JSON with Bundles, ConfigMaps, Secrets and Namespaces: a file, a directory (its .yaml, .yml and .json
+    /// files), or - for standard input.
     #[arg(long = "filename", short, value_name = "FILE|DIR|-", default_value = "-")]
     filenames: Vec<PathBuf>,
     /// Namespace to render for when the input holds no matching Namespace; repeatable.
@@ -43,6 +44,7 @@ enum RenderFormat {
     Json,
 }
 
+/// Runs `rootcast render`.
 pub(super) fn run(arguments: &Args) -> anyhow::Result<ExitCode> {
     let Args { decision, filenames, namespaces, output } = arguments;
     let input = InputObjects::read(filenames)?;
@@ -61,18 +63,18 @@ pub(super) fn run(arguments: &Args) -> anyhow::Result<ExitCode> {
     Ok(if refused { ExitCode::from(REFUSED) } else { ExitCode::SUCCESS })
 }
 
-/// What came of the input.
+/// The result for the whole input.
 #[derive(Default)]
 struct Rendered {
     objects: Vec<Value>,
     remarks: BTreeMap<BundleId, Remarks>,
 }
 
-/// What there is to say of a Bundle.
+/// The refusal and the findings of a Bundle.
 #[derive(Default)]
 struct Remarks {
     refusal: Option<Refusal>,
-    /// As condition `SourcesComplete` has them.
+    /// The findings, as in condition `SourcesComplete`.
     findings: Vec<Finding>,
 }
 
@@ -118,7 +120,7 @@ fn render(input: InputObjects, arguments: &DecisionArgs, fallback: &[String]) ->
     Ok(rendered)
 }
 
-/// The namespaces of the input that a Bundle reaches.
+/// Returns the namespaces of the input that a Bundle reaches.
 fn reached<'a>(
     desired: &Desired,
     settings: &DecisionSettings,
@@ -128,7 +130,7 @@ fn reached<'a>(
     reached.map(|(name, _)| name).collect()
 }
 
-/// The objects of one Bundle in these namespaces.
+/// Returns the targets of one Bundle in these namespaces.
 fn targets(desired: &Desired, namespaces: &[&String]) -> Vec<Value> {
     let mut objects = Vec::new();
     for namespace in namespaces {

@@ -1,21 +1,21 @@
-//! The threads of a process that serves: one for its own work, one for all its servers, and a few for large reviews. What
-//! clients do to the servers keeps nobody else waiting.
+//! The threads of the controller and the injector: one for their own work, one for all servers, and a few for large
+//! reviews. Load on the servers never delays the other work.
 
 use std::time::Duration;
 
 use anyhow::Context;
 use tokio::runtime::{Builder, Handle};
 
-/// How many large reviews there may be room for; the webhook has a smaller budget for each of its paths.
+/// Maximum number of threads for large reviews; the webhook's budget for each of its paths is smaller.
 const BLOCKING_THREADS: usize = 4;
 
-/// How long a thread for large reviews is kept when there is nothing to do.
+/// How long an idle thread for large reviews is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 
-/// Runs `work` on this thread, with the runtime that servers are to be at home in.
+/// Runs `work` on this thread, with a handle to the runtime of the servers.
 ///
 /// # Errors
-/// That of `work`, or when there can be no threads.
+/// Those of `work`, and when threads cannot be started.
 pub(super) fn run<T>(work: impl AsyncFnOnce(Handle) -> anyhow::Result<T>) -> anyhow::Result<T> {
     let servers = Builder::new_multi_thread()
         .worker_threads(1)

@@ -1,9 +1,8 @@
-//! `rootcast status`: how Bundles are, and what a namespace is offered.
+//! `rootcast status`: the state of Bundles, or of the targets of a namespace.
 
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-
 use jiff::Timestamp;
 
 use crate::client::SnapshotScope;
@@ -12,7 +11,7 @@ use crate::overview::{NamespaceView, Overview};
 use super::overview::{OverviewArgs, OverviewData, OverviewFormat, document};
 use super::{REFUSED, paint, print};
 
-/// What the exit codes mean.
+/// The meaning of the exit codes, for the help.
 pub(super) const EXIT_CODES: &str = "Exit code 0: everything is as it should be; 1: a Bundle is not synced, a target is not in sync, or nobody leads; 2: bad \
 usage, or it could not be found out.";
 
@@ -32,6 +31,7 @@ pub(super) struct Args {
     overview: OverviewArgs,
 }
 
+/// Runs `rootcast status`.
 pub(super) fn run(arguments: &Args) -> anyhow::Result<ExitCode> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -47,7 +47,7 @@ async fn status(arguments: &Args) -> anyhow::Result<ExitCode> {
         (_, Some(name)) => {
             let OverviewData { snapshot, namespace, .. } =
                 overview_args.read_with_foreign_objects(SnapshotScope::Namespace(name), now).await?;
-            let namespace = namespace.expect("it was asked for");
+            let namespace = namespace.expect("the scope is a namespace");
             let view = NamespaceView::of(name, &namespace, &snapshot, now);
             print(&match output {
                 OverviewFormat::Table => view.table(paint()),

@@ -1,4 +1,4 @@
-//! The controller's validating webhook: off, with no port bound, until its certificate is there.
+//! The controller's validating webhook. It binds no port before its certificate exists.
 
 use std::io;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use tracing::{error, info};
 use crate::admin;
 use crate::webhook::{ReloadableCertificate, ServerLimits, TlsSettings, reload_certificate, serve, validation};
 
-/// The pause before a port that cannot be had is tried again.
+/// The pause before a port that cannot be bound is tried again.
 const BIND_RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Flags of the validating webhook.
@@ -43,7 +43,7 @@ pub(super) struct WebhookArgs {
     tls_cipher_suites: Vec<String>,
 }
 
-/// What to serve, and where.
+/// The validating webhook before its start.
 pub(super) struct Webhook {
     host: String,
     port: u16,
@@ -53,7 +53,7 @@ pub(super) struct Webhook {
     certificate: ReloadableCertificate,
 }
 
-/// One that serves, or will.
+/// The validating webhook after its start.
 pub(super) struct RunningWebhook {
     certificate: ReloadableCertificate,
     stop: oneshot::Sender<()>,
@@ -61,7 +61,10 @@ pub(super) struct RunningWebhook {
 }
 
 impl WebhookArgs {
-    /// The webhook, if it has a port, and what is to be said about its settings.
+    /// Returns the webhook, if it has a port, and notes on its settings for the log.
+    ///
+    /// # Errors
+    /// When the settings of TLS are invalid.
     pub(super) fn webhook(&self, trust_namespace: &str) -> anyhow::Result<(Option<Webhook>, Vec<String>)> {
         let (tls, notes) = TlsSettings::parse(&self.tls_min_version, &self.tls_cipher_suites)?;
         let webhook = Webhook {
@@ -77,7 +80,7 @@ impl WebhookArgs {
 }
 
 impl Webhook {
-    /// Serves in the background of a runtime as soon as there is a certificate.
+    /// Serves in the background of a runtime as soon as the certificate exists.
     pub(super) fn start(self, servers: &Handle) -> RunningWebhook {
         let (stop, stopped) = oneshot::channel();
         RunningWebhook { certificate: self.certificate.clone(), stop, task: servers.spawn(self.run(stopped)) }
@@ -118,7 +121,7 @@ impl Webhook {
     }
 }
 
-/// A listener on a host's address. Go programs take `0.0.0.0` for every address, and so it is taken here.
+/// Listens on a host's address. `0.0.0.0` and `::` are every address, as in Go.
 async fn bind(host: &str, port: u16) -> io::Result<TcpListener> {
     match host {
         "" | "0.0.0.0" | "::" | "[::]" => admin::bind_all_addresses(port).await,
@@ -127,14 +130,14 @@ async fn bind(host: &str, port: u16) -> io::Result<TcpListener> {
 }
 
 impl RunningWebhook {
-    /// What it shows to its clients, once that is there.
+    /// The serving certificate, empty until it is loaded.
     pub(super) fn certificate(&self) -> &ReloadableCertificate {
         &self.certificate
     }
 
-    /// Answers what is in flight, and ends.
+    /// Answers the reviews in flight, and stops.
     pub(super) async fn stop(self) {
-        // It has ended by itself only if it panicked, and then the log says so.
+        // The task has ended by itself only if it panicked, which is in the log.
         let _ = self.stop.send(());
         let _ = self.task.await;
     }

@@ -9,22 +9,22 @@ use super::{certificate, inspect, inspect_with};
 #[test]
 fn a_file_is_shown_as_a_table_with_the_line_of_each_certificate() {
     let text = ["leaf", "ec"].map(|name| fs::read_to_string(certificate(name)).unwrap()).concat();
-    let told = inspect_with(&["-"], format!("# comment\n{text}").as_bytes());
-    let lines: Vec<Vec<&str>> = told
+    let output = inspect_with(&["-"], format!("# comment\n{text}").as_bytes());
+    let lines: Vec<Vec<&str>> = output
         .out
         .lines()
         .map(|line| line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect())
         .collect();
     assert_eq!(lines[0], ["SUBJECT", "ISSUER", "EXPIRES", "KEY", "CA", "SHA-256", "FOUND AT"]);
-    let [subject, issuer, expires, key, ca, fingerprint, place] = lines[1][..] else { panic!("{}", told.out) };
+    let [subject, issuer, expires, key, ca, fingerprint, place] = lines[1][..] else { panic!("{}", output.out) };
     assert_eq!(
         [subject, issuer, key, ca, fingerprint, place],
         ["CN=leaf.example.com A", "(itself)", "EC P-256", "no", "3d487214", "line 2"]
     );
     assert!(expires.starts_with("2049-01-01, ") && expires.ends_with(" days"), "{expires}");
     assert_eq!(lines[2][6], "line 12");
-    assert_eq!((told.code, told.errors.as_str()), (0, ""));
-    assert!(!told.out.contains('\u{1b}'), "no colour without a terminal");
+    assert_eq!((output.code, output.errors.as_str()), (0, ""));
+    assert!(!output.out.contains('\u{1b}'), "no colour without a terminal");
 }
 
 #[test]
@@ -65,12 +65,12 @@ fn documents_hold_all_there_is_and_pem_is_what_a_bundle_holds() {
 }
 
 #[test]
-fn der_is_read_alone_and_behind_each_other_and_told_when_cut_off() {
+fn der_is_read_alone_and_behind_each_other_and_an_error_when_cut_off() {
     let pem = fs::read(certificate("p384")).unwrap();
     let der = rootcast::trust::pem::read(&pem).unwrap().remove(0).certificate.unwrap().der().to_vec();
-    let told = inspect_with(&["-", "-o", "json"], &der.repeat(2));
-    assert_eq!(told.fingerprints().len(), 2);
-    assert_eq!(told.json()["certificates"][1]["number"], 2);
+    let output = inspect_with(&["-", "-o", "json"], &der.repeat(2));
+    assert_eq!(output.fingerprints().len(), 2);
+    assert_eq!(output.json()["certificates"][1]["number"], 2);
     let cut = inspect_with(&["-"], &[&der[..], &der[..100]].concat());
     assert_eq!(cut.code, 1);
     assert!(
@@ -102,9 +102,9 @@ fn what_is_damaged_is_named_by_line_with_cause_and_cure_and_the_rest_is_shown() 
         ),
     ];
     for (second, code, words) in table {
-        let told = inspect_with(&["-"], format!("{good}{second}\n{good}").as_bytes());
-        assert_eq!((told.code, told.out.lines().count()), (code, 3), "{second}\n{}", told.errors);
-        assert!(told.errors.contains(&format!("rootcast: standard input: {words}")), "{}", told.errors);
+        let output = inspect_with(&["-"], format!("{good}{second}\n{good}").as_bytes());
+        assert_eq!((output.code, output.out.lines().count()), (code, 3), "{second}\n{}", output.errors);
+        assert!(output.errors.contains(&format!("rootcast: standard input: {words}")), "{}", output.errors);
     }
 }
 
@@ -119,17 +119,17 @@ fn two_places_differ_by_fingerprint_and_the_exit_code_is_that_of_diff() {
     };
     let (old, new, turned) =
         (file("old", &["rsa", "ec"]), file("new", &["ec", "p384", "ec"]), file("turned", &["ec", "rsa"]));
-    let told = inspect(&[&old, &new]);
-    assert_eq!(told.code, 1);
-    let lines: Vec<&str> = told.out.lines().collect();
-    assert!(lines[0].starts_with("-  CN=Alpha Root CA A,O=Example Corp,C=US"), "{}", told.out);
-    assert!(lines[1].starts_with("+  CN=Delta P384 A"), "{}", told.out);
+    let output = inspect(&[&old, &new]);
+    assert_eq!(output.code, 1);
+    let lines: Vec<&str> = output.out.lines().collect();
+    assert!(lines[0].starts_with("-  CN=Alpha Root CA A,O=Example Corp,C=US"), "{}", output.out);
+    assert!(lines[1].starts_with("+  CN=Delta P384 A"), "{}", output.out);
     assert_eq!(lines[2..], ["1 added, 1 removed, 1 the same"]);
     let document = inspect(&[&old, &new, "-o", "json"]).json();
     let lengths = ["added", "removed", "same"].map(|list| document[list].as_array().unwrap().len());
     assert_eq!(lengths, [1, 1, 1]);
-    let told = inspect(&[&old, &turned]);
-    assert_eq!((told.code, told.out.as_str()), (0, "0 added, 0 removed, 2 the same\n"));
+    let output = inspect(&[&old, &turned]);
+    assert_eq!((output.code, output.out.as_str()), (0, "0 added, 0 removed, 2 the same\n"));
     fs::write(&new, "-----BEGIN CERTIFICATE-----\n").unwrap();
     fs::write(&old, fs::read_to_string(&turned).unwrap() + "-----BEGIN CERTIFICATE-----\n").unwrap();
     assert_eq!(inspect(&[&turned, &new]).code, 2);
@@ -137,7 +137,7 @@ fn two_places_differ_by_fingerprint_and_the_exit_code_is_that_of_diff() {
 }
 
 #[test]
-fn what_cannot_be_read_at_all_ends_with_code_2_and_says_why() {
+fn what_cannot_be_read_at_all_ends_with_code_2_and_the_cause() {
     let leaf = certificate("leaf");
     let table: [(&[&str], &str); 11] = [
         (&["/absent.pem"], "rootcast: read /absent.pem: No such file"),
@@ -156,9 +156,9 @@ fn what_cannot_be_read_at_all_ends_with_code_2_and_says_why() {
         (&["bundle/x", "--kubeconfig", "/absent"], "read kubeconfig /absent"),
     ];
     for (arguments, words) in table {
-        let told = inspect(arguments);
-        assert_eq!((told.code, told.out.as_str()), (2, ""), "{arguments:?} {}", told.errors);
-        assert!(told.errors.contains(words), "{arguments:?}: {}", told.errors);
+        let output = inspect(arguments);
+        assert_eq!((output.code, output.out.as_str()), (2, ""), "{arguments:?} {}", output.errors);
+        assert!(output.errors.contains(words), "{arguments:?}: {}", output.errors);
     }
 }
 
@@ -169,9 +169,9 @@ fn certificates_that_bundles_refuse_are_shown_with_the_flaw() {
         ("negserial", "CN=Negative A", "negative serial number"),
         ("univ", "(unreadable)", "unsupported string type 28 in a name"),
     ] {
-        let told = inspect(&[&certificate(name)]);
-        assert_eq!(told.code, 1);
-        let line = told.out.lines().nth(1).unwrap();
+        let output = inspect(&[&certificate(name)]);
+        assert_eq!(output.code, 1);
+        let line = output.out.lines().nth(1).unwrap();
         assert!(line.starts_with(subject) && line.ends_with(&format!("line 1: refused by bundles: {flaw}")), "{line}");
     }
 }

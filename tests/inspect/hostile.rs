@@ -1,4 +1,4 @@
-//! Input that means harm: an answer, never a panic, and never more work or memory than the input is long.
+//! Hostile input: a result, never a panic, with work and memory in proportion to the length of the input.
 
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use rootcast::inspect::{CertificateDiff, CertificateSet, ColorMode, Passwords};
 use rootcast::trust::{Anchor, Anchors, Password, Profile, jks, pem, pkcs12};
 
-/// Reads, and shows in every way.
-fn look(bytes: &[u8], passwords: &Passwords) -> usize {
+/// Reads bytes, and formats the result in every way.
+fn read_and_format(bytes: &[u8], passwords: &Passwords) -> usize {
     let mut collection = CertificateSet::new("hostile");
     if collection.read(Some("key"), bytes, passwords).is_err() {
         assert!(collection.certificates.is_empty() && collection.remarks.is_empty());
@@ -24,7 +24,7 @@ fn look(bytes: &[u8], passwords: &Passwords) -> usize {
     texts.iter().map(String::len).sum()
 }
 
-/// A file of each kind.
+/// One file of each format.
 static ORIGINALS: LazyLock<[Vec<u8>; 7]> = LazyLock::new(|| {
     let roots = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().take(3);
     let anchors = Anchors::collect(roots.map(|der| Anchor::from_der(der.to_vec()).unwrap())).unwrap();
@@ -40,7 +40,7 @@ static ORIGINALS: LazyLock<[Vec<u8>; 7]> = LazyLock::new(|| {
     ]
 });
 
-/// What may happen to a file.
+/// A change of a file.
 #[derive(Clone, Debug)]
 enum Mutation {
     Set(usize, u8),
@@ -96,7 +96,7 @@ fn mutation() -> impl Strategy<Value = Mutation> {
     ]
 }
 
-/// How files of each format begin.
+/// The first bytes of each format.
 const MAGIC: &[&[u8]] = &[
     b"",
     b"\xfe\xed\xfe\xed\0\0\0\x02",
@@ -121,7 +121,7 @@ proptest! {
             mutation.apply(&mut bytes);
         }
         let passwords = if given { Passwords::Given(Password::new("changeit")) } else { Passwords::WellKnown };
-        let shown = look(&bytes, &passwords);
+        let shown = read_and_format(&bytes, &passwords);
         prop_assert!(shown < 100 * (bytes.len() + 1000), "{shown} characters of {} bytes", bytes.len());
     }
 
@@ -130,12 +130,12 @@ proptest! {
         magic in proptest::sample::select(MAGIC),
         rest: Vec<u8>,
     ) {
-        look(&[magic, &rest].concat(), &Passwords::WellKnown);
+        read_and_format(&[magic, &rest].concat(), &Passwords::WellKnown);
     }
 }
 
 #[test]
-fn a_mebibyte_that_means_harm_is_read_or_refused_soon() {
+fn a_hostile_mebibyte_is_read_or_refused_soon() {
     const SIZE: usize = 1 << 20;
     let jks = |entries: Vec<u8>| {
         let count = u32::MAX.to_be_bytes();
@@ -157,7 +157,7 @@ fn a_mebibyte_that_means_harm_is_read_or_refused_soon() {
     ];
     for (what, bytes) in table {
         let start = Instant::now();
-        let shown = look(&bytes, &Passwords::WellKnown);
+        let shown = read_and_format(&bytes, &Passwords::WellKnown);
         assert!(start.elapsed() < Duration::from_secs(30), "{what}: {:?}", start.elapsed());
         assert!(shown < 1 << 28, "{what}: {shown} characters");
     }

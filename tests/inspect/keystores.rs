@@ -1,4 +1,4 @@
-//! Keystores: those that trust-manager was recorded writing, ours, the JDK's, Debian's, and those of keytool and openssl.
+//! Keystores: recorded ones of trust-manager, our own, the JDK's, Debian's, and those of keytool and openssl.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -37,17 +37,17 @@ fn every_recorded_keystore_holds_the_certificates_of_the_pem_beside_it() {
         for (key, store) in binary.iter().filter(|(_, value)| !is_pem(value)) {
             let name = folder.file_name().unwrap().to_str().unwrap();
             let mut arguments = vec!["-", "-o", "json"];
-            let mut told = inspect_with(&arguments, store);
-            if told.code != 0 || told.out.contains("well-known passwords fits") {
+            let mut output = inspect_with(&arguments, store);
+            if output.code != 0 || output.out.contains("well-known passwords fits") {
                 let (_, password) = PASSWORDS
                     .iter()
                     .find(|(case, _)| *case == name)
-                    .unwrap_or_else(|| panic!("{name} {key}: {}", told.errors));
+                    .unwrap_or_else(|| panic!("{name} {key}: {}", output.errors));
                 arguments.extend(["--password", password]);
-                told = inspect_with(&arguments, store);
+                output = inspect_with(&arguments, store);
             }
-            assert_eq!(told.code, 0, "{name} {key}: {}", told.errors);
-            assert_eq!(told.fingerprints(), expected, "{name} {key}");
+            assert_eq!(output.code, 0, "{name} {key}: {}", output.errors);
+            assert_eq!(output.fingerprints(), expected, "{name} {key}");
             count += 1;
         }
     }
@@ -66,15 +66,15 @@ fn debians_and_the_jdks_own_stores_are_read_as_keytool_reads_them() {
     }
     for store in stores {
         let path = store.to_str().unwrap();
-        let told = inspect(&[path, "-o", "json"]);
-        let found = told.fingerprints();
-        assert!(told.code == 0 && found.len() > 50, "{path}: {} certificates, {}", found.len(), told.errors);
+        let output = inspect(&[path, "-o", "json"]);
+        let found = output.fingerprints();
+        assert!(output.code == 0 && found.len() > 50, "{path}: {} certificates, {}", found.len(), output.errors);
         let Some(listed) = listed_by_keytool(&store) else { continue };
         assert_eq!(found, listed, "{path}");
     }
 }
 
-/// The fingerprints of a store, by keytool.
+/// Returns the fingerprints of a store, as keytool lists them.
 fn listed_by_keytool(store: &Path) -> Option<Vec<String>> {
     let list = ["-J-Duser.language=en", "-list", "-rfc", "-storepass", "changeit", "-keystore"];
     let Ok(output) = Command::new("keytool").args(list).arg(store).output() else {
@@ -162,9 +162,9 @@ fn stores_that_keytool_and_openssl_write_are_read_whatever_protects_them() {
         }
         let mut arguments = vec![file.as_str(), "-o", "json"];
         arguments.extend(password.iter().flat_map(|password| ["--password", password]));
-        let told = inspect(&arguments);
-        assert_eq!((told.code, &told.fingerprints()), (0, &expected), "{command}");
-        let remarks = told.json()["remarks"].to_string().replace("\\\"", "\"");
+        let output = inspect(&arguments);
+        assert_eq!((output.code, &output.fingerprints()), (0, &expected), "{command}");
+        let remarks = output.json()["remarks"].to_string().replace("\\\"", "\"");
         assert!(remarks.contains(words), "{command}: {remarks}");
     }
 }
@@ -176,15 +176,15 @@ fn a_certificate_that_java_refuses_is_named_in_files_and_in_stores_of_others() {
     let (refused, taken) = (certificate("nosubject"), certificate("rsa"));
     let words = "Java refuses it, and every keystore that holds it: its issuer is empty";
     for (file, expected) in [(&refused, true), (&taken, false)] {
-        let told = inspect(&[file]);
-        assert_eq!((told.code, told.errors.contains(words)), (0, expected), "{file}: {}", told.errors);
+        let output = inspect(&[file]);
+        assert_eq!((output.code, output.errors.contains(words)), (0, expected), "{file}: {}", output.errors);
     }
     let export = ["pkcs12", "-export", "-nokeys", "-passout", "pass:changeit", "-in", &refused, "-out", &store];
     match Command::new("openssl").args(export).output() {
         Ok(made) if made.status.success() => {
-            let told = inspect(&[&store, "-o", "json"]);
-            let remarks = told.json()["remarks"].to_string();
-            assert!(told.code == 0 && remarks.contains(words), "{remarks}");
+            let output = inspect(&[&store, "-o", "json"]);
+            let remarks = output.json()["remarks"].to_string();
+            assert!(output.code == 0 && remarks.contains(words), "{remarks}");
         }
         _ => absent("openssl"),
     }
@@ -205,9 +205,9 @@ fn a_store_with_another_password_is_named_with_the_cure_and_the_given_one_must_f
     fs::write(&jks_file, jks::encode(&trusted, &secret)).unwrap();
     fs::write(&password, "secret word\nsecond line\n").unwrap();
 
-    let told = inspect(&[&p12]);
+    let output = inspect(&[&p12]);
     assert_eq!(
-        (told.code, told.errors),
+        (output.code, output.errors),
         (
             2,
             format!(
@@ -216,13 +216,17 @@ fn a_store_with_another_password_is_named_with_the_cure_and_the_given_one_must_f
         )
     );
     for file in [&p12, &jks_file] {
-        let told = inspect(&[file, "--password", "wrong"]);
-        assert_eq!(told.code, 2, "{}", told.out);
-        assert!(told.errors.contains("the given password does not fit, or the keystore is damaged"), "{}", told.errors);
-        let told = inspect(&[file, "--password-file", &password]);
-        assert_eq!((told.code, told.out.lines().count()), (0, 3), "{}", told.errors);
-        assert!(told.out.lines().nth(1).unwrap().contains('|'), "the alias tells where: {}", told.out);
-        assert!(!(told.out + &told.errors).contains("secret word"), "the password is not shown");
+        let output = inspect(&[file, "--password", "wrong"]);
+        assert_eq!(output.code, 2, "{}", output.out);
+        assert!(
+            output.errors.contains("the given password does not fit, or the keystore is damaged"),
+            "{}",
+            output.errors
+        );
+        let output = inspect(&[file, "--password-file", &password]);
+        assert_eq!((output.code, output.out.lines().count()), (0, 3), "{}", output.errors);
+        assert!(output.out.lines().nth(1).unwrap().contains('|'), "the alias is shown: {}", output.out);
+        assert!(!(output.out + &output.errors).contains("secret word"), "the password is not shown");
     }
     assert_eq!(inspect(&[&p12, &jks_file, "--password-file", &password]).code, 0, "they trust the same");
 }
@@ -239,8 +243,8 @@ fn a_store_that_was_damaged_or_cut_off_is_an_error_with_a_cure() {
         (&flipped[..], 1, "none of the well-known passwords fits, so nobody knows whether it is undamaged"),
         (&p12[..p12.len() / 2], 2, "PKCS#12: malformed PKCS#12 store; copy the file again, as binary"),
     ] {
-        let told = inspect_with(&["-"], store);
-        assert!(told.errors.contains(words), "{}", told.errors);
-        assert!(told.code == code || told.code == 0, "{}", told.code);
+        let output = inspect_with(&["-"], store);
+        assert!(output.errors.contains(words), "{}", output.errors);
+        assert!(output.code == code || output.code == 0, "{}", output.code);
     }
 }

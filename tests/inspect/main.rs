@@ -1,4 +1,4 @@
-//! `rootcast inspect` as a user meets it.
+//! `rootcast inspect`, by the program.
 
 mod files;
 mod hostile;
@@ -12,14 +12,14 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-/// What came of one run.
-struct Told {
+/// Exit code and output of one run.
+struct ProgramOutput {
     code: i32,
     out: String,
     errors: String,
 }
 
-impl Told {
+impl ProgramOutput {
     fn json(&self) -> Value {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}{}", self.out, self.errors))
     }
@@ -35,11 +35,11 @@ impl Told {
     }
 }
 
-fn inspect(arguments: &[&str]) -> Told {
+fn inspect(arguments: &[&str]) -> ProgramOutput {
     inspect_with(arguments, b"")
 }
 
-fn inspect_with(arguments: &[&str], input: &[u8]) -> Told {
+fn inspect_with(arguments: &[&str], input: &[u8]) -> ProgramOutput {
     let mut child = Command::new(env!("CARGO_BIN_EXE_rootcast"))
         .arg("inspect")
         .args(arguments)
@@ -54,7 +54,7 @@ fn inspect_with(arguments: &[&str], input: &[u8]) -> Told {
     let Output { status, stdout, stderr } = child.wait_with_output().expect("rootcast ends");
     writer.join().expect("written");
     let text = |bytes| String::from_utf8(bytes).expect("text");
-    Told { code: status.code().expect("it was not killed"), out: text(stdout), errors: text(stderr) }
+    ProgramOutput { code: status.code().expect("it was not killed"), out: text(stdout), errors: text(stderr) }
 }
 
 /// The file of a recorded certificate.
@@ -66,7 +66,7 @@ fn repository(path: &str) -> String {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path).display().to_string()
 }
 
-/// Says, past the capture of test output, what was not checked.
+/// Prints, past the capture of test output, what was not checked.
 fn absent(what: &str) {
     std::io::stderr().write_all(format!("{what}: absent, not checked\n").as_bytes()).expect("standard error");
 }

@@ -1,4 +1,4 @@
-//! Real TLS servers on this machine: what they show, and whether they would be accepted.
+//! Real TLS servers on this machine: their certificates, and their verification.
 
 use std::fs;
 use std::sync::Arc;
@@ -17,11 +17,11 @@ use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::version::TLS12;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
-use super::{Told, inspect};
+use super::{ProgramOutput, inspect};
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
 
-/// A certificate to be made: valid, for servers, and for localhost, unless it is changed.
+/// Parameters of a certificate that is valid now, for servers and for localhost.
 fn params(name: &str) -> CertificateParams {
     let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
     params.distinguished_name.push(DnType::CommonName, name);
@@ -43,7 +43,7 @@ fn root(name: &str) -> Authority {
     Authority::self_signed(authority_params(name), KeyPair::generate().unwrap()).unwrap()
 }
 
-/// What a server shows, and the key to its own certificate.
+/// The chain that a server presents, and the key to its own certificate.
 struct Identity {
     chain: Vec<CertificateDer<'static>>,
     key: KeyPair,
@@ -86,24 +86,24 @@ fn bundle(authorities: &[&Authority]) -> (TempDir, String) {
     (folder, file)
 }
 
-async fn run(arguments: &[&str]) -> Told {
+async fn run(arguments: &[&str]) -> ProgramOutput {
     let arguments: Vec<String> = arguments.iter().map(|word| (*word).to_owned()).collect();
     tokio::task::spawn_blocking(move || inspect(&arguments.iter().map(String::as_str).collect::<Vec<_>>()))
         .await
         .unwrap()
 }
 
-async fn verify(identity: &Identity, host: &str, trusted: &[&Authority]) -> Told {
+async fn verify(identity: &Identity, host: &str, trusted: &[&Authority]) -> ProgramOutput {
     let port = serve(config(identity)).await;
     let (_folder, bundle) = bundle(trusted);
-    let mut told = run(&[&bundle, "--verify", &format!("{host}:{port}")]).await;
+    let mut output = run(&[&bundle, "--verify", &format!("{host}:{port}")]).await;
     let opening = format!("{host}:{port}: ");
-    told.out = told
+    output.out = output
         .out
         .strip_prefix(&opening)
-        .unwrap_or_else(|| panic!("{}{}", told.out, told.errors))
+        .unwrap_or_else(|| panic!("{}{}", output.out, output.errors))
         .replace(&bundle, "BUNDLE");
-    told
+    output
 }
 
 fn short(authority: &Authority) -> String {
@@ -120,19 +120,19 @@ async fn of_those_that_vouch_for_a_server_one_that_is_valid_is_named() {
     let cross = Authority::signed_by(authority_params("New Root"), same_key, &old).unwrap();
     let identity = issue(&params("web"), &new, &[&cross]);
 
-    let told = verify(&identity, "localhost", &[&old, &new]).await;
-    assert_eq!(told.code, 0, "{}{}", told.out, told.errors);
-    let last = told.out.lines().last().unwrap();
+    let output = verify(&identity, "localhost", &[&old, &new]).await;
+    assert_eq!(output.code, 0, "{}{}", output.out, output.errors);
+    let last = output.out.lines().last().unwrap();
     assert_eq!(last, format!("  CN=New Root ({}) vouches for it", short(&new)));
-    assert!(!told.out.contains("Old Root"), "{}", told.out);
+    assert!(!output.out.contains("Old Root"), "{}", output.out);
 
-    let told = verify(&identity, "localhost", &[&old, &cross]).await;
-    assert_eq!(told.code, 0, "{}{}", told.out, told.errors);
-    assert!(told.out.contains(&format!("  CN=New Root ({}) vouches for it\n", short(&cross))), "{}", told.out);
+    let output = verify(&identity, "localhost", &[&old, &cross]).await;
+    assert_eq!(output.code, 0, "{}{}", output.out, output.errors);
+    assert!(output.out.contains(&format!("  CN=New Root ({}) vouches for it\n", short(&cross))), "{}", output.out);
     assert!(
-        told.out.contains("  that is no root: programs with OpenSSL's defaults want its issuer, CN=Old Root, too\n"),
+        output.out.contains("  that is no root: programs with OpenSSL's defaults want its issuer, CN=Old Root, too\n"),
         "{}",
-        told.out
+        output.out
     );
 }
 
@@ -144,9 +144,9 @@ async fn a_server_is_accepted_by_its_root_and_by_its_intermediate_alone() {
     let identity = issue(&params("web"), &intermediate, &[&intermediate]);
     let own = Fingerprint::of(&identity.chain[0]).short();
 
-    let told = verify(&identity, "localhost", &[&root]).await;
-    assert_eq!(told.code, 0, "{}{}", told.out, told.errors);
-    let lines: Vec<&str> = told.out.lines().collect();
+    let output = verify(&identity, "localhost", &[&root]).await;
+    assert_eq!(output.code, 0, "{}{}", output.out, output.errors);
+    let lines: Vec<&str> = output.out.lines().collect();
     assert_eq!(lines[0], "accepted by programs that trust BUNDLE");
     assert!(
         lines[1].starts_with(&format!("  its certificate CN=web ({own}) is valid until 2080-01-01, ")),
@@ -155,27 +155,27 @@ async fn a_server_is_accepted_by_its_root_and_by_its_intermediate_alone() {
     );
     assert_eq!(lines[2..], [format!("  CN=Root ({}) vouches for it", short(&root))]);
 
-    let told = verify(&identity, "localhost", &[&intermediate]).await;
-    assert_eq!(told.code, 0, "{}{}", told.out, told.errors);
+    let output = verify(&identity, "localhost", &[&intermediate]).await;
+    assert_eq!(output.code, 0, "{}{}", output.out, output.errors);
     assert!(
-        told.out.contains("  that is no root: programs with OpenSSL's defaults want its issuer, CN=Root, too\n"),
+        output.out.contains("  that is no root: programs with OpenSSL's defaults want its issuer, CN=Root, too\n"),
         "{}",
-        told.out
+        output.out
     );
 }
 
-/// A server that is refused: why, what it shows, the host it is reached by, what is trusted, and the reasons that are told.
+/// A server that is refused: why, what it shows, the host it is reached by, what is trusted, and the printed reasons.
 /// `OWN` stands for the fingerprint of its certificate.
 type Refused<'a> = (&'static str, Identity, &'static str, &'a Authority, String);
 
 async fn refused(table: Vec<Refused<'_>>) {
     for (what, identity, host, trusted, expected) in table {
-        let told = verify(&identity, host, &[trusted]).await;
+        let output = verify(&identity, host, &[trusted]).await;
         let own = Fingerprint::of(&identity.chain[0]).short();
-        let days = told.out.split_once("2021-01-01, ").and_then(|(_, rest)| rest.split(' ').next()).unwrap_or("no");
-        let out = told.out.replace(&own, "OWN").replace(&format!(", {days} days ago"), ", DAYS days ago");
+        let days = output.out.split_once("2021-01-01, ").and_then(|(_, rest)| rest.split(' ').next()).unwrap_or("no");
+        let out = output.out.replace(&own, "OWN").replace(&format!(", {days} days ago"), ", DAYS days ago");
         assert_eq!(out, format!("refused by programs that trust BUNDLE\n{expected}"), "{what}");
-        assert_eq!((told.code, told.errors.as_str()), (1, ""), "{what}");
+        assert_eq!((output.code, output.errors.as_str()), (1, ""), "{what}");
     }
 }
 
@@ -218,7 +218,7 @@ async fn a_missing_issuer_is_named_with_the_cure() {
 }
 
 #[tokio::test]
-async fn wrong_dates_names_and_purposes_are_told_with_the_cure() {
+async fn wrong_dates_names_and_purposes_are_named_with_the_cure() {
     let root = root("Root");
     let mut old = authority_params("Old Root");
     old.not_after = date_time_ymd(2021, 1, 1);
@@ -286,12 +286,12 @@ async fn a_self_signed_server_is_refused_unless_it_is_itself_trusted() {
         let itself = Authority::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         let key = KeyPair::from_pem(&itself.key().serialize_pem()).unwrap();
         let identity = Identity { chain: vec![itself.der().clone()], key };
-        let told = verify(&identity, "localhost", &[&itself]).await;
-        assert_eq!(told.code, 0, "{what}: {}", told.out);
-        assert!(told.out.starts_with("accepted"), "{what}: {}", told.out);
-        let told = verify(&identity, "localhost", &[&root("Other")]).await;
-        assert_eq!(told.code, 1, "{what}: {}", told.out);
-        assert!(told.out.contains("cure: "), "{what}: {}", told.out);
+        let output = verify(&identity, "localhost", &[&itself]).await;
+        assert_eq!(output.code, 0, "{what}: {}", output.out);
+        assert!(output.out.starts_with("accepted"), "{what}: {}", output.out);
+        let output = verify(&identity, "localhost", &[&root("Other")]).await;
+        assert_eq!(output.code, 1, "{what}: {}", output.out);
+        assert!(output.out.contains("cure: "), "{what}: {}", output.out);
     }
 }
 
@@ -304,21 +304,21 @@ async fn what_a_server_shows_can_be_seen_compared_and_saved() {
     let root = root("Root");
     let port = serve(config(&issue(&params("web"), &root, &[&root]))).await;
     let place = format!("https://localhost:{port}");
-    let told = run(&[&place, "-o", "json"]).await;
-    let document = told.json();
+    let output = run(&[&place, "-o", "json"]).await;
+    let document = output.json();
     let names = [0, 1].map(|at| document["certificates"][at]["subject"].clone());
-    assert_eq!((told.code, names), (0, ["CN=web", "CN=Root"].map(Into::into)));
+    assert_eq!((output.code, names), (0, ["CN=web", "CN=Root"].map(Into::into)));
     assert_eq!(document["source"], format!("server localhost:{port}"));
     let (_folder, bundle) = bundle(&[&root]);
-    let told = run(&[&bundle, &place]).await;
-    assert_eq!(told.code, 1);
-    assert!(told.out.ends_with("1 added, 0 removed, 1 the same\n"), "{}", told.out);
+    let output = run(&[&bundle, &place]).await;
+    assert_eq!(output.code, 1);
+    assert!(output.out.ends_with("1 added, 0 removed, 1 the same\n"), "{}", output.out);
     let document = run(&[&bundle, "--verify", &format!("localhost:{port}"), "-o", "json"]).await.json();
     assert_eq!((&document["accepted"], document["chain"].as_array().unwrap().len()), (&true.into(), 2));
 }
 
 #[tokio::test]
-async fn a_server_that_wants_a_certificate_of_its_client_is_judged_all_the_same() {
+async fn a_server_that_requires_a_certificate_of_its_client_is_verified_all_the_same() {
     let root = root("Root");
     let identity = issue(&params("web"), &root, &[]);
     let mut roots = RootCertStore::empty();
@@ -334,15 +334,15 @@ async fn a_server_that_wants_a_certificate_of_its_client_is_judged_all_the_same(
         .unwrap();
     let port = serve(config).await;
     let (_folder, bundle) = bundle(&[&root]);
-    let told = run(&[&bundle, "--verify", &format!("localhost:{port}")]).await;
-    assert_eq!(told.code, 0, "{}{}", told.out, told.errors);
-    let told = run(&[&format!("https://localhost:{port}")]).await;
-    assert_eq!(told.code, 0);
-    assert!(told.errors.contains("after showing its certificates it ended the handshake: "), "{}", told.errors);
+    let output = run(&[&bundle, "--verify", &format!("localhost:{port}")]).await;
+    assert_eq!(output.code, 0, "{}{}", output.out, output.errors);
+    let output = run(&[&format!("https://localhost:{port}")]).await;
+    assert_eq!(output.code, 0);
+    assert!(output.errors.contains("after showing its certificates it ended the handshake: "), "{}", output.errors);
 }
 
 #[tokio::test]
-async fn who_does_not_answer_or_speaks_no_tls_is_an_error_with_a_cure() {
+async fn a_server_that_does_not_answer_or_speaks_no_tls_is_an_error_with_a_cure() {
     let (_folder, bundle) = bundle(&[&root("Root")]);
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let plain = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -357,8 +357,8 @@ async fn who_does_not_answer_or_speaks_no_tls_is_an_error_with_a_cure() {
         (address.to_string(), "shows no certificate: received corrupt message"),
         ("no-such-host.invalid:443".to_owned(), "connect to no-such-host.invalid:443"),
     ] {
-        let told = run(&[&bundle, "--verify", &server]).await;
-        assert_eq!((told.code, told.out.as_str()), (2, ""), "{server}");
-        assert!(told.errors.contains(words), "{server}: {}", told.errors);
+        let output = run(&[&bundle, "--verify", &server]).await;
+        assert_eq!((output.code, output.out.as_str()), (2, ""), "{server}");
+        assert!(output.errors.contains(words), "{server}: {}", output.errors);
     }
 }

@@ -1,4 +1,4 @@
-//! What is no certificate: each kind, as OpenSSL writes it, is named, and the command that is advised succeeds on it.
+//! Structures other than certificates: each kind that OpenSSL writes is named, and the advised command converts it.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,7 @@ fn openssl(folder: &Path, arguments: &[&str]) -> std::io::Result<Output> {
     Command::new("openssl").args(arguments).current_dir(folder).output()
 }
 
-/// Files and how OpenSSL makes them, each from those before.
+/// Files with the arguments by which OpenSSL makes them, each from those before.
 const MADE: [(&str, &str); 23] = [
     ("key", "genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out key"),
     ("key.der", "pkey -in key -outform DER -out key.der"),
@@ -38,7 +38,7 @@ const MADE: [(&str, &str); 23] = [
     ("crl.der", "crl -in crl -outform DER -out crl.der"),
 ];
 
-/// What `openssl ca` wants.
+/// The configuration of `openssl ca`.
 const CONFIG: &str = "[ca]\ndefault_ca = d\n[d]\ndatabase = index\ndefault_md = sha256\n";
 
 /// Files that differ from others in the label.
@@ -115,11 +115,11 @@ fn what_is_no_certificate_is_named_and_the_advised_command_succeeds() {
         ("locked.der", "byte 1: a private key, which is not read; ", false),
     ];
     for (name, words, converts) in table {
-        let told = inspect(&[&folder.join(name).display().to_string()]);
-        assert_eq!(told.code, 2, "{name}: {}{}", told.out, told.errors);
-        assert!(told.errors.contains(words), "{name}: {}", told.errors);
-        let Some((_, command)) = told.errors.trim_end().split_once("openssl ") else {
-            assert!(!converts, "{name}: {}", told.errors);
+        let output = inspect(&[&folder.join(name).display().to_string()]);
+        assert_eq!(output.code, 2, "{name}: {}{}", output.out, output.errors);
+        assert!(output.errors.contains(words), "{name}: {}", output.errors);
+        let Some((_, command)) = output.errors.trim_end().split_once("openssl ") else {
+            assert!(!converts, "{name}: {}", output.errors);
             continue;
         };
         let arguments: Vec<&str> = command
@@ -143,11 +143,11 @@ fn blocks_of_other_programs_are_named_by_their_label_beside_the_certificates() {
     let good = fs::read_to_string(certificate("ec")).unwrap();
     for (label, words) in OTHERS {
         let text = format!("-----BEGIN {label}-----\nAAAA\n-----END {label}-----\n{good}");
-        let told = super::inspect_with(&["-"], text.as_bytes());
+        let output = super::inspect_with(&["-"], text.as_bytes());
         let line = format!("rootcast: standard input: line 1: a block {label:?} instead of CERTIFICATE: {words}\n");
-        assert_eq!(told.errors, line);
-        assert_eq!(told.code, i32::from(!label.ends_with("PRIVATE KEY")), "{label}");
-        assert!(told.out.contains("line 4"), "{}", told.out);
+        assert_eq!(output.errors, line);
+        assert_eq!(output.code, i32::from(!label.ends_with("PRIVATE KEY")), "{label}");
+        assert!(output.out.contains("line 4"), "{}", output.out);
     }
 }
 
@@ -159,10 +159,10 @@ fn the_name_of_a_file_neither_commands_a_terminal_nor_begins_a_line() {
     fs::write(&file, format!("-----BEGIN PKCS7-----\nAAAA\n-----END PKCS7-----\n{good}")).unwrap();
     let other = certificate("rsa");
     for arguments in [&[&*file][..], &[&file, &other], &["/absent/\u{1b}[2J\n", &file]] {
-        let told = inspect(arguments);
-        let lines = told.errors.lines().filter(|line| line.starts_with("rootcast: ")).count();
-        assert!(lines > 0 && lines == told.errors.lines().count(), "{:?}", told.errors);
-        let shown = told.errors.replace('\n', "") + &told.out.replace('\n', "");
+        let output = inspect(arguments);
+        let lines = output.errors.lines().filter(|line| line.starts_with("rootcast: ")).count();
+        assert!(lines > 0 && lines == output.errors.lines().count(), "{:?}", output.errors);
+        let shown = output.errors.replace('\n', "") + &output.out.replace('\n', "");
         assert!(!shown.contains(|character: char| character.is_control() || character == '\u{202e}'), "{shown:?}");
     }
 }

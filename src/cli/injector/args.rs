@@ -41,7 +41,10 @@ pub(in crate::cli) struct Args {
     #[arg(long, value_name = "NAMESPACE", help_heading = "Certificate")]
     pub(super) namespace: Option<String>,
     /// How long a certificate lives; it is renewed after two thirds of that.
-    #[arg(long, value_parser = parse_lifetime, default_value = "2160h", value_name = "DURATION", help_heading = "Certificate")]
+    #[arg(
+        long, value_parser = parse_lifetime, default_value = "2160h", value_name = "DURATION",
+        help_heading = "Certificate"
+    )]
     pub(super) certificate_lifetime: Duration,
 
     /// Whether it needs to see Bundles: `optional` goes on by cainjector's rules alone where that is not permitted.
@@ -54,7 +57,10 @@ pub(in crate::cli) struct Args {
     #[arg(long, value_delimiter = ',', value_name = "NAMESPACES", help_heading = "Bundles")]
     pub(super) target_namespaces: Vec<String>,
     /// The controller's --secret-targets-enabled: whether Bundles whose only target is a Secret can be mounted.
-    #[arg(long, value_parser = BoolishValueParser::new(), num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_name = "BOOL", help_heading = "Bundles")]
+    #[arg(
+        long, value_parser = BoolishValueParser::new(), num_args = 0..=1, require_equals = true,
+        default_value = "false", default_missing_value = "true", value_name = "BOOL", help_heading = "Bundles"
+    )]
     pub(super) secret_targets_enabled: bool,
     /// The controller's --allow-names: protected names whose Bundles can be mounted all the same.
     #[arg(long, value_delimiter = ',', value_name = "NAMES", help_heading = "Bundles")]

@@ -1,12 +1,14 @@
-//! Being started in cainjector's place: its image replaced, its manifest as it was.
+//! Compatibility with cainjector's manifest, for a Deployment in which only the image was replaced.
 
 use std::ffi::{OsStr, OsString};
 
-/// Where its manifest mounts the certificate, and what it can do without: it grants no permission.
+/// The arguments that cainjector's manifest implies: it mounts the certificate there, and grants no permission to read
+/// Bundles.
 const DEFAULTS: [&str; 3] = ["injector", "--cert-dir=/etc/webhook/certs", "--bundles=optional"];
 
-/// The arguments as they are meant. cainjector's manifest names no command, but sets `OPERATOR_NAME` or
-/// `OPERATOR_DOMAIN`; its flags may be written with one dash, as Go programs take them.
+/// Returns the arguments of the injector if the environment is that of cainjector's manifest, else `given`.
+///
+/// The manifest names no command, but sets `OPERATOR_NAME` or `OPERATOR_DOMAIN`; flags may have one dash, as in Go.
 #[must_use]
 pub(in crate::cli) fn cainjector_arguments(
     given: impl IntoIterator<Item = OsString>,

@@ -29,6 +29,7 @@ pub(super) use args::Args;
 use args::{BundleAccessChoice, LogLevel};
 pub(super) use cainjector_compat::cainjector_arguments;
 
+/// Runs `rootcast injector`.
 pub(super) fn run(arguments: Args) -> anyhow::Result<ExitCode> {
     log::start(arguments.log_level(), arguments.log_format)?;
     runtime::run(async |servers| serve(arguments, servers).await)
@@ -41,7 +42,7 @@ async fn serve(arguments: Args, servers: Handle) -> anyhow::Result<ExitCode> {
     let counts = InjectorMetrics::register(&mut registry);
     let certificate = ReloadableCertificate::new();
     ServingCertMetrics::register(&mut registry, &certificate);
-    // Whatever runs beside the server runs as long as it does.
+    // Tasks that run as long as the server.
     let mut tasks = JoinSet::new();
 
     let connection = arguments.connection().await?;
@@ -96,14 +97,14 @@ async fn serve(arguments: Args, servers: Handle) -> anyhow::Result<ExitCode> {
         }
     };
     ending.await;
-    // It has ended by itself only if it panicked, which is passed on.
+    // The server has ended by itself only if it panicked, which is passed on below.
     let _ = stop.send(());
     serving.await.context("serve reviews")?;
     info!("stopped");
     Ok(ExitCode::SUCCESS)
 }
 
-/// The options of the configuration file, as it is at each moment.
+/// Reads the configuration file, and follows its changes.
 fn options(
     arguments: &Args,
     counts: &InjectorMetrics,
@@ -142,7 +143,7 @@ impl Args {
         }
     }
 
-    /// The way to the cluster; none where there is none, and none is needed.
+    /// Connects to the cluster; `None` where there is none and Bundles are optional.
     async fn connection(&self) -> anyhow::Result<Option<Connection>> {
         match (self.cluster.access().await, self.bundles) {
             (Ok(access), _) => access.connect().map(Some),
@@ -171,7 +172,7 @@ impl Args {
     }
 
     fn log_level(&self) -> LevelFilter {
-        // What cainjector cannot read in its environment it takes for info.
+        // A value that it cannot parse is info to cainjector, too.
         let level = self.log_level.or_else(|| {
             let variable = std::env::var("LOG_LEVEL").ok()?;
             LogLevel::from_str(&variable, true).ok()

@@ -1,4 +1,4 @@
-//! `rootcast inspect`: what is inside, what differs, and who would be accepted.
+//! `rootcast inspect`: certificates of a source, differences of two, and verification of a server.
 
 mod password;
 mod server;
@@ -20,21 +20,23 @@ use super::{REFUSED, paint, print, print_diagnostic};
 use server::Server;
 use source::{CertificateReader, InspectSource};
 
-/// What the exit codes mean.
+/// The meaning of the exit codes, for the help.
 pub(super) const EXIT_CODES: &str = "Exit code 0: all is well, nothing differs, the server would be accepted; 1: something in it cannot be used, something \
 differs, the server would be refused; 2: bad usage, nothing could be read, or the answer is not known.";
 
 /// The flags of `inspect`.
 #[derive(clap::Args, Debug)]
 pub(super) struct Args {
-    /// FILE, - (standard input), configmap/NAMESPACE/NAME[/KEY], secret/NAMESPACE/NAME[/KEY], bundle/NAME (its target in the
+    /// FILE, - (standard input), configmap/NAMESPACE/NAME[/KEY], secret/NAMESPACE/NAME[/KEY], bundle/NAME (its target
+    /// in the
     /// first namespace that has one) or `https://HOST[:PORT]` (what the server shows, without a proxy).
     #[arg(value_name = "PLACE")]
     source: InspectSource,
     /// Another place to compare with.
     #[arg(value_name = "PLACE", conflicts_with = "verify")]
     other: Option<InspectSource>,
-    /// Connect to this server by TLS, without a proxy, and tell whether programs that trust the certificates of PLACE, and no others, would
+    /// Connect to this server by TLS, without a proxy, and tell whether programs that trust the certificates of PLACE,
+    /// and no others, would
     /// accept it, and why not.
     #[arg(long, value_name = "HOST[:PORT]")]
     verify: Option<Server>,
@@ -60,6 +62,7 @@ enum InspectFormat {
     Pem,
 }
 
+/// Runs `rootcast inspect`.
 pub(super) fn run(arguments: &Args) -> anyhow::Result<ExitCode> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -85,7 +88,7 @@ async fn inspect(arguments: &Args) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// A place without any certificate is a mistake.
+/// Loads the certificates of a source. One without any is an error.
 async fn load_certificates(
     reader: &mut CertificateReader<'_>,
     source: &InspectSource,
@@ -103,7 +106,7 @@ fn remark_text(Remark { key, text, damage: _ }: &Remark) -> String {
     key.as_ref().map_or_else(|| text.clone(), |key| format!("key {key:?}: {text}"))
 }
 
-/// Remarks go beside the output, but for documents, which hold them.
+/// Prints remarks to standard error; documents contain them.
 fn print_remarks(collection: &CertificateSet, only_damage: bool) {
     for remark in collection.remarks.iter().filter(|remark| remark.damage || !only_damage) {
         print_diagnostic(&format!("rootcast: {}: {}", collection.name, remark_text(remark)));
@@ -123,7 +126,7 @@ fn show(collection: &CertificateSet, output: InspectFormat) -> anyhow::Result<Ex
     Ok(if collection.is_damaged() { ExitCode::from(REFUSED) } else { ExitCode::SUCCESS })
 }
 
-/// Damage on either side makes it impossible to say what differs.
+/// Prints the differences. With damage on either side they are uncertain, which is an error.
 fn compare(old: &CertificateSet, new: &CertificateSet, output: InspectFormat) -> anyhow::Result<ExitCode> {
     let now = Timestamp::now();
     let difference = CertificateDiff::between(old, new);
@@ -144,19 +147,12 @@ async fn verify_server(trusted: &CertificateSet, server: &Server, output: Inspec
     print_remarks(trusted, true);
     let now = Timestamp::now();
     let presented = tls::fetch_chain(server).await?;
-    let (vouching, troubles) = tls::verify_chain(server, &presented.chain, trusted);
+    let (verifying_anchors, errors) = tls::verify_chain(server, &presented.chain, trusted);
     let chain = presented.collection(server);
     print_remarks(&chain, true);
     let name = server.to_string();
-    let verification = Verification {
-        server: &name,
-        host: server.host(),
-        trusted,
-        chain: &chain,
-        verifying_anchors: vouching,
-        errors: troubles,
-        now,
-    };
+    let verification =
+        Verification { server: &name, host: server.host(), trusted, chain: &chain, verifying_anchors, errors, now };
     let verdict = verification.verify();
     print(&match output {
         InspectFormat::Table | InspectFormat::Pem => verdict.text(trusted, paint()),

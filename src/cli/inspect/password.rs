@@ -1,4 +1,4 @@
-//! Passwords of keystores: from a flag, a file or a person.
+//! Passwords of keystores: from a flag, a file or a prompt.
 
 use std::fs;
 use std::io::{IsTerminal, Write as _};
@@ -11,7 +11,7 @@ use crate::inspect::Passwords;
 use crate::text;
 use crate::trust::Password;
 
-/// What the flags say.
+/// Returns the passwords that the flags give.
 pub(super) fn from_flags(password: Option<&str>, file: Option<&Path>) -> anyhow::Result<Passwords> {
     Ok(match (password, file) {
         (Some(password), _) => Passwords::Given(Password::new(password)),
@@ -23,7 +23,7 @@ pub(super) fn from_flags(password: Option<&str>, file: Option<&Path>) -> anyhow:
     })
 }
 
-/// Asks the person at the terminal; `None` if there is nobody to be asked.
+/// Prompts for a password at the terminal; `None` if there is no terminal.
 pub(super) fn prompt(what: &str) -> anyhow::Result<Option<Password>> {
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         return Ok(None);
@@ -37,7 +37,7 @@ pub(super) fn prompt(what: &str) -> anyhow::Result<Option<Password>> {
     Ok(Some(Password::new(line.trim_end_matches(['\r', '\n']))))
 }
 
-/// While it lives, the terminal does not show what is typed.
+/// Guard that turns off the echo of the terminal until it is dropped.
 struct EchoOff;
 
 impl EchoOff {

@@ -1,4 +1,4 @@
-//! TLS servers, as arguments name them.
+//! Parser of TLS servers in arguments.
 
 use std::fmt;
 use std::str::FromStr;
@@ -18,7 +18,8 @@ pub(super) struct InvalidServerError(String);
 impl FromStr for Server {
     type Err = InvalidServerError;
 
-    /// `HOST`, `HOST:PORT`, and the same after `https://`; IPv6 addresses in brackets. The port is 443 if none is given.
+    /// Parses `HOST` or `HOST:PORT`, with or without `https://`; IPv6 addresses are in brackets. The default port is
+    /// 443.
     fn from_str(text: &str) -> Result<Self, InvalidServerError> {
         let invalid = || InvalidServerError(text.to_owned());
         let server = text.strip_prefix("https://").unwrap_or(text).trim_end_matches('/');

@@ -1,4 +1,4 @@
-//! Places that certificates are looked for in.
+//! Sources of certificates: files, objects of the cluster, and servers.
 
 use std::fs::File;
 use std::io::Read;
@@ -16,16 +16,30 @@ use crate::client::object_reader::{self, LiveBundle, LiveTarget, Values};
 use crate::inspect::{CertificateSet, KeystoreLockedError, Passwords};
 use crate::limits;
 
-/// The longest file that is read, in bytes. The longest object of Kubernetes is a sixteenth of that.
+/// Maximum length of a file, in bytes: sixteen times that of an object of Kubernetes.
 const MAX_INPUT_BYTES: u64 = limits::INSPECTED.max as u64;
 
-/// Where to look.
+/// A source of certificates, as an argument names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum InspectSource {
+    /// Standard input.
     Stdin,
+    /// A file.
     File(PathBuf),
-    Object { kind: ObjectKind, namespace: String, name: String, key: Option<String> },
+    /// A ConfigMap or Secret, or one key of it.
+    Object {
+        /// ConfigMap or Secret.
+        kind: ObjectKind,
+        /// The namespace.
+        namespace: String,
+        /// The name.
+        name: String,
+        /// The only key to read; `None` for all.
+        key: Option<String>,
+    },
+    /// The target of the Bundle of this name in the first namespace that has one.
     Bundle(String),
+    /// The chain that a server presents.
     Server(Server),
 }
 
@@ -49,7 +63,7 @@ pub(super) enum InvalidSourceError {
 impl FromStr for InspectSource {
     type Err = InvalidSourceError;
 
-    /// What begins like an object or a server is one: a file of such a name can be given as `./NAME`.
+    /// Parses a source. A text that begins like an object or a server is one: the file of that name is `./NAME`.
     fn from_str(text: &str) -> Result<Self, InvalidSourceError> {
         if text == "-" {
             return Ok(Self::Stdin);
@@ -79,7 +93,7 @@ impl FromStr for InspectSource {
     }
 }
 
-/// A name that the API server may have given to something.
+/// Checks a name of an object or a namespace.
 fn object_name(name: &str) -> Result<String, InvalidSourceError> {
     let plain = |octet: u8| octet.is_ascii_lowercase() || octet.is_ascii_digit() || b"-.".contains(&octet);
     if !name.is_empty() && name.len() <= 253 && !name.starts_with(['.', '-']) && name.bytes().all(plain) {
@@ -88,7 +102,7 @@ fn object_name(name: &str) -> Result<String, InvalidSourceError> {
     Err(InvalidSourceError::ObjectName(name.to_owned()))
 }
 
-/// Looks into places.
+/// Reads the certificates of sources.
 pub(super) struct CertificateReader<'a> {
     cluster: &'a ClusterArgs,
     connection: Option<Connection>,
@@ -96,11 +110,12 @@ pub(super) struct CertificateReader<'a> {
 }
 
 impl<'a> CertificateReader<'a> {
+    /// Returns a reader that connects to the cluster when an object is read first.
     pub(super) fn new(cluster: &'a ClusterArgs, passwords: Passwords) -> Self {
         Self { cluster, connection: None, passwords }
     }
 
-    /// Gathers what is there.
+    /// Reads all certificates of a source.
     pub(super) async fn load(&mut self, source: &InspectSource) -> anyhow::Result<CertificateSet> {
         match source {
             InspectSource::Stdin => {
@@ -124,7 +139,7 @@ impl<'a> CertificateReader<'a> {
         Ok(collection)
     }
 
-    /// Reads a file or value; asks for a password if it takes one.
+    /// Reads a file or value; prompts for a password where none of the known ones fits.
     fn read(&self, collection: &mut CertificateSet, key: Option<&str>, bytes: &[u8]) -> anyhow::Result<()> {
         if collection.read(key, bytes, &self.passwords).is_ok() {
             return Ok(());
@@ -183,26 +198,26 @@ impl<'a> CertificateReader<'a> {
 
     async fn bundle(&mut self, name: &str) -> anyhow::Result<CertificateSet> {
         let connection = self.connection().await?;
-        let LiveBundle { sync_failure: trouble, target } =
+        let LiveBundle { sync_failure: failure, target } =
             object_reader::bundle(&connection, name).await.with_context(|| {
                 format!(
                     "read Bundle {name} and a target of it (who may not, names a target: configmap/NAMESPACE/{name})"
                 )
             })?;
         let Some(LiveTarget { kind, namespace, key, value }) = target else {
-            let why = trouble.unwrap_or_else(|| "does its namespaceSelector match any namespace?".to_owned());
+            let why = failure.unwrap_or_else(|| "does its namespaceSelector match any namespace?".to_owned());
             bail!("no namespace has a target of Bundle {name}: {why}");
         };
         let what = format!("Bundle {name} as {} {namespace}/{name}", kind.as_str());
         let Some(value) = value else {
             bail!(
                 "{what} has no key {key:?}: {}",
-                trouble.unwrap_or_else(|| "the controller will soon write it".to_owned())
+                failure.unwrap_or_else(|| "the controller will soon write it".to_owned())
             );
         };
         let mut collection = CertificateSet::new(what);
-        if let Some(trouble) = trouble {
-            collection.add_remark(None, format!("the Bundle is not synced, so this may be of old: {trouble}"));
+        if let Some(failure) = failure {
+            collection.add_remark(None, format!("the Bundle is not synced, so this may be of old: {failure}"));
         }
         self.read(&mut collection, Some(&key), &value)?;
         Ok(collection)
@@ -217,7 +232,7 @@ impl<'a> CertificateReader<'a> {
     }
 }
 
-/// Everything there is to read, up to a bound.
+/// Reads all of the input, at most [`MAX_INPUT_BYTES`].
 fn read(input: impl Read) -> anyhow::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     input.take(MAX_INPUT_BYTES + 1).read_to_end(&mut bytes)?;

@@ -1,4 +1,4 @@
-//! A server's certificates: shown in a handshake, and judged.
+//! Certificates of a server: fetched by a TLS handshake, and verified.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -20,21 +20,21 @@ use super::server::Server;
 use crate::inspect::{CertificateSet, VerificationError};
 use crate::trust::Anchor;
 
-/// How long a server may take to be there, and again to shake hands.
+/// Timeout of the connection, and again of the handshake.
 const SERVER_TIMEOUT: Duration = Duration::from_secs(10);
 
 type Chain = Vec<CertificateDer<'static>>;
 
-/// What a server has shown.
+/// The certificates that a server presented.
 pub(super) struct PresentedChain {
-    /// Its own certificate and what it sends after that.
+    /// The server's own certificate, and what it sent after that.
     pub(super) chain: Chain,
-    /// Why the handshake did not come to its end: many servers want a certificate of the client.
+    /// The error of the handshake, if it failed: many servers require a certificate of the client.
     handshake_error: Option<String>,
 }
 
 impl PresentedChain {
-    /// For people.
+    /// Returns the chain as a set of certificates with a remark on a failed handshake.
     pub(super) fn collection(&self, server: &Server) -> CertificateSet {
         let mut collection = CertificateSet::new(format!("server {server}"));
         collection.add_chain(self.chain.iter().map(AsRef::as_ref));
@@ -45,7 +45,7 @@ impl PresentedChain {
     }
 }
 
-/// Connects and shakes hands, whatever the server shows.
+/// Connects to a server and fetches its chain, which is not verified.
 pub(super) async fn fetch_chain(server: &Server) -> anyhow::Result<PresentedChain> {
     let address = (server.host(), server.port());
     let stream = timeout(SERVER_TIMEOUT, TcpStream::connect(address))
@@ -84,7 +84,7 @@ fn server_name(server: &Server) -> anyhow::Result<ServerName<'static>> {
     ServerName::try_from(server.host().to_owned()).with_context(|| format!("{} is no host name", server.host()))
 }
 
-/// Which of the trusted certificates, each alone, vouch for the server, and what there is against it.
+/// Returns the trusted certificates that, each alone, verify the server, and the errors of the verification.
 pub(super) fn verify_chain(
     server: &Server,
     chain: &Chain,
@@ -104,16 +104,16 @@ pub(super) fn verify_chain(
         verify_server_cert_signed_by_trust_anchor(&own, &roots, intermediates, UnixTime::now(), algorithms.all)
     };
     let alone = |anchor: &&Anchor| check(&mut std::iter::once(*anchor)).is_ok();
-    let vouching: Vec<Anchor> = trusted.anchors().filter(alone).cloned().collect();
+    let verifying: Vec<Anchor> = trusted.anchors().filter(alone).cloned().collect();
     let mut errors = Vec::new();
-    if vouching.is_empty() {
+    if verifying.is_empty() {
         errors.extend(check(&mut trusted.anchors()).err());
     }
     errors.extend(server_name(server).ok().and_then(|name| verify_server_name(&own, &name).err()));
-    (vouching, errors.iter().map(verification_error).collect())
+    (verifying, errors.iter().map(verification_error).collect())
 }
 
-/// What TLS says, in our words.
+/// Maps an error of rustls.
 fn verification_error(error: &Error) -> VerificationError {
     let Error::InvalidCertificate(error) = error else {
         return VerificationError::Other(error.to_string());
@@ -138,19 +138,19 @@ fn verification_error(error: &Error) -> VerificationError {
         CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
             VerificationError::NotChecked("signatures with a key of this kind".to_owned())
         }
-        // webpki's own words have no public names.
+        // The errors of webpki are private.
         other if format!("{other:?}").contains("CaUsedAsEndEntity") => VerificationError::CaUsedAsEndEntity,
         other => VerificationError::Other(other.to_string()),
     }
 }
 
-/// `DnsName("example.com")` without what is around the name.
+/// Returns the name in a text such as `DnsName("example.com")`.
 fn plain_name(presented: &str) -> String {
     let inner = presented.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
     inner.unwrap_or(presented).trim_matches('"').to_owned()
 }
 
-/// Accepts whatever is shown, and keeps it. That the server has the key is checked.
+/// Verifier that records the chain and accepts any. The proof of the server's key is still verified.
 #[derive(Debug)]
 struct RecordingVerifier {
     provider: Arc<CryptoProvider>,

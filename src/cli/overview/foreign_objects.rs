@@ -1,4 +1,4 @@
-//! A look at the objects that stand where targets are to be.
+//! Reads objects of others in the place of targets.
 
 use std::collections::BTreeSet;
 
@@ -9,12 +9,12 @@ use crate::bundle::BundleId;
 use crate::client::SnapshotReader;
 use crate::overview::Snapshot;
 
-/// How many reads are out at the same time.
+/// The number of reads at the same time.
 const CONCURRENCY: usize = 8;
 
 impl Snapshot {
-    /// Looks at what stands where targets of these Bundles are to be, in one namespace or in all. What cannot be read is told
-    /// by [`Snapshot::others_unread`].
+    /// Reads the objects in the place of these Bundles' targets, in one namespace or in all. Errors are kept for
+    /// [`Snapshot::foreign_objects_unread`].
     pub(in crate::cli) async fn read_foreign_objects(
         &mut self,
         reader: &SnapshotReader<'_>,
@@ -23,16 +23,16 @@ impl Snapshot {
         now: Timestamp,
     ) {
         let to_create = self.targets_to_create(bundles, now);
-        let lists = to_create.iter().map(|((kind, bundle), places)| async move {
-            (bundle, places, reader.objects_named(*kind, bundle.name(), namespace).await)
+        let lists = to_create.iter().map(|((kind, bundle), targets)| async move {
+            (bundle, targets, reader.objects_named(*kind, bundle.name(), namespace).await)
         });
         let lists: Vec<_> = stream::iter(lists).buffered(CONCURRENCY).collect().await;
-        for (bundle, places, listed) in lists {
+        for (bundle, targets, listed) in lists {
             match listed {
                 Ok(mut found) => {
-                    for place in places {
-                        if let Some(target) = found.remove(place) {
-                            self.record_target(bundle, place.clone(), Some(target));
+                    for target in targets {
+                        if let Some(object) = found.remove(target) {
+                            self.record_target(bundle, target.clone(), Some(object));
                         }
                     }
                 }
@@ -42,11 +42,11 @@ impl Snapshot {
         let to_read = self.targets_to_read(bundles, now);
         let reads = to_read
             .iter()
-            .map(|(bundle, desired, place)| async move { (bundle, place, reader.object_at(desired, place).await) });
+            .map(|(bundle, desired, target)| async move { (bundle, target, reader.object_at(desired, target).await) });
         let reads: Vec<_> = stream::iter(reads).buffered(CONCURRENCY).collect().await;
-        for (bundle, place, read) in reads {
+        for (bundle, target, read) in reads {
             match read {
-                Ok(found) => self.record_target(bundle, place.clone(), found),
+                Ok(found) => self.record_target(bundle, target.clone(), found),
                 Err(error) => self.unread.foreign_objects = Some(error.to_string()),
             }
         }

@@ -1,4 +1,4 @@
-//! What `status` and `diff` share: a look at the cluster with the settings of its controller.
+//! The snapshot of the cluster that `status` and `diff` share, with the settings of its controller.
 
 mod foreign_objects;
 mod progress;
@@ -18,7 +18,7 @@ use super::args::{ClusterArgs, DecisionArgs};
 use progress::ReadProgress;
 use settings::{ControllerSettings, ExplicitDecisionArgs};
 
-/// The namespace in which a controller is looked for where no Lease tells.
+/// The namespace of the controller where no Lease is found.
 const DEFAULT_NAMESPACE: &str = "cert-manager";
 
 /// How a look at the cluster is shown.
@@ -47,17 +47,20 @@ pub(super) struct OverviewArgs {
     cluster: ClusterArgs,
 }
 
-/// What was found.
+/// A snapshot of the cluster, and what it was read with.
 pub(super) struct OverviewData {
+    /// The connection to the cluster.
     pub(super) connection: Connection,
+    /// The snapshot.
     pub(super) snapshot: Snapshot,
+    /// The controller's settings.
     pub(super) settings: DecisionArgs,
-    /// The namespace that was asked for, if one was.
+    /// The namespace of the scope, if the scope is one.
     pub(super) namespace: Option<Namespace>,
 }
 
 impl OverviewArgs {
-    /// Looks at the cluster.
+    /// Reads a snapshot of the cluster.
     pub(super) async fn read(&self, scope: SnapshotScope<'_>, now: Timestamp) -> anyhow::Result<OverviewData> {
         let connection = self.cluster.connect().await?;
         let progress = ReadProgress::begin();
@@ -106,7 +109,7 @@ impl OverviewArgs {
         }
         snapshot.read_sources(&reader, &settings, scope).await?;
         if let Some(publisher) = snapshot.find_published_default_cas(now) {
-            // Without it the default CAs stay unknown, which is said.
+            // Without it the default CAs stay unknown, which the output says.
             if let Ok((_, certificates)) = read_published(&connection, &publisher.target, &publisher.key).await {
                 snapshot.adopt_default_cas(&publisher, &certificates);
             }
@@ -115,7 +118,7 @@ impl OverviewArgs {
         Ok(OverviewData { connection, snapshot, settings, namespace })
     }
 
-    /// Looks at the cluster, and at what stands where targets are to be.
+    /// Reads a snapshot of the cluster, and the objects of others in the place of targets.
     pub(super) async fn read_with_foreign_objects(
         &self,
         scope: SnapshotScope<'_>,
@@ -129,7 +132,7 @@ impl OverviewArgs {
         Ok(data)
     }
 
-    /// Who leads, and with which settings.
+    /// Reads who leads, and the settings of that controller.
     async fn leadership(&self, reader: &SnapshotReader<'_>, now: Timestamp) -> (LeaderStatus, ControllerSettings) {
         let Self { explicit, leader_election_namespace, leader_election_id, cluster: _ } = self;
         let (leadership, found) =
@@ -150,7 +153,7 @@ impl OverviewArgs {
 }
 
 impl Snapshot {
-    /// What depends on the Bundles and on the settings: sources, Secret targets, default CAs.
+    /// Reads what depends on the Bundles and on the settings: sources, Secret targets, default CAs.
     async fn read_sources(
         &mut self,
         reader: &SnapshotReader<'_>,
@@ -184,7 +187,8 @@ impl Snapshot {
         Ok(())
     }
 
-    /// A package is a file of the controller's: without it all but the default CAs can be told.
+    /// Loads the default CAs. A package may be a file in the controller's Pod: then they are unknown, and all else is
+    /// shown.
     fn take_default_cas(&mut self, settings: &DecisionArgs) {
         match settings.load_default_cas() {
             Ok((default_cas, _)) => self.inputs.default_cas = default_cas,
@@ -198,7 +202,7 @@ impl Snapshot {
     }
 }
 
-/// A document in a form.
+/// Formats a document.
 pub(super) fn document(document: &Value, form: OverviewFormat) -> anyhow::Result<String> {
     Ok(match form {
         OverviewFormat::Yaml => serde_saphyr::to_string(document)?,
@@ -206,7 +210,7 @@ pub(super) fn document(document: &Value, form: OverviewFormat) -> anyhow::Result
     })
 }
 
-/// What a Bundle publishes now in one of its targets.
+/// Reads what a Bundle publishes now in one of its targets.
 pub(super) async fn read_published(
     connection: &Connection,
     TargetRef { kind, namespace, name }: &TargetRef,
@@ -217,7 +221,7 @@ pub(super) async fn read_published(
         object_reader::object(connection, *kind, namespace, name).await.with_context(|| format!("read {what}"))?;
     let mut collection = CertificateSet::new(what);
     if let Some(value) = values.get(key) {
-        // What is not PEM was not published by us; it is no certificate that goes.
+        // A value that is not PEM is not of the controller, so no certificate goes with it.
         let _ = collection.read(Some(key), value, &Passwords::WellKnown);
     }
     Ok((name.clone().into(), collection))

@@ -1,13 +1,13 @@
-//! Progress of long work, for people at a terminal.
+//! Progress of long reads, at a terminal.
 
 use std::cell::Cell;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-/// What is done sooner than this needs no words.
+/// The time after which progress is shown.
 const SHOW_AFTER: Duration = Duration::from_millis(500);
 
-/// One line on standard error, written over and over and gone in the end.
+/// A line on standard error that is overwritten by each update, and cleared on drop.
 pub(super) struct ReadProgress {
     began: Instant,
     terminal: bool,
@@ -15,10 +15,12 @@ pub(super) struct ReadProgress {
 }
 
 impl ReadProgress {
+    /// Starts the clock.
     pub(super) fn begin() -> Self {
         Self { began: Instant::now(), terminal: std::io::stderr().is_terminal(), shown: Cell::new(false) }
     }
 
+    /// Shows that `count` objects of this kind are read, if the reads take long.
     pub(super) fn update(&self, what: &str, count: usize) {
         if self.terminal && self.began.elapsed() > SHOW_AFTER {
             self.shown.set(true);

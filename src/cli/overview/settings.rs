@@ -1,4 +1,4 @@
-//! The settings of the running controller: what it was started with, unless the user says otherwise.
+//! The settings of the running controller: its arguments, overridden by flags of the user.
 
 use std::ffi::OsString;
 
@@ -13,9 +13,11 @@ use crate::client::ContainerCommand;
 #[derive(Clone, Debug)]
 pub(in crate::cli) struct ExplicitDecisionArgs(Vec<OsString>);
 
-/// Settings, and what they are known from.
+/// The settings of a controller.
 pub(super) struct ControllerSettings {
+    /// The controller's arguments.
     pub(super) arguments: DecisionArgs,
+    /// What the arguments are known from, for messages.
     pub(super) origin: String,
 }
 
@@ -58,14 +60,14 @@ impl Args for ExplicitDecisionArgs {
 }
 
 impl ControllerSettings {
-    /// Finds the controller among programs: the holder's Pod first.
+    /// Finds the controller among the containers of a namespace: that of the Lease's holder, or else any.
     pub(super) fn find(
         programs: &[ContainerCommand],
         holder: Option<&str>,
         namespace: &str,
         explicit: &ExplicitDecisionArgs,
     ) -> Self {
-        // Its identity is the name of its host, which is the Pod's, and something random.
+        // The identity is the host name, which is the Pod's name, and a random UUID: see `pod::identity`.
         let pod = holder.map(|holder| holder.split_once('_').map_or(holder, |(pod, _)| pod));
         let mut controllers: Vec<_> =
             programs.iter().filter_map(|program| Some((program, parse(&program.arguments, explicit)?))).collect();
@@ -78,22 +80,22 @@ impl ControllerSettings {
         }
     }
 
-    /// Without a controller.
+    /// Returns the defaults with the flags of the user, for a cluster without a controller.
     pub(super) fn assumed(explicit: &ExplicitDecisionArgs, why: &str) -> Self {
-        let arguments = parse(&["controller".to_owned()], explicit).expect("what was typed was parsed before");
+        let arguments = parse(&["controller".to_owned()], explicit).expect("the flags were parsed before");
         let origin = if explicit.0.is_empty() { "the defaults" } else { "the defaults and the given flags" };
         Self { arguments, origin: format!("{origin}, since {why}; if the controller has others, give its flags") }
     }
 }
 
-/// The settings, if these are arguments of a controller: trust-manager's image takes no command, but its chart always
-/// names the trust namespace.
+/// Parses the arguments of a container; `None` if it is no controller. trust-manager's image takes no command, but its
+/// chart always names the trust namespace.
 fn parse(arguments: &[String], ExplicitDecisionArgs(explicit): &ExplicitDecisionArgs) -> Option<DecisionArgs> {
     let marks = ["controller", "--trust-namespace"];
     if !arguments.iter().any(|argument| marks.iter().any(|mark| argument.starts_with(mark))) {
         return None;
     }
-    // A list that is given twice would be one list.
+    // Left out, since a list that is given twice is joined to one.
     let flag = |argument: &[u8]| argument.split_inclusive(|octet| *octet == b'=').next().map(<[u8]>::to_vec);
     let is_typed =
         |argument: &&String| explicit.iter().any(|typed| flag(typed.as_encoded_bytes()) == flag(argument.as_bytes()));
