@@ -11,7 +11,8 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use crate::{api, limits};
 
 use super::decision::Desired;
-use super::intent::ObjectKind;
+use super::inputs::AdoptionPolicy;
+use super::object_kind::ObjectKind;
 use super::observed_metadata::{FieldOwnership, ObservedMetadata};
 use super::payload::{Payload, PayloadValue};
 
@@ -20,16 +21,6 @@ const END: &str = "-----END CERTIFICATE-----";
 
 /// What the cause begins with where an object of others keeps a target from being written.
 pub const TARGET_EXISTS: &str = "TargetExists";
-
-/// Whose consent it takes to write over values of others.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum AdoptionPolicy {
-    /// That of each object: its annotation [`api::ADOPT_ANNOTATION`] names the Bundle.
-    #[default]
-    Consent,
-    /// Nobody's.
-    Always,
-}
 
 /// What the content of an object says of the keys that its Bundle writes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

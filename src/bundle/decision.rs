@@ -8,10 +8,11 @@ use jiff::Timestamp;
 use super::expiry::ExpirySummary;
 use super::finding::Finding;
 use super::inputs::Inputs;
-use super::intent::{Intent, ObjectKind};
+use super::intent::Intent;
+use super::object_kind::ObjectKind;
 use super::payload::{Manifest, Payload, encode};
 use super::protected::ProtectedName;
-use super::report::Refusal;
+use super::refusal::Refusal;
 use super::selector::Selector;
 use super::sources::{ResolvedSources, resolve};
 

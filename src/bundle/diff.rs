@@ -4,7 +4,7 @@ use crate::api;
 
 use super::decision::Desired;
 use super::inputs::{DecisionSettings, Namespace};
-use super::intent::ObjectKind;
+use super::object_kind::ObjectKind;
 use super::observed_metadata::{ObjectPart, ObservedMetadata, OwnerRef, digest_if_long};
 use super::payload::Payload;
 use super::protected::ProtectedName;

@@ -9,7 +9,8 @@ use crate::api;
 
 use super::id::SourceId;
 use super::inputs::{Inputs, OutputKeys, SourceContent, SourceObject};
-use super::intent::{Intent, ObjectKind};
+use super::intent::Intent;
+use super::object_kind::ObjectKind;
 use super::selector::Labels;
 
 pub(crate) const TRUST_NAMESPACE: &str = "cert-manager";

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::intent::ObjectKind;
+use super::object_kind::ObjectKind;
 
 /// The name of a bundle of any kind. Ordered by name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

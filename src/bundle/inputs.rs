@@ -9,7 +9,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use crate::trust::{Anchor, NonPemFormat, PemError, pem};
 use crate::{api, limits};
 
-use super::adoption::AdoptionPolicy;
 use super::id::{BundleId, SourceId};
 use super::intent::Intent;
 use super::observed_metadata;
@@ -46,6 +45,16 @@ pub struct DecisionSettings {
     pub adopt: AdoptionPolicy,
     /// The protected names that Bundles may have all the same.
     pub allow_names: BTreeSet<String>,
+}
+
+/// Whose consent it takes to write over values of others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AdoptionPolicy {
+    /// That of each object: its annotation [`api::ADOPT_ANNOTATION`] names the Bundle.
+    #[default]
+    Consent,
+    /// Nobody's.
+    Always,
 }
 
 /// The default CAs of this process.

@@ -16,10 +16,14 @@ mod hand_back;
 mod id;
 mod inputs;
 mod intent;
+mod last_status;
+mod object_kind;
 mod observed_metadata;
+mod parse;
 mod payload;
 mod protected;
 mod reason;
+mod refusal;
 mod report;
 mod selector;
 mod size;
@@ -29,7 +33,7 @@ mod sources;
 mod syntax;
 mod unstable;
 
-pub use adoption::{AdoptionPolicy, AdoptionVerdict, ContentSummary, Obstacle, TARGET_EXISTS};
+pub use adoption::{AdoptionVerdict, ContentSummary, Obstacle, TARGET_EXISTS};
 pub use decision::{Decision, Desired, decide};
 pub use dependents::{InputChange, affected_bundles};
 pub use diff::{Diff, Drift, Release};
@@ -39,21 +43,24 @@ pub use finding::{EXPIRY_WARNING_DAYS, Finding, Observation};
 pub use hand_back::upgrade_managed_fields;
 pub use id::{BundleId, SourceId, TargetRef};
 pub use inputs::{
-    DecisionSettings, DefaultCas, Inputs, Namespace, OutputKeys, SourceContent, SourceObject, SourceValue,
-    TLS_SECRET_TYPE,
+    AdoptionPolicy, DecisionSettings, DefaultCas, Inputs, Namespace, OutputKeys, SourceContent, SourceObject,
+    SourceValue, TLS_SECRET_TYPE,
 };
 pub use intent::{
-    CertificateSource, Intent, JksOutput, Keys, ObjectKind, ObjectOutput, ObjectSource, Output, Pkcs12Output, Select,
+    CertificateSource, Intent, JksOutput, Keys, ObjectOutput, ObjectSource, Output, Pkcs12Output, Select,
 };
+pub use last_status::LastStatus;
+pub use object_kind::ObjectKind;
 pub use observed_metadata::{FieldOwnership, ObjectPart, ObservedMetadata, OwnerRef};
 pub use payload::{Manifest, Payload, PayloadValue, SIZE_MAX, encode};
 pub use protected::{PROTECTED_NAMES, ProtectedName};
 pub use reason::Reason;
+pub use refusal::Refusal;
 pub use report::{
-    BundleEvent, LastStatus, Refusal, Report, RolloutOutcome, RolloutProgress, report_outcome, report_progress,
-    report_refusal,
+    BundleEvent, ROLLOUT_HELD, Report, RolloutOutcome, RolloutProgress, report_held_rollout, report_outcome,
+    report_progress, report_refusal,
 };
 pub use selector::{LabelSet, Labels, PackedLabels, Selector};
 pub use sources::{AnchorOrigin, ResolvedSources, resolve};
 pub use syntax::is_dns_subdomain;
-pub use unstable::{ROLLOUT_HELD, Unstable, report_held_rollout};
+pub use unstable::Unstable;

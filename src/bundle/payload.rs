@@ -10,9 +10,10 @@ use serde::{Serialize, Serializer};
 use crate::api;
 use crate::trust::{self, Anchors, Fingerprint, Profile};
 
-use super::intent::{ObjectKind, ObjectOutput, Output};
+use super::intent::{ObjectOutput, Output};
+use super::object_kind::ObjectKind;
 use super::reason::Reason;
-use super::report::Refusal;
+use super::refusal::Refusal;
 use super::selector::Labels;
 
 /// The most bytes that the values of a ConfigMap or Secret may have together

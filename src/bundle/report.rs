@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use crate::api;
 use crate::limits;
@@ -13,8 +13,10 @@ use super::decision::{Decision, Desired};
 use super::field_error::FieldError;
 use super::finding::Finding;
 use super::id::TargetRef;
-use super::intent::ObjectKind;
+use super::last_status::LastStatus;
+use super::object_kind::ObjectKind;
 use super::reason::Reason;
+use super::refusal::Refusal;
 use super::unstable::Unstable;
 
 /// How many findings a condition spells out.
@@ -26,26 +28,17 @@ const FAILURES_SHOWN: usize = 3;
 /// The reason of condition `Reconciling`.
 const ROLLING_OUT: &str = "RollingOut";
 
+/// The reason of condition `SourceUnstable`.
+const FREQUENT_CHANGES: &str = "FrequentChanges";
+
+/// The reason of condition `Reconciling` while a rollout is held back.
+pub const ROLLOUT_HELD: &str = "RolloutHeld";
+
 /// The longest condition message, in bytes (the CRD's limit is 32768 characters).
 const MESSAGE_MAX: usize = limits::CONDITION_MESSAGE.max;
 
 /// The longest note of an event, in bytes (the API server's limit).
 const NOTE_MAX: usize = limits::EVENT_NOTE.max;
-
-/// A Bundle that cannot be carried out as it stands; its targets stay as they are.
-#[derive(Clone, Debug)]
-pub struct Refusal {
-    /// The state.
-    pub reason: Reason,
-    /// The condition's message.
-    pub message: String,
-    /// What the sources showed, if they could be read.
-    pub findings: Option<Vec<Finding>>,
-    /// When time alone may change this.
-    pub requeue_at: Option<Timestamp>,
-    /// Whether the cause is trouble of the cluster that may pass by itself.
-    pub retry: bool,
-}
 
 /// What became of a Bundle's targets.
 #[derive(Clone, Debug, Default)]
@@ -143,40 +136,6 @@ impl BundleEvent {
     }
 }
 
-impl Refusal {
-    /// The message is escaped and clipped here, so that no more of it is ever kept.
-    pub(super) fn new(reason: Reason, message: &str) -> Self {
-        Self {
-            reason,
-            message: text::truncate_bytes(message, MESSAGE_MAX),
-            findings: None,
-            requeue_at: None,
-            retry: false,
-        }
-    }
-
-    /// A Bundle that breaks rules.
-    #[must_use]
-    pub fn invalid_spec(problems: &[FieldError]) -> Self {
-        let list: Vec<_> = problems.iter().map(ToString::to_string).collect();
-        Self::new(Reason::InvalidSpec, &format!("Bundle is invalid: {}", list.join("; ")))
-    }
-
-    /// A Bundle on which a decision panicked.
-    #[must_use]
-    pub fn panicked() -> Self {
-        let message =
-            "Failed to build bundle sources: rootcast itself failed on them: this is a bug, its log has the place";
-        Self::new(Reason::SourceBuildError, message)
-    }
-
-    /// A Bundle that does not even fit the wire types.
-    #[must_use]
-    pub fn unreadable(cause: &str) -> Self {
-        Self::new(Reason::InvalidSpec, &format!("Bundle is invalid: it cannot be read: {}", text::cause(&cause)))
-    }
-}
-
 /// The report on a Bundle that was refused.
 #[must_use]
 pub fn report_refusal(refusal: &Refusal, last: &LastStatus, now: Timestamp) -> Report {
@@ -218,6 +177,15 @@ pub fn report_progress(progress: RolloutProgress, last: &LastStatus, now: Timest
     let status =
         api::BundleStatus { conditions: Some(conditions), default_ca_version: last.status.default_ca_version.clone() };
     Report { status, events: Vec::new() }
+}
+
+/// The report on a rollout that is held back, and all else as it was before.
+#[must_use]
+pub fn report_held_rollout(unstable: &Unstable, last: &LastStatus, now: Timestamp) -> Report {
+    let mut status = last.status.clone();
+    let conditions = status.conditions.get_or_insert_default();
+    conditions.retain(|condition| ![api::SOURCE_UNSTABLE, api::RECONCILING].contains(&condition.type_.as_str()));
+    Report { status, events: Vec::new() }.with_unstable(unstable, last, now)
 }
 
 fn synced_reason(desired: &Desired, restricted: bool, outcome: &RolloutOutcome) -> (Reason, String) {
@@ -279,13 +247,23 @@ impl Desired {
     }
 }
 
-/// What the Bundle said of itself when it was last seen.
-#[derive(Clone, Debug, Default)]
-pub struct LastStatus {
-    /// `metadata.generation`.
-    pub generation: Option<i64>,
-    /// Its status.
-    pub status: api::BundleStatus,
+impl Report {
+    /// Adds what is to be told of the content's changes; an event where that is new.
+    pub(super) fn with_unstable(mut self, unstable: &Unstable, last: &LastStatus, now: Timestamp) -> Self {
+        let message = unstable.message(now);
+        if last.condition(api::SOURCE_UNSTABLE).is_none() {
+            let note = text::truncate_bytes(&message, limits::EVENT_NOTE.max);
+            self.events.push(BundleEvent { warning: true, reason: Reason::SourceUnstable, note });
+        }
+        let conditions = self.status.conditions.get_or_insert_default();
+        conditions.push(last.new_condition(api::SOURCE_UNSTABLE, "True", FREQUENT_CHANGES, message, now));
+        if unstable.wait.is_some() {
+            let message = format!("The newest content waits for the next rollout: see {}", api::SOURCE_UNSTABLE);
+            conditions.push(last.new_condition(api::RECONCILING, "True", ROLLOUT_HELD, message, now));
+        }
+        conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
+        self
+    }
 }
 
 impl LastStatus {
@@ -356,37 +334,6 @@ impl LastStatus {
         };
         self.new_condition(api::SOURCES_COMPLETE, status, reason, message, now)
     }
-
-    /// `lastTransitionTime` moves only with the status
-    /// (<https://github.com/kubernetes/community/blob/master/contributors/devel/sig-architecture/api-conventions.md>).
-    pub(super) fn new_condition(
-        &self,
-        type_: &str,
-        status: &str,
-        reason: &str,
-        message: String,
-        now: Timestamp,
-    ) -> Condition {
-        let since =
-            self.condition(type_).filter(|old| old.status == status).map(|old| old.last_transition_time.clone());
-        Condition {
-            type_: type_.to_owned(),
-            status: status.to_owned(),
-            reason: reason.to_owned(),
-            message,
-            observed_generation: self.generation,
-            last_transition_time: since.unwrap_or_else(|| Time(whole_second(now))),
-        }
-    }
-
-    pub(super) fn condition(&self, type_: &str) -> Option<&Condition> {
-        self.status.conditions.iter().flatten().find(|condition| condition.type_ == type_)
-    }
-}
-
-/// Kubernetes keeps times in whole seconds: a finer one would never equal what comes back.
-fn whole_second(now: Timestamp) -> Timestamp {
-    Timestamp::from_second(now.as_second()).expect("a second of a valid time is valid")
 }
 
 fn condition_status(value: bool) -> &'static str {

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use super::id::BundleId;
 use super::inputs::Inputs;
-use super::intent::{Intent, Keys, ObjectKind, ObjectSource, Select};
+use super::intent::{Intent, Keys, ObjectSource, Select};
+use super::object_kind::ObjectKind;
 
 /// Whether a source of the Bundle names an object that `writer` would write.
 pub(super) fn reads_targets(intent: &Intent, writer: &BundleId) -> bool {

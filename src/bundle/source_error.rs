@@ -6,7 +6,7 @@ use crate::trust::PemError;
 
 use super::id::{BundleId, SourceId};
 use super::reason::Reason;
-use super::report::Refusal;
+use super::refusal::Refusal;
 
 /// Why a source cannot be used.
 pub(super) enum SourceError {

@@ -12,7 +12,7 @@ use super::finding::{EXPIRY_WARNING_DAYS, Finding, Observation};
 use super::id::SourceId;
 use super::inputs::{Inputs, OutputKeys, SourceContent, SourceObject, SourceValue};
 use super::intent::{CertificateSource, Intent, Keys, ObjectSource};
-use super::report::Refusal;
+use super::refusal::Refusal;
 use super::source_cycle;
 use super::source_error::{SourceError, refusal_for};
 

@@ -4,18 +4,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::api;
 use crate::limits;
 use crate::text;
-
-use super::reason::Reason;
-use super::report::{BundleEvent, LastStatus, Report};
-
-/// The reason of condition `SourceUnstable`.
-const FREQUENT_CHANGES: &str = "FrequentChanges";
-
-/// The reason of condition `Reconciling` while a rollout is held back.
-pub const ROLLOUT_HELD: &str = "RolloutHeld";
 
 /// How the content of a Bundle changes, if that is so often that its rollouts are held back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +21,8 @@ pub struct Unstable {
 }
 
 impl Unstable {
-    fn message(&self, now: Timestamp) -> String {
+    /// The message of condition `SourceUnstable`.
+    pub(super) fn message(&self, now: Timestamp) -> String {
         let Self { changes, wait, over_budget, cause } = self;
         let budget = if *over_budget { "rollouts of all Bundles have used up --rollout-bytes-per-5m, so " } else { "" };
         let next = match wait {
@@ -48,38 +39,12 @@ impl Unstable {
     }
 }
 
-/// The report on a rollout that is held back, and all else as it was before.
-#[must_use]
-pub fn report_held_rollout(unstable: &Unstable, last: &LastStatus, now: Timestamp) -> Report {
-    let mut status = last.status.clone();
-    let conditions = status.conditions.get_or_insert_default();
-    conditions.retain(|condition| ![api::SOURCE_UNSTABLE, api::RECONCILING].contains(&condition.type_.as_str()));
-    Report { status, events: Vec::new() }.with_unstable(unstable, last, now)
-}
-
-impl Report {
-    /// Adds what is to be told of the content's changes; an event where that is new.
-    pub(super) fn with_unstable(mut self, unstable: &Unstable, last: &LastStatus, now: Timestamp) -> Self {
-        let message = unstable.message(now);
-        if last.condition(api::SOURCE_UNSTABLE).is_none() {
-            let note = text::truncate_bytes(&message, limits::EVENT_NOTE.max);
-            self.events.push(BundleEvent { warning: true, reason: Reason::SourceUnstable, note });
-        }
-        let conditions = self.status.conditions.get_or_insert_default();
-        conditions.push(last.new_condition(api::SOURCE_UNSTABLE, "True", FREQUENT_CHANGES, message, now));
-        if unstable.wait.is_some() {
-            let message = format!("The newest content waits for the next rollout: see {}", api::SOURCE_UNSTABLE);
-            conditions.push(last.new_condition(api::RECONCILING, "True", ROLLOUT_HELD, message, now));
-        }
-        conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
-        self
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api;
     use crate::bundle::fixture::now;
+    use crate::bundle::{BundleEvent, LastStatus, ROLLOUT_HELD, Reason, Report, report_held_rollout};
 
     fn unstable(wait: Option<Duration>) -> Unstable {
         let cause = "source ConfigMap cert-manager/ca changed by field manager \"flapper\"".to_owned();

@@ -12,6 +12,7 @@ use crate::bundle::{AnchorOrigin, BundleId, CertificateSource, ObjectKind};
 use super::desired::DesiredTargets;
 use super::diagnosis::Diagnosis;
 use super::snapshot::{LeaderStatus, Snapshot, SnapshotBundle};
+use super::synced::Synced;
 
 /// How the Bundles of a cluster are.
 #[derive(Debug)]
@@ -51,17 +52,6 @@ pub struct BundleOverview<'a> {
     pub remarks: Vec<String>,
     /// When it, or any target of it, was last changed.
     pub changed: Option<Timestamp>,
-}
-
-/// What condition `Synced` says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Synced<'a> {
-    /// All targets are as they should be.
-    Yes,
-    /// They are not, for this reason.
-    No(&'a str),
-    /// It says nothing about the Bundle as it is now, for this reason.
-    NotYet(&'a str),
 }
 
 impl<'a> Overview<'a> {
@@ -147,30 +137,6 @@ impl<'a> BundleOverview<'a> {
     #[must_use]
     pub fn next_expiry(&self) -> Option<&AnchorOrigin> {
         self.origins.iter().flatten().min_by_key(|origin| origin.anchor.not_after())
-    }
-}
-
-impl<'a> Synced<'a> {
-    pub(super) fn of(snapshot_bundle: &'a SnapshotBundle) -> Self {
-        let current = |condition: &&Condition| condition.observed_generation == snapshot_bundle.generation;
-        match snapshot_bundle.condition(api::SYNCED).filter(current) {
-            Some(condition) if condition.status == "True" => Self::Yes,
-            Some(condition) => Self::No(&condition.reason),
-            None => {
-                let begun = snapshot_bundle.condition(api::RECONCILING).filter(current);
-                Self::NotYet(begun.map_or("NotYetSeen", |condition| &condition.reason))
-            }
-        }
-    }
-
-    /// The word for the status, and the reason.
-    #[must_use]
-    pub fn status_and_reason(self) -> (&'static str, &'a str) {
-        match self {
-            Self::Yes => ("True", "Synced"),
-            Self::No(reason) => ("False", reason),
-            Self::NotYet(reason) => ("Unknown", reason),
-        }
     }
 }
 

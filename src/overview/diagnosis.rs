@@ -6,9 +6,9 @@ use crate::bundle::{
     TargetRef,
 };
 
-use super::bundle_overview::Synced;
 use super::desired::TargetDiff;
 use super::snapshot::{LeaderStatus, SnapshotBundle};
+use super::synced::Synced;
 
 /// What is wrong with targets, the same in several namespaces.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

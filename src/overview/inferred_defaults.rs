@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use crate::bundle::{AnchorOrigin, BundleId, CertificateSource, DefaultCas, Intent, TargetRef, resolve};
 use crate::inspect::CertificateSet;
 
-use super::bundle_overview::Synced;
 use super::snapshot::Snapshot;
+use super::synced::Synced;
 
 /// A Bundle that publishes default CAs that are not at hand.
 #[derive(Clone, Debug)]

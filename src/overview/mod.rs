@@ -20,11 +20,13 @@ mod inferred_defaults;
 mod namespace_view;
 mod plan;
 mod snapshot;
+mod synced;
 mod table;
 
-pub use bundle_overview::{BundleOverview, Overview, Synced};
+pub use bundle_overview::{BundleOverview, Overview};
 pub use diagnosis::Diagnosis;
 pub use inferred_defaults::PublishedDefaultCas;
 pub use namespace_view::{BundleInNamespace, NamespaceTarget, NamespaceView};
 pub use plan::{AffectedByOverlay, BundlePlan, Overlay, Plan, PlannedAction};
 pub use snapshot::{LeaderStatus, Snapshot, SnapshotBundle, SnapshotTarget, SourceQuery, Unread};
+pub use synced::Synced;

@@ -10,10 +10,10 @@ use crate::inject::{self, Injectability, InjectableBundles};
 use crate::inspect::{Cell, ColorMode, render_columns};
 use crate::text::escape;
 
-use super::bundle_overview::Synced;
 use super::desired::DesiredTargets;
 use super::diagnosis::Diagnosis;
 use super::snapshot::Snapshot;
+use super::synced::Synced;
 
 const HEADER: [&str; 5] = ["BUNDLE", "SYNCED", "TARGET", "KEYS", "STATE"];
 

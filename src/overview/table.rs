@@ -5,8 +5,9 @@ use jiff::Timestamp;
 use crate::inspect::{Cell, ColorMode, expiry, render_columns};
 use crate::text::escape;
 
-use super::bundle_overview::{BundleOverview, Overview, Synced};
+use super::bundle_overview::{BundleOverview, Overview};
 use super::snapshot::LeaderStatus;
+use super::synced::Synced;
 
 const HEADER: [&str; 6] = ["BUNDLE", "SYNCED", "REASON", "IN SYNC", "ENDS NEXT", "CHANGED"];
 

@@ -1,0 +1,58 @@
+//! Why a Bundle is not carried out.
+
+use jiff::Timestamp;
+
+use crate::{limits, text};
+
+use super::field_error::FieldError;
+use super::finding::Finding;
+use super::reason::Reason;
+
+/// A Bundle that cannot be carried out as it stands; its targets stay as they are.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// The state.
+    pub reason: Reason,
+    /// The condition's message.
+    pub message: String,
+    /// What the sources showed, if they could be read.
+    pub findings: Option<Vec<Finding>>,
+    /// When time alone may change this.
+    pub requeue_at: Option<Timestamp>,
+    /// Whether the cause is trouble of the cluster that may pass by itself.
+    pub retry: bool,
+}
+
+impl Refusal {
+    /// The message is escaped and clipped here, so that no more of it is ever kept.
+    pub(super) fn new(reason: Reason, message: &str) -> Self {
+        Self {
+            reason,
+            message: text::truncate_bytes(message, limits::CONDITION_MESSAGE.max),
+            findings: None,
+            requeue_at: None,
+            retry: false,
+        }
+    }
+
+    /// A Bundle that breaks rules.
+    #[must_use]
+    pub fn invalid_spec(problems: &[FieldError]) -> Self {
+        let list: Vec<_> = problems.iter().map(ToString::to_string).collect();
+        Self::new(Reason::InvalidSpec, &format!("Bundle is invalid: {}", list.join("; ")))
+    }
+
+    /// A Bundle on which a decision panicked.
+    #[must_use]
+    pub fn panicked() -> Self {
+        let message =
+            "Failed to build bundle sources: rootcast itself failed on them: this is a bug, its log has the place";
+        Self::new(Reason::SourceBuildError, message)
+    }
+
+    /// A Bundle that does not even fit the wire types.
+    #[must_use]
+    pub fn unreadable(cause: &str) -> Self {
+        Self::new(Reason::InvalidSpec, &format!("Bundle is invalid: it cannot be read: {}", text::cause(&cause)))
+    }
+}
