@@ -5,6 +5,8 @@ use tracing::warn;
 use crate::bundle::{BundleId, SourceId};
 use crate::client::{ApiError, KeyFilter, SourceRead, fetch_source};
 
+use crate::metrics::ReconcileFailure;
+
 use super::{Controller, TaskOutput};
 
 /// Failures in a row to fetch a Bundle's sources, through no fault of theirs, after which they count as unreadable.
@@ -48,6 +50,7 @@ pub(super) fn on_fetched(
     let Some(state) = controller.states.get_mut(&id) else { return };
     state.fetching = false;
     if let Some(error) = last_failure {
+        controller.metrics.reconciles.count_failure(ReconcileFailure::UnreadableSource);
         warn!(bundle = &**id.name(), cause, "sources not read: {error}");
         let silent = state.fetch_failures < MAX_SILENT_FAILURES;
         state.retry();

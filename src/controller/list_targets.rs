@@ -8,9 +8,8 @@ use tracing::warn;
 use crate::api;
 use crate::bundle::Intent;
 use crate::client::{ApiCollection, ApiError, Connection, ListPager, MetadataOnly};
-use crate::fanout::{EngineEvent, ListScope, Observed, TargetListResult};
+use crate::fanout::{ListScope, Observed, TargetListResult};
 
-use super::roll_out::roll_out;
 use super::{Controller, TaskOutput};
 
 /// Targets, each with its namespace.
@@ -26,27 +25,23 @@ pub(super) fn list(controller: &mut Controller, bundle: Arc<str>, scope: ListSco
     });
 }
 
-/// Passes listed targets to the engine.
+/// Returns what the engine is told of a list: its targets, or whether it may be asked for again.
 pub(super) fn on_listed(
     controller: &mut Controller,
-    bundle: Arc<str>,
-    scope: ListScope,
-    number: u64,
+    bundle: &str,
     result: Result<ListedTargets, ApiError>,
-) {
-    let result = match result {
-        Ok(targets) => TargetListResult::Targets(targets),
-        Err(error) => {
-            warn!(bundle = &*bundle, "targets not listed: {error}");
-            controller.note_server_health(&error);
-            match error {
-                // A continuation that has expired begins anew.
-                ApiError::Refused(status) if !is_transient(&status) => TargetListResult::Refused,
-                _ => TargetListResult::Unavailable,
-            }
-        }
+) -> TargetListResult {
+    let error = match result {
+        Ok(targets) => return TargetListResult::Targets(targets),
+        Err(error) => error,
     };
-    roll_out(controller, EngineEvent::Listed { bundle, scope, number, result });
+    warn!(bundle, "targets not listed: {error}");
+    controller.note_server_health(&error);
+    match error {
+        // A continuation that has expired begins anew.
+        ApiError::Refused(status) if !is_transient(&status) => TargetListResult::Refused,
+        _ => TargetListResult::Unavailable,
+    }
 }
 
 async fn list_bundle_targets(

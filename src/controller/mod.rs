@@ -243,7 +243,8 @@ impl Controller {
                 roll_out(self, EngineEvent::OrderDone { bundle, target, result: *result });
             }
             TaskOutput::Listed { bundle, scope, number, result } => {
-                list_targets::on_listed(self, bundle, scope, number, result);
+                let result = list_targets::on_listed(self, &bundle, result);
+                roll_out(self, EngineEvent::Listed { bundle, scope, number, result });
             }
             TaskOutput::Fetched { id, cause, reads, last_failure } => {
                 fetch_sources::on_fetched(self, id, cause, reads, last_failure);

@@ -5,6 +5,7 @@
 //! state, one write for each target, is [`super::roll_out`]; status and events are [`super::report`].
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tracing::{debug_span, info};
@@ -12,6 +13,7 @@ use tracing::{debug_span, info};
 use crate::bundle::{BundleId, Decision, Refusal, SourceId, decide};
 use crate::client::KeyFilter;
 use crate::fanout::EngineEvent;
+use crate::metrics::{ReconcileFailure, ReconcileMetrics, ReconcileResult};
 
 use super::cache::Cache;
 use super::reconcile_state::StatusUpdate;
@@ -26,7 +28,7 @@ enum Step {
     /// These sources are not cached in their present version.
     Fetch(Vec<(SourceId, KeyFilter)>),
     /// The Bundle cannot be carried out: its targets stay as they are.
-    Refuse(Refusal),
+    Refuse(Refusal, ReconcileFailure),
     /// The Bundle of this generation has a desired state.
     Apply(Decision, Option<i64>),
 }
@@ -34,14 +36,17 @@ enum Step {
 /// Reconciles a Bundle with the cache.
 pub(super) fn reconcile(controller: &mut Controller, id: BundleId, cause: String) {
     let _span = debug_span!("reconcile", bundle = &**id.name()).entered();
-    let now = Timestamp::now();
+    let (started, now) = (Instant::now(), Timestamp::now());
     let state = controller.states.entry(id.clone()).or_default();
     state.begin();
 
-    let (desired, refusal) = match next_step(&controller.cache, &id, now) {
+    let step = next_step(&controller.cache, &id, now);
+    count(&controller.metrics.reconciles, &step, started.elapsed());
+
+    let (desired, refusal) = match step {
         Step::Fetch(unread) => return fetch_sources::fetch(controller, id, cause, unread),
         Step::Apply(decision, generation) => (Some(state.decided(decision, generation, now)), None),
-        Step::Refuse(refusal) => {
+        Step::Refuse(refusal, _) => {
             state.refused(&refusal, now);
             (None, Some(refusal))
         }
@@ -63,7 +68,7 @@ pub(super) fn reconcile(controller: &mut Controller, id: BundleId, cause: String
 fn next_step(cache: &Cache, id: &BundleId, now: Timestamp) -> Step {
     let Some(known) = cache.bundle(id) else { return Step::Deleted };
     if let Some(refusal) = &known.invalid {
-        return Step::Refuse(refusal.clone());
+        return Step::Refuse(refusal.clone(), ReconcileFailure::Refused);
     }
     let inputs = cache.inputs();
     let intent = &inputs.intents[id];
@@ -73,7 +78,19 @@ fn next_step(cache: &Cache, id: &BundleId, now: Timestamp) -> Step {
     }
     match catch_unwind(AssertUnwindSafe(|| decide(intent, inputs, now))) {
         Ok(Ok(decision)) => Step::Apply(decision, known.last_status.generation),
-        Ok(Err(refusal)) => Step::Refuse(refusal),
-        Err(_) => Step::Refuse(Refusal::panicked()),
+        Ok(Err(refusal)) => Step::Refuse(refusal, ReconcileFailure::Refused),
+        Err(_) => Step::Refuse(Refusal::panicked(), ReconcileFailure::Panic),
     }
+}
+
+fn count(metrics: &ReconcileMetrics, step: &Step, time: Duration) {
+    let result = match step {
+        Step::Fetch(_) => ReconcileResult::Waiting,
+        Step::Apply(..) | Step::Deleted => ReconcileResult::Success,
+        Step::Refuse(_, failure) => {
+            metrics.count_failure(*failure);
+            ReconcileResult::Refused
+        }
+    };
+    metrics.count(result, time);
 }

@@ -9,6 +9,7 @@ use tracing::{debug, error, info, warn};
 use crate::api::BundleStatus;
 use crate::bundle::{BundleEvent, BundleId};
 use crate::client::{ApiError, PublishedVersion};
+use crate::metrics::ReconcileFailure;
 
 use super::reconcile_state::{PendingStatus, StatusUpdate};
 use super::{Controller, TaskOutput};
@@ -48,6 +49,7 @@ pub(super) fn on_published(
             publish(controller, id);
         }
         Err((error, before)) => {
+            controller.metrics.reconciles.count_failure(ReconcileFailure::StatusNotPublished);
             error!(bundle = &**id.name(), "status not published: {error}");
             state.retry_publishing();
             controller.cache.set_published_status(id, before);
