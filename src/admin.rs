@@ -1,4 +1,4 @@
-//! Probes and metrics over plain HTTP.
+//! HTTP endpoints of probes and metrics, without TLS.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -35,9 +35,9 @@ pub enum ProbeError {
 
 /// A port that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error("listen for {what} on port {port}")]
+#[error("listen for {purpose} on port {port}")]
 pub struct ListenError {
-    what: &'static str,
+    purpose: &'static str,
     port: u16,
     source: io::Error,
 }
@@ -77,12 +77,12 @@ where
     Router::new().route("/metrics", get(scrape))
 }
 
-/// Serves a router in the background of a runtime, on every address; `what` names it in the error.
+/// Serves a router in the background of a runtime, on every address.
 ///
 /// # Errors
 /// When the port cannot be bound.
-pub async fn listen(runtime: &Handle, what: &'static str, port: u16, router: Router) -> Result<(), ListenError> {
-    let listener = bind(runtime, port).await.map_err(|source| ListenError { what, port, source })?;
+pub async fn listen(runtime: &Handle, purpose: &'static str, port: u16, router: Router) -> Result<(), ListenError> {
+    let listener = bind(runtime, port).await.map_err(|source| ListenError { purpose, port, source })?;
     runtime.spawn(serve_plain(listener, router, ServerLimits::admin()));
     Ok(())
 }

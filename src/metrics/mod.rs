@@ -1,5 +1,7 @@
-//! Prometheus metrics of controller and injector, and their exposition
-//! (<https://prometheus.io/docs/practices/naming/>). No metric has a label for namespaces: there may be thousands.
+//! Prometheus metrics of controller and injector, and their exposition.
+//!
+//! Names follow <https://prometheus.io/docs/practices/naming/>. No metric has a label for namespaces: there may be
+//! thousands.
 
 mod controller;
 mod exposition;

@@ -1,4 +1,6 @@
-//! Metrics of this process, under the names that all Prometheus clients use for them
+//! Metrics of this process.
+//!
+//! They have the names that all Prometheus clients use
 //! (<https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics>). There are none outside of Linux.
 
 use std::fmt;

@@ -1,4 +1,4 @@
-//! A CA, one serving certificate of it, and the certificate's key.
+//! Generation of the serving certificate: a CA, one certificate of it, and the certificate's key.
 
 use std::string::FromUtf8Error;
 use std::time::Duration;
@@ -19,19 +19,20 @@ use tokio_rustls::rustls::{Error, RootCertStore};
 use crate::trust::{Anchor, PemError, SkippedCertificateError, pem};
 use crate::webhook::Identity;
 
-/// How much before its making a certificate begins, in seconds: clocks differ.
+/// The seconds by which `notBefore` of a certificate is before its creation: clocks differ.
 const BACKDATE_SECONDS: i64 = 3600;
 
-/// How long a CA outlives its certificate at most: who goes by a fast clock must not take it away from one who serves.
+/// The most time by which a CA outlives its certificate: a replica with a fast clock must not remove the CA while
+/// another one still serves the certificate.
 const MAX_CA_OVERLAP: Duration = Duration::from_hours(1);
 
-/// The longest lifetime, in case that somebody asks for ever: a century.
+/// The longest lifetime, a century; longer ones are cut to it.
 const MAX_LIFETIME: Duration = Duration::from_hours(24 * 36_525);
 
-/// By this we know a CA of our making.
+/// The organization in the subject of each CA that rootcast makes, by which it is recognised.
 const ORGANIZATION: &str = "rootcast injector";
 
-/// A throw-away CA, whose key nobody has, and what it signed. Equal when the serving certificates are.
+/// A throw-away CA, whose key is not kept, and the certificate that it signed; equal when the certificates are.
 #[derive(Clone)]
 pub struct Generation {
     ca: Anchor,
@@ -52,7 +53,7 @@ pub enum GenerationError {
     /// The certificates are not two; holds their subjects.
     #[error("not a certificate and its CA, made by rootcast, but [{0}]")]
     NotAPair(String),
-    /// The CA is not of our making; holds its subject.
+    /// The CA was not made by rootcast; holds its subject.
     #[error("not made by rootcast, but signed by {0:?}")]
     ForeignCa(String),
     /// The key is no PEM of a private key.
@@ -70,10 +71,10 @@ pub enum GenerationError {
 }
 
 impl Generation {
-    /// Makes one that is valid for these names from now on (P-256, RFC 5480).
+    /// Creates a generation that is valid for `names` from `now` on (P-256, RFC 5480).
     ///
     /// # Errors
-    /// When a name is no ASCII text, or the system has no random numbers.
+    /// When a name is not ASCII, or the system has no random numbers.
     pub fn new(names: &[String], lifetime: Duration, now: Timestamp) -> Result<Self, rcgen::Error> {
         let lifetime = lifetime.min(MAX_LIFETIME);
         let (begin, end) = (now.as_second() - BACKDATE_SECONDS, now.as_second() + seconds(lifetime));
@@ -100,10 +101,10 @@ impl Generation {
         })
     }
 
-    /// Reads one from the PEM of the certificate with its CA, and of the key.
+    /// Parses a generation from the PEM of the certificate with its CA, and that of the key.
     ///
     /// # Errors
-    /// When it is not of our making, or its parts do not belong together; never quotes the key.
+    /// When rootcast did not make it, or its parts do not belong together.
     pub fn read(certificate_pem: &[u8], key_pem: &[u8]) -> Result<Self, GenerationError> {
         let blocks = pem::read(certificate_pem)?;
         let certificates = blocks.into_iter().map(|block| block.certificate).collect::<Result<Vec<_>, _>>()?;
@@ -123,25 +124,25 @@ impl Generation {
         })
     }
 
-    /// The CA.
+    /// Returns the CA.
     #[must_use]
     pub fn ca(&self) -> &Anchor {
         &self.ca
     }
 
-    /// The serving certificate and its CA, in PEM.
+    /// Returns the serving certificate and its CA, in PEM.
     #[must_use]
     pub fn certificate_pem(&self) -> &str {
         &self.certificate_pem
     }
 
-    /// The private key, in PEM (PKCS#8).
+    /// Returns the private key, in PEM (PKCS#8).
     #[must_use]
     pub fn key_pem(&self) -> &str {
         &self.key_pem
     }
 
-    /// What is served.
+    /// Returns certificate and key as the server takes them.
     #[must_use]
     pub fn identity(&self) -> Identity {
         Identity {
@@ -150,13 +151,13 @@ impl Generation {
         }
     }
 
-    /// The last moment at which the serving certificate is valid.
+    /// Returns the last moment at which the serving certificate is valid.
     #[must_use]
     pub fn not_after(&self) -> Timestamp {
         Timestamp::from_second(self.leaf.not_after()).unwrap_or(Timestamp::MAX)
     }
 
-    /// Whether its certificate is valid for all these names.
+    /// Whether the serving certificate is valid for all of `names`.
     #[must_use]
     pub fn covers(&self, names: &[String]) -> bool {
         let der = CertificateDer::from(self.leaf.der());
@@ -167,11 +168,12 @@ impl Generation {
         names.iter().all(covers)
     }
 
+    /// Whether the serving certificate has not expired.
     pub(super) fn is_valid(&self, now: Timestamp) -> bool {
         is_valid(&self.leaf, now)
     }
 
-    /// How long it is valid for from its making on, and when two thirds of that are over.
+    /// Returns the lifetime from the creation on, and the time when two thirds of it are over.
     pub(super) fn lifetime_and_renewal_time(&self) -> (Duration, Timestamp) {
         let made = self.leaf.not_before() + BACKDATE_SECONDS;
         let life = u64::try_from(self.leaf.not_after() - made).unwrap_or_default();
@@ -194,18 +196,20 @@ impl std::fmt::Debug for Generation {
     }
 }
 
-/// Whether a certificate is a CA of our making.
+/// Whether a certificate is a CA that rootcast made.
 pub(super) fn is_rootcast_ca(ca: &Anchor) -> bool {
     ca.is_ca() && ca.subject().split(',').any(|part| part.strip_prefix("O=") == Some(ORGANIZATION))
 }
 
-/// Whether a certificate has not expired. Its end is itself still valid (RFC 5280, 4.1.2.5).
+/// Whether a certificate has not expired; `notAfter` itself is still valid (RFC 5280, 4.1.2.5).
 pub(super) fn is_valid(anchor: &Anchor, now: Timestamp) -> bool {
     now.as_second() <= anchor.not_after()
 }
 
-/// For how long at its end, in seconds, a CA is only left where it is: its certificate has expired, and those whose clocks
-/// are fast take the CA away, while those whose clocks are slow must not bring it back.
+/// Returns the seconds before its end in which a CA is not added again.
+///
+/// The certificate of the CA has expired: replicas with fast clocks remove the CA in that time, and those with slow
+/// clocks must not bring it back.
 pub(super) fn ca_grace_seconds(ca: &Anchor) -> i64 {
     let life = ca.not_after() - ca.not_before() - BACKDATE_SECONDS;
     (life / 8).min(seconds(MAX_CA_OVERLAP / 2))
@@ -224,10 +228,10 @@ fn params(name: &str, not_before: i64, not_after: i64) -> CertificateParams {
 }
 
 fn to_anchor(certificate: &rcgen::Certificate) -> Anchor {
-    Anchor::from_der(&**certificate.der()).expect("what we make we can read")
+    Anchor::from_der(&**certificate.der()).expect("a certificate of rcgen is valid DER")
 }
 
-/// The CA signed the certificate, is valid for as long as it is, and the key is the certificate's.
+/// Checks that the CA signed the certificate and is valid for as long as it is, and that the key is the certificate's.
 fn verify_pair(ca: &Anchor, leaf: &Anchor, key_pem: &[u8]) -> Result<(), GenerationError> {
     let provider = ring::default_provider();
     let key = PrivateKeyDer::from_pem_slice(key_pem).map_err(GenerationError::KeyPem)?;

@@ -1,21 +1,23 @@
-//! A serving certificate that looks after itself: what to do, by whoever holds it together, so that no call fails.
+//! Rotation of the webhook's serving certificate: a pure function decides the next step, so that no call ever fails.
 //!
 //! ```text
-//! Secret: Kept ------------.
-//! webhook entries: Entry ---+--> step --> Write the Secret | Announce CAs in entries | Wait
-//! served: Generation ------'
+//! Secret: StoredGenerations -------.
+//! webhook entries: WebhookEntry ----+--> step --> WriteSecret | WriteCaBundles | Wait
+//! served: SecretData --------------'
 //! ```
 //!
-//! A [`Generation`] is a CA, one serving certificate of it and the certificate's key; the CA's key is thrown away as soon
-//! as it has signed. A new generation comes up in three steps, each of which any replica may take and none twice:
+//! A [`Generation`] is a CA, one serving certificate of it and the certificate's key; the CA's key is dropped as soon
+//! as it has signed. A new generation is introduced in three steps. Any replica may take each of them, and none is taken
+//! twice:
 //!
-//! 1. It is put beside the current one, as next, and its CA is announced: in the Secret, and in `caBundle` of every entry.
-//! 2. When every entry holds its CA, and has done so for long enough that each API server has heard, it becomes current.
-//! 3. Replicas serve what is current as soon as they hear of it. Until then they serve its predecessor.
+//! 1. The generation is stored beside the current one, as next, and its CA is announced: in the Secret, and in
+//!    `caBundle` of every entry.
+//! 2. When every entry has held the CA for long enough that each API server uses it, the generation becomes current.
+//! 3. Replicas serve the current generation as soon as they observe it. Until then they serve its predecessor.
 //!
-//! A CA is trusted from its announcement until it has expired, and leaves for no other reason. So the set of CAs only
-//! grows, but for what nobody can be served under; sets from different places are merged; and it does not matter who acts
-//! on how old a view, or stops between two steps.
+//! A CA is trusted from its announcement until it has expired, and is removed for no other reason. So the set of CAs
+//! only grows, but for CAs without valid certificates; sets from different places are merged; and replicas may act on
+//! views of any age, or stop between two steps.
 
 mod generation;
 mod secret_data;
@@ -31,24 +33,28 @@ pub use secret_data::{SecretData, StoredGenerations};
 pub use step::{RotationStep, RotationView, WebhookEntry, step};
 pub use trusted_cas::TrustedCas;
 
-/// How certificates are to be.
+/// The desired properties of serving certificates.
 #[derive(Clone, Debug)]
 pub struct CertSettings {
-    /// The DNS names of the service, the one that the API server asks for first.
+    /// The DNS names of the service; the first one is that of the API server's calls.
     pub names: Vec<String>,
-    /// How long a serving certificate is valid from the moment that it is made.
+    /// The lifetime of a serving certificate from its creation on.
     pub lifetime: Duration,
 }
 
 impl CertSettings {
-    /// For how long each entry must have held a CA before somebody serves under it: the longest that an API server may
-    /// need to hear of it.
+    /// Returns how long each entry must have held a CA before a certificate of it is served.
+    ///
+    /// It is the longest time that an API server may need to observe the CA.
     #[must_use]
     pub fn propagation_delay(&self) -> Duration {
         (self.lifetime / 9).min(Duration::from_mins(10))
     }
 
-    /// The same where we know nobody who serves: replicas that do had this time to say so.
+    /// Returns the delay where no replica is known to serve.
+    ///
+    /// It replaces [`propagation_delay`](Self::propagation_delay): a replica that does serve puts its certificate back
+    /// into the Secret within that time.
     #[must_use]
     pub fn takeover_delay(&self) -> Duration {
         self.propagation_delay().min(Duration::from_secs(30))

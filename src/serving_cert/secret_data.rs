@@ -1,35 +1,36 @@
-//! What the Secret holds.
+//! Content of the Secret: the trusted CAs, the current and the next generation.
 
 use super::{Generation, TrustedCas};
 
-/// The keys of the Secret: every CA to be trusted, what is served, and what will be.
+/// The keys of the Secret: those of the trusted CAs, of the current and of the next generation.
 const TRUSTED: &str = "ca.crt";
 const CURRENT: [&str; 2] = ["tls.crt", "tls.key"];
 const NEXT: [&str; 2] = ["next.crt", "next.key"];
 
-/// What was found in the Secret; that there is no Secret is like an empty one.
+/// The Secret as it was read; a missing Secret is like an empty one.
 #[derive(Clone, Debug, Default)]
 pub struct StoredGenerations {
-    /// What is usable of it.
+    /// The usable part of the content.
     pub content: SecretData,
-    /// What is wrong with the rest, in words.
+    /// The flaws of the rest, in words.
     pub flaws: Vec<String>,
 }
 
-/// What is to be in the Secret.
+/// The content of the Secret.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SecretData {
-    /// Every CA that calls may be answered under.
+    /// Every CA whose certificates may be served.
     pub trusted: TrustedCas,
-    /// What replicas serve.
+    /// The generation that replicas serve.
     pub current: Option<Generation>,
-    /// What they will serve once everybody trusts its CA.
+    /// The generation that they serve once its CA is trusted everywhere.
     pub next: Option<Generation>,
 }
 
 impl StoredGenerations {
-    /// Reads the Secret's values by their keys. A value without bytes is like none: a Secret of the type
-    /// `kubernetes.io/tls` cannot be without.
+    /// Parses the Secret's values, which `value` returns by key.
+    ///
+    /// An empty value is like a missing one: a Secret of the type `kubernetes.io/tls` must have its keys.
     #[must_use]
     pub fn read<'a>(value: impl Fn(&str) -> Option<&'a [u8]>) -> Self {
         let value = |key: &str| value(key).unwrap_or_default();
@@ -50,7 +51,7 @@ impl StoredGenerations {
 }
 
 impl SecretData {
-    /// Remembers what the Secret holds, should somebody take it out: the whole of it, or at least what is served.
+    /// Remembers the content of the Secret, in case it is deleted; of a damaged one only the current generation.
     pub fn remember(&mut self, stored: &StoredGenerations) {
         match &stored.content.current {
             Some(_) if stored.flaws.is_empty() => self.clone_from(&stored.content),
@@ -59,7 +60,7 @@ impl SecretData {
         }
     }
 
-    /// The Secret's values by their keys; `None` for a key that must not be there.
+    /// Returns the Secret's values by key; `None` for a key that must not exist.
     #[must_use]
     pub fn values(&self) -> [(&'static str, Option<String>); 5] {
         let certificate = |generation: &Option<Generation>| Some(generation.as_ref()?.certificate_pem().to_owned());

@@ -1,6 +1,10 @@
-//! Replicas and API servers that hear of everything late, crash between any two steps, have wrong clocks and lose each
-//! other's races, while somebody damages the Secret or the configuration: whatever a replica serves at any moment
-//! verifies against whatever an API server goes by, and when the trouble is over all agree.
+//! Simulation of a rotation under disruptions.
+//!
+//! Replicas and API servers observe changes late, crash between any two steps, have wrong clocks and lose races, while
+//! the Secret or the configuration is damaged.
+//!
+//! Whatever a replica serves at any moment verifies against whatever an API server trusts, and after the last
+//! disruption all agree.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,13 +14,13 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Everything below is in seconds.
+/// Times are in seconds.
 const LIFETIME: u64 = 900;
 const TROUBLE: u64 = 3 * LIFETIME;
 const CALM: u64 = 300;
-/// The longest that anybody may need to hear of a change.
+/// The longest time until a change is observed.
 const LAG: u64 = 8;
-/// How many renewals there are at most.
+/// The most renewals.
 const RENEWALS: u64 = (TROUBLE + CALM).div_ceil(LIFETIME * 2 / 3);
 const SERVERS: usize = 2;
 const REPLICAS: usize = 3;
@@ -29,41 +33,41 @@ type Values = BTreeMap<&'static str, String>;
 struct Configuration {
     at: u64,
     entries: Vec<WebhookEntry>,
-    /// Somebody has damaged it: no call can be answered by rights.
+    /// Whether it was damaged: calls may fail.
     damaged: bool,
 }
 
-/// Everything that was ever written. A version is an index.
+/// All versions that were ever written; a version is an index.
 struct Store {
     secrets: Vec<(u64, Option<Values>, StoredGenerations)>,
     configurations: Vec<Configuration>,
     writes: usize,
 }
 
-/// What befalls the world.
+/// A disruption of the cluster.
 #[derive(Clone, Debug)]
 enum Disruption {
-    /// A replica dies, and comes back after some time.
+    /// A replica crashes, and starts again after some time.
     Kill(usize, u64),
     Delete,
-    /// The Secret is deleted, and a replica comes up that has never seen it.
+    /// The Secret is deleted, and a replica starts that has never observed it.
     Lose(usize),
-    /// Some value of the Secret is overwritten, or taken out.
+    /// A value of the Secret is overwritten or removed.
     Spoil(&'static str, Option<&'static str>),
     /// `caBundle` of an entry is emptied.
     Empty(usize),
-    /// `caBundle` of an entry is what it was so many versions before.
+    /// `caBundle` of an entry is reverted by a number of versions.
     Revert(usize, usize),
 }
 
-/// How a replica's or a server's luck is at one moment.
+/// The delays of a replica or a server at one moment.
 #[derive(Clone, Copy, Debug)]
 struct Luck {
-    /// How old its newest news may be.
+    /// The age of the newest version that is observed.
     lag: u64,
-    /// How long a write travels.
+    /// The time until a write arrives.
     travel: u64,
-    /// Whether it hears what became of it.
+    /// Whether the writer gets the response.
     answered: bool,
 }
 
@@ -73,14 +77,14 @@ struct Replica {
     configuration: usize,
     since: u64,
     remembered: SecretData,
-    /// When it looks again without news.
+    /// The time of the next decision without a change.
     next_step_at: u64,
     back: u64,
-    /// Until when it waits for an answer.
+    /// The time until which it waits for a response.
     busy: u64,
 }
 
-/// A write under way.
+/// A write that has not arrived.
 struct Travelling {
     arrives: u64,
     from: usize,
@@ -123,7 +127,7 @@ impl Store {
         self.configurations.len() - 1
     }
 
-    /// Takes a write, if it was decided on what is there.
+    /// Applies a write, if it was decided on the newest version.
     fn take(&mut self, now: u64, Travelling { secret, configuration, step, .. }: &Travelling) {
         self.writes += 1;
         match step {
@@ -155,7 +159,7 @@ impl Store {
     }
 }
 
-/// What somebody knows who hears of things so late.
+/// Returns the newest version that is observed with this lag.
 fn latest_visible(
     known: usize,
     times: impl DoubleEndedIterator<Item = u64> + ExactSizeIterator,
@@ -227,7 +231,7 @@ impl Simulation {
         for travelling in due {
             self.store.take(now, &travelling);
             if travelling.answered {
-                // After a conflict it reads what is there.
+                // After a conflict it reads the newest version.
                 self.observe(now, travelling.from, self.store.secret(), self.store.configuration());
             }
         }
@@ -255,7 +259,7 @@ impl Simulation {
         let configurations = configurations.iter().copied();
         let mut visible = Vec::new();
         for replica in &self.replicas {
-            let luck = lucks.next().expect("luck repeats for ever");
+            let luck = lucks.next().expect("the iterator repeats for ever");
             if now == replica.back {
                 visible.push((self.store.secret(), self.store.configuration()));
                 continue;
@@ -264,7 +268,7 @@ impl Simulation {
             visible.push((secret, latest_visible(replica.configuration, configurations.clone(), now, LAG - luck.lag)));
         }
         for server in &mut self.servers {
-            let luck = lucks.next().expect("luck repeats for ever");
+            let luck = lucks.next().expect("the iterator repeats for ever");
             *server = latest_visible(*server, configurations.clone(), now, luck.lag);
         }
         for (index, (secret, configuration)) in visible.into_iter().enumerate() {
@@ -306,13 +310,13 @@ impl Simulation {
         up.filter_map(|(index, replica)| Some((index, replica.remembered.current.as_ref()?)))
     }
 
-    /// The first version of the configuration that has a CA in each entry.
+    /// Returns the first version of the configuration that has a CA in each entry.
     fn first(&self) -> usize {
         let announced = |it: &Configuration| it.entries.iter().all(|entry| !entry.trusted.is_empty());
         self.store.configurations.iter().position(announced).unwrap_or(usize::MAX)
     }
 
-    /// Whether everybody serves what the Secret holds, and each entry trusts what it says.
+    /// Whether all replicas serve the current generation, and each entry trusts the CAs of the Secret.
     fn agreed(&self, now: u64) -> bool {
         let StoredGenerations { content: SecretData { trusted, current, .. }, flaws } =
             &self.store.secrets[self.store.secret()].2;
@@ -357,8 +361,8 @@ fn luck() -> impl Strategy<Value = Luck> {
     (0..=LAG, 0..3u64, prop::bool::weighted(0.8)).prop_map(|(lag, travel, answered)| Luck { lag, travel, answered })
 }
 
-/// Blows that cost a settling time come so that another one fits between; and only one of the two objects is damaged, as
-/// each is the other's memory.
+/// Returns a list of disruptions. Those that restart the propagation delay are far enough apart for it; and only one of
+/// the two objects is damaged, as each is restored from the other.
 fn disruptions() -> impl Strategy<Value = Vec<(u64, Disruption)>> {
     let kill = (150..600u64, (0..REPLICAS, 1..60u64).prop_map(|(index, pause)| Disruption::Kill(index, pause)));
     let key = prop::sample::select(vec!["ca.crt", "tls.crt", "tls.key", "next.crt", "next.key"]);
@@ -385,26 +389,27 @@ proptest! {
     fn what_is_served_verifies_wherever_it_is_asked_for_and_in_calm_times_all_agree(
         entries in 1..4usize,
         lucks in prop::collection::vec(luck(), 1..60),
-        blows in disruptions(),
+        disruptions in disruptions(),
     ) {
         let mut lucks = lucks.into_iter().cycle();
         let mut calm = std::iter::repeat(Luck { lag: 1, travel: 1, answered: true });
         let mut simulation = Simulation::new(entries);
-        // Before the first CA is announced nobody but the Secret knows of it.
+        // Before the first CA is announced only the Secret has it.
         let mut at = 3 * LAG;
-        let mut blows = blows.into_iter().map(|(gap, blow)| { at += gap; (at, blow) }).collect::<Vec<_>>();
-        blows.retain(|(at, _)| *at < TROUBLE);
-        let causes = blows.len() as u64 + RENEWALS;
+        let mut disruptions =
+            disruptions.into_iter().map(|(gap, disruption)| { at += gap; (at, disruption) }).collect::<Vec<_>>();
+        disruptions.retain(|(at, _)| *at < TROUBLE);
+        let causes = disruptions.len() as u64 + RENEWALS;
         let mut agreed = false;
         for now in 0..TROUBLE + CALM {
-            for (_, blow) in blows.extract_if(.., |(at, _)| *at == now) {
-                simulation.disrupt(now, &blow);
+            for (_, disruption) in disruptions.extract_if(.., |(at, _)| *at == now) {
+                simulation.disrupt(now, &disruption);
             }
             simulation.arrive(now);
             if now < TROUBLE { simulation.deliver(now, &mut lucks) } else { simulation.deliver(now, &mut calm) }
             for index in 0..REPLICAS {
                 let luck = if now < TROUBLE { lucks.next() } else { calm.next() };
-                simulation.act(now, index, luck.expect("luck repeats for ever"));
+                simulation.act(now, index, luck.expect("the iterator repeats for ever"));
             }
             simulation.check(now, simulation.first())?;
             agreed |= TROUBLE + CALM / 2 <= now && simulation.agreed(now);
@@ -413,8 +418,8 @@ proptest! {
         let last = (&store.secrets[store.secret()].2, &store.configurations[store.configuration()].entries);
         let served: Vec<_> = simulation.served(TROUBLE + CALM).collect();
         prop_assert!(agreed, "{:?}, and served {:?}", last, served);
-        // Nobody fights: each cause leads to a few versions, blows among them; and who hears of no answer repeats itself only
-        // until it has heard of the new version.
+        // Replicas do not undo each other's writes: each cause leads to a few versions, disruptions among them; and a
+        // replica without a response repeats its write only until it observes the new version.
         let versions = (store.secret() + store.configuration()) as u64;
         prop_assert!(versions <= 6 * causes, "{versions} versions of {causes} causes");
         let tries = store.writes as u64;

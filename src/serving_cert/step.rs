@@ -1,4 +1,4 @@
-//! What to do next.
+//! Decision on the next step of a rotation.
 
 use std::time::Duration;
 
@@ -6,65 +6,67 @@ use jiff::Timestamp;
 
 use super::{CertSettings, Generation, SecretData, StoredGenerations, TrustedCas};
 
-/// How long to wait at most before looking again: clocks are set.
+/// The longest wait before the next decision: clocks may be set.
 const MAX_WAIT: Duration = Duration::from_hours(1);
 
-/// What one replica sees, however old.
+/// The state that one replica observes, which may be old.
 #[derive(Clone, Copy, Debug)]
 pub struct RotationView<'a> {
-    /// The Secret.
+    /// The content of the Secret.
     pub secret: &'a StoredGenerations,
-    /// The entries of the webhook configuration that name our service.
+    /// The entries of the webhook configuration that name the injector's Service.
     pub entries: &'a [WebhookEntry],
-    /// For how long, at least, the entries are known to be as they are.
+    /// The time for which the entries have been unchanged, at least.
     pub unchanged_for: Duration,
-    /// What this replica has seen in the Secret while it was whole; its `current` is what it serves.
+    /// The content of the Secret that this replica remembers; it serves the `current` one.
     pub remembered: &'a SecretData,
-    /// The time of day.
+    /// The current time.
     pub now: Timestamp,
 }
 
 /// An entry of the webhook configuration.
 #[derive(Clone, Debug)]
 pub struct WebhookEntry {
-    /// Its name, which no other entry has.
+    /// The name, unique in the configuration.
     pub name: String,
-    /// The CAs of ours in its `caBundle`.
+    /// The CAs in its `caBundle` that rootcast made.
     pub trusted: TrustedCas,
-    /// What else is in there.
+    /// The rest of `caBundle`, in words, if there is any.
     pub flaw: Option<String>,
 }
 
-/// What to do.
+/// The next step of a replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RotationStep {
-    /// Write the Secret, unless it has changed since it was seen.
+    /// Write the Secret, unless it has changed since it was observed.
     WriteSecret {
-        /// Its new content.
+        /// The new content.
         content: SecretData,
-        /// Why.
+        /// The cause, for the log.
         cause: String,
-        /// Whether somebody has damaged it.
+        /// Whether the Secret was damaged.
         damaged: bool,
     },
-    /// Write `caBundle` of these entries, unless the configuration has changed since it was seen.
+    /// Write `caBundle` of some entries, unless the configuration has changed since it was observed.
     WriteCaBundles {
         /// The names of the entries.
         entries: Vec<String>,
-        /// The CAs.
+        /// The CAs of the new `caBundle`.
         trusted: TrustedCas,
-        /// Why.
+        /// The cause, for the log.
         cause: String,
     },
-    /// Look again after this time, or when something has changed.
+    /// Decide again after this time, or when the Secret or the configuration has changed.
     Wait(Duration),
 }
 
-/// What one replica does next. Each step rests only on what is in the view, and is guarded by its versions: of replicas
-/// that take one step, one does.
+/// Returns the next step of one replica.
+///
+/// Each step depends only on the view and is guarded by the versions of its objects: of replicas that decide on the
+/// same step one carries it out.
 ///
 /// # Errors
-/// When no generation can be made; see [`Generation::new`].
+/// When no generation can be created; see [`Generation::new`].
 pub fn step(view: &RotationView<'_>, settings: &CertSettings) -> Result<RotationStep, rcgen::Error> {
     let &RotationView { secret: StoredGenerations { content: stored, flaws }, entries, .. } = view;
     let (content, reason) = next_secret_data(view, settings)?;
@@ -88,15 +90,10 @@ pub fn step(view: &RotationView<'_>, settings: &CertSettings) -> Result<Rotation
     Ok(RotationStep::Wait(until_next(view, settings, &content)))
 }
 
-/// What is to be in the Secret, and whose turn it is, in words, if that changes.
+/// Returns the desired content of the Secret, and the reason for a change of its generations; empty for none.
 fn next_secret_data(view: &RotationView<'_>, settings: &CertSettings) -> Result<(SecretData, String), rcgen::Error> {
-    let &RotationView {
-        secret: StoredGenerations { content: stored, .. },
-        entries,
-        unchanged_for: quiet,
-        remembered,
-        now,
-    } = view;
+    let &RotationView { secret: StoredGenerations { content: stored, .. }, entries, unchanged_for, remembered, now } =
+        view;
     let valid = |generation: &Option<Generation>| generation.clone().filter(|it| it.is_valid(now));
     let stored_current = valid(&stored.current);
     let lost = stored_current.is_none();
@@ -111,7 +108,7 @@ fn next_secret_data(view: &RotationView<'_>, settings: &CertSettings) -> Result<
     let announced = |next: &Generation| entries.iter().all(|entry| entry.trusted.contains(next.ca()));
     let new = || Generation::new(&settings.names, settings.lifetime, now);
     let (current, next, reason) = match (current, next) {
-        (Some(_), Some(next)) if announced(&next) && quiet >= settings.propagation_delay() => {
+        (Some(_), Some(next)) if announced(&next) && unchanged_for >= settings.propagation_delay() => {
             (Some(next), None, TAKES_OVER)
         }
         (Some(current), Some(next)) => (Some(current), Some(next), if lost { PUT_BACK } else { "" }),
@@ -120,7 +117,9 @@ fn next_secret_data(view: &RotationView<'_>, settings: &CertSettings) -> Result<
             None => (Some(current), None, ""),
         },
         (None, Some(next)) if trusted.none_needed_except(Some(next.ca()), now) => (Some(next), None, TAKES_OVER),
-        (None, Some(next)) if announced(&next) && quiet >= settings.takeover_delay() => (Some(next), None, TAKES_OVER),
+        (None, Some(next)) if announced(&next) && unchanged_for >= settings.takeover_delay() => {
+            (Some(next), None, TAKES_OVER)
+        }
         (None, Some(next)) => (None, Some(next), ""),
         (None, None) if trusted.none_needed_except(None, now) => (Some(new()?), None, "the first certificate"),
         (None, None) => (None, Some(new()?), "no valid certificate here, but other replicas may serve one"),
@@ -134,7 +133,7 @@ fn next_secret_data(view: &RotationView<'_>, settings: &CertSettings) -> Result<
 const TAKES_OVER: &str = "the next certificate takes over";
 const PUT_BACK: &str = "what is served was taken out and is put back";
 
-/// Why a valid certificate needs a successor.
+/// Returns the reason why a valid certificate needs a successor.
 fn renewal_reason(current: &Generation, lost: bool, settings: &CertSettings, now: Timestamp) -> Option<&'static str> {
     let (life, from) = current.lifetime_and_renewal_time();
     let reasons = [
@@ -151,13 +150,13 @@ fn trust_changed(content: &SecretData, stored: &SecretData) -> String {
     if shrinks { "a CA has expired" } else { "a CA that is trusted elsewhere is missing" }.to_owned()
 }
 
-/// When time alone gives something to do.
+/// Returns the time until the next step that no change of an object causes.
 fn until_next(view: &RotationView<'_>, settings: &CertSettings, content: &SecretData) -> Duration {
-    let &RotationView { unchanged_for: quiet, now, .. } = view;
+    let &RotationView { unchanged_for, now, .. } = view;
     let after = |end: i64| Timestamp::from_second(end + 1).unwrap_or(Timestamp::MAX);
     let until = |time: Timestamp| Duration::try_from(time.duration_since(now)).unwrap_or_default();
     let pause = if content.current.is_some() { settings.propagation_delay() } else { settings.takeover_delay() };
-    let settled = content.next.as_ref().map(|_| pause.saturating_sub(quiet));
+    let settled = content.next.as_ref().map(|_| pause.saturating_sub(unchanged_for));
     let due = content
         .current
         .as_ref()
@@ -175,7 +174,7 @@ mod tests {
 
     const LIFETIME: Duration = Duration::from_mins(15);
 
-    /// A replica with a Secret and two entries all to itself.
+    /// A single replica with its Secret and two entries.
     struct TestReplica {
         settings: CertSettings,
         secret: StoredGenerations,
@@ -198,7 +197,7 @@ mod tests {
             }
         }
 
-        /// With a first certificate that everybody trusts.
+        /// A replica whose first certificate is trusted by both entries.
         fn set() -> Self {
             let mut replica = Self::empty();
             assert_eq!(replica.run(), ["write: the first certificate", "a, b: a CA is to be trusted"]);
@@ -206,12 +205,12 @@ mod tests {
         }
 
         fn step(&self) -> RotationStep {
-            let Self { settings, secret, entries, unchanged_for: quiet, remembered, now } = self;
-            let view = RotationView { secret, entries, unchanged_for: *quiet, remembered, now: *now };
+            let Self { settings, secret, entries, unchanged_for, remembered, now } = self;
+            let view = RotationView { secret, entries, unchanged_for: *unchanged_for, remembered, now: *now };
             step(&view, settings).expect("there are random numbers")
         }
 
-        /// Takes steps until there is nothing to do, and tells them.
+        /// Takes steps until there is nothing to do, and returns them.
         fn run(&mut self) -> Vec<String> {
             let mut steps = Vec::new();
             loop {
@@ -255,8 +254,8 @@ mod tests {
         }
 
         fn trust(&self, generation: &Generation) -> [bool; 3] {
-            let places = [&self.secret.content.trusted, &self.entries[0].trusted, &self.entries[1].trusted];
-            places.map(|place| place.contains(generation.ca()))
+            let sets = [&self.secret.content.trusted, &self.entries[0].trusted, &self.entries[1].trusted];
+            sets.map(|set| set.contains(generation.ca()))
         }
     }
 
@@ -352,13 +351,13 @@ mod tests {
         let second = replica.next();
         assert_eq!(replica.wait_seconds(), 30);
 
-        // Somebody who serves has heard of it.
+        // A replica that serves has observed it.
         let mut other =
             TestReplica { remembered: SecretData { current: Some(first.clone()), ..SecretData::default() }, ..replica };
         assert_eq!(other.run(), ["write: what is served was taken out and is put back"]);
         assert_eq!((other.current(), other.next()), (first, second.clone()));
 
-        // Nobody has.
+        // No replica has.
         other.secret.content.current = None;
         other.remembered = SecretData::default();
         other.advance(30);

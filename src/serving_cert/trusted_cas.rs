@@ -1,4 +1,4 @@
-//! The CAs that are trusted at one place.
+//! Set of CAs that are trusted in one place: the Secret or an entry of the webhook configuration.
 
 use std::collections::BTreeMap;
 
@@ -7,16 +7,15 @@ use jiff::Timestamp;
 use super::generation::{ca_grace_seconds, is_rootcast_ca, is_valid};
 use crate::trust::{Anchor, Anchors, Fingerprint, pem};
 
-/// How many CAs are trusted at most. There are three while all is well; more come only from somebody who keeps taking
-/// generations away.
+/// The most CAs in a set. Three are usual; there are more only where generations are deleted again and again.
 const MAX_CAS: usize = 16;
 
-/// CAs of our making, each once.
+/// A set of CAs that rootcast made, by fingerprint.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrustedCas(BTreeMap<Fingerprint, Anchor>);
 
 impl TrustedCas {
-    /// Reads PEM; also says what was in it that does not belong there.
+    /// Parses PEM; also returns what else is in it, in words.
     #[must_use]
     pub fn read(text: &[u8]) -> (Self, Option<String>) {
         let blocks = match pem::read(text) {
@@ -35,74 +34,76 @@ impl TrustedCas {
         (cas, flaw)
     }
 
-    /// PEM, the same for the same CAs.
+    /// Returns the set as PEM, which is the same for equal sets.
     #[must_use]
     pub fn to_pem(&self) -> String {
         let anchors = Anchors::collect(self.0.values().cloned());
         anchors.map_or_else(String::new, |anchors| anchors.to_pem() + "\n")
     }
 
-    /// Whether this CA is among them.
+    /// Whether the set contains a CA.
     #[must_use]
     pub fn contains(&self, ca: &Anchor) -> bool {
         self.0.contains_key(&ca.fingerprint())
     }
 
-    /// Whether there is none.
+    /// Whether the set is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether certificates of this one at most may still be served.
+    /// Whether no CA but `ca` is needed, i.e. may have a valid certificate.
     pub(super) fn none_needed_except(&self, ca: Option<&Anchor>, now: Timestamp) -> bool {
         let only = ca.map(Anchor::fingerprint);
         self.0.iter().all(|(key, anchor)| Some(*key) == only || !is_needed(anchor, now))
     }
 
-    /// Whether these, found somewhere, do for the wanted ones: one that lingers may be there or not.
+    /// Whether the set, as observed, need not be changed to `desired`: CAs in their grace period may be in it or not.
     pub(super) fn satisfies(&self, desired: &Self, now: Timestamp) -> bool {
         let missing = desired.0.values().any(|anchor| is_needed(anchor, now) && !self.contains(anchor));
         let spare = self.0.values().any(|anchor| !in_grace_period(anchor, now) && !desired.contains(anchor));
         !missing && !spare
     }
 
-    /// Whether all of these are among the others.
+    /// Whether all CAs of the set are in `others`.
     pub(super) fn is_subset(&self, others: &Self) -> bool {
         self.0.keys().all(|key| others.0.contains_key(key))
     }
 
-    /// When the first of them has expired.
+    /// Returns the earliest `notAfter`, in seconds since 1970-01-01T00:00:00Z.
     pub(super) fn earliest_expiry(&self) -> Option<i64> {
         self.0.values().map(Anchor::not_after).min()
     }
 
+    /// Adds a CA.
     pub(super) fn add(&mut self, ca: &Anchor) {
         self.0.insert(ca.fingerprint(), ca.clone());
     }
 
-    /// Adds those of the others that are still needed.
+    /// Adds the CAs of `others` that are still needed.
     pub(super) fn merge(&mut self, others: &Self, now: Timestamp) {
         let needed = others.0.iter().filter(|(_, anchor)| is_needed(anchor, now));
         self.0.extend(needed.map(|(key, anchor)| (*key, anchor.clone())));
     }
 
-    /// Takes out what has expired and, should there still be too many, those that expire first.
+    /// Removes expired CAs and, where there are still too many, those that expire first.
     pub(super) fn prune(&mut self, now: Timestamp) {
         self.0.retain(|_, anchor| is_valid(anchor, now));
         while self.0.len() > MAX_CAS {
             let ends = self.0.iter().map(|(key, anchor)| (anchor.not_after(), *key));
-            let (_, first) = ends.min().expect("there are many");
+            let (_, first) = ends.min().expect("a set of more than MAX_CAS is not empty");
             self.0.remove(&first);
         }
     }
 }
 
-/// Whether a certificate of this CA may still be valid.
+/// Whether a certificate of a CA may still be valid.
 fn is_needed(ca: &Anchor, now: Timestamp) -> bool {
     now.as_second() <= ca.not_after() - ca_grace_seconds(ca)
 }
 
+/// Whether a CA is valid and its certificate is not.
 fn in_grace_period(ca: &Anchor, now: Timestamp) -> bool {
     is_valid(ca, now) && !is_needed(ca, now)
 }

@@ -1,5 +1,6 @@
-//! Pool in which reviews are decided: small ones at once, large ones on threads of their own, so that no review delays
-//! others, handshakes or probes.
+//! Pool in which reviews are decided: small ones at once, large ones on threads of their own.
+//!
+//! So no review delays others, handshakes or probes.
 
 use std::sync::Arc;
 
@@ -10,8 +11,8 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-/// The most bytes of a review that is decided by the thread that serves connections: that takes less than a millisecond,
-/// and hardly a pod is larger.
+/// The most bytes of a review that is decided by the thread that serves connections: that takes less than a
+/// millisecond, and hardly a pod is larger.
 const INLINE_MAX_BYTES: usize = 64 * 1024;
 
 /// The number of larger reviews that are decided at the same time. The others wait, at most for the time of a request.

@@ -1,5 +1,7 @@
-//! Files that are polled for changes of their content, however they are replaced: written over, renamed, or a volume of
-//! symbolic links swapped, as kubelet does.
+//! Files that are polled for changes of their content.
+//!
+//! It does not matter how they are replaced: written over, renamed, or a volume of symbolic links swapped, as kubelet
+//! does.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -142,6 +144,7 @@ struct PolledFiles {
 enum FileContent {
     Bytes(Vec<u8>),
     Missing,
+    /// Holds the cause as text, by which two readings are compared.
     Unreadable(String),
 }
 

@@ -153,11 +153,11 @@ impl<C: BundleLookup> Native<C> {
     async fn review(&self, body: &[u8]) -> Result<(ReviewOutcome, Vec<u8>), ReviewError> {
         let review = AdmissionReview::read(body)?;
         review.record_in_span();
-        let answer = match review.subject()? {
+        let response = match review.subject()? {
             ReviewSubject::Pod(pod) => self.decide(&pod).await?,
             ReviewSubject::Bundle(_) | ReviewSubject::Other => ReviewResponse::default(),
         };
-        Ok(self.reporter.log_and_encode(&review, &answer))
+        Ok(self.reporter.log_and_encode(&review, &response))
     }
 
     async fn decide(&self, pod: &inject::PodReview<'_>) -> Result<ReviewResponse, ReviewError> {
@@ -193,11 +193,11 @@ impl Cainjector {
         let policy = Policy::Cainjector { operator: &self.operator, options: &options };
         let review = AdmissionReview::read(body)?;
         review.record_in_span();
-        let answer = match review.subject()? {
+        let response = match review.subject()? {
             ReviewSubject::Pod(pod) => inject(&pod, &policy)?.into(),
             ReviewSubject::Bundle(_) | ReviewSubject::Other => ReviewResponse::default(),
         };
-        Ok(self.reporter.log_and_encode(&review, &answer))
+        Ok(self.reporter.log_and_encode(&review, &response))
     }
 }
 
@@ -239,7 +239,7 @@ impl Reporter {
 
     fn conclude(&self, result: Result<(ReviewOutcome, Vec<u8>), ReviewError>, began: Instant) -> Response {
         let (outcome, response) = match result {
-            Ok((outcome, answer)) => (outcome, json(answer)),
+            Ok((outcome, body)) => (outcome, json(body)),
             Err(error @ (ReviewError::InvalidReview(_) | ReviewError::InvalidPod(_))) => {
                 debug!("a malformed review: {error}");
                 (ReviewOutcome::Malformed, (StatusCode::BAD_REQUEST, error.to_string()).into_response())

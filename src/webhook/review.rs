@@ -1,5 +1,7 @@
-//! `AdmissionReview` (<https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/>):
-//! requests, read only as far as decisions need and without copies of the objects, and responses.
+//! Requests and responses of the `AdmissionReview` API.
+//!
+//! Requests are read only as far as decisions need and without copies of the objects
+//! (<https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/>).
 
 use std::borrow::Cow;
 
@@ -16,8 +18,9 @@ use crate::{api, inject};
 /// The most bytes of a field of a review's span: the length of the longest name in Kubernetes.
 const SPAN_FIELD_MAX: usize = 253;
 
-/// Returns a new span for one review, without its fields. It has the highest level, so that no level of the log is
-/// without it.
+/// Returns a new span for one review, without its fields.
+///
+/// Its level is ERROR, so that lines of the log have it at every level.
 pub(super) fn review_span() -> Span {
     error_span!("review", uid = Empty, namespace = Empty, pod = Empty)
 }

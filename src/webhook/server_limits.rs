@@ -28,8 +28,9 @@ pub struct ServerLimits {
     pub idle_timeout: Duration,
     /// Most time for a body and the decision on it, and again for the response.
     pub request_timeout: Duration,
-    /// Time for which a stopping server still accepts connections, each for one response: API servers and proxies learn
-    /// late that its endpoint is gone.
+    /// Time for which a stopping server still accepts connections, each for one response.
+    ///
+    /// API servers and proxies observe late that the endpoint is gone.
     pub shutdown_delay: Duration,
     /// Most time for the requests that are in flight after that.
     pub drain_timeout: Duration,

@@ -25,7 +25,7 @@ pub fn validation(trust_namespace: &str) -> Router {
     let decisions = DecisionPool::new();
     let handler = async move |body| {
         let decide = async move |body: Bytes| match review_span().in_scope(|| review(&body, &trust_namespace)) {
-            Ok(answer) => json(answer),
+            Ok(body) => json(body),
             Err(error) => (StatusCode::BAD_REQUEST, error.to_string()).into_response(),
         };
         decisions.run(body, decide).await

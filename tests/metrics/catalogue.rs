@@ -58,12 +58,12 @@ pub(crate) fn catalogue() -> Vec<Metric> {
 
 fn controller() -> String {
     let mut registry = registry();
-    let (watches, hearing) = watches();
+    let (watches, activity) = watches();
     let (mut controller, scrape) = ControllerMetrics::register(&mut registry);
     requests().register(&mut registry);
     ServingCertMetrics::register(&mut registry, &certificate());
     watches.register(&mut registry);
-    hearing.record_event();
+    activity.record_event();
     controller.writes.count(&TargetRequest::Create, &WriteResult::Conflict);
     controller.reconciles.count(ReconcileResult::Success, Duration::from_millis(1));
     controller.reconciles.count_failure(ReconcileFailure::Refused);
@@ -75,8 +75,8 @@ fn controller() -> String {
         decision: Some(Arc::new(decision())),
     };
     let answer = async {
-        let inquiry = controller.scrape_requests.recv().await.expect("somebody asks");
-        inquiry.send(StatsSnapshot { bundles: vec![bundle], ..StatsSnapshot::default() }).expect("somebody waits");
+        let request = controller.scrape_requests.recv().await.expect("a scrape waits");
+        request.send(StatsSnapshot { bundles: vec![bundle], ..StatsSnapshot::default() }).expect("the scrape waits");
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     runtime.block_on(async { tokio::join!(scrape.refresh(), answer) });
@@ -88,9 +88,9 @@ fn injector() -> String {
     let injector = InjectorMetrics::register(&mut registry);
     injector.reviewed(ReviewOutcome::Injected, Duration::from_millis(1));
     requests().register(&mut registry);
-    let (watches, hearing) = watches();
+    let (watches, activity) = watches();
     watches.register(&mut registry);
-    hearing.record_event();
+    activity.record_event();
     ServingCertMetrics::register(&mut registry, &certificate());
     encoded(&registry)
 }
@@ -103,8 +103,8 @@ fn requests() -> RequestMetrics {
 
 fn watches() -> (WatchMetrics, WatchActivity) {
     let watches = WatchMetrics::default();
-    let hearing = watches.add("bundles");
-    (watches, hearing)
+    let activity = watches.add("bundles");
+    (watches, activity)
 }
 
 fn decision() -> Decision {
