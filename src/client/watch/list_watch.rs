@@ -1,49 +1,32 @@
-//! One list and the watch that goes on from it
+//! A list and the watch that continues from it
 //! (<https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes>).
-//!
-//! kube's own watcher holds a page of a list in memory, parsed: a hundred objects, each of which may have megabytes of
-//! managed fields. Here objects are taken one by one from the connection.
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::Method;
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use kube::core::Status;
 use kube::runtime::watcher::Event;
 use serde::Deserialize;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
-use super::split::{ListItems, Piece, RawWatchEvent, Splitter, WatchLines};
+use super::list_pager::{ApiCollection, JSON, ListPager, StreamedResponse};
+use super::split::{RawWatchEvent, WatchLines};
 use super::{Watch, WatchBackoff, WatchedObject};
-use crate::api;
-use crate::bundle::ObjectKind;
 use crate::client::api_error::ApiError;
-use crate::client::connection::{ApiRequest, Connection, METADATA_ONLY, TIMEOUT};
+use crate::client::connection::{Connection, METADATA_ONLY};
 use crate::client::uri;
 use crate::fanout::ResourceVersion;
 use crate::metrics::WatchActivity;
 
-/// How many objects a page of a list has at most: as many as client-go asks for. For each page the API server counts all that
-/// are left, so that many small pages take time by the square of the number of objects.
-const PAGE: u32 = 500;
-
-/// How long the API server keeps a watch open.
+/// The time for which the API server keeps a watch open.
 const WATCH_TIMEOUT: Duration = Duration::from_secs(290);
 
-/// How much longer we wait for its end: a connection may be dead.
+/// The additional time to wait for the end of a watch: its connection may be dead.
 const WATCH_MARGIN: Duration = Duration::from_secs(5);
 
-/// A watch that ends sooner has failed.
+/// The duration below which a watch counts as failed.
 const WATCH_MIN_DURATION: Duration = Duration::from_secs(1);
 
-/// Asks for the metadata of a list's items.
-const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
-
-const JSON: &str = "application/json";
-
-/// The code of an answer that says: what is asked for is no longer remembered.
+/// The status code for a resource version that the API server no longer has.
 const EXPIRED: u16 = 410;
 
 /// An interruption of a list or watch.
@@ -66,44 +49,15 @@ pub(crate) enum ListWatchError {
     Unversioned(&'static str),
 }
 
-/// What is listed and watched.
-#[derive(Clone, Debug)]
-pub(crate) struct ApiCollection {
-    /// The path of the collection.
-    pub(crate) path: String,
-    /// The label selector.
-    pub(crate) label_selector: Option<String>,
-    /// Whether metadata is enough.
-    pub(crate) metadata_only: bool,
-}
-
-/// An answer that is arriving.
-struct StreamedResponse<C> {
-    body: Incoming,
-    chunk: Bytes,
-    splitter: C,
-}
-
-/// A list, page by page.
-pub(crate) struct ListPager {
-    connection: Connection,
-    collection: ApiCollection,
-    limit: u32,
-    /// Names the next page.
-    next: String,
-    page: Option<StreamedResponse<ListItems>>,
-    version: Option<String>,
-}
-
-/// A list and the watch from there on, for ever.
-pub(crate) struct ListWatcher {
+/// An endless list and watch: it lists, watches from there, and lists again when it has to.
+pub(super) struct ListWatcher {
     connection: Connection,
     watch: Watch,
     collection: ApiCollection,
     state: State,
-    /// Since when the watch is open.
+    /// The time at which the watch was opened.
     opened: Instant,
-    /// Whether the API server, and what is behind it, may be another than before.
+    /// Whether the API server, or its etcd, may have been replaced, so that the version may be unknown to it.
     version_in_doubt: bool,
     backoff: WatchBackoff,
     pause: Option<Duration>,
@@ -113,109 +67,14 @@ pub(crate) struct ListWatcher {
 enum State {
     New,
     Listing(Box<ListPager>),
-    /// Everything up to this version is known.
+    /// Everything up to this version was delivered.
     Listed(String),
     Watching(String, StreamedResponse<WatchLines>),
 }
 
-impl ApiCollection {
-    /// Returns the targets of one Bundle, by the value of their label.
-    pub(crate) fn targets_of(bundle: &str, kind: ObjectKind, namespace: Option<&str>) -> Self {
-        Self {
-            path: uri::collection(kind, namespace),
-            label_selector: Some(format!("{}={bundle}", api::BUNDLE_LABEL)),
-            metadata_only: true,
-        }
-    }
-}
-
-impl ListPager {
-    /// A list from its beginning.
-    pub(crate) fn new(connection: &Connection, collection: &ApiCollection) -> Self {
-        let (connection, collection) = (connection.clone(), collection.clone());
-        Self { connection, collection, limit: PAGE, next: String::new(), page: None, version: None }
-    }
-
-    /// The next object; `None` at the end.
-    ///
-    /// # Errors
-    /// When a page cannot be had.
-    pub(crate) async fn next(&mut self) -> Result<Option<Vec<u8>>, ApiError> {
-        while self.version.is_none() {
-            let page = match &mut self.page {
-                Some(page) => page,
-                None => self.page.insert(self.open().await?),
-            };
-            match page.next(TIMEOUT).await? {
-                Some(object) => return Ok(Some(object)),
-                None if !page.splitter.is_whole => {
-                    return Err(ApiError::Lost("the list ends in the middle".to_owned()));
-                }
-                None => {
-                    let metadata = std::mem::take(&mut page.splitter.metadata);
-                    self.page = None;
-                    self.next = metadata.next;
-                    if self.next.is_empty() {
-                        self.version = Some(metadata.resource_version);
-                    }
-                }
-            }
-        }
-        Ok(None)
-    }
-
-    async fn open(&self) -> Result<StreamedResponse<ListItems>, ApiError> {
-        let accept = if self.collection.metadata_only { METADATA_LIST } else { JSON };
-        let mut query = format!("limit={}", self.limit);
-        if !self.next.is_empty() {
-            query += "&continue=";
-            query += &uri::encode(&self.next);
-        }
-        StreamedResponse::open(&self.connection, &self.collection, &query, accept).await
-    }
-}
-
-impl<C: Splitter + Default> StreamedResponse<C> {
-    async fn open(
-        connection: &Connection,
-        collection: &ApiCollection,
-        query: &str,
-        accept: &'static str,
-    ) -> Result<Self, ApiError> {
-        let ApiCollection { path, label_selector: labels, .. } = collection;
-        let labels = labels.iter().map(|labels| format!("&labelSelector={}", uri::encode(labels)));
-        let uri = format!("{path}?{query}{}", labels.collect::<String>());
-        let request = ApiRequest { method: Method::GET, uri, accept, body: None };
-        Ok(Self { body: connection.open(request).await?, chunk: Bytes::new(), splitter: C::default() })
-    }
-
-    /// The next object; `None` at the end of the answer, which may come too early.
-    async fn next(&mut self, idle_timeout: Duration) -> Result<Option<Vec<u8>>, ApiError> {
-        loop {
-            let mut rest = &self.chunk[..];
-            let piece = self.splitter.next_piece(&mut rest);
-            let taken = self.chunk.len() - rest.len();
-            let _ = self.chunk.split_to(taken);
-            match piece {
-                Some(Piece::Object(object)) => return Ok(Some(object)),
-                Some(Piece::TooLarge(beginning)) => {
-                    tracing::warn!(beginning, "an object is too large to be read, and passed over");
-                    continue;
-                }
-                None => {}
-            }
-            match timeout(idle_timeout, self.body.frame()).await {
-                Ok(None) => return Ok(None),
-                Ok(Some(Ok(frame))) => self.chunk = frame.into_data().unwrap_or_default(),
-                Ok(Some(Err(error))) => return Err(ApiError::Lost(error.to_string())),
-                Err(_) => return Err(ApiError::TimedOut(format!("nothing came for {} s", idle_timeout.as_secs()))),
-            }
-        }
-    }
-}
-
 impl ListWatcher {
-    pub(crate) fn new(connection: &Connection, watch: Watch, collection: ApiCollection) -> Self {
+    /// Creates a watcher that begins with a list.
+    pub(super) fn new(connection: &Connection, watch: Watch, collection: ApiCollection) -> Self {
         Self {
             connection: connection.clone(),
             activity: connection.watches().add(watch.metric_label()),
@@ -229,20 +88,23 @@ impl ListWatcher {
         }
     }
 
-    /// What it has to tell next. After an error it goes on, and after errors in a row ever more slowly; a whole list, or news,
-    /// ends the row.
-    pub(crate) async fn next(&mut self) -> Result<Event<WatchedObject>, ListWatchError> {
+    /// Waits for the next event. After an error the watcher continues, and after errors in a row ever more slowly; a
+    /// complete list, or an event of the watch, ends the row.
+    ///
+    /// # Errors
+    /// When the list or watch was interrupted.
+    pub(super) async fn next(&mut self) -> Result<Event<WatchedObject>, ListWatchError> {
         if let Some(pause) = self.pause.take() {
             tokio::time::sleep(pause).await;
         }
         let result = self.advance().await;
         match &result {
-            // A list that has only begun may fail as the one before it did.
+            // A list that has only begun may fail like the one before it.
             Ok(Event::Init | Event::InitApply(_)) => {}
             Ok(_) => self.backoff = WatchBackoff::default(),
             Err(error) => {
                 self.pause = self.backoff.next();
-                // A namespace may be gone, and our role there with it.
+                // The namespace may be gone, and with it the role of this controller there.
                 if matches!(self.watch, Watch::Targets(_, Some(_))) && error.is_denied() {
                     self.activity.pause();
                 }
@@ -297,12 +159,12 @@ impl ListWatcher {
                             line
                         }
                         end => {
-                            // One that fails, or ends before its time, was interrupted.
+                            // A watch that fails, or ends before its time, was interrupted.
                             let open = self.opened.elapsed();
                             self.version_in_doubt = end.is_err() || open < WATCH_TIMEOUT;
                             if open < WATCH_MIN_DURATION {
-                                let at_once = "it ends as soon as it is open".to_owned();
-                                return Err(ListWatchError::Watch(end.err().unwrap_or(ApiError::Lost(at_once))));
+                                let cause = "it ends as soon as it is open".to_owned();
+                                return Err(ListWatchError::Watch(end.err().unwrap_or(ApiError::Lost(cause))));
                             }
                             continue;
                         }
@@ -326,17 +188,14 @@ impl ListWatcher {
         StreamedResponse::open(&self.connection, &self.collection, &query, accept).await
     }
 
-    /// Whether we know more than the API server: etcd was restored from a backup. A watch from a version that is still to
-    /// come would be silent until then.
+    /// Returns whether `version` is ahead of the API server, whose etcd was restored from a backup. A watch from a
+    /// version in the future would deliver nothing until then.
     async fn is_ahead(&self, version: &str) -> Result<bool, ListWatchError> {
-        let mut list = ListPager { limit: 1, ..ListPager::new(&self.connection, &self.collection) };
-        let mut page = list.open().await.map_err(ListWatchError::List)?;
-        while page.next(TIMEOUT).await.map_err(ListWatchError::List)?.is_some() {}
-        list.version = Some(page.splitter.metadata.resource_version);
-        Ok(list.version.is_some_and(|now| ResourceVersion::parse(&now) < ResourceVersion::parse(version)))
+        let now = ListPager::current_version(&self.connection, &self.collection).await.map_err(ListWatchError::List)?;
+        Ok(ResourceVersion::parse(&now) < ResourceVersion::parse(version))
     }
 
-    /// Reads a line of a watch; most go on with the watch.
+    /// Reads a line of a watch; unless it is an error, the watch continues.
     fn read(
         &mut self,
         line: &[u8],
@@ -366,7 +225,7 @@ impl ListWatcher {
     }
 }
 
-/// As much of an object as a watch needs to go on.
+/// The part of an object that a watch needs to continue.
 #[derive(Deserialize)]
 struct Versioned {
     metadata: VersionedMetadata,
@@ -379,15 +238,15 @@ struct VersionedMetadata {
     resource_version: String,
 }
 
-/// Whether the version that a watch asked for is no longer remembered, or still to come.
+/// Returns whether the API server no longer has the version of a watch, or does not have it yet.
 fn is_version_unavailable(status: &Status) -> bool {
     let causes = status.details.iter().flat_map(|details| &details.causes);
     status.code == EXPIRED || causes.into_iter().any(|cause| cause.reason == "ResourceVersionTooLarge")
 }
 
 impl ListWatchError {
-    /// Whether the API server does not let us see what we ask for, or has no such thing.
-    pub(crate) fn is_denied(&self) -> bool {
+    /// Returns whether the API server denies access to the collection, or does not have it.
+    pub(in crate::client) fn is_denied(&self) -> bool {
         match self {
             Self::List(ApiError::Refused(status)) | Self::Watch(ApiError::Refused(status)) => {
                 matches!(status.code, 401 | 403 | 404)

@@ -1,5 +1,6 @@
-//! Watches: everything that the controller hears from the API server, as one stream of plain news.
+//! Watches: the changes of all objects that the controller depends on, as one stream of events.
 
+mod list_pager;
 mod list_watch;
 mod split;
 
@@ -19,30 +20,31 @@ use super::uri;
 use crate::api::{self, Bundle};
 use crate::bundle::{DecisionSettings, ObjectKind};
 
+pub(crate) use list_pager::{ApiCollection, ListPager};
+pub(crate) use list_watch::ListWatchError;
 use list_watch::ListWatcher;
-pub(crate) use list_watch::{ApiCollection, ListPager, ListWatchError};
 
-/// The pauses after failures in a row of a watch: the first, and the longest.
+/// The first and the longest pause after failures in a row of a watch.
 const PAUSE: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// One watch.
+/// A watch of one collection of objects.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Watch {
-    /// All Bundles.
+    /// The watch of all Bundles.
     Bundles,
-    /// Metadata of all namespaces.
+    /// The watch of the metadata of all namespaces.
     Namespaces,
-    /// Metadata of the objects of one kind in the trust namespace.
+    /// The watch of the metadata of the objects of one kind in the trust namespace.
     Sources(ObjectKind),
-    /// Metadata of the objects of one kind that carry the Bundle label, in one namespace or in all.
+    /// The watch of the metadata of the objects of one kind that carry the Bundle label, in one namespace or in all.
     Targets(ObjectKind, Option<String>),
 }
 
 /// An object as a watch delivers it.
 #[derive(Clone, Debug)]
 pub(crate) enum WatchedObject {
-    /// A Bundle; where it cannot be read, its metadata and why.
+    /// A Bundle; where it cannot be read, its metadata and the cause.
     Bundle(Box<Result<Bundle, UnreadableBundle>>),
     /// Metadata of a namespace, source or target.
     Metadata(Box<ObjectMeta>),
@@ -51,38 +53,38 @@ pub(crate) enum WatchedObject {
 /// A Bundle that does not fit the wire types.
 #[derive(Clone, Debug)]
 pub(crate) struct UnreadableBundle {
-    /// Its metadata.
+    /// Metadata of the Bundle.
     pub(crate) metadata: ObjectMeta,
-    /// Why it cannot be read.
+    /// The reason why the Bundle cannot be read.
     pub(crate) cause: String,
 }
 
-/// What a watch has to tell.
+/// A watch and an event or interruption of it.
 pub(crate) type WatchItem = (Watch, Result<watcher::Event<WatchedObject>, ListWatchError>);
 
-/// Starts the watches. Each one restarts itself, backing off while the API server is away.
+/// Starts the watches. Each restarts itself, with a backoff while the API server is unavailable.
 pub(crate) fn start_watches<'a>(
     connection: &Connection,
     trust_namespace: &str,
     watches: impl IntoIterator<Item = &'a Watch>,
 ) -> SelectAll<BoxStream<'static, WatchItem>> {
     let start = |watch: &Watch| {
-        let follower = ListWatcher::new(connection, watch.clone(), watch.collection(trust_namespace));
+        let list_watcher = ListWatcher::new(connection, watch.clone(), watch.collection(trust_namespace));
         let watch = watch.clone();
-        let next_item = move |mut follower: ListWatcher| {
+        let next_item = move |mut list_watcher: ListWatcher| {
             let watch = watch.clone();
             async move {
-                let event = follower.next().await;
-                Some(((watch, event), follower))
+                let event = list_watcher.next().await;
+                Some(((watch, event), list_watcher))
             }
         };
-        stream::unfold(follower, next_item).boxed()
+        stream::unfold(list_watcher, next_item).boxed()
     };
     watches.into_iter().map(start).collect()
 }
 
 impl Watch {
-    /// Which watches a controller with these settings needs: no more than its role allows.
+    /// Returns the watches that a controller with these settings needs: no more than its role allows.
     pub(crate) fn needed(settings: &DecisionSettings) -> Vec<Self> {
         let mut watches = vec![Self::Bundles, Self::Namespaces];
         watches.extend(ObjectKind::ALL.map(Self::Sources));
@@ -100,7 +102,7 @@ impl Watch {
         watches
     }
 
-    /// What it is called in metrics.
+    /// Returns the label of the watch in metrics.
     fn metric_label(&self) -> &'static str {
         match self {
             Self::Bundles => "bundles",
@@ -125,9 +127,9 @@ impl Watch {
     }
 }
 
-/// The pauses between failures in a row; whatever a watch delivers ends the row.
+/// The pauses after failures in a row; any event of the watch ends the row.
 #[derive(Default)]
-pub(crate) struct WatchBackoff(u32);
+pub(super) struct WatchBackoff(u32);
 
 impl Iterator for WatchBackoff {
     type Item = Duration;
@@ -145,9 +147,10 @@ impl Backoff for WatchBackoff {
     }
 }
 
-/// An object of which only the metadata matters.
+/// The metadata of an object of any kind.
 #[derive(Deserialize)]
 pub(crate) struct MetadataOnly {
+    /// Metadata of the object.
     pub(crate) metadata: ObjectMeta,
 }
 
@@ -159,7 +162,7 @@ impl From<DeserializeGuard<Bundle>> for WatchedObject {
 }
 
 impl WatchedObject {
-    /// Reads what a watch brought.
+    /// Parses an object of a watch.
     fn read(watch: &Watch, json: &[u8]) -> serde_json::Result<Self> {
         if *watch == Watch::Bundles {
             return match serde_json::from_slice(json) {
@@ -174,7 +177,7 @@ impl WatchedObject {
         Ok(Self::Metadata(Box::new(metadata)))
     }
 
-    /// The object's metadata.
+    /// Returns the metadata of the object.
     pub(crate) fn metadata(&self) -> &ObjectMeta {
         match self {
             Self::Bundle(bundle) => match bundle.as_ref() {

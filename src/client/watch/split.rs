@@ -1,24 +1,24 @@
-//! Cuts the JSON of a list into its items, and that of a watch into its events, while it arrives: what is in memory is one
-//! object, however many there are and however large the answer is.
+//! Splitters of the JSON of a list into its items, and of a watch into its events, while it arrives: only one object is
+//! in memory, however many there are and however large the response is.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::limits;
 
-/// How much of an object that is too large is shown, in bytes.
+/// The length of the excerpt of an object that is too large, in bytes.
 const EXCERPT_LEN: usize = 200;
 
-/// What was cut out.
+/// A piece of a response.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Piece {
-    /// A whole object.
+pub(super) enum Piece {
+    /// A complete object.
     Object(Vec<u8>),
     /// The beginning of an object that is larger than [`limits::OBJECT`].
     TooLarge(String),
 }
 
-/// One object that is arriving.
+/// An object that is arriving.
 #[derive(Default)]
 struct PartialObject {
     bytes: Vec<u8>,
@@ -36,7 +36,7 @@ impl PartialObject {
         }
     }
 
-    /// What has arrived, if anything has.
+    /// Takes the object, unless it is empty.
     fn take(&mut self) -> Option<Piece> {
         let Self { bytes, too_large } = std::mem::take(self);
         if too_large {
@@ -46,16 +46,16 @@ impl PartialObject {
     }
 }
 
-/// Cuts an answer that arrives in chunks.
-pub(crate) trait Splitter {
-    /// Takes from the front of a chunk up to the end of the next piece; returns that piece. Without one the whole chunk was
-    /// taken.
+/// A splitter of a response that arrives in chunks.
+pub(super) trait Splitter {
+    /// Consumes a chunk up to the end of the next piece and returns that piece. Consumes the whole chunk if no piece
+    /// ends in it.
     fn next_piece(&mut self, chunk: &mut &[u8]) -> Option<Piece>;
 }
 
-/// The lines of a watch: each is one event.
+/// A splitter of a watch into lines, each of which is one event.
 #[derive(Default)]
-pub(crate) struct WatchLines(PartialObject);
+pub(super) struct WatchLines(PartialObject);
 
 impl Splitter for WatchLines {
     fn next_piece(&mut self, chunk: &mut &[u8]) -> Option<Piece> {
@@ -74,42 +74,42 @@ impl Splitter for WatchLines {
     }
 }
 
-/// The items of a list, and its metadata.
+/// A splitter of a list into its items, with the list's metadata.
 #[derive(Default)]
-pub(crate) struct ListItems {
+pub(super) struct ListItems {
     partial: PartialObject,
     depth: usize,
-    /// Whether the items have begun and not ended.
+    /// Whether the current position is within the items.
     inside: bool,
     string_state: StringState,
-    /// What the list says of itself.
-    pub(crate) metadata: ListMetadata,
-    /// Whether the list was closed.
-    pub(crate) is_whole: bool,
+    /// Metadata of the list.
+    pub(super) metadata: ListMetadata,
+    /// Whether the end of the list has arrived.
+    pub(super) is_whole: bool,
 }
 
-/// Where in a JSON string the next byte stands.
+/// The position of the next byte relative to a JSON string.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum StringState {
-    /// In none.
+    /// In no string.
     #[default]
     Outside,
-    /// In one.
+    /// In a string.
     Inside,
-    /// In one, behind a backslash.
+    /// In a string, after a backslash.
     Escaped,
 }
 
-/// What a list says of itself.
+/// The metadata of a list.
 #[derive(Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct ListMetadata {
-    /// Its version.
+pub(super) struct ListMetadata {
+    /// Resource version of the list.
     #[serde(default)]
-    pub(crate) resource_version: String,
-    /// Names the next page, if there is one.
+    pub(super) resource_version: String,
+    /// Token of the next page; empty on the last one.
     #[serde(default, rename = "continue")]
-    pub(crate) next: String,
+    pub(super) next: String,
 }
 
 impl Splitter for ListItems {
@@ -129,7 +129,7 @@ impl Splitter for ListItems {
 }
 
 impl ListItems {
-    /// Whether a byte is more than content where it stands.
+    /// Returns whether a byte at the current position is part of the structure.
     fn is_significant(&self, byte: u8) -> bool {
         match self.string_state {
             StringState::Escaped => true,
@@ -148,7 +148,7 @@ impl ListItems {
             self.partial.push(&[byte]);
             return None;
         }
-        // At this depth commas part what is cut: members of the list, or its items.
+        // The depth at which commas separate the pieces: members of the list, or its items.
         let here = self.depth == 1 + usize::from(self.inside);
         match byte {
             b'{' | b'[' => self.depth += 1,
@@ -188,7 +188,7 @@ impl ListItems {
         member.strip_suffix(b":").is_some_and(|name| name.trim_ascii() == br#""items""#)
     }
 
-    /// Takes in a member of the list other than its items.
+    /// Processes a member of the list other than its items.
     fn member(&mut self, piece: Option<Piece>) {
         let Some(Piece::Object(member)) = piece else { return };
         if member.trim_ascii_start().starts_with(br#""metadata""#)
@@ -200,14 +200,16 @@ impl ListItems {
     }
 }
 
-/// An event of a watch
+/// An unparsed event of a watch
 /// (<https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes>).
 #[derive(Deserialize)]
-pub(crate) struct RawWatchEvent<'a> {
+pub(super) struct RawWatchEvent<'a> {
+    /// Type of the event: `ADDED`, `MODIFIED`, `DELETED`, `BOOKMARK` or `ERROR`.
     #[serde(rename = "type")]
-    pub(crate) kind: &'a str,
+    pub(super) kind: &'a str,
+    /// The object, or the `Status` of an error.
     #[serde(borrow)]
-    pub(crate) object: &'a RawValue,
+    pub(super) object: &'a RawValue,
 }
 
 #[cfg(test)]
