@@ -11,7 +11,7 @@ use crate::text;
 
 use super::error_text::is_admission_refusal;
 
-/// A request's failure, by what is known of the request's effect.
+/// A failure of a request, by what is known of the request's effect.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub(crate) enum ApiError {
     /// The API server refused the request.
@@ -32,7 +32,7 @@ pub(crate) enum ApiError {
 }
 
 impl ApiError {
-    /// Reads a response that is no success.
+    /// Classifies a response that is no success.
     pub(super) fn from_response(code: StatusCode, headers: &HeaderMap, body: &Bytes) -> Self {
         let unexplained = |_| Status::failure(&text::cause(&String::from_utf8_lossy(body).trim()), "Unexplained");
         let status: Status = serde_json::from_slice(body).unwrap_or_else(unexplained);
@@ -57,7 +57,7 @@ impl From<BoxError> for ApiError {
     }
 }
 
-/// The seconds of `Retry-After`, the only form that Kubernetes uses (RFC 9110, 10.2.3).
+/// Reads the seconds of `Retry-After`, the only form that Kubernetes uses (RFC 9110, 10.2.3).
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds))

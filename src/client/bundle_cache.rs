@@ -1,4 +1,4 @@
-//! What Bundles offer to pods in which namespaces, kept from watches.
+//! Cache of the Bundles that pods may ask for and of namespaces, fed by watches.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -24,13 +24,13 @@ use super::connection::{ApiRequest, Connection, METADATA_ONLY};
 use super::lookups::Lookups;
 use super::watch::{Watch, WatchedObject, start_watches};
 
-/// How long the read of one object may take: a review, for which there are two at most, has to be answered within 5 s.
+/// The maximum time for the read of one object: a review, which takes at most two, has to be answered within 5 s.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long until permission is looked for again where it is not needed.
+/// The pause before the next attempt to watch without permission, with [`BundleAccess::Optional`].
 const DENIED_PAUSE: Duration = Duration::from_mins(1);
 
-/// What is known of Bundles and namespaces. Clones share it.
+/// A cache of Bundles and namespaces. Clones share it.
 #[derive(Clone)]
 pub struct BundleCache {
     inner: Arc<Mutex<CacheInner>>,
@@ -39,16 +39,16 @@ pub struct BundleCache {
     trust_namespace: String,
 }
 
-/// Whether there is nothing to do without Bundles.
+/// The need for permission to watch Bundles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BundleAccess {
-    /// There is nothing to do without them.
+    /// The cache is never ready without permission.
     Required,
-    /// Without permission to see them it goes on without them.
+    /// Without permission the cache is ready, and native mode is off.
     Optional,
 }
 
-/// The reason why the cache cannot give what a review needs.
+/// A failure of the cache to provide the objects of a review.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct BundleCacheError(#[from] CacheCause);
@@ -65,7 +65,7 @@ enum CacheCause {
     Bundle(String, FetchError),
 }
 
-/// The reason why an object cannot be read.
+/// A failure to read one object.
 #[derive(Debug, thiserror::Error)]
 enum FetchError {
     #[error("there is no cluster to ask")]
@@ -82,28 +82,28 @@ struct CacheInner {
     bundles: Arc<InjectableBundles>,
     namespaces: BTreeMap<Box<str>, Namespace>,
     lists: InitialLists,
-    /// Whether we are not permitted to see Bundles, and do without.
+    /// Whether native mode is off for want of permission or of a cluster.
     disabled: bool,
 }
 
-/// The first lists of both watches.
+/// The progress of both watches' initial lists.
 #[derive(Default)]
 struct InitialLists {
     bundles: ListProgress,
     namespaces: ListProgress,
 }
 
-/// Where a watch is with its list.
+/// The progress of a watch's list.
 #[derive(Default)]
 struct ListProgress {
-    /// What was known before and has not been seen in the list that runs.
+    /// The objects from before the list in progress that it has not contained yet.
     unlisted: BTreeSet<String>,
-    /// Whether a list has ever been whole.
+    /// Whether a list has ever been complete.
     synced: bool,
 }
 
 impl BundleCache {
-    /// Knows nothing yet; without a connection it never will.
+    /// Creates an empty cache; without a connection it stays empty.
     #[must_use]
     pub fn new(connection: Option<&Connection>, trust_namespace: &str, settings: DecisionSettings) -> Self {
         let inner = CacheInner {
@@ -120,7 +120,7 @@ impl BundleCache {
         }
     }
 
-    /// Keeps it up to date, for the life of the process.
+    /// Keeps the cache up to date, for the life of the process.
     pub async fn run(self, access: BundleAccess) -> Infallible {
         let Some(connection) = &self.connection else { return pending().await };
         let watches = [Watch::Bundles, Watch::Namespaces];
@@ -134,7 +134,8 @@ impl BundleCache {
                         inner.lists = InitialLists::default();
                         if !std::mem::replace(&mut inner.disabled, true) {
                             info!(
-                                "native mode is off, since Bundles and Namespaces may not be watched here; only cainjector's rules hold: {error}"
+                                "native mode is off, since Bundles and Namespaces may not be watched here; only \
+                                 cainjector's rules hold: {error}"
                             );
                         }
                         break;
@@ -146,7 +147,7 @@ impl BundleCache {
         }
     }
 
-    /// Whether everything that reviews depend on is known, or is not to be had and not needed.
+    /// Returns whether everything that reviews depend on is cached, or is neither available nor needed.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         let inner = self.lock();
@@ -155,7 +156,7 @@ impl BundleCache {
 
     fn apply_event(&self, watch: &Watch, event: watcher::Event<WatchedObject>) {
         let mut inner = self.lock();
-        let before = inner.lists.have_synced();
+        let was_synced = inner.lists.have_synced();
         match event {
             watcher::Event::Init => {
                 let names: BTreeSet<_> = match watch {
@@ -173,21 +174,21 @@ impl BundleCache {
                 inner.remove(watch, &object.metadata().name.clone().unwrap_or_default());
             }
             watcher::Event::InitDone => {
-                let listing = inner.lists.of(watch);
-                listing.synced = true;
-                for name in std::mem::take(&mut listing.unlisted) {
+                let progress = inner.lists.of(watch);
+                progress.synced = true;
+                for name in std::mem::take(&mut progress.unlisted) {
                     inner.remove(watch, &name);
                 }
             }
         }
-        if inner.lists.have_synced() && (!before || inner.disabled) {
+        if inner.lists.have_synced() && (!was_synced || inner.disabled) {
             inner.disabled = false;
             info!(bundles = inner.bundles.by_name.len(), namespaces = inner.namespaces.len(), "native mode is on");
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, CacheInner> {
-        self.inner.lock().expect("nobody panics with it")
+        self.inner.lock().expect("no holder of the lock panics")
     }
 }
 
@@ -229,7 +230,7 @@ impl webhook::BundleLookup for BundleCache {
 }
 
 impl BundleCache {
-    /// An object as it is now, if it is there.
+    /// Reads an object from the API server, if it exists.
     async fn fetch<T: DeserializeOwned>(
         &self,
         collection: &str,
@@ -261,8 +262,8 @@ impl CacheInner {
                 self.namespaces.insert(name.into(), Namespace::from(&**metadata));
             }
             WatchedObject::Bundle(bundle) => {
-                let InjectableBundles { settings, by_name: offered } = Arc::make_mut(&mut self.bundles);
-                let offer = match &**bundle {
+                let InjectableBundles { settings, by_name } = Arc::make_mut(&mut self.bundles);
+                let injectability = match &**bundle {
                     Ok(bundle) => {
                         let intent = Intent::parse(bundle, trust_namespace);
                         Injectability::of(intent.as_ref().map_err(Vec::as_slice), settings)
@@ -272,7 +273,7 @@ impl CacheInner {
                         remedy: "mend it".to_owned(),
                     },
                 };
-                offered.insert(name, offer);
+                by_name.insert(name, injectability);
             }
         }
     }

@@ -1,8 +1,8 @@
-//! The connection for all requests.
+//! The connection that carries all requests to the API server.
 //!
-//! kube's own client takes one contiguous body for each request and hides the headers of a refusal. Here bodies are made
-//! of parts that requests share, and `Retry-After` is seen. Authentication and TLS are kube's, and so are watches, events
-//! and the Lease: its client works over this connection.
+//! kube's own client takes one contiguous body for each request and hides the headers of a refusal. Here bodies consist
+//! of parts that requests share, and `Retry-After` is read. Authentication and TLS are kube's. kube's client for events
+//! and the Lease works over this connection, too.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -29,16 +29,16 @@ use super::dial::{Dialer, Proxy};
 use super::leader_election::{LeadershipWatch, WriteFenceLayer};
 use super::segmented_body::{FRAME, SegmentedBody};
 
-/// How long one request may take before it counts as unanswered.
+/// The time after which a request counts as unanswered.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long an idle connection is kept: its buffers are memory.
+/// The time for which an idle connection is kept: its buffers are memory.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Asks for an answer without content: 1 KB comes back instead of the object.
+/// The `Accept` header for a response without content: about 1 KB instead of the object.
 pub(super) const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
-/// A connection pool. Clones share it.
+/// A pool of connections to one API server. Clones share the pool.
 #[derive(Clone)]
 pub struct Connection {
     sender: Arc<Mutex<Sender>>,
@@ -49,31 +49,33 @@ pub struct Connection {
 
 type Sender = BoxCloneService<Request<OutgoingBody>, Response<Incoming>, BoxError>;
 
-/// A body on its way out.
+/// The body of any request.
 enum OutgoingBody {
-    /// Of a request of ours.
+    /// The body of a request of this crate.
     Segmented(SegmentedBody),
-    /// Of a request of kube's.
+    /// The body of a request of kube's client.
     Whole(kube::client::Body),
 }
 
-/// One request.
+/// A request to the API server.
 pub(super) struct ApiRequest {
+    /// HTTP method of the request.
     pub(super) method: Method,
     /// Path and query.
     pub(super) uri: String,
-    /// The wanted form of the answer.
+    /// Value of the `Accept` header.
     pub(super) accept: &'static str,
-    /// The body and its media type.
+    /// Media type and body.
     pub(super) body: Option<(&'static str, SegmentedBody)>,
 }
 
 impl Connection {
-    /// A connection to the cluster of a configuration, through the proxy if there is one: what the configuration itself
-    /// says of proxies is not looked at. Each request is sent once: who sent it knows what to do with a refusal, and when.
+    /// Creates a connection to the cluster of a configuration, through `proxy` if there is one.
+    ///
+    /// The proxy of the configuration itself is ignored. Each request is sent once; retries are the caller's.
     ///
     /// # Errors
-    /// When its certificates or credentials cannot be used.
+    /// When the certificates or credentials of the configuration cannot be used.
     pub fn new(config: &Config, proxy: Option<Proxy>) -> kube::Result<Self> {
         let dialer = Dialer::new(config, proxy)?;
         let forwarding = dialer.forwarding_proxy(&config.cluster_url);
@@ -92,10 +94,10 @@ impl Connection {
         let service = match forwarding {
             None => BoxCloneService::new(service),
             Some(proxy) => BoxCloneService::new({
-                let answering = proxy.clone();
+                let rejecting = proxy.clone();
                 let service = service.map_request(move |request| proxy.authorize(request));
                 service.map_result(move |answer: Result<Response<Incoming>, BoxError>| {
-                    answering.reject_proxy_error(answer?)
+                    rejecting.reject_proxy_error(answer?)
                 })
             }),
         };
@@ -116,28 +118,29 @@ impl Connection {
         })
     }
 
-    /// How many requests were sent, in whatever way.
+    /// Returns the counts of the requests sent over this connection, those of kube's client included.
     #[must_use]
     pub fn requests(&self) -> &RequestMetrics {
         &self.requests
     }
 
-    /// When watches over it last told something.
+    /// Returns the times at which the watches over this connection were last active.
     #[must_use]
     pub fn watches(&self) -> &WatchMetrics {
         &self.watches
     }
 
-    /// The same connection, but that requests other than reads get through only while the mandate holds. One that has
-    /// not got through when the mandate ends is given up, and so it is never sent: that is looked at again before each
-    /// step of a request, such as after a connection was made.
+    /// Returns a connection that refuses requests other than reads unless this process is the leader.
+    ///
+    /// Leadership is checked again before each step of a request, such as after a connection was established: no write
+    /// leaves after the leadership has ended.
     #[must_use]
     pub fn fenced(&self, leadership: LeadershipWatch) -> Self {
         let sender = BoxCloneService::new(WriteFenceLayer(leadership).layer(self.sender()));
         Self { sender: Arc::new(Mutex::new(sender)), ..self.clone() }
     }
 
-    /// kube's client over this connection.
+    /// Creates a client of kube that works over this connection.
     #[must_use]
     pub fn client(&self) -> kube::Client {
         let connection = self.clone();
@@ -148,10 +151,10 @@ impl Connection {
     }
 
     fn sender(&self) -> Sender {
-        self.sender.lock().expect("nobody panics with it").clone()
+        self.sender.lock().expect("no holder of the lock panics").clone()
     }
 
-    /// Sends a request once and reads the whole answer.
+    /// Sends a request once and reads the whole response.
     pub(super) async fn send(&self, api_request: ApiRequest) -> Result<Bytes, ApiError> {
         self.with_timeout(async {
             let answer = self.sender().oneshot(http_request(api_request)?).await?;
@@ -161,7 +164,7 @@ impl Connection {
         .await
     }
 
-    /// Sends a request once; the body of a good answer is still to be read.
+    /// Sends a request once and returns the body of a successful response, to be read by the caller.
     pub(super) async fn open(&self, api_request: ApiRequest) -> Result<Incoming, ApiError> {
         self.with_timeout(async {
             let answer = self.sender().oneshot(http_request(api_request)?).await?;

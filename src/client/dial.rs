@@ -24,19 +24,19 @@ use tower::{BoxError, Service, ServiceExt};
 
 use crate::text::error_chain;
 
-/// How long a connection may take to be there.
+/// The maximum time to establish a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a proxy may take to connect to the server behind it.
+/// The maximum time for a proxy to connect to the server behind it.
 const TUNNEL_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A proxy server. Its `Display` leaves out the credentials of its URL.
 #[derive(Clone, Debug)]
 pub struct Proxy {
     protocol: ProxyProtocol,
-    /// Its URL, as far as it may be shown.
+    /// The URL without its credentials.
     url: Uri,
-    /// The part of the configuration that names it.
+    /// The part of the configuration that names the proxy.
     origin: String,
     intercept: Intercept,
 }
@@ -49,10 +49,10 @@ enum ProxyProtocol {
     Socks5,
 }
 
-/// A proxy's URL that cannot be used.
+/// A proxy URL that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ProxyUrlError {
-    /// The URL has no host, or is none.
+    /// The text is no URL, or the URL has no host.
     #[error("{0} is no URL of a proxy: write http://HOST:PORT, https://HOST:PORT or socks5://HOST:PORT")]
     Url(String),
     /// The protocol is not supported.
@@ -63,10 +63,10 @@ pub enum ProxyUrlError {
 }
 
 impl Proxy {
-    /// Reads the URL of a proxy. `origin` names the part of the configuration that it comes from.
+    /// Parses the URL of a proxy. `origin` names the part of the configuration that the URL comes from.
     ///
     /// # Errors
-    /// [`InvalidProxy`], without the URL itself: it may hold a password.
+    /// When the URL cannot be used. The error leaves out the URL itself, which may hold a password.
     pub fn new(origin: impl Into<String>, url: &str) -> Result<Self, ProxyUrlError> {
         let origin = origin.into();
         let invalid = || ProxyUrlError::Url(origin.clone());
@@ -90,12 +90,12 @@ impl Proxy {
         Ok(Self { protocol, url, origin, intercept })
     }
 
-    /// The value of `Proxy-Authorization`, if its URL has credentials.
+    /// Returns the value of `Proxy-Authorization`, if the URL has credentials.
     fn authorization(&self) -> Option<&HeaderValue> {
         self.intercept.basic_auth()
     }
 
-    /// What the answer of an HTTP proxy that does not connect means, with the cure.
+    /// Formats the refusal of an HTTP proxy to connect, with its remedy.
     fn refusal_message(&self, target: &str, status: StatusCode) -> String {
         let remedy = match status {
             StatusCode::PROXY_AUTHENTICATION_REQUIRED if self.authorization().is_some() => {
@@ -120,16 +120,16 @@ impl fmt::Display for Proxy {
     }
 }
 
-/// A connector for hyper. To servers that are reached by TLS it makes plain connections, too: TLS is laid over it.
+/// A hyper connector that makes plain connections, even to servers that are reached by TLS: TLS is layered on top.
 #[derive(Clone)]
 pub struct Dialer {
-    /// To the server, or to the proxy.
+    /// The connector to the server, or to the proxy.
     next: BoxCloneSyncService<Uri, Socket, BoxError>,
     proxy: Option<Proxy>,
 }
 
 impl Dialer {
-    /// A connector that goes through the proxy, if there is one. The TLS of an `https://` proxy is that of the
+    /// Creates a connector that goes through the proxy, if there is one. The TLS of an `https://` proxy is that of the
     /// configuration, as in client-go.
     ///
     /// # Errors
@@ -148,7 +148,7 @@ impl Dialer {
         Ok(Self { next, proxy })
     }
 
-    /// The proxy, if requests to a plain `http://` server are sent to it as they are, instead of through a tunnel.
+    /// Returns the proxy, if it forwards requests to this plain `http://` server instead of opening a tunnel to it.
     pub(super) fn forwarding_proxy(&self, server: &Uri) -> Option<ForwardingProxy> {
         let proxy = self.proxy.as_ref().filter(|proxy| proxy.forwards(server))?;
         Some(ForwardingProxy { proxy: proxy.clone(), server: target(server, 80) })
@@ -161,7 +161,7 @@ impl Proxy {
     }
 }
 
-/// A proxy that forwards requests.
+/// A proxy that forwards requests to a plain `http://` server.
 #[derive(Clone)]
 pub(super) struct ForwardingProxy {
     proxy: Proxy,
@@ -169,7 +169,7 @@ pub(super) struct ForwardingProxy {
 }
 
 impl ForwardingProxy {
-    /// Adds the credentials to a request.
+    /// Adds the proxy's credentials to a request.
     pub(super) fn authorize<B>(&self, mut request: Request<B>) -> Request<B> {
         if let Some(value) = self.proxy.authorization() {
             request.headers_mut().insert(PROXY_AUTHORIZATION, value.clone());
@@ -177,7 +177,7 @@ impl ForwardingProxy {
         request
     }
 
-    /// Tells an answer of the proxy from one of the API server, which never answers 407, and refuses in JSON.
+    /// Turns a refusal by the proxy itself into an error. The API server never answers 407, and refuses in JSON.
     pub(super) fn reject_proxy_error<B>(&self, answer: Response<B>) -> Result<Response<B>, BoxError> {
         let json = answer.headers().get(CONTENT_TYPE).is_some_and(|of| of.as_bytes().ends_with(b"json"));
         let own = match answer.status() {
@@ -212,7 +212,7 @@ impl Service<Uri> for Dialer {
 }
 
 impl Proxy {
-    /// A connection to the server through this proxy.
+    /// Connects to the server through this proxy.
     async fn connect(&self, next: BoxCloneSyncService<Uri, Socket, BoxError>, server: Uri) -> Result<Socket, BoxError> {
         if self.protocol == ProxyProtocol::Socks5 {
             return self.socks(next, server).await;
@@ -258,20 +258,20 @@ impl Proxy {
     }
 }
 
-/// Host and port of a server.
+/// Formats host and port of a server.
 fn target(server: &Uri, default_port: u16) -> String {
     format!("{}:{}", server.host().unwrap_or_default(), server.port_u16().unwrap_or(default_port))
 }
 
-/// Bytes in both directions.
+/// A stream of bytes in both directions.
 trait Duplex: Read + Write + Send + Unpin {}
 
 impl<T: Read + Write + Send + Unpin> Duplex for T {}
 
-/// A connection.
+/// A plain connection to the API server or to a proxy.
 pub struct Socket {
     stream: Box<dyn Duplex>,
-    /// Whether a proxy is at its other end that forwards requests.
+    /// Whether the other end is a proxy that forwards requests.
     forwarded: bool,
 }
 

@@ -1,11 +1,11 @@
-//! Decisions that rest on the texts of others' errors, since neither codes nor reasons tell the cases apart.
+//! Decisions that rest on the texts of others' errors, where neither codes nor reasons distinguish the cases.
 //!
-//! The texts are those of Kubernetes' API server and its admission plugins, as of version 1.36. Where one changes, the
-//! error is taken for one of the wider class that its HTTP status names.
+//! The texts are those of Kubernetes 1.36: of the API server, its admission plugins and its validation. After a change
+//! of such a text the error falls back to the wider class of its HTTP status.
 
 use kube::core::Status;
 
-/// Parts of messages that only admission of the object at hand gives: a response with one of them is no sign of the API
+/// Parts of messages that only the admission of an object gives: a response with one of them says nothing about the API
 /// server's health, whatever its code. A webhook chooses the code itself
 /// (<https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#response>).
 const ADMISSION_MARKERS: [&str; 6] = [
@@ -17,12 +17,12 @@ const ADMISSION_MARKERS: [&str; 6] = [
     "quota evaluation timed out",
 ];
 
-/// Returns whether admission of an object refused it, or could not be had.
+/// Returns whether the admission of an object refused it, or failed.
 pub(super) fn is_admission_refusal(status: &Status) -> bool {
     ADMISSION_MARKERS.iter().any(|part| status.message.contains(part))
 }
 
-/// Returns whether a refusal with code 403 is one of RBAC: an object of a quota or a policy is refused with 403, too.
+/// Returns whether a refusal with code 403 is due to missing permissions. Quotas and policies refuse with 403, too.
 pub(super) fn is_missing_permission(status: &Status) -> bool {
     status.message.contains("cannot ") && status.message.contains(" resource \"")
 }

@@ -1,4 +1,4 @@
-//! Reads of source objects: only those that a Bundle reads, and of them only the keys that it reads.
+//! Reads of source objects, cut down to the keys that Bundles read.
 
 use std::collections::BTreeSet;
 
@@ -13,34 +13,35 @@ use super::api_error::ApiError;
 use super::connection::{ApiRequest, Connection};
 use super::uri;
 
-/// The keys of a source object that any Bundle reads.
+/// A filter for the keys of a source object: those that any Bundle reads.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct KeyFilter {
     all: bool,
     keys: BTreeSet<String>,
 }
 
-/// What a read of a source object brought.
+/// The result of a read of a source object.
 #[derive(Clone, Debug)]
 pub(crate) enum SourceRead {
-    /// Its content, cut down to what was wanted.
+    /// The object exists.
     Content {
-        /// Its resource version.
+        /// Resource version of the object.
         version: ResourceVersion,
-        /// What was kept.
+        /// The filter that the content has passed.
         filter: KeyFilter,
-        /// The kept content.
+        /// The content that passes the filter.
         content: SourceContent,
     },
-    /// It is gone.
+    /// The object does not exist.
     Gone,
 }
 
-/// Reads one object of the trust namespace. What the API server refuses is a [`Content`], too: an unreadable one.
+/// Reads one object of the trust namespace. A refusal by the API server results in [`SourceRead::Content`], too: an
+/// unreadable one.
 ///
 /// # Errors
-/// When the API server cannot be reached, asks for patience or does not answer.
-pub(crate) async fn fetch_source(
+/// When the API server cannot be reached, is busy or does not answer.
+pub(crate) async fn read_source(
     connection: &Connection,
     source: &SourceId,
     filter: KeyFilter,
@@ -83,12 +84,13 @@ fn parse(kind: ObjectKind, body: &Bytes, filter: &KeyFilter) -> serde_json::Resu
 }
 
 impl KeyFilter {
+    /// Creates a filter that all keys pass.
     #[cfg(test)]
     pub(crate) fn everything() -> Self {
         Self { all: true, keys: BTreeSet::new() }
     }
 
-    /// The keys of an object that any Bundle reads.
+    /// Creates the filter for an object: the keys of it that any Bundle reads.
     pub(crate) fn of(inputs: &Inputs, id: &SourceId) -> Self {
         let mut filter = Self::default();
         let Some(object) = inputs.sources.get(id) else { return filter };
@@ -104,12 +106,12 @@ impl KeyFilter {
         filter
     }
 
-    /// What the filter lets through of a TLS Secret or of any other object: of a TLS Secret only the keys that it names.
+    /// Narrows the filter for a TLS Secret (`tls`), of which only named keys pass.
     pub(crate) fn of_type(self, tls: bool) -> Self {
         Self { all: self.all && !tls, ..self }
     }
 
-    /// The keys that both filters let through.
+    /// Returns the filter for the keys that pass both filters.
     pub(crate) fn intersection(&self, other: &Self) -> Self {
         match (self.all, other.all) {
             (true, _) => other.clone(),
@@ -118,12 +120,12 @@ impl KeyFilter {
         }
     }
 
-    /// Whether everything that the other filter lets through passes this one.
+    /// Returns whether every key that passes `other` passes this filter.
     pub(crate) fn covers(&self, other: &Self) -> bool {
         self.all || (!other.all && other.keys.is_subset(&self.keys))
     }
 
-    /// Whether the key is read by any Bundle; of a TLS Secret only keys that a Bundle names.
+    /// Returns whether a key passes the filter; of a TLS Secret (`tls`) only named keys do.
     pub(crate) fn includes(&self, key: &str, tls: bool) -> bool {
         (self.all && !tls) || self.keys.contains(key)
     }
@@ -142,7 +144,7 @@ mod tests {
 
     const KEY: &str = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n";
 
-    /// What others put into Secrets beside certificates.
+    /// Values that Secrets hold beside certificates.
     fn values() -> Vec<(&'static str, Vec<u8>)> {
         let certificate = pem("ec");
         vec![

@@ -1,4 +1,4 @@
-//! Handing all targets back to trust-manager: the requests of `rootcast hand-back`.
+//! The requests of `rootcast hand-back`, which hands all targets back to trust-manager.
 
 use futures::stream::{self, StreamExt};
 use jiff::{SignedDuration, Timestamp};
@@ -13,46 +13,48 @@ use serde_json::json;
 use crate::api;
 use crate::bundle::{ObjectKind, upgrade_managed_fields};
 
-/// How many objects are asked for, and in memory, at a time.
+/// The number of objects in a page of a list, and so in memory at a time.
 const PAGE: u32 = 500;
 
-/// How many objects are written at the same time.
+/// The number of objects that are written at the same time.
 const CONCURRENCY: usize = 8;
 
-/// How often one object is tried while others write it, too.
+/// The number of attempts to write an object that others write, too.
 const TRIES: usize = 5;
 
-/// Hands targets back, or looks for those that need it.
+/// A run of the command, which hands targets back or only finds those that need it.
 pub struct HandBack {
-    /// As whom.
+    /// The client for all requests.
     pub client: Client,
-    /// Whether to do it; otherwise nothing is written.
+    /// Whether to hand back; otherwise nothing is written.
     pub write: bool,
 }
 
-/// What became of one target.
+/// The outcome for one target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HandBackOutcome {
-    /// It would be handed back.
+    /// The target needs to be handed back; nothing was written.
     Due,
-    /// It is handed back.
+    /// The target was handed back.
     Done,
-    /// It could not be, and this is why.
+    /// The target could not be handed back, for this cause.
     Failed(String),
 }
 
-/// A request that failed.
+/// A failure of a request of `rootcast hand-back`.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct HandBackError {
-    /// Whether for want of permission.
+    /// Whether the cause is a missing permission.
     pub forbidden: bool,
     message: String,
 }
 
 impl HandBack {
-    /// Goes through all objects of a kind that carry the Bundle label, in one namespace or in all. Tells of each that has
-    /// something to hand back, by kind, namespace and name, in the order of the server's list. Returns how many there are.
+    /// Processes all objects of a kind with the Bundle label, in one namespace or in all, and returns their number.
+    ///
+    /// Calls `on_outcome` with kind, namespace and name of each that has something to hand back, in the order of the
+    /// server's list.
     ///
     /// # Errors
     /// When the objects cannot be listed.
@@ -82,7 +84,7 @@ impl HandBack {
         }
     }
 
-    /// `None` if there is nothing to do, or the object is gone.
+    /// Hands one object back. Returns `None` if there is nothing to do, or the object is gone.
     async fn hand_back(&self, kind: ObjectKind, mut found: ObjectMeta) -> Option<(String, HandBackOutcome)> {
         let name = found.name.clone().unwrap_or_default();
         let namespace = found.namespace.clone().unwrap_or_default();
@@ -101,7 +103,7 @@ impl HandBack {
                 Err(Error::Api(status)) if status.is_conflict() => {}
                 Err(error) => return Some((target, HandBackOutcome::Failed(HandBackError::from(error).message))),
             }
-            // A list, because who may list all may not be allowed to get one.
+            // A list, because the permission to list does not include the one to get.
             let named = ListParams::default().fields(&format!("metadata.name={name}"));
             match objects.list(&named).await {
                 Ok(list) => found = list.items.into_iter().next()?.metadata,
@@ -113,7 +115,7 @@ impl HandBack {
     }
 }
 
-/// Who leads the controllers now, by the clock of this machine; `None` if nobody does, or if there is no such Lease.
+/// Returns the controller that leads now, by the clock of this machine; `None` if none leads.
 ///
 /// # Errors
 /// When the Lease cannot be read.
@@ -127,7 +129,7 @@ pub async fn current_leader(
     Ok(lease.and_then(|lease| lease.spec).and_then(|spec| holder(spec, now)))
 }
 
-/// Who holds a Lease at this time, if anybody does.
+/// Returns the holder of a Lease at `now`, if it is held.
 pub(super) fn holder(spec: LeaseSpec, now: Timestamp) -> Option<String> {
     let renewed = spec.renew_time?.0;
     let duration = SignedDuration::from_secs(spec.lease_duration_seconds?.into());

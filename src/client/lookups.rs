@@ -1,4 +1,4 @@
-//! Bounds on the reads of single objects that reviews cause: whoever reaches the webhook's port can cause them.
+//! Bounds on the reads of single objects that reviews cause: any client of the webhook's port can cause them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
@@ -12,29 +12,31 @@ use crate::limits::{LOOKUP_MISSES_CACHED, LOOKUPS};
 
 use super::api_error::ApiError;
 
-/// The time for which an object that is not there is not asked for again.
+/// The time for which an absent object is not requested again.
 const ABSENT_TTL: Duration = Duration::from_secs(1);
 
-/// The time for which a read takes its place at least: it bounds how many there are in a second.
+/// The minimum time for which a read holds its permit: it bounds the number of reads per second.
 const MIN_PERMIT_HOLD: Duration = Duration::from_millis(100);
 
 /// An object as JSON, `None` where it does not exist, or the error that all who share the read get.
 pub(super) type LookupResult = Result<Option<Bytes>, ApiError>;
 
-/// The reads that are in flight, and the objects that were not there just now.
+/// The reads in flight and the objects that were recently absent.
 pub(super) struct Lookups {
     permits: Arc<Semaphore>,
-    /// By path; each is shared by all who ask for the object meanwhile.
+    /// The reads in flight, by path; each is shared by all callers that need the object meanwhile.
     reads: Mutex<HashMap<String, Weak<OnceCell<LookupResult>>>>,
+    /// The time of the last read of each absent object, by path.
     absent: Mutex<HashMap<String, Instant>>,
 }
 
 impl Lookups {
+    /// Creates an empty set of lookups.
     pub(super) fn new() -> Self {
         Self { permits: Arc::new(Semaphore::new(LOOKUPS.max)), reads: Mutex::default(), absent: Mutex::default() }
     }
 
-    /// Reads an object, unless somebody is doing so already, or it was not there just now.
+    /// Reads an object by `request`, unless a read of it is in flight already, or it was recently absent.
     pub(super) async fn read(&self, path: &str, request: impl Future<Output = LookupResult>) -> LookupResult {
         if self.is_absent(path) {
             return Ok(None);
@@ -46,32 +48,32 @@ impl Lookups {
             if matches!(found, Ok(None)) {
                 self.record_absent(path);
             }
-            // Who asks from now on wants to know what is there from now on.
+            // Later calls need the object as it is after this read.
             lock(&self.reads).remove(path);
             found
         };
         self.shared(path).get_or_init(|| read).await.clone()
     }
 
-    /// The read of an object that is in flight, or a new one.
+    /// Returns the read of an object that is in flight, or a new one.
     fn shared(&self, path: &str) -> Arc<OnceCell<LookupResult>> {
         let mut reads = lock(&self.reads);
         if let Some(read) = reads.get(path).and_then(Weak::upgrade) {
             return read;
         }
-        // What nobody waits for any more was given up.
+        // Reads without a caller that waits for them were given up.
         reads.retain(|_, read| read.strong_count() > 0);
         let read = Arc::default();
         reads.insert(path.to_owned(), Arc::downgrade(&read));
         read
     }
 
-    /// Whether an object was found absent so short a time ago that it is taken to be so still.
+    /// Returns whether an object was absent less than [`ABSENT_TTL`] ago.
     fn is_absent(&self, path: &str) -> bool {
         lock(&self.absent).get(path).is_some_and(|since| since.elapsed() < ABSENT_TTL)
     }
 
-    /// Remembers that an object is not there.
+    /// Records that an object is absent.
     fn record_absent(&self, path: &str) {
         let mut absent = lock(&self.absent);
         if absent.len() >= LOOKUP_MISSES_CACHED.max {
@@ -82,7 +84,7 @@ impl Lookups {
         }
     }
 
-    /// A place for one read, once there is one.
+    /// Waits for a permit for one read.
     async fn acquire(&self) -> ReadPermit {
         let permit = self.permits.clone().acquire_owned().await.expect("the semaphore is never closed");
         ReadPermit { permit: Some(permit), since: Instant::now() }
@@ -93,7 +95,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().expect("no holder of the lock panics")
 }
 
-/// A place for one read, which is free again some time after the read has begun and not before it has ended.
+/// A permit for one read. After its drop it is free again once [`MIN_PERMIT_HOLD`] has passed since its creation.
 struct ReadPermit {
     permit: Option<OwnedSemaphorePermit>,
     since: Instant,
@@ -123,7 +125,7 @@ mod tests {
         assert!(!lookups.is_absent("a"));
     }
 
-    /// Reads so often at the same time, where the API server takes a second to answer; returns how often it was asked.
+    /// Makes `times` concurrent reads that take a second each; returns the number of requests.
     async fn requests_made(lookups: &Lookups, times: usize, found: LookupResult) -> usize {
         let requests = std::cell::Cell::new(0);
         let read = async |_| {

@@ -23,7 +23,7 @@ pub(crate) use api_error::ApiError;
 pub use bundle_cache::{BundleAccess, BundleCache, BundleCacheError};
 pub use connection::Connection;
 pub use dial::{Dialer, Proxy, ProxyUrlError, Socket};
-pub(crate) use fetch_source::{KeyFilter, SourceRead, fetch_source};
+pub(crate) use fetch_source::{KeyFilter, SourceRead, read_source};
 pub use hand_back::{HandBack, HandBackError, HandBackOutcome, current_leader};
 pub use leader_election::{LeaderElector, LeadershipState, LeadershipWatch, LeaseSettings};
 pub(crate) use publish::{PublishedVersion, Publisher};

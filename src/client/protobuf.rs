@@ -10,13 +10,13 @@ use crate::fanout::ResourceVersion;
 
 use super::segmented_body::SegmentedBody;
 
-/// The media type.
+/// The media type of Kubernetes' protobuf form.
 pub(super) const MEDIA_TYPE: &str = "application/vnd.kubernetes.protobuf";
 
-/// What every object begins with.
+/// The first bytes of every object.
 const MAGIC: &[u8] = b"k8s\0";
 
-/// Numbers of fields, all of them length-delimited but for the two flags.
+/// The numbers of fields, all of them length-delimited but for the two flags.
 mod field {
     pub(super) const UNKNOWN_TYPE_META: u8 = 1;
     pub(super) const UNKNOWN_RAW: u8 = 2;
@@ -38,7 +38,7 @@ mod field {
     pub(super) const OWNER_BLOCK_DELETION: u8 = 7;
 }
 
-/// The fields of an object that hold its content; a message's fields may come in any order.
+/// Encodes the fields of an object that hold its content; the fields of a message may come in any order.
 pub(super) fn content(payload: &Payload) -> Vec<u8> {
     let mut content = Vec::with_capacity(payload.size() + 64 * payload.values.len());
     for (key, value) in &payload.values {
@@ -51,7 +51,7 @@ pub(super) fn content(payload: &Payload) -> Vec<u8> {
     content
 }
 
-/// An object with this content; for one that exists, its version.
+/// Encodes an object with this content; `version` is that of an existing object.
 pub(super) fn object(
     desired: &Desired,
     payload: &Payload,
@@ -102,7 +102,7 @@ fn owner(desired: &Desired) -> Vec<u8> {
     owner
 }
 
-/// An entry of a map, which is a message of key and value.
+/// Appends an entry of a map, which is a message of key and value.
 fn entry(out: &mut Vec<u8>, number: u8, key: &str, value: &[u8]) {
     let size = |part: &[u8]| 1 + varint(part.len()).len() + part.len();
     length(out, number, size(key.as_bytes()) + size(value));
@@ -115,7 +115,7 @@ fn bytes(out: &mut Vec<u8>, number: u8, value: &[u8]) {
     out.extend_from_slice(value);
 }
 
-/// The beginning of a length-delimited field.
+/// Appends the beginning of a length-delimited field.
 fn length(out: &mut Vec<u8>, number: u8, length: usize) {
     out.push(number << 3 | 2);
     out.extend(varint(length));

@@ -1,4 +1,4 @@
-//! What the admin sees: the Bundle's status and events.
+//! Publication of the status and the events of Bundles.
 
 use http::Method;
 use kube::core::PartialObjectMeta;
@@ -19,7 +19,7 @@ use super::segmented_body::SegmentedBody;
 /// The component that events name as their source.
 const REPORTER: &str = "bundles";
 
-/// Publishes reports.
+/// A publisher of the status and the events of Bundles.
 #[derive(Clone)]
 pub(crate) struct Publisher {
     connection: Connection,
@@ -27,26 +27,26 @@ pub(crate) struct Publisher {
     normal_recorder: Recorder,
 }
 
-/// What a Bundle is after its status was written.
+/// The version of a Bundle after a write of its status.
 pub(crate) struct PublishedVersion {
-    /// Its resource version.
+    /// Resource version of the Bundle.
     pub(crate) version: ResourceVersion,
-    /// Its generation.
+    /// Generation of the Bundle.
     pub(crate) generation: Option<i64>,
 }
 
 impl Publisher {
-    /// A publisher that signs events with this process's host name.
+    /// Creates a publisher over a connection. Its events carry the host name of this process.
     pub(crate) fn new(connection: Connection) -> Self {
         let client = connection.client();
         Self { connection, normal_recorder: Recorder::new(client.clone(), reporter()), client }
     }
 
-    /// Writes the status, if it is news, and then the events, if there are any. Returns what the Bundle is after the write, if
-    /// there was one.
+    /// Writes the status of a report if `status_changed`, and then its events. Returns the version of the Bundle after
+    /// the write of the status, if there was one.
     ///
     /// # Errors
-    /// When the API server does not take the status. A Bundle that is gone or was replaced meanwhile is no error.
+    /// When the status cannot be written. A Bundle that was deleted or replaced meanwhile is no error.
     pub(crate) async fn publish(
         &self,
         name: &str,
@@ -54,15 +54,15 @@ impl Publisher {
         report: &Report,
         status_changed: bool,
     ) -> Result<Option<PublishedVersion>, ApiError> {
-        let answer = if status_changed { self.write_status(name, uid, report).await? } else { None };
+        let version = if status_changed { self.write_status(name, uid, report).await? } else { None };
         for event in &report.events {
             self.emit(name, uid, event).await;
         }
-        Ok(answer)
+        Ok(version)
     }
 
-    /// The status is applied as field manager `trust-manager`, whole: what that manager wrote before and we do not know
-    /// is taken out, and so it will be with ours when trust-manager comes back.
+    /// Applies the whole status as field manager `trust-manager`: fields of trust-manager that rootcast does not have
+    /// are removed, as those of rootcast will be when trust-manager comes back.
     async fn write_status(&self, name: &str, uid: &str, report: &Report) -> Result<Option<PublishedVersion>, ApiError> {
         let patch = json!({
             "apiVersion": api::API_VERSION, "kind": api::KIND,
@@ -81,7 +81,7 @@ impl Publisher {
             body: Some(("application/apply-patch+yaml", body)),
         };
         match self.connection.send(request).await {
-            // The answer is read as metadata only: a Bundle that does not fit the wire types gets a status, too.
+            // The response is read as metadata only: a Bundle that does not fit the wire types gets a status, too.
             Ok(body) => match serde_json::from_slice::<PartialObjectMeta<Bundle>>(&body) {
                 Ok(PartialObjectMeta { metadata, .. }) => Ok(Some(PublishedVersion {
                     version: ResourceVersion::of(&metadata),
@@ -94,7 +94,7 @@ impl Publisher {
         }
     }
 
-    /// Sends an event. One that is not taken is only logged: the status says the same.
+    /// Sends an event. A failure is only logged: the status has the same content.
     pub(crate) async fn emit(&self, name: &str, uid: &str, event: &BundleEvent) {
         let mut about = Bundle::new(name, api::BundleSpec::default());
         about.metadata.uid = Some(uid.to_owned());
@@ -105,8 +105,8 @@ impl Publisher {
         }
     }
 
-    /// The recorder counts events of one reason as one, with the first one's note. That suits good news; each warning is
-    /// to have its own words.
+    /// Returns the recorder for an event. A recorder merges events of one reason and keeps the first note, which suits
+    /// normal events; each warning has a note of its own and so gets a recorder of its own.
     fn recorder(&self, event: &BundleEvent) -> Recorder {
         if event.warning { Recorder::new(self.client.clone(), reporter()) } else { self.normal_recorder.clone() }
     }

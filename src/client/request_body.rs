@@ -1,4 +1,5 @@
-//! Bodies of requests: what is the same for all namespaces is encoded once and shared; each target adds a small head.
+//! Bodies of requests. The content, the same for all namespaces, is encoded once and shared; each target adds a small
+//! head.
 //!
 //! Objects are created and replaced in Kubernetes' protobuf form, which costs the API server half as much as JSON
 //! (<https://kubernetes.io/docs/reference/using-api/api-concepts/#protobuf-encoding>); patches are JSON.
@@ -18,7 +19,7 @@ use crate::fanout::{OwnedFields, ResourceVersion};
 use super::protobuf;
 use super::segmented_body::SegmentedBody;
 
-/// The media type of patches that keep what others have
+/// The media type of patches that keep the fields of others
 /// (<https://kubernetes.io/docs/tasks/manage-kubernetes-objects/update-api-object-kubectl-patch/>).
 const MERGE: &str = "application/strategic-merge-patch+json";
 
@@ -27,7 +28,7 @@ const APPLY: &str = "application/apply-patch+yaml";
 
 const JSON: &str = "application/json";
 
-/// The content of one kind of a Bundle's targets, encoded when it is first needed.
+/// The content of one kind of a Bundle's targets, encoded on first use.
 #[derive(Default)]
 pub(super) struct EncodedContent {
     protobuf: OnceCell<Bytes>,
@@ -35,27 +36,32 @@ pub(super) struct EncodedContent {
     json: OnceCell<[Bytes; 2]>,
 }
 
-/// What an object has beside its content.
+/// The parts of an object other than its content.
 pub(super) struct Head<'a> {
+    /// The desired state of the Bundle's targets.
     pub(super) desired: &'a Desired,
+    /// The payload of the object's kind.
     pub(super) payload: &'a Payload,
+    /// Resource version of the object.
     pub(super) version: ResourceVersion,
-    /// Uid of its namespace, where it holds keys of others: then the namespace owns it, too, and it outlives its Bundle.
+    /// Uid of the namespace, where the object holds keys of others: then the namespace owns the object, too, and the
+    /// object outlives its Bundle.
     pub(super) second_owner: Option<&'a str>,
+    /// Namespace of the object.
     pub(super) namespace: &'a str,
 }
 
-/// A body and its media type.
+/// A media type and a body of it.
 pub(super) type EncodedBody = (&'static str, SegmentedBody);
 
 impl EncodedContent {
-    /// The whole object; for one that exists, its version.
+    /// Encodes the whole object; `version` is that of an existing object.
     pub(super) fn object(&self, desired: &Desired, payload: &Payload, version: Option<ResourceVersion>) -> EncodedBody {
         let content = self.protobuf.get_or_init(|| protobuf::content(payload).into());
         (protobuf::MEDIA_TYPE, protobuf::object(desired, payload, version, content))
     }
 
-    /// A strategic merge patch: our metadata and keys, without what is `stale` and the former owner.
+    /// Encodes a strategic merge patch that sets metadata and keys, and removes `stale` fields and the former owner.
     pub(super) fn merge(&self, head: &Head<'_>, stale: &OwnedFields, former_owner: Option<&str>) -> EncodedBody {
         let mut json = head.json();
         if let Some(uid) = former_owner
@@ -71,12 +77,12 @@ impl EncodedContent {
         (MERGE, self.with_content(head.payload, &json, &stale.keys))
     }
 
-    /// The manifest for server-side apply.
+    /// Encodes the manifest for server-side apply.
     pub(super) fn apply(&self, head: &Head<'_>) -> EncodedBody {
         (APPLY, self.with_content(head.payload, &head.json(), &BTreeSet::new()))
     }
 
-    /// Appends `data` and `binaryData` to an object. Where a stale key was is not known: it is taken out of both.
+    /// Appends `data` and `binaryData` to an object. A stale key is removed from both, since its field is not known.
     fn with_content(&self, payload: &Payload, head: &Json, stale: &BTreeSet<String>) -> SegmentedBody {
         let members = self.json.get_or_init(|| members(payload));
         let nulls: Vec<_> = stale.iter().map(|key| format!("{}:null", json!(key))).collect();
@@ -99,7 +105,7 @@ impl EncodedContent {
     }
 }
 
-/// A strategic merge patch that takes out what is ours, and our ownership.
+/// Encodes a strategic merge patch that removes the fields and owner references of this controller.
 pub(super) fn hand_over(kind: ObjectKind, uid: &str, version: ResourceVersion, own: &OwnedFields) -> EncodedBody {
     let OwnedFields { keys, labels, annotations, namespaces } = own;
     let owners = std::iter::once(uid).chain(namespaces.iter().map(String::as_str));
@@ -119,7 +125,7 @@ pub(super) fn hand_over(kind: ObjectKind, uid: &str, version: ResourceVersion, o
     (MERGE, SegmentedBody::new(vec![patch.to_string().into()]))
 }
 
-/// The options of a deletion of this very version.
+/// Encodes the options of a deletion of exactly this version.
 pub(super) fn delete(version: ResourceVersion) -> EncodedBody {
     let options = json!({
         "apiVersion": "v1", "kind": "DeleteOptions", "preconditions": { "resourceVersion": version.to_string() },

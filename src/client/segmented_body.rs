@@ -6,14 +6,14 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-/// The maximum size of a frame of a body, in bytes: one TLS record (RFC 8446, 5.1). What is in a connection's buffers is
-/// memory, times the number of writes in flight.
+/// The maximum size of a frame of a body, in bytes: one TLS record (RFC 8446, 5.1). Each write in flight has a
+/// connection with buffers of this size.
 pub(super) const FRAME: usize = 16 * 1024;
 
 /// A request body of several parts, some of which many requests share.
 #[derive(Debug)]
 pub(super) struct SegmentedBody {
-    /// In reverse order.
+    /// The remaining parts, in reverse order.
     rest: Vec<Bytes>,
 }
 

@@ -1,4 +1,4 @@
-//! Orders of the fan-out, carried out: one request each, and what its answer means.
+//! Execution of the fan-out's orders: one request each, and the classification of its response.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,44 +22,43 @@ use super::error_text::{is_admission_refusal, is_immutable, is_missing_permissio
 use super::request_body::{self, EncodedContent, Head};
 use super::uri;
 
-/// Carries out orders.
+/// A writer that executes the orders of the fan-out.
 pub(crate) struct TargetWriter {
     connection: Connection,
     counts: WriteMetrics,
-    /// Encoded contents of Bundles that are being written.
+    /// The encoded content of Bundles that are being written.
     encoded: BTreeMap<(Arc<str>, ObjectKind), (Arc<Desired>, EncodedContent)>,
 }
 
 impl TargetWriter {
-    /// A writer over a connection, that counts what it does.
+    /// Creates a writer over a connection. `counts` counts its requests by result.
     pub(crate) fn new(connection: Connection, counts: WriteMetrics) -> Self {
         Self { connection, counts, encoded: BTreeMap::new() }
     }
 
-    /// Lets go of what was encoded for a Bundle, which has nothing to write any more.
+    /// Drops the encoded content of a Bundle, which has nothing to write any more.
     pub(crate) fn forget(&mut self, bundle: &str) {
         self.encoded.retain(|(name, _), _| **name != *bundle);
     }
 
-    /// Prepares an order's request; the future sends it once.
+    /// Prepares the request of an order; the returned future sends it once.
     pub(crate) fn send(&mut self, order: Order) -> impl Future<Output = WriteResult> + Send + use<> {
-        let Order { bundle, target: target_ref, desired, request } = order;
-        let target = NamedTarget { bundle, target_ref };
+        let Order { target, desired, request, .. } = order;
         debug!(%target, ?request, "order");
         let api_request = self.build_request(&target, &desired, &request);
         let (connection, counts) = (self.connection.clone(), self.counts.clone());
         async move {
-            let answer = match connection.send(api_request).await {
+            let result = match connection.send(api_request).await {
                 Ok(body) => parse_response(&target, &desired, &request, &body),
                 Err(failure) => classify_error(&target, &request, failure),
             };
-            counts.count(&request, &answer);
-            answer
+            counts.count(&request, &result);
+            result
         }
     }
 
-    fn build_request(&mut self, target: &NamedTarget, desired: &Arc<Desired>, request: &TargetRequest) -> ApiRequest {
-        let NamedTarget { bundle, target_ref: TargetRef { kind, namespace, .. } } = target;
+    fn build_request(&mut self, target: &TargetRef, desired: &Arc<Desired>, request: &TargetRequest) -> ApiRequest {
+        let TargetRef { kind, namespace, name } = target;
         let body = match request {
             TargetRequest::GetMetadata | TargetRequest::GetContent => None,
             TargetRequest::Delete(version) => Some(request_body::delete(*version)),
@@ -78,7 +77,7 @@ impl TargetWriter {
         };
         let object = match request {
             TargetRequest::Create => String::new(),
-            _ => format!("/{bundle}"),
+            _ => format!("/{name}"),
         };
         let query = match request {
             TargetRequest::Create
@@ -87,7 +86,7 @@ impl TargetWriter {
             | TargetRequest::HandOver(..) => {
                 format!("?fieldManager={}", api::FIELD_MANAGER)
             }
-            // The body is our own: checking its fields would double the server's work.
+            // The body is correct by construction: validating its fields would double the server's work.
             TargetRequest::Apply { .. } => {
                 format!("?fieldManager={}&force=true&fieldValidation=Ignore", api::FIELD_MANAGER)
             }
@@ -97,21 +96,21 @@ impl TargetWriter {
         ApiRequest { method, uri: format!("{}{object}{query}", uri::collection(*kind, Some(namespace))), accept, body }
     }
 
-    /// The body of a request that carries content, of which all namespaces share what is the same for all.
+    /// Encodes the body of a request with content. The requests for all namespaces share the content itself.
     fn content_body(
         &mut self,
-        target: &NamedTarget,
+        target: &TargetRef,
         desired: &Arc<Desired>,
         request: &TargetRequest,
     ) -> request_body::EncodedBody {
-        let NamedTarget { bundle, target_ref: TargetRef { kind, namespace, .. } } = target;
-        let payload = desired.payloads.get(kind).expect("what has no content is not written");
+        let TargetRef { kind, namespace, name } = target;
+        let payload = desired.payloads.get(kind).expect("only orders without content are for a kind without payload");
         let fresh = || (desired.clone(), EncodedContent::default());
-        let held = self.encoded.entry((bundle.clone(), *kind)).or_insert_with(fresh);
-        if !Arc::ptr_eq(&held.0, desired) {
-            *held = fresh();
+        let encoded = self.encoded.entry((name.clone(), *kind)).or_insert_with(fresh);
+        if !Arc::ptr_eq(&encoded.0, desired) {
+            *encoded = fresh();
         }
-        let content = &held.1;
+        let content = &encoded.1;
         let head = Head {
             desired,
             payload,
@@ -128,39 +127,26 @@ impl TargetWriter {
     }
 }
 
-/// A target, as messages name it.
-struct NamedTarget {
-    bundle: Arc<str>,
-    target_ref: TargetRef,
-}
-
-impl std::fmt::Display for NamedTarget {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { bundle, target_ref: TargetRef { kind, namespace, .. } } = self;
-        write!(f, "{} {namespace}/{bundle}", kind.as_str())
-    }
-}
-
-/// Reads a good answer.
-fn parse_response(target: &NamedTarget, desired: &Desired, request: &TargetRequest, body: &Bytes) -> WriteResult {
-    let is = |object: &PartialObjectMeta<ConfigMap>| {
-        let named = |part, name: &str| desired.declares(target.target_ref.kind, part, name);
+/// Reads a successful response.
+fn parse_response(target: &TargetRef, desired: &Desired, request: &TargetRequest, body: &Bytes) -> WriteResult {
+    let observed = |object: &PartialObjectMeta<ConfigMap>| {
+        let named = |part, name: &str| desired.declares(target.kind, part, name);
         WriteResult::Observed(Observed::read(&object.metadata, named))
     };
-    let read = match request {
-        TargetRequest::GetContent => compare(target.target_ref.kind, desired, body),
-        // An object that finalizers keep is still there.
+    let result = match request {
+        TargetRequest::GetContent => compare(target.kind, desired, body),
+        // An object with finalizers still exists after its deletion.
         TargetRequest::Delete(_) => serde_json::from_slice(body).map(|object: PartialObjectMeta<ConfigMap>| {
-            if object.metadata.deletion_timestamp.is_some() { is(&object) } else { WriteResult::NotFound }
+            if object.metadata.deletion_timestamp.is_some() { observed(&object) } else { WriteResult::NotFound }
         }),
-        _ => serde_json::from_slice(body).map(|object| is(&object)),
+        _ => serde_json::from_slice(body).map(|object| observed(&object)),
     };
-    read.unwrap_or_else(|error| {
+    result.unwrap_or_else(|error| {
         WriteResult::Lost(format!("{}: the answer cannot be read: {error}", failure_prefix(target, request)))
     })
 }
 
-/// Whether an object holds the wanted bytes, and what it holds beside.
+/// Compares the content of an object with the desired bytes, and summarizes what else it holds.
 fn compare(kind: ObjectKind, desired: &Desired, body: &Bytes) -> serde_json::Result<WriteResult> {
     let payload = desired.payloads.get(&kind);
     let mut values = payload.into_iter().flat_map(|payload| &payload.values);
@@ -187,29 +173,29 @@ fn compare(kind: ObjectKind, desired: &Desired, body: &Bytes) -> serde_json::Res
     Ok(WriteResult::Compared(observed, comparison))
 }
 
-/// What a failure means for the order.
-fn classify_error(target: &NamedTarget, request: &TargetRequest, failure: ApiError) -> WriteResult {
-    let what = failure_prefix(target, request);
+/// Classifies the failure of an order's request.
+fn classify_error(target: &TargetRef, request: &TargetRequest, failure: ApiError) -> WriteResult {
+    let prefix = failure_prefix(target, request);
     match failure {
-        ApiError::Busy(retry_after, cause) => WriteResult::Busy(retry_after, format!("{what}: {cause}")),
-        ApiError::Failed(cause) => WriteResult::Failed(format!("{what}: {cause}")),
-        ApiError::Lost(cause) => WriteResult::Lost(format!("{what}: {cause}")),
-        ApiError::TimedOut(cause) => WriteResult::TimedOut(format!("{what}: {cause}")),
-        ApiError::Refused(status) => classify_refusal(&what, request, &status),
+        ApiError::Busy(retry_after, cause) => WriteResult::Busy(retry_after, format!("{prefix}: {cause}")),
+        ApiError::Failed(cause) => WriteResult::Failed(format!("{prefix}: {cause}")),
+        ApiError::Lost(cause) => WriteResult::Lost(format!("{prefix}: {cause}")),
+        ApiError::TimedOut(cause) => WriteResult::TimedOut(format!("{prefix}: {cause}")),
+        ApiError::Refused(status) => classify_refusal(&prefix, request, &status),
     }
 }
 
-fn classify_refusal(what: &str, request: &TargetRequest, status: &Status) -> WriteResult {
+fn classify_refusal(prefix: &str, request: &TargetRequest, status: &Status) -> WriteResult {
     let details = status.details.as_ref();
     let caused =
         |reason: &str| details.is_some_and(|details| details.causes.iter().any(|cause| cause.reason == reason));
     let is_about = |kind: &str| details.is_some_and(|details| details.kind == kind);
     match (status.code, status.reason.as_str()) {
-        // What admission says with such a code is not said of the object that is there.
+        // A webhook chooses the code of its refusal: the code says nothing about the existing object.
         _ if is_admission_refusal(status) => {
             let retry_after = details.map(|details| details.retry_after_seconds).filter(|seconds| *seconds > 0);
             WriteResult::Refused {
-                cause: format!("{what}: {}", text::cause(&status.message)),
+                cause: format!("{prefix}: {}", text::cause(&status.message)),
                 immutable: false,
                 retry_after: retry_after.map(|seconds| Duration::from_secs(seconds.into())),
             }
@@ -217,11 +203,11 @@ fn classify_refusal(what: &str, request: &TargetRequest, status: &Status) -> Wri
         (404, _) if is_about("namespaces") => WriteResult::NamespaceGone,
         (404, _) if *request != TargetRequest::Create => WriteResult::NotFound,
         (409, "AlreadyExists") => WriteResult::AlreadyExists,
-        // Of a quota that many requests change at the same time, nothing is to be seen in the object.
+        // A conflict on a quota, which many requests change at the same time: the object itself is unchanged.
         (409, _) if !is_about("resourcequotas") => WriteResult::Conflict,
         (403, _) if caused("NamespaceTerminating") => WriteResult::NamespaceGone,
         (403, _) if is_missing_permission(status) => {
-            WriteResult::Forbidden(format!("{what}: {}", text::cause(&status.message)))
+            WriteResult::Forbidden(format!("{prefix}: {}", text::cause(&status.message)))
         }
         _ => {
             let immutable = status.code == 422 && is_immutable(status);
@@ -231,7 +217,7 @@ fn classify_refusal(what: &str, request: &TargetRequest, status: &Status) -> Wri
                 _ => "",
             };
             WriteResult::Refused {
-                cause: format!("{what}: {}{remedy}", text::cause(&status.message)),
+                cause: format!("{prefix}: {}{remedy}", text::cause(&status.message)),
                 immutable,
                 retry_after: None,
             }
@@ -239,10 +225,10 @@ fn classify_refusal(what: &str, request: &TargetRequest, status: &Status) -> Wri
     }
 }
 
-/// The first words for a request that failed.
-fn failure_prefix(target: &NamedTarget, request: &TargetRequest) -> String {
+/// Formats the beginning of a message about a failed request.
+fn failure_prefix(target: &TargetRef, request: &TargetRequest) -> String {
     let verb = match request {
-        // trust-manager's word for every write.
+        // trust-manager's verb for every write.
         TargetRequest::Create
         | TargetRequest::Replace(_)
         | TargetRequest::Merge { .. }

@@ -3,7 +3,7 @@
 use tracing::warn;
 
 use crate::bundle::{BundleId, SourceId};
-use crate::client::{ApiError, KeyFilter, SourceRead, fetch_source};
+use crate::client::{ApiError, KeyFilter, SourceRead, read_source};
 
 use crate::metrics::ReconcileFailure;
 
@@ -21,7 +21,7 @@ pub(super) fn fetch(controller: &mut Controller, id: BundleId, cause: String, un
     controller.tasks.spawn(async move {
         let (mut reads, mut last_failure) = (Vec::new(), None);
         for (key, filter) in unread {
-            match fetch_source(&connection, &key, filter.clone()).await {
+            match read_source(&connection, &key, filter.clone()).await {
                 Ok(read) => reads.push((key, read)),
                 Err(error) => {
                     if !silent {

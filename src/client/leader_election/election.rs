@@ -1,4 +1,5 @@
-//! What to ask of the API server when, and who leads. Pure: times are readings of one monotonic clock.
+//! State machine of leader election: when to send which request, and whether this process leads. Pure: times are
+//! readings of one monotonic clock.
 
 use std::time::Duration;
 
@@ -8,95 +9,96 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 
 use super::LeaseSettings;
 
-/// How much longer than the retry period a candidate that does not lead may pause, so that not all ask at once.
+/// The maximum of the pause of a candidate that does not lead, beyond the retry period and as a factor of it: not all
+/// send their requests at once.
 const JITTER: f64 = 1.2;
 
-/// One candidate's view of the election.
+/// The election from the view of one candidate.
 #[derive(Debug)]
 pub(super) struct Election {
     settings: LeaseSettings,
     next: NextRequest,
-    /// When the last request was sent.
+    /// The time at which the last request was sent.
     sent: Duration,
-    /// The last known state of the Lease and when it was first seen so.
+    /// The last known state of the Lease and the time since when it is unchanged.
     observed: Option<(LeaseSpec, Duration)>,
-    /// Until when we lead, unless renewed.
+    /// The end of the leadership, unless it is renewed.
     until: Option<Duration>,
-    /// Why we lead no more.
+    /// The reason why the leadership was lost.
     lost: Option<LossReason>,
 }
 
-/// What is next, from a time on.
+/// The next request and its time.
 #[derive(Debug)]
 enum NextRequest {
-    /// To read the Lease.
+    /// A read of the Lease.
     Read(Duration),
-    /// To write it: over what was last known, or anew.
+    /// A write of the Lease: over the last known state, or as a new object.
     Write(Duration, Option<Box<Lease>>),
 }
 
-/// What the candidate does now.
+/// A step of the candidate.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum ElectionStep {
-    /// Sends a request and tells the answer, or that there was none at this time.
+    /// Sends a request and waits for its response until this time.
     Send(LeaseRequest, Duration),
-    /// Nothing before this time.
+    /// Waits until this time.
     Wait(Duration),
-    /// Stops for good.
+    /// Ends the candidacy.
     End(LossReason),
 }
 
 /// A request about the Lease.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum LeaseRequest {
-    /// GET.
+    /// A GET request.
     Read,
-    /// POST.
+    /// A POST request.
     Create(Box<Lease>),
-    /// PUT, which the resource version in it guards.
+    /// A PUT request, guarded by the resource version in it.
     Replace(Box<Lease>),
 }
 
-/// What became of a request.
+/// The result of a request about the Lease.
 #[derive(Clone, Debug)]
 pub(super) enum LeaseResponse {
-    /// A read found this.
+    /// A read returned this Lease.
     Found(Box<Lease>),
-    /// A read found nothing.
+    /// A read found no Lease.
     Absent,
-    /// A write made this.
+    /// A write returned this Lease.
     Written(Box<Lease>),
-    /// Refused, or nobody knows.
+    /// The request was refused, or its effect is unknown.
     Failed,
 }
 
-/// Why a leader leads no more.
+/// A reason for the loss of leadership.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum LossReason {
     /// No renewal succeeded in time.
     RenewDeadlineExceeded,
-    /// The Lease names somebody else, or nobody.
+    /// The Lease has this other holder, or none (empty).
     Taken(String),
 }
 
 impl Election {
-    /// A candidate that knows nothing yet.
+    /// Creates a candidate that begins with a read of the Lease.
     pub(super) fn new(settings: LeaseSettings) -> Self {
         let next = NextRequest::Read(Duration::ZERO);
         Self { settings, next, sent: Duration::ZERO, observed: None, until: None, lost: None }
     }
 
-    /// Until when we lead, if we do: everything that a leader may do has to begin before.
+    /// Returns the end of the leadership, if this candidate leads: every action of a leader has to begin before.
     pub(super) fn leads_until(&self) -> Option<Duration> {
         self.until.filter(|_| self.lost.is_none())
     }
 
-    /// Whom the Lease names, as last seen; empty for nobody.
+    /// Returns the holder in the last known state of the Lease; empty for none.
     pub(super) fn holder(&self) -> &str {
         self.observed.as_ref().map(|(spec, _)| holder(spec)).unwrap_or_default()
     }
 
-    /// What to do now. `clock` is the time of day, for people who read the Lease.
+    /// Returns the next step. `clock` is the time of day, which the Lease shows to its readers.
     pub(super) fn step(&mut self, now: Duration, clock: Timestamp) -> ElectionStep {
         if self.until.is_some_and(|until| until <= now) {
             self.lost.get_or_insert(LossReason::RenewDeadlineExceeded);
@@ -105,11 +107,11 @@ impl Election {
             return ElectionStep::End(loss.clone());
         }
         let (NextRequest::Read(from) | NextRequest::Write(from, _)) = self.next;
-        let soon_enough = |time: Duration| self.until.map_or(time, |until| until.min(time));
+        let before_end = |time: Duration| self.until.map_or(time, |until| until.min(time));
         if now < from {
-            return ElectionStep::Wait(soon_enough(from));
+            return ElectionStep::Wait(before_end(from));
         }
-        let answer_by = soon_enough(now + self.settings.renew_deadline / 2);
+        let answer_by = before_end(now + self.settings.renew_deadline / 2);
         let request = match &self.next {
             NextRequest::Read(_) => LeaseRequest::Read,
             NextRequest::Write(_, None) => LeaseRequest::Create(Box::new(self.new_lease(clock))),
@@ -119,7 +121,7 @@ impl Election {
         ElectionStep::Send(request, answer_by)
     }
 
-    /// Takes in what became of the request. `jitter`, from 0 to 1, differs from one candidate to the next.
+    /// Processes the result of the last request. `jitter`, from 0 to 1, differs from one candidate to the next.
     pub(super) fn on_response(&mut self, answer: LeaseResponse, now: Duration, jitter: f64) {
         self.next = match answer {
             LeaseResponse::Found(lease) => self.found(lease, now, jitter),
@@ -130,7 +132,7 @@ impl Election {
             LeaseResponse::Written(lease) => {
                 self.observe(&lease, now);
                 let until = self.sent + self.settings.renew_deadline;
-                // An answer that comes too late starts no term: nobody may have led on it.
+                // A late response starts no leadership: its time is over already.
                 if self.until.is_some() || now < until {
                     self.until = Some(self.until.unwrap_or_default().max(until));
                 }
@@ -140,7 +142,7 @@ impl Election {
         };
     }
 
-    /// The Lease as it is to be when its holder goes: everybody may take it at once. `None` if it is not ours.
+    /// Returns the Lease in its released form, which any candidate may take at once; `None` if another holds it.
     pub(super) fn released(settings: &LeaseSettings, known: &Lease, clock: Timestamp) -> Option<Lease> {
         let mut lease = known.clone();
         let spec = lease.spec.as_mut().filter(|spec| holder(spec) == settings.identity)?;
@@ -177,7 +179,7 @@ impl Election {
         }
     }
 
-    /// For how long a holder has asked others to wait.
+    /// Returns the lease duration that the holder has set.
     fn term(&self, spec: &LeaseSpec) -> Duration {
         let seconds = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
         seconds.filter(|seconds| *seconds > 0).map_or(self.settings.lease_duration, Duration::from_secs)
@@ -198,7 +200,7 @@ impl Election {
         lease
     }
 
-    /// A known Lease with us as its holder, and all else in it left as it is.
+    /// Returns a Lease with this process as its holder; all other fields stay.
     fn claimed(&self, known: &Lease, clock: Timestamp) -> Lease {
         let mut lease = known.clone();
         let spec = lease.spec.get_or_insert_default();
@@ -255,7 +257,7 @@ mod tests {
         Lease { metadata, spec: Some(spec) }
     }
 
-    /// A candidate that was told of this Lease at time 0, and what it does next, then.
+    /// A candidate that has read this Lease at time 0, and its next step.
     fn election_after_read(lease: Option<Lease>) -> (Election, ElectionStep) {
         let mut election = Election::new(settings("me"));
         assert!(matches!(election.step(Duration::ZERO, at(0)), ElectionStep::Send(LeaseRequest::Read, _)));
@@ -270,7 +272,7 @@ mod tests {
         let (mut election, step) = election_after_read(None);
         let ElectionStep::Send(LeaseRequest::Create(lease), _) = step else { panic!("{step:?}") };
         election.on_response(LeaseResponse::Written(lease), seconds(0.5), 0.0);
-        assert_eq!(election.leads_until(), Some(seconds(10.0)), "from the asking, not from the answer");
+        assert_eq!(election.leads_until(), Some(seconds(10.0)), "from the request, not from the response");
         election
     }
 
@@ -320,7 +322,7 @@ mod tests {
         assert_eq!(spec(step), LeaseSpec { renew_time: Some(MicroTime(at(0))), ..before });
     }
 
-    /// Whatever its times say: those are of another clock.
+    /// The times in the Lease do not matter: they are of another clock.
     #[test]
     fn a_foreign_lease_is_taken_when_it_was_unchanged_for_its_lease_duration() {
         for (duration, expires) in [(Some(15), 15.0), (Some(40), 40.0), (Some(1), 1.0), (Some(0), 15.0), (None, 15.0)] {

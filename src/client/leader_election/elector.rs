@@ -1,4 +1,4 @@
-//! The candidate at work: it asks, waits and tells, as the election says.
+//! The task of a candidate: it sends the requests of the election, waits, and publishes the leadership.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
@@ -15,17 +15,17 @@ use tracing::{debug, error, info, warn};
 use super::election::{Election, ElectionStep, LeaseRequest, LeaseResponse, LossReason};
 use super::{LeadershipState, LeadershipWatch, LeaseSettings};
 
-/// How long a resignation may take: a pod that ends has little time.
+/// The maximum time for the release of the Lease: a pod that ends has little time.
 const RELEASE_TIMEOUT: Duration = Duration::from_millis(750);
 
-/// This process's part in the election, in the background.
+/// The candidate of this process, a task in the background.
 pub struct LeaderElector {
     release: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
 
 impl LeaderElector {
-    /// Takes part from now on. The client needs no mandate: it is for the Lease only.
+    /// Starts a candidate. The client is for the Lease only, so its writes must not be fenced.
     #[must_use]
     pub fn start(client: Client, settings: LeaseSettings) -> (Self, LeadershipWatch) {
         let (leadership, receiver) = watch::channel(LeadershipState::Standby);
@@ -44,9 +44,9 @@ impl LeaderElector {
         )
     }
 
-    /// Takes part no more. If we lead, somebody else may do so from now on: every write has been answered before.
+    /// Stops the candidate and releases the Lease, if this process holds it. All writes must have been answered before.
     pub async fn release(self) {
-        // Whoever is not there to hear it has lost already.
+        // A candidate that no longer receives it has lost the Lease already.
         if self.release.send(()).is_ok() && self.task.await.is_err() {
             warn!("the candidate failed to resign");
         }
@@ -60,7 +60,7 @@ struct Candidate {
     /// The zero of the election's times.
     started: Instant,
     leadership: watch::Sender<LeadershipState>,
-    /// What last went wrong, so that it is said once.
+    /// The last error, so that it is logged once.
     last_error: Option<String>,
 }
 
@@ -75,7 +75,7 @@ impl Candidate {
         }
     }
 
-    /// Takes part until it is over.
+    /// Takes part in the election until its end.
     async fn run_election(&mut self) {
         loop {
             match self.election.step(self.started.elapsed(), Timestamp::now()) {
@@ -108,12 +108,12 @@ impl Candidate {
                 }
             }
         };
-        let trouble = match timeout_at(answer_by, answer).await {
+        let error = match timeout_at(answer_by, answer).await {
             Ok(Ok(answer)) => {
                 self.last_error = None;
                 return answer;
             }
-            // Another candidate was faster, as it happens: reading tells who.
+            // Another candidate was faster: the next read shows which.
             Ok(Err(kube::Error::Api(status))) if status.is_conflict() || status.is_already_exists() => {
                 return LeaseResponse::Failed;
             }
@@ -121,9 +121,9 @@ impl Candidate {
             Ok(Err(error)) => error.to_string(),
             Err(_) => "no answer in time".to_owned(),
         };
-        if self.last_error.as_ref() != Some(&trouble) {
-            warn!(lease = self.name(), "leader election: {trouble}");
-            self.last_error = Some(trouble);
+        if self.last_error.as_ref() != Some(&error) {
+            warn!(lease = self.name(), "leader election: {error}");
+            self.last_error = Some(error);
         }
         LeaseResponse::Failed
     }
@@ -154,7 +154,7 @@ impl Candidate {
         error!(lease = self.name(), "leadership lost, ending to start afresh: {why}");
     }
 
-    /// Gives the Lease back. A request of ours that is still on its way fails on the version that this makes.
+    /// Releases the Lease. An earlier request that is still in flight fails on the new version.
     async fn release(&mut self) {
         let release = async {
             loop {
@@ -181,7 +181,7 @@ impl Candidate {
     }
 }
 
-/// A number from 0 to 1 from the seed that the standard library draws for each map.
+/// Returns a random number from 0 to 1, from the seed that the standard library draws for each map.
 fn random_fraction() -> f64 {
     let bits = RandomState::new().build_hasher().finish();
     f64::from((bits >> 32) as u32) / f64::from(u32::MAX)

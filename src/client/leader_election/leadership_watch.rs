@@ -1,54 +1,54 @@
-//! Whether this process may write.
+//! The leadership of this process, as seen by its other parts.
 
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// This process's place in the election.
+/// The state of this process in the election.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeadershipState {
-    /// Somebody else leads, or nobody yet.
+    /// Another process leads, or none yet.
     Standby,
-    /// We lead.
+    /// This process leads.
     Leading {
-        /// When writing must have stopped, unless renewed: the renew deadline after the last renewal was asked for.
+        /// The end of all writes, unless renewed: the renew deadline after the request of the last renewal.
         until: Instant,
     },
-    /// We led, and never will again.
+    /// This process has led, and never will again.
     Lost,
 }
 
-/// The permission to write, for all parts of the process.
+/// A guard for writes: whether this process leads at the moment.
 #[derive(Clone, Debug)]
 pub struct LeadershipWatch(Option<watch::Receiver<LeadershipState>>);
 
 impl LeadershipWatch {
-    /// The permission of a process that is alone by its administrator's word.
+    /// Creates a guard that always allows writes; for a controller started with `--leader-elect=false`.
     #[must_use]
     pub fn always() -> Self {
         Self(None)
     }
 
-    /// The permission that follows an election.
+    /// Creates a guard that follows an election.
     #[must_use]
     pub fn from_election(leadership: watch::Receiver<LeadershipState>) -> Self {
         Self(Some(leadership))
     }
 
-    /// Whether a write may begin at this very moment. The clock is read each time: a process that stood still, however
-    /// long, finds that its time is over before it has heard anything.
+    /// Returns whether a write may begin now. The clock is read each time: after a standstill of the process, the end
+    /// of its leadership is noticed without a message of the election.
     #[must_use]
     pub fn is_leader(&self) -> bool {
         let Some(leadership) = &self.0 else { return true };
         matches!(*leadership.borrow(), LeadershipState::Leading { until } if Instant::now() < until)
     }
 
-    /// Waits for news: a change of leadership or a renewal. For ever, when unopposed.
+    /// Waits for a change of leadership or a renewal; for ever without an election.
     pub async fn changed(&mut self) -> LeadershipState {
         match &mut self.0 {
             None => std::future::pending().await,
             Some(leadership) => match leadership.changed().await {
                 Ok(()) => *leadership.borrow_and_update(),
-                // Whoever was to renew for us is gone.
+                // The elector, which renews the Lease, is gone.
                 Err(_) => LeadershipState::Lost,
             },
         }

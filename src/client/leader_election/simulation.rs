@@ -1,5 +1,5 @@
-//! Candidates on one simulated API server: requests and answers come late or never, processes stand still, die and
-//! resign, and yet no two lead at one moment; and when the trouble is over, one does.
+//! Candidates on one simulated API server: requests and responses come late or never, processes freeze, die and resign,
+//! and yet no two lead at one moment; and when the disruptions are over, one does.
 
 use std::time::Duration;
 
@@ -12,17 +12,17 @@ use super::election::{Election, ElectionStep, LeaseRequest, LeaseResponse};
 
 const TICK: Duration = Duration::from_millis(50);
 const DISRUPTION_PERIOD: Duration = Duration::from_mins(2);
-/// A Lease's term, and time for a restart and some retries.
+/// The lease duration, and time for a restart and some retries.
 const RECOVERY_PERIOD: Duration = Duration::from_secs(40);
 
-/// What becomes of a request: how long it travels there, and back.
+/// The delays of a request and of its response; `None` for a loss.
 #[derive(Clone, Copy, Debug)]
 struct Delivery {
     there: Option<Duration>,
     back: Option<Duration>,
 }
 
-/// What befalls a candidate.
+/// A disruption of a candidate.
 #[derive(Clone, Copy, Debug)]
 enum Disruption {
     Freeze(Duration),
@@ -90,7 +90,7 @@ impl Candidate {
     }
 }
 
-/// A request under way to the server.
+/// A request in flight to the server.
 struct Travelling {
     arrives: Duration,
     from: (usize, u64),
@@ -113,8 +113,8 @@ impl Simulation {
         Candidate::new(format!("candidate-{}", self.created), now)
     }
 
-    fn disrupt(&mut self, index: usize, blow: Disruption, now: Duration) {
-        match blow {
+    fn disrupt(&mut self, index: usize, disruption: Disruption, now: Duration) {
+        match disruption {
             Disruption::Freeze(length) => self.candidates[index].frozen_until = now + length,
             Disruption::Kill => self.candidates[index] = self.candidate(now),
             Disruption::Resign => {
@@ -144,13 +144,13 @@ impl Simulation {
         }
     }
 
-    /// Lets a candidate do all that it has to do at this time.
-    fn act(&mut self, index: usize, now: Duration, fates: &mut impl Iterator<Item = Delivery>) {
+    /// Runs the due step of a candidate.
+    fn act(&mut self, index: usize, now: Duration, deliveries: &mut impl Iterator<Item = Delivery>) {
         let candidate = &mut self.candidates[index];
         if now < candidate.frozen_until {
             return;
         }
-        let local = now.checked_sub(candidate.started).expect("nobody acts before birth");
+        let local = now.checked_sub(candidate.started).expect("a candidate acts only after its start");
         if let Some((number, pending)) = candidate.pending.take() {
             let answer = match pending.arrival {
                 Some((at, answer)) if at <= now => answer,
@@ -167,7 +167,7 @@ impl Simulation {
             ElectionStep::Send(request, answer_by) => {
                 self.requests += 1;
                 candidate.pending = Some((self.requests, Pending { answer_by, arrival: None }));
-                let Delivery { there, back } = fates.next().expect("fates repeat for ever");
+                let Delivery { there, back } = deliveries.next().expect("deliveries repeat for ever");
                 if let Some(there) = there {
                     let from = (index, self.requests);
                     self.travelling.push(Travelling { arrives: now + there, from, request: Ok(request), back });
@@ -203,11 +203,11 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_two_candidates_lead_at_one_moment_and_one_does_when_trouble_is_over(
-        fates in prop::collection::vec((travel(), travel()), 1..80),
-        blows in prop::collection::vec((0..3usize, 0..120_000u64, disruption()), 0..24),
+    fn no_two_candidates_lead_at_one_moment_and_one_does_after_the_disruptions(
+        deliveries in prop::collection::vec((travel(), travel()), 1..80),
+        disruptions in prop::collection::vec((0..3usize, 0..120_000u64, disruption()), 0..24),
     ) {
-        let mut fates = fates.into_iter().map(|(there, back)| Delivery { there, back }).cycle();
+        let mut deliveries = deliveries.into_iter().map(|(there, back)| Delivery { there, back }).cycle();
         let mut calm = std::iter::repeat(Delivery { there: Some(TICK), back: Some(TICK) });
         let mut simulation = Simulation::default();
         let mut terms = 0;
@@ -218,15 +218,15 @@ proptest! {
         }
         let mut now = TICK * 100;
         while now < DISRUPTION_PERIOD + RECOVERY_PERIOD {
-            for (index, at, blow) in &blows {
+            for (index, at, disruption) in &disruptions {
                 if (now..now + TICK).contains(&Duration::from_millis(*at)) {
-                    simulation.disrupt(*index, *blow, now);
+                    simulation.disrupt(*index, *disruption, now);
                 }
             }
             simulation.serve(now);
             for index in 0..3 {
                 if now < DISRUPTION_PERIOD {
-                    simulation.act(index, now, &mut fates);
+                    simulation.act(index, now, &mut deliveries);
                 } else {
                     simulation.candidates[index].frozen_until = Duration::ZERO;
                     simulation.act(index, now, &mut calm);

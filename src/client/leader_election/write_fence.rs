@@ -1,4 +1,4 @@
-//! The gate that every write passes.
+//! A fence that only the leader's writes pass.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -10,8 +10,8 @@ use tower::{BoxError, Layer, Service};
 
 use super::LeadershipWatch;
 
-/// Before a service, lets requests other than reads through only while the mandate holds.
-pub(crate) struct WriteFenceLayer(pub(crate) LeadershipWatch);
+/// A layer that lets requests other than reads pass only while this process leads.
+pub(in crate::client) struct WriteFenceLayer(pub(in crate::client) LeadershipWatch);
 
 impl<S> Layer<S> for WriteFenceLayer {
     type Service = WriteFence<S>;
@@ -21,9 +21,9 @@ impl<S> Layer<S> for WriteFenceLayer {
     }
 }
 
-/// A service behind the gate.
+/// A service behind the fence.
 #[derive(Clone)]
-pub(crate) struct WriteFence<S> {
+pub(in crate::client) struct WriteFence<S> {
     inner: S,
     leadership: LeadershipWatch,
 }
@@ -46,11 +46,11 @@ where
     }
 
     fn call(&mut self, request: Request<R>) -> Self::Future {
-        let reads = request.method().is_safe();
+        let is_read = request.method().is_safe();
         let leadership = self.leadership.clone();
         let mut answer: Pin<Box<S::Future>> = Box::pin(self.inner.call(request));
         Box::pin(poll_fn(move |context| {
-            if reads || leadership.is_leader() {
+            if is_read || leadership.is_leader() {
                 answer.as_mut().poll(context)
             } else {
                 Poll::Ready(Err(FencedError.into()))

@@ -1,15 +1,15 @@
-//! How soon an object may be written again.
+//! The pauses between writes of one object.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The pause after a first write, and the longest: somebody else who keeps changing the object back, or an API server
-/// that keeps refusing, gets so much rest.
+/// The pause after a first write, and the longest: the latter where another writer keeps changing the object back, or
+/// the API server keeps refusing.
 const PAUSE: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_mins(1);
 
-/// The pauses between writes of one object: they double while writes follow each other at once.
+/// A backoff that doubles while writes follow each other at once, and starts again after a quiet period.
 #[derive(Debug)]
 pub(super) struct DecayingBackoff {
     shortest: Duration,
@@ -18,18 +18,18 @@ pub(super) struct DecayingBackoff {
 }
 
 impl DecayingBackoff {
-    /// For an object that, if all is well, is written a few times in a certificate's lifetime.
+    /// Creates the backoff for an object that is normally written a few times in a certificate's lifetime.
     pub(super) fn new(lifetime: Duration) -> Self {
         let shortest = PAUSE.min(lifetime / 60);
         Self { shortest, last: shortest, until: None }
     }
 
-    /// How long there must be no write yet.
+    /// Returns the time until the next write is allowed; `None` if it is allowed now.
     pub(super) fn remaining(&self, now: Instant) -> Option<Duration> {
         self.until.and_then(|until| until.checked_duration_since(now)).filter(|pause| !pause.is_zero())
     }
 
-    /// There was one.
+    /// Records a write.
     pub(super) fn record_write(&mut self, now: Instant) {
         let at_once = self.until.is_some_and(|until| now < until + 2 * self.last);
         self.last = if at_once { (2 * self.last).min(PAUSE_MAX) } else { self.shortest };

@@ -1,4 +1,4 @@
-//! What is in the way, said once for as long as it lasts.
+//! Log of problems, each of which is logged once for as long as it lasts.
 
 use std::collections::BTreeMap;
 
@@ -9,20 +9,21 @@ use tracing::{info, warn};
 use super::ServingSettings;
 use crate::serving_cert::WebhookEntry;
 
-/// Everything that is in the way, by what it concerns.
+/// A log of the active problems, by subject.
 #[derive(Debug)]
 pub(super) struct LogOnce {
     settings: ServingSettings,
+    /// The active problems, by subject.
     active: BTreeMap<&'static str, String>,
 }
 
-/// One of the two objects, as it is called in the log.
+/// An object and the subjects of its problems in the log.
 #[derive(Debug)]
 pub(super) struct LoggedObject {
     kind: Kind,
-    /// What fails when it cannot be watched.
+    /// The subject of a failure to watch the object.
     pub(super) watch: &'static str,
-    /// What fails when it cannot be written.
+    /// The subject of a failure to write the object.
     pub(super) write: &'static str,
 }
 
@@ -32,80 +33,83 @@ enum Kind {
     Configuration,
 }
 
-/// The Secret.
+/// The Secret in the log.
 pub(super) const SECRET: &LoggedObject =
     &LoggedObject { kind: Kind::Secret, watch: "watching the Secret", write: "writing the Secret" };
 
-/// The webhook configuration.
+/// The webhook configuration in the log.
 pub(super) const CONFIGURATION: &LoggedObject = &LoggedObject {
     kind: Kind::Configuration,
     watch: "watching the MutatingWebhookConfiguration",
     write: "writing the MutatingWebhookConfiguration",
 };
 
-/// What the trouble with a configuration that asks nothing of us is filed under.
+/// The subject of a configuration without an entry for the Service.
 const API_SERVER_CALLS: &str = "calls by the API server";
 
 impl LogOnce {
-    /// None yet.
+    /// Creates a log without problems.
     pub(super) fn new(settings: &ServingSettings) -> Self {
         Self { settings: settings.clone(), active: BTreeMap::new() }
     }
 
-    /// Says what is in the way, unless that is known.
-    pub(super) fn warn_once(&mut self, what: &'static str, trouble: String) {
-        if self.active.get(what) != Some(&trouble) {
-            warn!("{what}: {trouble}");
-            self.active.insert(what, trouble);
+    /// Logs a problem of a subject, unless it is active already.
+    pub(super) fn warn_once(&mut self, subject: &'static str, problem: String) {
+        if self.active.get(subject) != Some(&problem) {
+            warn!("{subject}: {problem}");
+            self.active.insert(subject, problem);
         }
     }
 
-    /// Nothing is in the way any more.
-    pub(super) fn resolved(&mut self, what: &'static str) {
-        if self.active.remove(what).is_some() {
-            info!("{what}: in order again");
+    /// Logs that the problem of a subject, if there was one, is over.
+    pub(super) fn resolved(&mut self, subject: &'static str) {
+        if self.active.remove(subject).is_some() {
+            info!("{subject}: in order again");
         }
     }
 
-    /// A watch was interrupted.
-    pub(super) fn watch_failed(&mut self, what: &LoggedObject, error: &watcher::Error) {
+    /// Logs the interruption of a watch.
+    pub(super) fn watch_failed(&mut self, object: &LoggedObject, error: &watcher::Error) {
         use watcher::Error::{InitialListFailed, WatchError, WatchFailed, WatchStartFailed};
         let status = match error {
             InitialListFailed(error) | WatchStartFailed(error) | WatchFailed(error) => status(error),
             WatchError(status) => Some(&**status),
             watcher::Error::NoResourceVersion => None,
         };
-        self.warn_once(what.watch, self.describe(what, status, error));
+        self.warn_once(object.watch, self.describe(object, status, error));
     }
 
-    /// A request has failed.
-    pub(super) fn write_failed(&mut self, what: &LoggedObject, error: &kube::Error) {
-        self.warn_once(what.write, self.describe(what, status(error), error));
+    /// Logs the failure of a write.
+    pub(super) fn write_failed(&mut self, object: &LoggedObject, error: &kube::Error) {
+        self.warn_once(object.write, self.describe(object, status(error), error));
     }
 
-    /// Tells when nobody can call us: there is no configuration, or it has no entry with our Service.
+    /// Logs a configuration that does not exist or has no entry with the Service, so that no API server calls it.
     pub(super) fn check_entries(&mut self, entries: Option<&[WebhookEntry]>) {
         let ServingSettings { namespace, service, configuration, .. } = &self.settings;
-        let trouble = match entries {
+        let problem = match entries {
             None => format!("there is no MutatingWebhookConfiguration {configuration}; waiting for it"),
             Some([]) => format!(
-                "no entry of MutatingWebhookConfiguration {configuration} names Service {namespace}/{service}; waiting for one"
+                "no entry of MutatingWebhookConfiguration {configuration} names Service {namespace}/{service}; waiting \
+                 for one"
             ),
             Some(_) => return self.resolved(API_SERVER_CALLS),
         };
-        self.warn_once(API_SERVER_CALLS, trouble);
+        self.warn_once(API_SERVER_CALLS, problem);
     }
 
-    /// The trouble in words; with its cure, where a permission is lacking.
-    fn describe(&self, what: &LoggedObject, status: Option<&Status>, error: &impl std::fmt::Display) -> String {
+    /// Formats an error; with its remedy, where a permission is missing.
+    fn describe(&self, object: &LoggedObject, status: Option<&Status>, error: &impl std::fmt::Display) -> String {
         let Some(status) = status.filter(|status| status.is_forbidden()) else { return error.to_string() };
         let ServingSettings { namespace, secret, configuration, .. } = &self.settings;
-        let rule = match what.kind {
+        let rule = match object.kind {
             Kind::Secret => format!(
-                "a Role in namespace {namespace} with the verb create on secrets, and get, list, watch and update on the one named {secret}"
+                "a Role in namespace {namespace} with the verb create on secrets, and get, list, watch and update on \
+                 the one named {secret}"
             ),
             Kind::Configuration => format!(
-                "a ClusterRole with the verbs get, list, watch and patch on mutatingwebhookconfigurations.admissionregistration.k8s.io named {configuration}"
+                "a ClusterRole with the verbs get, list, watch and patch on \
+                 mutatingwebhookconfigurations.admissionregistration.k8s.io named {configuration}"
             ),
         };
         format!("{}; the injector's ServiceAccount needs {rule}, or start it with --cert-dir", status.message)
@@ -147,13 +151,15 @@ mod tests {
         log.write_failed(SECRET, &refused("InternalError"));
         assert_eq!(
             log.active[SECRET.watch],
-            "it is forbidden; the injector's ServiceAccount needs a Role in namespace cert-manager with the verb create on \
-             secrets, and get, list, watch and update on the one named rootcast-injector-tls, or start it with --cert-dir"
+            "it is forbidden; the injector's ServiceAccount needs a Role in namespace cert-manager with the verb \
+             create on secrets, and get, list, watch and update on the one named rootcast-injector-tls, or start it \
+             with --cert-dir"
         );
         assert_eq!(
             log.active[CONFIGURATION.write],
-            "it is forbidden; the injector's ServiceAccount needs a ClusterRole with the verbs get, list, watch and patch on \
-             mutatingwebhookconfigurations.admissionregistration.k8s.io named rootcast-injector, or start it with --cert-dir"
+            "it is forbidden; the injector's ServiceAccount needs a ClusterRole with the verbs get, list, watch and \
+             patch on mutatingwebhookconfigurations.admissionregistration.k8s.io named rootcast-injector, or start it \
+             with --cert-dir"
         );
         assert!(!log.active[SECRET.write].contains("Role"), "{:?}", log.active[SECRET.write]);
     }
@@ -169,7 +175,8 @@ mod tests {
         log.check_entries(Some(&[]));
         assert_eq!(
             log.active[API_SERVER_CALLS],
-            "no entry of MutatingWebhookConfiguration rootcast-injector names Service cert-manager/rootcast-injector; waiting for one"
+            "no entry of MutatingWebhookConfiguration rootcast-injector names Service cert-manager/rootcast-injector; \
+             waiting for one"
         );
         let entry =
             WebhookEntry { name: "a".to_owned(), trusted: crate::serving_cert::TrustedCas::default(), flaw: None };

@@ -1,13 +1,14 @@
-//! The injector's serving certificate: kept in a Secret, announced in the webhook configuration, renewed in time.
+//! Maintenance of the injector's serving certificate, which is kept in a Secret and announced in the webhook
+//! configuration.
 //!
 //! ```text
-//! watches --> Sight --View--> webhook::crate::serving_cert::step --> POST or PUT of the Secret | PATCH of caBundle | wait
-//!               ^                                                       |
-//!               '--------------- answers, and reads after conflicts ----'
+//! watches --> ObservedObjects --RotationView--> step --> POST or PUT of the Secret | PATCH of caBundle | wait
+//!                  ^                                                   |
+//!                  '----- responses, and reads after conflicts --------'
 //! ```
 //!
-//! Any number of replicas does this at once. Each write is guarded by the version of the object that was seen, so that
-//! of replicas that decide the same only one is heard, and the others see what it did.
+//! Any number of replicas does this at the same time. Each write is guarded by the version of the observed object, so
+//! that of replicas with the same decision only one writes, and the others observe its write.
 
 mod decaying_backoff;
 mod log_once;
@@ -23,7 +24,7 @@ use kube::Client;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use crate::serving_cert::{Generation, RotationStep, SecretData, step};
+use crate::serving_cert::{CertSettings, Generation, RotationStep, SecretData, step};
 use crate::webhook::IdentityError;
 
 use decaying_backoff::DecayingBackoff;
@@ -31,29 +32,28 @@ use log_once::LogOnce;
 use observed::ObservedObjects;
 use writer::{CertWriteOutcome, CertWriter};
 
-/// How long to wait for news where nothing can be done without.
+/// The maximum wait for an event where nothing can be done without one.
 const IDLE_PAUSE: Duration = Duration::from_hours(1);
 
-/// Where the certificate is kept, whom it is for, and how long it is valid.
+/// The settings of the serving certificate: where it is kept, for which Service, and for how long it is valid.
 #[derive(Clone, Debug)]
 pub struct ServingSettings {
-    /// Our namespace: the Secret's and the Service's.
+    /// Namespace of the Secret and of the Service.
     pub namespace: String,
     /// Name of the Secret.
     pub secret: String,
-    /// Name of the `MutatingWebhookConfiguration`. In it only entries that name our Service are ours.
+    /// Name of the `MutatingWebhookConfiguration`, of which only the entries that name the Service are maintained.
     pub configuration: String,
     /// Name of the Service that API servers call.
     pub service: String,
-    /// How long a certificate is valid; it gets a successor after two thirds of that.
+    /// The validity of a certificate, which gets a successor after two thirds of it.
     pub lifetime: Duration,
 }
 
-/// Keeps a serving certificate for as long as it is polled: makes it, renews it, heals what others do to it. Whenever
-/// there is another one to be served, `serve` is told; an error of its is logged.
+/// Issues and renews the webhook's serving certificate and keeps `caBundle` in sync; runs until dropped.
 ///
-/// It is never in the way of the rest of the process: whatever the API server refuses is logged, with its cure, and tried
-/// again.
+/// Calls `serve` with each new generation; errors of `serve` are logged. Refusals by the API server are logged with
+/// their remedy, and retried.
 pub async fn maintain_serving_cert(
     client: &Client,
     settings: ServingSettings,
@@ -65,15 +65,19 @@ pub async fn maintain_serving_cert(
     loop {
         let pause = rotator.reconcile().await;
         tokio::select! {
-            Some(event) = secrets.next() => rotator.on_watch_event(log_once::SECRET, event, ObservedObjects::apply_secret_event),
-            Some(event) = configurations.next() => rotator.on_watch_event(log_once::CONFIGURATION, event, ObservedObjects::apply_configuration_event),
+            Some(event) = secrets.next() => {
+                rotator.on_watch_event(log_once::SECRET, event, ObservedObjects::apply_secret_event);
+            }
+            Some(event) = configurations.next() => {
+                rotator.on_watch_event(log_once::CONFIGURATION, event, ObservedObjects::apply_configuration_event);
+            }
             () = tokio::time::sleep(pause) => {}
         }
     }
 }
 
 struct CertRotator<F> {
-    settings: crate::serving_cert::CertSettings,
+    settings: CertSettings,
     writer: CertWriter,
     observed: ObservedObjects,
     remembered: SecretData,
@@ -101,20 +105,20 @@ impl<F: FnMut(&Generation) -> Result<(), IdentityError>> CertRotator<F> {
 
     fn on_watch_event<E>(
         &mut self,
-        what: &'static log_once::LoggedObject,
+        object: &'static log_once::LoggedObject,
         event: kube::runtime::watcher::Result<E>,
         apply: impl FnOnce(&mut ObservedObjects, E, Instant),
     ) {
         match event {
             Ok(event) => {
-                self.log.resolved(what.watch);
+                self.log.resolved(object.watch);
                 apply(&mut self.observed, event, Instant::now());
             }
-            Err(error) => self.log.watch_failed(what, &error),
+            Err(error) => self.log.watch_failed(object, &error),
         }
     }
 
-    /// Does everything that can be done now; returns for how long there will be nothing more, unless something is heard.
+    /// Executes all steps that are due; returns the time until the next one, unless an event comes before.
     async fn reconcile(&mut self) -> Duration {
         loop {
             let (now, clock) = (Timestamp::now(), Instant::now());
@@ -138,7 +142,7 @@ impl<F: FnMut(&Generation) -> Result<(), IdentityError>> CertRotator<F> {
         }
     }
 
-    /// Serves what the Secret says.
+    /// Serves the current generation of the Secret.
     fn serve_current(&mut self, now: Timestamp) {
         let Some(current) = self.observed.current(now) else { return };
         if self.served.as_ref() == Some(current) {
@@ -180,23 +184,23 @@ impl<F: FnMut(&Generation) -> Result<(), IdentityError>> CertRotator<F> {
 
     fn on_write_outcome<K>(
         &mut self,
-        what: &log_once::LoggedObject,
+        logged: &log_once::LoggedObject,
         outcome: CertWriteOutcome<K>,
         apply: impl FnOnce(&mut ObservedObjects, Option<K>, Instant),
     ) {
         match outcome {
             CertWriteOutcome::Done(object) => apply(&mut self.observed, Some(object), Instant::now()),
-            // Somebody was faster, and what we saw is not what is there.
+            // Another writer was faster: the observed object was out of date.
             CertWriteOutcome::Stale(object) => apply(&mut self.observed, object, Instant::now()),
-            CertWriteOutcome::Failed(error) => return self.log.write_failed(what, &error),
+            CertWriteOutcome::Failed(error) => return self.log.write_failed(logged, &error),
         }
-        self.log.resolved(what.write);
+        self.log.resolved(logged.write);
     }
 }
 
 impl ServingSettings {
-    /// How certificates are to be: valid for the names by which the Service is called in a cluster.
-    fn cert_settings(&self) -> crate::serving_cert::CertSettings {
+    /// Returns the settings of certificates, which are valid for the names of the Service in a cluster.
+    fn cert_settings(&self) -> CertSettings {
         let Self { namespace, service, lifetime, .. } = self;
         let names = [
             format!("{service}.{namespace}.svc"),
@@ -204,6 +208,6 @@ impl ServingSettings {
             format!("{service}.{namespace}"),
             service.clone(),
         ];
-        crate::serving_cert::CertSettings { names: names.to_vec(), lifetime: *lifetime }
+        CertSettings { names: names.to_vec(), lifetime: *lifetime }
     }
 }

@@ -1,4 +1,4 @@
-//! What was last seen of the Secret and the webhook configuration.
+//! The last observed state of the Secret and the webhook configuration.
 
 use std::fmt::Debug;
 
@@ -17,7 +17,7 @@ use crate::client::watch::WatchBackoff;
 use crate::fanout::ResourceVersion;
 use crate::serving_cert::{Generation, RotationView, SecretData, StoredGenerations, TrustedCas, WebhookEntry};
 
-/// Everything that was seen.
+/// The last observed state of both objects.
 #[derive(Debug)]
 pub(super) struct ObservedObjects {
     namespace: String,
@@ -26,28 +26,28 @@ pub(super) struct ObservedObjects {
     stored: StoredGenerations,
     configuration: ObservedObject<MutatingWebhookConfiguration>,
     entries: Vec<WebhookEntry>,
-    /// Since when the entries are known to be as they are.
+    /// The time since when the entries are unchanged.
     unchanged_since: Option<Instant>,
 }
 
-/// An object as it was last seen.
+/// The last observed state of one object.
 #[derive(Debug)]
 struct ObservedObject<K> {
     presence: Presence<K>,
-    /// What the list that is under way has brought.
+    /// The object in the list in progress.
     listed: Option<K>,
 }
 
-/// Whether an object is there.
+/// The presence of an object.
 #[derive(Debug)]
 enum Presence<K> {
-    /// It was not looked for yet.
+    /// The object was not listed yet.
     Unknown,
     Absent,
     Present(K),
 }
 
-/// Watches the one object of a name, from its first list on. Restarts by itself, backing off.
+/// Watches the one object of a name. The watch restarts by itself, with a backoff.
 pub(super) fn watch_one<K>(api: Api<K>, name: &str) -> BoxStream<'static, watcher::Result<Event<K>>>
 where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
@@ -56,16 +56,18 @@ where
     Box::pin(watcher(api, config).backoff(WatchBackoff::default()))
 }
 
+/// Returns the API of Secrets in the namespace of the settings.
 pub(super) fn secrets(client: &Client, settings: &ServingSettings) -> Api<Secret> {
     Api::namespaced(client.clone(), &settings.namespace)
 }
 
+/// Returns the API of webhook configurations.
 pub(super) fn configurations(client: &Client) -> Api<MutatingWebhookConfiguration> {
     Api::all(client.clone())
 }
 
 impl ObservedObjects {
-    /// Nothing yet.
+    /// Creates the state before any observation.
     pub(super) fn new(settings: &ServingSettings) -> Self {
         Self {
             namespace: settings.namespace.clone(),
@@ -78,32 +80,32 @@ impl ObservedObjects {
         }
     }
 
-    /// The Secret, if it is there.
+    /// Returns the Secret, if it exists.
     pub(super) fn secret(&self) -> Option<&Secret> {
         self.secret.object()
     }
 
-    /// The configuration, if it is there.
+    /// Returns the configuration, if it exists.
     pub(super) fn configuration(&self) -> Option<&MutatingWebhookConfiguration> {
         self.configuration.object()
     }
 
-    /// The entries that name our Service; `None` if there is no configuration.
+    /// Returns the entries that name the Service; `None` if there is no configuration.
     pub(super) fn entries(&self) -> Option<&[WebhookEntry]> {
         self.configuration().map(|_| &self.entries[..])
     }
 
-    /// What the Secret holds.
+    /// Returns the generations in the Secret.
     pub(super) fn stored(&self) -> &StoredGenerations {
         &self.stored
     }
 
-    /// What is to be served.
+    /// Returns the generation to serve.
     pub(super) fn current(&self, now: Timestamp) -> Option<&Generation> {
         self.stored.content.current.as_ref().filter(|current| now <= current.not_after())
     }
 
-    /// Everything; `None` before both objects have been looked for.
+    /// Returns the input of a rotation step; `None` before both objects have been observed.
     pub(super) fn view<'a>(
         &'a self,
         remembered: &'a SecretData,
@@ -113,16 +115,18 @@ impl ObservedObjects {
         if matches!(self.secret.presence, Presence::Unknown) {
             return None;
         }
-        let quiet = clock.duration_since(self.unchanged_since?);
-        Some(RotationView { secret: &self.stored, entries: &self.entries, unchanged_for: quiet, remembered, now })
+        let unchanged_for = clock.duration_since(self.unchanged_since?);
+        Some(RotationView { secret: &self.stored, entries: &self.entries, unchanged_for, remembered, now })
     }
 
+    /// Applies an event of the watch of the Secret.
     pub(super) fn apply_secret_event(&mut self, event: Event<Secret>, _: Instant) {
         if self.secret.apply_event(event) {
             self.parse_secret();
         }
     }
 
+    /// Applies an event of the watch of the configuration.
     pub(super) fn apply_configuration_event(&mut self, event: Event<MutatingWebhookConfiguration>, clock: Instant) {
         let before = self.identity();
         if self.configuration.apply_event(event) {
@@ -130,13 +134,13 @@ impl ObservedObjects {
         }
     }
 
-    /// Takes in what a request found, or that it found nothing.
+    /// Sets the Secret to the result of a request; `None` if it does not exist.
     pub(super) fn set_secret(&mut self, found: Option<Secret>, _: Instant) {
         self.secret.presence = Presence::of(found);
         self.parse_secret();
     }
 
-    /// Takes in what a request found, or that it found nothing.
+    /// Sets the configuration to the result of a request; `None` if it does not exist.
     pub(super) fn set_configuration(&mut self, found: Option<MutatingWebhookConfiguration>, clock: Instant) {
         let before = self.identity();
         self.configuration.presence = Presence::of(found);
@@ -157,7 +161,7 @@ impl ObservedObjects {
         }
     }
 
-    /// Changes whenever an entry of the configuration does.
+    /// Returns uid and generation of the configuration, which change whenever an entry does.
     fn identity(&self) -> (String, i64) {
         let metadata = self.configuration().map(|configuration| &configuration.metadata);
         let uid = metadata.and_then(|metadata| metadata.uid.clone()).unwrap_or_default();
@@ -177,7 +181,7 @@ fn entry(webhook: &MutatingWebhook) -> WebhookEntry {
 }
 
 impl<K: Resource> ObservedObject<K> {
-    /// Whether that was news.
+    /// Applies an event; returns whether the observed state may have changed.
     fn apply_event(&mut self, event: Event<K>) -> bool {
         match event {
             Event::Init => self.listed = None,
@@ -186,7 +190,7 @@ impl<K: Resource> ObservedObject<K> {
                 self.presence = Presence::of(self.listed.take());
                 return true;
             }
-            // Answers to our requests may be ahead of the watch.
+            // The responses to writes may be ahead of the watch.
             Event::Apply(object) if self.is_newer(&object) => {
                 self.presence = Presence::Present(object);
                 return true;
@@ -244,7 +248,11 @@ mod tests {
     }
 
     fn configuration(version: u64, generation: u64) -> MutatingWebhookConfiguration {
-        let entry = |name: &str, client: serde_json::Value| json!({ "name": name, "clientConfig": client, "admissionReviewVersions": ["v1"], "sideEffects": "None" });
+        let entry = |name: &str, client: serde_json::Value| {
+            json!({
+                "name": name, "clientConfig": client, "admissionReviewVersions": ["v1"], "sideEffects": "None",
+            })
+        };
         let service = |namespace: &str, name: &str| json!({ "service": { "namespace": namespace, "name": name } });
         serde_json::from_value(json!({
             "metadata": { "name": "c", "uid": "u", "resourceVersion": version.to_string(), "generation": generation },

@@ -1,4 +1,4 @@
-//! Requests that change the Secret and the webhook configuration.
+//! Writes of the Secret and the webhook configuration.
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -17,22 +17,22 @@ use super::ServingSettings;
 use super::observed::{self, ObservedObjects};
 use crate::serving_cert::{SecretData, TrustedCas};
 
-/// How long a request may take.
+/// The maximum time for a request.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 const MANAGER: &str = "rootcast";
 
-/// What became of a write.
+/// The outcome of a write.
 pub(super) enum CertWriteOutcome<K> {
-    /// It was taken: the object as it is now.
+    /// The write succeeded; the object after it.
     Done(K),
-    /// The object had changed, and is now this, if it is there.
+    /// The observed object was out of date; the object as it is now, if it exists.
     Stale(Option<K>),
-    /// It was refused, or nobody knows.
+    /// The write was refused, or its effect is unknown.
     Failed(Error),
 }
 
-/// Writes the two objects, each only as it was seen.
+/// A writer of the two objects; each write is guarded by the observed version.
 pub(super) struct CertWriter {
     settings: ServingSettings,
     secrets: Api<Secret>,
@@ -40,6 +40,7 @@ pub(super) struct CertWriter {
 }
 
 impl CertWriter {
+    /// Creates a writer over a client.
     pub(super) fn new(client: &Client, settings: ServingSettings) -> Self {
         Self {
             secrets: observed::secrets(client, &settings),
@@ -48,18 +49,18 @@ impl CertWriter {
         }
     }
 
-    /// Namespace and name of the Secret.
+    /// Returns namespace and name of the Secret.
     pub(super) fn secret(&self) -> String {
         format!("{}/{}", self.settings.namespace, self.settings.secret)
     }
 
-    /// Name of the configuration.
+    /// Returns the name of the configuration.
     pub(super) fn configuration(&self) -> &str {
         &self.settings.configuration
     }
 
-    /// Puts this into the Secret. Keys, labels and annotations of others stay, and so does its type; a new one is Opaque,
-    /// since the type `kubernetes.io/tls` has no place for a Secret in which the first certificate is still to come.
+    /// Writes the content of the Secret. Keys, labels and annotations of others stay, and so does its type. A new
+    /// Secret is Opaque, since `kubernetes.io/tls` does not allow a Secret without a certificate, as it is at first.
     pub(super) async fn write(&self, observed: &ObservedObjects, content: &SecretData) -> CertWriteOutcome<Secret> {
         let (name, params) =
             (&self.settings.secret, PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() });
@@ -91,7 +92,7 @@ impl CertWriter {
         write_or_reread(request, stale, &self.secrets, name).await
     }
 
-    /// Puts these CAs into entries of the configuration.
+    /// Writes CAs into `caBundle` of entries of the configuration.
     pub(super) async fn write_ca_bundle(
         &self,
         observed: &ObservedObjects,
@@ -113,7 +114,7 @@ impl CertWriter {
     }
 }
 
-/// Whether a refusal says that the object is no longer as it was seen.
+/// Returns whether a write was refused since the observed object is out of date.
 fn is_stale(status: &Status) -> bool {
     status.is_conflict() || status.is_not_found()
 }

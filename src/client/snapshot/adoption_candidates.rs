@@ -1,4 +1,4 @@
-//! The reads of objects that stand where targets are to be.
+//! The reads of objects that have the name and namespace of a target.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use crate::client::uri::{self, resource};
 use crate::overview::SnapshotTarget;
 
 impl SnapshotReader<'_> {
-    /// The objects of a kind and name, in one namespace or in all, whatever their labels.
+    /// Lists the objects of a kind and name, in one namespace or in all, whatever their labels.
     ///
     /// # Errors
-    /// When they cannot be listed.
+    /// When the objects cannot be listed.
     pub async fn objects_named(
         &self,
         kind: ObjectKind,
@@ -35,10 +35,10 @@ impl SnapshotReader<'_> {
         Ok(targets.collect())
     }
 
-    /// The object that stands where a target is to be, with what it holds; `None` if nothing does.
+    /// Reads the object that has the place of a target, with a summary of its content; `None` if there is none.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// When the object cannot be read.
     pub async fn object_at(
         &self,
         desired: &Desired,

@@ -1,4 +1,4 @@
-//! The reads of `rootcast status` and `rootcast diff`: lists in pages, of metadata alone where that is enough.
+//! The reads of `rootcast status` and `rootcast diff`: lists in pages, of metadata alone where possible.
 
 mod adoption_candidates;
 pub mod object_reader;
@@ -27,59 +27,59 @@ use crate::bundle::{
 };
 use crate::overview::{LeaderStatus, SnapshotTarget, SourceQuery};
 
-/// How many objects are asked for at a time.
+/// The number of objects in a page of a list.
 const PAGE: usize = 500;
 
-/// How many sources are read at the same time.
+/// The number of sources that are read at the same time.
 const CONCURRENCY: usize = 8;
 
-/// Asks for lists without content.
+/// The `Accept` header for lists of metadata.
 const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
 
 const WHOLE: &str = "application/json";
 
-/// Reads a cluster.
+/// A reader of the state of a cluster.
 pub struct SnapshotReader<'a> {
-    /// As whom.
+    /// The connection for all requests.
     pub connection: &'a Connection,
-    /// Hears what is read, and how many objects of it are there already.
+    /// A callback with the resource that is being listed and the number of objects so far.
     pub progress: &'a dyn Fn(&str, usize),
 }
 
-/// Which targets are looked at.
+/// The targets that are read.
 #[derive(Clone, Copy, Debug)]
 pub enum SnapshotScope<'a> {
-    /// All.
+    /// All targets of the cluster.
     Cluster,
-    /// Those of one Bundle.
+    /// The targets of one Bundle.
     Bundle(&'a str),
-    /// Those in one namespace.
+    /// The targets in one namespace.
     Namespace(&'a str),
 }
 
-/// Why something cannot be seen, and what to do about it.
+/// A failure to read objects, with its remedy.
 #[derive(Debug, thiserror::Error)]
 #[error("{cause}")]
 pub struct SnapshotReadError {
     cause: String,
-    /// Whether for want of permission.
+    /// Whether the cause is a missing permission.
     pub forbidden: bool,
-    /// Whether it is not there.
+    /// Whether the object or resource does not exist.
     pub absent: bool,
 }
 
 /// The sources that could be read, and why the others could not.
 pub type SnapshotSources = (BTreeMap<SourceId, SourceObject>, BTreeMap<SourceQuery, String>);
 
-/// Targets by their Bundle.
+/// The targets of Bundles, by Bundle.
 pub type SnapshotTargets = BTreeMap<BundleId, BTreeMap<TargetRef, SnapshotTarget>>;
 
-/// A program that a Pod runs.
+/// The command line of a container.
 #[derive(Clone, Debug)]
 pub struct ContainerCommand {
-    /// The Pod's name.
+    /// Name of the Pod.
     pub pod: String,
-    /// What it was started with, but for the program's name where the Pod gives one.
+    /// The arguments: `command` without its first element, and `args`.
     pub arguments: Vec<String>,
 }
 
@@ -98,15 +98,18 @@ struct PartialMetadata {
 }
 
 impl SnapshotReader<'_> {
-    /// All Bundles, each as it is or why it cannot be read, by name.
+    /// Lists all Bundles by name, each as it is or with the reason why it cannot be parsed.
     ///
     /// # Errors
-    /// When they cannot be listed.
+    /// When the Bundles cannot be listed.
     pub async fn bundles(&self) -> Result<Vec<(String, serde_json::Result<Bundle>)>, SnapshotReadError> {
         let listed = self.list::<Value>("bundles", &format!("/apis/{API_VERSION}/bundles"), "", WHOLE).await;
         let bundles = listed.map_err(|error| match error {
             SnapshotReadError { absent: true, .. } => SnapshotReadError {
-                cause: "this cluster knows no Bundles: install the chart, or at least the CRD (rootcast crds | kubectl apply -f -)".to_owned(),
+                cause:
+                    "this cluster knows no Bundles: install the chart, or at least the CRD (rootcast crds | kubectl \
+                        apply -f -)"
+                        .to_owned(),
                 ..error
             },
             other => other,
@@ -118,10 +121,10 @@ impl SnapshotReader<'_> {
         Ok(bundles.into_iter().map(read).collect())
     }
 
-    /// All namespaces, by name.
+    /// Lists all namespaces, by name.
     ///
     /// # Errors
-    /// When they cannot be listed.
+    /// When the namespaces cannot be listed.
     pub async fn namespaces(&self) -> Result<BTreeMap<Arc<str>, Namespace>, SnapshotReadError> {
         let namespaces = self.list::<PartialMetadata>("namespaces", "/api/v1/namespaces", "", METADATA_ONLY).await?;
         let named = namespaces
@@ -130,20 +133,20 @@ impl SnapshotReader<'_> {
         Ok(named.collect())
     }
 
-    /// One namespace.
+    /// Reads one namespace.
     ///
     /// # Errors
-    /// When it is not there or cannot be read.
+    /// When the namespace does not exist or cannot be read.
     pub async fn namespace(&self, name: &str) -> Result<Namespace, SnapshotReadError> {
         let body = self.get("namespaces", &format!("/api/v1/namespaces/{name}"), WHOLE).await?;
         let PartialMetadata { metadata } = serde_json::from_slice(&body)?;
         Ok(Namespace::from(&metadata))
     }
 
-    /// The objects of a kind that carry the Bundle label.
+    /// Lists the objects of a kind that carry the Bundle label.
     ///
     /// # Errors
-    /// When they cannot be listed.
+    /// When the objects cannot be listed.
     pub async fn targets(
         &self,
         kind: ObjectKind,
@@ -168,8 +171,8 @@ impl SnapshotReader<'_> {
         Ok(targets)
     }
 
-    /// Who leads, and the namespace of the Lease: in a given one or in any. Where there are several Leases of the name, that
-    /// which is held counts.
+    /// Reads the leader and the namespace of the Lease, which is `namespace` or any. Of several Leases of the name the
+    /// one that is held counts.
     pub async fn leadership(
         &self,
         namespace: Option<&str>,
@@ -206,7 +209,7 @@ impl SnapshotReader<'_> {
         leaders.max_by_key(held).unwrap_or_else(|| (LeaderStatus::NoLease, namespace.map(str::to_owned)))
     }
 
-    /// The programs of a namespace's Pods that are not over.
+    /// Lists the command lines of the containers of a namespace's unfinished Pods.
     ///
     /// # Errors
     /// When the Pods cannot be listed.
@@ -218,8 +221,8 @@ impl SnapshotReader<'_> {
         };
         let programs = pods.iter().flat_map(|pod| {
             let text = |at: &str| pod.pointer(at).and_then(Value::as_str).unwrap_or_default();
-            let over = ["Succeeded", "Failed"].contains(&text("/status/phase"));
-            let containers = pod.pointer("/spec/containers").and_then(Value::as_array).filter(|_| !over);
+            let is_finished = ["Succeeded", "Failed"].contains(&text("/status/phase"));
+            let containers = pod.pointer("/spec/containers").and_then(Value::as_array).filter(|_| !is_finished);
             let pod = text("/metadata/name").to_owned();
             containers.into_iter().flatten().map(move |container| {
                 let command = words(container.get("command")).into_iter().skip(1);
@@ -229,7 +232,7 @@ impl SnapshotReader<'_> {
         Ok(programs.collect())
     }
 
-    /// The sources of Bundles: of each object only the keys that they read.
+    /// Reads the sources of Bundles: of each object only the keys that Bundles read.
     pub async fn sources(&self, intents: &[&Intent]) -> SnapshotSources {
         let all = || intents.iter().flat_map(|intent| intent.object_sources());
         let mut seen = BTreeSet::new();
@@ -326,7 +329,7 @@ impl SnapshotReadError {
         };
         let remedy = match failure {
             _ if forbidden => format!("; have somebody grant you the verb {verb} on {resource}"),
-            // Pages of a list are of one moment, which etcd forgets after minutes.
+            // The pages of a list are of one revision, which etcd compacts after minutes.
             ApiError::Refused(status) if status.code == 410 => "; try again".to_owned(),
             ApiError::Refused(_) => String::new(),
             ApiError::Busy(..) | ApiError::Failed(_) => "; try again".to_owned(),
@@ -347,7 +350,7 @@ fn name(metadata: &ObjectMeta) -> &str {
     metadata.name.as_deref().unwrap_or_default()
 }
 
-/// A source object, cut down to the keys that are wanted of it.
+/// Parses a source object, cut down to the keys that pass the filter.
 fn parse<W: Fn(&str) -> bool>(
     source: &ObjectSource,
     object: Value,

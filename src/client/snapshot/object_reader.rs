@@ -1,4 +1,4 @@
-//! One look at an object: for who wants to see, not to act.
+//! Reads of single objects for the read-only commands.
 
 use std::collections::BTreeMap;
 
@@ -12,15 +12,15 @@ use crate::bundle::{ObjectKind, SourceContent};
 use crate::client::connection::{ApiRequest, Connection};
 use crate::client::uri;
 
-/// The keys of an object and their values.
+/// The values of an object, by key.
 pub type Values = BTreeMap<String, Vec<u8>>;
 
-/// A Bundle, as the cluster has it.
+/// The state of a Bundle in the cluster.
 #[derive(Debug)]
 pub struct LiveBundle {
-    /// What condition `Synced` says, if it is there and not `True`.
+    /// Reason and message of condition `Synced`, if it exists and is not `True`.
     pub sync_failure: Option<String>,
-    /// The target of the first namespace that has one, in the order of names; a Bundle with ConfigMaps and Secrets shows a
+    /// The target in the first namespace that has one, in the order of names; of a Bundle with ConfigMaps and Secrets a
     /// ConfigMap.
     pub target: Option<LiveTarget>,
 }
@@ -28,17 +28,17 @@ pub struct LiveBundle {
 /// One of a Bundle's targets.
 #[derive(Debug)]
 pub struct LiveTarget {
-    /// Its kind.
+    /// Kind of the target.
     pub kind: ObjectKind,
-    /// Its namespace.
+    /// Namespace of the target.
     pub namespace: String,
-    /// The key of the PEM, by the Bundle's spec.
+    /// The key of the PEM in the Bundle's spec.
     pub key: String,
-    /// What it holds; `None` if that key is not there.
+    /// Value of the key; `None` if the target does not have it.
     pub value: Option<Vec<u8>>,
 }
 
-/// Why an object cannot be seen: the API server's words, or the connection's.
+/// A failure to read an object, in the words of the API server or of the connection.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct ObjectReadError(String);
@@ -57,7 +57,7 @@ pub async fn object(
     values(kind, &object)
 }
 
-/// Reads a Bundle, and one of its targets, by two requests or three.
+/// Reads a Bundle and one of its targets, with two or three requests.
 ///
 /// # Errors
 /// When the API server refuses or cannot be reached.
@@ -77,7 +77,7 @@ pub async fn bundle(connection: &Connection, name: &str) -> Result<LiveBundle, O
     Ok(LiveBundle { sync_failure, target })
 }
 
-/// The server sorts by namespace, so one object is all that has to come.
+/// Reads the target in the first namespace. The server sorts by namespace, so that one object is enough.
 async fn first_target(
     connection: &Connection,
     kind: ObjectKind,
