@@ -1,12 +1,10 @@
 //! Lists the targets of one Bundle that came after all targets had been listed. Asked for by [`super::roll_out`].
 
-use std::sync::Arc;
-
 use kube::core::Status;
 use tracing::warn;
 
 use crate::api;
-use crate::bundle::Intent;
+use crate::bundle::{BundleId, Intent};
 use crate::client::{ApiCollection, ApiError, Connection, ListPager, MetadataOnly};
 use crate::fanout::{ListScope, Observed, TargetListResult};
 
@@ -16,11 +14,11 @@ use super::{Controller, TaskOutput};
 pub(super) type ListedTargets = Vec<(String, Observed)>;
 
 /// Starts to list a Bundle's targets.
-pub(super) fn list(controller: &mut Controller, bundle: Arc<str>, scope: ListScope, number: u64) {
+pub(super) fn list(controller: &mut Controller, bundle: BundleId, scope: ListScope, number: u64) {
     let connection = controller.connection.clone();
-    let intent = controller.cache.inputs().intents.get(&bundle.clone().into()).cloned();
+    let intent = controller.cache.inputs().intents.get(&bundle).cloned();
     controller.tasks.spawn(async move {
-        let result = list_bundle_targets(&connection, &bundle, &scope, intent.as_ref()).await;
+        let result = list_bundle_targets(&connection, bundle.name(), &scope, intent.as_ref()).await;
         TaskOutput::Listed { bundle, scope, number, result }
     });
 }

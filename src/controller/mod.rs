@@ -88,9 +88,9 @@ pub enum RunEnd {
 /// What a task returned.
 enum TaskOutput {
     /// The result of a write.
-    Order(Arc<str>, TargetRef, Box<WriteResult>),
+    Order(BundleId, TargetRef, Box<WriteResult>),
     /// The targets of one Bundle.
-    Listed { bundle: Arc<str>, scope: ListScope, number: u64, result: Result<ListedTargets, ApiError> },
+    Listed { bundle: BundleId, scope: ListScope, number: u64, result: Result<ListedTargets, ApiError> },
     /// Source objects that a Bundle waits for, as far as they could be fetched.
     Fetched { id: BundleId, cause: String, reads: Vec<(SourceId, SourceRead)>, last_failure: Option<ApiError> },
     /// A published status; on failure with the status from before.
@@ -243,7 +243,7 @@ impl Controller {
                 roll_out(self, EngineEvent::OrderDone { bundle, target, result: *result });
             }
             TaskOutput::Listed { bundle, scope, number, result } => {
-                let result = list_targets::on_listed(self, &bundle, result);
+                let result = list_targets::on_listed(self, bundle.name(), result);
                 roll_out(self, EngineEvent::Listed { bundle, scope, number, result });
             }
             TaskOutput::Fetched { id, cause, reads, last_failure } => {

@@ -57,8 +57,7 @@ pub(super) fn reconcile(controller: &mut Controller, id: BundleId, cause: String
         }
     };
 
-    let bundle = id.name().clone();
-    roll_out(controller, EngineEvent::Desired { bundle, desired, cause: cause.clone() });
+    roll_out(controller, EngineEvent::Desired { bundle: id.clone(), desired, cause: cause.clone() });
     if let Some(refusal) = refusal {
         report(controller, &id, StatusUpdate::Refused(Box::new(refusal)), cause);
     }

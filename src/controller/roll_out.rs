@@ -3,8 +3,6 @@
 //! Entered by every change of a namespace or target, every result of a write or list, time and leadership, and by
 //! [`super::reconcile`] with a new desired state. What the engine reports goes to [`super::report`].
 
-use std::sync::Arc;
-
 use tracing::{Instrument as _, debug_span, info, warn};
 
 use crate::bundle::{BundleEvent, BundleId, RolloutOutcome};
@@ -44,38 +42,38 @@ fn execute(controller: &mut Controller, action: Action) {
     match action {
         Action::Send(order) => {
             let (bundle, target) = (order.bundle.clone(), order.target.clone());
-            let span = debug_span!("roll_out", bundle = &*bundle);
+            let span = debug_span!("roll_out", bundle = &**bundle.name());
             let result = span.in_scope(|| controller.writer.send(order));
             let write = async move { TaskOutput::Order(bundle, target, Box::new(result.await)) };
             controller.tasks.spawn(write.instrument(span));
         }
         Action::List { bundle, scope, number } => list_targets::list(controller, bundle, scope, number),
         Action::Report { bundle, outcome, cause } => {
-            controller.writer.forget(&bundle);
+            controller.writer.forget(bundle.name());
             observe_duration(controller, &bundle, &outcome);
             if outcome.written > 0 {
                 let (namespaces, written, failed) = (outcome.namespaces, outcome.written, outcome.failures.len());
-                info!(bundle = &*bundle, namespaces, written, failed, cause, "targets written");
+                info!(bundle = &**bundle.name(), namespaces, written, failed, cause, "targets written");
             }
-            report(controller, &bundle.into(), StatusUpdate::Outcome(outcome), cause);
+            report(controller, &bundle, StatusUpdate::Outcome(outcome), cause);
         }
         Action::Progress { bundle, progress } => {
-            report(controller, &bundle.into(), StatusUpdate::Progress(progress), "a rollout goes on".to_owned());
+            report(controller, &bundle, StatusUpdate::Progress(progress), "a rollout goes on".to_owned());
         }
         Action::Held { bundle, unstable } => {
             let cause = unstable.cause.clone();
-            report(controller, &bundle.into(), StatusUpdate::Held(unstable), cause);
+            report(controller, &bundle, StatusUpdate::Held(unstable), cause);
         }
         Action::Contested { bundle, target, conflicting_manager } => {
             let manager = conflicting_manager.as_ref().map(|(manager, key)| (manager.as_str(), key.as_str()));
             let event = BundleEvent::contested(&target, manager);
-            warn!(bundle = &*bundle, reason = %event.reason, "{}", event.note);
-            emit(controller, bundle.into(), event);
+            warn!(bundle = &**bundle.name(), reason = %event.reason, "{}", event.note);
+            emit(controller, bundle, event);
         }
         Action::Completed { bundle, target } => {
             let event = BundleEvent::completed(&target);
-            info!(bundle = &*bundle, reason = %event.reason, "{}", event.note);
-            emit(controller, bundle.into(), event);
+            info!(bundle = &**bundle.name(), reason = %event.reason, "{}", event.note);
+            emit(controller, bundle, event);
         }
         Action::PutForbidden => info!(
             "PUT is not permitted (verb update): targets are patched from now on, which costs the API server more"
@@ -84,8 +82,8 @@ fn execute(controller: &mut Controller, action: Action) {
 }
 
 /// Observes how long a rollout took that has ended and wrote anything.
-fn observe_duration(controller: &mut Controller, bundle: &Arc<str>, outcome: &RolloutOutcome) {
-    let state = controller.states.get_mut(&BundleId::from(bundle.clone())).filter(|_| outcome.rolled_out);
+fn observe_duration(controller: &mut Controller, bundle: &BundleId, outcome: &RolloutOutcome) {
+    let state = controller.states.get_mut(bundle).filter(|_| outcome.rolled_out);
     let changed_at = state.and_then(|state| state.changed_at.take());
     if let Some(changed_at) = changed_at.filter(|_| outcome.written > 0) {
         controller.metrics.rollouts.observe(changed_at.elapsed().as_secs_f64());

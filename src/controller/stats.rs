@@ -14,7 +14,7 @@ pub(super) fn snapshot(controller: &Controller) -> StatsSnapshot {
         BundleStats {
             name: id.name().to_string(),
             conditions: conditions(known),
-            rollout: fanout.bundles.get(&**id.name()).copied(),
+            rollout: fanout.bundles.get(id).copied(),
             decision: state.and_then(|state| state.decided.as_ref()).map(|(decision, _)| decision.clone()),
         }
     });

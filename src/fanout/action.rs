@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::bundle::{Desired, RolloutOutcome, RolloutProgress, TargetRef, Unstable};
+use crate::bundle::{BundleId, Desired, RolloutOutcome, RolloutProgress, TargetRef, Unstable};
 
 use super::list_scope::ListScope;
 use super::resource_version::ResourceVersion;
@@ -16,8 +16,8 @@ pub enum Action {
     /// A list of one Bundle's targets, by the value of their label; an
     /// [`EngineEvent::Listed`](super::EngineEvent::Listed) must come back, whatever happens.
     List {
-        /// Name of the Bundle.
-        bundle: Arc<str>,
+        /// The Bundle.
+        bundle: BundleId,
         /// Kind and namespace to list.
         scope: ListScope,
         /// Number of the list, which its result names.
@@ -25,8 +25,8 @@ pub enum Action {
     },
     /// The outcome of a rollout: nothing is left that can be done for the Bundle now.
     Report {
-        /// Name of the Bundle.
-        bundle: Arc<str>,
+        /// The Bundle.
+        bundle: BundleId,
         /// State of the Bundle's targets.
         outcome: RolloutOutcome,
         /// The event that began the work, in words.
@@ -34,22 +34,22 @@ pub enum Action {
     },
     /// The progress of a rollout that goes on.
     Progress {
-        /// Name of the Bundle.
-        bundle: Arc<str>,
+        /// The Bundle.
+        bundle: BundleId,
         /// How many namespaces are done.
         progress: RolloutProgress,
     },
     /// A rollout that is held back, since the content changes too often.
     Held {
-        /// Name of the Bundle.
-        bundle: Arc<str>,
+        /// The Bundle.
+        bundle: BundleId,
         /// How the content changes, and until when the rollout waits.
         unstable: Unstable,
     },
     /// A target that others keep changing.
     Contested {
-        /// Name of the Bundle.
-        bundle: Arc<str>,
+        /// The Bundle.
+        bundle: BundleId,
         /// The target.
         target: TargetRef,
         /// The field manager and the key that it took, if metadata shows them.
@@ -57,8 +57,8 @@ pub enum Action {
     },
     /// An object of others that was completed; reported once.
     Completed {
-        /// Name of the Bundle.
-        bundle: Arc<str>,
+        /// The Bundle.
+        bundle: BundleId,
         /// The target.
         target: TargetRef,
     },
@@ -69,8 +69,8 @@ pub enum Action {
 /// A request for one target.
 #[derive(Clone, Debug)]
 pub struct Order {
-    /// Name of the Bundle.
-    pub bundle: Arc<str>,
+    /// The Bundle.
+    pub bundle: BundleId,
     /// The target.
     pub target: TargetRef,
     /// Desired state of the Bundle's targets.

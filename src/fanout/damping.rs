@@ -5,8 +5,9 @@
 //! holds for all Bundles that change more than once within [`WINDOW`].
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
+
+use crate::bundle::BundleId;
 
 /// The number of changes that start at once.
 const IMMEDIATE_CHANGES: u32 = 3;
@@ -109,7 +110,7 @@ impl Changes {
     }
 
     /// Starts the rollout that is due, unless the budget has it wait; returns whether it starts.
-    pub(super) fn start(&mut self, now: Duration, bundle: &Arc<str>, budget: &mut Budget) -> bool {
+    pub(super) fn start(&mut self, now: Duration, bundle: &BundleId, budget: &mut Budget) -> bool {
         if self.due.is_none_or(|due| due > now) {
             return false;
         }
@@ -140,7 +141,7 @@ pub(super) struct Budget {
 
 #[derive(Debug)]
 struct Rollout {
-    bundle: Arc<str>,
+    bundle: BundleId,
     start: Duration,
     bytes: u64,
     /// Whether it is not its Bundle's first in the window: only these count.
@@ -153,16 +154,16 @@ impl Budget {
     }
 
     /// Adds bytes to the latest rollout of a Bundle.
-    pub(super) fn wrote(&mut self, bundle: &str, bytes: usize) {
-        if let Some(rollout) = self.rollouts.iter_mut().rev().find(|rollout| *rollout.bundle == *bundle) {
+    pub(super) fn wrote(&mut self, bundle: &BundleId, bytes: usize) {
+        if let Some(rollout) = self.rollouts.iter_mut().rev().find(|rollout| rollout.bundle == *bundle) {
             rollout.bytes = rollout.bytes.saturating_add(bytes as u64);
         }
     }
 
     /// The time until which a rollout has to wait, if it has to.
-    fn wait_until(&mut self, bundle: &str, now: Duration) -> Option<Duration> {
+    fn wait_until(&mut self, bundle: &BundleId, now: Duration) -> Option<Duration> {
         self.forget(now);
-        let own = self.rollouts.iter().rev().find(|rollout| *rollout.bundle == *bundle)?.start;
+        let own = self.rollouts.iter().rev().find(|rollout| rollout.bundle == *bundle)?.start;
         let written: u64 = self.rollouts.iter().filter(|rollout| rollout.repeated).map(|rollout| rollout.bytes).sum();
         let mut excess = written.checked_sub(self.damping.bytes_per_5m)?;
         let counted = self.rollouts.iter().filter(|rollout| rollout.repeated);
@@ -175,7 +176,7 @@ impl Budget {
         Some(free.min(own) + WINDOW)
     }
 
-    fn begin(&mut self, bundle: &Arc<str>, start: Duration) {
+    fn begin(&mut self, bundle: &BundleId, start: Duration) {
         self.forget(start);
         let repeated = self.rollouts.iter().any(|rollout| rollout.bundle == *bundle);
         self.rollouts.push_back(Rollout { bundle: bundle.clone(), start, bytes: 0, repeated });
@@ -196,13 +197,13 @@ mod tests {
 
     /// The starts, in seconds, of the rollouts of a content that changes at these.
     fn starts(changes: impl IntoIterator<Item = u32>, damping: &Damping, bytes: usize) -> Vec<u64> {
-        let (bundle, mut budget, mut state) = (Arc::from("b"), Budget::new(*damping), Changes::default());
+        let (bundle, mut budget, mut state) = (BundleId::from("b"), Budget::new(*damping), Changes::default());
         state.record_first(Duration::ZERO);
         let mut starts = Vec::new();
         let mut run_until = |state: &mut Changes, until: Duration| {
             while let Some(due) = state.due().filter(|due| *due <= until) {
                 if state.start(due, &bundle, &mut budget) {
-                    budget.wrote("b", bytes);
+                    budget.wrote(&bundle, bytes);
                     starts.push(due.as_secs());
                 }
             }
@@ -253,11 +254,11 @@ mod tests {
         let damping = Damping { max_pause: Duration::from_mins(1), bytes_per_5m: 100 };
         let mut budget = Budget::new(damping);
         let mut begin = |name: &str, at: Duration| {
-            let mut changes = Changes::default();
+            let (bundle, mut changes) = (BundleId::from(name), Changes::default());
             changes.record_first(Duration::ZERO);
             changes.record_change(at, &damping);
-            let started = changes.start(at, &name.into(), &mut budget);
-            budget.wrote(name, 1_000);
+            let started = changes.start(at, &bundle, &mut budget);
+            budget.wrote(&bundle, 1_000);
             started
         };
         assert!(begin("busy", 5 * S) && begin("busy", 6 * S), "the first does not count");

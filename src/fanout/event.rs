@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::bundle::{ContentSummary, Desired, Namespace, ObjectKind, TargetRef};
+use crate::bundle::{BundleId, ContentSummary, Desired, Namespace, TargetRef};
 
 use super::list_scope::{ListPhase, ListScope};
 use super::observed::Observed;
@@ -13,18 +13,18 @@ use super::resource_version::ResourceVersion;
 #[derive(Clone, Debug)]
 pub enum EngineEvent {
     /// A Bundle exists, or no longer does: then its targets are forgotten and left as they are.
-    Bundle(String, bool),
+    Bundle(BundleId, bool),
     /// The deletion of a Bundle that no longer exists.
     Deleted {
-        /// Name of the Bundle.
-        bundle: String,
+        /// The Bundle.
+        bundle: BundleId,
         /// Uid of the Bundle, if the objects that it completed are to be handed over; `None` if all stay as they are.
         uid: Option<String>,
     },
     /// A decision about a Bundle that exists.
     Desired {
-        /// Name of the Bundle.
-        bundle: Arc<str>,
+        /// The Bundle.
+        bundle: BundleId,
         /// Desired state of the targets; `None` if the Bundle is refused and its targets stay as they are.
         desired: Option<Arc<Desired>>,
         /// Why the Bundle was decided, in words.
@@ -34,10 +34,10 @@ pub enum EngineEvent {
     Namespace(String, Option<Namespace>),
     /// The state of an object with the Bundle label.
     Target {
-        /// Name of the object, which is that of its Bundle.
-        bundle: String,
-        /// Kind and namespace of the object.
-        target: (ObjectKind, String),
+        /// The Bundle of the object.
+        bundle: BundleId,
+        /// The object.
+        target: TargetRef,
         /// State of the object.
         event: TargetEvent,
     },
@@ -45,8 +45,8 @@ pub enum EngineEvent {
     List(ListScope, ListPhase),
     /// The result of a list of one Bundle's targets.
     Listed {
-        /// Name of the Bundle.
-        bundle: Arc<str>,
+        /// The Bundle.
+        bundle: BundleId,
         /// Kind and namespace that were listed.
         scope: ListScope,
         /// Number of the list.
@@ -56,8 +56,8 @@ pub enum EngineEvent {
     },
     /// The result of an order.
     OrderDone {
-        /// Name of the Bundle.
-        bundle: Arc<str>,
+        /// The Bundle.
+        bundle: BundleId,
         /// Target of the order.
         target: TargetRef,
         /// Result of the order.

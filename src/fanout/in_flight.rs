@@ -1,16 +1,15 @@
 //! The orders that were sent and whose results have not come back.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::bundle::TargetRef;
+use crate::bundle::{BundleId, TargetRef};
 
 use super::failure_origin::SLOW_AFTER;
 
 /// The orders in flight, by Bundle and target.
 #[derive(Default)]
-pub(super) struct OrdersInFlight(BTreeMap<(Arc<str>, TargetRef), InFlightOrder>);
+pub(super) struct OrdersInFlight(BTreeMap<(BundleId, TargetRef), InFlightOrder>);
 
 /// An order in flight.
 #[derive(Clone, Copy)]
@@ -24,12 +23,12 @@ pub(super) struct InFlightOrder {
 }
 
 impl OrdersInFlight {
-    pub(super) fn insert(&mut self, bundle: Arc<str>, target: TargetRef, order: InFlightOrder) {
+    pub(super) fn insert(&mut self, bundle: BundleId, target: TargetRef, order: InFlightOrder) {
         self.0.insert((bundle, target), order);
     }
 
-    pub(super) fn remove(&mut self, bundle: &str, target: &TargetRef) -> Option<InFlightOrder> {
-        self.0.remove(&(Arc::from(bundle), target.clone()))
+    pub(super) fn remove(&mut self, bundle: &BundleId, target: &TargetRef) -> Option<InFlightOrder> {
+        self.0.remove(&(bundle.clone(), target.clone()))
     }
 
     /// Marks the orders that have taken long by now as slow; returns their targets.

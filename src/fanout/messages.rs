@@ -12,24 +12,19 @@ const OWNER_MAX: usize = 253;
 
 /// The cause of the failure of a target that others change faster than it can be written.
 pub(super) fn lost_write(target: &TargetRef, manager: Option<ConflictingManager>) -> String {
-    let TargetRef { kind, namespace, name } = target;
     let who = manager.map_or_else(String::new, |(manager, key)| {
         format!(": field manager {manager:?} keeps writing its key {key:?}")
     });
-    format!("failed to patch {} {namespace}/{name}: it changes faster than it can be written{who}", kind.as_str())
+    format!("failed to patch {target}: it changes faster than it can be written{who}")
 }
 
 /// The cause of the failure of a target that is healed again and again.
 pub(super) fn contested(target: &TargetRef, manager: Option<&ConflictingManager>) -> String {
-    let TargetRef { kind, namespace, name } = target;
     let who = manager.map_or_else(
         || "somebody keeps changing or deleting it".to_owned(),
         |(manager, key)| format!("field manager {manager:?} keeps writing its key {key:?}"),
     );
-    format!(
-        "failed to patch {} {namespace}/{name}: {who}: stop that writer, or have it write another object",
-        kind.as_str()
-    )
+    format!("failed to patch {target}: {who}: stop that writer, or have it write another object")
 }
 
 /// The cause of the failure of an immutable target, after the API server's message. `foreign_key` is a key of others
@@ -45,35 +40,30 @@ pub(super) fn immutable(cause: String, foreign_key: Option<(&str, &str)>) -> Str
 
 /// The cause of the failure of a target that is still there after it was deleted to be created anew.
 pub(super) fn kept_by_finalizers(target: &TargetRef) -> String {
-    let TargetRef { kind, namespace, name } = target;
     format!(
-        "failed to delete {} {namespace}/{name}: others made it immutable or took it over, and its finalizers keep it: remove them, and it is written anew",
-        kind.as_str()
+        "failed to delete {target}: others made it immutable or took it over, and its finalizers keep it: remove them, and it is written anew"
     )
 }
 
 /// The cause of the failure of a target that differs from what was just written.
 pub(super) fn mutated(target: &TargetRef) -> String {
-    let TargetRef { kind, namespace, name } = target;
     format!(
-        "{} {namespace}/{name} was written and is not what was written: a mutating webhook or policy changes it on its way: exempt objects that carry the label {BUNDLE_LABEL}",
-        kind.as_str()
+        "{target} was written and is not what was written: a mutating webhook or policy changes it on its way: exempt objects that carry the label {BUNDLE_LABEL}"
     )
 }
 
 /// The cause of the failure of a target that no request may be sent for. `metadata` is what is known of the target.
 pub(super) fn blocked(target: &TargetRef, blocked: &RequestBlocked, metadata: Option<&ObservedMetadata>) -> String {
-    let TargetRef { kind, namespace, name } = target;
     match blocked {
         RequestBlocked::OtherController(owner) => format!(
-            "failed to patch {} {namespace}/{name}: it is controlled by {} {} ({}): delete that owner, or give the Bundle another name",
-            kind.as_str(),
+            "failed to patch {target}: it is controlled by {} {} ({}): delete that owner, or give the Bundle another name",
             text::truncate_chars(&owner.kind, OWNER_MAX),
             text::quote(&owner.name, OWNER_MAX),
             text::truncate_chars(&owner.api_version, OWNER_MAX)
         ),
         RequestBlocked::AdoptionRefused(obstacle) => {
             let managers = metadata.map(|metadata| &metadata.foreign_keys);
+            let TargetRef { kind, namespace, name } = target;
             obstacle.explain(name, *kind, namespace, |key| managers?.get(key).map(String::as_str))
         }
     }

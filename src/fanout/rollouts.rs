@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::bundle::{Desired, Payload, Unstable};
+use crate::bundle::{BundleId, Desired, Payload, Unstable};
 
 use super::damping::{Budget, Changes};
 
@@ -40,7 +40,7 @@ impl Rollouts {
     }
 
     /// Starts the rollout that is due, unless the budget has it wait; returns whether one starts.
-    pub(super) fn start_due(&mut self, now: Duration, bundle: &Arc<str>, budget: &mut Budget) -> bool {
+    pub(super) fn start_due(&mut self, now: Duration, bundle: &BundleId, budget: &mut Budget) -> bool {
         self.changes.start(now, bundle, budget)
     }
 

@@ -1,8 +1,9 @@
 //! Counts of targets and requests, made on demand.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
+
+use crate::bundle::BundleId;
 
 /// The counts of the fan-out at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,7 +17,7 @@ pub struct EngineStats {
     /// Number of targets that wait for an order.
     pub queued: usize,
     /// Counts of the Bundles that are rolled out.
-    pub bundles: BTreeMap<Arc<str>, RolloutStats>,
+    pub bundles: BTreeMap<BundleId, RolloutStats>,
 }
 
 /// The counts of one Bundle's targets.

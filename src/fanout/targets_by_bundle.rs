@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
-use std::sync::Arc;
 use std::time::Duration;
+
+use crate::bundle::BundleId;
 
 use super::bundle_targets::BundleTargets;
 use super::concurrency_limit::Lane;
@@ -11,14 +12,14 @@ use super::concurrency_limit::Lane;
 /// The targets of each Bundle that exists, and of those that are gone while requests are in flight.
 #[derive(Default)]
 pub(super) struct TargetsByBundle {
-    all: BTreeMap<Arc<str>, BundleTargets>,
+    all: BTreeMap<BundleId, BundleTargets>,
     /// The Bundles that may have changed since [`TargetsByBundle::take_changed`].
-    changed: BTreeSet<Arc<str>>,
+    changed: BTreeSet<BundleId>,
     /// The Bundles with work, by lane.
-    work: BTreeMap<Lane, BTreeSet<Arc<str>>>,
-    timers: BTreeSet<(Duration, Arc<str>)>,
+    work: BTreeMap<Lane, BTreeSet<BundleId>>,
+    timers: BTreeSet<(Duration, BundleId)>,
     /// The timer of each Bundle that has one.
-    timer_of: BTreeMap<Arc<str>, Duration>,
+    timer_of: BTreeMap<BundleId, Duration>,
 }
 
 impl TargetsByBundle {
@@ -27,37 +28,36 @@ impl TargetsByBundle {
         self.all.values()
     }
 
-    /// The names of the Bundles whose targets meet a condition.
-    pub(super) fn names(&self, condition: impl Fn(&BundleTargets) -> bool) -> Vec<Arc<str>> {
-        self.all.iter().filter(|(_, targets)| condition(targets)).map(|(name, _)| name.clone()).collect()
+    /// The Bundles whose targets meet a condition.
+    pub(super) fn ids(&self, condition: impl Fn(&BundleTargets) -> bool) -> Vec<BundleId> {
+        self.all.iter().filter(|(_, targets)| condition(targets)).map(|(bundle, _)| bundle.clone()).collect()
     }
 
     /// The targets of a Bundle, which are about to change.
-    pub(super) fn get_mut(&mut self, name: &str) -> Option<&mut BundleTargets> {
-        let targets = self.all.get_mut(name)?;
-        if !self.changed.contains(name) {
-            self.changed.insert(targets.name().clone());
+    pub(super) fn get_mut(&mut self, bundle: &BundleId) -> Option<&mut BundleTargets> {
+        let targets = self.all.get_mut(bundle)?;
+        if !self.changed.contains(bundle) {
+            self.changed.insert(targets.id().clone());
         }
         Some(targets)
     }
 
     /// The targets of a Bundle that exists.
-    pub(super) fn get_or_insert(&mut self, name: &str) -> &mut BundleTargets {
-        if !self.all.contains_key(name) {
-            let name: Arc<str> = name.into();
-            self.all.insert(name.clone(), BundleTargets::new(name));
+    pub(super) fn get_or_insert(&mut self, bundle: &BundleId) -> &mut BundleTargets {
+        if !self.all.contains_key(bundle) {
+            self.all.insert(bundle.clone(), BundleTargets::new(bundle.clone()));
         }
-        self.get_mut(name).expect("the Bundle was just inserted")
+        self.get_mut(bundle).expect("the Bundle was just inserted")
     }
 
     /// The Bundles that changed, or whose time has come.
-    pub(super) fn due(&self, now: Duration) -> Vec<Arc<str>> {
-        let due = self.timers.iter().take_while(|(at, _)| *at <= now).map(|(_, name)| name);
+    pub(super) fn due(&self, now: Duration) -> Vec<BundleId> {
+        let due = self.timers.iter().take_while(|(at, _)| *at <= now).map(|(_, bundle)| bundle);
         self.changed.iter().chain(due).cloned().collect()
     }
 
-    /// Takes the names of the Bundles that changed.
-    pub(super) fn take_changed(&mut self) -> BTreeSet<Arc<str>> {
+    /// Takes the Bundles that changed.
+    pub(super) fn take_changed(&mut self) -> BTreeSet<BundleId> {
         std::mem::take(&mut self.changed)
     }
 
@@ -67,7 +67,7 @@ impl TargetsByBundle {
     }
 
     /// The next Bundle with work in a lane, in turn after this one.
-    pub(super) fn next(&self, lane: Lane, after: &Arc<str>) -> Option<Arc<str>> {
+    pub(super) fn next(&self, lane: Lane, after: &BundleId) -> Option<BundleId> {
         let waiting = self.work.get(&lane)?;
         let rest = (Bound::Excluded(after.clone()), Bound::Unbounded);
         waiting.range(rest).next().or_else(|| waiting.first()).cloned()
@@ -80,36 +80,36 @@ impl TargetsByBundle {
 
     /// Updates what the Bundles that changed have to do; drops those that are gone with nothing in flight.
     pub(super) fn reindex(&mut self) {
-        for name in &std::mem::take(&mut self.changed) {
-            self.reindex_one(name);
-            self.changed.insert(name.clone());
+        for bundle in &std::mem::take(&mut self.changed) {
+            self.reindex_one(bundle);
+            self.changed.insert(bundle.clone());
         }
     }
 
     /// Updates what one Bundle has to do.
-    pub(super) fn reindex_one(&mut self, name: &Arc<str>) {
-        if self.all.get(name).is_some_and(BundleTargets::can_be_dropped) {
-            self.all.remove(name);
+    pub(super) fn reindex_one(&mut self, bundle: &BundleId) {
+        if self.all.get(bundle).is_some_and(BundleTargets::can_be_dropped) {
+            self.all.remove(bundle);
         }
-        let targets = self.all.get(name);
+        let targets = self.all.get(bundle);
         for lane in Lane::ALL {
             let waiting = self.work.entry(lane).or_default();
             if targets.is_some_and(|targets| targets.has_work(lane)) {
-                waiting.insert(name.clone());
+                waiting.insert(bundle.clone());
             } else {
-                waiting.remove(name);
+                waiting.remove(bundle);
             }
         }
         let timer = targets.and_then(BundleTargets::next_wakeup);
         let before = match timer {
-            Some(at) => self.timer_of.insert(name.clone(), at),
-            None => self.timer_of.remove(name),
+            Some(at) => self.timer_of.insert(bundle.clone(), at),
+            None => self.timer_of.remove(bundle),
         };
         if before != timer {
             if let Some(at) = before {
-                self.timers.remove(&(at, name.clone()));
+                self.timers.remove(&(at, bundle.clone()));
             }
-            self.timers.extend(timer.map(|at| (at, name.clone())));
+            self.timers.extend(timer.map(|at| (at, bundle.clone())));
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rootcast::api::BUNDLE_LABEL;
-use rootcast::bundle::{Labels, ObjectKind, TargetRef};
+use rootcast::bundle::{BundleId, Labels, ObjectKind, TargetRef};
 use rootcast::fanout::{ListScope, RolloutStats};
 
 use crate::model::{Field, Key, Part, Verb};
@@ -144,7 +144,7 @@ fn a_census_counts_what_is_to_be_there_what_is_and_what_cannot_be() {
     world.refusing = ["n2".to_owned(), "n5".to_owned()].into();
     world.decide("a", Some(&content(&["ca.pem"], "x")));
     world.answer_lists();
-    let standing = |world: &World| world.census().bundles.get("a").copied();
+    let standing = |world: &World| world.census().bundles.get(&BundleId::from("a")).copied();
     let begun = RolloutStats { desired: 8, in_sync: 0, failing: 0, held: None };
     assert_eq!((standing(&world), world.census().in_flight, world.census().queued), (Some(begun), 2, 6));
     world.flush();

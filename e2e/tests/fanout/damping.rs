@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rootcast::bundle::{Labels, ObjectKind, TargetRef};
+use rootcast::bundle::{BundleId, Labels, ObjectKind, TargetRef};
 use rootcast::fanout::{Damping, ListScope, WriteLimits};
 
 use crate::model::{Field, Fields, Part, Verb};
@@ -59,14 +59,14 @@ fn values<'a>(world: &'a World, bundle: &str) -> Vec<&'a str> {
 }
 
 fn waits(world: &World, bundle: &str) -> Option<Duration> {
-    world.census().bundles[bundle].held
+    world.census().bundles[&BundleId::from(bundle)].held
 }
 
 #[test]
 fn a_fourth_change_waits_and_the_newest_content_wins() {
     let mut world = held();
     assert_eq!(waits(&world, "a"), Some(S));
-    let standing = world.census().bundles["a"];
+    let standing = world.census().bundles[&BundleId::from("a")];
     assert_eq!((standing.desired, standing.in_sync), (4, 0), "what waits is not in sync");
     let told = |world: &World| world.held.iter().map(|(_, told)| (told.changes, told.wait)).collect::<Vec<_>>();
     assert_eq!(told(&world), [(4, Some(S))]);

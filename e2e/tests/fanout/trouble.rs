@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rootcast::bundle::{Labels, ObjectKind, TargetRef};
+use rootcast::bundle::{BundleId, Labels, ObjectKind, TargetRef};
 use rootcast::fanout::{ListScope, RolloutStats, WriteResult};
 
 use crate::cases::{CONFIG_MAPS, content, failing, first_answers, with_many_namespaces};
@@ -63,10 +63,13 @@ fn a_target_that_others_keep_changing_fails_from_the_eleventh_time_until_they_st
             "n0: failed to patch ConfigMap n0/a: field manager {rival:?} keeps writing its key {taken:?}: stop that writer, or have it write another object"
         );
         assert_eq!(failing(&world), [expected]);
-        assert_eq!(world.census().bundles["a"].failing, 1);
+        assert_eq!(world.census().bundles[&BundleId::from("a")].failing, 1);
         pass(&mut world, 240);
         assert_eq!(failing(&world), Vec::<String>::new(), "it is over");
-        assert_eq!(world.census().bundles["a"], RolloutStats { desired: 8, in_sync: 8, failing: 0, held: None });
+        assert_eq!(
+            world.census().bundles[&BundleId::from("a")],
+            RolloutStats { desired: 8, in_sync: 8, failing: 0, held: None }
+        );
         pass(&mut world, 60);
     }
     world.settle();

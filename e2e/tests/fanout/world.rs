@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rootcast::api::BUNDLE_LABEL;
-use rootcast::bundle::{DecisionSettings, Desired, Namespace, RolloutOutcome, TargetRef, Unstable};
+use rootcast::bundle::{BundleId, DecisionSettings, Desired, Namespace, RolloutOutcome, TargetRef, Unstable};
 use rootcast::fanout::{
     Action, Engine, EngineEvent, EngineStats, ListPhase, ListScope, Order, ResourceVersion, RolloutStats, TargetEvent,
     TargetListResult, TargetRequest, WriteLimits, WriteResult,
@@ -33,7 +33,7 @@ pub(crate) struct Flight {
 
 /// A list of one Bundle's targets on its way.
 pub(crate) struct Inquiry {
-    bundle: Arc<str>,
+    bundle: BundleId,
     scope: ListScope,
     number: u64,
     /// What the server made of it, if it has reached the server.
@@ -100,7 +100,7 @@ pub(crate) struct World {
 
 /// How a Bundle that is carried out stands.
 fn standing(engine: &Engine, now: Duration, bundle: &str) -> RolloutStats {
-    engine.stats(now).bundles[bundle]
+    engine.stats(now).bundles[&BundleId::from(bundle)]
 }
 
 impl World {
@@ -161,12 +161,12 @@ impl World {
                     assert!(!cause.is_empty());
                     let busy = self.flights.iter().any(|flight| flight.order.bundle == bundle);
                     assert!(!busy, "{bundle} reports while requests are on their way");
-                    let known = self.bundles.get_mut(&bundle).expect("it was decided");
+                    let known = self.bundles.get_mut(bundle.name()).expect("it was decided");
                     let wanted = known.wanted.as_ref().expect("only what is wanted is reported on");
                     let reached =
                         self.heard.iter().filter(|(name, heard)| wanted.reaches(&self.settings, name, heard)).count();
                     assert_eq!(outcome.namespaces, reached, "reached by {bundle}");
-                    let standing = standing(&self.engine, self.now, &bundle);
+                    let standing = standing(&self.engine, self.now, bundle.name());
                     assert_eq!(standing.desired, reached * wanted.payloads.len(), "objects of {bundle}");
                     assert_eq!(standing.failing, outcome.failures.len(), "failing objects of {bundle}");
                     assert!(standing.held.is_none() || standing.failing > 0, "{bundle} is not written");
@@ -175,9 +175,9 @@ impl World {
                 Action::List { bundle, scope, number } => {
                     self.inquiries.push(Inquiry { bundle, scope, number, found: None });
                 }
-                Action::Held { bundle, unstable } => self.held.push((bundle, unstable)),
+                Action::Held { bundle, unstable } => self.held.push((bundle.name().clone(), unstable)),
                 Action::Contested { .. } => self.contested += 1,
-                Action::Completed { bundle, target: place } => self.completed.push((bundle, place)),
+                Action::Completed { bundle, target: place } => self.completed.push((bundle.name().clone(), place)),
                 Action::PutForbidden => assert!(!self.may_replace),
                 Action::Progress { progress, .. } => assert!(progress.done <= progress.namespaces),
             }
@@ -187,13 +187,13 @@ impl World {
     /// An order is given: it must be one that may be.
     fn send(&mut self, order: Order) {
         let Order { bundle, target: place, desired: wanted, request } = &order;
-        let target = (bundle.clone(), place.clone());
+        let target = (bundle.name().clone(), place.clone());
         assert!(self.leads, "{order:?} while not leading");
         assert!(self.now >= self.closed_until, "{order:?} while the server is closed");
         assert!(self.flights.len() < self.max_in_flight, "{order:?} above the limit");
         let twice = self.flights.iter().any(|flight| flight.order.bundle == *bundle && flight.order.target == *place);
         assert!(!twice, "two requests for {target:?}");
-        let known = &self.bundles[bundle];
+        let known = &self.bundles[bundle.name()];
         let latest = known.wanted.as_ref().is_some_and(|latest| Arc::ptr_eq(latest, wanted));
         let parts = !known.exists
             && wanted.deleted
@@ -300,11 +300,9 @@ impl World {
             EngineEvent::Namespace(name, None) => drop(self.heard.remove(name)),
             // Of what is no Bundle's nothing is kept.
             EngineEvent::Target { bundle, .. }
-                if !self.bundles.get(bundle.as_str()).is_some_and(|bundle| bundle.exists) => {}
-            EngineEvent::Target { bundle, target: (kind, namespace), event: now } => {
-                let bundle: Arc<str> = bundle.as_str().into();
-                let namespace = namespace.as_str().into();
-                let target = (bundle.clone(), TargetRef { kind: *kind, namespace, name: bundle });
+                if !self.bundles.get(bundle.name()).is_some_and(|bundle| bundle.exists) => {}
+            EngineEvent::Target { bundle, target, event: now } => {
+                let target = (bundle.name().clone(), target.clone());
                 match now {
                     TargetEvent::Applied(observed) => self.believe(target, observed.version, true),
                     TargetEvent::Deleted(version) => self.believe(target, *version, false),
@@ -312,7 +310,7 @@ impl World {
             }
             // What a list lacks is gone; which targets those are does not matter here.
             EngineEvent::List(ListScope::Namespaces, ListPhase::Ended) => {
-                self.heard.retain(|name, _| self.listed.contains(name))
+                self.heard.retain(|name, _| self.listed.contains(name));
             }
             EngineEvent::List(ListScope::Targets(kind, _), ListPhase::Ended) => {
                 let listed = self.believed.iter_mut().filter(|((_, place), _)| place.kind == *kind);

@@ -42,7 +42,7 @@ impl Cache {
         self.terminating.remove(bundle);
         let orphans = |metadata: &&ObjectMeta| metadata.finalizers.iter().flatten().any(|name| name == ORPHAN);
         let uid = last.filter(|last| !orphans(last)).and_then(|last| last.uid.clone());
-        Some(fanout::EngineEvent::Deleted { bundle: bundle.name().to_string(), uid })
+        Some(fanout::EngineEvent::Deleted { bundle: bundle.clone(), uid })
     }
 
     pub(super) fn remove(&mut self, key: &CacheKey) -> CacheUpdate {
@@ -57,7 +57,7 @@ impl Cache {
                 }
                 CacheUpdate {
                     affected: with_cause(affected, &format!("Bundle {id} deleted")),
-                    events: vec![fanout::EngineEvent::Bundle(id.name().to_string(), false)],
+                    events: vec![fanout::EngineEvent::Bundle(id.clone(), false)],
                     ..CacheUpdate::default()
                 }
             }
@@ -107,8 +107,7 @@ impl Cache {
             Some(true) => format!("status of Bundle {id} changed"),
             Some(false) => format!("Bundle {id} changed{written_by}"),
         };
-        let events =
-            old.is_none().then(|| fanout::EngineEvent::Bundle(id.name().to_string(), true)).into_iter().collect();
+        let events = old.is_none().then(|| fanout::EngineEvent::Bundle(id.clone(), true)).into_iter().collect();
         let change = InputChange::Bundle(id.clone());
         let mut affected = affected_bundles(&self.inputs, &change);
         let (before, invalid) = match intent {

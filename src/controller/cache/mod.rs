@@ -11,7 +11,8 @@ use kube::runtime::watcher;
 
 use crate::api;
 use crate::bundle::{
-    BundleId, InputChange, Inputs, Intent, LastStatus, Namespace, ObjectKind, Refusal, SourceId, affected_bundles,
+    BundleId, InputChange, Inputs, Intent, LastStatus, Namespace, ObjectKind, Refusal, SourceId, TargetRef,
+    affected_bundles,
 };
 use crate::fanout::{self, ListPhase, ListScope, Observed, ResourceVersion, TargetEvent};
 
@@ -167,8 +168,9 @@ impl Cache {
         now: impl Fn(&BundleId, &ObjectMeta) -> TargetEvent,
     ) -> Option<fanout::EngineEvent> {
         let (bundle, _) = self.bundles.get_key_value(&metadata.name.as_deref()?.into())?;
-        let target = (kind, metadata.namespace.clone().unwrap_or_default());
-        Some(fanout::EngineEvent::Target { bundle: bundle.name().to_string(), target, event: now(bundle, metadata) })
+        let namespace = metadata.namespace.as_deref().unwrap_or_default().into();
+        let target = TargetRef { kind, namespace, name: bundle.name().clone() };
+        Some(fanout::EngineEvent::Target { bundle: bundle.clone(), target, event: now(bundle, metadata) })
     }
 
     fn apply_namespace_event(&mut self, event: watcher::Event<WatchedObject>) -> CacheUpdate {

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::bundle::{Desired, Namespace, ObjectKind, TargetRef};
+use crate::bundle::{BundleId, Desired, Namespace, ObjectKind, TargetRef};
 
 use super::concurrency_limit::Lane;
 use super::contention::ContentionBackoff;
@@ -43,7 +43,7 @@ enum Trigger {
 
 /// The targets of one Bundle.
 pub(super) struct BundleTargets {
-    name: Arc<str>,
+    id: BundleId,
     /// Whether the Bundle exists.
     exists: bool,
     /// Whether it is known how the Bundle was deleted.
@@ -62,10 +62,10 @@ pub(super) struct BundleTargets {
 }
 
 impl BundleTargets {
-    pub(super) fn new(name: Arc<str>) -> Self {
+    pub(super) fn new(id: BundleId) -> Self {
         Self {
-            index: TargetIndex::new(name.clone()),
-            name,
+            index: TargetIndex::new(id.name().clone()),
+            id,
             exists: false,
             deletion_known: false,
             listing: TargetListing::default(),
@@ -79,9 +79,9 @@ impl BundleTargets {
         }
     }
 
-    /// Name of the Bundle.
-    pub(super) fn name(&self) -> &Arc<str> {
-        &self.name
+    /// The Bundle.
+    pub(super) fn id(&self) -> &BundleId {
+        &self.id
     }
 
     /// Whether the Bundle exists.
@@ -111,7 +111,7 @@ impl BundleTargets {
 
     /// The key of the Bundle's target of a kind in a namespace.
     pub(super) fn target_ref(&self, kind: ObjectKind, namespace: &Arc<str>) -> TargetRef {
-        TargetRef { kind, namespace: namespace.clone(), name: self.name.clone() }
+        TargetRef { kind, namespace: namespace.clone(), name: self.id.name().clone() }
     }
 
     /// Whether the Bundle is gone and nothing is on its way.
@@ -139,7 +139,7 @@ impl BundleTargets {
     pub(super) fn on_bundle_deleted(&mut self, ctx: RolloutContext<'_>, uid: Option<&str>) {
         self.deletion_known = true;
         match uid {
-            Some(uid) => self.set_desired(ctx, Some(Arc::new(Desired::of_deleted(&self.name, uid)))),
+            Some(uid) => self.set_desired(ctx, Some(Arc::new(Desired::of_deleted(self.id.name(), uid)))),
             None => self.index.clear(),
         }
     }

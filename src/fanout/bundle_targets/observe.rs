@@ -48,8 +48,7 @@ impl BundleTargets {
 
     fn on_changed(&mut self, ctx: RolloutContext<'_>, target: &TargetRef, verb: &str) {
         if self.sync_task(ctx, target, Trigger::Changed) {
-            let TargetRef { kind, namespace, name } = target;
-            self.set_cause(|| format!("target {} {namespace}/{name} {verb}", kind.as_str()));
+            self.set_cause(|| format!("target {target} {verb}"));
         }
     }
 

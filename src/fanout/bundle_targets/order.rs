@@ -91,7 +91,7 @@ impl BundleTargets {
         }
         let state = TaskState::InFlight { desired: desired.clone(), request: request.clone(), deleted_at: None };
         self.tasks.set(target, Some(task.with_state(state).with_refresh(false)));
-        Some(Order { bundle: self.name.clone(), target: target.clone(), desired, request })
+        Some(Order { bundle: self.id.clone(), target: target.clone(), desired, request })
     }
 
     /// The request that a target needs now, if any.

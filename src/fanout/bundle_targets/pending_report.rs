@@ -99,7 +99,7 @@ impl BundleTargets {
     pub(super) fn immutable_message(&self, target: &TargetRef, cause: String) -> String {
         let payload = self.desired.as_ref().and_then(|desired| desired.payloads.get(&target.kind));
         let is_desired = |key: &String| payload.is_some_and(|payload| payload.values.contains_key(key));
-        let entry = self.index.get(target).filter(|entry| entry.metadata.is_target_of(&self.name));
+        let entry = self.index.get(target).filter(|entry| entry.metadata.is_target_of(self.id.name()));
         messages::immutable(cause, entry.and_then(|entry| entry.metadata.extra_foreign_key(is_desired)))
     }
 
@@ -144,17 +144,17 @@ impl BundleTargets {
         if let Some(target) = self.pending_report.contested.pop() {
             let conflicting_manager =
                 self.conflicting_manager(&target).or_else(|| self.contention.conflicting_manager(&target).cloned());
-            return Some(Action::Contested { bundle: self.name.clone(), conflicting_manager, target });
+            return Some(Action::Contested { bundle: self.id.clone(), conflicting_manager, target });
         }
         if let Some(target) = self.pending_report.completed.pop() {
-            return Some(Action::Completed { bundle: self.name.clone(), target });
+            return Some(Action::Completed { bundle: self.id.clone(), target });
         }
         let held = self.content_while_held().and_then(|_| self.rollouts.next_start());
         if let Some(unstable) =
             self.unstable(ctx).filter(|_| held.is_some() && self.pending_report.reported_hold != held)
         {
             self.pending_report.reported_hold = held;
-            return Some(Action::Held { bundle: self.name.clone(), unstable });
+            return Some(Action::Held { bundle: self.id.clone(), unstable });
         }
         if !self.tasks.is_idle() {
             // The progress would be that of two contents.
@@ -163,7 +163,7 @@ impl BundleTargets {
             }
             let due = self.pending_report.progress_due.filter(|due| *due <= now && self.pending_report.decided)?;
             self.pending_report.progress_due = Some(due.max(now) + PROGRESS_INTERVAL);
-            return Some(Action::Progress { bundle: self.name.clone(), progress: self.progress() });
+            return Some(Action::Progress { bundle: self.id.clone(), progress: self.progress() });
         }
         let (decided, written, failures_due) =
             (self.pending_report.decided, self.pending_report.written, self.pending_report.failures_due);
@@ -189,7 +189,7 @@ impl BundleTargets {
             failures: self.failures(ctx).into_iter().collect(),
             unstable: self.unstable(ctx),
         };
-        Some(Action::Report { bundle: self.name.clone(), outcome, cause })
+        Some(Action::Report { bundle: self.id.clone(), outcome, cause })
     }
 
     fn progress(&self) -> RolloutProgress {

@@ -27,7 +27,7 @@ impl BundleTargets {
             self.pending_report.forget_hold();
         }
         self.set_cause(|| cause);
-        if self.rollouts.next_start().is_none() || self.rollouts.start_due(ctx.now, &self.name, budget) {
+        if self.rollouts.next_start().is_none() || self.rollouts.start_due(ctx.now, &self.id, budget) {
             self.start(&desired);
         }
         self.set_desired(ctx, Some(desired));
@@ -36,7 +36,7 @@ impl BundleTargets {
     /// Starts the rollout that is due, and forgets changes that were long ago.
     pub(super) fn start_due(&mut self, ctx: RolloutContext<'_>, budget: &mut Budget) {
         let Some(desired) = self.desired.clone() else { return };
-        if self.rollouts.start_due(ctx.now, &self.name, budget) {
+        if self.rollouts.start_due(ctx.now, &self.id, budget) {
             self.start(&desired);
             self.pending_report.on_rollout_started();
             self.set_desired(ctx, Some(desired));

@@ -9,6 +9,7 @@ use crate::fanout::event::{Comparison, WriteResult};
 use crate::fanout::failure_origin::{FailureOrigin, ResponseHistory};
 use crate::fanout::index::{ByteCheck, MetadataInterner, ObservationSource};
 use crate::fanout::messages;
+use crate::fanout::observed::Observed;
 use crate::fanout::resource_version::ResourceVersion;
 use crate::fanout::task::{Task, TaskFailure, TaskState};
 
@@ -79,15 +80,7 @@ impl BundleTargets {
             }
             WriteResult::Observed(observed) => {
                 let version = observed.version;
-                if deleted_at.is_none_or(|gone| gone <= version) {
-                    self.index.observe(
-                        interner,
-                        target,
-                        observed,
-                        (epoch, ObservationSource::Response),
-                        ByteCheck::Unverified,
-                    );
-                }
+                self.observe_response(interner, target, observed, epoch, deleted_at);
                 if request.carries_content() {
                     self.index.set_byte_check(target, version, ByteCheck::Match);
                 }
@@ -112,15 +105,7 @@ impl BundleTargets {
             WriteResult::Compared(observed, Comparison { same, holdings }) => {
                 let inspected = matches!(self.due_diff(ctx, target), Some(Diff::VerifyBytes) | None);
                 let version = observed.version;
-                if deleted_at.is_none_or(|gone| gone <= version) {
-                    self.index.observe(
-                        interner,
-                        target,
-                        observed,
-                        (epoch, ObservationSource::Response),
-                        ByteCheck::Unverified,
-                    );
-                }
+                self.observe_response(interner, target, observed, epoch, deleted_at);
                 self.index.set_byte_check(target, version, if same { ByteCheck::Match } else { ByteCheck::Mismatch });
                 if self.has_same_keys(&ordered, target.kind) {
                     self.index.set_holdings(target, version, holdings);
@@ -167,6 +152,21 @@ impl BundleTargets {
                     self.sync_task(ctx, target, Trigger::Decided);
                 }
             }
+        }
+    }
+
+    /// Takes in the state of a target that a response shows, unless a watch has shown a later deletion.
+    fn observe_response(
+        &mut self,
+        interner: &mut MetadataInterner,
+        target: &TargetRef,
+        observed: Observed,
+        epoch: u32,
+        deleted_at: Option<ResourceVersion>,
+    ) {
+        if deleted_at.is_none_or(|gone| gone <= observed.version) {
+            let source = (epoch, ObservationSource::Response);
+            self.index.observe(interner, target, observed, source, ByteCheck::Unverified);
         }
     }
 

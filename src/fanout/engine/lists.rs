@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::bundle::BundleId;
 use crate::fanout::event::{TargetEvent, TargetListResult};
 use crate::fanout::list_scope::ListScope;
 
@@ -9,18 +10,18 @@ use super::Engine;
 
 impl Engine {
     pub(super) fn list_began(&mut self, scope: ListScope) {
-        for name in self.bundles.names(|_| true) {
-            self.bundles.get_mut(&name).expect("the Bundle was just named").listing().list_began(&scope);
+        for bundle in self.bundles.ids(|_| true) {
+            self.bundles.get_mut(&bundle).expect("the Bundle was just named").listing().list_began(&scope);
         }
         self.lists.begin(scope);
     }
 
     pub(super) fn list_ended(&mut self, now: Duration, scope: &ListScope) {
         let epoch = self.lists.end(scope);
-        for name in self.bundles.names(|_| true) {
-            let targets = self.bundles.get_mut(&name).expect("the Bundle was just named");
+        for bundle in self.bundles.ids(|_| true) {
+            let targets = self.bundles.get_mut(&bundle).expect("the Bundle was just named");
             targets.on_list_ended(self.shared.context(now), scope, epoch);
-            self.apply_deferred_desired(now, &name);
+            self.apply_deferred_desired(now, &bundle);
         }
     }
 
@@ -28,7 +29,7 @@ impl Engine {
     pub(super) fn on_listed(
         &mut self,
         now: Duration,
-        bundle: &str,
+        bundle: &BundleId,
         scope: &ListScope,
         number: u64,
         result: TargetListResult,

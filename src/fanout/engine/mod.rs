@@ -3,10 +3,9 @@
 mod lists;
 mod orders;
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::bundle::{DecisionSettings, Namespace, TargetRef};
+use crate::bundle::{BundleId, DecisionSettings, Namespace, TargetRef};
 
 use super::action::Action;
 use super::bundle_targets::BundleTargets;
@@ -36,7 +35,7 @@ pub struct Engine {
     budget: Budget,
     in_flight: OrdersInFlight,
     /// The Bundle whose order was sent last.
-    last_served: Arc<str>,
+    last_served: BundleId,
     leads: bool,
 }
 
@@ -95,14 +94,14 @@ impl Engine {
         while let Some(order) = self.next_order(now) {
             actions.push(Action::Send(order));
         }
-        for name in self.bundles.take_changed() {
-            let Some(targets) = self.bundles.get_mut(&name) else { continue };
+        for bundle in self.bundles.take_changed() {
+            let Some(targets) = self.bundles.get_mut(&bundle) else { continue };
             while let Some(action) = targets.next_report(self.shared.context(now)) {
                 actions.push(action);
             }
             let lists = targets.listing().take_due(now, &mut self.list_number).into_iter();
-            actions.extend(lists.map(|(scope, number)| Action::List { bundle: name.clone(), scope, number }));
-            self.bundles.reindex_one(&name);
+            actions.extend(lists.map(|(scope, number)| Action::List { bundle: bundle.clone(), scope, number }));
+            self.bundles.reindex_one(&bundle);
         }
         self.bundles.take_changed();
         actions
@@ -140,15 +139,13 @@ impl Engine {
             limit: self.concurrency.limit(),
             paused: self.concurrency.is_paused(now),
             queued: self.bundles.values().map(BundleTargets::queued_count).sum(),
-            bundles: existing
-                .filter_map(|targets| Some((targets.name().clone(), targets.rollout_stats(ctx)?)))
-                .collect(),
+            bundles: existing.filter_map(|targets| Some((targets.id().clone(), targets.rollout_stats(ctx)?))).collect(),
         }
     }
 
     fn on_event(&mut self, now: Duration, event: EngineEvent, actions: &mut Vec<Action>) {
         match event {
-            EngineEvent::Bundle(name, exists) => self.bundle_changed(now, &name, exists),
+            EngineEvent::Bundle(bundle, exists) => self.bundle_changed(now, &bundle, exists),
             EngineEvent::Deleted { bundle, uid } => {
                 // The leader hands over; a standby cannot know what the leader has done.
                 let uid = uid.filter(|_| self.leads);
@@ -169,7 +166,7 @@ impl Engine {
                 self.on_listed(now, &bundle, &scope, number, result);
             }
             EngineEvent::Namespace(name, after) => self.namespace_changed(now, &name, after),
-            EngineEvent::Target { bundle, target: (kind, namespace), event } => {
+            EngineEvent::Target { bundle, target: TargetRef { kind, namespace, .. }, event } => {
                 let namespace = self.shared.namespaces.name(&namespace);
                 let Some(targets) = self.bundles.get_mut(&bundle) else { return };
                 let target = targets.target_ref(kind, &namespace);
@@ -217,7 +214,7 @@ impl Engine {
                 None => return,
             },
         };
-        for bundle in self.bundles.names(|targets| targets.is_decided()) {
+        for bundle in self.bundles.ids(BundleTargets::is_decided) {
             let targets = self.bundles.get_mut(&bundle).expect("the Bundle was just named");
             targets.namespace_changed(self.shared.context(now), &name, before.as_ref(), verb);
         }
@@ -225,21 +222,21 @@ impl Engine {
 
     /// Takes in that a Bundle exists, or no longer does: then its targets are left as they are, but what it completed
     /// is remembered until it is known how it was deleted.
-    fn bundle_changed(&mut self, now: Duration, name: &str, exists: bool) {
+    fn bundle_changed(&mut self, now: Duration, bundle: &BundleId, exists: bool) {
         if exists {
-            let targets = self.bundles.get_or_insert(name);
+            let targets = self.bundles.get_or_insert(bundle);
             if !targets.exists() {
                 targets.on_bundle_added(self.shared.context(now));
                 targets.listing().begin(self.lists.begun(), now);
             }
-        } else if let Some(targets) = self.bundles.get_mut(name) {
+        } else if let Some(targets) = self.bundles.get_mut(bundle) {
             targets.on_bundle_removed(self.shared.context(now));
         }
     }
 
     /// Carries out the decision about a Bundle, unless nothing was decided yet and some of its targets are still to be
     /// listed.
-    fn apply_deferred_desired(&mut self, now: Duration, bundle: &str) {
+    fn apply_deferred_desired(&mut self, now: Duration, bundle: &BundleId) {
         let Some(targets) = self.bundles.get_mut(bundle) else { return };
         if let Some((desired, cause)) = targets.take_deferred_desired(|scope| self.lists.has_ended(scope)) {
             targets.roll_out(self.shared.context(now), desired, cause, &mut self.budget);
@@ -247,7 +244,7 @@ impl Engine {
     }
 
     /// Takes in the state of a target.
-    fn target_changed(&mut self, now: Duration, bundle: &str, target: &TargetRef, event: TargetEvent) {
+    fn target_changed(&mut self, now: Duration, bundle: &BundleId, target: &TargetRef, event: TargetEvent) {
         let epoch = self.lists.epoch(target);
         if let Some(targets) = self.bundles.get_mut(bundle) {
             targets.on_target_event(self.shared.context(now), &mut self.interner, target, event, epoch);
@@ -256,8 +253,8 @@ impl Engine {
 
     /// Does what has waited for its time.
     fn process_due(&mut self, now: Duration) {
-        for name in self.bundles.due(now) {
-            let Some(targets) = self.bundles.get_mut(&name) else { continue };
+        for bundle in self.bundles.due(now) {
+            let Some(targets) = self.bundles.get_mut(&bundle) else { continue };
             targets.process_due(self.shared.context(now), &mut self.budget);
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::bundle::{Payload, TargetRef};
+use crate::bundle::{BundleId, Payload, TargetRef};
 use crate::fanout::action::{Action, Order};
 use crate::fanout::concurrency_limit::{Lane, PAUSE_MAX, ServerHealth};
 use crate::fanout::event::WriteResult;
@@ -24,12 +24,12 @@ impl Engine {
     pub(super) fn next_order(&mut self, now: Duration) -> Option<Order> {
         for lane in Lane::ALL {
             while self.leads && self.concurrency.allows(now, lane) {
-                let Some(name) = self.bundles.next(lane, &self.last_served) else { break };
-                self.last_served = name.clone();
-                let targets = self.bundles.get_mut(&name).expect("a Bundle with work has targets");
+                let Some(bundle) = self.bundles.next(lane, &self.last_served) else { break };
+                self.last_served = bundle.clone();
+                let targets = self.bundles.get_mut(&bundle).expect("a Bundle with work has targets");
                 let order = targets.next_order(self.shared.context(now), lane);
                 let bulk = order.as_ref().is_some_and(|order| targets.is_bulk(order));
-                self.bundles.reindex_one(&name);
+                self.bundles.reindex_one(&bundle);
                 if let Some(order) = order {
                     let payload = order.desired.payloads.get(&order.target.kind);
                     let bytes = payload.filter(|_| order.request.carries_content()).map_or(0, Payload::size);
@@ -39,7 +39,7 @@ impl Engine {
                         self.concurrency.count_slow(true);
                     }
                     let bytes = if bulk { bytes } else { 0 };
-                    self.in_flight.insert(name, order.target.clone(), InFlightOrder { since: now, slow, bytes });
+                    self.in_flight.insert(bundle, order.target.clone(), InFlightOrder { since: now, slow, bytes });
                     return Some(order);
                 }
             }
@@ -51,7 +51,7 @@ impl Engine {
     pub(super) fn on_result(
         &mut self,
         now: Duration,
-        bundle: &str,
+        bundle: &BundleId,
         target: &TargetRef,
         result: WriteResult,
         actions: &mut Vec<Action>,

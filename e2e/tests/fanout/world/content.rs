@@ -95,7 +95,8 @@ pub(super) fn target_event(key: &Key, told: Told) -> EngineEvent {
         Told::Added(object) | Told::Modified(object) => TargetEvent::Applied(observed(key, &object)),
         Told::Deleted(object) => TargetEvent::Deleted(version(object.version)),
     };
-    EngineEvent::Target { bundle: key.name.clone(), target: (key.kind, key.namespace.clone()), event: now }
+    let target = TargetRef { kind: key.kind, namespace: key.namespace.as_str().into(), name: key.name.as_str().into() };
+    EngineEvent::Target { bundle: key.name.as_str().into(), target, event: now }
 }
 
 /// A namespace as a watch shows it.

@@ -17,7 +17,7 @@ impl World {
         if !bundle.exists {
             bundle.exists = true;
             bundle.incarnation += 1;
-            self.step(EngineEvent::Bundle(name.to_owned(), true));
+            self.step(EngineEvent::Bundle(name.into(), true));
         }
         let bundle = self.bundles.get_mut(name).expect("it was entered");
         let uid = format!("{name}-{}", bundle.incarnation);
@@ -42,8 +42,8 @@ impl World {
         (bundle.exists, bundle.wanted, bundle.report) = (false, None, None);
         self.believed.retain(|(bundle, _), _| **bundle != *name);
         let uid = format!("{name}-{}", self.bundles[name].incarnation);
-        self.step(EngineEvent::Bundle(name.to_owned(), false));
-        self.step(EngineEvent::Deleted { bundle: name.to_owned(), uid: Some(uid) });
+        self.step(EngineEvent::Bundle(name.into(), false));
+        self.step(EngineEvent::Deleted { bundle: name.into(), uid: Some(uid) });
     }
 
     fn tell(&mut self, name: &str, wanted: Option<Arc<Desired>>) {

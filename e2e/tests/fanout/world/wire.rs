@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rootcast::api::{BUNDLE_LABEL, FIELD_MANAGER, KEYS_ANNOTATION};
+use rootcast::bundle::BundleId;
 use rootcast::fanout::{Comparison, EngineEvent, ListScope, Order, TargetListResult, TargetRequest, WriteResult};
 
 use crate::model::{Call, Failure, Field, Key, Object, Part, Verb};
@@ -20,13 +21,14 @@ impl World {
         // What is deleted to be created anew is written once, by its creation.
         let for_creation = matches!(order.request, TargetRequest::Delete(_)) && self.holds(&order);
         if self.server.version() != before && !for_creation {
-            *self.written.entry((order.bundle, order.target)).or_default() += 1;
+            *self.written.entry((order.bundle.name().clone(), order.target)).or_default() += 1;
         }
     }
 
     /// A list of one Bundle's targets reaches the server.
     pub(crate) fn list_arrives(&mut self, index: usize) {
         let Inquiry { bundle, scope, .. } = &self.inquiries[index];
+        let bundle = bundle.name();
         let ListScope::Targets(kind, _) = scope else { panic!("only targets are listed by Bundle") };
         let ours = self.server.objects.iter().filter(|(key, _)| key.kind == *kind && key.name == **bundle);
         let label = Field::new(Part::Labels, BUNDLE_LABEL);
@@ -56,14 +58,14 @@ impl World {
         let before = self.server.version();
         self.carry_out(&order);
         if self.server.version() != before {
-            *self.called_for.entry((order.bundle, order.target)).or_default() += 1;
+            *self.called_for.entry((order.bundle.name().clone(), order.target)).or_default() += 1;
         }
     }
 
     /// An answer reaches us: that of the server, or what became of it on the way.
     pub(crate) fn answer(&mut self, index: usize, instead: Option<WriteResult>) {
         let Flight { order, answer, overtaken } = self.flights.remove(index);
-        let target = (order.bundle.clone(), order.target.clone());
+        let target = (order.bundle.name().clone(), order.target.clone());
         let asked = order.request.version();
         let answer = match (instead, answer) {
             (Some(WriteResult::Busy(time, cause)), _) => {
@@ -96,12 +98,12 @@ impl World {
             }
             _ => {}
         }
-        self.step(EngineEvent::OrderDone { bundle: target.0, target: target.1, result: answer });
+        self.step(EngineEvent::OrderDone { bundle: BundleId::Bundle(target.0), target: target.1, result: answer });
     }
 
     fn carry_out(&mut self, order: &Order) -> WriteResult {
         let Order { bundle, target: place, desired: wanted, request } = order;
-        let key = key(bundle, place);
+        let key = key(bundle.name(), place);
         if request.is_write() && self.refusing.contains(&*place.namespace) {
             return refused("refused", false);
         }
