@@ -146,6 +146,13 @@ fn a_kubeconfig_that_cannot_be_used_is_named_with_the_cause_and_each_cause_once(
     );
     let message = status(folder.path(), &["--kubeconfig", "absent"], &[("KUBECONFIG", "good")]);
     assert!(message.contains("read kubeconfig absent: No such file"), "{message}");
+    let message = status(folder.path(), &[], &[("KUBERNETES_SERVICE_HOST", "10.0.0.1"), ("KUBECONFIG", "absent")]);
+    assert!(message.contains("the service account of this pod (KUBERNETES_SERVICE_HOST is set): "), "{message}");
+}
+
+#[test]
+fn without_a_kubeconfig_the_cause_is_given_once() {
+    let folder = folder(&[]);
     let message = status(folder.path(), &[], &[]);
     let file = folder.path().join("home/.kube/config");
     assert_eq!(
@@ -155,8 +162,6 @@ fn a_kubeconfig_that_cannot_be_used_is_named_with_the_cause_and_each_cause_once(
             file.display()
         )
     );
-    let message = status(folder.path(), &[], &[("KUBERNETES_SERVICE_HOST", "10.0.0.1"), ("KUBECONFIG", "absent")]);
-    assert!(message.contains("the service account of this pod (KUBERNETES_SERVICE_HOST is set): "), "{message}");
 }
 
 /// The head of the request on each connection of a server.
