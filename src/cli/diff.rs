@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{anyhow, bail};
 use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
 
@@ -13,7 +13,7 @@ use crate::overview::{Overlay, Plan, SourceQuery};
 
 use super::input::{InputObjects, sources_in};
 use super::overview::{OverviewArgs, OverviewData, OverviewFormat, document, read_published};
-use super::{BAD_USAGE, REFUSED, paint, print, print_diagnostic};
+use super::{BAD_USAGE, REFUSED, paint, print, print_diagnostic, runtime};
 
 /// The meaning of the exit codes, for the help.
 pub(super) const EXIT_CODES: &str = "Exit code 0: nothing would change; 1: something would; 2: bad usage, a Bundle would be refused, or it could not be found out.";
@@ -38,11 +38,7 @@ pub(super) struct Args {
 
 /// Runs `rootcast diff`.
 pub(super) fn run(arguments: &Args) -> anyhow::Result<ExitCode> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("start the runtime")?
-        .block_on(diff(arguments))
+    runtime::block_on(diff(arguments))
 }
 
 async fn diff(arguments: &Args) -> anyhow::Result<ExitCode> {

@@ -11,7 +11,7 @@ use crate::client::{HandBack, HandBackError, HandBackOutcome, current_leader};
 use crate::text;
 
 use super::args::ClusterArgs;
-use super::{REFUSED, print, print_diagnostic};
+use super::{REFUSED, print, print_diagnostic, runtime};
 
 /// The flags of `hand-back`.
 #[derive(clap::Args, Debug)]
@@ -34,11 +34,7 @@ pub(super) struct Args {
 
 /// Runs `rootcast hand-back`.
 pub(super) fn run(arguments: &Args) -> anyhow::Result<ExitCode> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("start the runtime")?
-        .block_on(hand_back(arguments))
+    runtime::block_on(hand_back(arguments))
 }
 
 async fn hand_back(arguments: &Args) -> anyhow::Result<ExitCode> {

@@ -1,5 +1,5 @@
-//! The threads of the controller and the injector: one for their own work, one for all servers, and a few for large
-//! reviews. Load on the servers never delays the other work.
+//! The threads of the commands. The controller and the injector have one for their own work, one for all servers, and a
+//! few for large reviews: load on the servers never delays the other work.
 
 use std::time::Duration;
 
@@ -11,6 +11,14 @@ const BLOCKING_THREADS: usize = 4;
 
 /// How long an idle thread for large reviews is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
+
+/// Runs a command that serves nothing, on this thread.
+///
+/// # Errors
+/// Those of `command`, and when the runtime cannot be started.
+pub(super) fn block_on<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    Builder::new_current_thread().enable_all().build().context("start the runtime")?.block_on(command)
+}
 
 /// Runs `work` on this thread, with a handle to the runtime of the servers.
 ///

@@ -2,14 +2,14 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use jiff::Timestamp;
 
 use crate::client::SnapshotScope;
 use crate::overview::{NamespaceView, Overview};
 
 use super::overview::{OverviewArgs, OverviewData, OverviewFormat, document};
-use super::{REFUSED, paint, print};
+use super::{REFUSED, paint, print, runtime};
 
 /// The meaning of the exit codes, for the help.
 pub(super) const EXIT_CODES: &str = "Exit code 0: everything is as it should be; 1: a Bundle is not synced, a target is not in sync, or nobody leads; 2: bad \
@@ -33,11 +33,7 @@ pub(super) struct Args {
 
 /// Runs `rootcast status`.
 pub(super) fn run(arguments: &Args) -> anyhow::Result<ExitCode> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("start the runtime")?
-        .block_on(status(arguments))
+    runtime::block_on(status(arguments))
 }
 
 async fn status(arguments: &Args) -> anyhow::Result<ExitCode> {

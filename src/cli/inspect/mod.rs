@@ -8,7 +8,7 @@ mod tls;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::ValueEnum;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::inspect::{Acceptance, CertificateDiff, CertificateSet, Remark, Verification};
 
 use super::args::ClusterArgs;
-use super::{REFUSED, paint, print, print_diagnostic};
+use super::{REFUSED, paint, print, print_diagnostic, runtime};
 use server::Server;
 use source::{CertificateReader, InspectSource};
 
@@ -64,11 +64,7 @@ enum InspectFormat {
 
 /// Runs `rootcast inspect`.
 pub(super) fn run(arguments: &Args) -> anyhow::Result<ExitCode> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("start the runtime")?
-        .block_on(inspect(arguments))
+    runtime::block_on(inspect(arguments))
 }
 
 async fn inspect(arguments: &Args) -> anyhow::Result<ExitCode> {
