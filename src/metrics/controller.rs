@@ -143,8 +143,8 @@ mod tests {
         ];
         let looping = tokio::spawn(async move {
             for snapshot in snapshots {
-                let request = controller.scrape_requests.recv().await.expect("somebody asks");
-                request.send(snapshot).expect("somebody waits");
+                let request = controller.scrape_requests.recv().await.expect("a scrape waits");
+                request.send(snapshot).expect("the scrape waits");
             }
         });
 
@@ -169,6 +169,6 @@ mod tests {
         assert!(!text_now.contains("bundle=\"a\"") && text_now.contains("bundle=\"b\""), "{text_now}");
         scrape.refresh().await;
         assert!(!text(&registry).contains("bundle="), "the loop has ended");
-        looping.await.expect("it ends");
+        looping.await.expect("the loop ends");
     }
 }

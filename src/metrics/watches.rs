@@ -95,7 +95,7 @@ mod tests {
     fn of_equal_watches_the_one_that_has_been_silent_for_longest_is_served_as_long_as_it_lives() {
         let watches = WatchMetrics::default();
         let [one, two, other] = ["targets", "targets", "bundles"].map(|watch| watches.add(watch));
-        assert!(watches.last().is_empty(), "nothing has been heard");
+        assert!(watches.last().is_empty(), "there was no event");
         for (activity, at) in [(&one, 30), (&two, 10), (&other, 20)] {
             activity.0.store(at, Ordering::Relaxed);
         }

@@ -321,7 +321,7 @@ mod tests {
         ];
         for (certificate, key, expected) in table {
             let error = Generation::read(certificate.as_bytes(), key.as_bytes()).expect_err(expected).to_string();
-            assert!(error.contains(expected), "{error:?} does not say {expected:?}");
+            assert!(error.contains(expected), "{error:?} does not contain {expected:?}");
             assert!(!error.contains("secret"), "{error:?}");
         }
     }

@@ -16,12 +16,12 @@ use super::*;
 
 /// Times are in seconds.
 const LIFETIME: u64 = 900;
-const TROUBLE: u64 = 3 * LIFETIME;
+const DISRUPTED: u64 = 3 * LIFETIME;
 const CALM: u64 = 300;
 /// The longest time until a change is observed.
 const LAG: u64 = 8;
 /// The most renewals.
-const RENEWALS: u64 = (TROUBLE + CALM).div_ceil(LIFETIME * 2 / 3);
+const RENEWALS: u64 = (DISRUPTED + CALM).div_ceil(LIFETIME * 2 / 3);
 const SERVERS: usize = 2;
 const REPLICAS: usize = 3;
 const START: u64 = 1_800_000_000;
@@ -62,7 +62,7 @@ enum Disruption {
 
 /// The delays of a replica or a server at one moment.
 #[derive(Clone, Copy, Debug)]
-struct Luck {
+struct Delays {
     /// The age of the newest version that is observed.
     lag: u64,
     /// The time until a write arrives.
@@ -252,31 +252,32 @@ impl Simulation {
         replica.remembered.remember(&self.store.secrets[secret].2);
     }
 
-    fn deliver(&mut self, now: u64, lucks: &mut impl Iterator<Item = Luck>) {
+    fn deliver(&mut self, now: u64, all_delays: &mut impl Iterator<Item = Delays>) {
         let Store { secrets, configurations, .. } = &self.store;
         let secrets = secrets.iter().map(|(at, ..)| *at);
         let configurations: Vec<_> = configurations.iter().map(|configuration| configuration.at).collect();
         let configurations = configurations.iter().copied();
         let mut visible = Vec::new();
         for replica in &self.replicas {
-            let luck = lucks.next().expect("the iterator repeats for ever");
+            let delays = all_delays.next().expect("the iterator repeats for ever");
             if now == replica.back {
                 visible.push((self.store.secret(), self.store.configuration()));
                 continue;
             }
-            let secret = latest_visible(replica.secret, secrets.clone(), now, luck.lag);
-            visible.push((secret, latest_visible(replica.configuration, configurations.clone(), now, LAG - luck.lag)));
+            let secret = latest_visible(replica.secret, secrets.clone(), now, delays.lag);
+            visible
+                .push((secret, latest_visible(replica.configuration, configurations.clone(), now, LAG - delays.lag)));
         }
         for server in &mut self.servers {
-            let luck = lucks.next().expect("the iterator repeats for ever");
-            *server = latest_visible(*server, configurations.clone(), now, luck.lag);
+            let delays = all_delays.next().expect("the iterator repeats for ever");
+            *server = latest_visible(*server, configurations.clone(), now, delays.lag);
         }
         for (index, (secret, configuration)) in visible.into_iter().enumerate() {
             self.observe(now, index, secret, configuration);
         }
     }
 
-    fn act(&mut self, now: u64, index: usize, luck: Luck) {
+    fn act(&mut self, now: u64, index: usize, delays: Delays) {
         let replica = &mut self.replicas[index];
         if now < replica.back || now < replica.busy || now < replica.next_step_at {
             return;
@@ -291,7 +292,7 @@ impl Simulation {
         match step(&view, &self.settings).expect("there are random numbers") {
             RotationStep::Wait(pause) => replica.next_step_at = now + pause.as_secs() + 1,
             step => {
-                let arrives = now + luck.travel;
+                let arrives = now + delays.travel;
                 replica.busy = arrives + 1;
                 self.travelling.push(Travelling {
                     arrives,
@@ -299,7 +300,7 @@ impl Simulation {
                     secret: replica.secret,
                     configuration: replica.configuration,
                     step,
-                    answered: luck.answered,
+                    answered: delays.answered,
                 });
             }
         }
@@ -357,8 +358,8 @@ fn time(now: u64, skew: i64) -> Timestamp {
     Timestamp::from_second(i64::try_from(START + now).expect("small") + skew).expect("in range")
 }
 
-fn luck() -> impl Strategy<Value = Luck> {
-    (0..=LAG, 0..3u64, prop::bool::weighted(0.8)).prop_map(|(lag, travel, answered)| Luck { lag, travel, answered })
+fn delays() -> impl Strategy<Value = Delays> {
+    (0..=LAG, 0..3u64, prop::bool::weighted(0.8)).prop_map(|(lag, travel, answered)| Delays { lag, travel, answered })
 }
 
 /// Returns a list of disruptions. Those that restart the propagation delay are far enough apart for it; and only one of
@@ -388,35 +389,35 @@ proptest! {
     #[test]
     fn what_is_served_verifies_wherever_it_is_asked_for_and_in_calm_times_all_agree(
         entries in 1..4usize,
-        lucks in prop::collection::vec(luck(), 1..60),
+        all_delays in prop::collection::vec(delays(), 1..60),
         disruptions in disruptions(),
     ) {
-        let mut lucks = lucks.into_iter().cycle();
-        let mut calm = std::iter::repeat(Luck { lag: 1, travel: 1, answered: true });
+        let mut all_delays = all_delays.into_iter().cycle();
+        let mut calm = std::iter::repeat(Delays { lag: 1, travel: 1, answered: true });
         let mut simulation = Simulation::new(entries);
         // Before the first CA is announced only the Secret has it.
         let mut at = 3 * LAG;
         let mut disruptions =
             disruptions.into_iter().map(|(gap, disruption)| { at += gap; (at, disruption) }).collect::<Vec<_>>();
-        disruptions.retain(|(at, _)| *at < TROUBLE);
+        disruptions.retain(|(at, _)| *at < DISRUPTED);
         let causes = disruptions.len() as u64 + RENEWALS;
         let mut agreed = false;
-        for now in 0..TROUBLE + CALM {
+        for now in 0..DISRUPTED + CALM {
             for (_, disruption) in disruptions.extract_if(.., |(at, _)| *at == now) {
                 simulation.disrupt(now, &disruption);
             }
             simulation.arrive(now);
-            if now < TROUBLE { simulation.deliver(now, &mut lucks) } else { simulation.deliver(now, &mut calm) }
+            if now < DISRUPTED { simulation.deliver(now, &mut all_delays) } else { simulation.deliver(now, &mut calm) }
             for index in 0..REPLICAS {
-                let luck = if now < TROUBLE { lucks.next() } else { calm.next() };
-                simulation.act(now, index, luck.expect("the iterator repeats for ever"));
+                let delays = if now < DISRUPTED { all_delays.next() } else { calm.next() };
+                simulation.act(now, index, delays.expect("the iterator repeats for ever"));
             }
             simulation.check(now, simulation.first())?;
-            agreed |= TROUBLE + CALM / 2 <= now && simulation.agreed(now);
+            agreed |= DISRUPTED + CALM / 2 <= now && simulation.agreed(now);
         }
         let store = &simulation.store;
         let last = (&store.secrets[store.secret()].2, &store.configurations[store.configuration()].entries);
-        let served: Vec<_> = simulation.served(TROUBLE + CALM).collect();
+        let served: Vec<_> = simulation.served(DISRUPTED + CALM).collect();
         prop_assert!(agreed, "{:?}, and served {:?}", last, served);
         // Replicas do not undo each other's writes: each cause leads to a few versions, disruptions among them; and a
         // replica without a response repeats its write only until it observes the new version.

@@ -334,7 +334,7 @@ mod tests {
         let second = replica.next();
         replica.secret = StoredGenerations::default();
         assert_eq!(replica.run(), ["write: what is served was taken out and is put back"]);
-        assert_eq!(replica.next(), second, "who deletes it again and again does not hold up the renewal");
+        assert_eq!(replica.next(), second, "deleting the Secret again and again does not delay the renewal");
         replica.advance(50);
         replica.secret = StoredGenerations::default();
         assert_eq!(replica.run(), [PROMOTED]);

@@ -123,16 +123,16 @@ mod tests {
 
     #[test]
     fn what_was_written_is_read_and_what_is_foreign_is_named_and_left_out() {
-        let mut ours = TrustedCas::default();
-        ours.add(&ca(1));
-        ours.add(&ca(2));
-        assert_eq!(TrustedCas::read(ours.to_pem().as_bytes()), (ours.clone(), None));
+        let mut cas = TrustedCas::default();
+        cas.add(&ca(1));
+        cas.add(&ca(2));
+        assert_eq!(TrustedCas::read(cas.to_pem().as_bytes()), (cas.clone(), None));
         assert_eq!(TrustedCas::read(b""), (TrustedCas::default(), None));
 
         let key = rcgen::KeyPair::generate().expect("a key");
         let foreign = rcgen::CertificateParams::default().self_signed(&key).expect("a certificate").pem();
-        let (read, flaw) = TrustedCas::read((ours.to_pem() + &foreign).as_bytes());
-        assert_eq!(read, ours);
+        let (read, flaw) = TrustedCas::read((cas.to_pem() + &foreign).as_bytes());
+        assert_eq!(read, cas);
         assert_eq!(flaw.as_deref(), Some("foreign CA \"CN=rcgen self signed cert\""));
 
         let (read, flaw) = TrustedCas::read(b"-----BEGIN CERTIFICATE-----\n");

@@ -168,7 +168,7 @@ impl Drop for ConnectionGuard {
     }
 }
 
-/// The reason why a request is not decided, as its response says it.
+/// The reason why a request is not decided; the text of its response.
 #[derive(Debug, thiserror::Error)]
 enum Rejection {
     #[error("the body is larger than {0} bytes, the most that is taken")]

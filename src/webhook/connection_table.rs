@@ -168,7 +168,7 @@ impl ConnectionPhase {
             Self::Handshake => limits.handshake_timeout,
             Self::Idle => limits.idle_timeout,
             Self::Head => limits.head_timeout,
-            // After `request_timeout` there is a response that says so; this is for connections that do not take it.
+            // After `request_timeout` there is a response about it; this is for connections that do not read it.
             Self::Body | Self::Decision => limits.request_timeout * 2,
             Self::Response => limits.request_timeout,
         }

@@ -1,4 +1,4 @@
-//! Limit on the lines of the log that reviews cause: whoever reaches the webhook's port can cause them.
+//! Limit on the lines of the log that reviews cause: any client of the port can cause them.
 
 use std::sync::Mutex;
 use std::time::Duration;

@@ -144,7 +144,7 @@ impl ServerState {
 }
 
 /// Returns how many files this process may have open
-/// (<https://man7.org/linux/man-pages/man5/proc_pid_limits.5.html>); `None` where the system does not say.
+/// (<https://man7.org/linux/man-pages/man5/proc_pid_limits.5.html>); `None` where that is unknown.
 fn open_files() -> Option<usize> {
     let limits = fs::read_to_string("/proc/self/limits").ok()?;
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
