@@ -1,47 +1,47 @@
-//! How the controller is, for its probes.
+//! Readiness and liveness of the controller, for its probes.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// How long the controller's loop may go without a turn. It turns at least every [`Vitals::PULSE`].
+/// Time without a heartbeat after which the loop counts as stalled; one is due every [`Liveness::HEARTBEAT_INTERVAL`].
 const STALL_THRESHOLD: Duration = Duration::from_secs(30);
 
-/// What the controller tells of itself. Nothing in it depends on whether the API server answers.
+/// State of the controller's probes. None of it depends on whether the API server responds.
 #[derive(Debug)]
 pub struct Liveness {
     started: Instant,
     ready: AtomicBool,
-    /// When the loop last turned, in milliseconds of our life.
+    /// Time of the last heartbeat, in milliseconds since the start.
     last_heartbeat: AtomicU64,
 }
 
 impl Liveness {
-    /// How often the loop beats when there is nothing else to do.
+    /// Interval of heartbeats while nothing else happens.
     pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 
-    /// The vitals of a controller that begins now.
+    /// Returns the state of a controller that starts now.
     #[must_use]
     pub fn new() -> Self {
         Self { started: Instant::now(), ready: AtomicBool::new(false), last_heartbeat: AtomicU64::new(0) }
     }
 
-    /// Whether everything that decisions depend on is known.
+    /// Whether all caches are filled.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Relaxed)
     }
 
-    /// From now on it is ready. Returns whether that is news.
+    /// Marks the controller as ready. Returns whether it was not before.
     pub fn set_ready(&self) -> bool {
         !self.ready.swap(true, Ordering::Relaxed)
     }
 
-    /// The loop has turned.
+    /// Records a turn of the loop.
     pub fn heartbeat(&self) {
         self.last_heartbeat.store(self.millis_since_start(Instant::now()), Ordering::Relaxed);
     }
 
-    /// For how long the loop has been stuck, if it has.
+    /// Time since the last heartbeat, if the loop is stalled.
     #[must_use]
     pub fn stalled_for(&self) -> Option<Duration> {
         self.stalled_for_at(Instant::now())
@@ -53,7 +53,7 @@ impl Liveness {
     }
 
     fn millis_since_start(&self, now: Instant) -> u64 {
-        u64::try_from((now - self.started).as_millis()).expect("nobody lives for 500 million years")
+        u64::try_from((now - self.started).as_millis()).expect("process uptime in ms fits in u64")
     }
 }
 

@@ -1,4 +1,4 @@
-//! Which source objects are in memory, in which version, and which of their keys: never more than a Bundle reads.
+//! Cache of source objects: their versions, and the keys that Bundles read. Values are part of the inputs of decisions.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,38 +6,38 @@ use crate::bundle::{Inputs, Intent, ObjectKind, SourceContent, SourceId, SourceO
 use crate::client::KeyFilter;
 use crate::fanout::ResourceVersion;
 
-/// The source objects that are there.
+/// The existing source objects.
 #[derive(Default)]
 pub(super) struct SourceCache(BTreeMap<SourceId, CacheEntry>);
 
 struct CacheEntry {
     version: ResourceVersion,
-    /// When that was seen: how many lists had begun.
+    /// Number of lists begun when the version was cached.
     epoch: u64,
     content: Option<(ResourceVersion, StoredKeys)>,
 }
 
-/// What was kept of a source object that was read.
+/// The keys that are cached of a fetched source object.
 struct StoredKeys {
-    /// The keys; of a TLS Secret only those that a Bundle names.
+    /// The cached keys; of a TLS Secret only those that a Bundle names.
     filter: KeyFilter,
-    /// Whether it is a TLS Secret.
+    /// Whether the object is a TLS Secret.
     tls: bool,
 }
 
 impl SourceCache {
-    /// The names of the known objects of a kind.
+    /// The keys of the existing objects of a kind.
     pub(super) fn of_kind(&self, kind: ObjectKind) -> impl Iterator<Item = &SourceId> {
         self.0.keys().filter(move |key| key.kind == kind)
     }
 
-    /// The newest version that was heard of.
+    /// The latest known version of an object.
     pub(super) fn version(&self, key: &SourceId) -> Option<ResourceVersion> {
         self.0.get(key).map(|entry| entry.version)
     }
 
-    /// An object is there in this version, as seen when so many lists had begun; what was read of an older one is out of
-    /// date. `false`: it is no news.
+    /// Records that an object exists in a version, known when `epoch` lists had begun. Content of an older version is then
+    /// out of date. Returns whether the version is new.
     pub(super) fn observe(&mut self, key: &SourceId, version: ResourceVersion, epoch: u64) -> bool {
         let Some(entry) = self.0.get_mut(key) else {
             self.0.insert(key.clone(), CacheEntry { version, epoch, content: None });
@@ -48,19 +48,19 @@ impl SourceCache {
             return false;
         }
         if version < entry.version {
-            // What was read has not happened.
+            // The object was restored to an older version: what was fetched since never happened.
             entry.content = None;
         }
         entry.version = version;
         true
     }
 
-    /// An object is gone.
+    /// Removes an object.
     pub(super) fn remove(&mut self, key: &SourceId) {
         self.0.remove(key);
     }
 
-    /// The objects that a Bundle reads and that are not in memory as they are now.
+    /// The objects that a Bundle reads and whose present version is not cached, each with the keys to fetch.
     pub(super) fn unread(&self, intent: &Intent, inputs: &Inputs) -> Vec<(SourceId, KeyFilter)> {
         let unread = read_by(intent, inputs).into_iter().filter_map(|key| {
             let filter = KeyFilter::of(inputs, &key);
@@ -76,8 +76,8 @@ impl SourceCache {
         unread.collect()
     }
 
-    /// Takes in what a read brought of an object that is still there; `false` if something better is held already: reads
-    /// for several Bundles may overtake each other, and one that failed tells nothing.
+    /// Records fetched content of an object that still exists. Returns `false` if better content is cached already: fetches
+    /// for several Bundles may overtake each other, and a failed one replaces no content.
     pub(super) fn store(
         &mut self,
         key: &SourceId,
@@ -98,7 +98,7 @@ impl SourceCache {
         !better
     }
 
-    /// Forgets reads that failed, so that they are tried again.
+    /// Drops failed fetches, so that they are tried again.
     pub(super) fn forget_unreadable(&mut self, inputs: &Inputs) {
         for (key, entry) in &mut self.0 {
             if matches!(inputs.sources.get(key), Some(SourceObject { content: SourceContent::Unreadable(_), .. })) {
@@ -107,14 +107,14 @@ impl SourceCache {
         }
     }
 
-    /// Lets go of what no Bundle reads any more, now that this one reads something else or nothing.
+    /// Drops the keys that no Bundle reads any more after a Bundle with this former intent changed.
     pub(super) fn prune(&mut self, before: &Intent, inputs: &mut Inputs) {
         for key in read_by(before, inputs) {
             self.prune_one(&key, inputs);
         }
     }
 
-    /// Lets go of what no Bundle reads any more of one object.
+    /// Drops the keys of one object that no Bundle reads any more.
     pub(super) fn prune_one(&mut self, key: &SourceId, inputs: &mut Inputs) {
         let Some((_, stored)) = self.0.get_mut(key).and_then(|held| held.content.as_mut()) else { return };
         let filter = KeyFilter::of(inputs, key);
@@ -146,7 +146,7 @@ fn read_by(intent: &Intent, inputs: &Inputs) -> BTreeSet<SourceId> {
 
 impl StoredKeys {
     fn covers(&self, filter: &KeyFilter) -> bool {
-        // That it is a TLS Secret is all that is read of one with all keys.
+        // Of a TLS Secret that is read with all keys only its type is used.
         self.filter.covers(&filter.clone().of_type(self.tls))
     }
 }

@@ -1,4 +1,4 @@
-//! Bundles and sources that come, change and go.
+//! Creation, change and deletion of Bundles and sources in the cache.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ const ORPHAN: &str = "orphan";
 impl Cache {
     pub(super) fn upsert(&mut self, key: CacheKey, object: WatchedObject) -> CacheUpdate {
         match (key, object) {
-            // A Bundle on its way out counts as gone: whoever takes its targets, or takes them off it, is to have them.
+            // A terminating Bundle counts as deleted: what others do to its targets is not undone.
             (CacheKey::Bundle(id), object) if object.metadata().deletion_timestamp.is_some() => {
                 self.terminating.insert(id.clone());
                 self.remove(&CacheKey::Bundle(id))
@@ -35,8 +35,8 @@ impl Cache {
         }
     }
 
-    /// A Bundle was deleted; `last`: as it was last seen, if that is known. A Bundle that was deleted with `--cascade=orphan` leaves
-    /// what it completed as it is.
+    /// Returns the event of a deleted Bundle; `last` is its last known metadata. A Bundle that was deleted with
+    /// `--cascade=orphan` leaves the objects that it completed as they are.
     pub(super) fn deletion_event(&mut self, key: &CacheKey, last: Option<&ObjectMeta>) -> Option<fanout::EngineEvent> {
         let CacheKey::Bundle(bundle) = key else { return None };
         self.terminating.remove(bundle);
@@ -92,7 +92,7 @@ impl Cache {
         if let Some(old) = self.bundles.get_mut(&id) {
             let since = std::mem::replace(&mut old.epoch, epoch) == epoch;
             let same_spec = old.uid == uid && old.last_status.generation == last_status.generation;
-            // While a status is being published, what is known of it is ahead of its version.
+            // While a status is being published, the cached status is ahead of the cached version.
             if (old.version == version && same_spec) || (since && old.version >= version) {
                 return CacheUpdate::default();
             }
@@ -155,7 +155,7 @@ impl Cache {
     }
 }
 
-/// Who wrote an object last, but for its status, as the end of a sentence; empty if its metadata does not tell.
+/// The field manager of the last write outside of the status, as the end of a sentence; empty if unknown.
 fn manager_clause(metadata: &ObjectMeta) -> String {
     let entries = metadata.managed_fields.iter().flatten().filter(|entry| entry.subresource.is_none());
     let last = entries.max_by_key(|entry| entry.time.as_ref().map(|time| time.0));
@@ -163,7 +163,7 @@ fn manager_clause(metadata: &ObjectMeta) -> String {
     manager.map(|manager| format!(" by field manager {}", text::quote_name(manager))).unwrap_or_default()
 }
 
-/// The part of a status that we write, in the order in which we write it.
+/// The conditions of a status that the controller writes, in the order in which it writes them.
 fn owned_part(status: api::BundleStatus) -> api::BundleStatus {
     let api::BundleStatus { conditions, default_ca_version } = status;
     let mut conditions = conditions.unwrap_or_default();

@@ -1,5 +1,5 @@
-//! What the controller knows of Bundles and sources: one owner, fed by watches and by reads. Namespaces and targets are
-//! the fan-out's: what is heard of them is passed on.
+//! Cache of Bundles and their sources, fed by watches and reads. Events of namespaces and targets are translated for the
+//! fan-out, which keeps them.
 
 mod bundles_and_sources;
 
@@ -19,31 +19,31 @@ use crate::fanout::{self, ListPhase, ListScope, Observed, ResourceVersion, Targe
 use crate::client::{KeyFilter, SourceRead, Watch, WatchedObject};
 use crate::controller::source_cache::SourceCache;
 
-/// The known cluster.
+/// The cache.
 pub(in crate::controller) struct Cache {
     /// The inputs of decisions.
     inputs: Inputs,
     trust_namespace: Arc<str>,
     bundles: BTreeMap<BundleId, CachedBundle>,
-    /// Bundles on their way out.
+    /// Terminating Bundles.
     terminating: BTreeSet<BundleId>,
     sources: SourceCache,
     watches: BTreeMap<Watch, Listing>,
-    /// How many lists were begun: what a list shows is right, whatever was seen before it began.
+    /// Number of lists begun. A list is right about everything that was cached before it began.
     epoch: u64,
 }
 
-/// A Bundle beside its [`Intent`], which the world holds.
+/// A Bundle, without its [`Intent`], which is part of the inputs.
 #[derive(Clone, Debug)]
 pub(in crate::controller) struct CachedBundle {
-    /// Its uid.
+    /// Uid of the Bundle.
     pub(in crate::controller) uid: String,
     version: ResourceVersion,
-    /// When that was seen: how many lists had begun.
+    /// Number of lists begun when the version was cached.
     epoch: u64,
-    /// What it said of itself when last seen, or what we last published.
+    /// Generation and status last read, or last published.
     pub(in crate::controller) last_status: LastStatus,
-    /// Why it has no [`Intent`].
+    /// Why the Bundle has no [`Intent`].
     pub(in crate::controller) invalid: Option<Refusal>,
 }
 
@@ -53,29 +53,29 @@ enum Listing {
     Done,
 }
 
-/// What identifies an object over time.
+/// The key of a cached object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum CacheKey {
     Bundle(BundleId),
     Source(SourceId),
 }
 
-/// Bundles to look at again, each with the cause in words.
+/// Bundles whose decision may differ, each with the cause in words.
 pub(in crate::controller) type AffectedBundles = BTreeMap<BundleId, String>;
 
-/// What follows from news.
+/// What follows from a watch event.
 #[derive(Default)]
 pub(in crate::controller) struct CacheUpdate {
-    /// Bundles to decide anew.
+    /// Bundles to reconcile.
     pub(in crate::controller) affected: AffectedBundles,
-    /// What the fan-out has to know.
+    /// Events for the engine.
     pub(in crate::controller) events: Vec<fanout::EngineEvent>,
-    /// Whether a list has ended.
+    /// Whether the event ended a list.
     pub(in crate::controller) list_ended: bool,
 }
 
 impl Cache {
-    /// An empty world that waits for these watches.
+    /// Returns an empty cache that waits for the first list of each of these watches.
     pub(in crate::controller) fn new(inputs: Inputs, trust_namespace: &str, watches: &[Watch]) -> Self {
         Self {
             inputs,
@@ -93,13 +93,13 @@ impl Cache {
         &self.inputs
     }
 
-    /// Whether all Bundles have been listed: of targets only what has a Bundle's name is kept.
+    /// Whether all Bundles have been listed. Targets are listed after that, since only those of known Bundles are kept.
     pub(in crate::controller) fn has_listed_bundles(&self) -> bool {
         matches!(self.watches.get(&Watch::Bundles), Some(Listing::Done))
     }
 
-    /// Whether every watch has delivered its first list: before that, "not there" means nothing. A listed namespace that
-    /// is not there (`exists`) has nothing to deliver, nor perhaps a role that lets us ask.
+    /// Whether every watch has delivered its first list: before that, an absent object proves nothing. A watch of a single
+    /// namespace that does not exist (`exists`) is not waited for; there may be no role for it either.
     pub(in crate::controller) fn is_ready(&self, exists: impl Fn(&str) -> bool) -> bool {
         let listed = |listing: &Listing| matches!(listing, Listing::Done | Listing::InProgress(_, true));
         self.watches.get(&Watch::Namespaces).is_some_and(listed)
@@ -109,7 +109,7 @@ impl Cache {
             })
     }
 
-    /// What is known of a Bundle.
+    /// The cached Bundle of an id.
     pub(in crate::controller) fn bundle(&self, id: &BundleId) -> Option<&CachedBundle> {
         self.bundles.get(id)
     }
@@ -119,7 +119,7 @@ impl Cache {
         self.bundles.iter()
     }
 
-    /// Takes in what a watch tells.
+    /// Applies a watch event.
     pub(in crate::controller) fn apply_event(
         &mut self,
         watch: &Watch,
@@ -149,7 +149,7 @@ impl Cache {
         CacheUpdate { list_ended, ..update }
     }
 
-    /// How a target looks to its Bundle.
+    /// The metadata of a target that its Bundle's diff uses.
     pub(in crate::controller) fn observed(
         &self,
         bundle: &BundleId,
@@ -160,7 +160,7 @@ impl Cache {
         Observed::read(metadata, |part, name| intent.is_some_and(|intent| intent.declares(kind, part, name)))
     }
 
-    /// What a watch tells of a target; nothing of an object whose name is no Bundle's.
+    /// The engine's event for a target; none for an object whose name is no Bundle's.
     fn target_event(
         &self,
         kind: ObjectKind,
@@ -203,7 +203,7 @@ impl Cache {
         CacheUpdate { affected, events: vec![fanout::EngineEvent::Namespace(name, now)], ..CacheUpdate::default() }
     }
 
-    /// Takes in news of Bundles and sources.
+    /// Applies an event of a Bundle or a source.
     fn apply_object_event(&mut self, watch: &Watch, event: watcher::Event<WatchedObject>) -> CacheUpdate {
         use watcher::Event::{Apply, Delete, Init, InitApply, InitDone};
         match event {
@@ -248,16 +248,15 @@ impl Cache {
         fanout::EngineEvent::List(scope, ListPhase::Ended)
     }
 
-    /// Remembers a status that was published, so that its echo is no news.
+    /// Caches a published status, so that its watch event changes nothing.
     pub(in crate::controller) fn set_published_status(&mut self, id: &BundleId, status: api::BundleStatus) {
         if let Some(known) = self.bundles.get_mut(id) {
             known.last_status.status = status;
         }
     }
 
-    /// Takes in the version that a published status made: what the watch still has to tell of older ones is no news.
-    ///
-    /// Unless the answer already has a spec that the watch has not told of.
+    /// Caches the version of a published status, so that watch events of older versions change nothing; unless the
+    /// response has a generation that no watch event has delivered yet.
     pub(in crate::controller) fn set_published_version(
         &mut self,
         id: &BundleId,
@@ -272,12 +271,12 @@ impl Cache {
         }
     }
 
-    /// The source objects that a Bundle reads and that are not in memory as they are now.
+    /// The source objects that a Bundle reads and whose present version is not cached, each with the keys to fetch.
     pub(in crate::controller) fn unread(&self, intent: &Intent) -> Vec<(SourceId, KeyFilter)> {
         self.sources.unread(intent, &self.inputs)
     }
 
-    /// Takes in what a read brought; returns the Bundles that it matters to.
+    /// Caches a fetched source; returns the affected Bundles.
     pub(in crate::controller) fn apply_read(&mut self, key: &SourceId, read: SourceRead) -> AffectedBundles {
         match read {
             SourceRead::Gone => return self.remove(&CacheKey::Source(key.clone())).affected,
@@ -293,7 +292,7 @@ impl Cache {
         AffectedBundles::new()
     }
 
-    /// Forgets reads that failed, so that they are tried again.
+    /// Drops sources that could not be fetched, so that they are fetched again.
     pub(in crate::controller) fn forget_unreadable(&mut self) {
         self.sources.forget_unreadable(&self.inputs);
     }
@@ -307,7 +306,7 @@ impl Cache {
             let CacheUpdate { affected, events, .. } = self.remove(key);
             update.affected.extend(affected);
             update.events.extend(events);
-            // How it was deleted is not known.
+            // The list does not show how the object was deleted.
             update.events.extend(self.deletion_event(key, None));
         }
         update
@@ -317,7 +316,7 @@ impl Cache {
         match watch {
             Watch::Bundles => self.bundles.keys().chain(&self.terminating).cloned().map(CacheKey::Bundle).collect(),
             Watch::Sources(kind) => self.sources.of_kind(*kind).cloned().map(CacheKey::Source).collect(),
-            Watch::Namespaces | Watch::Targets(..) => unreachable!("these are the fan-out's"),
+            Watch::Namespaces | Watch::Targets(..) => unreachable!("the cache holds only Bundles and sources"),
         }
     }
 
@@ -330,7 +329,7 @@ impl Cache {
                 let (namespace, name) = (self.trust_namespace.clone(), name.into());
                 CacheKey::Source(SourceId { kind: *kind, namespace, name })
             }
-            Watch::Namespaces | Watch::Targets(..) => unreachable!("these are the fan-out's"),
+            Watch::Namespaces | Watch::Targets(..) => unreachable!("the cache holds only Bundles and sources"),
         }
     }
 
