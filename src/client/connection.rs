@@ -96,18 +96,20 @@ impl Connection {
             Some(proxy) => BoxCloneService::new({
                 let rejecting = proxy.clone();
                 let service = service.map_request(move |request| proxy.authorize(request));
-                service.map_result(move |answer: Result<Response<Incoming>, BoxError>| {
-                    rejecting.reject_proxy_error(answer?)
+                service.map_result(move |response: Result<Response<Incoming>, BoxError>| {
+                    rejecting.reject_proxy_error(response?)
                 })
             }),
         };
         let requests = RequestMetrics::default();
         let counts = requests.clone();
-        let counted = service.map_result(move |answer: Result<Response<Incoming>, BoxError>| {
+        let counted = service.map_result(move |response: Result<Response<Incoming>, BoxError>| {
             counts.count(
-                answer.as_ref().map_or(ResponseClass::Lost, |answer| ResponseClass::Status(answer.status().as_u16())),
+                response
+                    .as_ref()
+                    .map_or(ResponseClass::Lost, |response| ResponseClass::Status(response.status().as_u16())),
             );
-            answer
+            response
         });
         let sender = Arc::new(Mutex::new(BoxCloneService::new(counted)));
         Ok(Self {
@@ -157,8 +159,8 @@ impl Connection {
     /// Sends a request once and reads the whole response.
     pub(super) async fn send(&self, api_request: ApiRequest) -> Result<Bytes, ApiError> {
         self.with_timeout(async {
-            let answer = self.sender().oneshot(http_request(api_request)?).await?;
-            let (code, headers, body) = collect_response(answer).await?;
+            let response = self.sender().oneshot(http_request(api_request)?).await?;
+            let (code, headers, body) = collect_response(response).await?;
             if code.is_success() { Ok(body) } else { Err(ApiError::from_response(code, &headers, &body)) }
         })
         .await
@@ -167,18 +169,18 @@ impl Connection {
     /// Sends a request once and returns the body of a successful response, to be read by the caller.
     pub(super) async fn open(&self, api_request: ApiRequest) -> Result<Incoming, ApiError> {
         self.with_timeout(async {
-            let answer = self.sender().oneshot(http_request(api_request)?).await?;
-            if answer.status().is_success() {
-                return Ok(answer.into_body());
+            let response = self.sender().oneshot(http_request(api_request)?).await?;
+            if response.status().is_success() {
+                return Ok(response.into_body());
             }
-            let (code, headers, body) = collect_response(answer).await?;
+            let (code, headers, body) = collect_response(response).await?;
             Err(ApiError::from_response(code, &headers, &body))
         })
         .await
     }
 
-    async fn with_timeout<T>(&self, answer: impl Future<Output = Result<T, ApiError>>) -> Result<T, ApiError> {
-        tokio::time::timeout(TIMEOUT, answer).await.unwrap_or_else(|_| {
+    async fn with_timeout<T>(&self, response: impl Future<Output = Result<T, ApiError>>) -> Result<T, ApiError> {
+        tokio::time::timeout(TIMEOUT, response).await.unwrap_or_else(|_| {
             self.requests.count(ResponseClass::TimedOut);
             Err(ApiError::TimedOut(format!("no answer within {} s", TIMEOUT.as_secs())))
         })
@@ -198,8 +200,8 @@ fn http_request(api_request: ApiRequest) -> Result<Request<OutgoingBody>, ApiErr
     })
 }
 
-async fn collect_response(answer: Response<Incoming>) -> Result<(StatusCode, HeaderMap, Bytes), ApiError> {
-    let (parts, body) = answer.into_parts();
+async fn collect_response(response: Response<Incoming>) -> Result<(StatusCode, HeaderMap, Bytes), ApiError> {
+    let (parts, body) = response.into_parts();
     let body = body.collect().await.map_err(BoxError::from)?;
     Ok((parts.status, parts.headers, body.to_bytes()))
 }

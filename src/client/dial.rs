@@ -178,14 +178,14 @@ impl ForwardingProxy {
     }
 
     /// Turns a refusal by the proxy itself into an error. The API server never answers 407, and refuses in JSON.
-    pub(super) fn reject_proxy_error<B>(&self, answer: Response<B>) -> Result<Response<B>, BoxError> {
-        let json = answer.headers().get(CONTENT_TYPE).is_some_and(|of| of.as_bytes().ends_with(b"json"));
-        let own = match answer.status() {
+    pub(super) fn reject_proxy_error<B>(&self, response: Response<B>) -> Result<Response<B>, BoxError> {
+        let json = response.headers().get(CONTENT_TYPE).is_some_and(|of| of.as_bytes().ends_with(b"json"));
+        let own = match response.status() {
             StatusCode::PROXY_AUTHENTICATION_REQUIRED => true,
             StatusCode::FORBIDDEN | StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => !json,
             _ => false,
         };
-        if own { Err(self.proxy.refusal_message(&self.server, answer.status()).into()) } else { Ok(answer) }
+        if own { Err(self.proxy.refusal_message(&self.server, response.status()).into()) } else { Ok(response) }
     }
 }
 
@@ -231,11 +231,11 @@ impl Proxy {
         if let Some(value) = self.authorization() {
             request = request.header(PROXY_AUTHORIZATION, value);
         }
-        let answer = sender.send_request(request.body(Empty::<Bytes>::new())?).await.map_err(no_http)?;
-        if !answer.status().is_success() {
-            return Err(self.refusal_message(&target, answer.status()).into());
+        let response = sender.send_request(request.body(Empty::<Bytes>::new())?).await.map_err(no_http)?;
+        if !response.status().is_success() {
+            return Err(self.refusal_message(&target, response.status()).into());
         }
-        Ok(Socket::new(hyper::upgrade::on(answer).await.map_err(no_http)?))
+        Ok(Socket::new(hyper::upgrade::on(response).await.map_err(no_http)?))
     }
 
     async fn socks(&self, next: BoxCloneSyncService<Uri, Socket, BoxError>, server: Uri) -> Result<Socket, BoxError> {

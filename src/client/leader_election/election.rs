@@ -122,8 +122,8 @@ impl Election {
     }
 
     /// Processes the result of the last request. `jitter`, from 0 to 1, differs from one candidate to the next.
-    pub(super) fn on_response(&mut self, answer: LeaseResponse, now: Duration, jitter: f64) {
-        self.next = match answer {
+    pub(super) fn on_response(&mut self, response: LeaseResponse, now: Duration, jitter: f64) {
+        self.next = match response {
             LeaseResponse::Found(lease) => self.found(lease, now, jitter),
             LeaseResponse::Absent => {
                 self.observed = None;
@@ -261,8 +261,8 @@ mod tests {
     fn election_after_read(lease: Option<Lease>) -> (Election, ElectionStep) {
         let mut election = Election::new(settings("me"));
         assert!(matches!(election.step(Duration::ZERO, at(0)), ElectionStep::Send(LeaseRequest::Read, _)));
-        let answer = lease.map_or(LeaseResponse::Absent, |lease| LeaseResponse::Found(Box::new(lease)));
-        election.on_response(answer, Duration::ZERO, 0.0);
+        let response = lease.map_or(LeaseResponse::Absent, |lease| LeaseResponse::Found(Box::new(lease)));
+        election.on_response(response, Duration::ZERO, 0.0);
         let step = election.step(Duration::ZERO, at(0));
         (election, step)
     }

@@ -81,9 +81,9 @@ impl Candidate {
             match self.election.step(self.started.elapsed(), Timestamp::now()) {
                 ElectionStep::Wait(until) => sleep_until(self.started + until).await,
                 ElectionStep::Send(request, answer_by) => {
-                    let answer = self.send_request(&request, self.started + answer_by).await;
+                    let response = self.send_request(&request, self.started + answer_by).await;
                     let last_holder = self.election.holder().to_owned();
-                    self.election.on_response(answer, self.started.elapsed(), random_fraction());
+                    self.election.on_response(response, self.started.elapsed(), random_fraction());
                     self.publish_leadership(&last_holder);
                 }
                 ElectionStep::End(loss) => return self.end_leadership(&loss),
@@ -94,7 +94,7 @@ impl Candidate {
     async fn send_request(&mut self, request: &LeaseRequest, answer_by: Instant) -> LeaseResponse {
         let (name, params) = (&self.settings.name, PostParams::default());
         debug!(?request, "asking");
-        let answer = async {
+        let response = async {
             match request {
                 LeaseRequest::Read => {
                     let found = self.leases.get_opt(name).await?;
@@ -108,10 +108,10 @@ impl Candidate {
                 }
             }
         };
-        let error = match timeout_at(answer_by, answer).await {
-            Ok(Ok(answer)) => {
+        let error = match timeout_at(answer_by, response).await {
+            Ok(Ok(response)) => {
                 self.last_error = None;
-                return answer;
+                return response;
             }
             // Another candidate was faster: the next read shows which.
             Ok(Err(kube::Error::Api(status))) if status.is_conflict() || status.is_already_exists() => {

@@ -37,7 +37,7 @@ struct Server {
 }
 
 impl Server {
-    fn answer(&mut self, request: &LeaseRequest) -> LeaseResponse {
+    fn respond(&mut self, request: &LeaseRequest) -> LeaseResponse {
         let version = |lease: &Lease| lease.metadata.resource_version.clone();
         match (request, &self.lease) {
             (LeaseRequest::Read, None) => LeaseResponse::Absent,
@@ -128,8 +128,8 @@ impl Simulation {
     fn serve(&mut self, now: Duration) {
         let due: Vec<_> = self.travelling.extract_if(.., |travelling| travelling.arrives <= now).collect();
         for Travelling { from: (index, number), request, back, .. } in due {
-            let answer = match request {
-                Ok(request) => self.server.answer(&request),
+            let response = match request {
+                Ok(request) => self.server.respond(&request),
                 Err(settings) => {
                     let known = self.server.lease.as_ref();
                     let free = known.and_then(|known| Election::released(&settings, known, Timestamp::UNIX_EPOCH));
@@ -139,7 +139,7 @@ impl Simulation {
             if let Some((waiting, pending)) = &mut self.candidates[index].pending
                 && *waiting == number
             {
-                pending.arrival = back.map(|back| (now + back, answer));
+                pending.arrival = back.map(|back| (now + back, response));
             }
         }
     }
@@ -152,15 +152,15 @@ impl Simulation {
         }
         let local = now.checked_sub(candidate.started).expect("a candidate acts only after its start");
         if let Some((number, pending)) = candidate.pending.take() {
-            let answer = match pending.arrival {
-                Some((at, answer)) if at <= now => answer,
+            let response = match pending.arrival {
+                Some((at, response)) if at <= now => response,
                 _ if pending.answer_by <= local => LeaseResponse::Failed,
                 _ => {
                     candidate.pending = Some((number, pending));
                     return;
                 }
             };
-            candidate.election.on_response(answer, local, 0.3);
+            candidate.election.on_response(response, local, 0.3);
         }
         match candidate.election.step(local, Timestamp::UNIX_EPOCH + now) {
             ElectionStep::Wait(until) => assert!(local < until, "it waits for the past"),

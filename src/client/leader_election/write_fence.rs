@@ -48,10 +48,10 @@ where
     fn call(&mut self, request: Request<R>) -> Self::Future {
         let is_read = request.method().is_safe();
         let leadership = self.leadership.clone();
-        let mut answer: Pin<Box<S::Future>> = Box::pin(self.inner.call(request));
+        let mut response: Pin<Box<S::Future>> = Box::pin(self.inner.call(request));
         Box::pin(poll_fn(move |context| {
             if is_read || leadership.is_leader() {
-                answer.as_mut().poll(context)
+                response.as_mut().poll(context)
             } else {
                 Poll::Ready(Err(FencedError.into()))
             }
@@ -106,10 +106,10 @@ mod tests {
             let (service, reached) = server();
             let mut fence = WriteFenceLayer(LeadershipWatch::from_election(receiver)).layer(service);
             let request = Request::builder().method(method).body(Body::empty()).unwrap();
-            let answer = fence.call(request).await;
+            let response = fence.call(request).await;
             let case = format!("{method}, leading for {leads_for:?} s");
             assert_eq!(reached.load(Ordering::Relaxed), through, "{case}");
-            assert_eq!(answer.is_ok(), through, "{case}");
+            assert_eq!(response.is_ok(), through, "{case}");
         }
     }
 }
