@@ -1,8 +1,9 @@
-//! `Bundle` as YAML has it: the wire types, the schema and rules the API server enforces, and the names other programs know us by.
+//! The API of Bundles: wire types, the schema and rules that the API server enforces, and names that other programs
+//! rely on.
 //!
-//! Everything here is trust-manager's API `trust.cert-manager.io/v1alpha1`, unchanged, so that either program reads what the other wrote.
-//! Nothing here judges a Bundle: the types accept what any API server once stored, and the room `bundle` says what it means.
-//! The rules in [`crd()`] are that same judgement, made earlier, by the API server.
+//! Everything here is trust-manager's API `trust.cert-manager.io/v1alpha1`, unchanged, so that either program reads
+//! what the other wrote. Nothing here validates a Bundle: the types accept what any API server once stored, and the
+//! module `bundle` validates it. The rules in [`crd()`] are the same validation, made earlier, by the API server.
 
 mod bundle;
 mod crd;
@@ -33,7 +34,7 @@ pub const KEYS_ANNOTATION: &str = "rootcast.dev/keys";
 /// Annotation with which an object of others consents to be overwritten: the name of the Bundle that may.
 pub const ADOPT_ANNOTATION: &str = "rootcast.dev/adopt";
 
-/// The server-side apply manager of every write; trust-manager's own name, so that fields change hands without a rewrite.
+/// Field manager of every write; trust-manager's own name, so that fields change hands without a rewrite.
 pub const FIELD_MANAGER: &str = "trust-manager";
 
 /// Condition type: whether every target holds what the Bundle says.
@@ -46,8 +47,9 @@ pub const SOURCES_COMPLETE: &str = "SourcesComplete";
 /// (<https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md>).
 pub const RECONCILING: &str = "Reconciling";
 
-/// The condition that says that the content changes too often, and when it is rolled out next; absent while it does not.
+/// Condition type: whether the content changes too often, and when it is rolled out next; absent while it does not.
 pub const SOURCE_UNSTABLE: &str = "SourceUnstable";
 
-/// The longest name a Bundle may have, in bytes: it becomes the value of [`BUNDLE_LABEL`], and a label value holds no more.
+/// Maximum length of a Bundle's name in bytes: the name is the value of [`BUNDLE_LABEL`], and a label value holds no
+/// more.
 pub const MAX_NAME: usize = 63;

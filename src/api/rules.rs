@@ -1,9 +1,9 @@
-//! The rules of a Bundle that a schema's limits cannot express, in CEL, so that the API server itself refuses with our words.
+//! Rules of a Bundle that a schema's limits cannot express, in CEL, so that the API server itself refuses in our words.
 //!
-//! An object stored under an older schema must still take status patches, labels and its own deletion. Below the root the
-//! server sees to that: it forgives (ratchets) a rule whose value an update leaves as it was. At the root every update
-//! changes something, so a rule there looks at the old object itself and speaks up only where the spec changes.
-//! Both need Kubernetes 1.30.
+//! An object stored under an older schema must still accept status patches, labels and its own deletion. Below the root
+//! the server sees to that: it forgives (ratchets) a rule whose value an update leaves as it was. At the root every
+//! update changes something, so a rule there compares with the old object and applies only where the spec changes. Both
+//! need Kubernetes 1.30.
 //! <https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/#validation-rules>
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::ValidationRule;
@@ -42,7 +42,8 @@ fn name_fits_a_label() -> PlacedRule {
         .with_optional_old_self()
 }
 
-/// Written with `has` alone: optionals have no size limit that the server could see, and the rule's estimated cost then exceeds its budget.
+/// Written with `has` alone: optionals have no size limit that the server could see, and the rule's estimated cost then
+/// exceeds its budget.
 fn source_is_not_target(kind: &str) -> PlacedRule {
     let untouched = "oldSelf.hasValue() && oldSelf.value().spec == self.spec";
     let no_target = format!("!has(self.spec.target) || !has(self.spec.target.{kind})");

@@ -1,4 +1,4 @@
-//! Schemas of the fields whose types are not ours, as controller-gen writes them for every Kubernetes API.
+//! Schemas of the fields of foreign types, as controller-gen writes them for every Kubernetes API.
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 

@@ -1,8 +1,8 @@
-//! Objects of others that have a Bundle's name: what of them may be written.
+//! Adoption: which foreign objects of a Bundle's name may be written.
 //!
-//! An object is a Bundle's own if its label names the Bundle and it has our hash or our field manager. Everything in it is
-//! then ours; but where the annotation [`api::KEYS_ANNOTATION`] names keys, only these. Of all else the bytes decide:
-//! managed fields tell nothing, since whoever may change an object may take them out of it.
+//! An object is a Bundle's own if its label names the Bundle and it has our hash or our field manager. Everything in it
+//! is then ours; but where the annotation [`api::KEYS_ANNOTATION`] names keys, only these. Of all else the bytes
+//! decide: managed fields prove nothing, since whoever may change an object may remove them.
 
 use std::collections::BTreeSet;
 
@@ -19,49 +19,49 @@ use super::payload::{Payload, PayloadValue};
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const END: &str = "-----END CERTIFICATE-----";
 
-/// What the cause begins with where an object of others keeps a target from being written.
+/// Prefix of the cause where a foreign object keeps a target from being written.
 pub const TARGET_EXISTS: &str = "TargetExists";
 
-/// What the content of an object says of the keys that its Bundle writes.
+/// What an object's content holds under the keys that its Bundle writes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ContentSummary {
-    /// How many keys it has.
+    /// Number of keys in the object.
     pub keys: usize,
-    /// Whether there are keys that the Bundle does not write.
+    /// Whether the object has keys that the Bundle does not write.
     pub has_foreign_keys: bool,
-    /// The keys that the Bundle writes and whose values may not be replaced.
+    /// Keys that the Bundle writes and whose values may not be replaced.
     pub taken: BTreeSet<String>,
-    /// The type of a Secret, where it is not `Opaque`.
+    /// Type of a Secret, if it is not `Opaque`.
     pub secret_type: Option<String>,
 }
 
-/// Why an object of others is not written.
+/// Why a foreign object is not written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Obstacle {
-    /// The value of this key.
+    /// The object holds a foreign value under this key.
     Value(String),
-    /// It is a Secret of this type.
+    /// The object is a Secret of this type.
     Type(String),
-    /// It has so many keys.
+    /// The object has too many keys: this number.
     Keys(usize),
 }
 
 /// Whether an object may be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AdoptionVerdict {
-    /// Its content has to be looked at first.
+    /// The content has to be read first.
     NeedsContent,
-    /// It may.
+    /// The object may be written.
     Write {
-        /// Whether it holds keys of others: then the keys that are ours are named in it, and it outlives its Bundle.
+        /// Whether the object holds foreign keys: then our keys are named in it, and it outlives its Bundle.
         shared: bool,
     },
-    /// It may not.
+    /// The object may not be written.
     Refuse(Obstacle),
 }
 
 impl ContentSummary {
-    /// The content of a ConfigMap beside what it is to hold.
+    /// Summarizes the content of a ConfigMap whose desired content is `payload`.
     #[must_use]
     pub fn of_config_map(object: &ConfigMap, payload: Option<&Payload>) -> Self {
         let (text, binary) = (object.data.as_ref(), object.binary_data.as_ref());
@@ -81,7 +81,7 @@ impl ContentSummary {
         Self::new(keys, payload, has, is_taken, None)
     }
 
-    /// The content of a Secret beside what it is to hold.
+    /// Summarizes the content of a Secret whose desired content is `payload`.
     #[must_use]
     pub fn of_secret(object: &Secret, payload: Option<&Payload>) -> Self {
         let data = object.data.as_ref();
@@ -115,7 +115,7 @@ impl ContentSummary {
 }
 
 impl Desired {
-    /// Whether an object that is there may be written; `holdings`: its content, if that was looked at.
+    /// Returns whether an existing object may be written; `content` is its content, if that was read.
     #[must_use]
     pub fn may_write(
         &self,
@@ -165,7 +165,8 @@ impl Desired {
 }
 
 impl Obstacle {
-    /// Why the object stays as it is, and the cure. `manager`: the field manager that wrote a key last, if it is known.
+    /// Returns why the object stays as it is, and the remedy. `manager` returns the field manager of a key, if it is
+    /// known.
     #[must_use]
     pub fn explain<'a>(
         &self,
@@ -178,7 +179,7 @@ impl Obstacle {
         format!("{TARGET_EXISTS}: {} {namespace}/{bundle} {cause}: {remedy}", kind.as_str())
     }
 
-    /// What the object does that keeps it from being written, and what comes of that; and the cure.
+    /// Returns why the object is not written and what follows from that, and the remedy.
     #[must_use]
     pub fn cause_and_remedy<'a>(&self, bundle: &str, manager: impl Fn(&str) -> Option<&'a str>) -> (String, String) {
         let consent = format!("annotate it with {}={bundle} to have the value replaced", api::ADOPT_ANNOTATION);
@@ -207,8 +208,8 @@ impl Obstacle {
     }
 }
 
-/// Whether a value may be replaced that nobody says is ours: it is empty, or at least one certificate and nothing else but
-/// blank lines and comments.
+/// Whether a value that is not known to be ours may be replaced: it is empty, or at least one certificate and only
+/// blank lines and comments beside.
 fn is_replaceable(text: &str) -> bool {
     let (mut inside, mut blocks) = (false, 0);
     let fits = text.split('\n').all(|line| match (inside, line.trim()) {

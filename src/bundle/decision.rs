@@ -1,4 +1,4 @@
-//! What a Bundle comes to: the same content for every namespace that it reaches.
+//! The decision on a Bundle: the same content for every namespace that it reaches.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,47 +16,49 @@ use super::refusal::Refusal;
 use super::selector::Selector;
 use super::sources::{ResolvedSources, resolve};
 
-/// What a decision came to, with what the report needs of it.
+/// The decision on one Bundle, with what its report needs.
 #[derive(Clone, Debug)]
 pub struct Decision {
-    /// What to write.
+    /// The desired state.
     pub desired: Arc<Desired>,
     /// Whether only listed namespaces may receive targets.
     pub restricted: bool,
-    /// When the certificates expire that it publishes.
+    /// When the published certificates expire.
     pub expiry_summary: ExpirySummary,
-    /// What the sources showed.
+    /// Findings in the sources.
     pub findings: Vec<Finding>,
     /// Version of the default CAs, if the Bundle uses them.
     pub default_ca_version: Option<String>,
-    /// When time alone changes this.
+    /// When the decision changes by time alone.
     pub requeue_at: Option<Timestamp>,
 }
 
-/// What every reached namespace is to hold of one Bundle.
+/// The desired state of one Bundle in every namespace that it reaches.
 #[derive(Clone, Debug)]
 pub struct Desired {
     /// Name of the Bundle, and so of its targets.
     pub name: String,
     /// Uid of the Bundle; empty offline.
     pub uid: String,
-    /// The namespaces that it reaches.
+    /// Selector of the namespaces that the Bundle reaches.
     pub namespaces: Selector,
     /// The content of each kind of target.
     pub payloads: BTreeMap<ObjectKind, Payload>,
     /// Whether a Secret target is left out because Secret targets are switched off.
     pub secrets_off: bool,
-    /// Whose name it has: then nothing is written but what is this Bundle's already.
+    /// The protected name that the Bundle has: then only objects that are this Bundle's already are written.
     pub protected: Option<ProtectedName>,
-    /// Whether the Bundle was deleted: what it completed is handed over, and all else is left to garbage collection.
+    /// Whether the Bundle was deleted: completed objects are handed over, and all others are left to garbage
+    /// collection.
     pub deleted: bool,
 }
 
-/// The whole product in one function: sources to anchors, anchors to content. What has to be written where then follows
-/// for each object by itself, from [`Wanted::judge`].
+/// Decides a Bundle: from sources to anchors, from anchors to content.
+///
+/// What has to be written follows for each object by itself, from [`Desired::diff`].
 ///
 /// # Errors
-/// A [`Refusal`] if the Bundle cannot be carried out as it stands; then nothing of it may be touched.
+/// A [`Refusal`] if the Bundle cannot be carried out as it stands; then its targets stay as they are.
 pub fn decide(intent: &Intent, inputs: &Inputs, now: Timestamp) -> Result<Decision, Refusal> {
     let ResolvedSources { anchors, origins: _, expiry_summary, findings, default_ca_version, requeue_at } =
         resolve(intent, inputs, now)?;
@@ -85,7 +87,7 @@ pub fn decide(intent: &Intent, inputs: &Inputs, now: Timestamp) -> Result<Decisi
 }
 
 impl Desired {
-    /// What is left to do of a Bundle that was deleted.
+    /// Returns the desired state of a Bundle that was deleted.
     #[must_use]
     pub fn of_deleted(name: &str, uid: &str) -> Self {
         Self {
@@ -99,8 +101,8 @@ impl Desired {
         }
     }
 
-    /// The manifests of one namespace's targets, sorted by kind, complete but for the namespace; none for a name that is
-    /// protected.
+    /// Returns the manifests of one namespace's targets, sorted by kind, complete but for the namespace; none for a
+    /// name that is protected.
     pub fn manifests(&self) -> impl Iterator<Item = Manifest<'_>> {
         self.payloads
             .values()

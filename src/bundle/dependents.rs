@@ -1,4 +1,4 @@
-//! Who must be decided again after a change: everyone who cares now or cared before it.
+//! Finds the Bundles affected by a change: those that depend on the changed object before or after it.
 
 use std::collections::BTreeSet;
 
@@ -8,27 +8,27 @@ use super::intent::Intent;
 use super::selector::Labels;
 use super::source_cycle::reads_targets;
 
-/// Something in the cluster became different.
+/// A change of one input of decisions.
 #[derive(Clone, Debug)]
 pub enum InputChange {
-    /// A Bundle came, changed or went.
+    /// A Bundle was created, changed or deleted.
     Bundle(BundleId),
-    /// The trust namespace came, changed its labels or went: Bundles may begin or cease to write there.
+    /// The trust namespace was created, relabelled or deleted: Bundles may begin or cease to write there.
     TrustNamespace,
-    /// A ConfigMap or Secret of the trust namespace came, changed or went.
+    /// A ConfigMap or Secret of the trust namespace was created, changed or deleted.
     Source {
-        /// Which.
+        /// Key of the object.
         object: SourceId,
-        /// Its labels before, if it was there.
+        /// Labels of the object before, if it existed.
         before: Option<Labels>,
-        /// Its labels now, if it is there.
+        /// Labels of the object now, if it exists.
         after: Option<Labels>,
     },
 }
 
-/// The names of all Bundles whose decision may differ after the change.
+/// Returns all Bundles whose decision may differ after the change.
 ///
-/// The world may be the one before or after the change: what an object looked like on the other side is part of the
+/// The inputs may be those before or after the change: what an object looked like on the other side is part of the
 /// change itself. For a Bundle, call it on both sides, since others may have read the targets that it no longer writes.
 #[must_use]
 pub fn affected_bundles(inputs: &Inputs, change: &InputChange) -> BTreeSet<BundleId> {
@@ -82,8 +82,8 @@ mod tests {
     /// The value of the one label, if it is there.
     type Label = Option<u8>;
 
-    /// One step of a random world: the trust namespace, a source, a Bundle. Labels are `l=0`, `l=1` or none; contents one
-    /// of two certificates or garbage.
+    /// One step of a random world: the trust namespace, a source, a Bundle. Labels are `l=0`, `l=1` or none; contents
+    /// one of two certificates or garbage.
     #[derive(Clone, Debug)]
     enum Step {
         TrustNamespace(Option<Label>),

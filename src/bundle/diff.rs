@@ -1,4 +1,4 @@
-//! What has to be done with one object so that it is as its Bundle wants it.
+//! The difference between a target and its desired state.
 
 use crate::api;
 
@@ -10,56 +10,56 @@ use super::payload::Payload;
 use super::protected::ProtectedName;
 use super::selector::Labels;
 
-/// What has to be done with one object.
+/// The action that brings one object to its desired state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Diff {
-    /// It is not there, or there without our label.
+    /// Create the object: it does not exist, or lacks our label.
     Create,
-    /// It is there, and this differs.
+    /// Update the object, which differs in this.
     Update(Drift),
-    /// It is there and looks right, but its bytes may have been changed unseen.
+    /// Compare the bytes of the object: its metadata is as desired, but the bytes may have changed unnoticed.
     VerifyBytes,
-    /// It is no longer wanted.
+    /// Release the object, which is no longer desired.
     Release(Release),
-    /// Another controller owns it: it is not ours to write.
+    /// Write nothing: another controller owns the object.
     Blocked(OwnerRef),
-    /// It is a target of ours that others made immutable or gave to another controller: delete it and create it anew,
-    /// if it holds nothing of others.
+    /// Delete the object and create it anew if it holds nothing foreign: others made our target immutable, or gave it
+    /// to another controller.
     Recreate,
 }
 
-/// In what a target differs from what it should be; the first that applies.
+/// How a target differs from its desired state: the first that applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Drift {
     /// The controlling owner is not this Bundle.
     Owner,
-    /// The hash annotation: sources, formats or metadata changed.
+    /// The hash annotation differs: sources, formats or metadata changed.
     Content,
-    /// The keys that we own: somebody edited a value, or a key was renamed.
+    /// The keys that we own differ: somebody edited a value, or a key was renamed.
     Keys,
-    /// A label or annotation.
+    /// A label or annotation differs.
     Metadata,
-    /// The bytes, though the metadata looks right: somebody wrote them under our own name.
+    /// The bytes differ although the metadata does not: somebody wrote them under our own name.
     Bytes,
 }
 
-/// How an object that is no longer wanted is let go.
+/// How an object that is no longer desired is released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Release {
-    /// It holds nothing but ours: delete it.
+    /// Delete the object, which holds nothing foreign.
     Delete,
-    /// It holds keys of others: take only our fields out of it.
+    /// Remove only our fields from the object, which holds foreign keys.
     HandOver,
 }
 
 impl Desired {
-    /// Whether a namespace is to hold this.
+    /// Whether the Bundle reaches a namespace.
     #[must_use]
     pub fn reaches(&self, settings: &DecisionSettings, name: &str, namespace: &Namespace) -> bool {
         settings.reaches(&self.namespaces, name, namespace)
     }
 
-    /// Whether this names something of a target of a kind.
+    /// Whether the desired state names a part of a target of a kind.
     #[must_use]
     pub fn declares(&self, kind: ObjectKind, part: ObjectPart, name: &str) -> bool {
         self.payloads.get(&kind).is_some_and(|payload| match part {
@@ -69,7 +69,8 @@ impl Desired {
         })
     }
 
-    /// Compares what should be with what is in a namespace that the Bundle reaches (`reached`) or not; `None`: all is well.
+    /// Compares a target with its desired state in a namespace that the Bundle reaches (`reached`) or not; `None` if in
+    /// sync.
     #[must_use]
     pub fn diff(&self, kind: ObjectKind, reached: bool, found: Option<&ObservedMetadata>) -> Option<Diff> {
         let payload = self.payloads.get(&kind).filter(|_| reached);
@@ -89,7 +90,7 @@ impl Desired {
         }
     }
 
-    /// The protected name that keeps the Bundle from having this object.
+    /// Returns the protected name that keeps the Bundle from writing the object.
     #[must_use]
     pub fn protection_for(&self, found: Option<&ObservedMetadata>) -> Option<ProtectedName> {
         self.protected.filter(|_| !found.is_some_and(|found| found.is_target_of(&self.name)))
@@ -100,7 +101,7 @@ impl Desired {
         found.owner.as_ref().is_some_and(|controller| controller.uid == self.uid)
     }
 
-    /// How an object is let go: what is not known to be ours alone stays.
+    /// Returns how an object is released: what is not known to be ours alone stays.
     fn release(&self, found: &ObservedMetadata) -> Release {
         let whole = found.is_target_of(&self.name) && found.annotated_keys.is_none() && !found.holds_foreign_keys();
         if whole { Release::Delete } else { Release::HandOver }

@@ -1,4 +1,4 @@
-//! What is known of the certificates that a Bundle publishes, once they are encoded: few words, since this is kept.
+//! Summary of the certificates that a Bundle publishes. Small, since it is kept for every Bundle.
 
 use std::collections::BTreeSet;
 
@@ -7,44 +7,45 @@ use crate::trust::{Anchor, Anchors, Fingerprint};
 
 use super::finding::{Finding, Observation};
 
-/// Of how many certificates it is told when they expire: those that do so first.
+/// Maximum number of certificates listed by expiry; the earliest are kept.
 pub const EXPIRIES_MAX: usize = limits::EXPIRIES.max;
 
-/// The certificates that a Bundle publishes.
+/// Summary of the certificates that a Bundle publishes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExpirySummary {
-    /// How many there are, default CAs among them.
+    /// Number of published certificates, default CAs included.
     pub published: usize,
     /// When the first of them expires, in seconds since 1970-01-01T00:00:00Z.
     pub earliest: i64,
-    /// Those that come from sources other than the default CAs and expire first, at most [`EXPIRIES_MAX`], by that time.
+    /// The first certificates to expire from sources other than the default CAs, at most [`EXPIRIES_MAX`], ordered by
+    /// expiry.
     pub own: Vec<Expiry>,
 }
 
 /// When one certificate expires.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expiry {
-    /// In seconds since 1970-01-01T00:00:00Z; negative before.
+    /// Expiry in seconds since 1970-01-01T00:00:00Z; negative before.
     pub not_after: i64,
-    /// Its short fingerprint.
+    /// Short fingerprint of the certificate.
     pub fingerprint: Box<str>,
-    /// Its common name, or its whole subject where it has none; at most 64 characters.
+    /// Common name of the certificate, or its whole subject if there is none; at most 64 characters.
     pub name: Box<str>,
 }
 
 /// Why a certificate of a source is not published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeftOutReason {
-    /// Its time is over.
+    /// The certificate has expired.
     Expired,
-    /// It is no CA certificate.
+    /// The certificate is not of a CA.
     NonCa,
-    /// It is known to break programs.
+    /// The certificate is known to break programs.
     Refused,
 }
 
 impl ExpirySummary {
-    /// Of what is published; `own` are those that do not, or not only, come from the default CAs.
+    /// Summarizes the published certificates; `own` are those that do not, or not only, come from the default CAs.
     pub(super) fn of(anchors: &Anchors, own: &BTreeSet<Fingerprint>) -> Self {
         let mut first: Vec<_> = anchors.iter().filter(|anchor| own.contains(&anchor.fingerprint())).collect();
         first.sort_by_key(|anchor| anchor.not_after());
@@ -72,7 +73,7 @@ impl LeftOutReason {
     /// All reasons.
     pub const ALL: [Self; 3] = [Self::Expired, Self::NonCa, Self::Refused];
 
-    /// How many certificates are left out for this reason.
+    /// Returns the number of certificates that are left out for this reason.
     #[must_use]
     pub fn count(self, findings: &[Finding]) -> usize {
         findings.iter().filter(|finding| Self::of(&finding.what) == Some(self)).count()

@@ -1,11 +1,11 @@
-//! What is wrong with a field, in the words that the Kubernetes API server uses for its own field errors.
+//! Errors of fields, in the words that the Kubernetes API server uses for its own.
 
 use std::fmt;
 
 use crate::limits;
 use crate::text;
 
-/// One mistake in a Bundle, with the path of the field that has it.
+/// An error in a field of a Bundle, with the field's path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldError {
     path: String,
@@ -19,11 +19,11 @@ enum ErrorType {
     Invalid(String),
     Forbidden,
     Required,
-    /// So many problems are not named.
+    /// Errors beyond the limit: only their number.
     Omitted(usize),
 }
 
-/// The problems of one Bundle: the first [`limits::PROBLEMS`], and the count of the others.
+/// The field errors of one Bundle: the first [`limits::FIELD_ERRORS`], and the number of the others.
 #[derive(Debug, Default)]
 pub struct FieldErrors {
     named: Vec<FieldError>,
@@ -39,7 +39,7 @@ impl FieldErrors {
         }
     }
 
-    /// Fails if there are any.
+    /// Returns the errors, if there are any.
     pub(super) fn end(&mut self) -> Result<(), Vec<FieldError>> {
         let Self { mut named, more } = std::mem::take(self);
         if more > 0 {

@@ -1,4 +1,4 @@
-//! What was found in sources beside plain certificates.
+//! Findings: what sources hold beside plain certificates.
 
 use std::fmt;
 
@@ -6,45 +6,45 @@ use jiff::Timestamp;
 
 use crate::trust::{JavaParseError, NonPemFormat};
 
-/// How many days before its end a certificate is named, and named anew.
+/// Days before its expiry at which a certificate is reported.
 pub const EXPIRY_WARNING_DAYS: [i64; 3] = [30, 7, 1];
 
-/// Something in a source that is not simply a valid certificate. What is most urgent comes first.
+/// Something in a source that is not simply a valid certificate. Ordered by urgency, the most urgent first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Finding {
-    /// What.
+    /// What was found.
     pub what: Observation,
-    /// Where: the source, its key and the line.
+    /// The source, its key and the line.
     pub location: String,
 }
 
-/// What was found. Certificates are named by subject and short fingerprint.
+/// The kind of a finding. Certificates are named by subject and short fingerprint.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Observation {
-    /// Published although its time is over.
+    /// A published certificate that has expired.
     Expired(String, Timestamp),
-    /// Left out because its time is over.
+    /// A certificate left out because it has expired.
     LeftOutExpired(String, Timestamp),
-    /// Its time will be over within so many days.
+    /// A published certificate that expires soon.
     ExpiresSoon {
-        /// How many days: one of [`SOON`].
+        /// Number of days within which it expires: one of [`EXPIRY_WARNING_DAYS`].
         within: i64,
         /// The certificate.
         title: String,
-        /// The last moment of its time.
+        /// Expiry of the certificate.
         end: Timestamp,
     },
-    /// Published although its time has not begun.
+    /// A published certificate that is not valid yet.
     NotYetValid(String, Timestamp),
-    /// Left out because it is no CA certificate.
+    /// A certificate left out because it is not of a CA.
     LeftOutNonCa(String),
-    /// Left out because it is known to break programs.
+    /// A certificate left out because it is known to break programs.
     LeftOutRejected(String),
-    /// Published as PEM, but in no keystore, because Java refuses it and every keystore that holds it.
+    /// A certificate published as PEM but in no keystore, because Java refuses it and every keystore that holds it.
     NotForJava(String, JavaParseError),
-    /// The key holds no PEM at all; what it holds instead, if that is known.
+    /// A key without PEM; with the format that it holds instead, if that is known.
     NoPem(Option<NonPemFormat>),
-    /// The object is the output of a Bundle, which a selector does not read.
+    /// An object that is the output of a Bundle, which a selector does not read.
     OwnOutput,
 }
 

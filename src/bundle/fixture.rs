@@ -1,4 +1,4 @@
-//! Small worlds for the tests of this room.
+//! Fixtures of the tests of this module.
 
 use std::collections::BTreeMap;
 

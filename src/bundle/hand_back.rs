@@ -2,15 +2,15 @@
 //!
 //! We create and update targets by whole requests, so the API server files our fields under an `Update` entry of our
 //! manager; trust-manager applies. Both come under one manager's name, but an apply prunes only what the manager's
-//! `Apply` entry holds (<https://kubernetes.io/docs/reference/using-api/server-side-apply/>): a key that is renamed after
-//! the switch would stay in every target for ever.
+//! `Apply` entry holds (<https://kubernetes.io/docs/reference/using-api/server-side-apply/>): a key that is renamed
+//! after the switch would stay in every target for ever.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry};
 use serde_json::{Map, Value};
 
 use crate::api;
 
-/// The managed fields of an object with everything that our manager owns in one `Apply` entry; `None` if they are so
+/// Returns an object's managed fields with everything that our manager owns in one `Apply` entry; `None` if they are so
 /// already.
 ///
 /// Each field keeps its owners. The entries of others, entries of a subresource, and their order stay as they are. The

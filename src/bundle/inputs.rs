@@ -1,4 +1,4 @@
-//! What a decision sees of the cluster: plain sorted maps that can be filled from watches or from files.
+//! The inputs of a decision: sorted maps that are filled from watches or from files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,22 +15,22 @@ use super::observed_metadata;
 use super::protected::ProtectedName;
 use super::selector::{Labels, PackedLabels, Selector};
 
-/// Everything that a decision may depend on beside the Bundle and the time.
+/// Everything that a decision depends on beside the Bundle and the time.
 #[derive(Debug, Default)]
 pub struct Inputs {
-    /// Switches of this process.
+    /// Settings of this process.
     pub settings: DecisionSettings,
     /// The default CAs, if there are any.
     pub default_cas: Option<DefaultCas>,
     /// Objects of the trust namespace.
     pub sources: BTreeMap<SourceId, SourceObject>,
-    /// The labels of the trust namespace, if it is there: whether a Bundle writes there matters to its readers.
+    /// Labels of the trust namespace, if it exists: they tell which Bundles write there, where others read.
     pub trust_namespace: Option<PackedLabels>,
-    /// All valid Bundles: they may read each other's targets.
+    /// All valid Bundles, which may read each other's targets.
     pub intents: BTreeMap<BundleId, Intent>,
 }
 
-/// Switches that hold for every Bundle of a process.
+/// Settings that apply to every Bundle of a process.
 #[derive(Clone, Debug, Default)]
 pub struct DecisionSettings {
     /// Whether Secrets may be written.
@@ -41,26 +41,26 @@ pub struct DecisionSettings {
     pub filter_non_ca: bool,
     /// The only namespaces that may receive targets; `None` means every namespace.
     pub target_namespaces: Option<BTreeSet<String>>,
-    /// Whose consent it takes to write over values of others.
+    /// Whose consent overwriting foreign values takes.
     pub adopt: AdoptionPolicy,
-    /// The protected names that Bundles may have all the same.
+    /// Protected names that Bundles may have nevertheless.
     pub allow_names: BTreeSet<String>,
 }
 
-/// Whose consent it takes to write over values of others.
+/// Whose consent overwriting foreign values takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AdoptionPolicy {
-    /// That of each object: its annotation [`api::ADOPT_ANNOTATION`] names the Bundle.
+    /// Each object consents by itself: its annotation [`api::ADOPT_ANNOTATION`] names the Bundle.
     #[default]
     Consent,
-    /// Nobody's.
+    /// No consent is needed.
     Always,
 }
 
 /// The default CAs of this process.
 #[derive(Clone, Debug)]
 pub struct DefaultCas {
-    /// Identifies the content; shown as `status.defaultCAVersion`.
+    /// Identifier of the content, shown as `status.defaultCAVersion`.
     pub version: String,
     /// The certificates.
     pub anchors: Vec<Anchor>,
@@ -69,59 +69,59 @@ pub struct DefaultCas {
 /// A ConfigMap or Secret that certificates may come from.
 #[derive(Clone, Debug)]
 pub struct SourceObject {
-    /// Its labels.
+    /// Labels of the object.
     pub labels: Labels,
-    /// Which of its keys are the output of a Bundle.
+    /// Keys of the object that are the output of a Bundle.
     pub output: OutputKeys,
-    /// What it holds.
+    /// Content of the object.
     pub content: SourceContent,
-    /// The keys of a file's object whose values cannot be decoded, each with the cause; the API server would not have
-    /// taken it.
+    /// Keys of an object from a file whose values cannot be decoded, each with the cause. The API server would not have
+    /// accepted the object.
     pub undecodable: BTreeMap<String, String>,
 }
 
-/// Which keys of an object a Bundle wrote. An object that a Bundle has adopted holds keys of others beside them.
+/// The keys of an object that a Bundle wrote. An adopted object holds foreign keys beside them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OutputKeys {
-    /// None: it does not carry the Bundle label.
+    /// No key: the object does not carry the Bundle label.
     None,
-    /// These.
+    /// These keys.
     Some(BTreeSet<String>),
-    /// All: it carries the Bundle label, and our field manager owns no key, so it is a copy of output; or it owns more keys
-    /// than a Bundle writes.
+    /// All keys: the object carries the Bundle label, and our field manager either owns no key, so that the object is a
+    /// copy of output, or owns more keys than a Bundle writes.
     All,
 }
 
-/// What a source object holds, as far as it could be read.
+/// The content of a source object, as far as it could be read.
 #[derive(Clone, Debug)]
 pub enum SourceContent {
-    /// Its keys: `data`, and `binaryData` where `data` has no such key.
+    /// Values by key: `data`, and `binaryData` where `data` has no such key.
     Keys(BTreeMap<String, SourceValue>),
-    /// The keys of a Secret of type `kubernetes.io/tls`, which holds a private key beside certificates.
+    /// Values by key of a Secret of type `kubernetes.io/tls`, which holds a private key beside certificates.
     TlsKeys(BTreeMap<String, SourceValue>),
-    /// It exists but could not be read, for this cause.
+    /// The object exists but could not be read, for this cause.
     Unreadable(String),
 }
 
 /// The value of a key of a source object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SourceValue {
-    /// As it is.
+    /// The value as it is.
     Whole(Vec<u8>),
-    /// Not kept, because it holds no PEM; what it holds instead, if that is known.
+    /// A value without PEM, which is not kept; with its format, if that is known.
     NoPem(Option<NonPemFormat>),
-    /// Not kept, because its PEM cannot be used.
+    /// A value whose PEM cannot be used, which is not kept.
     Malformed(Box<PemError>),
 }
 
 /// A namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Namespace {
-    /// Its labels.
+    /// Labels of the namespace.
     pub labels: PackedLabels,
-    /// Whether it is on its way out and accepts nothing new.
+    /// Whether the namespace is terminating and accepts no new objects.
     pub terminating: bool,
-    /// Its uid; empty offline.
+    /// Uid of the namespace; empty offline.
     pub uid: Arc<str>,
 }
 
@@ -135,7 +135,7 @@ impl From<&ObjectMeta> for Namespace {
     }
 }
 
-/// The most keys that an object holds which a Bundle wrote.
+/// The maximum number of keys in an object that a Bundle wrote.
 const KEYS_MAX: usize = limits::TARGET_FIELDS.max;
 
 /// The type of Secrets that hold a certificate and its private key
@@ -143,7 +143,7 @@ const KEYS_MAX: usize = limits::TARGET_FIELDS.max;
 pub const TLS_SECRET_TYPE: &str = "kubernetes.io/tls";
 
 impl OutputKeys {
-    /// Reads the label and the managed fields.
+    /// Returns the output keys by the object's label and managed fields.
     #[must_use]
     pub fn of(metadata: &ObjectMeta) -> Self {
         let labelled = metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(api::BUNDLE_LABEL));
@@ -155,7 +155,7 @@ impl OutputKeys {
         }
     }
 
-    /// Whether the key is output.
+    /// Whether the key is output of a Bundle.
     #[must_use]
     pub fn include(&self, key: &str) -> bool {
         match self {
@@ -167,7 +167,7 @@ impl OutputKeys {
 }
 
 impl SourceContent {
-    /// The content of a ConfigMap, cut down to the wanted keys.
+    /// Returns the content of a ConfigMap, reduced to the keys that `keep` accepts.
     #[must_use]
     pub fn of_config_map(object: ConfigMap, keep: impl Fn(&str) -> bool) -> Self {
         let binary = object.binary_data.into_iter().flatten().map(|(key, value)| (key, value.0.into()));
@@ -175,7 +175,9 @@ impl SourceContent {
         Self::Keys(binary.chain(text).filter(|(key, _)| keep(key)).collect())
     }
 
-    /// The content of a Secret, cut down to the wanted keys; `wanted` hears whether it is a TLS Secret.
+    /// Returns the content of a Secret, reduced to the keys that `keep` accepts.
+    ///
+    /// The second argument of `keep` is whether the Secret is of type `kubernetes.io/tls`.
     #[must_use]
     pub fn of_secret(object: Secret, keep: impl Fn(&str, bool) -> bool) -> Self {
         let tls = object.type_.as_deref() == Some(TLS_SECRET_TYPE);
@@ -186,7 +188,7 @@ impl SourceContent {
         if tls { Self::TlsKeys(values) } else { Self::Keys(values) }
     }
 
-    /// The same without values that are no certificates, such as private keys: why they are none is all that is kept.
+    /// Drops values that are no certificates, such as private keys; only why they are none is kept.
     #[must_use]
     pub fn certificates_only(self) -> Self {
         let reduce =
@@ -209,7 +211,7 @@ impl SourceValue {
         }
     }
 
-    /// The value, if it is kept.
+    /// Returns the value, if it is kept.
     #[must_use]
     pub fn whole(self) -> Option<Vec<u8>> {
         match self {
@@ -232,7 +234,7 @@ impl DecisionSettings {
         !namespace.terminating && self.allows_namespace(name) && selector.matches(&namespace.labels)
     }
 
-    /// What keeps a Bundle from having this name, if anything does.
+    /// Returns the protected name that no Bundle may have, if `name` is one and not allowed.
     #[must_use]
     pub fn protection(&self, name: &str) -> Option<ProtectedName> {
         ProtectedName::find(name).filter(|_| !self.allow_names.contains(name))

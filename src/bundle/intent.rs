@@ -9,18 +9,18 @@ use super::object_kind::ObjectKind;
 use super::observed_metadata::ObjectPart;
 use super::selector::{Labels, Selector};
 
-/// A Bundle whose every rule holds.
+/// A valid Bundle.
 #[derive(Clone, Debug)]
 pub struct Intent {
-    /// The Bundle, whose name its targets have, too.
+    /// Identifier of the Bundle; its targets have its name.
     pub id: BundleId,
     /// Uid of the Bundle; empty where the input has none (offline rendering).
     pub uid: String,
-    /// Where certificates come from, in the order of `spec.sources`.
+    /// Sources of certificates, in the order of `spec.sources`.
     pub sources: Vec<CertificateSource>,
     /// The namespaces that receive targets.
     pub namespaces: Selector,
-    /// What is written into each of them; nothing if the Bundle names no target.
+    /// What is written into each of these namespaces; nothing if the Bundle names no target.
     pub output: Output,
 }
 
@@ -35,34 +35,34 @@ pub enum CertificateSource {
     Object(ObjectSource),
 }
 
-/// A source that lives in objects of the trust namespace.
+/// A source that reads objects of the trust namespace.
 #[derive(Clone, Debug)]
 pub struct ObjectSource {
-    /// ConfigMaps or Secrets.
+    /// Kind of the objects.
     pub kind: ObjectKind,
     /// The namespace that the source reads: the trust namespace.
     pub namespace: Arc<str>,
-    /// Which of them.
+    /// Which objects are read.
     pub select: Select,
-    /// Which of their keys.
+    /// Which keys of the objects are read.
     pub keys: Keys,
 }
 
 /// How a source selects its objects.
 #[derive(Clone, Debug)]
 pub enum Select {
-    /// The one of this name.
+    /// The object of this name.
     Named(Arc<str>),
-    /// All whose labels match.
+    /// All objects whose labels match.
     Labelled(Selector),
 }
 
 /// Which keys of an object are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Keys {
-    /// This one.
+    /// This key.
     One(String),
-    /// Every one.
+    /// Every key.
     All,
 }
 
@@ -80,7 +80,7 @@ pub struct Output {
 /// One object that is written into each namespace.
 #[derive(Clone, Debug)]
 pub struct ObjectOutput {
-    /// Its kind.
+    /// Kind of the object.
     pub kind: ObjectKind,
     /// The key that holds the PEM.
     pub pem_key: String,
@@ -93,18 +93,18 @@ pub struct ObjectOutput {
 /// A Java keystore in the target.
 #[derive(Clone, Debug)]
 pub struct JksOutput {
-    /// The key that holds it.
+    /// Key of the keystore.
     pub key: String,
-    /// Its integrity password.
+    /// Integrity password of the keystore.
     pub password: Password,
 }
 
 /// A PKCS#12 trust store in the target.
 #[derive(Clone, Debug)]
 pub struct Pkcs12Output {
-    /// The key that holds it.
+    /// Key of the keystore.
     pub key: String,
-    /// Its password; empty means no encryption and no MAC.
+    /// Password of the keystore; empty means no encryption and no MAC.
     pub password: Password,
     /// The profile as the Bundle names it; `None` means the default, [`Profile::LegacyRc2`].
     pub profile: Option<Profile>,
@@ -130,7 +130,7 @@ impl Output {
 }
 
 impl Intent {
-    /// Whether the Bundle names something of its targets of a kind.
+    /// Whether the Bundle declares a part of its targets of a kind.
     #[must_use]
     pub fn declares(&self, kind: ObjectKind, part: ObjectPart, name: &str) -> bool {
         let Output { objects, jks, pkcs12 } = &self.output;
@@ -142,7 +142,7 @@ impl Intent {
         })
     }
 
-    /// The object sources among the sources.
+    /// Returns the object sources among the sources.
     pub fn object_sources(&self) -> impl Iterator<Item = &ObjectSource> {
         self.sources.iter().filter_map(|source| match source {
             CertificateSource::Object(object) => Some(object),

@@ -1,16 +1,16 @@
-//! The status of a Bundle that a new one is made from.
+//! The last status of a Bundle, from which the next one is made.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::api;
 
-/// What the Bundle said of itself when it was last seen.
+/// Generation and status of a Bundle as last read.
 #[derive(Clone, Debug, Default)]
 pub struct LastStatus {
     /// `metadata.generation`.
     pub generation: Option<i64>,
-    /// Its status.
+    /// Status of the Bundle.
     pub status: api::BundleStatus,
 }
 

@@ -1,7 +1,7 @@
-//! Decisions: what a Bundle asks for, what the world holds, and so what has to be written where.
+//! Decisions: what a Bundle asks for, what the cluster holds, and so what has to be written where.
 //!
-//! Everything here is a pure function of its arguments: no client, no clock, no log. The controller feeds [`decide`] from
-//! watches and obeys it; `rootcast render` feeds it from files.
+//! Everything here is a pure function of its arguments: no client, no clock, no log. The controller calls [`decide`]
+//! with inputs from watches, `rootcast render` with inputs from files.
 
 mod adoption;
 mod decision;

@@ -11,58 +11,59 @@ use crate::{api, limits};
 
 use super::selector::Labels;
 
-/// What an object's metadata says of everything that concerns us. All targets of a Bundle that are in sync look alike.
+/// The parts of a target's metadata that the diff uses. Equal for all in-sync targets of a Bundle, so that they are
+/// shared.
 ///
-/// Others may put as much into an object as the API server takes. What the Bundle names is kept, and of the rest a little
-/// ([`limits::TARGET_FIELDS`], [`limits::TARGET_VALUE`]).
+/// Others may put as much into an object as the API server accepts. What the Bundle names is kept, and of the rest a
+/// little ([`limits::TARGET_FIELDS`], [`limits::TARGET_VALUE`]).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ObservedMetadata {
-    /// Its labels; long values as their SHA-256.
+    /// Labels of the object; long values as their SHA-256.
     pub labels: Labels,
-    /// Its annotations; long values as their SHA-256.
+    /// Annotations of the object; long values as their SHA-256.
     pub annotations: Labels,
-    /// Its controlling owner, if it has one.
+    /// Controlling owner of the object, if it has one.
     pub owner: Option<OwnerRef>,
-    /// The uids of its owners that are called like its namespace, and are one.
+    /// Uids of the object's owners that are Namespaces of the name of its own namespace.
     pub namespace_owner_uids: BTreeSet<String>,
-    /// The keys that the annotation names as ours, if it has it.
+    /// Keys that the annotation [`api::KEYS_ANNOTATION`] names as ours, if the object has it.
     pub annotated_keys: Option<BTreeSet<String>>,
-    /// The data keys that our field manager owns.
+    /// Data keys that our field manager owns.
     pub own_keys: BTreeSet<String>,
-    /// The data keys that other field managers own, each with one of them.
+    /// Data keys that other field managers own, each with one of them.
     pub foreign_keys: BTreeMap<String, String>,
-    /// Whether there are more of these, which the Bundle does not name.
+    /// Whether there are more foreign keys than [`Self::foreign_keys`], none of which the Bundle names.
     pub more_foreign_keys: bool,
-    /// Labels that nobody but our field manager owns.
+    /// Labels that only our field manager owns.
     pub own_labels: BTreeSet<String>,
-    /// Annotations that nobody but our field manager owns.
+    /// Annotations that only our field manager owns.
     pub own_annotations: BTreeSet<String>,
-    /// Who has touched it.
+    /// Which field managers own fields of the object.
     pub ownership: FieldOwnership,
 }
 
-/// Who has touched an object, going by its managed fields.
+/// Which field managers own fields of an object, by its managed fields.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum FieldOwnership {
-    /// Our field manager and nobody else: the whole object may be replaced.
+    /// Only our field manager owns fields: the whole object may be replaced.
     Exclusive,
-    /// Others, too.
+    /// Other field managers own fields, too.
     #[default]
     Shared,
-    /// It has no managed fields that could tell.
+    /// The object has no managed fields.
     Unknown,
 }
 
 /// The controlling owner of an object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct OwnerRef {
-    /// Its `apiVersion`.
+    /// `apiVersion` of the owner.
     pub api_version: String,
-    /// Its kind.
+    /// Kind of the owner.
     pub kind: String,
-    /// Its name.
+    /// Name of the owner.
     pub name: String,
-    /// Its uid.
+    /// Uid of the owner.
     pub uid: String,
 }
 
@@ -76,7 +77,7 @@ struct Fields {
     annotations: BTreeSet<String>,
 }
 
-/// Something in an object that has a name.
+/// A named part of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ObjectPart {
     /// A data key.
@@ -88,7 +89,7 @@ pub enum ObjectPart {
 }
 
 impl ObservedMetadata {
-    /// Reads what matters out of an object's metadata. `named`: what the Bundle names of it.
+    /// Reads an object's metadata. `named` returns whether the Bundle names a part of the object.
     #[must_use]
     pub fn from_metadata(metadata: &ObjectMeta, named: impl Fn(ObjectPart, &str) -> bool) -> Self {
         let (ours, others, ownership) = fields(metadata);
@@ -139,19 +140,20 @@ impl ObservedMetadata {
         }
     }
 
-    /// Whether keys of others are, or may be, beside ours.
+    /// Whether foreign keys are, or may be, beside ours.
     #[must_use]
     pub fn holds_foreign_keys(&self) -> bool {
         self.ownership == FieldOwnership::Unknown || !self.foreign_keys.is_empty()
     }
 
-    /// Whether others own a key, or may own it.
+    /// Whether another field manager owns a key, or may own it.
     #[must_use]
     pub fn may_be_foreign(&self, key: &str) -> bool {
         self.ownership == FieldOwnership::Unknown || self.more_foreign_keys || self.foreign_keys.contains_key(key)
     }
 
-    /// A field manager that changed the object, and a key of it: one that took one of these keys from us, or else any.
+    /// Returns a field manager that changed the object, and a key of it: one that took one of these keys from us, or
+    /// else any.
     #[must_use]
     pub fn conflicting_manager<'a>(&'a self, mut keys: impl Iterator<Item = &'a String>) -> Option<(&'a str, &'a str)> {
         let taken = keys.find_map(|key| self.foreign_keys.get_key_value(key));
@@ -159,8 +161,8 @@ impl ObservedMetadata {
         Some((manager, key))
     }
 
-    /// Whether the object is a target of the Bundle of this name, whatever else was done to it: it has its label, and a hash
-    /// or fields that we wrote.
+    /// Whether the object is a target of the Bundle of this name, whatever else was changed: it has its label, and a
+    /// hash or fields that we wrote.
     #[must_use]
     pub fn is_target_of(&self, bundle: &str) -> bool {
         let written = self.annotations.contains_key(api::HASH_ANNOTATION)
@@ -169,7 +171,7 @@ impl ObservedMetadata {
         self.labels.get(api::BUNDLE_LABEL).is_some_and(|label| label == bundle) && written
     }
 
-    /// The first key that others hold and that is neither ours nor among these, with its field manager.
+    /// Returns the first foreign key that is neither ours nor among these, with its field manager.
     pub fn extra_foreign_key(&self, is_desired: impl Fn(&String) -> bool) -> Option<(&str, &str)> {
         let mut extra_keys =
             self.foreign_keys.iter().filter(|(key, _)| !self.own_keys.contains(*key) && !is_desired(key));
@@ -206,12 +208,12 @@ pub(super) fn digest_if_long(value: &str) -> Cow<'_, str> {
     Cow::Owned(digest.iter().fold("sha256:".to_owned(), |text, byte| format!("{text}{byte:02x}")))
 }
 
-/// The data keys that our field manager owns.
+/// Data keys that our field manager owns.
 pub(super) fn own_keys(metadata: &ObjectMeta) -> BTreeSet<String> {
     fields(metadata).0.keys.into_keys().collect()
 }
 
-/// What we own, what others own, and who has touched the object at all.
+/// The fields that we own, those that others own, and the ownership of the whole object.
 fn fields(metadata: &ObjectMeta) -> (Fields, Fields, FieldOwnership) {
     let (mut ours, mut others) = (Fields::default(), Fields::default());
     let Some(entries) = metadata.managed_fields.as_ref().filter(|entries| !entries.is_empty()) else {

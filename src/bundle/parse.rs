@@ -1,4 +1,4 @@
-//! Reads the wire form of a Bundle into an [`Intent`], and reports every broken rule with its field.
+//! Parser of the wire form of a Bundle, which reports every broken rule with its field.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use super::size;
 use super::syntax;
 
 impl Intent {
-    /// Reads the wire form.
+    /// Parses the wire form.
     ///
     /// # Errors
-    /// The problems of the Bundle, each with its field path, in the order of the fields: at most 20, and
+    /// The errors of the Bundle, each with its field path, in the order of the fields: at most 20, and
     /// then how many more there are.
     pub fn parse(bundle: &api::Bundle, trust_namespace: &str) -> Result<Self, Vec<FieldError>> {
         let api::Bundle { metadata, spec, status: _ } = bundle;
@@ -27,7 +27,7 @@ impl Intent {
         let name = metadata.name.clone().unwrap_or_default();
         let mut problems = FieldErrors::default();
         check_name(&name, &mut problems);
-        // What is too large is not looked at any further.
+        // What is too large is not parsed any further.
         size::check(spec, &mut problems)?;
         let sources = parse_sources(sources, &trust_namespace.into(), &mut problems);
         let (output, namespaces) =
@@ -257,7 +257,7 @@ fn parse_profile(wire: &api::Pkcs12Profile, problems: &mut FieldErrors) -> Optio
     }
 }
 
-/// A Bundle may not read the very key that it writes.
+/// Rejects a Bundle that reads the very key that it writes.
 fn reject_self_reference(name: &str, sources: &[CertificateSource], output: &Output, problems: &mut FieldErrors) {
     let reads_own_target = |object: &ObjectOutput| {
         sources.iter().any(|source| {

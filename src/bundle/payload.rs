@@ -1,4 +1,4 @@
-//! From trust anchors to the content of a target.
+//! Encodes trust anchors into the content of targets.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,21 +20,21 @@ use super::selector::Labels;
 /// (<https://kubernetes.io/docs/concepts/configuration/configmap/>).
 pub const SIZE_MAX: usize = 1024 * 1024;
 
-/// What one object of a Bundle holds, the same in every namespace.
+/// The content of a Bundle's target of one kind, the same in every namespace.
 #[derive(Clone, Debug)]
 pub struct Payload {
-    /// The object's kind.
+    /// Kind of the object.
     pub kind: ObjectKind,
-    /// Its keys.
+    /// Values by key.
     pub values: BTreeMap<String, PayloadValue>,
     /// Labels of the template, without the Bundle label.
     pub labels: Labels,
     /// Annotations of the template, without the hash.
     pub annotations: Labels,
-    /// The value of the hash annotation.
+    /// Value of the hash annotation.
     pub hash: String,
-    /// Whether its keystores lack certificates that Java refuses. The hash does not tell, so an object of the same hash
-    /// may have keystores that hold them.
+    /// Whether the keystores lack certificates that Java refuses. The hash does not depend on it, so an object of the
+    /// same hash may have keystores that hold them.
     pub partial: bool,
 }
 
@@ -90,7 +90,7 @@ pub fn encode(output: &Output, anchors: &Anchors) -> Result<Vec<Payload>, Refusa
 }
 
 impl PayloadValue {
-    /// Its bytes.
+    /// Returns the bytes of the value.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         match self {
@@ -101,14 +101,14 @@ impl PayloadValue {
 }
 
 impl Payload {
-    /// How many bytes its values have together.
+    /// Returns the number of bytes of all values together.
     #[must_use]
     pub fn size(&self) -> usize {
         self.values.values().map(|value| value.bytes().len()).sum()
     }
 
-    /// The manifest, complete but for the namespace, for the Bundle of this name and uid. Without a uid (offline) it has
-    /// no owner.
+    /// Returns the manifest, complete but for the namespace, for the Bundle of this name and uid. Without a uid
+    /// (offline) it has no owner.
     #[must_use]
     pub fn manifest<'a>(&'a self, bundle: &'a str, uid: &'a str) -> Manifest<'a> {
         let Self { kind, values, labels, annotations, hash, partial: _ } = self;
@@ -192,7 +192,7 @@ impl Serialize for Wire<'_> {
     }
 }
 
-/// The certificates for a keystore: Java reads none that holds one which it refuses.
+/// Returns the certificates for a keystore: Java refuses a keystore that holds one which it refuses.
 fn readable_by_java(anchors: &Anchors) -> Result<Anchors, Refusal> {
     let readable = anchors.iter().filter(|anchor| anchor.check_for_java().is_ok()).cloned();
     Anchors::collect(readable).ok_or_else(|| {

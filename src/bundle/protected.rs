@@ -1,15 +1,16 @@
-//! Names that no Bundle may have: Kubernetes and others keep trust or configuration of their own in objects of these names.
+//! Protected names, which no Bundle may have: others keep trust or configuration of their own in objects of these
+//! names.
 
-/// A protected name, and who keeps an object of that name.
+/// A protected name, and the program that keeps an object of that name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProtectedName {
     /// The name.
     pub name: &'static str,
-    /// Who reads or writes objects of that name.
+    /// The program that reads or writes objects of that name.
     pub owner: &'static str,
 }
 
-/// All protected names, sorted. The admission policy of the controller's account has the same.
+/// All protected names, sorted; the same as in the admission policy of the controller's account.
 pub const PROTECTED_NAMES: [ProtectedName; 15] = [
     row("aws-auth", "Amazon EKS"),
     row("cainjector-config", "cainjector"),
@@ -33,20 +34,20 @@ const fn row(name: &'static str, owner: &'static str) -> ProtectedName {
 }
 
 impl ProtectedName {
-    /// The row of a name, if it is protected.
+    /// Returns the protected name equal to `name`, if there is one.
     #[must_use]
     pub fn find(name: &str) -> Option<Self> {
         PROTECTED_NAMES.into_iter().find(|protected| protected.name == name)
     }
 
-    /// Why no Bundle may have the name.
+    /// Returns why no Bundle may have the name.
     #[must_use]
     pub fn cause(self) -> String {
         let Self { name, owner } = self;
         format!("{name:?} is a name that {owner} keeps objects of its own under")
     }
 
-    /// What to do about it.
+    /// Returns what to do about it.
     #[must_use]
     pub fn remedy(self) -> String {
         format!("give the Bundle another name, or start rootcast with --allow-names={}", self.name)

@@ -1,15 +1,15 @@
-//! Words for the state of a Bundle.
+//! Reasons of conditions, events and metrics.
 
 use std::fmt;
 
 use super::finding::Observation;
 
-/// One word for the state of a Bundle, used in conditions, events and metrics.
+/// The reason of a condition or an event of a Bundle, also a label of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
-    /// All targets are as they should be.
+    /// All targets are in sync.
     Synced,
-    /// A source is not there, or there is no certificate at all.
+    /// A source does not exist, or there is no certificate at all.
     SourceNotFound,
     /// A source is there but cannot be used.
     SourceBuildError,
@@ -17,7 +17,7 @@ pub enum Reason {
     InvalidSpec,
     /// The result is larger than an object may be.
     TargetTooLarge,
-    /// The Bundle wants Secrets, which this process may not write.
+    /// The Bundle has a Secret target, which this process may not write.
     SecretTargetsDisabled,
     /// A ConfigMap could not be written.
     SyncConfigMapTargetFailed,
@@ -25,24 +25,24 @@ pub enum Reason {
     SyncSecretTargetFailed,
     /// Another field manager keeps changing a target. Only in events: the target is healed each time.
     TargetContested,
-    /// An object of others has got the keys of the Bundle beside its own. Only in events.
+    /// A foreign object received the keys of the Bundle beside its own. Only in events.
     TargetCompleted,
-    /// The time of a certificate is over. Only in events, as those below: condition `SourcesComplete` says the same.
+    /// A certificate has expired. Only in events, as those below: condition `SourcesComplete` has the same.
     CertificateExpired,
-    /// The time of a certificate is nearly over.
+    /// A certificate expires soon.
     CertificateExpiresSoon,
-    /// The time of a certificate has not begun.
+    /// A certificate is not valid yet.
     CertificateNotYetValid,
     /// A certificate was left out.
     CertificateLeftOut,
     /// A source, or a part of it, was not read.
     SourceIgnored,
-    /// The content changes too often, so that rollouts are held back: condition `SourceUnstable` says the same.
+    /// The content changes too often, so that rollouts are held back: condition `SourceUnstable` has the same.
     SourceUnstable,
 }
 
 impl Reason {
-    /// The word.
+    /// Returns the reason as conditions and events have it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -73,7 +73,7 @@ impl fmt::Display for Reason {
 }
 
 impl Observation {
-    /// The word that its event goes by.
+    /// Returns the reason of the event about the finding.
     pub(super) fn reason(&self) -> Reason {
         match self {
             Self::Expired(..) | Self::LeftOutExpired(..) => Reason::CertificateExpired,

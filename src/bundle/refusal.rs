@@ -1,4 +1,4 @@
-//! Why a Bundle is not carried out.
+//! The refusal of a Bundle.
 
 use jiff::Timestamp;
 
@@ -8,23 +8,23 @@ use super::field_error::FieldError;
 use super::finding::Finding;
 use super::reason::Reason;
 
-/// A Bundle that cannot be carried out as it stands; its targets stay as they are.
+/// The refusal of a Bundle that cannot be carried out as it stands; its targets stay as they are.
 #[derive(Clone, Debug)]
 pub struct Refusal {
-    /// The state.
+    /// Reason of condition `Synced`.
     pub reason: Reason,
-    /// The condition's message.
+    /// Message of condition `Synced`.
     pub message: String,
-    /// What the sources showed, if they could be read.
+    /// Findings in the sources, if they could be read.
     pub findings: Option<Vec<Finding>>,
-    /// When time alone may change this.
+    /// When the refusal may change by time alone.
     pub requeue_at: Option<Timestamp>,
-    /// Whether the cause is trouble of the cluster that may pass by itself.
+    /// Whether the cause is a failure of the cluster that may pass by itself.
     pub retry: bool,
 }
 
 impl Refusal {
-    /// The message is escaped and clipped here, so that no more of it is ever kept.
+    /// Returns a refusal whose message is escaped and truncated, so that no more of it is ever kept.
     pub(super) fn new(reason: Reason, message: &str) -> Self {
         Self {
             reason,
@@ -35,14 +35,14 @@ impl Refusal {
         }
     }
 
-    /// A Bundle that breaks rules.
+    /// Returns the refusal of a Bundle that breaks rules.
     #[must_use]
     pub fn invalid_spec(problems: &[FieldError]) -> Self {
         let list: Vec<_> = problems.iter().map(ToString::to_string).collect();
         Self::new(Reason::InvalidSpec, &format!("Bundle is invalid: {}", list.join("; ")))
     }
 
-    /// A Bundle on which a decision panicked.
+    /// Returns the refusal of a Bundle whose decision panicked.
     #[must_use]
     pub fn panicked() -> Self {
         let message =
@@ -50,7 +50,7 @@ impl Refusal {
         Self::new(Reason::SourceBuildError, message)
     }
 
-    /// A Bundle that does not even fit the wire types.
+    /// Returns the refusal of a Bundle that does not fit the wire types.
     #[must_use]
     pub fn unreadable(cause: &str) -> Self {
         Self::new(Reason::InvalidSpec, &format!("Bundle is invalid: it cannot be read: {}", text::cause(&cause)))

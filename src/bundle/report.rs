@@ -1,4 +1,4 @@
-//! What the admin is told: conditions and events, from what was done.
+//! Reports on Bundles: conditions and events.
 
 use std::collections::BTreeMap;
 
@@ -19,10 +19,10 @@ use super::reason::Reason;
 use super::refusal::Refusal;
 use super::unstable::Unstable;
 
-/// How many findings a condition spells out.
+/// Maximum number of findings in a condition.
 const FINDINGS_SHOWN: usize = 10;
 
-/// How many failing namespaces a condition spells out.
+/// Maximum number of failing targets in a condition.
 const FAILURES_SHOWN: usize = 3;
 
 /// The reason of condition `Reconciling`.
@@ -40,52 +40,52 @@ const MESSAGE_MAX: usize = limits::CONDITION_MESSAGE.max;
 /// The longest note of an event, in bytes (the API server's limit).
 const NOTE_MAX: usize = limits::EVENT_NOTE.max;
 
-/// What became of a Bundle's targets.
+/// The outcome of a Bundle's rollout.
 #[derive(Clone, Debug, Default)]
 pub struct RolloutOutcome {
-    /// How many namespaces the Bundle reaches.
+    /// Number of namespaces that the Bundle reaches.
     pub namespaces: usize,
-    /// How many objects were written or let go since the last outcome.
+    /// Number of objects that were written or released since the last outcome.
     pub written: usize,
-    /// Whether they were written since the content, or where it goes, was decided anew; else they were healed.
+    /// Whether these objects were written since a new decision on content or namespaces; otherwise they were healed.
     pub rolled_out: bool,
-    /// What fails, sorted by place, each with its cause.
+    /// Failing targets, sorted, each with its cause.
     pub failures: Vec<(TargetRef, String)>,
-    /// How the content changes, if that is too often.
+    /// Instability of the content, if it changes too often.
     pub unstable: Option<Unstable>,
 }
 
-/// How far a rollout is.
+/// The progress of a rollout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RolloutProgress {
-    /// How many namespaces are as they should be.
+    /// Number of namespaces that are in sync.
     pub done: usize,
-    /// How many namespaces the Bundle reaches.
+    /// Number of namespaces that the Bundle reaches.
     pub namespaces: usize,
 }
 
-/// What to publish.
+/// What is published about a Bundle.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
-    /// The Bundle's status.
+    /// Status of the Bundle.
     pub status: api::BundleStatus,
-    /// Events, where there is news: what became of the Bundle, and then what its sources show.
+    /// Events about what is new: the outcome, then the findings in the sources.
     pub events: Vec<BundleEvent>,
 }
 
 /// An event about a Bundle (`events.k8s.io/v1`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BundleEvent {
-    /// Whether it is a `Warning`.
+    /// Whether the event is a `Warning`.
     pub warning: bool,
-    /// Its reason.
+    /// Reason of the event.
     pub reason: Reason,
-    /// Its note.
+    /// Note of the event.
     pub note: String,
 }
 
 impl BundleEvent {
-    /// The action that an event of this kind is filed under.
+    /// Returns the `action` of the event.
     #[must_use]
     pub fn action(&self) -> &'static str {
         match self.reason {
@@ -108,7 +108,7 @@ impl BundleEvent {
         }
     }
 
-    /// Somebody else keeps changing a target.
+    /// Returns the event of a target that somebody else keeps changing.
     #[must_use]
     pub fn contested(target: &TargetRef, conflicting_manager: Option<(&str, &str)>) -> Self {
         let TargetRef { kind, namespace, name } = target;
@@ -123,7 +123,7 @@ impl BundleEvent {
         Self { warning: true, reason: Reason::TargetContested, note: text::truncate_bytes(&note, NOTE_MAX) }
     }
 
-    /// An object of others was completed.
+    /// Returns the event of a foreign object that was completed.
     #[must_use]
     pub fn completed(target: &TargetRef) -> Self {
         let TargetRef { kind, namespace, name } = target;
@@ -136,13 +136,13 @@ impl BundleEvent {
     }
 }
 
-/// The report on a Bundle that was refused.
+/// Returns the report on a Bundle that was refused.
 #[must_use]
 pub fn report_refusal(refusal: &Refusal, last: &LastStatus, now: Timestamp) -> Report {
     let Refusal { reason, message, findings, requeue_at: _, retry: _ } = refusal;
     let mut report =
         last.report(*reason, message, findings.as_deref(), last.status.default_ca_version.clone(), false, now);
-    // That sources change is as true as before.
+    // The sources are as unstable as before.
     if let Some(unstable) = last.condition(api::SOURCE_UNSTABLE) {
         let conditions = report.status.conditions.get_or_insert_default();
         conditions.push(unstable.clone());
@@ -151,7 +151,7 @@ pub fn report_refusal(refusal: &Refusal, last: &LastStatus, now: Timestamp) -> R
     report
 }
 
-/// The report on a Bundle that was carried out, as far as it went.
+/// Returns the report on a Bundle that was carried out, as far as possible.
 #[must_use]
 pub fn report_outcome(decision: &Decision, outcome: &RolloutOutcome, last: &LastStatus, now: Timestamp) -> Report {
     let Decision { desired, restricted, expiry_summary: _, findings, default_ca_version, requeue_at: _ } = decision;
@@ -164,7 +164,7 @@ pub fn report_outcome(decision: &Decision, outcome: &RolloutOutcome, last: &Last
     }
 }
 
-/// The report on a rollout under way: how far it is, and all else as it was before.
+/// Returns the report on a rollout under way: its progress, and all else as before.
 #[must_use]
 pub fn report_progress(progress: RolloutProgress, last: &LastStatus, now: Timestamp) -> Report {
     let RolloutProgress { done, namespaces } = progress;
@@ -179,7 +179,7 @@ pub fn report_progress(progress: RolloutProgress, last: &LastStatus, now: Timest
     Report { status, events: Vec::new() }
 }
 
-/// The report on a rollout that is held back, and all else as it was before.
+/// Returns the report on a rollout that is held back, with all else as before.
 #[must_use]
 pub fn report_held_rollout(unstable: &Unstable, last: &LastStatus, now: Timestamp) -> Report {
     let mut status = last.status.clone();
@@ -224,8 +224,8 @@ fn failure_message(RolloutOutcome { namespaces, failures, .. }: &RolloutOutcome)
 }
 
 impl Desired {
-    /// What to say if not everything is written that the Bundle asks for: because its name is protected, or because Secrets
-    /// are switched off.
+    /// Returns the refusal of a Bundle of which not everything is written: because its name is protected, or because
+    /// Secrets are switched off.
     #[must_use]
     pub fn refusal(&self) -> Option<Refusal> {
         if let Some(protected) = self.protected {
@@ -248,7 +248,7 @@ impl Desired {
 }
 
 impl Report {
-    /// Adds what is to be told of the content's changes; an event where that is new.
+    /// Adds the conditions of an unstable content, and an event if it is new.
     pub(super) fn with_unstable(mut self, unstable: &Unstable, last: &LastStatus, now: Timestamp) -> Self {
         let message = unstable.message(now);
         if last.condition(api::SOURCE_UNSTABLE).is_none() {

@@ -12,14 +12,14 @@ use super::syntax;
 /// Labels of an object.
 pub type Labels = BTreeMap<String, String>;
 
-/// Labels in one piece of memory, each key and value ended by a NUL, which neither may hold: as maps, the labels of ten
-/// thousand namespaces would be most of what they take.
+/// Labels in one allocation, each key and value ended by a NUL, which neither may hold: as maps, the labels of ten
+/// thousand namespaces would be most of their memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PackedLabels(Box<str>);
 
-/// What a selector can be matched against.
+/// Labels that a selector is matched against.
 pub trait LabelSet {
-    /// The value of a label, if it is there.
+    /// Returns the value of a label, if there is one.
     fn value(&self, key: &str) -> Option<&str>;
 }
 
@@ -67,7 +67,7 @@ enum Test {
 }
 
 impl Selector {
-    /// Parses the wire form; every problem is added to `problems` under the field path `at`.
+    /// Parses the wire form and adds every error to `problems` under the field path `at`.
     pub fn parse(wire: &LabelSelector, at: &str, problems: &mut FieldErrors) -> Self {
         let LabelSelector { match_labels, match_expressions } = wire;
         let mut requirements = Vec::new();

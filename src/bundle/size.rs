@@ -1,4 +1,4 @@
-//! How large a Bundle may be: counted before anything of it is looked at, so that the work it causes is bounded.
+//! Limits of a Bundle's size, checked before anything else of it, so that the work it causes is bounded.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +9,10 @@ use crate::limits::{self, Limit};
 
 use super::field_error::{FieldError, FieldErrors};
 
-/// Names what is too large.
+/// Checks the size of a Bundle.
 ///
 /// # Errors
-/// All problems so far, if something is.
+/// All errors so far, if something is too large.
 pub(super) fn check(spec: &api::BundleSpec, problems: &mut FieldErrors) -> Result<(), Vec<FieldError>> {
     let api::BundleSpec { sources, target } = spec;
     let mut size = Size { terms: 0, excess: false, problems };

@@ -1,4 +1,4 @@
-//! Bundles that read other Bundles' targets: chains are fine, cycles would keep every certificate for ever.
+//! Cycles of Bundles that read each other's targets, in which no certificate would ever disappear. Chains are allowed.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ pub(super) fn reads_targets(intent: &Intent, writer: &BundleId) -> bool {
     intent.object_sources().any(|source| matches!(&source.select, Select::Named(named) if named == writer.name()))
 }
 
-/// The Bundles along a cycle of Bundles that feed each other and that this Bundle is part of, itself first and last.
+/// Returns the Bundles along a cycle that this Bundle is part of, itself first and last.
 pub(super) fn find_cycle(intent: &Intent, inputs: &Inputs) -> Option<Vec<BundleId>> {
     let mut path = vec![intent.id.clone()];
     let mut visited = BTreeSet::new();
@@ -23,7 +23,7 @@ pub(super) fn find_cycle(intent: &Intent, inputs: &Inputs) -> Option<Vec<BundleI
 }
 
 /// Depth-first search for a way back to `goal`; `path` holds the way so far. The Bundle being decided stands for
-/// itself: the world may hold an older version of it.
+/// itself: the inputs may hold an older version of it.
 fn search(
     from: &Intent,
     goal: &BundleId,

@@ -1,4 +1,4 @@
-//! Why sources cannot be used.
+//! Errors of sources.
 
 use std::fmt;
 
@@ -69,7 +69,7 @@ impl fmt::Display for SourceError {
     }
 }
 
-/// The first fault gives the reason; the others follow in the message, so that one look shows all there is to mend.
+/// Returns the refusal for errors of sources. The first one gives the reason; the message has all of them.
 pub(super) fn refusal_for(errors: &[SourceError]) -> Refusal {
     let first = errors.first().expect("a refusal has a fault");
     let reason = first.reason();

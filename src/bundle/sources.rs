@@ -1,4 +1,4 @@
-//! From sources to trust anchors.
+//! Resolves sources into trust anchors.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,38 +16,38 @@ use super::refusal::Refusal;
 use super::source_cycle;
 use super::source_error::{SourceError, refusal_for};
 
-/// The most characters of a key of a source: the longest that the API server takes.
+/// Maximum length of a source's key in characters, as the API server allows it.
 const KEY_MAX: usize = 253;
 
-/// What the sources of a Bundle amount to.
+/// The resolved sources of a Bundle.
 #[derive(Clone, Debug)]
 pub struct ResolvedSources {
-    /// The certificates to publish.
+    /// Certificates to publish.
     pub anchors: Anchors,
-    /// Those of them that a source names, which default CAs do not, in the order of the sources.
+    /// Origins of the certificates that do not come from the default CAs, in the order of the sources.
     pub origins: Vec<AnchorOrigin>,
-    /// When these expire.
+    /// Expiry of the certificates.
     pub expiry_summary: ExpirySummary,
-    /// What the admin should know about the sources.
+    /// Findings in the sources.
     pub findings: Vec<Finding>,
     /// Version of the default CAs, if the Bundle asks for them.
     pub default_ca_version: Option<String>,
-    /// When time alone changes this result.
+    /// When the result changes by time alone.
     pub requeue_at: Option<Timestamp>,
 }
 
-/// A certificate, and a place that it comes from.
+/// A certificate, and the place in a source that it comes from.
 #[derive(Clone, Debug)]
 pub struct AnchorOrigin {
     /// The certificate.
     pub anchor: Anchor,
-    /// The source, and its key.
+    /// The source and its key.
     pub location: String,
     /// The line of its begin marker, from 1.
     pub line: usize,
 }
 
-/// Gathers the certificates of all sources.
+/// Resolves all sources of a Bundle.
 ///
 /// # Errors
 /// A [`Refusal`] that names every source that is missing, unreadable or malformed.

@@ -73,7 +73,7 @@ pub(super) fn data_key(key: &str, at: &str, problems: &mut FieldErrors) {
     }
 }
 
-/// Whether this can be the name of an object: of most kinds, that is an RFC 1123 subdomain
+/// Whether the text can be the name of an object of most kinds: an RFC 1123 subdomain
 /// (<https://kubernetes.io/docs/concepts/overview/working-with-objects/names/>).
 #[must_use]
 pub fn is_dns_subdomain(text: &str) -> bool {

@@ -1,4 +1,4 @@
-//! What the admin is told of a Bundle whose content changes too often.
+//! The instability of a Bundle whose content changes too often.
 
 use std::time::Duration;
 
@@ -7,16 +7,16 @@ use jiff::Timestamp;
 use crate::limits;
 use crate::text;
 
-/// How the content of a Bundle changes, if that is so often that its rollouts are held back.
+/// Changes of a Bundle's content that are so frequent that its rollouts are held back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unstable {
-    /// How many changes there were, none of them ten minutes after the one before.
+    /// Number of changes, each less than ten minutes after the one before.
     pub changes: u32,
-    /// How long the next rollout is held back, if it is.
+    /// Time for which the next rollout is held back, if it is.
     pub wait: Option<Duration>,
-    /// Whether it is held back for what other rollouts have written, too.
+    /// Whether the rollout is also held back because other rollouts have used up the budget.
     pub over_budget: bool,
-    /// What changed last, and who did it, in words.
+    /// The last change and its author, in words.
     pub cause: String,
 }
 

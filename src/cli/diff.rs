@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{anyhow, bail};
+use anyhow::bail;
 use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
 
@@ -50,7 +50,7 @@ async fn diff(arguments: &Args) -> anyhow::Result<ExitCode> {
     let overlay = overlay(input, trust_namespace)?;
     let laid_over: BTreeSet<_> = overlay.sources.keys().cloned().collect();
     let targets = snapshot.newest_targets();
-    let affected = snapshot.apply_overlay(overlay, trust_namespace).map_err(|invalid| anyhow!("{invalid}"))?;
+    let affected = snapshot.apply_overlay(overlay, trust_namespace)?;
     let intents: Vec<_> = affected.bundles.iter().filter_map(|name| snapshot.inputs.intents.get(name)).collect();
     // A Bundle of the file may have sources that no other has.
     let reader = SnapshotReader { connection: &connection, progress: &|_, _| {} };

@@ -1,4 +1,4 @@
-//! How each Bundle is.
+//! The state of each Bundle.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,53 +9,53 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use crate::api;
 use crate::bundle::{AnchorOrigin, BundleId, CertificateSource, ObjectKind};
 
-use super::desired::DesiredTargets;
+use super::desired::{DesiredTargets, UnknownSourcesError};
 use super::diagnosis::Diagnosis;
 use super::snapshot::{LeaderStatus, Snapshot, SnapshotBundle};
 use super::synced::Synced;
 
-/// How the Bundles of a cluster are.
+/// The state of the Bundles of a cluster.
 #[derive(Debug)]
 pub struct Overview<'a> {
-    /// Who leads.
+    /// Leader of the controllers.
     pub leadership: &'a LeaderStatus,
-    /// What the settings are known from, in words.
+    /// Where the settings are known from, in words.
     pub settings_from: &'a str,
-    /// Each Bundle, by name.
+    /// State of each Bundle, ordered by name.
     pub bundles: Vec<BundleOverview<'a>>,
 }
 
-/// How a Bundle is.
+/// The state of a Bundle.
 #[derive(Debug)]
 pub struct BundleOverview<'a> {
-    /// The Bundle.
+    /// Identifier of the Bundle.
     pub id: &'a BundleId,
     /// `metadata.generation`.
     pub generation: Option<i64>,
-    /// What condition `Synced` says.
+    /// State by condition `Synced`.
     pub synced: Synced<'a>,
-    /// All its conditions.
+    /// All conditions of the Bundle.
     pub conditions: &'a [Condition],
-    /// How many objects it wants; `None` if it is invalid.
+    /// Number of desired targets; `None` if the Bundle is invalid.
     pub desired: Option<usize>,
-    /// How many of them are as they should be, going by their metadata.
+    /// Number of desired targets that are in sync, by their metadata.
     pub in_sync: usize,
-    /// What is wrong with the others, and with those that it wants no longer, and where.
+    /// Diagnoses of the other targets and of those that are no longer desired, each with its namespaces.
     pub diagnoses: BTreeMap<(ObjectKind, Diagnosis), Vec<Arc<str>>>,
-    /// The certificates of its sources, default CAs apart, or why they are not known.
-    pub origins: Result<Vec<AnchorOrigin>, String>,
-    /// Whether it has the default CAs, too.
+    /// Certificates of the sources without the default CAs, or why they are not known.
+    pub origins: Result<Vec<AnchorOrigin>, UnknownSourcesError>,
+    /// Whether the Bundle has the default CAs, too.
     pub default_cas: bool,
-    /// What the admin should know about the sources.
+    /// Findings in the sources.
     pub findings: Vec<String>,
-    /// What could not be looked at, and why.
+    /// What could not be read, and why.
     pub remarks: Vec<String>,
-    /// When it, or any target of it, was last changed.
+    /// When the Bundle or any of its targets was last changed.
     pub changed: Option<Timestamp>,
 }
 
 impl<'a> Overview<'a> {
-    /// Looks at every Bundle of the snapshot.
+    /// Evaluates every Bundle of the snapshot.
     #[must_use]
     pub fn of(snapshot: &'a Snapshot, now: Timestamp) -> Self {
         let bundles =
@@ -63,7 +63,7 @@ impl<'a> Overview<'a> {
         Self { leadership: &snapshot.leadership, settings_from: &snapshot.settings_from, bundles: bundles.collect() }
     }
 
-    /// Whether there is nothing to do for anybody.
+    /// Whether nothing needs attention.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
         !matches!(self.leadership, LeaderStatus::Vacant { .. }) && self.bundles.iter().all(BundleOverview::is_healthy)
@@ -84,7 +84,7 @@ impl<'a> BundleOverview<'a> {
             desired: None,
             in_sync: 0,
             diagnoses: BTreeMap::new(),
-            origins: Err("the Bundle is invalid".to_owned()),
+            origins: Err(UnknownSourcesError::InvalidBundle),
             default_cas: false,
             findings: Vec::new(),
             remarks: snapshot_bundle.invalid.iter().map(|why| format!("the Bundle is invalid: {why}")).collect(),
@@ -112,7 +112,8 @@ impl<'a> BundleOverview<'a> {
         let refused = snapshot_bundle.condition(api::SYNCED).map(|condition| &condition.message);
         match unverified_reason {
             Some(cause) if refused != Some(&cause) => {
-                let why = if origins.as_ref().err() == Some(&cause) { "its sources are not known" } else { &cause };
+                let unknown = origins.as_ref().is_err_and(|error| error.to_string() == cause);
+                let why = if unknown { "its sources are not known" } else { &cause };
                 overview.remarks.push(format!("targets are compared with the one that was written last: {why}"));
             }
             _ => {}
@@ -127,13 +128,13 @@ impl<'a> BundleOverview<'a> {
         Self { origins, findings, ..overview }
     }
 
-    /// Whether there is nothing to do for anybody.
+    /// Whether nothing needs attention.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
         self.synced == Synced::Yes && self.diagnoses.is_empty()
     }
 
-    /// The certificate of its sources that ends first.
+    /// Returns the certificate of the sources that expires first.
     #[must_use]
     pub fn next_expiry(&self) -> Option<&AnchorOrigin> {
         self.origins.iter().flatten().min_by_key(|origin| origin.anchor.not_after())
@@ -152,7 +153,7 @@ mod tests {
         with_condition(corporate("one"), "True", "Synced", "well")
     }
 
-    /// `in sync/wanted`, then each trouble with its namespaces.
+    /// `in sync/desired`, then each diagnosis with its namespaces.
     fn sync_summary(snapshot: &Snapshot) -> (String, Vec<String>) {
         let overview = Overview::of(snapshot, now());
         let [BundleOverview { in_sync, desired, diagnoses, .. }] = &overview.bundles[..] else {
@@ -312,7 +313,7 @@ mod tests {
             ("1/2", &["it holds what was published earlier, or elsewhere in a".to_owned()][..])
         );
         let overview = Overview::of(&snapshot, now());
-        assert_eq!(overview.bundles[0].origins.as_ref().err().map(String::as_str), Some("forbidden"));
+        assert_eq!(overview.bundles[0].origins.as_ref().err().map(ToString::to_string).as_deref(), Some("forbidden"));
         assert_eq!(
             overview.bundles[0].remarks,
             ["targets are compared with the one that was written last: its sources are not known"]

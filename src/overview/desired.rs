@@ -1,4 +1,4 @@
-//! What the targets of a Bundle should be like.
+//! The desired targets of a Bundle.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,27 +13,41 @@ use crate::bundle::{
 
 use super::snapshot::{Snapshot, SnapshotTarget};
 
-/// What the targets of a Bundle should be like, as far as that can be told.
+/// The desired targets of a Bundle, as far as they are known.
 #[derive(Debug)]
 pub(super) struct DesiredTargets {
     bundle: BundleId,
     pub(super) desired: Arc<Desired>,
-    /// The certificates of its sources, or why they are not known.
-    pub(super) origins: Result<Vec<AnchorOrigin>, String>,
-    /// What the sources showed, in words.
+    /// Certificates of the sources, or why they are not known.
+    pub(super) origins: Result<Vec<AnchorOrigin>, UnknownSourcesError>,
+    /// Findings in the sources, in words.
     pub(super) findings: Vec<String>,
-    /// Why the content was not decided anew: then it is taken from the target that was written last.
+    /// Why the content could not be decided; it is then taken from the target that was written last.
     pub(super) unverified_reason: Option<String>,
 }
 
-/// What is to be done with one object, or why nothing is.
+/// Why the certificates of a Bundle's sources are not known.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UnknownSourcesError {
+    /// The Bundle is invalid.
+    #[error("the Bundle is invalid")]
+    InvalidBundle,
+    /// A source could not be read, for this cause.
+    #[error("{0}")]
+    Unread(String),
+    /// The Bundle is refused with this message.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// The difference between a target and its desired state, or why it stays.
 #[derive(Debug)]
 pub(super) enum TargetDiff {
-    /// It is written or let go, unless another controller owns it.
+    /// The object is written or released, unless another controller owns it.
     Act(Diff),
-    /// It is of others and stays as it is.
+    /// The object is foreign and stays as it is.
     Leave(Obstacle),
-    /// No Bundle may have its name.
+    /// The name of the object is protected.
     Refuse(ProtectedName),
 }
 
@@ -41,9 +55,11 @@ impl DesiredTargets {
     pub(super) fn of(intent: &Intent, snapshot: &Snapshot, now: Timestamp) -> Self {
         let unread = snapshot.unread_source(intent);
         let (origins, findings) = match (&unread, resolve(intent, &snapshot.inputs, now)) {
-            (Some(cause), _) => (Err(cause.clone()), Vec::new()),
+            (Some(cause), _) => (Err(UnknownSourcesError::Unread(cause.clone())), Vec::new()),
             (None, Ok(ResolvedSources { origins, findings, .. })) => (Ok(origins), findings),
-            (None, Err(refusal)) => (Err(refusal.message), refusal.findings.unwrap_or_default()),
+            (None, Err(refusal)) => {
+                (Err(UnknownSourcesError::Refused(refusal.message)), refusal.findings.unwrap_or_default())
+            }
         };
         let findings = findings.iter().map(ToString::to_string).collect();
         let unknown = unread.or_else(|| snapshot.unknown_default_cas(intent));
@@ -63,8 +79,8 @@ impl DesiredTargets {
         }
     }
 
-    /// What has to be done, as far as is known, at each place that is or should be a target, sorted by namespace; and whether
-    /// it is wanted there.
+    /// Returns each target that exists or is desired, sorted by namespace, with its difference, as far as known, and
+    /// whether it is desired.
     pub(super) fn diff<'a>(
         &'a self,
         snapshot: &'a Snapshot,
@@ -105,7 +121,7 @@ impl DesiredTargets {
         }
     }
 
-    /// Whether an object that is to be updated may be; `None` where nothing is there to be asked of.
+    /// Returns whether an object that is to be updated may be written; `None` if there is no such object.
     fn adoption_verdict(
         &self,
         kind: ObjectKind,
@@ -118,13 +134,13 @@ impl DesiredTargets {
         Some(self.desired.may_write(payload, &found.metadata, found.holdings.as_ref(), settings.adopt))
     }
 
-    /// Where objects are to be created.
+    /// Returns the targets to create.
     pub(super) fn targets_to_create(&self, snapshot: &Snapshot) -> Vec<TargetRef> {
         let created = self.diff(snapshot).filter(|(.., plan)| matches!(plan, Some(TargetDiff::Act(Diff::Create))));
         created.map(|(place, ..)| place).collect()
     }
 
-    /// The objects whose content has to be looked at.
+    /// Returns the targets whose content has to be read.
     pub(super) fn targets_to_read(&self, snapshot: &Snapshot) -> Vec<TargetRef> {
         let unseen = self.diff(snapshot).filter(|(place, _, found, plan)| match plan {
             Some(TargetDiff::Act(need)) => {
@@ -137,7 +153,7 @@ impl DesiredTargets {
     }
 }
 
-/// What a Bundle wants by its spec, with the content of the target that was written last, whatever that is.
+/// Returns the desired state by the spec, with the content of the target that was written last.
 fn as_last_written(
     intent: &Intent,
     targets: &BTreeMap<TargetRef, SnapshotTarget>,

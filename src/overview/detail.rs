@@ -16,11 +16,11 @@ use super::table::age;
 
 const HEADER: [&str; 5] = ["CONDITION", "STATUS", "REASON", "SINCE", "MESSAGE"];
 
-/// How many namespaces of one trouble are named; documents have all of them.
+/// Maximum number of namespaces named for one diagnosis; documents have all of them.
 const NAMESPACES_SHOWN: usize = 10;
 
 impl BundleOverview<'_> {
-    /// Everything about it.
+    /// Returns everything about the Bundle as text.
     #[must_use]
     pub fn detail(&self, leadership: &LeaderStatus, settings_from: &str, now: Timestamp, paint: ColorMode) -> String {
         let generation = self.generation.map_or_else(String::new, |generation| format!(", generation {generation}"));
@@ -77,7 +77,7 @@ impl BundleOverview<'_> {
     fn certificates(&self, now: Timestamp, paint: ColorMode) -> String {
         let beside = if self.default_cas { ", beside the default CAs" } else { "" };
         match &self.origins {
-            Err(cause) => format!("\nCertificates: not known: {}\n", escape(cause)),
+            Err(error) => format!("\nCertificates: not known: {}\n", escape(&error.to_string())),
             Ok(origins) if origins.is_empty() && self.default_cas => {
                 "\nCertificates: the default CAs only\n".to_owned()
             }
@@ -92,7 +92,7 @@ impl BundleOverview<'_> {
     }
 }
 
-/// A certificate as it is shown: found in a source.
+/// Returns a certificate as it is shown, located in its source.
 pub(super) fn located_in_source(AnchorOrigin { anchor, location: place, line }: &AnchorOrigin) -> LocatedCertificate {
     LocatedCertificate {
         key: Some(Arc::from(&**place)),
@@ -105,7 +105,7 @@ fn ago(time: Timestamp, now: Timestamp) -> String {
     format!("{} ago", age(time, now))
 }
 
-/// `12 ConfigMaps in a, b and 10 more`.
+/// Returns text such as `12 ConfigMaps in a, b and 10 more`.
 pub(super) fn summarize_targets(kind: ObjectKind, namespaces: &[Arc<str>]) -> String {
     let plural = if namespaces.len() == 1 { "" } else { "s" };
     let count = namespaces.len();

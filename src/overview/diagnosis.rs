@@ -1,4 +1,4 @@
-//! What is wrong with a target, why, and what to do about it.
+//! Diagnoses of targets that are not in sync.
 
 use crate::api;
 use crate::bundle::{
@@ -10,17 +10,17 @@ use super::desired::TargetDiff;
 use super::snapshot::{LeaderStatus, SnapshotBundle};
 use super::synced::Synced;
 
-/// What is wrong with targets, the same in several namespaces.
+/// The cause and the remedy of a target that is not in sync; equal in several namespaces.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Diagnosis {
-    /// What.
+    /// What is wrong.
     pub cause: String,
     /// What to do about it.
     pub remedy: String,
 }
 
 impl Diagnosis {
-    /// Says it of one target of a Bundle.
+    /// Returns the diagnosis of one target of a Bundle.
     pub(super) fn of(
         diff: &TargetDiff,
         bundle: &str,
@@ -36,14 +36,14 @@ impl Diagnosis {
         }
     }
 
-    /// An object of others keeps the target from being written: what condition `Synced` says of it.
+    /// Returns the diagnosis of a foreign object in place of a target, as condition `Synced` has it.
     pub(super) fn of_foreign_object(obstacle: &Obstacle, bundle: &str, look: Option<&ObservedMetadata>) -> Self {
         let manager = |key: &str| look?.foreign_keys.get(key).map(String::as_str);
         let (fault, remedy) = obstacle.cause_and_remedy(bundle, manager);
         Self { cause: format!("{TARGET_EXISTS}: it {fault}"), remedy }
     }
 
-    /// No Bundle may have the target's name.
+    /// Returns the diagnosis of a target under a protected name.
     pub(super) fn of_protected_name(protected: ProtectedName) -> Self {
         let cause = format!("{}: {}, so it is not written", Reason::InvalidSpec.as_str(), protected.cause());
         Self { cause, remedy: protected.remedy() }
@@ -140,7 +140,7 @@ fn controller_remedy(snapshot_bundle: &SnapshotBundle, leadership: &LeaderStatus
     }
 }
 
-/// What condition `Synced` says of a target that could not be written: it spells out the first few.
+/// Returns the failure of a target in the message of condition `Synced`, which has the first few.
 fn failure_in_condition<'a>(message: &'a str, place: &TargetRef) -> Option<&'a str> {
     let of = |kind: &str, rest: &str| format!("{kind} to namespace {rest}");
     let opening = of(place.kind.as_str(), &format!("{:?}: ", &*place.namespace));

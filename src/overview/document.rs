@@ -1,4 +1,4 @@
-//! The same as documents for programs: JSON values. Times are RFC 3339 in UTC, fingerprints whole, lists complete.
+//! Overviews as JSON values for programs. Times are RFC 3339 in UTC, fingerprints whole, lists complete.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use super::diagnosis::Diagnosis;
 use super::snapshot::LeaderStatus;
 
 impl Overview<'_> {
-    /// `leader`, `settingsFrom` and `bundles`.
+    /// Returns an object with `leader`, `settingsFrom` and `bundles`.
     #[must_use]
     pub fn document(&self) -> Value {
         json!({
@@ -22,7 +22,8 @@ impl Overview<'_> {
 }
 
 impl LeaderStatus {
-    /// `state`, which is `Led`, `Vacant`, `NoLease` or `Unknown`, with `lease`, `holder`, `renewed` and `cause` where known.
+    /// Returns an object with `state` (`Led`, `Vacant`, `NoLease` or `Unknown`) and `lease`, `holder`, `renewed` and
+    /// `cause` where known.
     fn document(&self) -> Value {
         match self {
             Self::Led { lease, holder, renewed } => {
@@ -51,7 +52,7 @@ impl BundleOverview<'_> {
             "conditions": conditions,
             "targets": { "wanted": desired, "inSync": in_sync, "failing": diagnoses.iter().map(diagnosis).collect::<Vec<_>>() },
             "certificates": certificates,
-            "certificatesUnknown": origins.as_ref().err(),
+            "certificatesUnknown": origins.as_ref().err().map(ToString::to_string),
             "defaultCAs": default_cas,
             "nextEnd": self.next_expiry().and_then(|origin| time(origin.anchor.not_after())),
             "findings": findings,

@@ -1,4 +1,4 @@
-//! Small clusters for the tests of this room.
+//! Fixtures of the tests of this module.
 
 use serde_json::json;
 
@@ -26,7 +26,7 @@ pub(super) fn selecting(name: &str, label: &str) -> api::Bundle {
     bundle(name, &json!({ "sources": sources, "target": target }))
 }
 
-/// The same with a status, as the controller writes one.
+/// The Bundle with a status as the controller writes it.
 pub(super) fn with_condition(mut bundle: api::Bundle, status: &str, reason: &str, message: &str) -> api::Bundle {
     let condition = json!({
         "type": api::SYNCED, "status": status, "reason": reason, "message": message,
@@ -82,8 +82,8 @@ impl Snapshot {
     }
 }
 
-/// An object of somebody else that has key `ca.pem`, with a value that may not be replaced (`taken`) or may, as it is seen
-/// once its content was looked at.
+/// A foreign object with key `ca.pem`, whose value may not be replaced (`taken`) or may, as it is seen
+/// once its content was read.
 pub(super) fn foreign_target(taken: bool) -> SnapshotTarget {
     let key = || "ca.pem".to_owned();
     let holdings =

@@ -1,4 +1,4 @@
-//! Objects of others that stand where targets are to be: which of them have to be looked at.
+//! Foreign objects in place of targets: which of them have to be read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,7 +11,8 @@ use super::desired::DesiredTargets;
 use super::snapshot::{Snapshot, SnapshotTarget};
 
 impl Snapshot {
-    /// Where targets of these Bundles are to be created, by kind and name. There may be objects without the Bundle label.
+    /// Returns the targets of these Bundles to create, by kind and Bundle. Objects without the Bundle label may be
+    /// there.
     #[must_use]
     pub fn targets_to_create(
         &self,
@@ -27,7 +28,7 @@ impl Snapshot {
         all
     }
 
-    /// The objects whose content tells whether these Bundles may write them, with what the Bundle wants.
+    /// Returns the targets whose content decides whether these Bundles may write them, with the desired state.
     #[must_use]
     pub fn targets_to_read(
         &self,
@@ -42,7 +43,7 @@ impl Snapshot {
         all
     }
 
-    /// Takes in what was found at a place, or that nothing is there any more.
+    /// Records what was read of a target; `None` if it does not exist.
     pub fn record_target(&mut self, bundle: &BundleId, place: TargetRef, target: Option<SnapshotTarget>) {
         let targets = self.targets.entry(bundle.clone()).or_default();
         match target {

@@ -1,4 +1,4 @@
-//! The default CAs of a controller whose package is not at hand: what it publishes tells them.
+//! Inference of default CAs whose package is not at hand, from what the controller publishes.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -14,19 +14,19 @@ use super::synced::Synced;
 /// A Bundle that publishes default CAs that are not at hand.
 #[derive(Clone, Debug)]
 pub struct PublishedDefaultCas {
-    /// The Bundle.
+    /// Identifier of the Bundle.
     pub bundle: BundleId,
-    /// The target to read.
+    /// Target to read.
     pub target: TargetRef,
-    /// The key of its PEM.
+    /// Key of the target's PEM.
     pub key: String,
-    /// The certificates of its other sources.
+    /// Certificates of the Bundle's other sources.
     own: Vec<AnchorOrigin>,
 }
 
 impl Snapshot {
-    /// Takes away default CAs that are not the controller's, and names who could tell the right ones, if anybody: a Bundle
-    /// that is synced, and of those the one with the fewest certificates of its own.
+    /// Drops default CAs that are not the controller's, and returns the Bundle that publishes the right ones, if there
+    /// is any: one that is synced, and of those the one with the fewest certificates of its own.
     #[must_use]
     pub fn find_published_default_cas(&mut self, now: Timestamp) -> Option<PublishedDefaultCas> {
         let intents = self.inputs.intents.values().filter(|intent| self.bundles.contains_key(&intent.id));
@@ -52,10 +52,10 @@ impl Snapshot {
         candidates.min_by_key(|candidate| candidate.own.len())
     }
 
-    /// Takes what a witness publishes, but for the certificates of its other sources, for the default CAs.
-    pub fn adopt_default_cas(&mut self, publisher: &PublishedDefaultCas, published: &CertificateSet) {
+    /// Adopts what a Bundle publishes, without the certificates of its other sources, as the default CAs.
+    pub fn adopt_default_cas(&mut self, publisher: &PublishedDefaultCas, certificates: &CertificateSet) {
         let own: BTreeSet<_> = publisher.own.iter().map(|origin| origin.anchor.fingerprint()).collect();
-        let anchors = published.anchors().filter(|anchor| !own.contains(&anchor.fingerprint())).cloned().collect();
+        let anchors = certificates.anchors().filter(|anchor| !own.contains(&anchor.fingerprint())).cloned().collect();
         let version = self.bundles[&publisher.bundle].default_ca_version.clone().unwrap_or_default();
         self.inputs.default_cas = Some(DefaultCas { version, anchors });
         self.unread.default_cas = None;
@@ -90,7 +90,7 @@ mod tests {
         assert!(snapshot.find_published_default_cas(now()).is_none(), "they are at hand");
         snapshot.write("mixed", &["a", "b"]);
         snapshot.inputs.default_cas = None;
-        let publisher = snapshot.find_published_default_cas(now()).expect("a witness");
+        let publisher = snapshot.find_published_default_cas(now()).expect("a publisher");
         assert_eq!((&**publisher.bundle.name(), &*publisher.key), ("mixed", "ca.pem"));
         let summary = |snapshot: &Snapshot| {
             let overview = Overview::of(snapshot, now());
@@ -100,9 +100,9 @@ mod tests {
         assert_eq!(in_sync, 2, "they hold what was written last");
         assert!(remarks[0].contains("default CAs of version theirs"), "{remarks:?}");
 
-        let mut published = CertificateSet::new("target");
-        published.read(Some("ca.pem"), (pem("ec") + &pem("rsa")).as_bytes(), &Passwords::WellKnown).expect("PEM");
-        snapshot.adopt_default_cas(&publisher, &published);
+        let mut certificates = CertificateSet::new("target");
+        certificates.read(Some("ca.pem"), (pem("ec") + &pem("rsa")).as_bytes(), &Passwords::WellKnown).expect("PEM");
+        snapshot.adopt_default_cas(&publisher, &certificates);
         assert_eq!(summary(&snapshot), (2, Vec::new()));
         assert!(snapshot.settings_from.ends_with("; default CAs as Bundle mixed publishes them"));
     }

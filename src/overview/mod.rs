@@ -1,12 +1,12 @@
-//! What the Bundles of a cluster are like, for people: what was read of it, judged by the same code as the controller's.
+//! Overviews for people: what was read of a cluster, evaluated by the same code as the controller's.
 //!
 //! ```text
-//! what was read: Snapshot --Overview::of---------> a State for each Bundle --table, detail, document--> text
-//!                         --Neighbourhood::of----> what one namespace is offered --table, document----> text
-//! Snapshot, and objects laid over it --Forecast::of--> what would change --table, document------------> text
+//! Snapshot --Overview::of-----------> a BundleOverview for each Bundle --table, detail, document--> text
+//!          --NamespaceView::of------> what one namespace is offered ----table, document-----------> text
+//! Snapshot and Overlay --Plan::of---> what would change ----------------table, document-----------> text
 //! ```
 //!
-//! Everything here is a pure function of its arguments: who reads the cluster is the room `cluster`, told by the command line.
+//! Everything here is a pure function of its arguments: `client` reads the cluster, as the command line asks for.
 
 mod bundle_overview;
 mod desired;
@@ -24,9 +24,10 @@ mod synced;
 mod table;
 
 pub use bundle_overview::{BundleOverview, Overview};
+pub use desired::UnknownSourcesError;
 pub use diagnosis::Diagnosis;
 pub use inferred_defaults::PublishedDefaultCas;
-pub use namespace_view::{BundleInNamespace, NamespaceTarget, NamespaceView};
-pub use plan::{AffectedByOverlay, BundlePlan, Overlay, Plan, PlannedAction};
+pub use namespace_view::{BundleInNamespace, NamespaceTarget, NamespaceView, NotOfferedError};
+pub use plan::{AffectedByOverlay, BundlePlan, InvalidOverlayError, Overlay, Plan, PlannedAction};
 pub use snapshot::{LeaderStatus, Snapshot, SnapshotBundle, SnapshotTarget, SourceQuery, Unread};
 pub use synced::Synced;

@@ -1,11 +1,11 @@
-//! What one namespace is offered.
+//! The Bundles as one namespace sees them.
 
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::bundle::{BundleId, Namespace, ObjectKind};
+use crate::bundle::{BundleId, Namespace, ObjectKind, Selector};
 use crate::inject::{self, Injectability, InjectableBundles};
 use crate::inspect::{Cell, ColorMode, render_columns};
 use crate::text::escape;
@@ -17,41 +17,64 @@ use super::synced::Synced;
 
 const HEADER: [&str; 5] = ["BUNDLE", "SYNCED", "TARGET", "KEYS", "STATE"];
 
-/// What one namespace is offered.
+/// The Bundles as one namespace sees them.
 #[derive(Debug)]
 pub struct NamespaceView<'a> {
-    /// Its name.
+    /// Name of the namespace.
     pub namespace: &'a str,
-    /// The Bundle that its label names for its pods, and why they cannot have it, if they cannot.
+    /// Bundle that the namespace's label names for its pods, and why it cannot be injected, if it cannot.
     pub injected: Option<(String, Option<Diagnosis>)>,
-    /// How each Bundle stands to it.
+    /// Each Bundle in the namespace.
     pub bundles: Vec<BundleInNamespace<'a>>,
 }
 
-/// How a Bundle stands to a namespace.
+/// A Bundle in one namespace.
 #[derive(Debug)]
 pub struct BundleInNamespace<'a> {
-    /// The Bundle.
+    /// Identifier of the Bundle.
     pub bundle: &'a BundleId,
-    /// What its condition `Synced` says.
+    /// State by condition `Synced`.
     pub synced: Synced<'a>,
-    /// Its targets there, or why the namespace is offered nothing.
-    pub targets: Result<Vec<NamespaceTarget>, String>,
+    /// Targets of the Bundle in the namespace, or why there are none.
+    pub targets: Result<Vec<NamespaceTarget>, NotOfferedError>,
+}
+
+/// Why a namespace is offered nothing by a Bundle.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotOfferedError {
+    /// The Bundle is invalid.
+    #[error("the Bundle is invalid")]
+    InvalidBundle,
+    /// The namespace is terminating.
+    #[error("the namespace is being deleted")]
+    Terminating,
+    /// The controller may not write into the namespace.
+    #[error("the namespace is not among --target-namespaces")]
+    NotAllowed,
+    /// The Bundle's selector does not match the labels of the namespace.
+    #[error("it does not select this namespace: {0}")]
+    NotSelected(Selector),
+    /// The target is a Secret, and Secrets are not written.
+    #[error("its target is a Secret, and Secret targets are off")]
+    SecretTargetsOff,
+    /// The Bundle names no target.
+    #[error("it has no target")]
+    NoTarget,
 }
 
 /// A Bundle's target in the namespace.
 #[derive(Debug)]
 pub struct NamespaceTarget {
-    /// Its kind.
+    /// Kind of the target.
     pub kind: ObjectKind,
-    /// The keys that it has, or should have.
+    /// Keys that the target has or should have.
     pub keys: Vec<String>,
-    /// What is wrong with it.
+    /// Diagnosis, if the target is not in sync.
     pub diagnosis: Option<Diagnosis>,
 }
 
 impl<'a> NamespaceView<'a> {
-    /// Looks at a snapshot of this namespace.
+    /// Evaluates a snapshot for one namespace.
     #[must_use]
     pub fn of(name: &'a str, namespace: &Namespace, snapshot: &'a Snapshot, now: Timestamp) -> Self {
         let bundle_views =
@@ -72,7 +95,7 @@ impl<'a> NamespaceView<'a> {
         Self { namespace: name, injected, bundles: bundle_views.collect() }
     }
 
-    /// Whether everything that it is offered is there.
+    /// Whether everything that the namespace is offered is in sync.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
         self.injected.iter().all(|(_, diagnosis)| diagnosis.is_none()) && self.diagnoses().next().is_none()
@@ -85,7 +108,7 @@ impl<'a> NamespaceView<'a> {
         })
     }
 
-    /// A line for each Bundle and kind, what is wrong, and what its pods are given.
+    /// Returns a line for each Bundle and kind, the diagnoses, and what is injected into pods.
     #[must_use]
     pub fn table(&self, paint: ColorMode) -> String {
         let header = HEADER.map(Cell::plain);
@@ -112,7 +135,7 @@ impl<'a> NamespaceView<'a> {
         out
     }
 
-    /// `namespace`, `injected` and `bundles`.
+    /// Returns an object with `namespace`, `injected` and `bundles`.
     #[must_use]
     pub fn document(&self) -> Value {
         let diagnosis = |Diagnosis { cause, remedy }: &Diagnosis| json!({ "cause": cause, "cure": remedy });
@@ -130,7 +153,7 @@ impl<'a> BundleInNamespace<'a> {
         let snapshot_bundle = &snapshot.bundles[bundle];
         let synced = Synced::of(snapshot_bundle);
         let Some(intent) = snapshot.inputs.intents.get(bundle) else {
-            return Self { bundle, synced, targets: Err("the Bundle is invalid".to_owned()) };
+            return Self { bundle, synced, targets: Err(NotOfferedError::InvalidBundle) };
         };
         let desired_targets = DesiredTargets::of(intent, snapshot, now);
         let targets: Vec<_> = desired_targets
@@ -150,15 +173,15 @@ impl<'a> BundleInNamespace<'a> {
         let why = if !targets.is_empty() {
             return Self { bundle, synced, targets: Ok(targets) };
         } else if namespace.terminating {
-            "the namespace is being deleted".to_owned()
+            NotOfferedError::Terminating
         } else if !settings.allows_namespace(name) {
-            "the namespace is not among --target-namespaces".to_owned()
+            NotOfferedError::NotAllowed
         } else if !intent.namespaces.matches(&namespace.labels) {
-            format!("it does not select this namespace: {}", intent.namespaces)
+            NotOfferedError::NotSelected(intent.namespaces.clone())
         } else if desired_targets.desired.secrets_off {
-            "its target is a Secret, and Secret targets are off".to_owned()
+            NotOfferedError::SecretTargetsOff
         } else {
-            "it has no target".to_owned()
+            NotOfferedError::NoTarget
         };
         Self { bundle, synced, targets: Err(why) }
     }
@@ -199,7 +222,7 @@ impl<'a> BundleInNamespace<'a> {
             "synced": synced,
             "reason": reason,
             "targets": targets.unwrap_or_default(),
-            "notOffered": self.targets.as_ref().err(),
+            "notOffered": self.targets.as_ref().err().map(ToString::to_string),
         })
     }
 }

@@ -1,4 +1,4 @@
-//! What would change if some objects were as in a file.
+//! Plans: what would change if some objects were as in a file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -23,57 +23,62 @@ use super::snapshot::{Snapshot, SnapshotTarget};
 /// Objects to lay over a snapshot.
 #[derive(Debug, Default)]
 pub struct Overlay {
-    /// Bundles.
+    /// Bundles to add or replace.
     pub bundles: BTreeMap<BundleId, api::Bundle>,
-    /// Objects of the trust namespace.
+    /// Source objects to add or replace.
     pub sources: BTreeMap<SourceId, SourceObject>,
-    /// Namespaces by name.
+    /// Namespaces to add or replace, by name.
     pub namespaces: BTreeMap<String, Namespace>,
 }
 
-/// Whom an overlay concerns.
+/// The Bundles and namespaces that an overlay affects.
 #[derive(Debug, Default)]
 pub struct AffectedByOverlay {
-    /// These Bundles, wherever their targets are.
+    /// Bundles that are affected in all namespaces.
     pub bundles: BTreeSet<BundleId>,
-    /// All Bundles in these namespaces.
+    /// Namespaces in which all Bundles are affected.
     pub namespaces: BTreeSet<String>,
 }
 
-/// What would change.
+/// The invalid Bundles of an overlay: a line for each, with all of its errors.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidOverlayError(String);
+
+/// The changes that an overlay would cause.
 #[derive(Debug)]
 pub struct Plan {
-    /// Each Bundle of which anything would change, or cannot be told, by name.
+    /// Bundles of which anything would change or is not known, ordered by name.
     pub bundles: Vec<BundlePlan>,
-    /// What the sources show of each Bundle that is concerned wherever its targets are, by name, in words.
+    /// Findings in the sources of each Bundle that is affected in all namespaces, in words.
     pub findings: BTreeMap<BundleId, Vec<String>>,
 }
 
-/// What would change of one Bundle.
+/// The changes of one Bundle that an overlay would cause.
 #[derive(Debug)]
 pub struct BundlePlan {
-    /// The Bundle.
+    /// Identifier of the Bundle.
     pub bundle: BundleId,
-    /// Why it would be refused, or cannot be told; then its targets stay as they are.
+    /// Why the Bundle would be refused, or its content is not known; its targets then stay as they are.
     pub refusal: Option<String>,
-    /// What would become of which objects.
+    /// Namespaces of the targets, by action and kind.
     pub actions: BTreeMap<(PlannedAction, ObjectKind), Vec<Arc<str>>>,
-    /// Which certificates come and go, if its content can be told.
+    /// Certificates that come and go, if the content is known.
     pub trust: Option<CertificateDiff>,
 }
 
-/// What would become of an object.
+/// The planned action on a target.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PlannedAction {
-    /// It would be there.
+    /// The object would be created.
     Created,
-    /// It would be changed.
+    /// The object would be updated.
     Updated,
-    /// It would be let go: deleted, or only our keys of it where others have keys in it, too.
+    /// The object would be released: deleted, or only our keys removed where it holds foreign keys.
     Released,
-    /// It would be wanted, and could not be written, since another controller owns it.
+    /// The object would be desired, and not be written, since another controller owns it.
     Blocked,
-    /// It would be wanted, and stay as it is, for this cause.
+    /// The object would be desired, and stay as it is, for this cause.
     NotWritten(Diagnosis),
 }
 
@@ -90,11 +95,15 @@ impl PlannedAction {
 }
 
 impl Snapshot {
-    /// Lays objects over it.
+    /// Lays objects over the snapshot.
     ///
     /// # Errors
-    /// Each Bundle among them that is invalid, with everything that is wrong with it.
-    pub fn apply_overlay(&mut self, overlay: Overlay, trust_namespace: &str) -> Result<AffectedByOverlay, String> {
+    /// When Bundles among the objects are invalid.
+    pub fn apply_overlay(
+        &mut self,
+        overlay: Overlay,
+        trust_namespace: &str,
+    ) -> Result<AffectedByOverlay, InvalidOverlayError> {
         let Overlay { bundles, sources, namespaces } = overlay;
         let mut affected = AffectedByOverlay::default();
         let mut changes = Vec::new();
@@ -123,10 +132,10 @@ impl Snapshot {
             self.namespaces.insert(name.into(), namespace);
         }
         affected.bundles.extend(changes.iter().flat_map(|change| affected_bundles(&self.inputs, change)));
-        if invalid.is_empty() { Ok(affected) } else { Err(invalid.join("\n")) }
+        if invalid.is_empty() { Ok(affected) } else { Err(InvalidOverlayError(invalid.join("\n"))) }
     }
 
-    /// One target of each Bundle, and the key of its PEM: that which was written last.
+    /// Returns the target of each Bundle that was written last, and the key of its PEM.
     #[must_use]
     pub fn newest_targets(&self) -> BTreeMap<BundleId, (TargetRef, String)> {
         let newest = self.inputs.intents.iter().filter_map(|(id, intent)| {
@@ -141,7 +150,7 @@ impl Snapshot {
 }
 
 impl Plan {
-    /// Compares the cluster as it is with what the snapshot, with objects laid over it, would make of it. `published` is what
+    /// Compares the cluster as it is with what a snapshot under an overlay would make of it. `published` is what
     /// the Bundles publish now.
     #[must_use]
     pub fn of(
@@ -193,13 +202,13 @@ impl Plan {
         Self { bundles, findings }
     }
 
-    /// Whether nothing would change, as far as can be told.
+    /// Whether nothing would change, as far as is known.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.bundles.iter().all(BundlePlan::is_empty)
     }
 
-    /// Of each Bundle how many objects would change and where, and which certificates come and go.
+    /// Returns for each Bundle the number and namespaces of changed objects, and the certificates that come and go.
     #[must_use]
     pub fn table(&self, now: Timestamp, paint: ColorMode) -> String {
         let mut out = String::new();
@@ -224,7 +233,7 @@ impl Plan {
         out
     }
 
-    /// What could not be told, a line for each Bundle.
+    /// Returns what is not known, a line for each Bundle.
     pub fn refusals(&self) -> impl Iterator<Item = String> {
         self.bundles.iter().filter_map(|bundle_plan| {
             let BundlePlan { bundle, refusal, .. } = bundle_plan;
@@ -233,7 +242,7 @@ impl Plan {
         })
     }
 
-    /// What deserves a look in the sources, as condition `SourcesComplete` would say it, a line for each finding.
+    /// Returns a line for each finding in the sources, as condition `SourcesComplete` would have it.
     pub fn findings(&self) -> impl Iterator<Item = String> {
         let lines = |(bundle, findings): (&BundleId, &Vec<String>)| {
             findings.iter().map(|finding| format!("Bundle {bundle}: {finding}")).collect::<Vec<_>>()
@@ -241,8 +250,8 @@ impl Plan {
         self.findings.iter().flat_map(lines)
     }
 
-    /// `bundles`, each with `name`, `refusal`, `created`, `updated`, `released`, `blocked` and `trust`. What is blocked since
-    /// it is of others has `cause` and `cure`.
+    /// Returns `bundles`, each with `name`, `refusal`, `created`, `updated`, `released`, `blocked` and `trust`. Foreign
+    /// objects in `blocked` have `cause` and `cure`.
     #[must_use]
     pub fn document(&self, now: Timestamp) -> Value {
         let bundles = self.bundles.iter().map(|BundlePlan { bundle, refusal, actions, trust }| {

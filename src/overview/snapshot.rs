@@ -1,4 +1,4 @@
-//! What was read of a cluster.
+//! Snapshots of a cluster.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,35 +13,35 @@ use crate::bundle::{
     Select, SourceId, TargetRef,
 };
 
-/// What was read of a cluster, at about the same moment.
+/// What was read of a cluster at about the same moment.
 #[derive(Debug, Default)]
 pub struct Snapshot {
-    /// What decisions depend on: settings and default CAs of the controller, sources, Bundles that are valid.
+    /// Inputs of decisions: settings and default CAs of the controller, sources, valid Bundles.
     pub inputs: Inputs,
-    /// What the settings are known from, in words.
+    /// Where the settings are known from, in words.
     pub settings_from: String,
-    /// All Bundles that are looked at.
+    /// All Bundles in the scope of the snapshot.
     pub bundles: BTreeMap<BundleId, SnapshotBundle>,
-    /// The namespaces, by name.
+    /// Namespaces by name.
     pub namespaces: BTreeMap<Arc<str>, Namespace>,
-    /// The objects that carry the Bundle label, and those that stand where a target is to be, by their Bundle.
+    /// Objects that carry the Bundle label and objects in place of targets, by their Bundle.
     pub targets: BTreeMap<BundleId, BTreeMap<TargetRef, SnapshotTarget>>,
     /// What could not be read.
     pub unread: Unread,
-    /// Who leads the controllers.
+    /// Leader of the controllers.
     pub leadership: LeaderStatus,
 }
 
 /// What could not be read, and why.
 #[derive(Debug, Default)]
 pub struct Unread {
-    /// Sources.
+    /// Sources that could not be read.
     pub sources: BTreeMap<SourceQuery, String>,
-    /// The Secret targets.
+    /// Why Secret targets could not be read.
     pub secret_targets: Option<String>,
-    /// The default CAs that the controller has.
+    /// Why the controller's default CAs are not known.
     pub default_cas: Option<String>,
-    /// Some of the objects that stand where a target is to be.
+    /// Why some objects in place of targets could not be read.
     pub foreign_objects: Option<String>,
 }
 
@@ -61,52 +61,52 @@ pub enum SourceQuery {
     },
 }
 
-/// A Bundle as the cluster has it.
+/// A Bundle in a snapshot.
 #[derive(Clone, Debug, Default)]
 pub struct SnapshotBundle {
     /// `metadata.generation`.
     pub generation: Option<i64>,
-    /// Its conditions.
+    /// Conditions of the Bundle.
     pub conditions: Vec<Condition>,
     /// `status.defaultCAVersion`.
     pub default_ca_version: Option<String>,
-    /// Why it is not among the [`World::intents`], if it is not.
+    /// Why the Bundle is not among the [`Inputs::intents`], if it is not.
     pub invalid: Option<String>,
 }
 
 /// An object that carries the Bundle label, or has the name of a Bundle.
 #[derive(Clone, Debug, Default)]
 pub struct SnapshotTarget {
-    /// How it looks.
+    /// Metadata of the object.
     pub metadata: ObservedMetadata,
-    /// What it holds of others under the Bundle's keys, if that was looked at.
+    /// Content under the Bundle's keys, if it was read.
     pub holdings: Option<ContentSummary>,
-    /// When our field manager last wrote it.
+    /// When our field manager last wrote the object.
     pub written: Option<Timestamp>,
 }
 
-/// Who leads the controllers.
+/// Leader of the controllers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LeaderStatus {
-    /// Somebody holds the Lease.
+    /// The Lease is held.
     Led {
         /// Namespace and name of the Lease.
         lease: String,
-        /// Who.
+        /// Identity of the holder.
         holder: String,
-        /// When it was last renewed.
+        /// When the Lease was last renewed.
         renewed: Timestamp,
     },
-    /// The Lease is there, and nobody holds it any more.
+    /// The Lease exists and is no longer held.
     Vacant {
         /// Namespace and name of the Lease.
         lease: String,
-        /// When it was last renewed.
+        /// When the Lease was last renewed.
         renewed: Option<Timestamp>,
     },
     /// There is no Lease.
     NoLease,
-    /// This cannot be told, for this cause.
+    /// The leader is not known, for this cause.
     Unknown(String),
 }
 
@@ -139,7 +139,7 @@ impl fmt::Display for SourceQuery {
 }
 
 impl SnapshotBundle {
-    /// A Bundle as it was read.
+    /// Returns the snapshot of a Bundle that was read.
     #[must_use]
     pub fn of(bundle: &api::Bundle) -> Self {
         let status = bundle.status.clone().unwrap_or_default();
@@ -151,7 +151,7 @@ impl SnapshotBundle {
         }
     }
 
-    /// One of its conditions.
+    /// Returns the condition of a type.
     #[must_use]
     pub fn condition(&self, type_: &str) -> Option<&Condition> {
         self.conditions.iter().find(|condition| condition.type_ == type_)
@@ -159,7 +159,7 @@ impl SnapshotBundle {
 }
 
 impl SnapshotTarget {
-    /// Reads what matters out of an object's metadata.
+    /// Returns the snapshot of an object by its metadata.
     #[must_use]
     pub fn read(metadata: &ObjectMeta) -> Self {
         let ours = metadata.managed_fields.iter().flatten();
@@ -170,7 +170,7 @@ impl SnapshotTarget {
 }
 
 impl Snapshot {
-    /// Adds a Bundle; one that is invalid is known all the same.
+    /// Adds a Bundle; an invalid one is added with its errors.
     pub fn add_bundle(&mut self, bundle: &api::Bundle, trust_namespace: &str) -> &mut SnapshotBundle {
         let id = BundleId::from(bundle.metadata.name.as_deref().unwrap_or_default());
         let mut snapshot_bundle = SnapshotBundle::of(bundle);
@@ -186,19 +186,19 @@ impl Snapshot {
         self.bundles.entry(id).insert_entry(snapshot_bundle).into_mut()
     }
 
-    /// What to say where not all objects could be looked at that stand where a target is to be.
+    /// Returns the remark for foreign objects in place of targets that could not be read.
     #[must_use]
     pub fn foreign_objects_unread(&self) -> Option<String> {
         let cause = self.unread.foreign_objects.as_ref()?;
         Some(format!("whether objects of others stand where targets are to be is not known: {cause}"))
     }
 
-    /// Why the sources of a Bundle are not all known, if they are not.
+    /// Returns why the sources of a Bundle are not all known, if they are not.
     pub(super) fn unread_source(&self, intent: &Intent) -> Option<String> {
         intent.object_sources().find_map(|source| self.unread.sources.get(&source.into()).cloned())
     }
 
-    /// Why the default CAs that the controller gives a Bundle are not known, if they are not.
+    /// Returns why the default CAs of a Bundle are not known, if they are not.
     pub(super) fn unknown_default_cas(&self, intent: &Intent) -> Option<String> {
         if !intent.sources.iter().any(|source| matches!(source, CertificateSource::DefaultCas)) {
             return None;

@@ -6,14 +6,14 @@ use crate::api;
 
 use super::snapshot::SnapshotBundle;
 
-/// What condition `Synced` says.
+/// The state of a Bundle by its condition `Synced`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Synced<'a> {
-    /// All targets are as they should be.
+    /// All targets are in sync.
     Yes,
-    /// They are not, for this reason.
+    /// Targets are not in sync, for this reason.
     No(&'a str),
-    /// It says nothing about the Bundle as it is now, for this reason.
+    /// The condition is not of the present generation, for this reason.
     NotYet(&'a str),
 }
 
@@ -30,7 +30,7 @@ impl<'a> Synced<'a> {
         }
     }
 
-    /// The word for the status, and the reason.
+    /// Returns the status and the reason of the condition.
     #[must_use]
     pub fn status_and_reason(self) -> (&'static str, &'a str) {
         match self {

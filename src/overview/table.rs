@@ -1,4 +1,4 @@
-//! All Bundles at a glance.
+//! The overview as a table.
 
 use jiff::Timestamp;
 
@@ -14,7 +14,7 @@ const HEADER: [&str; 6] = ["BUNDLE", "SYNCED", "REASON", "IN SYNC", "ENDS NEXT",
 const SECONDS_PER_DAY: i64 = 86_400;
 
 impl Overview<'_> {
-    /// Who leads, and a line for each Bundle.
+    /// Returns the leader and a line for each Bundle.
     #[must_use]
     pub fn table(&self, now: Timestamp, paint: ColorMode) -> String {
         let leader = self.leadership.describe(now);
@@ -28,7 +28,7 @@ impl Overview<'_> {
 }
 
 impl LeaderStatus {
-    /// Who leads, in words.
+    /// Returns the leader in words.
     pub(super) fn describe(&self, now: Timestamp) -> String {
         let ago = |time| age(time, now);
         match self {
@@ -89,7 +89,7 @@ impl BundleOverview<'_> {
     }
 }
 
-/// How long ago, in the largest unit of which it is two or more.
+/// Returns the time since `time` in the largest unit of which it is two or more.
 pub(super) fn age(time: Timestamp, now: Timestamp) -> String {
     let seconds = (now.as_second() - time.as_second()).max(0);
     match seconds {
