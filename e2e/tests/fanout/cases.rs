@@ -30,14 +30,14 @@ pub(crate) fn arrive() -> Step {
     Step::Arrive(0)
 }
 
-pub(crate) fn hear_of_namespaces() -> Step {
+pub(crate) fn deliver_namespaces() -> Step {
     Step::Deliver(ListScope::Namespaces, 9)
 }
 
 #[test]
 fn a_change_under_our_own_name_is_undone_once() {
     let edit = || edit(Edit::ValueUnderOurName);
-    let first = [hear_of_namespaces(), decide(&["ca.pem"], "x"), arrive(), edit()];
+    let first = [deliver_namespaces(), decide(&["ca.pem"], "x"), arrive(), edit()];
     ends_well(1, &first);
     let [namespaces, decided, arrived, edited] = first;
     let watch_first = [namespaces, decided, arrived, edited, Step::Deliver(CONFIG_MAPS, 9), Step::Answer(0)];
@@ -48,14 +48,14 @@ fn a_change_under_our_own_name_is_undone_once() {
 fn a_renamed_key_whose_old_value_another_manager_holds_as_well_is_left_to_it() {
     ends_well(
         1,
-        &[hear_of_namespaces(), decide(&["ca.pem"], "x"), arrive(), edit(Edit::Rival), decide(&["root.pem"], "x")],
+        &[deliver_namespaces(), decide(&["ca.pem"], "x"), arrive(), edit(Edit::Rival), decide(&["root.pem"], "x")],
     );
 }
 
 #[test]
 fn a_label_taken_off_between_a_write_and_a_list_that_lacks_the_target_is_put_back() {
     let relist = || Step::Relist(CONFIG_MAPS);
-    let written = || [hear_of_namespaces(), decide(&["ca.pem"], "x"), arrive()].to_vec();
+    let written = || [deliver_namespaces(), decide(&["ca.pem"], "x"), arrive()].to_vec();
     let unlabelled = || edit(Edit::Label);
     let deliver = || Step::Deliver(CONFIG_MAPS, 9);
     let scenarios = [
@@ -128,7 +128,7 @@ fn bundles_take_turns_and_a_single_event_goes_before_all_rollouts() {
         first_answers(&mut world);
     }
     let order = |world: &World| -> String { world.given.iter().map(|((bundle, _), _)| &**bundle).collect() };
-    // The first Bundle had all the room before the second was decided.
+    // The first Bundle had all requests in flight before the second was decided.
     assert_eq!(order(&world), "aabababa");
     let place = TargetRef { kind: ObjectKind::ConfigMap, namespace: "n3".into(), name: "c".into() };
     world.edit(&key("c", &place), "kubectl-edit", Verb::Delete);
@@ -139,26 +139,26 @@ fn bundles_take_turns_and_a_single_event_goes_before_all_rollouts() {
 }
 
 #[test]
-fn a_census_counts_what_is_to_be_there_what_is_and_what_cannot_be() {
+fn statistics_count_what_is_to_be_there_what_is_and_what_cannot_be() {
     let mut world = with_many_namespaces(2);
     world.refusing = ["n2".to_owned(), "n5".to_owned()].into();
     world.decide("a", Some(&content(&["ca.pem"], "x")));
     world.answer_lists();
-    let standing = |world: &World| world.census().bundles.get(&BundleId::from("a")).copied();
+    let stats = |world: &World| world.stats().bundles.get(&BundleId::from("a")).copied();
     let begun = RolloutStats { desired: 8, in_sync: 0, failing: 0, held: None };
-    assert_eq!((standing(&world), world.census().in_flight, world.census().queued), (Some(begun), 2, 6));
+    assert_eq!((stats(&world), world.stats().in_flight, world.stats().queued), (Some(begun), 2, 6));
     world.flush();
     let done = RolloutStats { desired: 8, in_sync: 6, failing: 2, held: None };
-    assert_eq!((standing(&world), world.census().in_flight, world.census().queued), (Some(done), 0, 0));
+    assert_eq!((stats(&world), world.stats().in_flight, world.stats().queued), (Some(done), 0, 0));
 
     // What is let go is not among what is wanted, but may fail.
     world.refusing.insert("n3".to_owned());
     world.decide("a", Some(&Content { selective: true, ..content(&["ca.pem"], "x") }));
     world.flush();
-    assert_eq!(standing(&world), Some(RolloutStats { desired: 0, in_sync: 0, failing: 1, held: None }));
+    assert_eq!(stats(&world), Some(RolloutStats { desired: 0, in_sync: 0, failing: 1, held: None }));
 
     world.decide("a", None);
-    assert_eq!(standing(&world), None, "what is refused is left as it is");
+    assert_eq!(stats(&world), None, "what is refused is left as it is");
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn a_bundle_that_comes_again_over_targets_that_are_right_asks_for_nothing_but_li
     late.restore(&world.server);
     late.flush();
     late.decide("a", Some(&wanted));
-    assert_eq!(late.inquiries.len(), 2, "ConfigMaps and Secrets are listed");
+    assert_eq!(late.pending_lists.len(), 2, "ConfigMaps and Secrets are listed");
     assert_eq!(late.given, [], "nothing is tried before it is known what is there");
     late.settle();
     assert_eq!(late.given, []);
@@ -342,7 +342,7 @@ fn a_label_that_the_template_has_no_more_is_taken_out_where_objects_are_patched(
         1,
         &[
             Step::ForbidReplacing,
-            hear_of_namespaces(),
+            deliver_namespaces(),
             Step::Decide("a", with_label),
             arrive(),
             Step::Answer(0),

@@ -59,15 +59,15 @@ fn values<'a>(world: &'a World, bundle: &str) -> Vec<&'a str> {
 }
 
 fn waits(world: &World, bundle: &str) -> Option<Duration> {
-    world.census().bundles[&BundleId::from(bundle)].held
+    world.stats().bundles[&BundleId::from(bundle)].held
 }
 
 #[test]
 fn a_fourth_change_waits_and_the_newest_content_wins() {
     let mut world = held();
     assert_eq!(waits(&world, "a"), Some(S));
-    let standing = world.census().bundles[&BundleId::from("a")];
-    assert_eq!((standing.desired, standing.in_sync), (4, 0), "what waits is not in sync");
+    let stats = world.stats().bundles[&BundleId::from("a")];
+    assert_eq!((stats.desired, stats.in_sync), (4, 0), "what waits is not in sync");
     let told = |world: &World| world.held.iter().map(|(_, told)| (told.changes, told.wait)).collect::<Vec<_>>();
     assert_eq!(told(&world), [(4, Some(S))]);
     assert!(world.bundles["a"].report.is_none(), "what is not written is not reported");

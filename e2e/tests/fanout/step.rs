@@ -37,7 +37,7 @@ pub(crate) enum Step {
     ListAnswers(usize, bool),
     Busy(usize, Option<Duration>),
     /// A request of old reaches the server.
-    Haunt(usize),
+    ArriveLate(usize),
     /// A namespace begins or ceases to refuse writes.
     Policy(&'static str),
     ForbidReplacing,
@@ -121,14 +121,14 @@ pub(crate) fn play(world: &mut World, marks: &mut Marks, step: &Step) {
         }
         Step::ListArrives(index) => {
             let waiting: Vec<_> =
-                (0..world.inquiries.len()).filter(|at| world.inquiries[*at].found.is_none()).collect();
+                (0..world.pending_lists.len()).filter(|at| world.pending_lists[*at].found.is_none()).collect();
             if !waiting.is_empty() {
                 world.list_arrives(waiting[index % waiting.len()]);
             }
         }
         Step::ListAnswers(index, lost) => {
             let done: Vec<_> =
-                (0..world.inquiries.len()).filter(|at| world.inquiries[*at].found.is_some() || *lost).collect();
+                (0..world.pending_lists.len()).filter(|at| world.pending_lists[*at].found.is_some() || *lost).collect();
             if !done.is_empty() {
                 world.list_answers(done[index % done.len()], lost.then_some(TargetListResult::Unavailable));
             }
@@ -139,8 +139,8 @@ pub(crate) fn play(world: &mut World, marks: &mut Marks, step: &Step) {
                 world.answer(waiting[index % waiting.len()], Some(WriteResult::Busy(*time, "busy".to_owned())));
             }
         }
-        Step::Haunt(index) if !world.ghosts.is_empty() => world.haunt(index % world.ghosts.len()),
-        Step::Lose(..) | Step::Haunt(_) => {}
+        Step::ArriveLate(index) if !world.abandoned.is_empty() => world.arrive_late(index % world.abandoned.len()),
+        Step::Lose(..) | Step::ArriveLate(_) => {}
         Step::Policy(name) => {
             if !world.refusing.remove(*name) {
                 world.refusing.insert((*name).to_owned());

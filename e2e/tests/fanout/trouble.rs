@@ -10,7 +10,7 @@ use crate::model::{Field, Part, Verb};
 use crate::world::{World, key};
 
 #[test]
-fn a_fight_has_a_bounded_rate_and_is_spoken_of_once() {
+fn contention_has_a_bounded_rate_and_is_reported_once() {
     let mut world = with_many_namespaces(2);
     world.decide("a", Some(&content(&["ca.pem"], "x")));
     world.flush();
@@ -63,11 +63,11 @@ fn a_target_that_others_keep_changing_fails_from_the_eleventh_time_until_they_st
             "n0: failed to patch ConfigMap n0/a: field manager {rival:?} keeps writing its key {taken:?}: stop that writer, or have it write another object"
         );
         assert_eq!(failing(&world), [expected]);
-        assert_eq!(world.census().bundles[&BundleId::from("a")].failing, 1);
+        assert_eq!(world.stats().bundles[&BundleId::from("a")].failing, 1);
         pass(&mut world, 240);
         assert_eq!(failing(&world), Vec::<String>::new(), "it is over");
         assert_eq!(
-            world.census().bundles[&BundleId::from("a")],
+            world.stats().bundles[&BundleId::from("a")],
             RolloutStats { desired: 8, in_sync: 8, failing: 0, held: None }
         );
         pass(&mut world, 60);
@@ -108,14 +108,14 @@ fn trouble_that_one_namespace_has_alone_holds_up_nobody_and_is_named() {
         }
         let named: Vec<_> = failing(&world).iter().map(|failure| failure[..2].to_owned()).collect();
         assert_eq!(named, ["n2", "n5"], "{name}");
-        assert!(!world.census().paused, "{name}");
+        assert!(!world.stats().paused, "{name}");
         // A new namespace is served at once.
         world.namespace("new", |server| server.set_namespace("new", Labels::new()));
         serve(&mut world);
         serve(&mut world);
         let new = key("a", &TargetRef { kind: ObjectKind::ConfigMap, namespace: "new".into(), name: "a".into() });
         assert!(world.server.objects.contains_key(&new), "{name}");
-        world.ghosts.clear();
+        world.abandoned.clear();
         world.settle();
     }
 }

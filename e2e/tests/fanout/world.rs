@@ -32,7 +32,7 @@ pub(crate) struct Flight {
 }
 
 /// A list of one Bundle's targets on its way.
-pub(crate) struct Inquiry {
+pub(crate) struct PendingList {
     bundle: BundleId,
     scope: ListScope,
     number: u64,
@@ -69,9 +69,9 @@ pub(crate) struct World {
     /// Lists that have begun and have not reached the server.
     unread: BTreeSet<ListScope>,
     pub(crate) flights: Vec<Flight>,
-    pub(crate) inquiries: Vec<Inquiry>,
+    pub(crate) pending_lists: Vec<PendingList>,
     /// Given up by us, and perhaps still on their way.
-    pub(crate) ghosts: Vec<Order>,
+    pub(crate) abandoned: Vec<Order>,
     closed_until: Duration,
     /// Namespaces about which a request was answered that the server is busy, or not at all.
     complained: BTreeSet<Arc<str>>,
@@ -92,14 +92,14 @@ pub(crate) struct World {
     pub(crate) given: Vec<(Target, TargetRequest)>,
     /// Rollouts that were said to be held back.
     pub(crate) held: Vec<(Arc<str>, Unstable)>,
-    /// How often a fight was spoken of.
+    /// The number of reports of contention.
     pub(crate) contested: usize,
     /// Objects of others that were told to be completed.
     pub(crate) completed: Vec<Target>,
 }
 
 /// How a Bundle that is carried out stands.
-fn standing(engine: &Engine, now: Duration, bundle: &str) -> RolloutStats {
+fn stats(engine: &Engine, now: Duration, bundle: &str) -> RolloutStats {
     engine.stats(now).bundles[&BundleId::from(bundle)]
 }
 
@@ -120,8 +120,8 @@ impl World {
             watches: BTreeMap::new(),
             unread: BTreeSet::new(),
             flights: Vec::new(),
-            inquiries: Vec::new(),
-            ghosts: Vec::new(),
+            pending_lists: Vec::new(),
+            abandoned: Vec::new(),
             closed_until: Duration::ZERO,
             complained: BTreeSet::new(),
             leads: false,
@@ -144,7 +144,7 @@ impl World {
         world
     }
 
-    pub(crate) fn census(&self) -> EngineStats {
+    pub(crate) fn stats(&self) -> EngineStats {
         self.engine.stats(self.now)
     }
 
@@ -166,14 +166,14 @@ impl World {
                     let reached =
                         self.heard.iter().filter(|(name, heard)| wanted.reaches(&self.settings, name, heard)).count();
                     assert_eq!(outcome.namespaces, reached, "reached by {bundle}");
-                    let standing = standing(&self.engine, self.now, bundle.name());
-                    assert_eq!(standing.desired, reached * wanted.payloads.len(), "objects of {bundle}");
-                    assert_eq!(standing.failing, outcome.failures.len(), "failing objects of {bundle}");
-                    assert!(standing.held.is_none() || standing.failing > 0, "{bundle} is not written");
+                    let stats = stats(&self.engine, self.now, bundle.name());
+                    assert_eq!(stats.desired, reached * wanted.payloads.len(), "objects of {bundle}");
+                    assert_eq!(stats.failing, outcome.failures.len(), "failing objects of {bundle}");
+                    assert!(stats.held.is_none() || stats.failing > 0, "{bundle} is not written");
                     known.report = Some(outcome);
                 }
                 Action::List { bundle, scope, number } => {
-                    self.inquiries.push(Inquiry { bundle, scope, number, found: None });
+                    self.pending_lists.push(PendingList { bundle, scope, number, found: None });
                 }
                 Action::Held { bundle, unstable } => self.held.push((bundle.name().clone(), unstable)),
                 Action::Contested { .. } => self.contested += 1,
@@ -341,8 +341,8 @@ impl World {
                 continue;
             }
             let Some(at) = self.engine.next_wakeup(self.now) else {
-                for (bundle, standing) in self.census().bundles {
-                    assert_eq!((standing.in_sync, standing.failing), (standing.desired, 0), "{bundle} at rest");
+                for (bundle, stats) in self.stats().bundles {
+                    assert_eq!((stats.in_sync, stats.failing), (stats.desired, 0), "{bundle} at rest");
                 }
                 return;
             };
@@ -356,10 +356,10 @@ impl World {
     pub(crate) fn flush(&mut self) {
         loop {
             let mut news = false;
-            while !self.ghosts.is_empty() {
-                self.haunt(0);
+            while !self.abandoned.is_empty() {
+                self.arrive_late(0);
             }
-            news |= !self.inquiries.is_empty();
+            news |= !self.pending_lists.is_empty();
             self.answer_lists();
             while !self.flights.is_empty() {
                 news = true;

@@ -33,7 +33,7 @@ impl World {
                 self.calls_for(|(bundle, _)| **bundle == *name);
             }
         }
-        self.tell(name, wanted);
+        self.set_desired(name, wanted);
     }
 
     /// A Bundle is deleted; its targets wait for the garbage collector.
@@ -46,7 +46,7 @@ impl World {
         self.step(EngineEvent::Deleted { bundle: name.into(), uid: Some(uid) });
     }
 
-    fn tell(&mut self, name: &str, wanted: Option<Arc<Desired>>) {
+    fn set_desired(&mut self, name: &str, wanted: Option<Arc<Desired>>) {
         let bundle = self.bundles.get_mut(name).expect("decided before");
         bundle.wanted.clone_from(&wanted);
         bundle.report = None;

@@ -10,7 +10,7 @@ use rootcast::fanout::{Comparison, EngineEvent, ListScope, Order, TargetListResu
 use crate::model::{Call, Failure, Field, Key, Object, Part, Verb};
 
 use super::content::{FOREIGN, fields, holdings, is_replaceable, key, observed, own_fields, sharing};
-use super::{Flight, Inquiry, World};
+use super::{Flight, PendingList, World};
 
 impl World {
     /// A request reaches the server.
@@ -27,19 +27,19 @@ impl World {
 
     /// A list of one Bundle's targets reaches the server.
     pub(crate) fn list_arrives(&mut self, index: usize) {
-        let Inquiry { bundle, scope, .. } = &self.inquiries[index];
+        let PendingList { bundle, scope, .. } = &self.pending_lists[index];
         let bundle = bundle.name();
         let ListScope::Targets(kind, _) = scope else { panic!("only targets are listed by Bundle") };
         let ours = self.server.objects.iter().filter(|(key, _)| key.kind == *kind && key.name == **bundle);
         let label = Field::new(Part::Labels, BUNDLE_LABEL);
         let ours = ours.filter(|(_, object)| object.fields.get(&label).is_some_and(|value| **value == **bundle));
         let found = ours.map(|(key, object)| (key.namespace.clone(), observed(key, object)));
-        self.inquiries[index].found = Some(TargetListResult::Targets(found.collect()));
+        self.pending_lists[index].found = Some(TargetListResult::Targets(found.collect()));
     }
 
     /// All lists that were asked for are answered.
     pub(crate) fn answer_lists(&mut self) {
-        while !self.inquiries.is_empty() {
+        while !self.pending_lists.is_empty() {
             self.list_arrives(0);
             self.list_answers(0, None);
         }
@@ -47,14 +47,14 @@ impl World {
 
     /// The answer to a list reaches us: that of the server, or what became of it on the way.
     pub(crate) fn list_answers(&mut self, index: usize, instead: Option<TargetListResult>) {
-        let Inquiry { bundle, scope, number, found } = self.inquiries.remove(index);
+        let PendingList { bundle, scope, number, found } = self.pending_lists.remove(index);
         let found = instead.or(found).expect("it has reached the server");
         self.step(EngineEvent::Listed { bundle, scope, number, result: found });
     }
 
     /// A request that we have given up reaches the server.
-    pub(crate) fn haunt(&mut self, index: usize) {
-        let order = self.ghosts.remove(index);
+    pub(crate) fn arrive_late(&mut self, index: usize) {
+        let order = self.abandoned.remove(index);
         let before = self.server.version();
         self.carry_out(&order);
         if self.server.version() != before {
@@ -79,7 +79,7 @@ impl World {
             (Some(lost), answer) => {
                 self.complained.insert(target.1.namespace.clone());
                 if answer.is_none() {
-                    self.ghosts.push(order);
+                    self.abandoned.push(order);
                 }
                 lost
             }
