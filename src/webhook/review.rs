@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tracing::field::Empty;
-use tracing::{Span, error_span};
+use tracing::{Span, debug_span};
 
 use crate::text::truncate_bytes;
 use crate::{api, inject};
@@ -20,9 +20,9 @@ const SPAN_FIELD_MAX: usize = 253;
 
 /// Returns a new span for one review, without its fields.
 ///
-/// Its level is ERROR, so that lines of the log have it at every level.
+/// Its level is DEBUG, as that of the controller's spans: lines at the default level are without it.
 pub(super) fn review_span() -> Span {
-    error_span!("review", uid = Empty, namespace = Empty, pod = Empty)
+    debug_span!("review", uid = Empty, namespace = Empty, pod = Empty)
 }
 
 /// A request for admission, as the API server sends it.
