@@ -1,4 +1,4 @@
-//! Fetches the sources that a Bundle needs before it can be decided. The asynchronous half of [`super::reconcile`].
+//! Fetches the sources that a Bundle needs before it can be decided. The asynchronous half of [`mod@super::reconcile`].
 
 use tracing::warn;
 

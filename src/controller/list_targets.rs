@@ -1,4 +1,4 @@
-//! Lists the targets of one Bundle that came after all targets had been listed. Asked for by [`super::roll_out`].
+//! Lists the targets of one Bundle that came after all targets had been listed. Asked for by [`mod@super::roll_out`].
 
 use kube::core::Status;
 use tracing::warn;

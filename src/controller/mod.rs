@@ -2,9 +2,9 @@
 //!
 //! | What happened | Entry point |
 //! |---|---|
-//! | a Bundle, a source or the trust namespace changed; its sources were fetched; its requeue time came | [`reconcile`](reconcile::reconcile) |
-//! | a namespace or a target changed; a write or a list of targets was answered; time passed; leadership changed | [`roll_out`](roll_out::roll_out) |
-//! | a Bundle was refused; the engine reports an outcome, progress or a conflict; a status was published | [`report`](report::report) |
+//! | a Bundle, a source or the trust namespace changed; its sources were fetched; its requeue time came | `reconcile` |
+//! | a namespace or a target changed; a write or a list of targets was answered; time passed; leadership changed | `roll_out` |
+//! | a Bundle was refused; the engine reports an outcome, progress or a conflict; a status was published | `report` |
 //!
 //! ```text
 //! watches --> Cache --> affected Bundles --> queue --> reconcile --> roll_out --> TargetWriter

@@ -2,7 +2,7 @@
 //!
 //! The step is level-triggered: it depends on the cache alone, whatever the cause. It never waits: sources that have to be
 //! fetched first are requested, and the Bundle is reconciled again when they are there. What follows from the desired
-//! state, one write for each target, is [`super::roll_out`]; status and events are [`super::report`].
+//! state, one write for each target, is [`mod@super::roll_out`]; status and events are [`mod@super::report`].
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};

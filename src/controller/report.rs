@@ -1,6 +1,6 @@
 //! Reports on Bundles: status and events, one report of each Bundle in flight at a time.
 //!
-//! Entered by [`super::reconcile`] with a refusal, by [`super::roll_out`] with what became of targets, and when a status
+//! Entered by [`mod@super::reconcile`] with a refusal, by [`mod@super::roll_out`] with what became of targets, and when a status
 //! was published.
 
 use jiff::Timestamp;

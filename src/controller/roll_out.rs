@@ -1,7 +1,7 @@
 //! Rolls out desired states: one step of the engine, then the requests that it asks for.
 //!
 //! Entered by every change of a namespace or target, every result of a write or list, time and leadership, and by
-//! [`super::reconcile`] with a new desired state. What the engine reports goes to [`super::report`].
+//! [`mod@super::reconcile`] with a new desired state. What the engine reports goes to [`mod@super::report`].
 
 use tracing::{Instrument as _, debug_span, info, warn};
 
