@@ -197,14 +197,14 @@ impl<'a> Audit<'a> {
     /// A request is logged just after it is answered. This asks for a path that
     /// nobody else asks for and waits until the log has it.
     async fn settle(&self) -> Result<()> {
-        static FENCES: AtomicU64 = AtomicU64::new(0);
-        let fence = format!("/rootcast-fence-{}", FENCES.fetch_add(1, Ordering::Relaxed));
+        static BARRIERS: AtomicU64 = AtomicU64::new(0);
+        let barrier = format!("/rootcast-barrier-{}", BARRIERS.fetch_add(1, Ordering::Relaxed));
         let mark = self.end()?;
-        let request = http::Request::get(&fence).body(Vec::new())?;
+        let request = http::Request::get(&barrier).body(Vec::new())?;
         // Answered with 404, as it should be.
         drop(self.access.client(Caller::Admin).request_text(request).await);
         let logged = async {
-            while !self.read(mark)?.iter().any(|entry| entry.uri == fence) {
+            while !self.read(mark)?.iter().any(|entry| entry.uri == barrier) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
             Ok(())

@@ -90,7 +90,7 @@ impl ControlPlane {
                     if change.revision >= end {
                         return Ok(changes);
                     }
-                    // The fences of others have no name.
+                    // The barriers of others have no name.
                     if !change.name.is_empty() {
                         changes.push(change);
                     }

@@ -12,7 +12,7 @@ use crate::{
     control_plane::free_port,
     eventually,
     product::{Launch, NAMESPACE, Product, Role, until_ready},
-    story::SOON,
+    scenario::SOON,
 };
 
 /// The user that the shipped `ServiceAccount` is to RBAC and the audit log.

@@ -134,7 +134,7 @@ impl ResolvesServerCert for Shown {
 async fn serve(listener: TcpListener, acceptor: TlsAcceptor) {
     while let Ok((stream, _)) = listener.accept().await {
         let acceptor = acceptor.clone();
-        // Clients that do not trust it hang up: that is their part of the story.
+        // Clients that do not trust it hang up: that is their part of the scenario.
         tokio::spawn(async move { timeout(PATIENCE, answer(stream, acceptor)).await });
     }
 }

@@ -10,7 +10,7 @@ use rootcast_e2e::{
     ControlPlane, Controller, Exit, IDENTITY, Install, Launch, Mark, TargetScope, Tunnel, eventually, http_get,
     proxy::{On, Proxy},
     release_binary,
-    story::{SOON, apply, bundle, certificate, source},
+    scenario::{SOON, apply, bundle, certificate, source},
 };
 use serde_json::Value;
 use tokio::process::Command;

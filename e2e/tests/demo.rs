@@ -1,4 +1,4 @@
-//! The demo tells its whole story and leaves nothing behind.
+//! The demo tells its whole scenario and leaves nothing behind.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -32,7 +32,7 @@ const STORY: [&str; 13] = [
     "SourceBuildError",
     "not one target was touched",
     "must request default CAs either once or not at all but got 2 requests",
-    "37 targets had to be written in this story; the audit log shows 37 writes.",
+    "37 targets had to be written in this scenario; the audit log shows 37 writes.",
     "Everything is stopped and removed",
 ];
 

@@ -244,7 +244,7 @@ async fn five_replicas_renew_and_heal_and_each_is_vouched_for_at_every_moment() 
     };
     let mut current = all("a first certificate", None).await;
     let end = Mutex::new(false);
-    let story = async {
+    let scenario = async {
         for round in 0..2 {
             current = all(&format!("renewal {round}"), Some(&current)).await;
         }
@@ -261,7 +261,7 @@ async fn five_replicas_renew_and_heal_and_each_is_vouched_for_at_every_moment() 
         *end.lock().expect("nobody panics with it") = true;
         Ok(())
     };
-    let ((), checks) = tokio::try_join!(story, stage.watch(&replicas, &end))?;
+    let ((), checks) = tokio::try_join!(scenario, stage.watch(&replicas, &end))?;
     ensure!(checks > 1000, "only {checks} checks");
     ensure!(stage.bundle(FOREIGN).await?.is_empty(), "an entry of somebody else's was written");
     let secret = stage.secrets.get(SECRET).await?;

@@ -23,7 +23,7 @@ use rootcast::api::HASH_ANNOTATION;
 use rootcast_e2e::{
     ControlPlane, Controller, Exit, eventually, http_get,
     proxy::{Effect, Exchange, Fault, On, Proxy, Turns},
-    story::{SOON, anchors, apply, bundle, certificate, source},
+    scenario::{SOON, anchors, apply, bundle, certificate, source},
 };
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -49,7 +49,7 @@ struct Stage {
     control_plane: ControlPlane,
     targets: Api<ConfigMap>,
     leases: Api<Lease>,
-    /// Terms are short: one story at a time.
+    /// Terms are short: one scenario at a time.
     _turn: MutexGuard<'static, ()>,
 }
 

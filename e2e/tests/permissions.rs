@@ -7,7 +7,7 @@ use rootcast_e2e::{
     Balancer, ControlPlane, Controller, Entry, IDENTITY, INJECTOR_IDENTITY, Injector, Install, Launch, Mark,
     eventually,
     proxy::{Effect, On, Proxy, Turns},
-    story::{SOON, apply, bundle, certificate, source},
+    scenario::{SOON, apply, bundle, certificate, source},
 };
 use serde_json::{Value, json};
 

@@ -13,14 +13,14 @@ use super::snapshot::{LeaderStatus, Snapshot, SnapshotTarget};
 
 pub(super) const TRUST_NAMESPACE: &str = "cert-manager";
 
-/// A Bundle that reads key `ca` of ConfigMap `corporate` and writes into namespaces with `story: yes`.
+/// A Bundle that reads key `ca` of ConfigMap `corporate` and writes into namespaces with `tier: yes`.
 pub(super) fn corporate(name: &str) -> api::Bundle {
     selecting(name, "yes")
 }
 
 pub(super) fn selecting(name: &str, label: &str) -> api::Bundle {
     let target = json!({
-        "configMap": { "key": "ca.pem" }, "namespaceSelector": { "matchLabels": { "story": label } },
+        "configMap": { "key": "ca.pem" }, "namespaceSelector": { "matchLabels": { "tier": label } },
     });
     let sources = json!([{ "configMap": { "name": "corporate", "key": "ca" } }]);
     bundle(name, &json!({ "sources": sources, "target": target }))
@@ -47,7 +47,7 @@ pub(super) fn snapshot(bundles: &[api::Bundle], text: &str) -> Snapshot {
     let mut snapshot =
         Snapshot { inputs: inputs.with_config_map("corporate", &[], &[("ca", text)]), ..Snapshot::default() };
     for (name, label) in [("a", "yes"), ("b", "yes"), ("c", "no")] {
-        snapshot.namespaces.insert(name.into(), namespace(&[("story", label)]));
+        snapshot.namespaces.insert(name.into(), namespace(&[("tier", label)]));
     }
     for bundle in bundles {
         snapshot.add_bundle(bundle, TRUST_NAMESPACE);

@@ -77,7 +77,7 @@ mod tests {
     fn default_cas_that_are_not_at_hand_are_those_that_a_synced_bundle_publishes() {
         let spec = json!({
             "sources": [{ "useDefaultCAs": true }, { "configMap": { "name": "corporate", "key": "ca" } }],
-            "target": { "configMap": { "key": "ca.pem" }, "namespaceSelector": { "matchLabels": { "story": "yes" } } },
+            "target": { "configMap": { "key": "ca.pem" }, "namespaceSelector": { "matchLabels": { "tier": "yes" } } },
         });
         let mut mixed = with_condition(bundle("mixed", &spec), "True", "Synced", "well");
         mixed.status.as_mut().expect("a status").default_ca_version = Some("theirs".to_owned());

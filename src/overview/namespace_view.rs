@@ -240,14 +240,14 @@ mod tests {
         let here = with_condition(corporate("here"), "True", "Synced", "well");
         let mut snapshot = snapshot(&[here, corporate("late"), selecting("other", "no"), invalid], &pem("rsa"));
         snapshot.write("here", &["a", "b"]);
-        let labelled = |bundle| namespace(&[("story", "yes"), (inject::BUNDLE, bundle)]);
+        let labelled = |bundle| namespace(&[("tier", "yes"), (inject::BUNDLE, bundle)]);
         let table = |bundle| NamespaceView::of("a", &labelled(bundle), &snapshot, now()).table(ColorMode::Plain);
         let bundles = "\
 BUNDLE  SYNCED   TARGET     KEYS    STATE
 bad     Unknown  -          -       not offered: the Bundle is invalid
 here    True     ConfigMap  ca.pem  in sync
 late    Unknown  ConfigMap  ca.pem  not in sync
-other   Unknown  -          -       not offered: it does not select this namespace: story=no
+other   Unknown  -          -       not offered: it does not select this namespace: tier=no
 
 ConfigMap a/late: it is not there, or lacks the Bundle's label
   cure: it is mended within seconds; if not, the log of pod-1 and the Bundle's events say why

@@ -388,7 +388,7 @@ Bundle one
             ),
             (
                 "a namespace joins",
-                Overlay { namespaces: [("c".to_owned(), namespace(&[("story", "yes")]))].into(), ..Overlay::default() },
+                Overlay { namespaces: [("c".to_owned(), namespace(&[("tier", "yes")]))].into(), ..Overlay::default() },
                 "Bundle one\n  created: 1 ConfigMap in c\n",
             ),
             (

@@ -6,7 +6,7 @@ use kube::api::{DeleteParams, DynamicObject};
 use rootcast::api::{BUNDLE_LABEL, KEYS_ANNOTATION};
 use rootcast_e2e::{
     ControlPlane, eventually,
-    story::{anchors, certificate},
+    scenario::{anchors, certificate},
 };
 use serde_json::{Value, json};
 

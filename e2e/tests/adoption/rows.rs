@@ -7,7 +7,7 @@ use kube::api::{DeleteParams, DynamicObject};
 use rootcast::api::{ADOPT_ANNOTATION, BUNDLE_LABEL, HASH_ANNOTATION, KEYS_ANNOTATION};
 use rootcast_e2e::{
     eventually,
-    story::{anchors, certificate},
+    scenario::{anchors, certificate},
 };
 use serde_json::{Value, json};
 

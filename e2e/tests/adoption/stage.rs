@@ -1,4 +1,4 @@
-//! What stories take place on: a control plane, a controller, and an author who may write Bundles and nothing else.
+//! What scenarios take place on: a control plane, a controller, and an author who may write Bundles and nothing else.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use kube::{
 use rootcast::api::Bundle;
 use rootcast_e2e::{
     ControlPlane, Controller, Install, eventually,
-    story::{bundle, certificate, objects},
+    scenario::{bundle, certificate, objects},
 };
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
@@ -66,12 +66,12 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    /// Ends the story.
+    /// Ends the scenario.
     pub(crate) async fn end(mut self) -> Result<()> {
         self.stop().await
     }
 
-    /// Who may do everything. A client of its own for each story: it lives as long as the story's runtime.
+    /// Who may do everything. A client of its own for each scenario: it lives as long as the scenario's runtime.
     fn admin(&self) -> Client {
         self.control_plane.client()
     }
@@ -156,8 +156,8 @@ impl<'a> Stage<'a> {
     }
 
     /// Waits until the garbage collector has taken a target of a Bundle that was deleted after all others.
-    pub(crate) async fn garbage_is_collected(&self, story: &str) -> Result<()> {
-        let name = format!("{story}-last");
+    pub(crate) async fn garbage_is_collected(&self, scenario: &str) -> Result<()> {
+        let name = format!("{scenario}-last");
         self.namespace(&name).await?;
         self.write_bundle(&name, &name, "ConfigMap", KEY).await?;
         self.says(&name, "Synced", &[]).await?;

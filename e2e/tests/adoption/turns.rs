@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use rootcast::api::KEYS_ANNOTATION;
-use rootcast_e2e::story::anchors;
+use rootcast_e2e::scenario::anchors;
 use serde_json::json;
 
 use crate::stage::{KEY, Stage};

@@ -5,7 +5,7 @@ use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use kube::{Api, api::DeleteParams};
 use rootcast_e2e::{
     Denial, DenyingWebhook, eventually,
-    story::{SOON, apply, bundle, certificate},
+    scenario::{SOON, apply, bundle, certificate},
 };
 use serde_json::json;
 

@@ -9,7 +9,7 @@ use rootcast_e2e::{
     ServingCertificate, TlsClient, Volume,
     attack::post,
     eventually, peer,
-    story::{SOON, certificate},
+    scenario::{SOON, certificate},
 };
 use serde_json::{Value, json};
 

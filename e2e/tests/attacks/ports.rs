@@ -7,7 +7,7 @@ use futures::future::join_all;
 use rootcast_e2e::{
     attack::{begin, endless_head},
     eventually, http_get,
-    story::SOON,
+    scenario::SOON,
 };
 
 use crate::stage::Stage;

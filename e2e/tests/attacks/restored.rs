@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, api::DeleteParams};
 use rootcast_e2e::{
     Controller, Launch, eventually,
-    story::{SOON, apply, bundle, certificate},
+    scenario::{SOON, apply, bundle, certificate},
 };
 use serde_json::json;
 

@@ -13,7 +13,7 @@ use kube::{Api, Client, client::Body};
 use rootcast::api::{Bundle, SYNCED};
 use rootcast_e2e::{
     Balancer, ControlPlane, Controller, Injector, Launch, TlsClient, eventually,
-    story::{SOON, apply, bundle, certificate},
+    scenario::{SOON, apply, bundle, certificate},
 };
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;

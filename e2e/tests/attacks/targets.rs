@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use http::Method;
-use rootcast_e2e::{eventually, story::SOON, story::certificate};
+use rootcast_e2e::{eventually, scenario::SOON, scenario::certificate};
 use serde_json::{Value, json};
 
 use crate::stage::{BUNDLE, KEY, Stage, TENANT, send_ok};

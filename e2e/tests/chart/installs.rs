@@ -13,7 +13,7 @@ use kube::{
 };
 use rootcast_e2e::{
     CHART, ControlPlane, Controller, eventually, release_binary,
-    story::{SOON, certificate},
+    scenario::{SOON, certificate},
 };
 use serde_json::{Value, json};
 use tokio::runtime::Handle;

@@ -13,7 +13,7 @@ use kube::{
     Client,
     api::{DynamicObject, PostParams},
 };
-use rootcast_e2e::{ControlPlane, Entry, IDENTITY, Mark, story::objects};
+use rootcast_e2e::{ControlPlane, Entry, IDENTITY, Mark, scenario::objects};
 use serde_json::{Value, from_value};
 
 /// Creates objects, in no order.
@@ -28,10 +28,10 @@ async fn create(client: &Client, all: Vec<Value>) -> Result<()> {
     stream::iter(all).map(create).buffer_unordered(8).try_for_each(async |_| Ok(())).await
 }
 
-/// What the controller wrote since `mark`, but for what belongs to the fence.
+/// What the controller wrote since `mark`, but for what belongs to the barrier.
 async fn writes(control_plane: &ControlPlane, mark: Mark) -> Result<Vec<Entry>> {
     let mut writes = control_plane.audit().writes_by(IDENTITY, mark).await?;
-    writes.retain(|entry| !entry.name.starts_with("fence"));
+    writes.retain(|entry| !entry.name.starts_with("barrier"));
     Ok(writes)
 }
 

@@ -8,8 +8,8 @@ use kube::{
 };
 use rootcast::api::{Bundle, crd_yaml};
 use rootcast_e2e::{
-    ControlPlane, Controller, Fence, eventually,
-    story::{SOON, bundle, certificate, objects},
+    Barrier, ControlPlane, Controller, eventually,
+    scenario::{SOON, bundle, certificate, objects},
 };
 use serde_json::{Value, from_value, json};
 
@@ -66,7 +66,7 @@ async fn bundles_that_no_rule_kept_out_are_refused_with_all_their_problems_and_d
     control_plane.install().await?;
     control_plane.install_crd(&without_rules(&crd_yaml())?).await?;
     let client = control_plane.client();
-    let fence = Fence::raise(&control_plane, false).await?;
+    let barrier = Barrier::start(&control_plane, false).await?;
     let sound = json!({"sources": [{"inLine": certificate("ec")}], "target": {"configMap": {"key": "k"}}});
     let mut all: Vec<_> = ODD.iter().map(|(name, spec, _)| bundle(name, spec)).collect();
     all.push(bundle("sound", &sound.to_string()));
@@ -86,7 +86,7 @@ async fn bundles_that_no_rule_kept_out_are_refused_with_all_their_problems_and_d
             assert!(message.contains(problem), "{name}: no {problem:?} in {message:?}");
         }
     }
-    fence.pass(&client).await?;
+    barrier.sync(&client).await?;
     let synced = objects(&client, "Bundle", "")?.get("sound").await?;
     assert_eq!(synced.data["status"]["conditions"][1]["reason"], "Synced", "{:?}", synced.data["status"]);
     let written = writes(&control_plane, began).await?;
@@ -107,7 +107,7 @@ async fn bundles_that_no_rule_kept_out_are_refused_with_all_their_problems_and_d
 
     let changed = control_plane.audit().mark().await?;
     control_plane.install_crd(&crd_yaml()).await?;
-    fence.pass(&client).await?;
+    barrier.sync(&client).await?;
     assert_eq!(writes(&control_plane, changed).await?, [], "the rules change nothing for what is stored");
     controller.stop().await?;
     control_plane.finish().await

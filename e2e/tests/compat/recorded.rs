@@ -5,8 +5,8 @@ use k8s_openapi::{api::events::v1::Event, apimachinery::pkg::apis::meta::v1::Man
 use kube::{Api, Client, Resource as _, ResourceExt as _, api::ListParams};
 use rootcast::{api::Bundle, bundle::upgrade_managed_fields};
 use rootcast_e2e::{
-    ControlPlane, Controller, Entry, Fence, Install, eventually,
-    story::{SOON, objects},
+    Barrier, ControlPlane, Controller, Entry, Install, eventually,
+    scenario::{SOON, objects},
 };
 use serde_json::{Value, json};
 
@@ -30,7 +30,7 @@ async fn replay(which: impl Fn(&Vector) -> bool, filters: &[&str]) -> Result<()>
     let control_plane = ControlPlane::start().await?;
     control_plane.install_with(&Install { secret_targets: true, ..Install::default() }).await?;
     control_plane.namespace(RECORDED, &[("team", "a"), ("env", "dev")]).await?;
-    let fence = Fence::raise(&control_plane, true).await?;
+    let barrier = Barrier::start(&control_plane, true).await?;
     let client = control_plane.client();
     let objects = cases.iter().flat_map(|case| case.sources()).chain(cases.iter().map(Vector::bundle));
     // All of it before anything runs that could see one without the other.
@@ -44,7 +44,7 @@ async fn replay(which: impl Fn(&Vector) -> bool, filters: &[&str]) -> Result<()>
     for case in &cases {
         eventually(&case.name, SOON, async || case.check_status(&status(&client, case).await?).map_err(faulty)).await;
     }
-    fence.pass(&client).await?;
+    barrier.sync(&client).await?;
     let mut wrong = Vec::new();
     for case in &cases {
         wrong.extend(check(&client, case).await.err());
@@ -60,7 +60,7 @@ async fn replay(which: impl Fn(&Vector) -> bool, filters: &[&str]) -> Result<()>
     controller.stop().await?;
     let restarted = control_plane.audit().mark().await?;
     let controller = Controller::start(&control_plane, &args).await?;
-    fence.pass(&client).await?;
+    barrier.sync(&client).await?;
     assert_eq!(writes(&control_plane, restarted).await?, [], "writes of any kind after a restart");
     controller.stop().await?;
     control_plane.finish().await

@@ -11,8 +11,8 @@ use kube::{
 };
 use rootcast::api::{API_VERSION, Bundle, FIELD_MANAGER, SOURCES_COMPLETE, SYNCED};
 use rootcast_e2e::{
-    ControlPlane, Controller, Fence, Install, eventually,
-    story::{SOON, objects},
+    Barrier, ControlPlane, Controller, Install, eventually,
+    scenario::{SOON, objects},
 };
 use serde_json::{Value, json};
 
@@ -41,7 +41,7 @@ async fn taking_over_fifty_namespaces_from_trust_manager_writes_no_target_and_ea
     let namespaces: Vec<_> = (0..50).map(|number| format!("tenant-{number:02}")).collect();
     let labelled = async |name: &String| control_plane.namespace(name, &[("team", "a"), ("env", "dev")]).await;
     stream::iter(&namespaces).map(labelled).buffer_unordered(8).try_for_each(async |_| Ok(())).await?;
-    let fence = Fence::raise(&control_plane, true).await?;
+    let barrier = Barrier::start(&control_plane, true).await?;
     let everywhere = Api::<Namespace>::all(client.clone()).list_metadata(&ListParams::default()).await?;
     let everywhere: Vec<_> = everywhere.iter().map(ResourceExt::name_any).collect();
 
@@ -59,7 +59,7 @@ async fn taking_over_fifty_namespaces_from_trust_manager_writes_no_target_and_ea
     for case in &cases {
         our_condition_comes(&client, &case.name).await;
     }
-    fence.pass(&client).await?;
+    barrier.sync(&client).await?;
     let (events, written): (Vec<_>, Vec<_>) =
         writes(&control_plane, taken_over).await?.into_iter().partition(|entry| entry.resource == "events");
     let targets: Vec<_> = written.iter().filter(|entry| is_target(entry)).collect();
@@ -81,7 +81,7 @@ async fn taking_over_fifty_namespaces_from_trust_manager_writes_no_target_and_ea
 async fn keystores_with_a_certificate_that_java_refuses_are_mended_once_on_take_over() -> Result<()> {
     let control_plane = prepared().await?;
     let client = control_plane.client();
-    let fence = Fence::raise(&control_plane, true).await?;
+    let barrier = Barrier::start(&control_plane, true).await?;
     let case = &cases(&["p12-modern2023"])[0];
     let everywhere = Api::<Namespace>::all(client.clone()).list_metadata(&ListParams::default()).await?;
     let everywhere: BTreeSet<_> = everywhere.iter().map(ResourceExt::name_any).collect();
@@ -91,7 +91,7 @@ async fn keystores_with_a_certificate_that_java_refuses_are_mended_once_on_take_
         let started = control_plane.audit().mark().await?;
         let controller = Controller::start(&control_plane, &["--secret-targets-enabled"]).await?;
         our_condition_comes(&client, &case.name).await;
-        fence.pass(&client).await?;
+        barrier.sync(&client).await?;
         let written = writes(&control_plane, started).await?;
         let targets: Vec<_> = written.iter().filter(|entry| is_target(entry)).collect();
         let namespaces: BTreeSet<_> = targets.iter().map(|entry| entry.namespace.clone()).collect();
@@ -105,12 +105,12 @@ async fn keystores_with_a_certificate_that_java_refuses_are_mended_once_on_take_
 async fn a_condition_that_trust_manager_prunes_when_it_comes_back_is_put_back_by_one_write() -> Result<()> {
     let control_plane = prepared().await?;
     let client = control_plane.client();
-    let fence = Fence::raise(&control_plane, true).await?;
+    let barrier = Barrier::start(&control_plane, true).await?;
     let case = &cases(&["inline-one"])[0];
     create(&client, vec![case.bundle().clone()]).await?;
     let controller = Controller::start(&control_plane, &["--secret-targets-enabled"]).await?;
     our_condition_comes(&client, &case.name).await;
-    fence.pass(&client).await?;
+    barrier.sync(&client).await?;
     let ours = synced(&client, &case.name).await?;
 
     let returned = control_plane.audit().mark().await?;
@@ -118,7 +118,7 @@ async fn a_condition_that_trust_manager_prunes_when_it_comes_back_is_put_back_by
     let types: Vec<_> = status["conditions"].as_array().into_iter().flatten().map(|one| &one["type"]).collect();
     assert_eq!(types, [SYNCED], "our condition is gone");
     our_condition_comes(&client, &case.name).await;
-    fence.pass(&client).await?;
+    barrier.sync(&client).await?;
     let written = writes(&control_plane, returned).await?;
     ensure!(written.len() == 1 && is_status(&written[0]), "not one status: {written:#?}");
     assert_eq!(synced(&client, &case.name).await?, ours);

@@ -325,9 +325,9 @@ async fn watched(
     kind: ObjectKind,
     since: &str,
 ) -> Result<BTreeMap<String, Vec<(&'static str, ObservedMetadata)>>> {
-    let barrier = Key { kind, namespace: NAMESPACE.to_owned(), name: "fence".to_owned() };
-    let labelled = Fields::from([(Field::new(Part::Labels, BUNDLE_LABEL), "fence".to_owned())]);
-    request(client, &barrier, "fence", None, &Verb::Create(labelled)).await?.expect("a new object");
+    let barrier = Key { kind, namespace: NAMESPACE.to_owned(), name: "barrier".to_owned() };
+    let labelled = Fields::from([(Field::new(Part::Labels, BUNDLE_LABEL), "barrier".to_owned())]);
+    request(client, &barrier, "barrier", None, &Verb::Create(labelled)).await?.expect("a new object");
     let uri = format!(
         "{}?watch=true&resourceVersion={since}&labelSelector={BUNDLE_LABEL}&timeoutSeconds=1",
         collection(&barrier)

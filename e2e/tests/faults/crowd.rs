@@ -17,7 +17,7 @@ use rootcast::{
 };
 use rootcast_e2e::{
     ControlPlane, Entry, IDENTITY, Mark, Revision, eventually,
-    story::{SOON, TRUST_NAMESPACE, apply, bundle, source},
+    scenario::{SOON, TRUST_NAMESPACE, apply, bundle, source},
 };
 use serde_json::{from_value, json};
 
@@ -156,7 +156,7 @@ impl<'a> Crowd<'a> {
     /// [`Crowd::holds`], and then nothing more to do.
     pub(crate) async fn comes_to_rest(&self, stage: &Stage<'_>, generation: usize) -> Result<()> {
         self.holds(generation).await;
-        stage.fence.pass(&self.client).await?;
+        stage.barrier.sync(&self.client).await?;
         self.holds_now(generation).await
     }
 

@@ -1,5 +1,5 @@
 //! What happens to clusters, and what becomes of rollouts then: on a real API server that dies, hangs, refuses, forgets
-//! or loses its answers. Each story ends with the right bytes in every namespace, after a bounded number of writes, none
+//! or loses its answers. Each scenario ends with the right bytes in every namespace, after a bounded number of writes, none
 //! of which put old content in the place of new.
 
 mod answers;

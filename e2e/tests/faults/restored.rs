@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, api::DeleteParams};
 use rootcast_e2e::{
     eventually,
-    story::{SOON, apply, bundle, certificate},
+    scenario::{SOON, apply, bundle, certificate},
 };
 
 use crate::stage::{Stage, Way, control_plane};

@@ -6,20 +6,20 @@ use anyhow::Result;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, api::ListParams};
 use rootcast_e2e::{
-    Clock, ControlPlane, Controller, Fence, IDENTITY, Launch, Mark, Options, http_get, proxy::Proxy,
-    story::TRUST_NAMESPACE,
+    Barrier, Clock, ControlPlane, Controller, IDENTITY, Launch, Mark, Options, http_get, proxy::Proxy,
+    scenario::TRUST_NAMESPACE,
 };
 use tokio::{
     sync::{Mutex, MutexGuard, OnceCell},
     task::JoinHandle,
 };
 
-/// Where a story plays.
+/// Where a scenario plays.
 pub(crate) struct Stage<'a> {
     pub(crate) control_plane: &'a ControlPlane,
     pub(crate) proxy: Proxy,
     pub(crate) controller: Controller<'a>,
-    pub(crate) fence: Fence<'a>,
+    pub(crate) barrier: Barrier<'a>,
 }
 
 /// How the controller reaches the API server.
@@ -34,14 +34,14 @@ pub(crate) enum Way {
 /// Leader election with its own terms.
 const ELECTION: [&str; 2] = ["--leader-elect=true", "--leader-election-namespace=cert-manager"];
 
-/// etcd remembers everything, for the stories' reckoning.
+/// etcd remembers everything, for the scenarios' reckoning.
 pub(crate) const REMEMBER: &str = "--etcd-compaction-interval=0";
 
 impl<'a> Stage<'a> {
     /// Sets the stage; the controller is ready, and reads this clock instead of the machine's.
     pub(crate) async fn set(control_plane: &'a ControlPlane, way: Way, clock: Option<&Clock>) -> Result<Self> {
         control_plane.install().await?;
-        let fence = Fence::raise(control_plane, false).await?;
+        let barrier = Barrier::start(control_plane, false).await?;
         let proxy = Proxy::start(control_plane)?;
         let (args, through): (&[&str], _) = match way {
             Way::Direct => (&[], None),
@@ -49,7 +49,7 @@ impl<'a> Stage<'a> {
         };
         let launch = Launch { args, through, clock, ..Launch::default() };
         let controller = Controller::start_with(control_plane, launch).await?;
-        Ok(Self { control_plane, proxy, controller, fence })
+        Ok(Self { control_plane, proxy, controller, barrier })
     }
 
     /// What must hold whatever was played.
@@ -69,7 +69,7 @@ pub(crate) async fn control_plane(flags: &[&str]) -> Result<ControlPlane> {
     ControlPlane::start_with(&Options { api_server_flags, ..Options::default() }).await
 }
 
-/// The stage that stories share, one after the other: their faults are for everything that comes through its proxy.
+/// The stage that scenarios share, one after the other: their faults are for everything that comes through its proxy.
 pub(crate) async fn shared() -> MutexGuard<'static, Stage<'static>> {
     static PLANE: OnceCell<ControlPlane> = OnceCell::const_new();
     static STAGE: OnceCell<Mutex<Stage<'static>>> = OnceCell::const_new();

@@ -1,7 +1,7 @@
 //! The controller's account.
 
 use anyhow::{Context as _, Result};
-use rootcast_e2e::story::certificate;
+use rootcast_e2e::scenario::certificate;
 
 use crate::stage::{ITS_NAME, Object, Try, attempt, guarded};
 

@@ -6,7 +6,7 @@ use kube::{
     Api,
     api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
 };
-use rootcast_e2e::story::{certificate, objects};
+use rootcast_e2e::scenario::{certificate, objects};
 use serde_json::{Value, json};
 
 use crate::stage::{NAMESPACE, guarded};

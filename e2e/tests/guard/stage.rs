@@ -9,7 +9,7 @@ use kube::{
 };
 use rootcast_e2e::{
     ControlPlane, Install, eventually,
-    story::{SOON, objects},
+    scenario::{SOON, objects},
 };
 use serde_json::{Value, json};
 

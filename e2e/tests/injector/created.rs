@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use http::Method;
-use rootcast_e2e::{CallOutcome, WebhookCall, eventually, story::SOON};
+use rootcast_e2e::{CallOutcome, WebhookCall, eventually, scenario::SOON};
 use serde_json::{Value, json};
 
 use crate::{

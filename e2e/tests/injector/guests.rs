@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use http::Method;
-use rootcast_e2e::{CallOutcome, Mark, eventually, story::SOON};
+use rootcast_e2e::{CallOutcome, Mark, eventually, scenario::SOON};
 use serde_json::json;
 
 use crate::{

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use kube::api::DeleteParams;
 use rootcast_e2e::{
     CallOutcome, eventually,
-    story::{SOON, apply, bundle, certificate, objects},
+    scenario::{SOON, apply, bundle, certificate, objects},
 };
 use serde_json::json;
 
@@ -13,7 +13,7 @@ use crate::{
     stage::{BUNDLE, BY_ANNOTATION, BY_REQUIREMENT, Play, REQUIRED},
 };
 
-/// Bundles that a pod of the story's namespace cannot have, and words of the cause.
+/// Bundles that a pod of the scenario's namespace cannot have, and words of the cause.
 const HINDERED: [(&str, &str); 4] = [
     ("ghost", "no such Bundle"),
     ("aimless", "no target"),

@@ -6,7 +6,7 @@ use rootcast_e2e::{
     Balancer,
     CallOutcome::{Changed, Unchanged},
     ControlPlane, Injector, Samples, ServingCertificate, TlsClient, Volume, eventually,
-    story::SOON,
+    scenario::SOON,
 };
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! Pods of stories, and what the API server says to them.
+//! Pods of scenarios, and what the API server says to them.
 
 use std::collections::BTreeMap;
 

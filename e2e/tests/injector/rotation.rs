@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Result, ensure};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use kube::Client;
-use rootcast_e2e::{Balancer, ControlPlane, INJECTOR_IDENTITY, Injector, eventually, story::SOON};
+use rootcast_e2e::{Balancer, ControlPlane, INJECTOR_IDENTITY, Injector, eventually, scenario::SOON};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::{

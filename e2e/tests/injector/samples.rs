@@ -1,7 +1,7 @@
 //! config/samples, with and without the injector's part.
 
 use anyhow::{Context as _, Result, ensure};
-use rootcast_e2e::{eventually, story::SOON};
+use rootcast_e2e::{eventually, scenario::SOON};
 use serde_json::Value;
 
 use crate::{

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use rootcast_e2e::{
     Balancer, ControlPlane, Injector, Launch, eventually,
     proxy::{Effect, On, Proxy, Turns},
-    story::{SOON, apply, bundle, certificate},
+    scenario::{SOON, apply, bundle, certificate},
 };
 use serde_json::json;
 

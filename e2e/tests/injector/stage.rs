@@ -1,11 +1,11 @@
-//! What most stories share: one control plane, the injector as it is shipped with two replicas, some Bundles. No
+//! What most scenarios share: one control plane, the injector as it is shipped with two replicas, some Bundles. No
 //! controller runs: that pods are to mount something does not depend on its being there.
 
 use anyhow::{Context as _, Result, ensure};
 use kube::Client;
 use rootcast_e2e::{
     Balancer, ControlPlane, INJECTOR_IDENTITY, Injector, Mark, Samples, WebhookCall, eventually, http_get,
-    story::{SOON, apply, bundle, certificate},
+    scenario::{SOON, apply, bundle, certificate},
 };
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
@@ -39,7 +39,7 @@ const BUNDLES: &[(&str, &str)] = &[
     ("istio-ca-root-cert", "target: {configMap: {key: ca-bundle.crt}}"),
 ];
 
-/// Creates the Bundles of all stories.
+/// Creates the Bundles of all scenarios.
 pub(crate) async fn create_bundles(client: &Client) -> Result<()> {
     for (name, rest) in BUNDLES {
         let spec = format!("sources: [{{inLine: {}}}]\n{rest}", json!(certificate("ec")));
@@ -68,7 +68,7 @@ pub(crate) struct Stage {
     metrics: Samples,
 }
 
-/// One story's view of the stage.
+/// One scenario's view of the stage.
 pub(crate) struct Play {
     pub(crate) stage: &'static Stage,
     pub(crate) client: Client,
@@ -100,7 +100,7 @@ impl Stage {
 }
 
 impl Play {
-    /// Begins a story in a new namespace with these labels.
+    /// Begins a scenario in a new namespace with these labels.
     pub(crate) async fn begin(namespace: &'static str, labels: &[(&str, &str)]) -> Result<Self> {
         let stage = Stage::shared().await;
         stage.control_plane.namespace(namespace, labels).await?;
@@ -126,7 +126,7 @@ impl Play {
         send(&self.client, http::Method::PATCH, &path, "application/strategic-merge-patch+json", &guest).await
     }
 
-    /// The webhooks that were called for the one request with this verb for a pod of this story.
+    /// The webhooks that were called for the one request with this verb for a pod of this scenario.
     pub(crate) async fn calls(&self, verb: &str, pod: &str) -> Result<Vec<WebhookCall>> {
         calls(self.stage.control_plane, self.began, verb, (self.namespace, pod)).await
     }

@@ -10,7 +10,7 @@ use kube::Api;
 use rootcast::api::{Bundle, SYNCED};
 use rootcast_e2e::{
     ControlPlane, Controller, Exit, eventually,
-    story::{SOON, apply, bundle, certificate, source},
+    scenario::{SOON, apply, bundle, certificate, source},
 };
 
 use crate::log;

@@ -8,7 +8,7 @@ use rcgen::{CertificateParams, CustomExtension, KeyPair};
 use rootcast::api::SYNCED;
 use rootcast_e2e::{
     eventually,
-    story::{SOON, Story, TRUST_NAMESPACE, bundle, certificate, pem_key, source},
+    scenario::{SOON, Scenario, TRUST_NAMESPACE, bundle, certificate, pem_key, source},
 };
 use serde_json::{Value, json};
 
@@ -52,11 +52,11 @@ fn hostile() -> Vec<Hostile> {
 #[tokio::test]
 async fn hostile_config_maps_are_answered_and_hold_up_nobody() -> Result<()> {
     let stage = Stage::shared().await;
-    let story = Story::begin(&stage.fence, "hostile", &["a"]).await?;
+    let scenario = Scenario::begin(&stage.barrier, "hostile", &["a"]).await?;
     let spec = |name: &str, key: &str| {
         format!(
             "{{sources: [{{configMap: {{name: {name}, key: '{key}'}}}}], \
-             target: {{configMap: {{key: '{key}'}}, namespaceSelector: {{matchLabels: {{story: hostile}}}}}}}}"
+             target: {{configMap: {{key: '{key}'}}, namespaceSelector: {{matchLabels: {{scenario: hostile}}}}}}}}"
         )
     };
     let hostile = hostile();
@@ -64,31 +64,31 @@ async fn hostile_config_maps_are_answered_and_hold_up_nobody() -> Result<()> {
         let metadata = json!({"name": format!("{name}-source"), "namespace": TRUST_NAMESPACE});
         let mut object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata});
         object[*field][*key] = value.clone();
-        story.apply(&object).await?;
+        scenario.apply(&object).await?;
     }
-    story.apply(&source("ConfigMap", "sound-source", &[], &[("k", &certificate("ec"))])).await?;
+    scenario.apply(&source("ConfigMap", "sound-source", &[], &[("k", &certificate("ec"))])).await?;
 
     for Hostile { name, key, .. } in &hostile {
-        story.apply(&bundle(name, &spec(&format!("{name}-source"), key))).await?;
+        scenario.apply(&bundle(name, &spec(&format!("{name}-source"), key))).await?;
     }
-    story.apply(&bundle("sound", &spec("sound-source", "k"))).await?;
+    scenario.apply(&bundle("sound", &spec("sound-source", "k"))).await?;
     eventually("a sound Bundle beside hostile ones", A_FEW_SECONDS, async || {
-        let scene = story.scene("sound").await?;
-        ensure!(scene == story.synced(&["a"], &pem_key("k", &["ec"])), "{scene:#?}");
+        let scene = scenario.scene("sound").await?;
+        ensure!(scene == scenario.synced(&["a"], &pem_key("k", &["ec"])), "{scene:#?}");
         Ok(())
     })
     .await;
     for Hostile { name, reason, says, .. } in &hostile {
         eventually(name, SOON, async || {
-            let condition = story.condition(name, SYNCED).await?;
+            let condition = scenario.condition(name, SYNCED).await?;
             ensure!(condition.reason == *reason && condition.message.contains(says), "{condition:?}");
             Ok(())
         })
         .await;
     }
-    stage.fence.pass(&story.client).await?;
+    stage.barrier.sync(&scenario.client).await?;
     for Hostile { name, reason, .. } in &hostile {
-        let writes = story.written(name).await?;
+        let writes = scenario.written(name).await?;
         assert_eq!(writes.len(), usize::from(*reason == SYNCED), "{name}: {writes:#?}");
     }
     stage.is_in_order().await

@@ -3,7 +3,7 @@
 /// The longest run of base64 that is not taken for content, in characters.
 const RUN: usize = 60;
 
-/// A value that stories put into Secrets beside certificates.
+/// A value that scenarios put into Secrets beside certificates.
 pub(crate) const PASSWORD: &str = "correct-horse-battery-staple";
 
 /// Neither certificates nor what is beside them in a Secret.

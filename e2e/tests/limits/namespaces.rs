@@ -5,48 +5,48 @@ use std::collections::BTreeSet;
 use anyhow::{Result, ensure};
 use rootcast::api::SYNCED;
 use rootcast_e2e::{
-    ControlPlane, Controller, Fence, IDENTITY, Install, Mark, TargetScope,
-    story::{Story, bundle, certificate, pem_key},
+    Barrier, ControlPlane, Controller, IDENTITY, Install, Mark, TargetScope,
+    scenario::{Scenario, bundle, certificate, pem_key},
 };
 
 use crate::log;
 
-/// Where targets may be: two of the story's namespaces and those of the fence.
-const ALLOWED: [&str; 4] = ["few-a", "few-b", "fence", "fence-sometimes"];
+/// Where targets may be: two of the scenario's namespaces and those of the barrier.
+const ALLOWED: [&str; 4] = ["few-a", "few-b", "barrier", "barrier-sometimes"];
 
 #[tokio::test]
 async fn with_target_namespaces_nothing_is_written_or_watched_elsewhere() -> Result<()> {
     let control_plane = ControlPlane::start().await?;
     let scope = TargetScope::Only(ALLOWED.map(str::to_owned).into());
     control_plane.install_with(&Install { scope, secret_targets: false }).await?;
-    let fence = Fence::raise(&control_plane, false).await?;
+    let barrier = Barrier::start(&control_plane, false).await?;
     let flag = format!("--target-namespaces={}", ALLOWED.join(","));
     let controller = Controller::start(&control_plane, &[&flag]).await?;
-    let story = Story::begin(&fence, "few", &["a", "b", "outside"]).await?;
-    let message = async |name: &str| Ok::<_, anyhow::Error>(story.condition(name, SYNCED).await?.message);
+    let scenario = Scenario::begin(&barrier, "few", &["a", "b", "outside"]).await?;
+    let message = async |name: &str| Ok::<_, anyhow::Error>(scenario.condition(name, SYNCED).await?.message);
 
     let spec = |selector: &str| {
         format!("{{sources: [{{inLine: {:?}}}], target: {{configMap: {{key: k}}{selector}}}}}", certificate("ec"))
     };
-    story.apply(&bundle("selective", &spec(", namespaceSelector: {matchLabels: {story: few}}"))).await?;
-    let inside = story.synced(&["a", "b"], &pem_key("k", &["ec"]));
-    story.then("a Bundle for the story's namespaces", "selective", 2, &inside).await?;
+    scenario.apply(&bundle("selective", &spec(", namespaceSelector: {matchLabels: {scenario: few}}"))).await?;
+    let inside = scenario.synced(&["a", "b"], &pem_key("k", &["ec"]));
+    scenario.then("a Bundle for the scenario's namespaces", "selective", 2, &inside).await?;
     let said = message("selective").await?;
-    assert_eq!(said, "Successfully synced Bundle to allowed namespaces that match this label selector: story=few");
+    assert_eq!(said, "Successfully synced Bundle to allowed namespaces that match this label selector: scenario=few");
 
-    story.apply(&bundle("general", &spec(""))).await?;
+    scenario.apply(&bundle("general", &spec(""))).await?;
     let mut everywhere = inside.clone();
-    for namespace in ["fence", "fence-sometimes"] {
+    for namespace in ["barrier", "barrier-sometimes"] {
         everywhere.config_maps.insert(namespace.to_owned(), inside.config_maps["few-a"].clone());
     }
-    story.then("a Bundle for all namespaces", "general", 4, &everywhere).await?;
+    scenario.then("a Bundle for all namespaces", "general", 4, &everywhere).await?;
     assert_eq!(message("general").await?, "Successfully synced Bundle to all allowed namespaces");
 
-    story.join("late").await?;
-    story.then("a namespace that is not allowed comes", "selective", 0, &inside).await?;
-    story.leave("b").await?;
-    let one = story.synced(&["a"], &pem_key("k", &["ec"]));
-    story.then("an allowed one is no longer selected", "selective", 1, &one).await?;
+    scenario.join("late").await?;
+    scenario.then("a namespace that is not allowed comes", "selective", 0, &inside).await?;
+    scenario.leave("b").await?;
+    let one = scenario.synced(&["a"], &pem_key("k", &["ec"]));
+    scenario.then("an allowed one is no longer selected", "selective", 1, &one).await?;
 
     let requests = control_plane.audit().since(Mark::default()).await?;
     let requests = requests.into_iter().filter(|request| request.user == IDENTITY);

@@ -8,7 +8,7 @@ use kube::{Api, ResourceExt as _, api::ListParams};
 use rootcast::api::SYNCED;
 use rootcast_e2e::{
     eventually,
-    story::{SOON, Scene, Story, TRUST_NAMESPACE, bundle, certificate, pem_key, source},
+    scenario::{SOON, Scenario, Scene, TRUST_NAMESPACE, bundle, certificate, pem_key, source},
 };
 use serde_json::{Value, json};
 
@@ -96,7 +96,7 @@ fn cases() -> Vec<Case> {
 }
 
 /// The Bundle of a case.
-fn bundle_of(case: &Case, story: &str) -> Value {
+fn bundle_of(case: &Case, scenario: &str) -> Value {
     let (from, formats) = match case.name {
         "tls" => ("secret: {name: tls-source, includeAllKeys: true}".to_owned(), ""),
         "too-large" => {
@@ -104,7 +104,7 @@ fn bundle_of(case: &Case, story: &str) -> Value {
         }
         _ => (format!("configMap: {{name: {}-source, key: k}}", case.name), ""),
     };
-    let selector = format!("namespaceSelector: {{matchLabels: {{story: {story}}}}}");
+    let selector = format!("namespaceSelector: {{matchLabels: {{scenario: {scenario}}}}}");
     bundle(
         case.name,
         &format!("{{sources: [{{{from}}}], target: {{configMap: {{key: ca.pem}}, {formats}{selector}}}}}"),
@@ -114,46 +114,46 @@ fn bundle_of(case: &Case, story: &str) -> Value {
 #[tokio::test]
 async fn a_refused_bundle_keeps_its_targets_says_why_and_goes_on_once_it_is_mended() -> Result<()> {
     let stage = Stage::shared().await;
-    let story = Story::begin(&stage.fence, "refused", &["a", "b"]).await?;
+    let scenario = Scenario::begin(&stage.barrier, "refused", &["a", "b"]).await?;
     let cases = cases();
     for case in &cases {
-        change(&story, case.name, &case.mend_it[case.mend_it.len() - 1..]).await?;
-        story.apply(&bundle_of(case, "refused")).await?;
+        change(&scenario, case.name, &case.mend_it[case.mend_it.len() - 1..]).await?;
+        scenario.apply(&bundle_of(case, "refused")).await?;
     }
     let mut scenes = BTreeMap::new();
     for case in &cases {
-        scenes.insert(case.name, settled(&story, case.name, SYNCED).await);
+        scenes.insert(case.name, settled(&scenario, case.name, SYNCED).await);
     }
-    stage.fence.pass(&story.client).await?;
-    let before = versions(&story, &cases).await?;
-    story.count_from_here().await?;
+    stage.barrier.sync(&scenario.client).await?;
+    let before = versions(&scenario, &cases).await?;
+    scenario.count_from_here().await?;
 
     for case in &cases {
-        change(&story, case.name, &case.break_it).await?;
+        change(&scenario, case.name, &case.break_it).await?;
     }
     for case in &cases {
-        let refused = settled(&story, case.name, case.reason).await;
+        let refused = settled(&scenario, case.name, case.reason).await;
         assert_eq!(refused.config_maps, scenes[case.name].config_maps, "{}", case.name);
     }
-    stage.fence.pass(&story.client).await?;
+    stage.barrier.sync(&scenario.client).await?;
     for case in &cases {
-        let condition = story.condition(case.name, SYNCED).await?;
+        let condition = scenario.condition(case.name, SYNCED).await?;
         assert_eq!((condition.status.as_str(), condition.reason.as_str()), ("False", case.reason), "{}", case.name);
         for words in &case.says {
             assert!(condition.message.contains(words), "{}: {:?} lacks {words:?}", case.name, condition.message);
         }
-        assert_eq!(story.written(case.name).await?, [], "{}", case.name);
+        assert_eq!(scenario.written(case.name).await?, [], "{}", case.name);
     }
-    assert_eq!(versions(&story, &cases).await?, before, "no target changed");
+    assert_eq!(versions(&scenario, &cases).await?, before, "no target changed");
 
     for case in &cases {
-        change(&story, case.name, &case.mend_it).await?;
+        change(&scenario, case.name, &case.mend_it).await?;
     }
     for case in &cases {
-        story.becomes(case.name, case.name, &scenes[case.name]).await;
+        scenario.becomes(case.name, case.name, &scenes[case.name]).await;
     }
-    stage.fence.pass(&story.client).await?;
-    assert_eq!(versions(&story, &cases).await?, before, "the targets were right all the time");
+    stage.barrier.sync(&scenario.client).await?;
+    assert_eq!(versions(&scenario, &cases).await?, before, "the targets were right all the time");
     stage.is_in_order().await
 }
 
@@ -161,63 +161,63 @@ async fn a_refused_bundle_keeps_its_targets_says_why_and_goes_on_once_it_is_mend
 #[tokio::test]
 async fn a_secret_target_that_is_switched_off_does_not_hold_up_the_config_map() -> Result<()> {
     let stage = Stage::shared().await;
-    let story = Story::begin(&stage.fence, "off", &["a", "b"]).await?;
+    let scenario = Scenario::begin(&stage.barrier, "off", &["a", "b"]).await?;
     let spec = |more: &str| {
         format!(
             "{{sources: [{{configMap: {{name: off-source, key: k}}}}], target: {{configMap: {{key: ca.pem}}, {more}\
-             namespaceSelector: {{matchLabels: {{story: 'off'}}}}}}}}"
+             namespaceSelector: {{matchLabels: {{scenario: 'off'}}}}}}}}"
         )
     };
-    let fill = async |name| story.apply(&source("ConfigMap", "off-source", &[], &[("k", &certificate(name))])).await;
+    let fill = async |name| scenario.apply(&source("ConfigMap", "off-source", &[], &[("k", &certificate(name))])).await;
     fill("ec").await?;
-    story.apply(&bundle("off", &spec(""))).await?;
-    let synced = story.synced(&["a", "b"], &pem_key("ca.pem", &["ec"]));
-    story.then("a ConfigMap target", "off", 2, &synced).await?;
+    scenario.apply(&bundle("off", &spec(""))).await?;
+    let synced = scenario.synced(&["a", "b"], &pem_key("ca.pem", &["ec"]));
+    scenario.then("a ConfigMap target", "off", 2, &synced).await?;
 
-    story.apply(&bundle("off", &spec("secret: {key: ca.pem}, "))).await?;
+    scenario.apply(&bundle("off", &spec("secret: {key: ca.pem}, "))).await?;
     let off = Scene { reason: "SecretTargetsDisabled".to_owned(), ..synced };
-    story.then("a Secret target as well", "off", 0, &off).await?;
-    let message = story.condition("off", SYNCED).await?.message;
+    scenario.then("a Secret target as well", "off", 0, &off).await?;
+    let message = scenario.condition("off", SYNCED).await?.message;
     assert!(message.contains("--secret-targets-enabled"), "{message}");
 
     fill("p384").await?;
-    let changed = story.synced(&["a", "b"], &pem_key("ca.pem", &["p384"]));
+    let changed = scenario.synced(&["a", "b"], &pem_key("ca.pem", &["p384"]));
     let off = Scene { reason: "SecretTargetsDisabled".to_owned(), ..changed.clone() };
-    story.then("another certificate", "off", 2, &off).await?;
+    scenario.then("another certificate", "off", 2, &off).await?;
 
-    story.apply(&bundle("off", &spec(""))).await?;
-    story.then("no Secret target", "off", 0, &changed).await?;
+    scenario.apply(&bundle("off", &spec(""))).await?;
+    scenario.then("no Secret target", "off", 0, &changed).await?;
     stage.is_in_order().await
 }
 
 #[tokio::test]
 async fn the_log_has_one_line_for_each_change_with_bundle_namespaces_and_cause() -> Result<()> {
     let stage = Stage::shared().await;
-    let story = Story::begin(&stage.fence, "told", &["a", "b"]).await?;
+    let scenario = Scenario::begin(&stage.barrier, "told", &["a", "b"]).await?;
     let spec = "{sources: [{configMap: {name: told-source, key: k}}], \
-                target: {configMap: {key: k}, namespaceSelector: {matchLabels: {story: told}}}}";
-    let fill = async |text: &str| story.apply(&source("ConfigMap", "told-source", &[], &[("k", text)])).await;
+                target: {configMap: {key: k}, namespaceSelector: {matchLabels: {scenario: told}}}}";
+    let fill = async |text: &str| scenario.apply(&source("ConfigMap", "told-source", &[], &[("k", text)])).await;
     let said = || stage.controller.logs().map(|log| log.len());
-    let synced = |name| story.synced(&["a", "b"], &pem_key("k", &[name]));
+    let synced = |name| scenario.synced(&["a", "b"], &pem_key("k", &[name]));
 
     fill(&certificate("ec")).await?;
     let start = said()?;
-    story.apply(&bundle("told", spec)).await?;
-    story.then("the Bundle comes", "told", 2, &synced("ec")).await?;
+    scenario.apply(&bundle("told", spec)).await?;
+    scenario.then("the Bundle comes", "told", 2, &synced("ec")).await?;
     let lines = stage.lines_about("told", start, 1).await;
     assert!(lines[0].contains("namespaces=2") && lines[0].contains("cause=\"Bundle told seen\""), "{lines:#?}");
 
     let start = said()?;
     fill(&certificate("p384")).await?;
-    story.then("the source changes", "told", 2, &synced("p384")).await?;
+    scenario.then("the source changes", "told", 2, &synced("p384")).await?;
     let lines = stage.lines_about("told", start, 1).await;
     let cause = format!("cause=\"source ConfigMap {TRUST_NAMESPACE}/told-source changed by field manager");
     assert!(lines[0].contains("namespaces=2") && lines[0].contains(&cause), "{lines:#?}");
 
     let start = said()?;
-    story.delete("ConfigMap", TRUST_NAMESPACE, "told-source").await?;
+    scenario.delete("ConfigMap", TRUST_NAMESPACE, "told-source").await?;
     let refused = Scene { reason: "SourceNotFound".to_owned(), ..synced("p384") };
-    story.then("the source goes", "told", 0, &refused).await?;
+    scenario.then("the source goes", "told", 0, &refused).await?;
     let lines = stage.lines_about("told", start, 1).await;
     let cause = format!("cause=\"source ConfigMap {TRUST_NAMESPACE}/told-source deleted\"");
     assert!(
@@ -227,20 +227,20 @@ async fn the_log_has_one_line_for_each_change_with_bundle_namespaces_and_cause()
     stage.is_in_order().await
 }
 
-async fn change(story: &Story<'_>, name: &str, changes: &[Change]) -> Result<()> {
+async fn change(scenario: &Scenario<'_>, name: &str, changes: &[Change]) -> Result<()> {
     for change in changes {
         match change {
-            Apply(object) => drop(story.apply(object).await?),
-            Delete(kind) => story.delete(kind, TRUST_NAMESPACE, &format!("{name}-source")).await?,
+            Apply(object) => drop(scenario.apply(object).await?),
+            Delete(kind) => scenario.delete(kind, TRUST_NAMESPACE, &format!("{name}-source")).await?,
         }
     }
     Ok(())
 }
 
 /// The scene once the Bundle says so.
-async fn settled(story: &Story<'_>, bundle: &str, reason: &str) -> Scene {
+async fn settled(scenario: &Scenario<'_>, bundle: &str, reason: &str) -> Scene {
     eventually(bundle, SOON, async || {
-        let scene = story.scene(bundle).await?;
+        let scene = scenario.scene(bundle).await?;
         ensure!(scene.reason == reason, "{scene:#?} is not {reason}");
         ensure!(scene.config_maps.len() == 2, "targets in {:?}", scene.config_maps.keys());
         Ok(scene)
@@ -249,11 +249,11 @@ async fn settled(story: &Story<'_>, bundle: &str, reason: &str) -> Scene {
 }
 
 /// Uid and resource version of every target of these cases.
-async fn versions(story: &Story<'_>, cases: &[Case]) -> Result<BTreeMap<String, Value>> {
+async fn versions(scenario: &Scenario<'_>, cases: &[Case]) -> Result<BTreeMap<String, Value>> {
     let mut versions = BTreeMap::new();
     for case in cases {
         let named = ListParams::default().fields(&format!("metadata.name={}", case.name));
-        for target in Api::<ConfigMap>::all(story.client.clone()).list_metadata(&named).await? {
+        for target in Api::<ConfigMap>::all(scenario.client.clone()).list_metadata(&named).await? {
             let namespace = target.namespace().context("a target is in a namespace")?;
             versions.insert(format!("{namespace}/{}", case.name), json!([target.uid(), target.resource_version()]));
         }

@@ -1,7 +1,7 @@
 //! Secrets are nobody's business unless a Bundle names them.
 
 use anyhow::{Context as _, Result};
-use rootcast_e2e::story::{Story, bundle, certificate, pem_key, source};
+use rootcast_e2e::scenario::{Scenario, bundle, certificate, pem_key, source};
 
 use crate::{
     log::PASSWORD,
@@ -11,19 +11,19 @@ use crate::{
 #[tokio::test]
 async fn only_secrets_that_a_bundle_names_are_read_and_of_the_others_only_metadata_is_asked_for() -> Result<()> {
     let stage = Stage::shared().await;
-    let story = Story::begin(&stage.fence, "private", &["a"]).await?;
+    let scenario = Scenario::begin(&stage.barrier, "private", &["a"]).await?;
     let secret = |name, pem: &str| source("Secret", name, &[("kind", name)], &[("k", pem), ("password", PASSWORD)]);
-    story.apply(&secret("private-source", &certificate("ec"))).await?;
-    story.apply(&secret("nobodys", &certificate("ec"))).await?;
+    scenario.apply(&secret("private-source", &certificate("ec"))).await?;
+    scenario.apply(&secret("nobodys", &certificate("ec"))).await?;
     let spec = "{sources: [{secret: {name: private-source, key: k}}, {secret: {selector: {matchLabels: {kind: picked}}, key: k}}], \
-                target: {configMap: {key: k}, namespaceSelector: {matchLabels: {story: private}}}}";
-    story.apply(&bundle("private", spec)).await?;
-    story.then("the Bundle comes", "private", 1, &story.synced(&["a"], &pem_key("k", &["ec"]))).await?;
-    story.apply(&secret("nobodys", &certificate("p384"))).await?;
-    story.apply(&secret("picked", &certificate("rsa"))).await?;
-    story.then("one is picked", "private", 1, &story.synced(&["a"], &pem_key("k", &["ec", "rsa"]))).await?;
+                target: {configMap: {key: k}, namespaceSelector: {matchLabels: {scenario: private}}}}";
+    scenario.apply(&bundle("private", spec)).await?;
+    scenario.then("the Bundle comes", "private", 1, &scenario.synced(&["a"], &pem_key("k", &["ec"]))).await?;
+    scenario.apply(&secret("nobodys", &certificate("p384"))).await?;
+    scenario.apply(&secret("picked", &certificate("rsa"))).await?;
+    scenario.then("one is picked", "private", 1, &scenario.synced(&["a"], &pem_key("k", &["ec", "rsa"]))).await?;
 
-    let requests = requests_for_secrets(stage.fence.control_plane()).await?;
+    let requests = requests_for_secrets(stage.barrier.control_plane()).await?;
     let mut lists = 0;
     for request in &requests {
         let object = &request["objectRef"];

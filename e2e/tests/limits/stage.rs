@@ -1,9 +1,9 @@
-//! What the stories of this binary share: one control plane, one controller without Secret targets.
+//! What the scenarios of this binary share: one control plane, one controller without Secret targets.
 
 use std::fs;
 
 use anyhow::{Context as _, Result};
-use rootcast_e2e::{ControlPlane, Controller, Fence, IDENTITY, Mark, Options, eventually, story::SOON};
+use rootcast_e2e::{Barrier, ControlPlane, Controller, IDENTITY, Mark, Options, eventually, scenario::SOON};
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
@@ -12,7 +12,7 @@ use crate::log;
 /// The shared control plane and who runs on it.
 pub(crate) struct Stage {
     pub(crate) control_plane: &'static ControlPlane,
-    pub(crate) fence: Fence<'static>,
+    pub(crate) barrier: Barrier<'static>,
     pub(crate) controller: Controller<'static>,
 }
 
@@ -24,9 +24,9 @@ impl Stage {
         let start = async || {
             let control_plane = PLANE.get_or_try_init(that_records_secrets).await?;
             control_plane.install().await?;
-            let fence = Fence::raise(control_plane, false).await?;
+            let barrier = Barrier::start(control_plane, false).await?;
             let controller = Controller::start(control_plane, &[]).await?;
-            Ok::<_, anyhow::Error>(Self { control_plane, fence, controller })
+            Ok::<_, anyhow::Error>(Self { control_plane, barrier, controller })
         };
         STAGE.get_or_try_init(start).await.unwrap_or_else(|error| panic!("setting the stage: {error:#}"))
     }

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use rootcast_e2e::{
     ControlPlane, Controller, Samples,
-    story::{apply, bundle, certificate, source},
+    scenario::{apply, bundle, certificate, source},
 };
 
 const NAMESPACES: usize = 1000;

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use rootcast_e2e::{
     ControlPlane, Controller, Exit, Samples, eventually,
-    story::{SOON, apply, bundle},
+    scenario::{SOON, apply, bundle},
 };
 
 const ELECTION: [&str; 4] = [

@@ -7,7 +7,7 @@ use kube::ResourceExt as _;
 use rootcast::trust::pem;
 use rootcast_e2e::{
     ControlPlane, Controller, Samples, ServingCertificate, Volume, eventually,
-    story::{SOON, apply, bundle, certificate, objects, source},
+    scenario::{SOON, apply, bundle, certificate, objects, source},
 };
 use serde_json::json;
 

@@ -12,7 +12,7 @@ use kube::{
 use rootcast::api::{BUNDLE_LABEL, Bundle, SYNCED};
 use rootcast_e2e::{
     Entry, IDENTITY, Mark, Node, eventually,
-    story::{anchors, apply, bundle, certificate, source},
+    scenario::{anchors, apply, bundle, certificate, source},
 };
 use serde_json::{from_value, json};
 

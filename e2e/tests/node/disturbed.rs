@@ -12,7 +12,7 @@ use kube::{Api, ResourceExt as _, api::DeleteParams};
 use rootcast_e2e::{
     Node, eventually,
     image::Dockerfile,
-    story::{TRUST_NAMESPACE, anchors},
+    scenario::{TRUST_NAMESPACE, anchors},
 };
 use serde_json::json;
 

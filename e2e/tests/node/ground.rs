@@ -1,4 +1,4 @@
-//! The node itself: what the other stories stand on.
+//! The node itself: what the other scenarios stand on.
 
 use std::{
     io::{Read as _, Write as _},

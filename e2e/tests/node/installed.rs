@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, ResourceExt as _};
-use rootcast_e2e::{eventually, story::certificate};
+use rootcast_e2e::{eventually, scenario::certificate};
 use serde_json::json;
 
 use crate::stage::{BUNDLE, DEPLOYMENTS, SOON, installed, is_in_order, is_ready, pods, shell, start_pod};

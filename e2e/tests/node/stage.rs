@@ -1,4 +1,4 @@
-//! The node with the product on it, installed once for all stories.
+//! The node with the product on it, installed once for all scenarios.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use kube::{
 };
 use rootcast_e2e::{
     BUSYBOX, CHART, IDENTITY, INJECTOR_IDENTITY, Mark, Node, eventually, image_archive,
-    story::{TRUST_NAMESPACE, certificate},
+    scenario::{TRUST_NAMESPACE, certificate},
 };
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;

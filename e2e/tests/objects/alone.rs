@@ -1,4 +1,4 @@
-//! A control plane for stories that change what the controller may do, or that stop it: one at a time, each with a
+//! A control plane for scenarios that change what the controller may do, or that stop it: one at a time, each with a
 //! controller of its own.
 
 use anyhow::Result;
@@ -17,7 +17,8 @@ pub(crate) async fn alone() -> Result<Alone> {
     let turn = TURN.lock().await;
     let control_plane = PLANE.get_or_try_init(ControlPlane::start).await?;
     control_plane.install_with(&Install { secret_targets: true, ..Install::default() }).await?;
-    let others = ["delete", "clusterrolebinding,rolebinding", "--all-namespaces", "-l", "story", "--ignore-not-found"];
+    let others =
+        ["delete", "clusterrolebinding,rolebinding", "--all-namespaces", "-l", "scenario", "--ignore-not-found"];
     control_plane.kubectl_ok(&others, "")?;
     Ok(Alone { control_plane, _turn: turn })
 }

@@ -10,7 +10,7 @@ use kube::{
 };
 use rootcast_e2e::{
     eventually,
-    story::{apply, certificate},
+    scenario::{apply, certificate},
 };
 use serde_json::json;
 
@@ -42,7 +42,7 @@ async fn a_fight_over_a_key_is_fought_at_a_bounded_rate_named_in_an_event_and_wo
     apply(&sight.client, &crowd::filled(NAME, &text)).await?;
     apply(&sight.client, &crowd::reaching_few(NAME)).await?;
     sight.becomes("peace", NAME, &both, &crowd::content(&text)).await;
-    stage.fence.pass(&sight.client).await?;
+    stage.barrier.sync(&sight.client).await?;
 
     sight.count_from_here().await?;
     let config_maps = Api::<ConfigMap>::namespaced(sight.client.clone(), LOUD);
@@ -67,7 +67,7 @@ async fn a_fight_over_a_key_is_fought_at_a_bounded_rate_named_in_an_event_and_wo
         Ok(())
     })
     .await;
-    stage.fence.pass(&sight.client).await?;
+    stage.barrier.sync(&sight.client).await?;
     sight.is_synced("peace again", NAME).await;
     ensure!(!sight.tally(NAME).await?.contains_key(QUIET), "there was nothing to fight over");
     Ok(())

@@ -1,11 +1,11 @@
-//! Two hundred namespaces that are always there, and Bundles that reach them together with a story's own.
+//! Two hundred namespaces that are always there, and Bundles that reach them together with a scenario's own.
 
 use anyhow::Result;
 use rcgen::{CertificateParams, CustomExtension, KeyPair};
 use rootcast::trust::{Anchors, pem};
 use rootcast_e2e::{
     ControlPlane,
-    story::{Content, bundle, source},
+    scenario::{Content, bundle, source},
 };
 use serde_json::Value;
 
@@ -17,9 +17,9 @@ pub(crate) fn names() -> Vec<String> {
     (0..SIZE).map(|number| format!("crowd-{number:03}")).collect()
 }
 
-/// Gives a story a namespace of its own.
-pub(crate) async fn join(control_plane: &ControlPlane, story: &str, name: &str) -> Result<()> {
-    control_plane.namespace(name, &[("crowd", story)]).await?;
+/// Gives a scenario a namespace of its own.
+pub(crate) async fn join(control_plane: &ControlPlane, scenario: &str, name: &str) -> Result<()> {
+    control_plane.namespace(name, &[("crowd", scenario)]).await?;
     Ok(())
 }
 

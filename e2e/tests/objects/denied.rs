@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use rootcast_e2e::{
     Denial, DenyingWebhook, eventually,
-    story::{apply, certificate},
+    scenario::{apply, certificate},
 };
 
 use crate::{crowd, sight::PATIENCE, stage::Stage};

@@ -22,7 +22,7 @@ use kube::{
 use rootcast::api::{Bundle, RECONCILING, SOURCE_UNSTABLE};
 use rootcast_e2e::{
     eventually,
-    story::{TRUST_NAMESPACE, apply, certificate},
+    scenario::{TRUST_NAMESPACE, apply, certificate},
 };
 use serde_json::json;
 
@@ -73,7 +73,7 @@ async fn a_source_that_flaps_rewrites_its_targets_a_few_times_and_its_last_conte
     apply(&sight.client, &crowd::reaching_all(NAME)).await?;
     sight.becomes("a first rollout", NAME, &all, &crowd::content(first)).await;
     sight.is_synced("a first rollout", NAME).await;
-    stage.fence.pass(&sight.client).await?;
+    stage.barrier.sync(&sight.client).await?;
 
     sight.count_from_here().await?;
     let flapper = flapper(stage).await?;
@@ -115,7 +115,7 @@ async fn a_source_that_flaps_rewrites_its_targets_a_few_times_and_its_last_conte
     .await;
     let most = rollouts(began.elapsed());
     sight.is_synced("and so it says", NAME).await;
-    stage.fence.pass(&sight.client).await?;
+    stage.barrier.sync(&sight.client).await?;
 
     for (namespace, (granted, refused)) in sight.tally(NAME).await? {
         let writes = granted + refused;

@@ -13,7 +13,7 @@ use kube::{
 use rootcast::api::{BUNDLE_LABEL, Bundle, FIELD_MANAGER, HASH_ANNOTATION};
 use rootcast_e2e::{
     ControlPlane, Controller, Entry, Mark, release_binary,
-    story::{apply, certificate, objects, pem_key},
+    scenario::{apply, certificate, objects, pem_key},
 };
 use serde_json::{Value, from_value, json};
 use tokio::process::Command;
@@ -251,5 +251,5 @@ fn allow(control_plane: &ControlPlane, user: &str, verbs: &str, resources: &str)
 }
 
 fn pem(certificates: &[&str]) -> String {
-    rootcast_e2e::story::anchors(certificates).to_pem()
+    rootcast_e2e::scenario::anchors(certificates).to_pem()
 }

@@ -6,7 +6,7 @@ use kube::{
     Api,
     api::{DeleteParams, Patch, PatchParams},
 };
-use rootcast_e2e::story::{Content, apply, certificate};
+use rootcast_e2e::scenario::{Content, apply, certificate};
 use serde_json::json;
 
 use crate::{
@@ -46,7 +46,7 @@ async fn an_immutable_object_of_others_is_named_with_its_cure_and_not_retried_in
 
     let stone = Patch::Merge(json!({"immutable": true}));
     config_maps.patch(NAME, &PatchParams::default(), &stone).await?;
-    stage.fence.pass(&sight.client).await?;
+    stage.barrier.sync(&sight.client).await?;
     sight.count_from_here().await?;
     apply(&sight.client, &crowd::filled(NAME, &second)).await?;
     sight.becomes("ours is created anew", NAME, &both, &crowd::content(&second)).await;

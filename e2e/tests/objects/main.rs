@@ -1,5 +1,5 @@
 //! Trouble with objects inside the cluster, on a real API server: namespaces that refuse or vanish, targets that others
-//! hold on to, permissions that go and come back. Each story ends with the right bytes in every namespace and a bounded
+//! hold on to, permissions that go and come back. Each scenario ends with the right bytes in every namespace and a bounded
 //! number of writes.
 
 mod alone;

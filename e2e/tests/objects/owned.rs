@@ -6,7 +6,7 @@ use kube::{
     Api, ResourceExt as _,
     api::{Patch, PatchParams},
 };
-use rootcast_e2e::story::{apply, certificate};
+use rootcast_e2e::scenario::{apply, certificate};
 use serde_json::json;
 
 use crate::{crowd, sight::MEASURED, stage::Stage};

@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, ResourceExt as _, api::PostParams};
 use rootcast_e2e::{
     eventually,
-    story::{apply, certificate},
+    scenario::{apply, certificate},
 };
 use serde_json::{from_value, json};
 
@@ -59,7 +59,7 @@ async fn a_policy_that_labels_every_config_map_costs_no_second_write() -> Result
         apply(&sight.client, &crowd::filled(NAME, &text)).await?;
         apply(&sight.client, &crowd::reaching_few(NAME)).await?;
         sight.becomes(when, NAME, &namespaces, &crowd::content(&text)).await;
-        stage.fence.pass(&sight.client).await?;
+        stage.barrier.sync(&sight.client).await?;
         let tally = sight.tally(NAME).await?;
         ensure!(tally.len() == 3 && tally.values().all(|writes| *writes == (1, 0)), "{when}: {tally:?}");
     }

@@ -10,7 +10,7 @@ use kube::{
 };
 use rootcast_e2e::{
     ControlPlane, eventually,
-    story::{apply, certificate},
+    scenario::{apply, certificate},
 };
 use serde_json::{Value, from_value, json};
 
@@ -59,7 +59,7 @@ async fn a_target_that_a_tenant_made_immutable_or_took_over_is_healed_and_one_wi
         Ok(())
     })
     .await;
-    stage.fence.pass(&sight.client).await?;
+    stage.barrier.sync(&sight.client).await?;
     let after = sight.places(NAME).await?;
     for name in healed {
         ensure!(after[name].uid != before[name].uid, "{name} is the same object");

@@ -8,7 +8,7 @@ use kube::{
 };
 use rootcast_e2e::{
     ControlPlane, eventually,
-    story::{apply, certificate},
+    scenario::{apply, certificate},
 };
 use serde_json::{Value, from_value, json};
 
@@ -55,7 +55,7 @@ async fn a_namespace_that_refuses_every_write_is_named_holds_up_nobody_and_recov
     crowd::join(stage.control_plane, NAME, DOOMED).await?;
     reached.push(DOOMED.to_owned());
     sight.becomes("the namespace is there again", NAME, &reached, &content).await;
-    stage.fence.pass(&sight.client).await?;
+    stage.barrier.sync(&sight.client).await?;
     for (namespace, (granted, refused)) in sight.tally(NAME).await? {
         let most = if [POLICED, RATIONED].contains(&namespace.as_str()) { 12 } else { 0 };
         ensure!(granted == 1 && refused <= most, "{namespace}: {granted} writes granted, {refused} refused");

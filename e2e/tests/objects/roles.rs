@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use rootcast_e2e::{
     Controller,
-    story::{Content, apply, certificate, pem_key},
+    scenario::{Content, apply, certificate, pem_key},
 };
 
 use crate::{

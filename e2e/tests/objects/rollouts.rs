@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, api::DeleteParams, core::ObjectMeta};
 use rootcast::api::{Bundle, HASH_ANNOTATION};
-use rootcast_e2e::{eventually, story::apply};
+use rootcast_e2e::{eventually, scenario::apply};
 
 use crate::{crowd, sight::PATIENCE, stage::Stage};
 
@@ -30,7 +30,7 @@ async fn namespaces_that_are_replaced_during_a_rollout_end_with_the_new_content(
     apply(&sight.client, &crowd::reaching_all(name)).await?;
     sight.becomes("a first rollout", name, &all, &crowd::content(&before)).await;
     let old = sight.places(name).await?;
-    stage.fence.pass(&sight.client).await?;
+    stage.barrier.sync(&sight.client).await?;
 
     sight.count_from_here().await?;
     let since = stage.control_plane.revision().await?;
@@ -47,7 +47,7 @@ async fn namespaces_that_are_replaced_during_a_rollout_end_with_the_new_content(
         Ok(())
     })
     .await;
-    stage.fence.pass(&sight.client).await?;
+    stage.barrier.sync(&sight.client).await?;
     sight.becomes("and stays", name, &all, &crowd::content(&after)).await;
     sight.is_synced("so says the condition", name).await;
     let now = sight.places(name).await?;
@@ -89,7 +89,7 @@ async fn a_bundle_that_is_deleted_during_its_rollout_is_written_no_more_and_coll
         Ok(())
     })
     .await;
-    stage.fence.pass(&sight.client).await?;
+    stage.barrier.sync(&sight.client).await?;
     ensure!(sight.places(name).await?.is_empty(), "a target came back");
 
     let writes = sight.writes(name).await?;

@@ -1,4 +1,4 @@
-//! What a story sees: targets, what the Bundle says of them, and every request of the controller's for them.
+//! What a scenario sees: targets, what the Bundle says of them, and every request of the controller's for them.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -13,7 +13,7 @@ use kube::{
     core::{ObjectMeta, PartialObjectMeta},
 };
 use rootcast::api::{Bundle, SYNCED};
-use rootcast_e2e::{ControlPlane, Entry, IDENTITY, Mark, eventually, story::Content};
+use rootcast_e2e::{ControlPlane, Entry, IDENTITY, Mark, eventually, scenario::Content};
 
 /// How long a change may take to arrive everywhere on a busy machine, when the controller may be pausing after failures.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
@@ -21,7 +21,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 /// How long a rate of writes is measured. A target that fails is tried again after 1, 2, 4, … seconds: at most four times.
 pub(crate) const MEASURED: Duration = Duration::from_secs(5);
 
-/// The eyes of one story, which counts from here on.
+/// The eyes of one scenario, which counts from here on.
 pub(crate) struct Sight<'a> {
     pub(crate) client: Client,
     control_plane: &'a ControlPlane,

@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use jiff::Timestamp;
 use rootcast_e2e::{
     eventually,
-    story::{SOON, Story, bundle, certificate, pem_key, source},
+    scenario::{SOON, Scenario, bundle, certificate, pem_key, source},
 };
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ use crate::stage::Stage;
 fn spec(name: &str) -> String {
     format!(
         "{{sources: [{{configMap: {{name: {name}-corporate, key: ca.crt}}}}, {{inLine: {:?}}}],
-           target: {{configMap: {{key: ca.pem}}, secret: {{key: ca.pem}}, namespaceSelector: {{matchLabels: {{story: {name}}}}}}}}}",
+           target: {{configMap: {{key: ca.pem}}, secret: {{key: ca.pem}}, namespaceSelector: {{matchLabels: {{scenario: {name}}}}}}}}}",
         certificate("rsa")
     )
 }
@@ -22,14 +22,14 @@ fn spec(name: &str) -> String {
 async fn a_bundle_is_shown_with_its_targets_and_where_each_certificate_comes_from() -> Result<()> {
     let stage = Stage::shared().await;
     let name = "shown";
-    let story = Story::begin(&stage.fence, name, &["a", "b"]).await?;
+    let scenario = Scenario::begin(&stage.barrier, name, &["a", "b"]).await?;
     let texts = ["expired", "ec"].map(certificate).concat();
-    story.apply(&source("ConfigMap", "shown-corporate", &[], &[("ca.crt", &texts)])).await?;
-    story.apply(&bundle(name, &spec(name))).await?;
+    scenario.apply(&source("ConfigMap", "shown-corporate", &[], &[("ca.crt", &texts)])).await?;
+    scenario.apply(&bundle(name, &spec(name))).await?;
     let content = pem_key("ca.pem", &["rsa", "ec", "expired"]);
-    let mut expected = story.synced(&["a", "b"], &content);
-    expected.secrets = story.everywhere(&["a", "b"], &content);
-    story.then("it is synced", name, 4, &expected).await?;
+    let mut expected = scenario.synced(&["a", "b"], &content);
+    expected.secrets = scenario.everywhere(&["a", "b"], &content);
+    scenario.then("it is synced", name, 4, &expected).await?;
 
     let told = stage.ask(&["status", name]).await?;
     assert_eq!((told.code, &*told.errors), (Some(0), ""), "{}", told.out);
@@ -72,11 +72,11 @@ async fn a_bundle_is_shown_with_its_targets_and_where_each_certificate_comes_fro
 async fn what_fails_is_named_with_cause_and_cure() -> Result<()> {
     let stage = Stage::shared().await;
     let name = "failing";
-    let story = Story::begin(&stage.fence, name, &["a", "b", "c"]).await?;
-    let owner = story
+    let scenario = Scenario::begin(&stage.barrier, name, &["a", "b", "c"]).await?;
+    let owner = scenario
         .apply(&json!({
             "apiVersion": "v1", "kind": "ConfigMap",
-            "metadata": {"name": "owner", "namespace": story.namespace("b")},
+            "metadata": {"name": "owner", "namespace": scenario.namespace("b")},
         }))
         .await?;
     let references = json!([{
@@ -84,13 +84,13 @@ async fn what_fails_is_named_with_cause_and_cure() -> Result<()> {
         "uid": owner.metadata.uid,
     }]);
     let metadata = json!({
-        "name": name, "namespace": story.namespace("b"), "ownerReferences": references,
+        "name": name, "namespace": scenario.namespace("b"), "ownerReferences": references,
         "labels": {"trust.cert-manager.io/bundle": name},
     });
-    story.apply(&json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata})).await?;
-    story.apply(&source("ConfigMap", "failing-corporate", &[], &[("ca.crt", &certificate("ec"))])).await?;
+    scenario.apply(&json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata})).await?;
+    scenario.apply(&source("ConfigMap", "failing-corporate", &[], &[("ca.crt", &certificate("ec"))])).await?;
     let spec = spec(name).replace("secret: {key: ca.pem}, ", "");
-    story.apply(&bundle(name, &spec)).await?;
+    scenario.apply(&bundle(name, &spec)).await?;
     let failing = async |reason: &str| {
         eventually(reason, SOON, async || {
             let told = stage.ask(&["status", name, "-o", "json"]).await?;
@@ -111,12 +111,12 @@ async fn what_fails_is_named_with_cause_and_cure() -> Result<()> {
     let cure = "  1 ConfigMap in failing-b: it is controlled by ConfigMap \"owner\" (v1), and not written\n    cure: delete that owner, or give the Bundle another name\n";
     ensure!(told.out.contains(cure), "{}", told.out);
 
-    story.delete("ConfigMap", &story.namespace("b"), name).await?;
+    scenario.delete("ConfigMap", &scenario.namespace("b"), name).await?;
     let healed = failing("Synced").await;
     assert_eq!(healed["targets"], json!({"wanted": 3, "inSync": 3, "failing": []}));
 
     // What is refused keeps its targets: they are judged by what was written last.
-    story.delete("ConfigMap", "cert-manager", "failing-corporate").await?;
+    scenario.delete("ConfigMap", "cert-manager", "failing-corporate").await?;
     let refused = failing("SourceNotFound").await;
     assert_eq!(refused["targets"], json!({"wanted": 3, "inSync": 3, "failing": []}));
     let told = stage.ask(&["status", name]).await?;

@@ -6,8 +6,8 @@ use anyhow::{Context as _, Result, ensure};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use rootcast::api::SYNCED;
 use rootcast_e2e::{
-    ControlPlane, Controller, Fence, eventually,
-    story::{SOON, Story, bundle, certificate, source},
+    Barrier, ControlPlane, Controller, eventually,
+    scenario::{SOON, Scenario, bundle, certificate, source},
 };
 use serde_json::json;
 
@@ -25,18 +25,18 @@ const TRIES: usize = 3;
 async fn a_thousand_namespaces_are_looked_at_in_a_second() -> Result<()> {
     let control_plane = ControlPlane::start().await?;
     control_plane.install().await?;
-    let fence = Fence::raise(&control_plane, false).await?;
+    let barrier = Barrier::start(&control_plane, false).await?;
     let controller = Controller::start(&control_plane, &[]).await?;
-    let story = Story::begin(&fence, "crowd", &[]).await?;
+    let scenario = Scenario::begin(&barrier, "crowd", &[]).await?;
     let names: Vec<String> = (0..NAMESPACES).map(|number| format!("{number:04}")).collect();
-    stream::iter(&names).map(|name| story.join(name)).buffer_unordered(16).try_for_each(async |_| Ok(())).await?;
+    stream::iter(&names).map(|name| scenario.join(name)).buffer_unordered(16).try_for_each(async |_| Ok(())).await?;
     let corporate = |text: &str| source("ConfigMap", "crowd-corporate", &[], &[("ca.crt", text)]);
-    story.apply(&corporate(&certificate("ec"))).await?;
+    scenario.apply(&corporate(&certificate("ec"))).await?;
     let spec = "{sources: [{useDefaultCAs: true}, {configMap: {name: crowd-corporate, key: ca.crt}}],
-                  target: {configMap: {key: ca.pem}, namespaceSelector: {matchLabels: {story: crowd}}}}";
-    story.apply(&bundle("crowd", spec)).await?;
+                  target: {configMap: {key: ca.pem}, namespaceSelector: {matchLabels: {scenario: crowd}}}}";
+    scenario.apply(&bundle("crowd", spec)).await?;
     eventually("it is everywhere", 4 * SOON, async || {
-        let synced = story.condition("crowd", SYNCED).await?;
+        let synced = scenario.condition("crowd", SYNCED).await?;
         ensure!(synced.status == "True", "{synced:?}");
         Ok(())
     })

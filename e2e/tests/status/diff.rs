@@ -1,7 +1,7 @@
 //! What would change if objects were as in a file.
 
 use anyhow::{Result, ensure};
-use rootcast_e2e::story::{Scene, Story, anchors, bundle, certificate, pem_key, source};
+use rootcast_e2e::scenario::{Scenario, Scene, anchors, bundle, certificate, pem_key, source};
 use serde_json::{Value, json};
 
 use crate::stage::{Stage, Told, rootcast};
@@ -15,7 +15,7 @@ impl Stage {
 
 fn spec(source: &str, selected: &str) -> String {
     format!(
-        "{{sources: [{{configMap: {{name: {source}, key: ca.crt}}}}], target: {{configMap: {{key: ca.pem}}, namespaceSelector: {{matchLabels: {{story: {selected}}}}}}}}}"
+        "{{sources: [{{configMap: {{name: {source}, key: ca.crt}}}}], target: {{configMap: {{key: ca.pem}}, namespaceSelector: {{matchLabels: {{scenario: {selected}}}}}}}}}"
     )
 }
 
@@ -27,8 +27,8 @@ fn fingerprints(list: &Value) -> Vec<&str> {
 async fn a_file_is_compared_with_the_cluster_and_nothing_is_written() -> Result<()> {
     let stage = Stage::shared().await;
     let name = "compared";
-    let story = Story::begin(&stage.fence, name, &["a", "b"]).await?;
-    story.leave("c").await?;
+    let scenario = Scenario::begin(&stage.barrier, name, &["a", "b"]).await?;
+    scenario.leave("c").await?;
     let corporate = |names: &[&str]| {
         let text = names.iter().map(|name| certificate(name)).collect::<String>();
         source("ConfigMap", "compared-corporate", &[], &[("ca.crt", &text)])
@@ -42,10 +42,10 @@ async fn a_file_is_compared_with_the_cluster_and_nothing_is_written() -> Result<
     ensure!(told.out.contains("Bundle compared\n  created: 2 ConfigMaps in compared-a, compared-b\n"), "{}", told.out);
     ensure!(told.out.contains("2 added, 0 removed, 0 the same"), "{}", told.out);
 
-    story.apply(&live_source).await?;
-    story.apply(&live).await?;
-    let expected = story.synced(&["a", "b"], &pem_key("ca.pem", &["ec", "rsa"]));
-    story.then("it is synced", name, 2, &expected).await?;
+    scenario.apply(&live_source).await?;
+    scenario.apply(&live).await?;
+    let expected = scenario.synced(&["a", "b"], &pem_key("ca.pem", &["ec", "rsa"]));
+    scenario.then("it is synced", name, 2, &expected).await?;
 
     let told = stage.diff(&[&live, &live_source], &[]).await?;
     assert_eq!((told.code, &*told.out), (Some(0), ""), "{}", told.errors);
@@ -71,8 +71,7 @@ async fn a_file_is_compared_with_the_cluster_and_nothing_is_written() -> Result<
     assert_eq!(told.code, Some(1));
     ensure!(told.out.contains("  released: 2 ConfigMaps in compared-a, compared-b\n"), "{}", told.out);
 
-    let joined =
-        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "compared-c", "labels": {"story": name}}});
+    let joined = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "compared-c", "labels": {"scenario": name}}});
     let told = stage.diff(&[&joined], &[]).await?;
     assert_eq!(
         (told.code, &*told.out),
@@ -90,7 +89,7 @@ async fn a_file_is_compared_with_the_cluster_and_nothing_is_written() -> Result<
     ensure!(told.out.contains("Bundle compared-by-name\n  created: 1 ConfigMap in compared-d\n"), "{told:?}");
     ensure!(told.out.contains("default CAs no. 1\n"), "{}", told.out);
 
-    story.then("nothing was written", name, 0, &expected).await?;
+    scenario.then("nothing was written", name, 0, &expected).await?;
     Ok(())
 }
 
@@ -98,11 +97,11 @@ async fn a_file_is_compared_with_the_cluster_and_nothing_is_written() -> Result<
 async fn what_would_be_refused_is_refused_with_the_cause() -> Result<()> {
     let stage = Stage::shared().await;
     let name = "refused";
-    let story = Story::begin(&stage.fence, name, &["a"]).await?;
-    story.apply(&source("ConfigMap", "refused-corporate", &[], &[("ca.crt", &certificate("ec"))])).await?;
-    story.apply(&bundle(name, &spec("refused-corporate", name))).await?;
-    let scene: Scene = story.synced(&["a"], &pem_key("ca.pem", &["ec"]));
-    story.then("it is synced", name, 1, &scene).await?;
+    let scenario = Scenario::begin(&stage.barrier, name, &["a"]).await?;
+    scenario.apply(&source("ConfigMap", "refused-corporate", &[], &[("ca.crt", &certificate("ec"))])).await?;
+    scenario.apply(&bundle(name, &spec("refused-corporate", name))).await?;
+    let scene: Scene = scenario.synced(&["a"], &pem_key("ca.pem", &["ec"]));
+    scenario.then("it is synced", name, 1, &scene).await?;
 
     let absent = bundle(name, &spec("absent", name));
     let broken = source("ConfigMap", "refused-corporate", &[], &[("ca.crt", "-----BEGIN CERTIFICATE-----\nx")]);

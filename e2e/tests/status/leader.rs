@@ -1,7 +1,7 @@
 //! Who leads, and with which settings.
 
 use anyhow::{Result, ensure};
-use rootcast_e2e::story::{TRUST_NAMESPACE, apply};
+use rootcast_e2e::scenario::{TRUST_NAMESPACE, apply};
 use serde_json::json;
 
 use crate::stage::Stage;
@@ -28,11 +28,11 @@ async fn that_nobody_leads_is_said_and_is_a_failure() -> Result<()> {
 async fn settings_are_those_of_the_controllers_pod_unless_they_are_typed() -> Result<()> {
     let stage = Stage::shared().await;
     let name = "settled";
-    let text = rootcast_e2e::story::certificate("ec");
+    let text = rootcast_e2e::scenario::certificate("ec");
     let spec = format!(
-        "{{sources: [{{inLine: {text:?}}}], target: {{secret: {{key: k}}, namespaceSelector: {{matchLabels: {{story: none}}}}}}}}"
+        "{{sources: [{{inLine: {text:?}}}], target: {{secret: {{key: k}}, namespaceSelector: {{matchLabels: {{scenario: none}}}}}}}}"
     );
-    apply(&stage.control_plane.client(), &rootcast_e2e::story::bundle(name, &spec)).await?;
+    apply(&stage.control_plane.client(), &rootcast_e2e::scenario::bundle(name, &spec)).await?;
     let offered = async |more: &[&str]| {
         let told = stage.ask(&[&["status", "-n", "cert-manager", "-o", "json"], more].concat()).await?;
         let document = told.document()?;
@@ -40,7 +40,7 @@ async fn settings_are_those_of_the_controllers_pod_unless_they_are_typed() -> Re
         let found = bundles.find(|bundle| bundle["name"] == name).cloned().unwrap_or_default();
         Ok::<_, anyhow::Error>(found["notOffered"].as_str().unwrap_or_default().to_owned())
     };
-    assert_eq!(offered(&[]).await?, "it does not select this namespace: story=none");
+    assert_eq!(offered(&[]).await?, "it does not select this namespace: scenario=none");
     assert_eq!(offered(&["--target-namespaces=a,b"]).await?, "the namespace is not among --target-namespaces");
 
     let told = stage.ask(&["status", name, "--leader-election-namespace=default"]).await?;

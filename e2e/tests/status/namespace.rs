@@ -1,7 +1,7 @@
 //! What one namespace is offered.
 
 use anyhow::{Result, ensure};
-use rootcast_e2e::story::{Story, bundle, certificate, pem_key};
+use rootcast_e2e::scenario::{Scenario, bundle, certificate, pem_key};
 use serde_json::json;
 
 use crate::stage::Stage;
@@ -10,16 +10,16 @@ use crate::stage::Stage;
 async fn a_namespace_is_told_what_reaches_it_and_what_does_not_and_why() -> Result<()> {
     let stage = Stage::shared().await;
     let name = "near";
-    let story = Story::begin(&stage.fence, name, &["a"]).await?;
+    let scenario = Scenario::begin(&stage.barrier, name, &["a"]).await?;
     let spec = |selected: &str| {
         format!(
-            "{{sources: [{{inLine: {:?}}}], target: {{configMap: {{key: ca.pem}}, namespaceSelector: {{matchLabels: {{story: {selected}}}}}}}}}",
+            "{{sources: [{{inLine: {:?}}}], target: {{configMap: {{key: ca.pem}}, namespaceSelector: {{matchLabels: {{scenario: {selected}}}}}}}}}",
             certificate("ec")
         )
     };
-    story.apply(&bundle(name, &spec(name))).await?;
-    story.apply(&bundle("far", &spec("elsewhere"))).await?;
-    story.then("it is synced", name, 1, &story.synced(&["a"], &pem_key("ca.pem", &["ec"]))).await?;
+    scenario.apply(&bundle(name, &spec(name))).await?;
+    scenario.apply(&bundle("far", &spec("elsewhere"))).await?;
+    scenario.then("it is synced", name, 1, &scenario.synced(&["a"], &pem_key("ca.pem", &["ec"]))).await?;
 
     let told = stage.ask(&["status", "--namespace", "near-a"]).await?;
     assert_eq!((told.code, &*told.errors), (Some(0), ""), "{}", told.out);
@@ -28,18 +28,18 @@ async fn a_namespace_is_told_what_reaches_it_and_what_does_not_and_why() -> Resu
         line.split_whitespace().collect::<Vec<_>>().join(" ")
     };
     assert_eq!(line("near"), "near True ConfigMap ca.pem in sync");
-    assert_eq!(line("far"), "far True - - not offered: it does not select this namespace: story=elsewhere");
+    assert_eq!(line("far"), "far True - - not offered: it does not select this namespace: scenario=elsewhere");
     ensure!(told.out.contains("Pods: no Bundle is injected, unless their annotation inject.rootcast.dev/bundle"));
 
     let label = |bundle: &str| json!({"metadata": {"labels": {"inject.rootcast.dev/bundle": bundle}}});
-    story.edit("Namespace", "", "near-a", &label("near")).await?;
+    scenario.edit("Namespace", "", "near-a", &label("near")).await?;
     let told = stage.ask(&["status", "-n", "near-a"]).await?;
     assert_eq!(told.code, Some(0));
     ensure!(told.out.contains("Pods: Bundle near is injected when they start"), "{}", told.out);
-    story.edit("Namespace", "", "near-a", &label("far")).await?;
+    scenario.edit("Namespace", "", "near-a", &label("far")).await?;
     let told = stage.ask(&["status", "-n", "near-a"]).await?;
     assert_eq!(told.code, Some(1));
-    let cure = "cannot be injected: it does not select namespace \"near-a\": story=elsewhere\n  cure: label the namespace or mend";
+    let cure = "cannot be injected: it does not select namespace \"near-a\": scenario=elsewhere\n  cure: label the namespace or mend";
     ensure!(told.out.contains(cure), "{}", told.out);
     let document = stage.ask(&["status", "-n", "near-a", "-o", "json"]).await?.document()?;
     assert_eq!(document["injected"]["bundle"], "far");

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use rootcast_e2e::{
     eventually,
-    story::{SOON, Story, bundle, certificate},
+    scenario::{SOON, Scenario, bundle, certificate},
 };
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ const FAULT: &str = "holds a value of others under key \"ca.pem\", written by fi
 fn written(name: &str) -> Value {
     let spec = json!({
         "sources": [{ "inLine": certificate("ec") }],
-        "target": { "configMap": { "key": "ca.pem" }, "namespaceSelector": { "matchLabels": { "story": name } } },
+        "target": { "configMap": { "key": "ca.pem" }, "namespaceSelector": { "matchLabels": { "scenario": name } } },
     });
     bundle(name, &spec.to_string())
 }
@@ -31,9 +31,9 @@ impl Stage {
     }
 
     /// Waits until condition `Synced` has this reason; its message.
-    async fn says(&self, story: &Story<'_>, bundle: &str, reason: &str) -> String {
+    async fn says(&self, scenario: &Scenario<'_>, bundle: &str, reason: &str) -> String {
         eventually(&format!("{bundle} is {reason}"), SOON, async || {
-            let synced = story.condition(bundle, "Synced").await?;
+            let synced = scenario.condition(bundle, "Synced").await?;
             ensure!(synced.reason == reason, "{synced:?}");
             Ok(synced.message)
         })
@@ -45,9 +45,9 @@ impl Stage {
 async fn a_value_of_others_that_stays_is_told_in_the_controllers_words() -> Result<()> {
     let stage = Stage::shared().await;
     let name = "standing";
-    let story = Story::begin(&stage.fence, name, &["a", "b", "c"]).await?;
-    story.apply(&theirs(name, &story.namespace("b"), &json!({ "ca.pem": "text" }))).await?;
-    story.apply(&theirs(name, &story.namespace("c"), &json!({ "database": "postgres" }))).await?;
+    let scenario = Scenario::begin(&stage.barrier, name, &["a", "b", "c"]).await?;
+    scenario.apply(&theirs(name, &scenario.namespace("b"), &json!({ "ca.pem": "text" }))).await?;
+    scenario.apply(&theirs(name, &scenario.namespace("c"), &json!({ "database": "postgres" }))).await?;
 
     let cure = format!(
         "delete that key, annotate it with rootcast.dev/adopt={name} to have the value replaced, or give the Bundle another key or name"
@@ -67,8 +67,8 @@ async fn a_value_of_others_that_stays_is_told_in_the_controllers_words() -> Resu
     let told = stage.compare(&written(name), &["--adopt=always"]).await?;
     ensure!(told.out.contains("  updated: 2 ConfigMaps in standing-b, standing-c\n"), "{}", told.out);
 
-    story.apply(&written(name)).await?;
-    let message = stage.says(&story, name, "SyncConfigMapTargetFailed").await;
+    scenario.apply(&written(name)).await?;
+    let message = stage.says(&scenario, name, "SyncConfigMapTargetFailed").await;
     ensure!(message.contains(&format!("TargetExists: ConfigMap standing-b/standing {FAULT}: {cure}")), "{message}");
     let told = stage.ask(&["status", name]).await?;
     assert_eq!(told.code, Some(1), "{told:?}");
@@ -84,7 +84,7 @@ async fn a_value_of_others_that_stays_is_told_in_the_controllers_words() -> Resu
     ensure!(told.out.contains("  not written: 1 ConfigMap in standing-b: TargetExists: "), "{}", told.out);
 
     let consent = json!({ "metadata": { "annotations": { "rootcast.dev/adopt": name } } });
-    story.edit("ConfigMap", "standing-b", name, &consent).await?;
+    scenario.edit("ConfigMap", "standing-b", name, &consent).await?;
     let told = stage.compare(&written(name), &[]).await?;
     ensure!(!told.out.contains("not written"), "{}", told.out);
     Ok(())
@@ -94,14 +94,14 @@ async fn a_value_of_others_that_stays_is_told_in_the_controllers_words() -> Resu
 async fn a_protected_name_is_refused_as_the_controller_refuses_it() -> Result<()> {
     let stage = Stage::shared().await;
     let name = "istio-ca-root-cert";
-    let story = Story::begin(&stage.fence, name, &["a"]).await?;
+    let scenario = Scenario::begin(&stage.barrier, name, &["a"]).await?;
     let told = stage.compare(&written(name), &[]).await?;
     assert_eq!(told.code, Some(2), "{told:?}");
     let place = format!("  not written: 1 ConfigMap in {name}-a: InvalidSpec: \"{name}\" is a name that Istio keeps");
     ensure!(told.out.contains(&place), "{}", told.out);
 
-    story.apply(&written(name)).await?;
-    let message = stage.says(&story, name, "InvalidSpec").await;
+    scenario.apply(&written(name)).await?;
+    let message = stage.says(&scenario, name, "InvalidSpec").await;
     let refusal = format!("rootcast: Bundle {name}: its targets would stay as they are: InvalidSpec: {message}\n");
     ensure!(told.errors.contains(&refusal), "no {refusal:?} in {}", told.errors);
     let told = stage.ask(&["status", name]).await?;
@@ -123,12 +123,12 @@ async fn a_protected_name_is_refused_as_the_controller_refuses_it() -> Result<()
 async fn names_that_the_leader_allows_are_known_from_its_pod() -> Result<()> {
     let stage = Stage::shared().await;
     let name = "cluster-info";
-    let story = Story::begin(&stage.fence, name, &["a"]).await?;
+    let scenario = Scenario::begin(&stage.barrier, name, &["a"]).await?;
     let told = stage.compare(&written(name), &[]).await?;
     assert_eq!(told.code, Some(1), "{told:?}");
     ensure!(told.out.contains("  created: 1 ConfigMap in cluster-info-a\n"), "{}", told.out);
-    story.apply(&written(name)).await?;
-    stage.says(&story, name, "Synced").await;
+    scenario.apply(&written(name)).await?;
+    stage.says(&scenario, name, "Synced").await;
     let told = stage.ask(&["status", name]).await?;
     assert_eq!(told.code, Some(0), "{told:?}");
     ensure!(told.out.contains("Targets: 1 of 1 in sync\n"), "{}", told.out);

@@ -1,7 +1,7 @@
 //! What may not be read is named with the cure, and the rest is shown.
 
 use anyhow::{Result, ensure};
-use rootcast_e2e::story::{Story, bundle, certificate, pem_key, source};
+use rootcast_e2e::scenario::{Scenario, bundle, certificate, pem_key, source};
 use serde_json::{Value, json};
 
 use crate::stage::{Stage, rootcast};
@@ -27,14 +27,14 @@ async fn who_may_do_nothing_is_told_what_to_ask_for() -> Result<()> {
 async fn who_may_not_read_sources_secrets_or_the_lease_sees_the_rest() -> Result<()> {
     let stage = Stage::shared().await;
     let name = "guarded";
-    let story = Story::begin(&stage.fence, name, &["a"]).await?;
-    story.apply(&source("Secret", "guarded-source", &[], &[("ca.crt", &certificate("ec"))])).await?;
+    let scenario = Scenario::begin(&stage.barrier, name, &["a"]).await?;
+    scenario.apply(&source("Secret", "guarded-source", &[], &[("ca.crt", &certificate("ec"))])).await?;
     let spec = "{sources: [{secret: {name: guarded-source, key: ca.crt}}],
-                  target: {configMap: {key: k}, secret: {key: k}, namespaceSelector: {matchLabels: {story: guarded}}}}";
-    story.apply(&bundle(name, spec)).await?;
-    let mut expected = story.synced(&["a"], &pem_key("k", &["ec"]));
-    expected.secrets = story.everywhere(&["a"], &pem_key("k", &["ec"]));
-    story.then("it is synced", name, 2, &expected).await?;
+                  target: {configMap: {key: k}, secret: {key: k}, namespaceSelector: {matchLabels: {scenario: guarded}}}}";
+    scenario.apply(&bundle(name, spec)).await?;
+    let mut expected = scenario.synced(&["a"], &pem_key("k", &["ec"]));
+    expected.secrets = scenario.everywhere(&["a"], &pem_key("k", &["ec"]));
+    scenario.then("it is synced", name, 2, &expected).await?;
 
     for object in role() {
         stage.control_plane.kubectl_ok(&["apply", "-f", "-"], &object.to_string())?;

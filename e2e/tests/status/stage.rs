@@ -1,15 +1,15 @@
-//! What the stories of this binary share: one control plane, one controller that leads, and the Pod that it would run in.
+//! What the scenarios of this binary share: one control plane, one controller that leads, and the Pod that it would run in.
 
 use std::{fs, path::Path, process::Stdio};
 
 use anyhow::{Context as _, Result};
-use rootcast_e2e::{ControlPlane, Controller, Fence, Install, release_binary, story::TRUST_NAMESPACE};
+use rootcast_e2e::{Barrier, ControlPlane, Controller, Install, release_binary, scenario::TRUST_NAMESPACE};
 use serde_json::{Value, json};
 use tokio::{io::AsyncWriteExt as _, process::Command, sync::OnceCell};
 
 pub(crate) struct Stage {
     pub(crate) control_plane: &'static ControlPlane,
-    pub(crate) fence: Fence<'static>,
+    pub(crate) barrier: Barrier<'static>,
     _controller: Controller<'static>,
 }
 
@@ -28,7 +28,7 @@ impl Stage {
         let start = async || {
             let control_plane = ControlPlane::shared().await;
             control_plane.install_with(&Install { secret_targets: true, ..Install::default() }).await?;
-            let fence = Fence::raise(control_plane, true).await?;
+            let barrier = Barrier::start(control_plane, true).await?;
             let leading = [
                 "--secret-targets-enabled",
                 "--allow-names=cluster-info",
@@ -37,8 +37,8 @@ impl Stage {
             ];
             let controller = Controller::start(control_plane, &leading).await?;
             control_plane.kubectl_ok(&["apply", "-f", "-"], &pod()?.to_string())?;
-            fence.pass(&control_plane.client()).await?;
-            Ok::<_, anyhow::Error>(Self { control_plane, fence, _controller: controller })
+            barrier.sync(&control_plane.client()).await?;
+            Ok::<_, anyhow::Error>(Self { control_plane, barrier, _controller: controller })
         };
         STAGE.get_or_try_init(start).await.unwrap_or_else(|error| panic!("setting the stage: {error:#}"))
     }

@@ -2,14 +2,14 @@
 
 use anyhow::Result;
 use rootcast::trust::{Password, Profile, jks, pkcs12};
-use rootcast_e2e::story::{Scene, Story, anchors, bundle, certificate, pem_key};
+use rootcast_e2e::scenario::{Scenario, Scene, anchors, bundle, certificate, pem_key};
 
 use crate::stage;
 
 #[tokio::test]
 async fn keystores_come_change_and_go_with_one_write_to_each_target() -> Result<()> {
     let name = "formats";
-    let story = Story::begin(stage().await, name, &["a", "b"]).await?;
+    let scenario = Scenario::begin(stage().await, name, &["a", "b"]).await?;
     let trusted = anchors(&["ec"]);
     let pem = pem_key("ca.pem", &["ec"]);
     let jks = |password: &str| jks::encode(&trusted, &Password::new(password));
@@ -42,20 +42,20 @@ async fn keystores_come_change_and_go_with_one_write_to_each_target() -> Result<
         ("all go", "", pem.clone()),
     ];
     for (when, formats, content) in steps {
-        story.apply(&bundle(name, &spec(name, formats))).await?;
+        scenario.apply(&bundle(name, &spec(name, formats))).await?;
         let expected =
-            Scene { secrets: story.everywhere(&["a", "b"], &content), ..story.synced(&["a", "b"], &content) };
-        story.then(when, name, 4, &expected).await?;
+            Scene { secrets: scenario.everywhere(&["a", "b"], &content), ..scenario.synced(&["a", "b"], &content) };
+        scenario.then(when, name, 4, &expected).await?;
     }
     Ok(())
 }
 
-fn spec(story: &str, formats: &str) -> String {
+fn spec(scenario: &str, formats: &str) -> String {
     let certificate = serde_json::to_string(&certificate("ec")).expect("text");
     let formats = if formats.is_empty() { String::new() } else { format!("additionalFormats: {{{formats}}},") };
     format!(
         "{{sources: [{{inLine: {certificate}}}],
            target: {{configMap: {{key: ca.pem}}, secret: {{key: ca.pem}}, {formats}
-                     namespaceSelector: {{matchLabels: {{story: {story}}}}}}}}}"
+                     namespaceSelector: {{matchLabels: {{scenario: {scenario}}}}}}}}}"
     )
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::ByteString;
 use rootcast_e2e::release_binary;
-use rootcast_e2e::story::{Story, anchors, bundle, certificate, pem_key};
+use rootcast_e2e::scenario::{Scenario, anchors, bundle, certificate, pem_key};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
@@ -42,14 +42,16 @@ fn expected(key: &str, certificates: &[&str]) -> Vec<(String, String)> {
 #[tokio::test]
 async fn objects_and_bundles_are_shown_as_the_cluster_has_them() -> Result<()> {
     let name = "inspected";
-    let story = Story::begin(stage().await, name, &["b", "a"]).await?;
+    let scenario = Scenario::begin(stage().await, name, &["b", "a"]).await?;
     let admin = stage().await.control_plane().kubeconfig();
     let json = |place| [place, "-o", "json"];
     let text: String = ["ec", "rsa"].map(certificate).concat();
-    story.apply(&bundle(name, &spec(name, &text, "password: secret"))).await?;
+    scenario.apply(&bundle(name, &spec(name, &text, "password: secret"))).await?;
     let content = pem_key("ca.pem", &["ec", "rsa"]);
     let keystore = rootcast::trust::jks::encode(&anchors(&["ec", "rsa"]), &rootcast::trust::Password::new("secret"));
-    story.then("it is synced", name, 2, &story.synced(&["a", "b"], &content.clone().and("ca.jks", keystore))).await?;
+    scenario
+        .then("it is synced", name, 2, &scenario.synced(&["a", "b"], &content.clone().and("ca.jks", keystore)))
+        .await?;
 
     let told = inspect(admin, &json("bundle/inspected")).await?;
     assert_eq!((told.code, told.found()?), (Some(0), expected("ca.pem", &["ec", "rsa"])), "{}", told.errors);
@@ -63,20 +65,20 @@ async fn objects_and_bundles_are_shown_as_the_cluster_has_them() -> Result<()> {
     assert_eq!((told.code, told.out.as_str()), (Some(0), "0 added, 0 removed, 2 the same\n"));
 
     let tls = json!({"tls.crt": ByteString(certificate("leaf").into()), "tls.key": ByteString("-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----\n".into())});
-    let metadata = json!({"name": "server", "namespace": story.namespace("a")});
-    story.apply(&json!({"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls", "metadata": metadata, "data": tls})).await?;
+    let metadata = json!({"name": "server", "namespace": scenario.namespace("a")});
+    scenario.apply(&json!({"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls", "metadata": metadata, "data": tls})).await?;
     let told = inspect(admin, &["secret/inspected-a/server"]).await?;
     assert_eq!((told.code, told.out.lines().count()), (Some(0), 2), "{}", told.out);
     ensure!(told.out.contains("tls.crt line 1"), "{}", told.out);
     let words = "rootcast: Secret inspected-a/server: key \"tls.key\": line 1: a block \"PRIVATE KEY\" instead of CERTIFICATE: a private key, which is not read";
     ensure!(told.errors.contains(words), "{}", told.errors);
 
-    story.apply(&bundle(name, &spec(name, &text[..200], "password: secret"))).await?;
-    story
+    scenario.apply(&bundle(name, &spec(name, &text[..200], "password: secret"))).await?;
+    scenario
         .becomes(
             "it is broken",
             name,
-            &rootcast_e2e::story::Scene { reason: "SourceBuildError".to_owned(), ..story.scene(name).await? },
+            &rootcast_e2e::scenario::Scene { reason: "SourceBuildError".to_owned(), ..scenario.scene(name).await? },
         )
         .await;
     let told = inspect(admin, &["bundle/inspected"]).await?;
@@ -92,11 +94,11 @@ async fn objects_and_bundles_are_shown_as_the_cluster_has_them() -> Result<()> {
 #[tokio::test]
 async fn what_is_not_there_or_not_permitted_is_named_with_the_cure() -> Result<()> {
     let name = "unseen";
-    let story = Story::begin(stage().await, name, &["a"]).await?;
+    let scenario = Scenario::begin(stage().await, name, &["a"]).await?;
     let control_plane = stage().await.control_plane();
-    story.apply(&bundle(name, &spec("nobody", &certificate("ec"), ""))).await?;
-    let metadata = json!({"name": "notes", "namespace": story.namespace("a")});
-    story
+    scenario.apply(&bundle(name, &spec("nobody", &certificate("ec"), ""))).await?;
+    let metadata = json!({"name": "notes", "namespace": scenario.namespace("a")});
+    scenario
         .apply(&json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"b": "text", "a": ""}}))
         .await?;
     let nobody = control_plane.kubeconfig_for("nobody", &["system:authenticated"])?;
@@ -127,12 +129,12 @@ async fn what_is_not_there_or_not_permitted_is_named_with_the_cure() -> Result<(
     Ok(())
 }
 
-fn spec(story: &str, text: &str, jks: &str) -> String {
+fn spec(scenario: &str, text: &str, jks: &str) -> String {
     let text = serde_json::to_string(text).expect("text");
     let formats =
         if jks.is_empty() { String::new() } else { format!("additionalFormats: {{jks: {{key: ca.jks, {jks}}}}},") };
     format!(
         "{{sources: [{{inLine: {text}}}],
-           target: {{configMap: {{key: ca.pem}}, {formats} namespaceSelector: {{matchLabels: {{story: {story}}}}}}}}}"
+           target: {{configMap: {{key: ca.pem}}, {formats} namespaceSelector: {{matchLabels: {{scenario: {scenario}}}}}}}}}"
     )
 }

@@ -10,21 +10,21 @@ mod sources;
 mod specs;
 mod targets;
 
-use rootcast_e2e::{ControlPlane, Controller, Fence, Install};
+use rootcast_e2e::{Barrier, ControlPlane, Controller, Install};
 use tokio::sync::OnceCell;
 
-/// The control plane and the controller that all stories share.
-async fn stage() -> &'static Fence<'static> {
-    static STAGE: OnceCell<(Controller<'static>, Fence<'static>)> = OnceCell::const_new();
-    let (_, fence) = STAGE
+/// The control plane and the controller that all scenarios share.
+async fn stage() -> &'static Barrier<'static> {
+    static STAGE: OnceCell<(Controller<'static>, Barrier<'static>)> = OnceCell::const_new();
+    let (_, barrier) = STAGE
         .get_or_init(|| async {
             let control_plane = ControlPlane::shared().await;
             let install = Install { secret_targets: true, ..Install::default() };
             control_plane.install_with(&install).await.expect("the product can be installed");
-            let fence = Fence::raise(control_plane, true).await.expect("the fence can be set up");
+            let barrier = Barrier::start(control_plane, true).await.expect("the barrier can be set up");
             let controller = Controller::start(control_plane, &["--secret-targets-enabled"]).await;
-            (controller.expect("the controller starts"), fence)
+            (controller.expect("the controller starts"), barrier)
         })
         .await;
-    fence
+    barrier
 }

@@ -9,7 +9,7 @@ use kube::{
 };
 use rootcast_e2e::{
     Entry, eventually,
-    story::{Content, SOON, Scene, Story, bundle, certificate, pem_key},
+    scenario::{Content, SOON, Scenario, Scene, bundle, certificate, pem_key},
 };
 use serde_json::json;
 
@@ -18,14 +18,14 @@ use crate::stage;
 #[tokio::test]
 async fn a_renamed_key_replaces_the_old_one_in_the_same_write() -> Result<()> {
     let name = "renamed";
-    let story = Story::begin(stage().await, name, &["a", "b"]).await?;
-    story.apply(&bundle(name, &spec(name, "configMap: {key: old.pem}"))).await?;
-    story.then("the Bundle comes", name, 2, &story.synced(&["a", "b"], &pem_key("old.pem", &["ec"]))).await?;
+    let scenario = Scenario::begin(stage().await, name, &["a", "b"]).await?;
+    scenario.apply(&bundle(name, &spec(name, "configMap: {key: old.pem}"))).await?;
+    scenario.then("the Bundle comes", name, 2, &scenario.synced(&["a", "b"], &pem_key("old.pem", &["ec"]))).await?;
 
-    let config_maps = Api::<ConfigMap>::namespaced(story.client.clone(), &story.namespace("a"));
+    let config_maps = Api::<ConfigMap>::namespaced(scenario.client.clone(), &scenario.namespace("a"));
     let version = config_maps.get(name).await?.resource_version().context("a stored object")?;
-    story.apply(&bundle(name, &spec(name, "configMap: {key: new.pem}"))).await?;
-    story.then("the key is renamed", name, 2, &story.synced(&["a", "b"], &pem_key("new.pem", &["ec"]))).await?;
+    scenario.apply(&bundle(name, &spec(name, "configMap: {key: new.pem}"))).await?;
+    scenario.then("the key is renamed", name, 2, &scenario.synced(&["a", "b"], &pem_key("new.pem", &["ec"]))).await?;
 
     let params = WatchParams::default().fields(&format!("metadata.name={name}"));
     let mut events = config_maps.watch(&params, &version).await?.boxed();
@@ -38,24 +38,24 @@ async fn a_renamed_key_replaces_the_old_one_in_the_same_write() -> Result<()> {
 #[tokio::test]
 async fn a_target_changes_kind_and_the_old_one_goes_after_the_new_one_came() -> Result<()> {
     let name = "kinds";
-    let story = Story::begin(stage().await, name, &["a", "b"]).await?;
+    let scenario = Scenario::begin(stage().await, name, &["a", "b"]).await?;
     let content = pem_key("ca.pem", &["ec"]);
-    let config_maps = story.synced(&["a", "b"], &content);
-    let secrets = Scene { secrets: story.everywhere(&["a", "b"], &content), ..story.synced(&[], &content) };
+    let config_maps = scenario.synced(&["a", "b"], &content);
+    let secrets = Scene { secrets: scenario.everywhere(&["a", "b"], &content), ..scenario.synced(&[], &content) };
     let both = Scene { secrets: secrets.secrets.clone(), ..config_maps.clone() };
 
-    story.apply(&bundle(name, &spec(name, "configMap: {key: ca.pem}"))).await?;
-    story.then("ConfigMaps", name, 2, &config_maps).await?;
-    story.apply(&bundle(name, &spec(name, "secret: {key: ca.pem}"))).await?;
-    let writes = story.then("Secrets", name, 4, &secrets).await?;
+    scenario.apply(&bundle(name, &spec(name, "configMap: {key: ca.pem}"))).await?;
+    scenario.then("ConfigMaps", name, 2, &config_maps).await?;
+    scenario.apply(&bundle(name, &spec(name, "secret: {key: ca.pem}"))).await?;
+    let writes = scenario.then("Secrets", name, 4, &secrets).await?;
     in_order(&writes, "secrets", "configmaps");
-    story.apply(&bundle(name, &spec(name, "configMap: {key: ca.pem}"))).await?;
-    let writes = story.then("ConfigMaps again", name, 4, &config_maps).await?;
+    scenario.apply(&bundle(name, &spec(name, "configMap: {key: ca.pem}"))).await?;
+    let writes = scenario.then("ConfigMaps again", name, 4, &config_maps).await?;
     in_order(&writes, "configmaps", "secrets");
-    story.apply(&bundle(name, &spec(name, "configMap: {key: ca.pem}, secret: {key: ca.pem}"))).await?;
-    story.then("both", name, 2, &both).await?;
-    story.apply(&bundle(name, &spec(name, "secret: {key: ca.pem}"))).await?;
-    story.then("Secrets only", name, 2, &secrets).await?;
+    scenario.apply(&bundle(name, &spec(name, "configMap: {key: ca.pem}, secret: {key: ca.pem}"))).await?;
+    scenario.then("both", name, 2, &both).await?;
+    scenario.apply(&bundle(name, &spec(name, "secret: {key: ca.pem}"))).await?;
+    scenario.then("Secrets only", name, 2, &secrets).await?;
     Ok(())
 }
 
@@ -73,44 +73,44 @@ fn in_order(writes: &[Entry], new: &str, old: &str) {
 #[tokio::test]
 async fn an_old_target_stays_where_the_new_one_cannot_be_written() -> Result<()> {
     let name = "blocked";
-    let story = Story::begin(stage().await, name, &["a", "b"]).await?;
+    let scenario = Scenario::begin(stage().await, name, &["a", "b"]).await?;
     let content = pem_key("ca.pem", &["ec"]);
-    story.apply(&bundle(name, &spec(name, "configMap: {key: ca.pem}"))).await?;
-    let config_maps = story.synced(&["a", "b"], &content);
-    story.then("ConfigMaps", name, 2, &config_maps).await?;
+    scenario.apply(&bundle(name, &spec(name, "configMap: {key: ca.pem}"))).await?;
+    let config_maps = scenario.synced(&["a", "b"], &content);
+    scenario.then("ConfigMaps", name, 2, &config_maps).await?;
 
-    let owner = story.join("a").await?;
-    let metadata = json!({"name": name, "namespace": story.namespace("a"), "ownerReferences": [
+    let owner = scenario.join("a").await?;
+    let metadata = json!({"name": name, "namespace": scenario.namespace("a"), "ownerReferences": [
         {"apiVersion": "v1", "kind": "Namespace", "name": owner.name_any(), "uid": owner.uid(), "controller": true},
     ]});
-    story.apply(&json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata})).await?;
-    story.apply(&bundle(name, &spec(name, "secret: {key: ca.pem}"))).await?;
+    scenario.apply(&json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata})).await?;
+    scenario.apply(&bundle(name, &spec(name, "secret: {key: ca.pem}"))).await?;
     eventually("the other namespace goes on", SOON, async || {
-        let scene = story.scene(name).await?;
-        let switched = scene.config_maps == story.everywhere(&["a"], &content)
+        let scene = scenario.scene(name).await?;
+        let switched = scene.config_maps == scenario.everywhere(&["a"], &content)
             && scene.reason == "SyncSecretTargetFailed"
-            && scene.secrets[&story.namespace("b")].content == content;
+            && scene.secrets[&scenario.namespace("b")].content == content;
         ensure!(switched, "{scene:#?}");
         Ok(())
     })
     .await;
-    let condition = story.condition(name, "Synced").await?;
+    let condition = scenario.condition(name, "Synced").await?;
     assert!(condition.message.contains("Secret blocked-a/blocked"), "{}", condition.message);
 
-    story.edit("Secret", &story.namespace("a"), name, &json!({"metadata": {"ownerReferences": null}})).await?;
-    let secrets = Scene { secrets: story.everywhere(&["a", "b"], &content), ..story.synced(&[], &content) };
-    story.becomes("nobody else owns it any more", name, &secrets).await;
+    scenario.edit("Secret", &scenario.namespace("a"), name, &json!({"metadata": {"ownerReferences": null}})).await?;
+    let secrets = Scene { secrets: scenario.everywhere(&["a", "b"], &content), ..scenario.synced(&[], &content) };
+    scenario.becomes("nobody else owns it any more", name, &secrets).await;
     Ok(())
 }
 
 #[tokio::test]
 async fn labels_and_annotations_of_the_template_come_change_and_go() -> Result<()> {
     let name = "metadata";
-    let story = Story::begin(stage().await, name, &["a", "b"]).await?;
-    let expected = story.synced(&["a", "b"], &pem_key("ca.pem", &["ec"]));
-    let config_maps = Api::<ConfigMap>::namespaced(story.client.clone(), &story.namespace("b"));
-    story.apply(&bundle(name, &spec(name, "configMap: {key: ca.pem}"))).await?;
-    story.then("no metadata", name, 2, &expected).await?;
+    let scenario = Scenario::begin(stage().await, name, &["a", "b"]).await?;
+    let expected = scenario.synced(&["a", "b"], &pem_key("ca.pem", &["ec"]));
+    let config_maps = Api::<ConfigMap>::namespaced(scenario.client.clone(), &scenario.namespace("b"));
+    scenario.apply(&bundle(name, &spec(name, "configMap: {key: ca.pem}"))).await?;
+    scenario.then("no metadata", name, 2, &expected).await?;
 
     let steps = [
         ("both come", "metadata: {labels: {l: x}, annotations: {a: x}}", [Some("x"), Some("x")]),
@@ -120,7 +120,7 @@ async fn labels_and_annotations_of_the_template_come_change_and_go() -> Result<(
     ];
     for (when, metadata, expected_values) in steps {
         let target = format!("configMap: {{key: ca.pem, {metadata}}}");
-        story.apply(&bundle(name, &spec(name, &target))).await?;
+        scenario.apply(&bundle(name, &spec(name, &target))).await?;
         eventually(when, SOON, async || {
             let found = config_maps.get_metadata(name).await?;
             let values = [found.labels().get("l"), found.annotations().get("a")];
@@ -128,7 +128,7 @@ async fn labels_and_annotations_of_the_template_come_change_and_go() -> Result<(
             Ok(())
         })
         .await;
-        story.then(when, name, 2, &expected).await?;
+        scenario.then(when, name, 2, &expected).await?;
     }
     Ok(())
 }
@@ -136,21 +136,21 @@ async fn labels_and_annotations_of_the_template_come_change_and_go() -> Result<(
 #[tokio::test]
 async fn a_bundle_without_a_target_lets_its_targets_go() -> Result<()> {
     let name = "targetless";
-    let story = Story::begin(stage().await, name, &["a", "b"]).await?;
+    let scenario = Scenario::begin(stage().await, name, &["a", "b"]).await?;
     let content = pem_key("ca.pem", &["ec"]);
-    story.apply(&bundle(name, &spec(name, "configMap: {key: ca.pem}"))).await?;
-    story.then("a target", name, 2, &story.synced(&["a", "b"], &content)).await?;
+    scenario.apply(&bundle(name, &spec(name, "configMap: {key: ca.pem}"))).await?;
+    scenario.then("a target", name, 2, &scenario.synced(&["a", "b"], &content)).await?;
     let mut without = bundle(name, &spec(name, "configMap: {key: ca.pem}"));
     without["spec"].as_object_mut().context("a spec")?.remove("target");
-    story.apply(&without).await?;
-    story.then("no target", name, 2, &story.synced(&[], &content)).await?;
+    scenario.apply(&without).await?;
+    scenario.then("no target", name, 2, &scenario.synced(&[], &content)).await?;
     Ok(())
 }
 
-fn spec(story: &str, target: &str) -> String {
+fn spec(scenario: &str, target: &str) -> String {
     let certificate = serde_json::to_string(&certificate("ec")).expect("text");
     format!(
         "{{sources: [{{inLine: {certificate}}}],
-           target: {{{target}, namespaceSelector: {{matchLabels: {{story: {story}}}}}}}}}"
+           target: {{{target}, namespaceSelector: {{matchLabels: {{scenario: {scenario}}}}}}}}}"
     )
 }

@@ -8,7 +8,7 @@ mod recording;
 mod stage;
 
 use anyhow::{Result, ensure};
-use rootcast_e2e::{CHART, story::certificate};
+use rootcast_e2e::{CHART, scenario::certificate};
 
 use crate::{peer::Peer, stage::Stage};
 

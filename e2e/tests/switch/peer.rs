@@ -17,7 +17,7 @@ use rcgen::{CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, K
 use rootcast_e2e::{
     Node, eventually,
     image::{Config, Entry, Image, Layer},
-    story::{SOON, TRUST_NAMESPACE, bundle},
+    scenario::{SOON, TRUST_NAMESPACE, bundle},
 };
 use serde_json::{Value, json};
 

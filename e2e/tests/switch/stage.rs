@@ -21,7 +21,7 @@ use kube::{
 use rootcast::api::{Bundle, SOURCES_COMPLETE, SYNCED};
 use rootcast_e2e::{
     Entry, Mark, Node, eventually, release_binary,
-    story::{TRUST_NAMESPACE, apply, bundle, certificate, source},
+    scenario::{TRUST_NAMESPACE, apply, bundle, certificate, source},
 };
 use serde_json::{from_value, json};
 use tokio::task::JoinHandle;

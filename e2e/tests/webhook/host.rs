@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Result, ensure};
-use rootcast_e2e::{ControlPlane, Controller, TlsClient, eventually, story::SOON};
+use rootcast_e2e::{ControlPlane, Controller, TlsClient, eventually, scenario::SOON};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::stage::{HOST, Place};

@@ -10,7 +10,7 @@ use kube::{
 use rootcast::api::{Bundle, SYNCED};
 use rootcast_e2e::{
     ControlPlane, Exit, TlsClient, eventually, peer,
-    story::{SOON, bundle, certificate, objects},
+    scenario::{SOON, bundle, certificate, objects},
 };
 use serde_json::json;
 use tokio::net::TcpStream;

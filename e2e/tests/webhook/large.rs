@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, api::ListParams};
-use rootcast_e2e::{ControlPlane, Controller, Exit, TlsClient, eventually, http_get, story::SOON};
+use rootcast_e2e::{ControlPlane, Controller, Exit, TlsClient, eventually, http_get, scenario::SOON};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use rootcast_e2e::{ControlPlane, Exit, TlsClient, eventually, story::SOON};
+use rootcast_e2e::{ControlPlane, Exit, TlsClient, eventually, scenario::SOON};
 use serde_json::json;
 use tokio::{io::AsyncWriteExt as _, sync::Semaphore, task::JoinSet, time::sleep};
 

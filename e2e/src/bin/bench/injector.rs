@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use rootcast_e2e::{
     Balancer, ControlPlane, Injector, Launch, TlsClient, Volume, eventually,
-    story::{self, TRUST_NAMESPACE},
+    scenario::{self, TRUST_NAMESPACE},
 };
 use serde_json::json;
 
@@ -73,10 +73,10 @@ impl Place {
     pub(crate) async fn prepare(control_plane: &ControlPlane) -> Result<Self> {
         control_plane.install().await?;
         let spec = json!({
-            "sources": [{"inLine": story::certificate("ec")}],
+            "sources": [{"inLine": scenario::certificate("ec")}],
             "target": {"configMap": {"key": "ca-bundle.crt"}},
         });
-        story::apply(&control_plane.client(), &story::bundle(BUNDLE, &spec.to_string())).await?;
+        scenario::apply(&control_plane.client(), &scenario::bundle(BUNDLE, &spec.to_string())).await?;
         let balancer = Balancer::start()?;
         control_plane.install_injector(&balancer, &[])?;
         let host = format!("rootcast-injector.{TRUST_NAMESPACE}.svc");

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use anyhow::Result;
-use rootcast_e2e::{ControlPlane, IDENTITY, Mark, story::TRUST_NAMESPACE};
+use rootcast_e2e::{ControlPlane, IDENTITY, Mark, scenario::TRUST_NAMESPACE};
 
 /// How many requests of which kind.
 #[derive(Default)]

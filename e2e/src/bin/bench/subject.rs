@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use http::Method;
-use rootcast_e2e::story::{self, TRUST_NAMESPACE};
+use rootcast_e2e::scenario::{self, TRUST_NAMESPACE};
 use serde_json::json;
 
 use crate::{
@@ -38,7 +38,7 @@ impl<'a> Subject<'a> {
         let material = Material::of(bytes)?;
         let content = material.content(0)?;
         let tally = Tally::start(client.clone(), name, LABEL.0);
-        story::apply(&client, &story::source("ConfigMap", &source(name), &[], &[(KEY, &content.pem)])).await?;
+        scenario::apply(&client, &scenario::source("ConfigMap", &source(name), &[], &[(KEY, &content.pem)])).await?;
         let spec = json!({
             "sources": [{"configMap": {"name": source(name), "key": KEY}}],
             "target": {
@@ -46,7 +46,7 @@ impl<'a> Subject<'a> {
                 "namespaceSelector": {"matchLabels": {SELECTOR: ""}},
             },
         });
-        story::apply(&client, &story::bundle(name, &spec.to_string())).await?;
+        scenario::apply(&client, &scenario::bundle(name, &spec.to_string())).await?;
         Ok(Self { stage, name, material, number: 0, tally, content })
     }
 

@@ -1,11 +1,11 @@
 //! `make demo`: rootcast at its main job, on a throwaway control plane of this machine.
 //!
-//! With `--once` it ends after the story; without, it stays up until Ctrl-C, so that one can try things. Either way
+//! With `--once` it ends after the scenario; without, it stays up until Ctrl-C, so that one can try things. Either way
 //! nothing is left behind. Any step that fails ends it with an exit code other than 0 and keeps the logs.
 
 mod certificates;
+mod scenario;
 mod stage;
-mod story;
 
 use std::{env, process::ExitCode, time::Instant};
 
@@ -47,7 +47,7 @@ async fn demo(once: bool) -> Result<()> {
     let controller = Controller::start(&control_plane, &[]).await?;
     say("The controller, the release binary with the shipped ServiceAccount's token, is ready.");
 
-    story::tell(&Stage::new(&control_plane)).await?;
+    scenario::tell(&Stage::new(&control_plane)).await?;
     say(&format!("The controller uses {:.1} MiB of memory.", mebibytes(controller.rss()?)));
     if !once {
         stay(&control_plane).await?;

@@ -1,4 +1,4 @@
-//! What the story is told with: a voice, kubectl, and a stopwatch.
+//! What the scenario is told with: a voice, kubectl, and a stopwatch.
 
 use std::{
     future::Future,

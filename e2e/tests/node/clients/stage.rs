@@ -1,4 +1,4 @@
-//! Where the stories play: the product as the chart installs it, a server whose CA is private and one whose CA is only
+//! Where the scenarios play: the product as the chart installs it, a server whose CA is private and one whose CA is only
 //! in the default package.
 
 use std::{
@@ -13,7 +13,7 @@ use rootcast::trust::{Anchor, Anchors};
 use rootcast_e2e::{
     Authority, Node, TlsServer, eventually,
     image::{Config, Entry, Image, Layer},
-    story::{apply, bundle, source},
+    scenario::{apply, bundle, source},
 };
 use serde_json::json;
 use tokio::sync::OnceCell;
@@ -23,8 +23,8 @@ use crate::stage::{helm, installed};
 /// The annotation of pods and label of namespaces.
 pub(super) const BUNDLE: &str = "inject.rootcast.dev/bundle";
 
-/// The label of Bundles and namespaces of these stories.
-const STORY: (&str, &str) = ("story", "clients");
+/// The label of Bundles and namespaces of these scenarios.
+const STORY: (&str, &str) = ("scenario", "clients");
 
 /// How long a Bundle may take to be everywhere.
 const SOON: Duration = Duration::from_mins(1);
@@ -94,7 +94,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Takes away what the story has made.
+    /// Takes away what the scenario has made.
     pub(super) fn end(self) -> Result<()> {
         let selector = format!("--selector={}={}", STORY.0, STORY.1);
         self.node.kubectl_ok(&["delete", "bundles,namespaces", &selector], "")?;

@@ -1,4 +1,4 @@
-//! The story: a day in the life of a few trust bundles.
+//! The scenario: a day in the life of a few trust bundles.
 
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -30,7 +30,7 @@ pub(crate) async fn tell(stage: &Stage<'_>) -> Result<()> {
     title("The account");
     let writes = audit.writes_by(IDENTITY, began).await?;
     let targets = writes.iter().filter(|entry| entry.resource == "configmaps").count();
-    say(&format!("{due} targets had to be written in this story; the audit log shows {targets} writes."));
+    say(&format!("{due} targets had to be written in this scenario; the audit log shows {targets} writes."));
     ensure!(targets == due, "the controller wrote in vain");
     Ok(())
 }

@@ -1,8 +1,8 @@
-//! Stories: something happens to Bundles, sources, namespaces or targets, and then every target holds the right bytes,
+//! Scenarios: something happens to Bundles, sources, namespaces or targets, and then every target holds the right bytes,
 //! and no target was written that did not have to be.
 //!
 //! ```text
-//! Fence::raise ──▶ Story::begin ──▶ apply, edit, delete ──▶ then(when, bundle, writes, Scene) ──▶ apply, … ──▶ then …
+//! Barrier::start ──▶ Scenario::begin ──▶ apply, edit, delete ──▶ then(when, bundle, writes, Scene) ──▶ apply, … ──▶ then …
 //! ```
 
 use std::{
@@ -30,7 +30,7 @@ use rootcast::{
 };
 use serde_json::{Value, json};
 
-use crate::{ControlPlane, Entry, Fence, IDENTITY, Mark, eventually};
+use crate::{Barrier, ControlPlane, Entry, IDENTITY, Mark, eventually};
 
 /// How long a change may take to arrive everywhere on a busy machine.
 pub const SOON: Duration = Duration::from_secs(30);
@@ -38,15 +38,15 @@ pub const SOON: Duration = Duration::from_secs(30);
 /// The namespace that sources are in.
 pub const TRUST_NAMESPACE: &str = "cert-manager";
 
-/// As whom stories change objects.
+/// As whom scenarios change objects.
 const SOMEBODY: &str = "somebody";
 
-/// A place for one story: namespaces of its own, `<story>-a` and so on, labelled `story: <story>`.
-pub struct Story<'a> {
-    /// To see and do what a [`Story`] has no word for.
+/// A place for one scenario: namespaces of its own, `<scenario>-a` and so on, labelled `scenario: <scenario>`.
+pub struct Scenario<'a> {
+    /// To see and do what a [`Scenario`] has no word for.
     pub client: Client,
     control_plane: &'a ControlPlane,
-    fence: &'a Fence<'a>,
+    barrier: &'a Barrier<'a>,
     name: String,
     mark: Cell<Mark>,
 }
@@ -75,30 +75,30 @@ pub struct Target {
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Content(BTreeMap<String, Vec<u8>>);
 
-impl<'a> Story<'a> {
-    /// Begins a story in new namespaces, `<name>-a` for `a`; counts writes from here on.
-    pub async fn begin(fence: &'a Fence<'a>, name: &str, namespaces: &[&str]) -> Result<Self> {
-        let control_plane = fence.control_plane();
+impl<'a> Scenario<'a> {
+    /// Begins a scenario in new namespaces, `<name>-a` for `a`; counts writes from here on.
+    pub async fn begin(barrier: &'a Barrier<'a>, name: &str, namespaces: &[&str]) -> Result<Self> {
+        let control_plane = barrier.control_plane();
         let mark = Cell::new(control_plane.audit().mark().await?);
-        let story = Self { client: control_plane.client(), control_plane, fence, name: name.to_owned(), mark };
+        let scenario = Self { client: control_plane.client(), control_plane, barrier, name: name.to_owned(), mark };
         for namespace in namespaces {
-            story.join(namespace).await?;
+            scenario.join(namespace).await?;
         }
-        Ok(story)
+        Ok(scenario)
     }
 
-    /// The name of a namespace of this story.
+    /// The name of a namespace of this scenario.
     #[must_use]
     pub fn namespace(&self, short: &str) -> String {
         format!("{}-{short}", self.name)
     }
 
-    /// Creates a namespace of this story, or gives it back the label.
+    /// Creates a namespace of this scenario, or gives it back the label.
     pub async fn join(&self, short: &str) -> Result<Namespace> {
-        self.control_plane.namespace(&self.namespace(short), &[("story", &self.name)]).await
+        self.control_plane.namespace(&self.namespace(short), &[("scenario", &self.name)]).await
     }
 
-    /// Takes the story's label off a namespace, or creates one without.
+    /// Takes the scenario's label off a namespace, or creates one without.
     pub async fn leave(&self, short: &str) -> Result<Namespace> {
         self.control_plane.namespace(&self.namespace(short), &[]).await
     }
@@ -140,7 +140,7 @@ impl<'a> Story<'a> {
         namespaces.iter().map(|short| (self.namespace(short), target.clone())).collect()
     }
 
-    /// [`Story::then_all`] for one Bundle; returns the writes.
+    /// [`Scenario::then_all`] for one Bundle; returns the writes.
     pub async fn then(&self, when: &str, bundle: &str, writes: usize, expected: &Scene) -> Result<Vec<Entry>> {
         self.then_all(when, &[(bundle, writes, expected)]).await
     }
@@ -155,7 +155,7 @@ impl<'a> Story<'a> {
         for (bundle, _, expected) in bundles {
             self.becomes(when, bundle, expected).await;
         }
-        self.fence.pass(&self.client).await?;
+        self.barrier.sync(&self.client).await?;
         let mut all = Vec::new();
         for (bundle, writes, expected) in bundles {
             let written = self.written(bundle).await.with_context(|| when.to_owned())?;
@@ -180,7 +180,7 @@ impl<'a> Story<'a> {
         .await;
     }
 
-    /// Forgets the writes so far. [`Story::then`] does so itself.
+    /// Forgets the writes so far. [`Scenario::then`] does so itself.
     pub async fn count_from_here(&self) -> Result<()> {
         self.mark.set(self.control_plane.audit().mark().await?);
         Ok(())
@@ -249,7 +249,7 @@ pub fn objects(client: &Client, kind: &str, namespace: &str) -> Result<Api<Dynam
         "Namespace" => Api::all_with(client.clone(), &ApiResource::erase::<Namespace>(&())),
         "ConfigMap" => namespaced(ApiResource::erase::<ConfigMap>(&())),
         "Secret" => namespaced(ApiResource::erase::<Secret>(&())),
-        _ => anyhow::bail!("stories know no {kind}"),
+        _ => anyhow::bail!("scenarios know no {kind}"),
     })
 }
 
@@ -326,7 +326,7 @@ impl fmt::Debug for Content {
 /// When it is no YAML.
 #[must_use]
 pub fn bundle(name: &str, spec: &str) -> Value {
-    let spec: Value = serde_saphyr::from_str(spec).expect("a story's YAML");
+    let spec: Value = serde_saphyr::from_str(spec).expect("a scenario's YAML");
     json!({"apiVersion": rootcast::api::API_VERSION, "kind": "Bundle", "metadata": {"name": name}, "spec": spec})
 }
 

@@ -13,12 +13,12 @@ use tokio::sync::Mutex;
 
 use crate::{
     ControlPlane, eventually,
-    story::{self, SOON, anchors, bundle, certificate, source},
+    scenario::{self, SOON, anchors, bundle, certificate, source},
 };
 
 /// Sources, namespaces and Bundles of their own, whose changes follow all earlier ones through every watch of the
 /// controller: when it has answered them, it has heard of everything before.
-pub struct Fence<'a> {
+pub struct Barrier<'a> {
     control_plane: &'a ControlPlane,
     secret_targets: bool,
     /// How many rounds were begun.
@@ -28,22 +28,22 @@ pub struct Fence<'a> {
 }
 
 /// The ConfigMap and the Secret that Bundles read.
-const SOURCE: &str = "fence-source";
+const SOURCE: &str = "barrier-source";
 
 /// A namespace that is always reached.
-const INSIDE: &str = "fence";
+const INSIDE: &str = "barrier";
 
 /// A namespace that is reached every other time.
-const SOMETIMES: &str = "fence-sometimes";
+const SOMETIMES: &str = "barrier-sometimes";
 
-impl<'a> Fence<'a> {
+impl<'a> Barrier<'a> {
     /// Sets it up; nothing has to run yet. `secret_targets`: whether the controller writes Secrets.
-    pub async fn raise(control_plane: &'a ControlPlane, secret_targets: bool) -> Result<Self> {
-        let fence = Self { control_plane, secret_targets, begun: AtomicUsize::new(0), over: Mutex::new(0) };
-        control_plane.namespace(INSIDE, &[("fence", "")]).await?;
-        fence.change(&control_plane.client(), 0).await?;
-        fence.bring_healed(&control_plane.client(), 0).await?;
-        Ok(fence)
+    pub async fn start(control_plane: &'a ControlPlane, secret_targets: bool) -> Result<Self> {
+        let barrier = Self { control_plane, secret_targets, begun: AtomicUsize::new(0), over: Mutex::new(0) };
+        control_plane.namespace(INSIDE, &[("barrier", "")]).await?;
+        barrier.change(&control_plane.client(), 0).await?;
+        barrier.bring_healed(&control_plane.client(), 0).await?;
+        Ok(barrier)
     }
 
     /// The control plane.
@@ -53,9 +53,9 @@ impl<'a> Fence<'a> {
     }
 
     /// Waits until the controller has heard of everything that happened before, and has answered it: two rounds, since
-    /// what it began at the end of the first is done at the end of the second. Stories that ask at the same time share
+    /// what it began at the end of the first is done at the end of the second. Scenarios that ask at the same time share
     /// a round.
-    pub async fn pass(&self, client: &Client) -> Result<()> {
+    pub async fn sync(&self, client: &Client) -> Result<()> {
         for _ in 0..2 {
             let next = self.begun.load(Ordering::SeqCst) + 1;
             let mut over = self.over.lock().await;
@@ -68,7 +68,7 @@ impl<'a> Fence<'a> {
                 )?;
                 eventually("the controller answers", SOON, async || self.is_answered(client, next).await).await;
                 for bundle in [healed(next - 1), watched(next - 1)] {
-                    story::objects(client, "Bundle", "")?.delete(&bundle, &DeleteParams::background()).await?;
+                    scenario::objects(client, "Bundle", "")?.delete(&bundle, &DeleteParams::background()).await?;
                 }
                 *over = next;
             }
@@ -77,7 +77,7 @@ impl<'a> Fence<'a> {
     }
 
     async fn change(&self, client: &Client, number: usize) -> Result<()> {
-        let labels = if number % 2 == 1 { json!({"fence": ""}) } else { json!({}) };
+        let labels = if number % 2 == 1 { json!({"barrier": ""}) } else { json!({}) };
         let namespace =
             json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SOMETIMES, "labels": labels}});
         let [text, secret_text] = certificates(number).map(certificate);
@@ -85,10 +85,10 @@ impl<'a> Fence<'a> {
         let secret = source("Secret", SOURCE, &[], &[("k", &secret_text)]);
         let spec = format!(
             "{{sources: [{{configMap: {{name: {SOURCE}, key: k}}}}, {{secret: {{name: {SOURCE}, key: k}}}}],
-               target: {{configMap: {{key: pem}}, namespaceSelector: {{matchLabels: {{fence: ''}}}}}}}}"
+               target: {{configMap: {{key: pem}}, namespaceSelector: {{matchLabels: {{barrier: ''}}}}}}}}"
         );
         let bundle = bundle(&watched(number), &spec);
-        let apply = |object| story::apply(client, object);
+        let apply = |object| scenario::apply(client, object);
         tokio::try_join!(apply(&namespace), apply(&config_map), apply(&secret), apply(&bundle))?;
         Ok(())
     }
@@ -101,13 +101,13 @@ impl<'a> Fence<'a> {
                namespaceSelector: {{matchLabels: {{kubernetes.io/metadata.name: {INSIDE}}}}}}}}}",
             json!(certificate("ec"))
         );
-        story::apply(client, &bundle(&healed(number), &spec)).await?;
+        scenario::apply(client, &bundle(&healed(number), &spec)).await?;
         Ok(())
     }
 
     async fn delete_targets(&self, client: &Client, number: usize) -> Result<()> {
         for kind in self.kinds() {
-            match story::objects(client, kind, INSIDE)?.delete(&healed(number), &DeleteParams::default()).await {
+            match scenario::objects(client, kind, INSIDE)?.delete(&healed(number), &DeleteParams::default()).await {
                 Err(kube::Error::Api(status)) if status.is_not_found() => {}
                 other => drop(other?),
             }
@@ -131,7 +131,7 @@ impl<'a> Fence<'a> {
         let sometimes = targets.iter().any(|target| target.namespace().as_deref() == Some(SOMETIMES));
         ensure!(sometimes == (number % 2 == 1), "the namespace was not seen");
         for kind in self.kinds() {
-            let targets = story::objects(client, kind, INSIDE)?;
+            let targets = scenario::objects(client, kind, INSIDE)?;
             targets.get_metadata(&healed(number - 1)).await?;
             targets.get_metadata(&healed(number)).await?;
         }
@@ -142,13 +142,13 @@ impl<'a> Fence<'a> {
 /// The Bundle that comes with a round, and whose sources change in the one after this. Each round has its own: a content
 /// that changes again and again is rolled out less and less often.
 fn watched(number: usize) -> String {
-    format!("fence-{number}")
+    format!("barrier-{number}")
 }
 
 /// The Bundle whose targets are deleted in the round after this one. Each round has its own: a target that is deleted
 /// again and again is healed less and less often.
 fn healed(number: usize) -> String {
-    format!("fence-targets-{number}")
+    format!("barrier-targets-{number}")
 }
 
 /// The certificates of the ConfigMap and of the Secret, which differ from one time to the next.
