@@ -144,10 +144,10 @@ fn bundles() -> InjectableBundles {
         }))
         .unwrap();
         let intent: Result<Intent, Vec<FieldError>> = Intent::parse(&bundle, "cert-manager");
-        (name.to_owned(), Injectability::of(intent.as_ref().map_err(Vec::as_slice), &DecisionSettings::default()))
+        (name.into(), Injectability::of(intent.as_ref().map_err(Vec::as_slice), &DecisionSettings::default()))
     };
-    let by_name = [("corp", true), ("my-org.com", true), ("private", false)].into_iter().map(injectable);
-    InjectableBundles { settings: DecisionSettings::default(), by_name: by_name.collect() }
+    let by_id = [("corp", true), ("my-org.com", true), ("private", false)].into_iter().map(injectable);
+    InjectableBundles { settings: DecisionSettings::default(), by_id: by_id.collect() }
 }
 
 /// The pod after the patch.

@@ -51,10 +51,8 @@ fn options(password: &str) -> String {
     .unwrap();
     let intent: Result<Intent, Vec<FieldError>> = Intent::parse(&bundle, "cert-manager");
     let injectability = Injectability::of(intent.as_ref().map_err(Vec::as_slice), &DecisionSettings::default());
-    let bundles = InjectableBundles {
-        settings: DecisionSettings::default(),
-        by_name: [("corp".to_owned(), injectability)].into(),
-    };
+    let bundles =
+        InjectableBundles { settings: DecisionSettings::default(), by_id: [("corp".into(), injectability)].into() };
     let namespace = Namespace { labels: (&Labels::new()).into(), terminating: false, uid: "".into() };
     let pod = json!({
         "metadata": { "annotations": { "inject.rootcast.dev/bundle": "corp", "inject.rootcast.dev/runtimes": "java" } },

@@ -64,7 +64,7 @@ pub struct BundleSource {
 
 /// Which objects of a kind, in the trust namespace, and which of their keys.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename = "SourceObject", rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 pub struct ObjectRefSource {
     /// Name of the object. Either this or `selector`.

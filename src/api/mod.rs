@@ -37,7 +37,7 @@ pub const ADOPT_ANNOTATION: &str = "rootcast.dev/adopt";
 /// Field manager of every write; trust-manager's own name, so that fields change hands without a rewrite.
 pub const FIELD_MANAGER: &str = "trust-manager";
 
-/// Condition type: whether every target holds what the Bundle says.
+/// Condition type: whether every target is as the Bundle specifies.
 pub const SYNCED: &str = "Synced";
 
 /// Condition type: whether everything in the sources could be used, and will be for a while yet.

@@ -110,7 +110,7 @@ fn target_metadata(kind: &str) -> Vec<PlacedRule> {
     rules
 }
 
-/// What the program refuses whole, the API server need not store. Sums over several fields are the program's alone.
+/// Rules that bound sizes as the controller does; sums over several fields are checked by the controller alone.
 fn sizes() -> Vec<PlacedRule> {
     let at_most = |at: String, max: usize| {
         invalid(&at, format!("self.size() <= {max}")).with_message(format!("must have at most {max} entries"))

@@ -1,8 +1,8 @@
 //! Adoption: which foreign objects of a Bundle's name may be written.
 //!
 //! An object is a Bundle's own if its label names the Bundle and it has our hash or our field manager. Everything in it
-//! is then ours; but where the annotation [`api::KEYS_ANNOTATION`] names keys, only these. Of all else the bytes
-//! decide: managed fields prove nothing, since whoever may change an object may remove them.
+//! is then ours; but where the annotation [`api::KEYS_ANNOTATION`] names keys, only these. All else is judged by its
+//! bytes: managed fields prove nothing, since a client that may change an object may remove them.
 
 use std::collections::BTreeSet;
 

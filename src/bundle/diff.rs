@@ -35,11 +35,11 @@ pub enum Drift {
     Owner,
     /// The hash annotation differs: sources, formats or metadata changed.
     Content,
-    /// The keys that we own differ: somebody edited a value, or a key was renamed.
+    /// The keys that we own differ: another client edited a value, or a key was renamed.
     Keys,
     /// A label or annotation differs.
     Metadata,
-    /// The bytes differ although the metadata does not: somebody wrote them under our own name.
+    /// The bytes differ although the metadata does not: another client wrote them under our field manager.
     Bytes,
 }
 
@@ -112,7 +112,7 @@ impl Desired {
         owner.api_version == api::API_VERSION && owner.kind == api::KIND && owner.name == self.name
     }
 
-    /// Whether an object is a target of this Bundle and, as far as its metadata tells, holds no keys but ours.
+    /// Whether an object is a target of this Bundle and, as far as its metadata shows, holds no keys but ours.
     #[must_use]
     pub fn may_recreate(&self, payload: &Payload, found: &ObservedMetadata) -> bool {
         self.protected.is_none()

@@ -24,7 +24,7 @@ pub struct Inputs {
     pub default_cas: Option<DefaultCas>,
     /// Objects of the trust namespace.
     pub sources: BTreeMap<SourceId, SourceObject>,
-    /// Labels of the trust namespace, if it exists: they tell which Bundles write there, where others read.
+    /// Labels of the trust namespace, if it exists: they decide which Bundles write to where others read.
     pub trust_namespace: Option<PackedLabels>,
     /// All valid Bundles, which may read each other's targets.
     pub intents: BTreeMap<BundleId, Intent>,

@@ -1,4 +1,4 @@
-//! What a Bundle asks for, free of contradictions.
+//! Validated form of a Bundle's spec, free of contradictions.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Decisions: what a Bundle asks for, what the cluster holds, and so what has to be written where.
+//! Decisions: from a Bundle's spec and the objects of the cluster to the targets that have to be written.
 //!
 //! Everything here is a pure function of its arguments: no client, no clock, no log. The controller calls [`decide`]
 //! with inputs from watches, `rootcast render` with inputs from files.

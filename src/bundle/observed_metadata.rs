@@ -1,4 +1,4 @@
-//! How a target looks, judged from its metadata alone.
+//! The parts of a target's metadata that the diff uses.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};

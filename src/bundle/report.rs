@@ -108,7 +108,7 @@ impl BundleEvent {
         }
     }
 
-    /// Returns the event of a target that somebody else keeps changing.
+    /// Returns the event of a target that another client keeps changing.
     #[must_use]
     pub fn contested(target: &TargetRef, conflicting_manager: Option<(&str, &str)>) -> Self {
         let TargetRef { kind, namespace, name } = target;
@@ -318,7 +318,7 @@ impl LastStatus {
         })
     }
 
-    /// False as soon as a source holds something that deserves a look; what could not be read is unknown.
+    /// Returns condition `SourcesComplete`: false if there are findings, unknown if the sources were not evaluated.
     fn sources_complete(&self, findings: Option<&[Finding]>, now: Timestamp) -> Condition {
         let (status, reason, message) = match findings {
             None => ("Unknown", "SourcesNotRead", "The sources were not evaluated: see condition Synced".to_owned()),

@@ -30,7 +30,7 @@ pub struct ResolvedSources {
     pub expiry_summary: ExpirySummary,
     /// Findings in the sources.
     pub findings: Vec<Finding>,
-    /// Version of the default CAs, if the Bundle asks for them.
+    /// Version of the default CAs, if the Bundle uses them.
     pub default_ca_version: Option<String>,
     /// When the result changes by time alone.
     pub requeue_at: Option<Timestamp>,
@@ -107,7 +107,8 @@ struct Resolver<'a> {
 }
 
 impl Resolver<'_> {
-    /// Default CAs are somebody else's choice: what time or filters do to them is no finding. What Java refuses is.
+    /// Adds the default CAs. Users do not choose them one by one, so those that are left out or expired are no
+    /// findings; those that Java refuses are.
     fn default_cas(&mut self) -> Result<String, SourceError> {
         let cas = self.inputs.default_cas.as_ref().ok_or(SourceError::NoDefaultCas)?;
         for anchor in &cas.anchors {

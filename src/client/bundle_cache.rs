@@ -1,4 +1,4 @@
-//! Cache of the Bundles that pods may ask for and of namespaces, fed by watches.
+//! Cache of namespaces and of the Bundles that pods may request, fed by watches.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -107,7 +107,7 @@ impl BundleCache {
     #[must_use]
     pub fn new(connection: Option<&Connection>, trust_namespace: &str, settings: DecisionSettings) -> Self {
         let inner = CacheInner {
-            bundles: Arc::new(InjectableBundles { settings, by_name: BTreeMap::new() }),
+            bundles: Arc::new(InjectableBundles { settings, by_id: BTreeMap::new() }),
             namespaces: BTreeMap::new(),
             lists: InitialLists::default(),
             disabled: connection.is_none(),
@@ -160,7 +160,7 @@ impl BundleCache {
         match event {
             watcher::Event::Init => {
                 let names: BTreeSet<_> = match watch {
-                    Watch::Bundles => inner.bundles.by_name.keys().cloned().collect(),
+                    Watch::Bundles => inner.bundles.by_id.keys().map(ToString::to_string).collect(),
                     _ => inner.namespaces.keys().map(ToString::to_string).collect(),
                 };
                 inner.lists.of(watch).unlisted = names;
@@ -183,7 +183,7 @@ impl BundleCache {
         }
         if inner.lists.have_synced() && (!was_synced || inner.disabled) {
             inner.disabled = false;
-            info!(bundles = inner.bundles.by_name.len(), namespaces = inner.namespaces.len(), "native mode is on");
+            info!(bundles = inner.bundles.by_id.len(), namespaces = inner.namespaces.len(), "native mode is on");
         }
     }
 
@@ -262,7 +262,7 @@ impl CacheInner {
                 self.namespaces.insert(name.into(), Namespace::from(&**metadata));
             }
             WatchedObject::Bundle(bundle) => {
-                let InjectableBundles { settings, by_name } = Arc::make_mut(&mut self.bundles);
+                let InjectableBundles { settings, by_id } = Arc::make_mut(&mut self.bundles);
                 let injectability = match &**bundle {
                     Ok(bundle) => {
                         let intent = Intent::parse(bundle, trust_namespace);
@@ -273,7 +273,7 @@ impl CacheInner {
                         remedy: "mend it".to_owned(),
                     },
                 };
-                by_name.insert(name, injectability);
+                by_id.insert(name.into(), injectability);
             }
         }
     }
@@ -281,7 +281,7 @@ impl CacheInner {
     fn remove(&mut self, watch: &Watch, name: &str) {
         match watch {
             Watch::Bundles => {
-                Arc::make_mut(&mut self.bundles).by_name.remove(name);
+                Arc::make_mut(&mut self.bundles).by_id.remove(&name.into());
             }
             _ => {
                 self.namespaces.remove(name);

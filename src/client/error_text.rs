@@ -5,7 +5,7 @@
 
 use kube::core::Status;
 
-/// Parts of messages that only the admission of an object gives: a response with one of them says nothing about the API
+/// Parts of messages that only the admission of an object gives: a response with one of them shows nothing of the API
 /// server's health, whatever its code. A webhook chooses the code itself
 /// (<https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#response>).
 const ADMISSION_MARKERS: [&str; 6] = [

@@ -11,7 +11,7 @@ use kube::core::{PartialObjectMeta, Status};
 use tracing::debug;
 
 use crate::api;
-use crate::bundle::{ContentSummary, Desired, ObjectKind, PayloadValue, TargetRef};
+use crate::bundle::{BundleId, ContentSummary, Desired, ObjectKind, PayloadValue, TargetRef};
 use crate::fanout::{Comparison, Observed, Order, TargetRequest, WriteResult};
 use crate::metrics::WriteMetrics;
 use crate::text;
@@ -27,7 +27,7 @@ pub(crate) struct TargetWriter {
     connection: Connection,
     counts: WriteMetrics,
     /// The encoded content of Bundles that are being written.
-    encoded: BTreeMap<(Arc<str>, ObjectKind), (Arc<Desired>, EncodedContent)>,
+    encoded: BTreeMap<(BundleId, ObjectKind), (Arc<Desired>, EncodedContent)>,
 }
 
 impl TargetWriter {
@@ -37,15 +37,15 @@ impl TargetWriter {
     }
 
     /// Drops the encoded content of a Bundle, which has nothing to write any more.
-    pub(crate) fn forget(&mut self, bundle: &str) {
-        self.encoded.retain(|(name, _), _| **name != *bundle);
+    pub(crate) fn forget(&mut self, bundle: &BundleId) {
+        self.encoded.retain(|(id, _), _| id != bundle);
     }
 
     /// Prepares the request of an order; the returned future sends it once.
     pub(crate) fn send(&mut self, order: Order) -> impl Future<Output = WriteResult> + Send + use<> {
+        let api_request = self.build_request(&order);
         let Order { target, desired, request, .. } = order;
         debug!(%target, ?request, "order");
-        let api_request = self.build_request(&target, &desired, &request);
         let (connection, counts) = (self.connection.clone(), self.counts.clone());
         async move {
             let result = match connection.send(api_request).await {
@@ -57,8 +57,8 @@ impl TargetWriter {
         }
     }
 
-    fn build_request(&mut self, target: &TargetRef, desired: &Arc<Desired>, request: &TargetRequest) -> ApiRequest {
-        let TargetRef { kind, namespace, name } = target;
+    fn build_request(&mut self, order: &Order) -> ApiRequest {
+        let Order { target: TargetRef { kind, namespace, name }, desired, request, .. } = order;
         let body = match request {
             TargetRequest::GetMetadata | TargetRequest::GetContent => None,
             TargetRequest::Delete(version) => Some(request_body::delete(*version)),
@@ -66,7 +66,7 @@ impl TargetWriter {
             TargetRequest::Create
             | TargetRequest::Replace(_)
             | TargetRequest::Merge { .. }
-            | TargetRequest::Apply { .. } => Some(self.content_body(target, desired, request)),
+            | TargetRequest::Apply { .. } => Some(self.content_body(order)),
         };
         let method = match request {
             TargetRequest::Create => Method::POST,
@@ -97,16 +97,11 @@ impl TargetWriter {
     }
 
     /// Encodes the body of a request with content. The requests for all namespaces share the content itself.
-    fn content_body(
-        &mut self,
-        target: &TargetRef,
-        desired: &Arc<Desired>,
-        request: &TargetRequest,
-    ) -> request_body::EncodedBody {
-        let TargetRef { kind, namespace, name } = target;
+    fn content_body(&mut self, order: &Order) -> request_body::EncodedBody {
+        let Order { bundle, target: TargetRef { kind, namespace, .. }, desired, request } = order;
         let payload = desired.payloads.get(kind).expect("only orders without content are for a kind without payload");
         let fresh = || (desired.clone(), EncodedContent::default());
-        let encoded = self.encoded.entry((name.clone(), *kind)).or_insert_with(fresh);
+        let encoded = self.encoded.entry((bundle.clone(), *kind)).or_insert_with(fresh);
         if !Arc::ptr_eq(&encoded.0, desired) {
             *encoded = fresh();
         }

@@ -9,7 +9,7 @@ use crate::metrics::ReconcileFailure;
 
 use super::{Controller, TaskOutput};
 
-/// Failures in a row to fetch a Bundle's sources, through no fault of theirs, after which they count as unreadable.
+/// Maximum of fetches in a row that fail without an effect; after one more the sources count as unreadable.
 const MAX_SILENT_FAILURES: u32 = 4;
 
 /// Starts to fetch source objects. The Bundle is not reconciled before they are there.

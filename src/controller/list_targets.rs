@@ -1,4 +1,4 @@
-//! Lists the targets of one Bundle that came after all targets had been listed. Asked for by [`mod@super::roll_out`].
+//! Lists the targets of a Bundle that was created after all targets had been listed, for [`mod@super::roll_out`].
 
 use kube::core::Status;
 use tracing::warn;
@@ -23,7 +23,7 @@ pub(super) fn list(controller: &mut Controller, bundle: BundleId, scope: ListSco
     });
 }
 
-/// Returns what the engine is told of a list: its targets, or whether it may be asked for again.
+/// Converts the result of a list for the engine: the targets, or whether the list may be requested again.
 pub(super) fn on_listed(
     controller: &mut Controller,
     bundle: &str,

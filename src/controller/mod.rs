@@ -49,7 +49,7 @@ use roll_out::roll_out;
 
 pub use liveness::Liveness;
 
-/// How long a stop waits for the answers to writes in flight.
+/// Maximum time that a stop waits for the results of requests in flight.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// The controller of all Bundles of a cluster.
@@ -62,7 +62,7 @@ pub struct Controller {
     /// Time zero of the engine.
     started: Instant,
     leadership: LeadershipWatch,
-    /// The leadership that the engine was last told.
+    /// Whether this process leads, as last passed to the engine.
     leading: bool,
     connection: Connection,
     trust_namespace: String,
@@ -254,7 +254,7 @@ impl Controller {
         }
     }
 
-    /// Pauses all requests when a response that is no write's asks for it.
+    /// Pauses all requests if the API server was busy when it responded to a request other than a write.
     fn note_server_health(&mut self, error: &ApiError) {
         if let ApiError::Busy(retry_after, _) = error {
             roll_out(self, EngineEvent::Busy(*retry_after));

@@ -21,12 +21,14 @@ use super::report::report;
 use super::roll_out::roll_out;
 use super::{Controller, fetch_sources};
 
-/// What a Bundle comes to, going by the cache.
+/// The next step of a reconcile, as the cache determines it.
 enum Step {
     /// The Bundle is gone.
     Deleted,
     /// These sources are not cached in their present version.
     Fetch(Vec<(SourceId, KeyFilter)>),
+    /// The spec is invalid: the Bundle's targets stay as they are.
+    Invalid(Refusal),
     /// The Bundle cannot be carried out: its targets stay as they are.
     Refuse(Refusal, ReconcileFailure),
     /// The Bundle of this generation has a desired state.
@@ -46,6 +48,10 @@ pub(super) fn reconcile(controller: &mut Controller, id: BundleId, cause: String
     let (desired, refusal) = match step {
         Step::Fetch(unread) => return fetch_sources::fetch(controller, id, cause, unread),
         Step::Apply(decision, generation) => (Some(state.decided(decision, generation, now)), None),
+        Step::Invalid(refusal) => {
+            state.forget_decision();
+            (None, Some(refusal))
+        }
         Step::Refuse(refusal, _) => {
             state.refused(&refusal, now);
             (None, Some(refusal))
@@ -67,7 +73,7 @@ pub(super) fn reconcile(controller: &mut Controller, id: BundleId, cause: String
 fn next_step(cache: &Cache, id: &BundleId, now: Timestamp) -> Step {
     let Some(known) = cache.bundle(id) else { return Step::Deleted };
     if let Some(refusal) = &known.invalid {
-        return Step::Refuse(refusal.clone(), ReconcileFailure::Refused);
+        return Step::Invalid(refusal.clone());
     }
     let inputs = cache.inputs();
     let intent = &inputs.intents[id];
@@ -77,19 +83,21 @@ fn next_step(cache: &Cache, id: &BundleId, now: Timestamp) -> Step {
     }
     match catch_unwind(AssertUnwindSafe(|| decide(intent, inputs, now))) {
         Ok(Ok(decision)) => Step::Apply(decision, known.last_status.generation),
+        Ok(Err(refusal)) if refusal.retry => Step::Refuse(refusal, ReconcileFailure::UnreadableSource),
         Ok(Err(refusal)) => Step::Refuse(refusal, ReconcileFailure::Refused),
         Err(_) => Step::Refuse(Refusal::panicked(), ReconcileFailure::Panic),
     }
 }
 
 fn count(metrics: &ReconcileMetrics, step: &Step, time: Duration) {
-    let result = match step {
-        Step::Fetch(_) => ReconcileResult::Waiting,
-        Step::Apply(..) | Step::Deleted => ReconcileResult::Success,
-        Step::Refuse(_, failure) => {
-            metrics.count_failure(*failure);
-            ReconcileResult::Refused
-        }
+    let (result, failure) = match step {
+        Step::Fetch(_) => (ReconcileResult::Waiting, None),
+        Step::Apply(..) | Step::Deleted => (ReconcileResult::Success, None),
+        Step::Invalid(_) => (ReconcileResult::Refused, Some(ReconcileFailure::Refused)),
+        Step::Refuse(_, failure) => (ReconcileResult::Refused, Some(*failure)),
     };
     metrics.count(result, time);
+    if let Some(failure) = failure {
+        metrics.count_failure(failure);
+    }
 }

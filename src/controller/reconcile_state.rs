@@ -41,7 +41,7 @@ pub(super) struct PendingStatus {
     pub(super) cause: String,
 }
 
-/// What a report is made from.
+/// The content of a status update.
 pub(super) enum StatusUpdate {
     /// The Bundle cannot be carried out.
     Refused(Box<Refusal>),
@@ -69,10 +69,15 @@ impl ReconcileState {
         desired
     }
 
-    /// Records a refusal.
-    pub(super) fn refused(&mut self, refusal: &Refusal, now: Timestamp) {
+    /// Drops the last decision.
+    pub(super) fn forget_decision(&mut self) {
         self.decided = None;
         self.changed_at = None;
+    }
+
+    /// Records a refusal.
+    pub(super) fn refused(&mut self, refusal: &Refusal, now: Timestamp) {
+        self.forget_decision();
         if refusal.retry {
             self.retry();
         } else {

@@ -1,7 +1,7 @@
 //! Reports on Bundles: status and events, one report of each Bundle in flight at a time.
 //!
-//! Entered by [`mod@super::reconcile`] with a refusal, by [`mod@super::roll_out`] with what became of targets, and when a status
-//! was published.
+//! Called by [`mod@super::reconcile`] with a refusal, by [`mod@super::roll_out`] with the outcome of a rollout, and
+//! when a status was published.
 
 use jiff::Timestamp;
 use tracing::{debug, error, info, warn};
@@ -14,7 +14,7 @@ use crate::metrics::ReconcileFailure;
 use super::reconcile_state::{PendingStatus, StatusUpdate};
 use super::{Controller, TaskOutput};
 
-/// Reports on a Bundle, or as soon as the report in flight is published.
+/// Publishes a report on a Bundle, or queues it until the report in flight is published.
 pub(super) fn report(controller: &mut Controller, id: &BundleId, update: StatusUpdate, cause: String) {
     if let Some(state) = controller.states.get_mut(id) {
         state.enqueue_status(update, cause);
@@ -32,7 +32,7 @@ pub(super) fn emit(controller: &mut Controller, id: BundleId, event: BundleEvent
     });
 }
 
-/// Takes in whether a report was published; on failure the status from before counts again, and the Bundle is requeued.
+/// Handles the result of publishing a report. A failure restores the former status and requeues the Bundle.
 pub(super) fn on_published(
     controller: &mut Controller,
     id: &BundleId,

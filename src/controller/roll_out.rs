@@ -1,4 +1,4 @@
-//! Rolls out desired states: one step of the engine, then the requests that it asks for.
+//! Rolls out desired states: passes events to the engine and executes the actions that it returns.
 //!
 //! Entered by every change of a namespace or target, every result of a write or list, time and leadership, and by
 //! [`mod@super::reconcile`] with a new desired state. What the engine reports goes to [`mod@super::report`].
@@ -12,19 +12,19 @@ use super::reconcile_state::StatusUpdate;
 use super::report::{emit, report};
 use super::{Controller, TaskOutput, list_targets};
 
-/// Passes an event to the engine and executes the actions that follow. Leadership is checked first, since any time may
-/// have passed: the engine of a process that no longer leads asks for no write.
+/// Passes an event to the engine and executes the actions that it returns. Leadership is checked first, since any time
+/// may have passed: the engine of a process that no longer leads returns no write.
 pub(super) fn roll_out(controller: &mut Controller, event: EngineEvent) {
     refresh_leadership(controller);
     step(controller, event);
 }
 
-/// Tells the engine whether this process leads.
+/// Passes a change of leadership, if there was one, to the engine.
 pub(super) fn refresh_leadership(controller: &mut Controller) {
     set_leading(controller, controller.leadership.is_leader());
 }
 
-/// Tells the engine whether it may ask for writes.
+/// Sets whether the engine may return writes.
 pub(super) fn set_leading(controller: &mut Controller, leading: bool) {
     if controller.leading != leading {
         controller.leading = leading;
@@ -49,7 +49,7 @@ fn execute(controller: &mut Controller, action: Action) {
         }
         Action::List { bundle, scope, number } => list_targets::list(controller, bundle, scope, number),
         Action::Report { bundle, outcome, cause } => {
-            controller.writer.forget(bundle.name());
+            controller.writer.forget(&bundle);
             observe_duration(controller, &bundle, &outcome);
             if outcome.written > 0 {
                 let (namespaces, written, failed) = (outcome.namespaces, outcome.written, outcome.failures.len());
@@ -81,7 +81,7 @@ fn execute(controller: &mut Controller, action: Action) {
     }
 }
 
-/// Observes how long a rollout took that has ended and wrote anything.
+/// Records the duration of a rollout that has ended and has written targets.
 fn observe_duration(controller: &mut Controller, bundle: &BundleId, outcome: &RolloutOutcome) {
     let state = controller.states.get_mut(bundle).filter(|_| outcome.rolled_out);
     let changed_at = state.and_then(|state| state.changed_at.take());

@@ -9,7 +9,7 @@ use super::damping::Damping;
 /// The limit at the start of the process.
 const INITIAL_LIMIT: f64 = 8.0;
 
-/// The longest pause that the API server can ask for.
+/// The maximum pause on request of the API server (`Retry-After`).
 const RETRY_AFTER_MAX: Duration = Duration::from_mins(1);
 
 /// The divisor of the maximum for the share that slow requests may hold, and that the bulk of a rollout leaves free
@@ -18,7 +18,7 @@ const SLOW_SHARE_DIVISOR: usize = 4;
 
 /// The pause after the first failed connection, or the first "busy" without a time; it doubles up to [`PAUSE_MAX`].
 const PAUSE_MIN: Duration = Duration::from_millis(250);
-/// The longest pause that no response asks for.
+/// The maximum pause without a `Retry-After`.
 pub(super) const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// The least time between two decreases: requests in flight at the same time fail for the same cause.

@@ -105,7 +105,7 @@ pub enum WriteResult {
         cause: String,
         /// Whether the object is immutable: only its deletion helps.
         immutable: bool,
-        /// The wait that admission asks for.
+        /// The minimum wait before a retry, if admission set one.
         retry_after: Option<Duration>,
     },
     /// The API server is busy, perhaps for a given time, with its message; nothing was done.

@@ -28,7 +28,7 @@ pub(super) struct FailureStreak {
     own: bool,
 }
 
-/// To whom a failure is attributed.
+/// The origin of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FailureOrigin {
     /// The API server.

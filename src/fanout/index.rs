@@ -38,11 +38,11 @@ pub(super) enum ObservationSource {
 /// What is known of a target's bytes beside its metadata, which do not show a change under our own name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ByteCheck {
-    /// The bytes are as the metadata says.
+    /// The bytes match the metadata.
     Match,
     /// The target has a version that is not known to be ours.
     Unverified,
-    /// The bytes are not as the metadata says.
+    /// The bytes do not match the metadata.
     Mismatch,
 }
 

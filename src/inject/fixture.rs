@@ -56,8 +56,8 @@ pub(super) fn bundles(settings: DecisionSettings) -> InjectableBundles {
         ("coredns", json!({ "sources": public, "target": { "configMap": key } })),
         ("my-org.com", json!({ "sources": public, "target": { "configMap": key } })),
     ];
-    let by_name = specs.iter().map(|(name, spec)| ((*name).to_owned(), injectability(name, spec, &settings))).collect();
-    InjectableBundles { settings, by_name }
+    let by_id = specs.iter().map(|(name, spec)| ((*name).into(), injectability(name, spec, &settings))).collect();
+    InjectableBundles { settings, by_id }
 }
 
 /// The verdict for a new pod in the namespace `team-a`, as [`verdict_lines`].

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::bundle::{DecisionSettings, LabelSet, Namespace};
+use crate::bundle::{BundleId, DecisionSettings, LabelSet, Namespace};
 use crate::text;
 
 use super::annotations::{BUNDLE, EXCLUDE_CONTAINERS, PREFIX, REQUIRED, RUNTIMES, SKIP};
@@ -26,8 +26,8 @@ const MOUNTS: &str = "/etc/rootcast";
 pub struct InjectableBundles {
     /// The settings of the controller.
     pub settings: DecisionSettings,
-    /// The Bundles by name.
-    pub by_name: BTreeMap<String, Injectability>,
+    /// The Bundles by key.
+    pub by_id: BTreeMap<BundleId, Injectability>,
 }
 
 /// Returns what the annotations of a pod and the label of its namespace request.
@@ -106,8 +106,8 @@ fn injectable_bundle<'a>(
     namespace: &Namespace,
     bundles: &'a InjectableBundles,
 ) -> Result<&'a InjectableBundle, Blocker> {
-    let InjectableBundles { settings, by_name } = bundles;
-    match by_name.get(bundle) {
+    let InjectableBundles { settings, by_id } = bundles;
+    match by_id.get(&bundle.into()) {
         None => Err(Blocker::of_pod("there is no such Bundle", format!("create it or mend {by} {BUNDLE}"))),
         Some(Injectability::Unusable { cause, remedy }) => Err(Blocker::of_pod(cause, remedy)),
         Some(Injectability::Usable(injectable)) => {

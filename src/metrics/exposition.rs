@@ -14,7 +14,7 @@ pub enum ExpositionFormat {
     Text,
     /// `OpenMetrics` 1.0.0 (<https://prometheus.io/docs/specs/om/open_metrics_spec/>).
     OpenMetrics,
-    /// `OpenMetrics` under the version number of its draft, which some clients ask for.
+    /// `OpenMetrics` under the version number of its draft, which some clients request.
     OpenMetricsDraft,
 }
 
@@ -29,7 +29,7 @@ impl ExpositionFormat {
     /// All formats; a client without a preference gets the first one.
     const ALL: [Self; 3] = [Self::Text, Self::OpenMetrics, Self::OpenMetricsDraft];
 
-    /// Returns the format that an `Accept` header asks for.
+    /// Returns the format that an `Accept` header prefers.
     ///
     /// It is the one of the highest quality; of equals the one that is named most precisely, and then the one that is
     /// named first. Where none is acceptable it is the text format all the same.

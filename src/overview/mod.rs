@@ -6,7 +6,7 @@
 //! Snapshot and Overlay --Plan::of---> what would change ----------------table, document-----------> text
 //! ```
 //!
-//! Everything here is a pure function of its arguments: `client` reads the cluster, as the command line asks for.
+//! Everything here is a pure function of its arguments: the command line reads the cluster by `client`.
 
 mod bundle_overview;
 mod desired;

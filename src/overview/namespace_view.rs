@@ -79,7 +79,7 @@ impl<'a> NamespaceView<'a> {
     pub fn of(name: &'a str, namespace: &Namespace, snapshot: &'a Snapshot, now: Timestamp) -> Self {
         let bundle_views =
             snapshot.bundles.keys().map(|bundle| BundleInNamespace::of(bundle, name, namespace, snapshot, now));
-        let by_name = snapshot.bundles.iter().map(|(bundle, snapshot_bundle)| {
+        let by_id = snapshot.bundles.iter().map(|(bundle, snapshot_bundle)| {
             let injectability = match (snapshot.inputs.intents.get(bundle), &snapshot_bundle.invalid) {
                 (Some(intent), _) => Injectability::of(Ok(intent), &snapshot.inputs.settings),
                 (None, why) => {
@@ -87,9 +87,9 @@ impl<'a> NamespaceView<'a> {
                     Injectability::Unusable { cause, remedy: "mend it".to_owned() }
                 }
             };
-            (bundle.name().to_string(), injectability)
+            (bundle.clone(), injectability)
         });
-        let bundles = InjectableBundles { settings: snapshot.inputs.settings.clone(), by_name: by_name.collect() };
+        let bundles = InjectableBundles { settings: snapshot.inputs.settings.clone(), by_id: by_id.collect() };
         let injected = inject::bundle_of_namespace_label(name, namespace, &bundles)
             .map(|(bundle, why)| (bundle.to_owned(), why.map(|(cause, remedy)| Diagnosis { cause, remedy })));
         Self { namespace: name, injected, bundles: bundle_views.collect() }

@@ -34,7 +34,7 @@ pub trait BundleLookup: Send + Sync + 'static {
     /// The reason why a lookup fails.
     type Error: Error + Send + Sync + 'static;
 
-    /// Returns the Bundles that pods may ask for, as they are cached.
+    /// Returns the Bundles that pods may request, as they are cached.
     ///
     /// # Errors
     /// When native mode is off; the text is the cause with its remedy, in at most 150 characters: it becomes a warning.

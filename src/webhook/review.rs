@@ -56,7 +56,7 @@ enum Kind {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename = "Request", rename_all = "camelCase")]
 struct AdmissionRequest<'a> {
     #[serde(borrow)]
     uid: Cow<'a, str>,
@@ -77,6 +77,7 @@ struct AdmissionRequest<'a> {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(rename = "ObjectKind")]
 struct GroupVersionKind<'a> {
     #[serde(borrow)]
     group: Cow<'a, str>,
@@ -142,6 +143,9 @@ impl<'a> AdmissionReview<'a> {
     /// Records the UID of the request, and namespace and name of its pod, in the current span.
     pub(super) fn record_in_span(&self) {
         let (span, AdmissionRequest { uid, kind, namespace, name, .. }) = (Span::current(), &self.request);
+        if span.is_disabled() {
+            return;
+        }
         let is_pod = kind.group.is_empty() && kind.kind == "Pod";
         for (field, value) in [("uid", uid), ("namespace", namespace), ("pod", name)] {
             if !value.is_empty() && (is_pod || field == "uid") {

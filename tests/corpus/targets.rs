@@ -1,7 +1,6 @@
 //! What is done with one input of each corpus, by its replay on stable Rust and by the fuzzers of fuzz/. None may panic,
 //! and what was understood has to be understood again when it is written out.
 
-use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use rootcast::api;
@@ -126,6 +125,5 @@ static OFFERED: LazyLock<InjectableBundles> = LazyLock::new(|| {
     .expect("a Bundle");
     let intent: Result<Intent, Vec<FieldError>> = Intent::parse(&bundle, "cert-manager");
     let offered = Injectability::of(intent.as_ref().map_err(Vec::as_slice), &DecisionSettings::default());
-    let offered: BTreeMap<_, _> = [("corp".to_owned(), offered)].into();
-    InjectableBundles { settings: DecisionSettings::default(), by_name: offered.into_iter().collect() }
+    InjectableBundles { settings: DecisionSettings::default(), by_id: [("corp".into(), offered)].into() }
 });

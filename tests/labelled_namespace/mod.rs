@@ -28,7 +28,7 @@ impl LabelledNamespace {
         Self {
             bundles: InjectableBundles {
                 settings: DecisionSettings::default(),
-                by_name: [(name.to_owned(), injectability)].into(),
+                by_id: [(name.into(), injectability)].into(),
             },
             namespace: Namespace { labels: (&labels).into(), terminating: false, uid: "".into() },
         }

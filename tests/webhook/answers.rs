@@ -55,7 +55,7 @@ pub(crate) fn bundles() -> InjectableBundles {
     let intent = Intent::parse(&bundle, "cert-manager");
     let settings = DecisionSettings::default();
     let offered = Injectability::of(intent.as_ref().map_err(|problems| &problems[..]), &settings);
-    InjectableBundles { settings, by_name: [("roots".to_owned(), offered)].into() }
+    InjectableBundles { settings, by_id: [("roots".into(), offered)].into() }
 }
 
 pub(crate) fn operator() -> Operator {

@@ -19,7 +19,7 @@ use crate::fanout::{self, ListPhase, ListScope, Observed, ResourceVersion, Targe
 use crate::client::{KeyFilter, SourceRead, Watch, WatchedObject};
 use crate::controller::source_cache::SourceCache;
 
-/// The cache.
+/// The cache of Bundles and their sources.
 pub(in crate::controller) struct Cache {
     /// The inputs of decisions.
     inputs: Inputs,
@@ -63,7 +63,7 @@ enum CacheKey {
 /// Bundles whose decision may differ, each with the cause in words.
 pub(in crate::controller) type AffectedBundles = BTreeMap<BundleId, String>;
 
-/// What follows from a watch event.
+/// The effects of a watch event.
 #[derive(Default)]
 pub(in crate::controller) struct CacheUpdate {
     /// Bundles to reconcile.

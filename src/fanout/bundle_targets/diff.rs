@@ -1,4 +1,4 @@
-//! The diff of a target: what has to be done for it to be as desired.
+//! The difference between a target and its desired state.
 
 use crate::bundle::{Diff, Drift, TargetRef};
 use crate::fanout::context::RolloutContext;
@@ -7,12 +7,12 @@ use crate::fanout::index::ByteCheck;
 use super::BundleTargets;
 
 impl BundleTargets {
-    /// What has to be done about a target now.
+    /// The difference of a target that may be written now.
     pub(super) fn due_diff(&self, ctx: RolloutContext<'_>, target: &TargetRef) -> Option<Diff> {
         self.full_diff(ctx, target).filter(|diff| !self.is_held_back(ctx, target, diff))
     }
 
-    /// What has to be done about a target, now or when the next rollout starts.
+    /// The difference of a target, whether it may be written now or waits for the next rollout.
     pub(super) fn full_diff(&self, ctx: RolloutContext<'_>, target: &TargetRef) -> Option<Diff> {
         let desired = self.desired.as_ref()?;
         // What is in a namespace that is gone or on its way out is left to Kubernetes.

@@ -1,4 +1,4 @@
-//! The targets of one Bundle, and what is to be done about them.
+//! The targets of one Bundle, and the tasks that bring each to its desired state.
 
 mod diff;
 mod observe;
@@ -149,7 +149,7 @@ impl BundleTargets {
         self.queues.get(&lane).is_some_and(|queue| !queue.is_empty())
     }
 
-    /// Takes in a decision that is to be carried out once the Bundle's targets are known, with its cause.
+    /// Defers a decision, with its cause, until the Bundle's targets are known.
     pub(super) fn defer_desired(&mut self, desired: Arc<Desired>, cause: String) {
         self.listing.set_deferred(Some((desired, cause)));
     }
@@ -233,7 +233,7 @@ impl BundleTargets {
         }
     }
 
-    /// Does what is due: starts the rollout whose time has come, and takes up the tasks whose wait is over.
+    /// Starts the rollout if it is due, and resumes the tasks that are due.
     pub(super) fn process_due(&mut self, ctx: RolloutContext<'_>, budget: &mut Budget) {
         self.start_due(ctx, budget);
         while let Some(target) = self.tasks.due(ctx.now) {
@@ -241,7 +241,7 @@ impl BundleTargets {
         }
     }
 
-    /// The next time at which something is to be done though nothing happens.
+    /// The next time at which a rollout, task or report is due.
     pub(super) fn next_wakeup(&self) -> Option<Duration> {
         if !self.exists {
             return self.tasks.next_wakeup();

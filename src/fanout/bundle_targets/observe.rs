@@ -13,7 +13,7 @@ use crate::fanout::task::{Task, TaskState};
 use super::{BundleTargets, Trigger};
 
 impl BundleTargets {
-    /// Takes in how a target is; nothing is kept of an object whose name is that of no Bundle.
+    /// Records the observed state of a target, unless the Bundle does not exist.
     pub(in crate::fanout) fn on_target_event(
         &mut self,
         ctx: RolloutContext<'_>,

@@ -1,4 +1,4 @@
-//! What is to be reported of a Bundle: the progress and outcome of its rollout, and who interferes.
+//! Pending report on a Bundle: progress and outcome of its rollout, contested and completed targets.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -23,7 +23,7 @@ impl BundleTargets {
         budget: &mut Budget,
     ) {
         if self.rollouts.record_content(self.desired.as_ref(), &desired, &cause, ctx.now, budget) {
-            // What could not be published may have to be said again.
+            // A report that could not be published may have to be repeated.
             self.pending_report.forget_hold();
         }
         self.set_cause(|| cause);

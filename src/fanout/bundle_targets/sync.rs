@@ -1,4 +1,4 @@
-//! The task of a target, after anything that it depends on has changed.
+//! Update of the task of a target, after a change of anything that it depends on.
 
 use crate::bundle::{Diff, TargetRef};
 use crate::fanout::context::RolloutContext;

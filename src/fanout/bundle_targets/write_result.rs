@@ -1,4 +1,4 @@
-//! What follows from the result of an order for its target.
+//! Handling of the result of an order.
 
 use std::mem::discriminant;
 
@@ -28,7 +28,7 @@ enum NextStep {
 }
 
 impl BundleTargets {
-    /// Records that an order failed; returns to whom the failure is attributed.
+    /// Records that an order failed; returns the origin of the failure.
     pub(in crate::fanout) fn attribute_failure(
         &mut self,
         history: &mut ResponseHistory,
@@ -44,7 +44,7 @@ impl BundleTargets {
         origin
     }
 
-    /// Takes in the result of an order. `origin` is to whom a failure is attributed, if it is one.
+    /// Handles the result of an order; `origin` is that of a failure.
     pub(in crate::fanout) fn on_result(
         &mut self,
         ctx: RolloutContext<'_>,

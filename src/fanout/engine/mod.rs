@@ -23,7 +23,7 @@ use super::put_permission::PutPermission;
 use super::stats::EngineStats;
 use super::targets_by_bundle::TargetsByBundle;
 
-/// The state of all targets, and what is to be done about them.
+/// The state machine of the fan-out: the state of all targets, and the tasks that bring each to its desired state.
 pub struct Engine {
     shared: EngineShared,
     interner: MetadataInterner,
@@ -83,8 +83,8 @@ impl Engine {
         }
     }
 
-    /// Takes in an event, at a time since the start of the process that never goes back; returns what to do, in this
-    /// order.
+    /// Processes an event and returns the actions to execute, in this order. `now` is the time since the start of the
+    /// process, and never goes back.
     pub fn step(&mut self, now: Duration, event: EngineEvent) -> Vec<Action> {
         let mut actions = Vec::new();
         self.on_event(now, event, &mut actions);
