@@ -115,9 +115,7 @@ async fn a_source_that_flaps_rewrites_its_targets_a_few_times_and_its_last_conte
         Ok(())
     })
     .await;
-    // Of a target that got newer content than its rollout began with, the watch may be ahead of the response: it is written
-    // once more.
-    let most = 2 * rollouts(began.elapsed());
+    let most = rollouts(began.elapsed());
     sight.is_synced("and so it says", NAME).await;
     stage.barrier.sync(&sight.client).await?;
 
