@@ -63,7 +63,7 @@ nightly: control-plane tools build
 	ROOTCAST_FUZZ_CASES=20000 cargo test --release --locked --package rootcast-e2e --test fanout property
 	FLAPPING_SECONDS=600 cargo test --locked --package rootcast-e2e --test objects flapping
 	LABELLED_NAMES=60000 cargo test --locked --package rootcast-e2e --test attacks -- --test-threads=1 --nocapture names_that
-	@cargo run --release --locked --quiet --package rootcast-e2e --bin bench -- --keep attacks attacks
+	@cargo run --release --locked --quiet --package rootcast-bench --bin bench -- --keep attacks attacks
 	$(MAKE) fuzz
 
 fuzz: ## Run each fuzzer for 15 minutes (FUZZ_SECONDS) from tests/corpus; takes a nightly toolchain and cargo-fuzz.
@@ -86,10 +86,10 @@ check: ## Check format, lints, documentation and generated files, as CI does.
 
 bench: ## Measure fan-out and injector on a real API server (16 minutes); PARTS=injector: only a part of it.
 bench: control-plane build
-	@cargo run --release --locked --quiet --package rootcast-e2e --bin bench -- $(PARTS)
+	@cargo run --release --locked --quiet --package rootcast-bench --bin bench -- $(PARTS)
 
 bench-encoders: ## Measure the encoders beside those that trust-manager uses.
-	cargo bench --locked --package rootcast
+	cargo bench --locked --package rootcast-bench --bench encode
 
 crds: ## Write the CRD anew from the Rust types, here and in the chart.
 	cargo run --locked --quiet --bin rootcast -- crds > $(CRD).new

@@ -55,7 +55,7 @@ fn ask_go(certificates: &[Vec<u8>]) -> Vec<String> {
         .args(["build", "-o"])
         .arg(&program)
         .arg("./verdict")
-        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/encode-go"))
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("bench/encode-go"))
         .output()
         .expect("this test needs Go");
     assert!(build.status.success(), "{}", String::from_utf8_lossy(&build.stderr));

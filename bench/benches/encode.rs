@@ -1,6 +1,6 @@
 //! Our encoders beside those that trust-manager uses, in one run: Mozilla's roots in every format.
 //!
-//! `cargo bench --bench encode`; needs Go. Runs of both sides alternate, so that a noisy machine disturbs both alike.
+//! `make bench-encoders`; needs Go. Runs of both sides alternate, so that a noisy machine disturbs both alike.
 
 use std::hint::black_box;
 use std::path::Path;
@@ -19,7 +19,7 @@ fn main() {
         .args(["build", "-o"])
         .arg(&program)
         .arg("./encode")
-        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/encode-go"))
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("encode-go"))
         .status();
     assert!(go.is_ok_and(|status| status.success()), "go build failed: this benchmark needs Go");
 

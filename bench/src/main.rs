@@ -71,7 +71,7 @@ PART: update, namespace, burst, memory (and restart), many (10,000 namespaces), 
       Only when asked for, and without the product: raw (the raw writer), concurrency (with 4 to 32 in flight).
       Only when asked for, as root: attacks (what others wait for while somebody attacks; 5 minutes).
 --in-flight: concurrent requests of the raw writer (32, as the controller's own default).
---keep: keep the results below benches/results under a name that ends so; a whole run is always kept.
+--keep: keep the results below bench/results under a name that ends so; a whole run is always kept.
 --binary: two programs in turn, five times (10 minutes), the first also against itself; the flags after one's name are
       those of its controller. Both run under this tree's definition and permissions.";
 

@@ -110,10 +110,9 @@ impl Report {
         text
     }
 
-    /// Keeps it in `benches/results`; an older file stays.
+    /// Keeps it in `bench/results`; an older file stays.
     pub(crate) fn keep(&self, suffix: &str) -> Result<PathBuf> {
-        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("this crate is in a workspace")?;
-        let folder = workspace.join("benches/results");
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
         fs::create_dir_all(&folder)?;
         let name = format!("{}-{}-cores{suffix}", Zoned::now().date(), available_parallelism()?);
         let mut names = std::iter::once(name.clone()).chain((2..).map(|number| format!("{name}-{number}")));
