@@ -36,14 +36,14 @@ pub enum Action {
     Progress {
         /// The Bundle.
         bundle: BundleId,
-        /// How many namespaces are done.
+        /// The number of namespaces that are done.
         progress: RolloutProgress,
     },
     /// A rollout that is held back, since the content changes too often.
     Held {
         /// The Bundle.
         bundle: BundleId,
-        /// How the content changes, and until when the rollout waits.
+        /// The rate at which the content changes, and the end of the rollout's wait.
         unstable: Unstable,
     },
     /// A target that others keep changing.
@@ -129,7 +129,7 @@ pub struct OwnedFields {
 }
 
 impl TargetRequest {
-    /// Whether the request may change anything.
+    /// Returns whether the request may change anything.
     #[must_use]
     pub fn is_write(&self) -> bool {
         !matches!(self, Self::GetMetadata | Self::GetContent)
@@ -157,7 +157,7 @@ impl TargetRequest {
         }
     }
 
-    /// Whether the request carries content.
+    /// Returns whether the request carries content.
     #[must_use]
     pub fn carries_content(&self) -> bool {
         matches!(self, Self::Create | Self::Replace(_) | Self::Merge { .. } | Self::Apply { .. })

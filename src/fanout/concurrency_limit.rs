@@ -115,13 +115,13 @@ impl AimdLimit {
         limit
     }
 
-    /// Whether sending is paused for the API server.
+    /// Returns whether sending is paused for the API server.
     pub(super) fn is_paused(&self, now: Duration) -> bool {
         now < self.paused_until
     }
 
-    /// Whether one more request may be sent now. Slow ones have a share of their own: they do not count against what
-    /// others may send, as long as the maximum allows.
+    /// Returns whether one more request may be sent now. Slow ones have a share of their own: they do not count against
+    /// what others may send, as long as the maximum allows.
     pub(super) fn allows(&self, now: Duration, lane: Lane) -> bool {
         let max = self.limits.max_concurrent_writes;
         let share = (max / SLOW_SHARE_DIVISOR).max(1);

@@ -76,7 +76,7 @@ impl ContentionBackoff {
         self.0.retain(|target, _| *target.namespace != *namespace);
     }
 
-    /// Whether others have changed a target recently.
+    /// Returns whether others have changed a target recently.
     pub(super) fn is_tracked(&self, target: &TargetRef) -> bool {
         self.0.contains_key(target)
     }
@@ -134,7 +134,7 @@ impl Interventions {
         (self.count > IMMEDIATE_HEALS).then(|| self.last + (CALM_FACTOR * last).clamp(CALM_MIN, FORGET_AFTER))
     }
 
-    /// Whether the target is contested and that was not reported yet; marks it as reported.
+    /// Returns whether the target is contested and that was not reported yet; marks it as reported.
     fn take_unreported(&mut self) -> bool {
         let is_news = self.count > IMMEDIATE_HEALS && !self.reported;
         self.reported |= is_news;

@@ -1,4 +1,4 @@
-//! What the work on one Bundle's targets reads of everything else.
+//! The state beside one Bundle's targets that work on them depends on.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

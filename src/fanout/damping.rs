@@ -85,12 +85,12 @@ impl Changes {
         self.count
     }
 
-    /// Whether a rollout waits, or has waited since the last quiet time.
+    /// Returns whether a rollout waits, or has waited since the last quiet time.
     pub(super) fn waited(&self) -> bool {
         self.waited
     }
 
-    /// Whether the budget has the next rollout wait.
+    /// Returns whether the budget has the next rollout wait.
     pub(super) fn is_over_budget(&self) -> bool {
         self.over_budget
     }

@@ -27,7 +27,7 @@ pub enum EngineEvent {
         bundle: BundleId,
         /// Desired state of the targets; `None` if the Bundle is refused and its targets stay as they are.
         desired: Option<Arc<Desired>>,
-        /// Why the Bundle was decided, in words.
+        /// The cause of the decision, in words.
         cause: String,
     },
     /// A namespace as it is now; `None` if it is gone.

@@ -10,7 +10,7 @@ use super::list_scope::ListScope;
 use super::observed::Observed;
 use super::resource_version::ResourceVersion;
 
-/// What is kept of a target. Targets with equal metadata share it.
+/// The facts that are kept of a target. Targets with equal metadata share it.
 #[derive(Clone, Debug)]
 pub(super) struct IndexEntry {
     pub(super) version: ResourceVersion,
@@ -22,11 +22,11 @@ pub(super) struct IndexEntry {
     pub(super) byte_check: ByteCheck,
     /// Whether this version is known to be immutable.
     pub(super) immutable: bool,
-    /// What this version holds, if its content was read.
+    /// A summary of this version's content, if that was read.
     pub(super) holdings: Option<Box<ContentSummary>>,
 }
 
-/// Where the state of a target comes from.
+/// The source of a target's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ObservationSource {
     /// A list or watch.
@@ -35,7 +35,7 @@ pub(super) enum ObservationSource {
     Response,
 }
 
-/// What is known of a target's bytes beside its metadata, which do not show a change under our own name.
+/// The known state of a target's bytes; its metadata does not show a change under our own name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ByteCheck {
     /// The bytes match the metadata.
@@ -46,7 +46,7 @@ pub(super) enum ByteCheck {
     Mismatch,
 }
 
-/// Why a list lacks a target.
+/// The reason why a list lacks a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Absence {
     /// The target is gone, or has lost the Bundle label.
@@ -121,10 +121,10 @@ impl TargetIndex {
         TargetRef { kind: *kind, namespace: namespace.clone(), name: self.name.clone() }
     }
 
-    /// Takes in the state of a target, unless a newer one is known; returns `false` for one that is known or older.
-    /// What a list shows, or a response since it began, is right, whatever was shown before: etcd may have been
-    /// restored.
-    /// `byte_check` is that of a target that was not known before.
+    /// Stores the state of a target, unless a newer one is known; returns `false` for one that is known or older.
+    ///
+    /// A state from a list, or from a response since it began, is right, whatever was shown before: etcd may have been
+    /// restored. `byte_check` is that of a target that was not known before.
     pub(super) fn observe(
         &mut self,
         interner: &mut MetadataInterner,
@@ -239,7 +239,7 @@ impl TargetIndex {
         missing.map(|(key, entry)| (self.target(key), absence(entry))).collect()
     }
 
-    /// Whether a watch has shown a target since the list of `epoch` began.
+    /// Returns whether a watch has shown a target since the list of `epoch` began.
     pub(super) fn is_watch_confirmed(&self, target: &TargetRef, epoch: u32) -> bool {
         self.get(target).is_some_and(|entry| entry.is_watch_confirmed(epoch))
     }

@@ -35,7 +35,7 @@ impl ListEpochs {
         list.epoch
     }
 
-    /// Whether any list of a scope has ended.
+    /// Returns whether any list of a scope has ended.
     pub(super) fn has_ended(&self, scope: &ListScope) -> bool {
         self.0.get(scope).is_some_and(|list| list.has_ended)
     }

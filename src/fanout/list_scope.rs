@@ -1,4 +1,4 @@
-//! What a list or watch covers.
+//! The objects that a list or watch covers.
 
 use crate::bundle::ObjectKind;
 
@@ -21,7 +21,7 @@ pub enum ListPhase {
 }
 
 impl ListScope {
-    /// Whether targets of a kind in a namespace are in this scope.
+    /// Returns whether targets of a kind in a namespace are in this scope.
     pub(super) fn covers(&self, of_kind: ObjectKind, of_namespace: &str) -> bool {
         match self {
             Self::Namespaces => false,

@@ -53,7 +53,7 @@ impl TargetListing {
         std::mem::replace(&mut self.deferred_desired, deferred)
     }
 
-    /// Whether targets are still to be listed in a scope whose list of all targets has ended before.
+    /// Returns whether targets are still to be listed in a scope whose list of all targets has ended before.
     pub(super) fn is_pending(&self, has_ended: impl Fn(&ListScope) -> bool) -> bool {
         self.scopes.iter().any(|(scope, stage)| match stage {
             Stage::Due(_) | Stage::Requested(_) => true,
@@ -108,12 +108,12 @@ impl TargetListing {
         }
     }
 
-    /// Whether a target that a list shows was deleted later.
+    /// Returns whether a target that a list shows was deleted later.
     pub(super) fn was_deleted(&self, target: &TargetRef, version: ResourceVersion) -> bool {
         self.deleted.get(target).is_some_and(|gone| *gone >= version)
     }
 
-    /// Takes in the result of a list; returns `false` if it is not waited for any more.
+    /// Records the result of a list; returns `false` if it is not waited for any more.
     pub(super) fn on_result(
         &mut self,
         scope: &ListScope,

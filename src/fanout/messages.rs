@@ -1,4 +1,4 @@
-//! Why a target fails, and the remedy, in words.
+//! Messages about targets that fail: the cause and the remedy.
 
 use crate::api::BUNDLE_LABEL;
 use crate::bundle::{ObservedMetadata, TargetRef};

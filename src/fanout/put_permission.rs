@@ -1,10 +1,12 @@
-//! Whether objects may be replaced by PUT: trust-manager's role lacks the verb `update`.
+//! Permission to replace objects by PUT: trust-manager's role lacks the verb `update`.
 
 use super::action::TargetRequest;
 use super::event::WriteResult;
 
-/// What is known of the permission to PUT. An API server that has just started knows no roles yet and forbids
-/// everything for a moment: PUT counts as denied only after it was refused and a patch granted, twice.
+/// The known state of the permission to PUT.
+///
+/// An API server that has just started knows no roles yet and forbids everything for a moment: PUT counts as denied
+/// only after it was refused and a patch granted, twice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum PutPermission {
     /// PUT was not refused.
@@ -19,12 +21,12 @@ pub(super) enum PutPermission {
 }
 
 impl PutPermission {
-    /// Whether PUT is to be tried.
+    /// Returns whether PUT is to be tried.
     pub(super) fn is_allowed(self) -> bool {
         matches!(self, Self::Allowed | Self::Suspected)
     }
 
-    /// Takes in the result of a request; returns whether PUT is known from now on not to be permitted.
+    /// Learns from the result of a request; returns whether PUT is known from now on not to be permitted.
     pub(super) fn on_result(&mut self, request: &TargetRequest, result: &WriteResult) -> bool {
         let patch = matches!(request, TargetRequest::Merge { .. } | TargetRequest::Apply { .. });
         let put = matches!(request, TargetRequest::Replace(_));

@@ -12,7 +12,7 @@ use crate::bundle::{
 use super::action::{OwnedFields, TargetRequest};
 use super::index::IndexEntry;
 
-/// What the choice of a request depends on beside the target.
+/// The options on which the choice of a request depends beside the target.
 #[derive(Clone, Copy)]
 pub(super) struct RequestOptions<'a> {
     /// Whether PUT is permitted.
@@ -92,7 +92,7 @@ pub(super) fn choose_request(
     })
 }
 
-/// Whether others own a key, or may own it, and we do not.
+/// Returns whether others own a key, or may own it, and we do not.
 fn is_taken(metadata: &ObservedMetadata, key: &String) -> bool {
     !metadata.own_keys.contains(key) && metadata.may_be_foreign(key)
 }

@@ -13,7 +13,7 @@ pub(super) struct Rollouts {
     changes: Changes,
     /// The content of the latest rollout.
     content: Option<Arc<Desired>>,
-    /// Why the content changed last, in words.
+    /// The cause of the content's last change, in words.
     cause: String,
 }
 
@@ -70,7 +70,7 @@ impl Rollouts {
         self.content.as_ref().filter(|content| !has_same_content(content, newest))
     }
 
-    /// How the content changes, if that is too often; `held` is whether a rollout is held back.
+    /// Returns the rate at which the content changes, if that is too often; `held` is whether a rollout is held back.
     pub(super) fn unstable(&self, now: Duration, held: bool) -> Option<Unstable> {
         let wait = self.changes.due().filter(|_| held).map(|due| due.saturating_sub(now));
         self.changes.waited().then(|| Unstable {
@@ -82,7 +82,7 @@ impl Rollouts {
     }
 }
 
-/// Whether two contents are the same, going by their keys and the hash, which covers all else.
+/// Returns whether two contents are the same, going by their keys and the hash, which covers all else.
 fn has_same_content(one: &Desired, other: &Desired) -> bool {
     let same = |(one, other): (&Payload, &Payload)| {
         one.kind == other.kind && one.hash == other.hash && one.values.keys().eq(other.values.keys())

@@ -61,7 +61,7 @@ impl TargetsByBundle {
         std::mem::take(&mut self.changed)
     }
 
-    /// Whether any Bundle has work.
+    /// Returns whether any Bundle has work.
     pub(super) fn has_work(&self) -> bool {
         self.work.values().any(|waiting| !waiting.is_empty())
     }

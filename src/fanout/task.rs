@@ -101,7 +101,7 @@ impl Task {
         Self { refresh, ..self }
     }
 
-    /// Whether the Bundle is not done before this task is.
+    /// Returns whether the Bundle is not done before this task is.
     fn blocks_report(&self) -> bool {
         !matches!(self.state, TaskState::Waiting(_))
     }
@@ -113,7 +113,7 @@ impl Task {
         }
     }
 
-    /// Whether this attempt has taken too many requests: the object may be changing all the time.
+    /// Returns whether this attempt has taken too many requests: the object may be changing all the time.
     pub(super) fn is_exhausted(&self) -> bool {
         self.requests >= REQUESTS_MAX
     }
@@ -211,7 +211,7 @@ impl Tasks {
         }
     }
 
-    /// Whether no task can be worked on now.
+    /// Returns whether no task can be worked on now.
     pub(super) fn is_idle(&self) -> bool {
         self.blocking == 0
     }
@@ -236,7 +236,7 @@ impl Tasks {
         self.all.values().filter(|task| matches!(task.state, TaskState::Queued)).count()
     }
 
-    /// Whether a target began or ceased to fail, or fails otherwise, since [`Tasks::clear_failures_changed`].
+    /// Returns whether a target began or ceased to fail, or fails otherwise, since [`Tasks::clear_failures_changed`].
     pub(super) fn failures_changed(&self) -> bool {
         self.failures_changed
     }

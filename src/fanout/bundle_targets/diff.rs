@@ -38,7 +38,7 @@ impl BundleTargets {
         }
     }
 
-    /// Whether a target may be deleted and created anew, going by its metadata.
+    /// Returns whether a target may be deleted and created anew, going by its metadata.
     fn may_recreate(&self, target: &TargetRef) -> bool {
         let payload = self.desired.as_ref().and_then(|desired| Some((desired, desired.payloads.get(&target.kind)?)));
         payload
@@ -46,13 +46,13 @@ impl BundleTargets {
             .is_some_and(|((desired, payload), entry)| desired.may_recreate(payload, &entry.metadata))
     }
 
-    /// Whether the Bundle has this target.
+    /// Returns whether the Bundle has this target.
     pub(super) fn is_desired(&self, ctx: RolloutContext<'_>, target: &TargetRef) -> bool {
         let is_kind = self.desired.as_ref().is_some_and(|desired| desired.payloads.contains_key(&target.kind));
         is_kind && self.reaches(ctx, target)
     }
 
-    /// Whether the Bundle reaches the namespace of a target.
+    /// Returns whether the Bundle reaches the namespace of a target.
     pub(super) fn reaches(&self, ctx: RolloutContext<'_>, target: &TargetRef) -> bool {
         let name = &target.namespace;
         let namespace = ctx.namespaces.active(name).zip(self.desired.as_ref());

@@ -28,7 +28,7 @@ use super::task::Tasks;
 pub use pending_report::PROGRESS_INTERVAL;
 use pending_report::PendingReport;
 
-/// Why a target is compared with its desired state.
+/// The reason why a target is compared with its desired state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Trigger {
     /// The Bundle was decided.
@@ -37,7 +37,7 @@ enum Trigger {
     Namespace,
     /// The target was changed by others.
     Changed,
-    /// What the target waited for has happened.
+    /// The wait of the target is over.
     Due,
 }
 
@@ -84,17 +84,17 @@ impl BundleTargets {
         &self.id
     }
 
-    /// Whether the Bundle exists.
+    /// Returns whether the Bundle exists.
     pub(super) fn exists(&self) -> bool {
         self.exists
     }
 
-    /// Whether the Bundle is gone, and it is not known yet how it was deleted.
+    /// Returns whether the Bundle is gone, and it is not known yet how it was deleted.
     pub(super) fn awaits_deletion(&self) -> bool {
         !self.exists && !self.deletion_known
     }
 
-    /// Whether the Bundle has a desired state.
+    /// Returns whether the Bundle has a desired state.
     pub(super) fn is_decided(&self) -> bool {
         self.desired.is_some()
     }
@@ -114,12 +114,12 @@ impl BundleTargets {
         TargetRef { kind, namespace: namespace.clone(), name: self.id.name().clone() }
     }
 
-    /// Whether the Bundle is gone and nothing is on its way.
+    /// Returns whether the Bundle is gone and nothing is on its way.
     pub(super) fn can_be_dropped(&self) -> bool {
         !self.exists && self.tasks.is_empty() && (self.deletion_known || self.index.len() == 0)
     }
 
-    /// Takes in that the Bundle exists again.
+    /// Handles that the Bundle exists again.
     pub(super) fn on_bundle_added(&mut self, ctx: RolloutContext<'_>) {
         (self.exists, self.deletion_known) = (true, false);
         self.index.clear();
@@ -127,7 +127,7 @@ impl BundleTargets {
         self.set_desired(ctx, None);
     }
 
-    /// Takes in that the Bundle is gone: only orders in flight, and the objects of others that it completed, are kept.
+    /// Handles that the Bundle is gone: only orders in flight, and the objects of others that it completed, are kept.
     pub(super) fn on_bundle_removed(&mut self, ctx: RolloutContext<'_>) {
         self.exists = false;
         (self.listing, self.rollouts) = (TargetListing::default(), Rollouts::default());
@@ -135,7 +135,7 @@ impl BundleTargets {
         self.set_desired(ctx, None);
     }
 
-    /// Takes in how the Bundle was deleted. With its uid, the objects that it completed are handed over.
+    /// Handles the deletion of the Bundle. With its uid, the objects that it completed are handed over.
     pub(super) fn on_bundle_deleted(&mut self, ctx: RolloutContext<'_>, uid: Option<&str>) {
         self.deletion_known = true;
         match uid {
@@ -144,7 +144,7 @@ impl BundleTargets {
         }
     }
 
-    /// Whether a target waits for an order in a lane.
+    /// Returns whether a target waits for an order in a lane.
     pub(super) fn has_work(&self, lane: Lane) -> bool {
         self.queues.get(&lane).is_some_and(|queue| !queue.is_empty())
     }
@@ -165,7 +165,7 @@ impl BundleTargets {
         self.listing.set_deferred(None)
     }
 
-    /// Takes in that the Bundle is refused: its targets stay as they are.
+    /// Handles that the Bundle is refused: its targets stay as they are.
     pub(super) fn refuse(&mut self, ctx: RolloutContext<'_>, cause: String) {
         self.listing.set_deferred(None);
         self.set_cause(|| cause);
@@ -208,7 +208,7 @@ impl BundleTargets {
         }
     }
 
-    /// Takes in that a namespace was created, changed or deleted.
+    /// Handles that a namespace was created, changed or deleted.
     pub(super) fn namespace_changed(
         &mut self,
         ctx: RolloutContext<'_>,
@@ -275,7 +275,7 @@ impl BundleTargets {
     }
 }
 
-/// Whether targets of a kind have the same keys under two desired states.
+/// Returns whether targets of a kind have the same keys under two desired states.
 fn same_keys(one: &Desired, other: &Desired, kind: ObjectKind) -> bool {
     let keys = |desired: &Desired| desired.payloads.get(&kind).map(|payload| payload.values.keys().cloned().collect());
     let (one, other): (Option<BTreeSet<String>>, _) = (keys(one), keys(other));

@@ -1,4 +1,4 @@
-//! What watches and lists show of the targets.
+//! Observations of targets by watches and lists.
 
 use std::collections::BTreeSet;
 
@@ -36,7 +36,7 @@ impl BundleTargets {
         }
     }
 
-    /// Takes in that a target is gone as of a version.
+    /// Handles that a target is gone as of a version.
     fn on_deletion(&mut self, ctx: RolloutContext<'_>, target: &TargetRef, version: ResourceVersion) {
         let deleted = self.index.remove(target, version);
         self.listing.record_deleted(target, version);
@@ -52,7 +52,7 @@ impl BundleTargets {
         }
     }
 
-    /// Takes in that a list of all targets has ended: those that it lacks are gone.
+    /// Handles that a list of all targets has ended: those that it lacks are gone.
     pub(in crate::fanout) fn on_list_ended(&mut self, ctx: RolloutContext<'_>, scope: &ListScope, epoch: u32) {
         let missing = self.index.missing(scope, epoch);
         let in_flight = self.tasks.in_flight().filter(|target| scope.covers(target.kind, &target.namespace));

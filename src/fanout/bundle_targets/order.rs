@@ -148,17 +148,17 @@ impl BundleTargets {
         }
     }
 
-    /// Whether an order that may change a target is in flight.
+    /// Returns whether an order that may change a target is in flight.
     pub(in crate::fanout) fn is_being_written(&self, target: &TargetRef) -> bool {
         self.request_in_flight(target).is_some_and(TargetRequest::is_write)
     }
 
-    /// Whether targets of a kind have the same keys under this and the current desired state.
+    /// Returns whether targets of a kind have the same keys under this and the current desired state.
     pub(super) fn has_same_keys(&self, other: &Desired, kind: ObjectKind) -> bool {
         self.desired.as_ref().is_some_and(|desired| same_keys(other, desired, kind))
     }
 
-    /// Whether this is the current desired state.
+    /// Returns whether this is the current desired state.
     pub(super) fn is_current(&self, desired: &Arc<Desired>) -> bool {
         self.desired.as_ref().is_some_and(|now| Arc::ptr_eq(now, desired))
     }

@@ -17,7 +17,7 @@ const PROGRESS_DELAY: Duration = Duration::from_secs(1);
 /// The interval at which the progress of a rollout is reported, and the least time between two reports of failures.
 pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What happened since the last report.
+/// The events since the last report.
 #[derive(Default)]
 pub(super) struct PendingReport {
     /// The event that began the work, in words.
@@ -43,7 +43,7 @@ pub(super) struct PendingReport {
 }
 
 impl PendingReport {
-    /// Takes in that a rollout that was held back starts: its progress is due anew.
+    /// Records that a rollout that was held back starts: its progress is due anew.
     pub(super) fn on_rollout_started(&mut self) {
         (self.progress_due, self.reported_hold) = (None, None);
     }
@@ -53,17 +53,17 @@ impl PendingReport {
         self.reported_hold = None;
     }
 
-    /// Takes in that the content has not changed for long.
+    /// Records that the content has not changed for long.
     pub(super) fn on_settled(&mut self) {
         self.settled = true;
     }
 
-    /// Takes in that a request in flight completes an object of others.
+    /// Records that a request in flight completes an object of others.
     pub(super) fn on_completing(&mut self, target: &TargetRef) {
         self.completing.insert(target.clone());
     }
 
-    /// Takes in that the Bundle was decided: what follows is a rollout.
+    /// Records that the Bundle was decided: a rollout follows.
     pub(super) fn on_decided(&mut self, now: Duration) {
         self.decided = true;
         self.progress_due.get_or_insert(now + PROGRESS_DELAY);

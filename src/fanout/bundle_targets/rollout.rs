@@ -60,7 +60,7 @@ impl BundleTargets {
         self.rollouts.content_while_held(self.desired.as_ref()?)
     }
 
-    /// Whether the diff of a target waits for the next rollout.
+    /// Returns whether the diff of a target waits for the next rollout.
     pub(super) fn is_held_back(&self, ctx: RolloutContext<'_>, target: &TargetRef, diff: &Diff) -> bool {
         let Some(before) = self.content_while_held().filter(|_| self.tasks.get(target).is_none()) else { return false };
         let had = before.payloads.contains_key(&target.kind);
@@ -90,14 +90,14 @@ impl BundleTargets {
         targets.filter(|target| self.is_desired(ctx, target) && is_held_back(target)).count()
     }
 
-    /// Whether an order is part of a rollout, and no heal or new target.
+    /// Returns whether an order is part of a rollout, and no heal or new target.
     pub(in crate::fanout) fn is_bulk(&self, order: &Order) -> bool {
         let request = &order.request;
         let urgent = self.tasks.get(&order.target).is_some_and(|task| task.urgent);
         request.carries_content() && *request != TargetRequest::Create && !urgent
     }
 
-    /// How the content changes, if that is too often.
+    /// Returns the rate at which the content changes, if that is too often.
     pub(super) fn unstable(&self, ctx: RolloutContext<'_>) -> Option<Unstable> {
         self.rollouts.unstable(ctx.now, self.content_while_held().is_some())
     }

@@ -63,7 +63,7 @@ impl BundleTargets {
         writes
     }
 
-    /// Whether a target still has to be written.
+    /// Returns whether a target still has to be written.
     fn is_unsettled(&self, ctx: RolloutContext<'_>, target: &TargetRef) -> bool {
         self.tasks.get(target).is_some()
             || matches!(

@@ -15,7 +15,7 @@ use crate::fanout::task::{Task, TaskFailure, TaskState};
 
 use super::{BundleTargets, Trigger};
 
-/// What is to be done after the result of an order.
+/// The step that follows the result of an order.
 enum NextStep {
     /// The order is done: the target is compared with its desired state.
     Sync(Trigger),
@@ -155,7 +155,7 @@ impl BundleTargets {
         }
     }
 
-    /// Takes in the state of a target that a response shows, unless a watch has shown a later deletion.
+    /// Stores the state of a target that a response shows, unless a watch has shown a later deletion.
     fn observe_response(
         &mut self,
         interner: &mut MetadataInterner,
@@ -170,7 +170,7 @@ impl BundleTargets {
         }
     }
 
-    /// Takes in that a target is gone: one that was deleted to be created anew is created next.
+    /// Handles that a target is gone: one that was deleted to be created anew is created next.
     fn on_deleted(
         &mut self,
         ctx: RolloutContext<'_>,
@@ -190,7 +190,7 @@ impl BundleTargets {
         }
     }
 
-    /// Takes in that a target is immutable; returns whether it is deleted and created anew.
+    /// Records that a target is immutable; returns whether it is deleted and created anew.
     fn is_recreated(&mut self, ctx: RolloutContext<'_>, target: &TargetRef, request: &TargetRequest) -> bool {
         self.index.mark_immutable(target, request.version());
         let next = self.next_request(ctx, target);
@@ -198,7 +198,7 @@ impl BundleTargets {
             && next.is_some_and(|next| matches!(next, TargetRequest::Delete(_) | TargetRequest::GetContent))
     }
 
-    /// Takes in that a target was written: whether the order is of the current desired state (`latest`), and whether
+    /// Handles that a target was written: whether the order is of the current desired state (`latest`), and whether
     /// nobody has changed the target since (`newest`).
     fn after_write(
         &mut self,

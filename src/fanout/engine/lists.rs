@@ -25,7 +25,7 @@ impl Engine {
         }
     }
 
-    /// Takes in the result of a list of one Bundle's targets.
+    /// Handles the result of a list of one Bundle's targets.
     pub(super) fn on_listed(
         &mut self,
         now: Duration,

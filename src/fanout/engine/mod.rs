@@ -220,7 +220,7 @@ impl Engine {
         }
     }
 
-    /// Takes in that a Bundle exists, or no longer does: then its targets are left as they are, but what it completed
+    /// Handles that a Bundle exists, or no longer does: then its targets are left as they are, but what it completed
     /// is remembered until it is known how it was deleted.
     fn bundle_changed(&mut self, now: Duration, bundle: &BundleId, exists: bool) {
         if exists {
@@ -243,7 +243,7 @@ impl Engine {
         }
     }
 
-    /// Takes in the state of a target.
+    /// Handles the state of a target that a watch or list shows.
     fn target_changed(&mut self, now: Duration, bundle: &BundleId, target: &TargetRef, event: TargetEvent) {
         let epoch = self.lists.epoch(target);
         if let Some(targets) = self.bundles.get_mut(bundle) {

@@ -47,7 +47,7 @@ impl Engine {
         None
     }
 
-    /// Takes in the result of an order.
+    /// Handles the result of an order.
     pub(super) fn on_result(
         &mut self,
         now: Duration,
