@@ -67,7 +67,7 @@ async fn diff(arguments: &Args) -> anyhow::Result<ExitCode> {
     let published = published.into_iter().collect::<anyhow::Result<BTreeMap<_, _>>>()?;
     let plan = Plan::of(&snapshot, &affected, &published, now);
     print(&match output {
-        OverviewFormat::Table => plan.table(now, paint()),
+        OverviewFormat::Table => paint(plan.table(now)),
         form => document(&plan.document(now), *form)?,
     })?;
     let mut conclusive = true;

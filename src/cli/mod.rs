@@ -31,13 +31,14 @@ mod value_parsers;
 mod webhook;
 
 use std::ffi::OsString;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::process::ExitCode;
 
+use anstream::adapter::strip_str;
+use anstream::{AutoStream, ColorChoice};
 use clap::FromArgMatches;
 
 use crate::api;
-use crate::inspect::ColorMode;
 use crate::text;
 
 use commands::{Cli, CliCommand};
@@ -95,8 +96,11 @@ fn print_diagnostic(line: &str) {
     eprintln!("{}", text::Escaped(line));
 }
 
-/// Returns whether standard output takes colour: a terminal does, unless `NO_COLOR` is set (<https://no-color.org>).
-fn paint() -> ColorMode {
-    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    if std::io::stdout().is_terminal() && !no_color { ColorMode::Ansi } else { ColorMode::Plain }
+/// Strips the colours of a text unless standard output takes them: a terminal does, but `NO_COLOR`
+/// (<https://no-color.org>), `CLICOLOR` and `CLICOLOR_FORCE` (<https://bixense.com/clicolors/>) decide before that.
+fn paint(text: String) -> String {
+    match AutoStream::choice(&std::io::stdout()) {
+        ColorChoice::Never => strip_str(&text).to_string(),
+        ColorChoice::Auto | ColorChoice::Always | ColorChoice::AlwaysAnsi => text,
+    }
 }

@@ -46,7 +46,7 @@ async fn status(arguments: &Args) -> anyhow::Result<ExitCode> {
             let namespace = namespace.expect("the scope is a namespace");
             let view = NamespaceView::of(name, &namespace, &snapshot, now);
             print(&match output {
-                OverviewFormat::Table => view.table(paint()),
+                OverviewFormat::Table => paint(view.table()),
                 form => document(&view.document(), *form)?,
             })?;
             view.is_healthy()
@@ -61,7 +61,7 @@ async fn status(arguments: &Args) -> anyhow::Result<ExitCode> {
             };
             print(&match output {
                 OverviewFormat::Table => {
-                    bundle_overview.detail(overview.leadership, overview.settings_from, now, paint())
+                    paint(bundle_overview.detail(overview.leadership, overview.settings_from, now))
                 }
                 form => document(&overview.document(), *form)?,
             })?;
@@ -72,7 +72,7 @@ async fn status(arguments: &Args) -> anyhow::Result<ExitCode> {
                 overview_args.read_with_foreign_objects(SnapshotScope::Cluster, now).await?;
             let overview = Overview::of(&snapshot, now);
             print(&match output {
-                OverviewFormat::Table => overview.table(now, paint()),
+                OverviewFormat::Table => paint(overview.table(now)),
                 form => document(&overview.document(), *form)?,
             })?;
             overview.is_healthy()

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use super::certificate_set::{CertificateSet, LocatedCertificate};
-use super::table::{Cell, ColorMode, cells, render_columns};
+use super::table::{Cell, cells, render_columns};
 
 /// Difference between two certificate sets, by fingerprint.
 ///
@@ -61,7 +61,7 @@ impl CertificateDiff {
 
     /// Formats the removed certificates, then the added ones, a line for each, and the number of each kind.
     #[must_use]
-    pub fn table(&self, now: Timestamp, color: ColorMode) -> String {
+    pub fn table(&self, now: Timestamp) -> String {
         let line = |change: CertificateChange, found| {
             let mark = match change {
                 CertificateChange::Added => Cell::good("+"),
@@ -75,6 +75,6 @@ impl CertificateDiff {
         let rows = changed.into_iter().flat_map(|change| self.of(change).map(move |found| line(change, found)));
         let [added, removed, same] = [CertificateChange::Added, CertificateChange::Removed, CertificateChange::Same]
             .map(|change| self.of(change).count());
-        render_columns(rows, color) + &format!("{added} added, {removed} removed, {same} the same\n")
+        render_columns(rows) + &format!("{added} added, {removed} removed, {same} the same\n")
     }
 }

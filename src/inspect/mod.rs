@@ -18,6 +18,5 @@ mod verification;
 
 pub use certificate_diff::{CertificateChange, CertificateDiff};
 pub use certificate_set::{CertificateSet, KeystoreLockedError, LocatedCertificate, Location, Passwords, Remark};
-pub use table::ColorMode;
 pub(crate) use table::{Cell, expiry, render_columns};
 pub use verification::{Acceptance, Verification, VerificationError, VerificationResult};

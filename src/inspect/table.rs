@@ -2,32 +2,25 @@
 
 use std::fmt::Write as _;
 
+use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
+use unicode_width::UnicodeWidthStr;
 
 use crate::text;
 
 use super::certificate_set::{CertificateSet, LocatedCertificate, Location};
 
-/// Whether output is coloured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ColorMode {
-    /// ANSI escape sequences, for a terminal.
-    Ansi,
-    /// No colours, for everything else.
-    Plain,
-}
+/// Style of what is as it should be.
+pub(super) const GOOD: Style = AnsiColor::Green.on_default();
 
-/// Urgency of a cell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Severity {
-    Plain,
-    Good,
-    Warning,
-    Bad,
-}
+/// Style of what will need attention.
+const WARNING: Style = AnsiColor::Yellow.on_default();
 
-/// Cell of a table: its text, escaped, and its urgency.
-pub(crate) struct Cell(String, Severity);
+/// Style of what is wrong.
+pub(super) const BAD: Style = AnsiColor::Red.on_default();
+
+/// Cell of a table: its text, escaped, and its style.
+pub(crate) struct Cell(String, Style);
 
 const HEADER: [&str; 7] = ["SUBJECT", "ISSUER", "EXPIRES", "KEY", "CA", "SHA-256", "FOUND AT"];
 
@@ -40,38 +33,38 @@ const MAX_CELL_CHARS: usize = 64;
 const SECONDS_PER_DAY: i64 = 86_400;
 
 impl CertificateSet {
-    /// Formats one line for each certificate, in the order of the source.
+    /// Formats one line for each certificate, in the order of the source; urgent cells in colour.
     #[must_use]
-    pub fn table(&self, now: Timestamp, color: ColorMode) -> String {
-        let header = HEADER.map(|word| Cell(word.to_owned(), Severity::Plain));
+    pub fn table(&self, now: Timestamp) -> String {
+        let header = HEADER.map(Cell::plain);
         let rows = self.certificates.iter().map(|found| cells(found, now));
-        render_columns(std::iter::once(header).chain(rows), color)
+        render_columns(std::iter::once(header).chain(rows))
     }
 }
 
 impl Cell {
-    fn new(text: impl Into<String>, severity: Severity) -> Self {
-        Self(text::escape(&text.into()).into_owned(), severity)
+    fn new(text: impl Into<String>, style: Style) -> Self {
+        Self(text::escape(&text.into()).into_owned(), style)
     }
 
     /// Creates a cell without colour.
     pub(crate) fn plain(text: impl Into<String>) -> Self {
-        Self::new(text, Severity::Plain)
+        Self::new(text, Style::new())
     }
 
     /// Creates a green cell.
     pub(crate) fn good(text: impl Into<String>) -> Self {
-        Self::new(text, Severity::Good)
+        Self::new(text, GOOD)
     }
 
     /// Creates a yellow cell.
     pub(crate) fn warning(text: impl Into<String>) -> Self {
-        Self::new(text, Severity::Warning)
+        Self::new(text, WARNING)
     }
 
     /// Creates a red cell.
     pub(crate) fn bad(text: impl Into<String>) -> Self {
-        Self::new(text, Severity::Bad)
+        Self::new(text, BAD)
     }
 }
 
@@ -116,12 +109,12 @@ pub(super) fn day(seconds: i64) -> String {
 pub(crate) fn expiry(not_before: i64, not_after: i64, now: Timestamp) -> Cell {
     let day_of_end = day(not_after);
     if not_before > now.as_second() {
-        return Cell(format!("{day_of_end}, begins {}", day(not_before)), Severity::Warning);
+        return Cell(format!("{day_of_end}, begins {}", day(not_before)), WARNING);
     }
     match days_left(not_after, now) {
-        _ if not_after < now.as_second() => Cell(format!("{day_of_end}, expired"), Severity::Bad),
-        left if left < EXPIRY_WARNING_DAYS => Cell(format!("{day_of_end}, {left} days"), Severity::Warning),
-        left => Cell(format!("{day_of_end}, {left} days"), Severity::Plain),
+        _ if not_after < now.as_second() => Cell(format!("{day_of_end}, expired"), BAD),
+        left if left < EXPIRY_WARNING_DAYS => Cell(format!("{day_of_end}, {left} days"), WARNING),
+        left => Cell(format!("{day_of_end}, {left} days"), Style::new()),
     }
 }
 
@@ -145,44 +138,30 @@ fn cut(text: &str) -> String {
 }
 
 /// Formats columns as wide as their widest cell, two blanks between them, and none at the ends of lines.
-pub(crate) fn render_columns<const N: usize>(rows: impl Iterator<Item = [Cell; N]>, color: ColorMode) -> String {
+///
+/// Widths are those of a terminal: Chinese characters take two columns, combining ones none.
+pub(crate) fn render_columns<const N: usize>(rows: impl Iterator<Item = [Cell; N]>) -> String {
     let rows: Vec<_> = rows.collect();
-    let width = |text: &str| text.chars().count();
     let mut widths = [0; N];
     for row in &rows {
         for (widest, Cell(text, _)) in widths.iter_mut().zip(row) {
-            *widest = width(text).max(*widest);
+            *widest = text.width().max(*widest);
         }
     }
     let mut out = String::new();
     for row in &rows {
-        for (at, (Cell(text, severity), widest)) in row.iter().zip(widths).enumerate() {
-            out.push_str(&colored(text, *severity, color));
-            if at + 1 < N {
-                let _ = write!(out, "{:1$}", "", widest - width(text) + 2);
+        let mut blanks = 0;
+        for (Cell(text, style), widest) in row.iter().zip(widths) {
+            let text = text.trim_end_matches(' ');
+            if !text.is_empty() {
+                let _ = write!(out, "{:blanks$}{style}{text}{style:#}", "");
+                blanks = 0;
             }
+            blanks += widest - text.width() + 2;
         }
-        out.truncate(out.trim_end_matches(' ').len());
         out.push('\n');
     }
     out
-}
-
-fn colored(text: &str, severity: Severity, color: ColorMode) -> String {
-    let code = match (color, severity) {
-        (ColorMode::Plain, _) | (_, Severity::Plain) => return text.to_owned(),
-        (_, Severity::Good) => 32,
-        (_, Severity::Warning) => 33,
-        (_, Severity::Bad) => 31,
-    };
-    format!("\u{1b}[{code}m{text}\u{1b}[0m")
-}
-
-impl ColorMode {
-    /// Formats `text` green if `good`, red otherwise.
-    pub(super) fn highlight(self, text: &str, good: bool) -> String {
-        colored(text, if good { Severity::Good } else { Severity::Bad }, self)
-    }
 }
 
 #[cfg(test)]
@@ -201,13 +180,17 @@ mod tests {
         set
     }
 
+    fn plain(table: &str) -> String {
+        anstream::adapter::strip_str(table).to_string()
+    }
+
     fn now() -> Timestamp {
         "2048-12-20T12:00:00Z".parse().unwrap()
     }
 
     #[test]
     fn a_table_names_what_expires_what_is_refused_and_where_it_is() {
-        let table = certificates(&[RSA, EXPIRED, BRAINPOOL]).table(now(), ColorMode::Plain);
+        let table = plain(&certificates(&[RSA, EXPIRED, BRAINPOOL]).table(now()));
         assert_eq!(
             table,
             "\
@@ -220,15 +203,23 @@ CN=Brainpool Root A                     -         -                    -        
     }
 
     #[test]
-    fn color_is_there_only_on_request_and_marks_what_is_urgent() {
-        let set = certificates(&[RSA, EXPIRED]);
-        let coloured = set.table(now(), ColorMode::Ansi);
-        assert!(coloured.contains("\u{1b}[33m2049-01-01, 11 days\u{1b}[0m"), "{coloured}");
-        assert!(coloured.contains("\u{1b}[31m2015-01-01, expired\u{1b}[0m"), "{coloured}");
-        let plain = coloured
-            .split('\u{1b}')
-            .map(|part| part.split_once('m').filter(|_| part.starts_with('[')).map_or(part, |(_, text)| text));
-        assert_eq!(plain.collect::<String>(), set.table(now(), ColorMode::Plain));
+    fn color_marks_what_is_urgent() {
+        let table = certificates(&[RSA, EXPIRED]).table(now());
+        assert!(table.contains("\u{1b}[33m2049-01-01, 11 days\u{1b}[0m"), "{table}");
+        assert!(table.contains("\u{1b}[31m2015-01-01, expired\u{1b}[0m"), "{table}");
+        assert_eq!(table.matches('\u{1b}').count(), 4, "{table}");
+    }
+
+    #[test]
+    fn columns_begin_below_each_other_at_a_terminal_and_lines_end_without_blanks() {
+        let row = |cells: [&str; 3]| cells.map(Cell::plain);
+        let rows = [["CN=根證書", "1", "a "], ["CN=e\u{301}", "2", ""], ["CN=1234567890", "", ""]];
+        assert_eq!(
+            render_columns(rows.into_iter().map(row)),
+            "CN=根證書      1  a\nCN=e\u{301}           2\nCN=1234567890\n"
+        );
+        let empty = [Cell::plain("a"), Cell::bad("")];
+        assert_eq!(render_columns(std::iter::once(empty)), "a\n");
     }
 
     #[test]
@@ -236,7 +227,7 @@ CN=Brainpool Root A                     -         -                    -        
         let (old, new) = (certificates(&[RSA, EXPIRED, RSA]), certificates(&[FUTURE, RSA]));
         let difference = CertificateDiff::between(&old, &new);
         assert_eq!(
-            difference.table(now(), ColorMode::Plain),
+            plain(&difference.table(now())),
             "\
 -  CN=Expired Root A  (itself)  2015-01-01, expired  EC P-256  yes  efa998f5  ca.crt line 21
 +  CN=Future Root A   (itself)  2048-01-01, expired  EC P-256  yes  2f080692  ca.crt line 1

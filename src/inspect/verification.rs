@@ -5,7 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 
 use super::certificate_set::CertificateSet;
-use super::table::{ColorMode, day, days_left};
+use super::table::{BAD, GOOD, day, days_left};
 use crate::text::escape;
 use crate::trust::Anchor;
 
@@ -300,10 +300,11 @@ fn validity(anchor: &Anchor, now: Timestamp) -> String {
 impl VerificationResult {
     /// Formats the acceptance in the first line, then a line for each reason, and one for its remedy.
     #[must_use]
-    pub fn text(&self, trusted: &CertificateSet, color: ColorMode) -> String {
-        let word = color.highlight(self.acceptance.as_str(), self.acceptance == Acceptance::Accepted);
+    pub fn text(&self, trusted: &CertificateSet) -> String {
+        let (word, style) =
+            (self.acceptance.as_str(), if self.acceptance == Acceptance::Accepted { GOOD } else { BAD });
         let (server, trusted) = (escape(&self.server), escape(&trusted.name));
-        format!("{server}: {word} by programs that trust {trusted}\n{self}")
+        format!("{server}: {style}{word}{style:#} by programs that trust {trusted}\n{self}")
     }
 }
 

@@ -145,8 +145,7 @@ impl<'a> BundleOverview<'a> {
 mod tests {
     use super::*;
     use crate::bundle::fixture::{now, pem, source_id};
-    use crate::inspect::ColorMode;
-    use crate::overview::fixture::{corporate, foreign_target, owner, snapshot, with_condition};
+    use crate::overview::fixture::{corporate, foreign_target, owner, plain, snapshot, with_condition};
     use crate::overview::snapshot::{SnapshotTarget, SourceQuery};
 
     fn synced() -> api::Bundle {
@@ -336,7 +335,7 @@ mod tests {
         snapshot.leadership = LeaderStatus::NoLease;
         let overview = Overview::of(&snapshot, now());
         assert_eq!(
-            overview.table(now(), ColorMode::Plain),
+            plain(&overview.table(now())),
             "\
 Leader: there is no Lease: no controller runs, or a single one with --leader-elect=false
 

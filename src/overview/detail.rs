@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::bundle::{AnchorOrigin, ObjectKind};
-use crate::inspect::{Cell, CertificateSet, ColorMode, LocatedCertificate, Location, render_columns};
+use crate::inspect::{Cell, CertificateSet, LocatedCertificate, Location, render_columns};
 use crate::text::escape;
 
 use super::bundle_overview::BundleOverview;
@@ -22,7 +22,7 @@ const NAMESPACES_SHOWN: usize = 10;
 impl BundleOverview<'_> {
     /// Returns everything about the Bundle as text.
     #[must_use]
-    pub fn detail(&self, leadership: &LeaderStatus, settings_from: &str, now: Timestamp, paint: ColorMode) -> String {
+    pub fn detail(&self, leadership: &LeaderStatus, settings_from: &str, now: Timestamp) -> String {
         let generation = self.generation.map_or_else(String::new, |generation| format!(", generation {generation}"));
         let changed =
             self.changed.map_or_else(String::new, |time| format!(", last change {} ({time})", ago(time, now)));
@@ -48,10 +48,10 @@ impl BundleOverview<'_> {
         if self.conditions.is_empty() {
             out += "\nNo controller has said anything about it yet.\n";
         } else {
-            let _ = write!(out, "\n{}", render_columns(std::iter::once(header).chain(rows), paint));
+            let _ = write!(out, "\n{}", render_columns(std::iter::once(header).chain(rows)));
         }
         out += &self.targets();
-        out += &self.certificates(now, paint);
+        out += &self.certificates(now);
         if !self.findings.is_empty() {
             out += "\nTheir sources need attention:\n";
         }
@@ -74,7 +74,7 @@ impl BundleOverview<'_> {
         out
     }
 
-    fn certificates(&self, now: Timestamp, paint: ColorMode) -> String {
+    fn certificates(&self, now: Timestamp) -> String {
         let beside = if self.default_cas { ", beside the default CAs" } else { "" };
         match &self.origins {
             Err(error) => format!("\nCertificates: not known: {}\n", escape(&error.to_string())),
@@ -86,7 +86,7 @@ impl BundleOverview<'_> {
                     certificates: origins.iter().map(located_in_source).collect(),
                     ..CertificateSet::default()
                 };
-                format!("\nCertificates{beside}:\n{}", certificates.table(now, paint))
+                format!("\nCertificates{beside}:\n{}", certificates.table(now))
             }
         }
     }

@@ -93,6 +93,11 @@ pub(super) fn foreign_target(taken: bool) -> SnapshotTarget {
     SnapshotTarget { metadata, holdings: Some(holdings), written: None }
 }
 
+/// A table without its colours.
+pub(super) fn plain(table: &str) -> String {
+    anstream::adapter::strip_str(table).to_string()
+}
+
 pub(super) fn owner(kind: &str, name: &str, uid: &str) -> OwnerRef {
     OwnerRef {
         api_version: api::API_VERSION.to_owned(),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::bundle::{BundleId, Namespace, ObjectKind, Selector};
 use crate::inject::{self, Injectability, InjectableBundles};
-use crate::inspect::{Cell, ColorMode, render_columns};
+use crate::inspect::{Cell, render_columns};
 use crate::text::escape;
 
 use super::desired::DesiredTargets;
@@ -110,10 +110,10 @@ impl<'a> NamespaceView<'a> {
 
     /// Returns a line for each Bundle and kind, the diagnoses, and what is injected into pods.
     #[must_use]
-    pub fn table(&self, paint: ColorMode) -> String {
+    pub fn table(&self) -> String {
         let header = HEADER.map(Cell::plain);
         let rows = self.bundles.iter().flat_map(BundleInNamespace::rows);
-        let mut out = render_columns(std::iter::once(header).chain(rows), paint);
+        let mut out = render_columns(std::iter::once(header).chain(rows));
         for (BundleInNamespace { bundle, .. }, kind, Diagnosis { cause, remedy }) in self.diagnoses() {
             let _ = writeln!(out, "\n{} {}/{bundle}: {}", kind.as_str(), self.namespace, escape(cause));
             let _ = writeln!(out, "  cure: {}", escape(remedy));
@@ -231,7 +231,7 @@ impl<'a> BundleInNamespace<'a> {
 mod tests {
     use super::*;
     use crate::bundle::fixture::{now, pem};
-    use crate::overview::fixture::{corporate, namespace, selecting, snapshot, with_condition};
+    use crate::overview::fixture::{corporate, namespace, plain, selecting, snapshot, with_condition};
 
     #[test]
     fn each_bundle_is_listed_with_its_targets_or_why_it_has_none() {
@@ -241,7 +241,7 @@ mod tests {
         let mut snapshot = snapshot(&[here, corporate("late"), selecting("other", "no"), invalid], &pem("rsa"));
         snapshot.write("here", &["a", "b"]);
         let labelled = |bundle| namespace(&[("tier", "yes"), (inject::BUNDLE, bundle)]);
-        let table = |bundle| NamespaceView::of("a", &labelled(bundle), &snapshot, now()).table(ColorMode::Plain);
+        let table = |bundle| plain(&NamespaceView::of("a", &labelled(bundle), &snapshot, now()).table());
         let bundles = "\
 BUNDLE  SYNCED   TARGET     KEYS    STATE
 bad     Unknown  -          -       not offered: the Bundle is invalid

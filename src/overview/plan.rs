@@ -12,7 +12,7 @@ use crate::bundle::{
     BundleId, Diff, InputChange, Namespace, ObjectKind, Refusal, ResolvedSources, SourceId, SourceObject, TargetRef,
     affected_bundles, resolve,
 };
-use crate::inspect::{CertificateDiff, CertificateSet, ColorMode, LocatedCertificate, Location};
+use crate::inspect::{CertificateDiff, CertificateSet, LocatedCertificate, Location};
 use crate::text::escape;
 
 use super::desired::{DesiredTargets, TargetDiff};
@@ -210,7 +210,7 @@ impl Plan {
 
     /// Returns for each Bundle the number and namespaces of changed objects, and the certificates that come and go.
     #[must_use]
-    pub fn table(&self, now: Timestamp, paint: ColorMode) -> String {
+    pub fn table(&self, now: Timestamp) -> String {
         let mut out = String::new();
         for BundlePlan { bundle, refusal, actions, trust } in &self.bundles {
             if refusal.is_some() && actions.is_empty() {
@@ -225,7 +225,7 @@ impl Plan {
                 out.push('\n');
             }
             if let Some(trust) = trust {
-                for line in trust.table(now, paint).lines() {
+                for line in trust.table(now).lines() {
                     let _ = writeln!(out, "  {line}");
                 }
             }
@@ -340,7 +340,7 @@ mod tests {
     use crate::bundle::fixture::{now, pem, source_id};
     use crate::bundle::{OutputKeys, SourceContent};
     use crate::inspect::Passwords;
-    use crate::overview::fixture::{TRUST_NAMESPACE, corporate, foreign_target, namespace, selecting, snapshot};
+    use crate::overview::fixture::{TRUST_NAMESPACE, corporate, foreign_target, namespace, plain, selecting, snapshot};
 
     fn source(text: &str) -> BTreeMap<SourceId, SourceObject> {
         let content = SourceContent::Keys([("ca".to_owned(), text.as_bytes().to_vec().into())].into());
@@ -363,7 +363,7 @@ mod tests {
         let affected = snapshot.apply_overlay(overlay, TRUST_NAMESPACE).expect("valid Bundles");
         let published = [("one".into(), published)].into();
         let plan = Plan::of(&snapshot, &affected, &published, now());
-        (plan.table(now(), ColorMode::Plain), plan.refusals().chain(plan.findings()).collect())
+        (plain(&plan.table(now())), plan.refusals().chain(plan.findings()).collect())
     }
 
     #[test]
@@ -418,7 +418,7 @@ Bundle two
         snapshot.target("one", "a", foreign_target(true));
         snapshot.target("one", "b", foreign_target(false));
         let plan = plan_of(&mut snapshot, bundles(corporate("one")));
-        let table = plan.table(now(), ColorMode::Plain);
+        let table = plain(&plan.table(now()));
         let expected = "\
 Bundle one
   updated: 1 ConfigMap in b
@@ -437,7 +437,7 @@ Bundle one
         let kept = "  not written: 1 ConfigMap in b: InvalidSpec: \"coredns\" is a name that CoreDNS keeps objects of its own under, so it is not written\n";
         let mut fresh = snapshot(&[], &pem("rsa"));
         let plan = plan_of(&mut fresh, bundles(corporate("coredns")));
-        let table = plan.table(now(), ColorMode::Plain);
+        let table = plain(&plan.table(now()));
         assert!(
             table.starts_with(&format!("Bundle coredns\n{}", kept.replace("1 ConfigMap in b", "2 ConfigMaps in a, b"))),
             "{table}"
@@ -450,7 +450,7 @@ Bundle one
         let mut live = snapshot(&[corporate("coredns")], &pem("rsa"));
         live.write("coredns", &["a"]);
         let plan = plan_of(&mut live, Overlay { sources: source(&pem("ec")), ..Overlay::default() });
-        let table = plan.table(now(), ColorMode::Plain);
+        let table = plain(&plan.table(now()));
         assert!(table.starts_with(&format!("Bundle coredns\n  updated: 1 ConfigMap in a\n{kept}")), "{table}");
         assert!(table.contains("CN="), "{table}");
         let refusals: Vec<_> = plan.refusals().collect();
@@ -460,8 +460,7 @@ Bundle one
         allowed.inputs.settings.allow_names = ["coredns".to_owned()].into();
         let plan = plan_of(&mut allowed, bundles(corporate("coredns")));
         assert!(
-            plan.table(now(), ColorMode::Plain).contains("  created: 2 ConfigMaps in a, b\n")
-                && plan.refusals().next().is_none()
+            plain(&plan.table(now())).contains("  created: 2 ConfigMaps in a, b\n") && plan.refusals().next().is_none()
         );
     }
 

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::inspect::{Cell, ColorMode, expiry, render_columns};
+use crate::inspect::{Cell, expiry, render_columns};
 use crate::text::escape;
 
 use super::bundle_overview::{BundleOverview, Overview};
@@ -16,14 +16,14 @@ const SECONDS_PER_DAY: i64 = 86_400;
 impl Overview<'_> {
     /// Returns the leader and a line for each Bundle.
     #[must_use]
-    pub fn table(&self, now: Timestamp, paint: ColorMode) -> String {
+    pub fn table(&self, now: Timestamp) -> String {
         let leader = self.leadership.describe(now);
         if self.bundles.is_empty() {
             return format!("{leader}\nThere is no Bundle.\n");
         }
         let header = HEADER.map(Cell::plain);
         let rows = self.bundles.iter().map(|bundle| bundle.cells(now));
-        format!("{leader}\n\n{}", render_columns(std::iter::once(header).chain(rows), paint))
+        format!("{leader}\n\n{}", render_columns(std::iter::once(header).chain(rows)))
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use proptest::prelude::*;
-use rootcast::inspect::{CertificateDiff, CertificateSet, ColorMode, Passwords};
+use rootcast::inspect::{CertificateDiff, CertificateSet, Passwords};
 use rootcast::trust::{Anchor, Anchors, Password, Profile, jks, pem, pkcs12};
 
 /// Reads bytes, and formats the result in every way.
@@ -16,10 +16,10 @@ fn read_and_format(bytes: &[u8], passwords: &Passwords) -> usize {
     }
     let now = Timestamp::UNIX_EPOCH;
     let texts = [
-        collection.table(now, ColorMode::Ansi),
+        collection.table(now),
         collection.document(now).to_string(),
         collection.to_pem(),
-        CertificateDiff::between(&collection, &CertificateSet::default()).table(now, ColorMode::Plain),
+        CertificateDiff::between(&collection, &CertificateSet::default()).table(now),
     ];
     texts.iter().map(String::len).sum()
 }

@@ -115,7 +115,7 @@ fn show(collection: &CertificateSet, output: InspectFormat) -> anyhow::Result<Ex
         print_remarks(collection, false);
     }
     print(&match output {
-        InspectFormat::Table => collection.table(now, paint()),
+        InspectFormat::Table => paint(collection.table(now)),
         InspectFormat::Pem => collection.to_pem(),
         InspectFormat::Json | InspectFormat::Yaml => document(&collection.document(now), output)?,
     })?;
@@ -130,7 +130,7 @@ fn compare(old: &CertificateSet, new: &CertificateSet, output: InspectFormat) ->
     print_remarks(old, true);
     print_remarks(new, true);
     print(&match output {
-        InspectFormat::Table | InspectFormat::Pem => difference.table(now, paint()),
+        InspectFormat::Table | InspectFormat::Pem => paint(difference.table(now)),
         InspectFormat::Json | InspectFormat::Yaml => document(&difference.document(now), output)?,
     })?;
     if unread {
@@ -151,7 +151,7 @@ async fn verify_server(trusted: &CertificateSet, server: &Server, output: Inspec
         Verification { server: &name, host: server.host(), trusted, chain: &chain, verifying_anchors, errors, now };
     let verdict = verification.verify();
     print(&match output {
-        InspectFormat::Table | InspectFormat::Pem => verdict.text(trusted, paint()),
+        InspectFormat::Table | InspectFormat::Pem => paint(verdict.text(trusted)),
         InspectFormat::Json | InspectFormat::Yaml => document(&verdict.document(&chain, now), output)?,
     })?;
     Ok(match verdict.acceptance {
