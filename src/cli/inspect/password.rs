@@ -1,11 +1,10 @@
 //! Passwords of keystores: from a flag, a file or a prompt.
 
 use std::fs;
-use std::io::{IsTerminal, Write as _};
+use std::io::IsTerminal;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 
 use crate::inspect::Passwords;
 use crate::text;
@@ -28,35 +27,6 @@ pub(super) fn prompt(what: &str) -> anyhow::Result<Option<Password>> {
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         return Ok(None);
     }
-    let _echo_off = EchoOff::begin()?;
-    eprint!("Password of {}: ", text::Escaped(what));
-    std::io::stderr().flush()?;
-    let mut line = String::new();
-    std::io::stdin().read_line(&mut line).context("read the password")?;
-    eprintln!();
-    Ok(Some(Password::new(line.trim_end_matches(['\r', '\n']))))
-}
-
-/// Guard that turns off the echo of the terminal until it is dropped.
-struct EchoOff;
-
-impl EchoOff {
-    fn begin() -> anyhow::Result<Self> {
-        if stty("-echo") {
-            return Ok(Self);
-        }
-        bail!("there is no stty, so the password would be shown as you type it: use --password-file");
-    }
-}
-
-impl Drop for EchoOff {
-    fn drop(&mut self) {
-        stty("echo");
-    }
-}
-
-fn stty(setting: &str) -> bool {
-    let mut stty = Command::new("stty");
-    stty.arg(setting).stdin(Stdio::inherit()).stdout(Stdio::null()).stderr(Stdio::null());
-    stty.status().is_ok_and(|status| status.success())
+    let typed = rpassword::prompt_password(format!("Password of {}: ", text::Escaped(what)));
+    Ok(Some(Password::new(typed.context("read the password")?)))
 }
