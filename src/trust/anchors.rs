@@ -1,7 +1,6 @@
 //! Set of the anchors of a bundle, in the one order in which all outputs are written.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use pem::{EncodeConfig, LineEnding, Pem};
 
 use super::Anchor;
 
@@ -35,20 +34,10 @@ impl Anchors {
     /// Lines have 64 columns, blocks are adjacent, and there are no comments and no newline after the last line.
     #[must_use]
     pub fn to_pem(&self) -> String {
-        const DER_PER_LINE: usize = 48;
-        let der: usize = self.iter().map(|anchor| anchor.der().len()).sum();
-        let mut pem = String::with_capacity(der / 3 * 4 + der / 36 + self.len() * 64);
-        for anchor in self {
-            if !pem.is_empty() {
-                pem.push('\n');
-            }
-            pem.push_str("-----BEGIN CERTIFICATE-----\n");
-            for line in anchor.der().chunks(DER_PER_LINE) {
-                STANDARD.encode_string(line, &mut pem);
-                pem.push('\n');
-            }
-            pem.push_str("-----END CERTIFICATE-----");
-        }
+        let config = EncodeConfig::new().set_line_ending(LineEnding::LF);
+        let block = |anchor: &Anchor| pem::encode_config(&Pem::new("CERTIFICATE", anchor.der()), config);
+        let mut pem: String = self.iter().map(block).collect();
+        pem.truncate(pem.trim_end().len());
         pem
     }
 
