@@ -11,7 +11,6 @@ use sha2::digest::block_api::BlockSizeUser;
 use sha2::{Digest, Sha224, Sha256, Sha384, Sha512};
 
 use super::encrypt::{Purpose, derive, hmac, oid};
-use super::triple_des::TripleDes;
 use crate::trust::der::{Reader, dotted, tag};
 use crate::trust::keystore::{KdfBudget, KeystoreError};
 
@@ -174,7 +173,8 @@ pub(super) fn decrypt(
             cbc(rc2::Rc2::new_with_eff_key_len(&key, 128), &iv, cipher)
         }
         oid::TRIPLE_DES => {
-            TripleDes::new(&derive::<Sha1, 24>(Purpose::Key, password.bmp, salt, rounds)).decrypt(iv, cipher)
+            let key = derive::<Sha1, 24>(Purpose::Key, password.bmp, salt, rounds);
+            cbc(des::TdesEde3::new(&key.into()), &iv, cipher)
         }
         other => return unsupported("encryption with algorithm", other),
     };
@@ -198,9 +198,8 @@ fn pbes2(
         oid::AES192_CBC => keyed::<aes::Aes192>(&derived(24)?, iv, cipher),
         oid::AES256_CBC => keyed::<aes::Aes256>(&derived(32)?, iv, cipher),
         oid::TRIPLE_DES_CBC => {
-            let iv = iv.and_then(|iv| iv.try_into().ok()).ok_or(MALFORMED_ALGORITHM)?;
-            let key = derived(24)?.try_into().expect("derived with a length of 24");
-            TripleDes::new(&key).decrypt(iv, cipher)
+            let iv = iv.filter(|iv| iv.len() == 8).ok_or(MALFORMED_ALGORITHM)?;
+            keyed::<des::TdesEde3>(&derived(24)?, Some(iv), cipher)
         }
         other => return unsupported("encryption with cipher", other),
     };

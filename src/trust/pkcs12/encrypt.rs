@@ -7,7 +7,6 @@ use sha1::Sha1;
 use sha2::digest::block_api::BlockSizeUser;
 use sha2::{Digest, Sha256};
 
-use super::triple_des::TripleDes;
 use super::{Profile, bmp, content_info, element, enclose, small_integer, tag};
 use crate::trust::{Anchors, Password};
 
@@ -36,8 +35,8 @@ impl SafeEncryptor<'_> {
                 (algorithm, cbc(rc2::Rc2::new_with_eff_key_len(&key, 40), &iv, plain))
             }
             Profile::LegacyDes => {
-                let (algorithm, key, iv) = self.pbes1(oid::TRIPLE_DES, salts);
-                (algorithm, TripleDes::new(&key).encrypt(iv, plain))
+                let (algorithm, key, iv) = self.pbes1::<24>(oid::TRIPLE_DES, salts);
+                (algorithm, cbc(des::TdesEde3::new(&key.into()), &iv, plain))
             }
             Profile::Modern2023 => {
                 let Salts { encryption: salt, iv, mac: _ } = salts;

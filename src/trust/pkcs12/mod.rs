@@ -11,7 +11,6 @@ mod ber;
 mod decrypt;
 mod encrypt;
 mod read;
-mod triple_des;
 
 use super::der::{element, enclose, small_integer, tag};
 use super::{Anchors, Password};
