@@ -13,6 +13,8 @@ pub(super) struct Rollouts {
     changes: Changes,
     /// The content of the latest rollout.
     content: Option<Arc<Desired>>,
+    /// Whether a target has got another content since: what the rollout had not reached when the next one was decided.
+    mixed: bool,
     /// The cause of the content's last change, in words.
     cause: String,
 }
@@ -46,7 +48,13 @@ impl Rollouts {
 
     /// Replaces the content of the latest rollout; returns the one before.
     pub(super) fn replace_content(&mut self, desired: &Arc<Desired>) -> Option<Arc<Desired>> {
+        self.mixed = false;
         self.content.replace(desired.clone())
+    }
+
+    /// Records that a target gets a content.
+    pub(super) fn record_write(&mut self, desired: &Desired) {
+        self.mixed |= self.content.as_ref().is_some_and(|content| !has_same_content(content, desired));
     }
 
     /// Forgets changes that were long ago; returns whether any had waited.
@@ -64,10 +72,11 @@ impl Rollouts {
         self.changes.due().or_else(|| self.changes.expires_at())
     }
 
-    /// The content that stays in place while the rollout of the newest one is held back.
+    /// Returns the content that stays in place while the rollout of the newest one is held back. A change that was undone waits
+    /// only where targets have got another content meanwhile: they must not be written twice in one rollout.
     pub(super) fn content_while_held(&self, newest: &Desired) -> Option<&Arc<Desired>> {
         self.changes.due()?;
-        self.content.as_ref().filter(|content| !has_same_content(content, newest))
+        self.content.as_ref().filter(|content| self.mixed || !has_same_content(content, newest))
     }
 
     /// Returns the rate at which the content changes, if that is too often; `held` is whether a rollout is held back.

@@ -147,6 +147,29 @@ fn what_a_started_rollout_has_not_reached_goes_on_with_the_newest_content() {
 }
 
 #[test]
+fn a_content_that_comes_back_while_a_rollout_waits_is_not_written_over_what_got_a_newer_one() {
+    let mut world = world(WriteLimits { max_concurrent_writes: 1, ..WriteLimits::default() });
+    for value in ["a", "b", "c"] {
+        change(&mut world, "a", value);
+    }
+    world.decide("a", Some(&content("d")));
+    world.arrive(0);
+    world.answer(0, None);
+    world.arrive(0);
+    change(&mut world, "a", "e");
+    assert_eq!(values(&world, "a"), ["d", "d", "e", "e"]);
+    let before = world.given.len();
+    for value in ["d", "e", "d"] {
+        change(&mut world, "a", value);
+        assert_eq!(values(&world, "a"), ["d", "d", "e", "e"], "one write for each rollout");
+        assert_eq!(waits(&world, "a"), Some(S), "and it is not said to be in sync");
+    }
+    world.settle();
+    assert_eq!(values(&world, "a"), ["d"; 4]);
+    assert_eq!(world.given.len() - before, 2);
+}
+
+#[test]
 fn a_change_that_is_undone_before_it_starts_costs_nothing() {
     let mut world = held();
     let before = world.given.len();

@@ -89,6 +89,9 @@ impl BundleTargets {
         {
             self.pending_report.on_completing(target);
         }
+        if request.carries_content() {
+            self.rollouts.record_write(&desired);
+        }
         let state = TaskState::InFlight { desired: desired.clone(), request: request.clone(), deleted_at: None };
         self.tasks.set(target, Some(task.with_state(state).with_refresh(false)));
         Some(Order { bundle: self.id.clone(), target: target.clone(), desired, request })
