@@ -4,6 +4,7 @@
 use std::num::NonZeroU64;
 use std::time::Duration;
 
+use super::backoff::ExponentialBackoff;
 use super::damping::Damping;
 
 /// The limit at the start of the process.
@@ -16,8 +17,8 @@ const RETRY_AFTER_MAX: Duration = Duration::from_mins(1);
 /// while there are any.
 const SLOW_SHARE_DIVISOR: usize = 4;
 
-/// The pause after the first failed connection, or the first "busy" without a time; it doubles up to [`PAUSE_MAX`].
-const PAUSE_MIN: Duration = Duration::from_millis(250);
+/// The pauses after failed connections in a row, or "busy" without a time.
+const PAUSE: ExponentialBackoff = ExponentialBackoff { first: Duration::from_millis(250), max: PAUSE_MAX };
 /// The maximum pause without a `Retry-After`.
 pub(super) const PAUSE_MAX: Duration = Duration::from_secs(5);
 
@@ -180,7 +181,7 @@ impl AimdLimit {
                 if self.decrease(now) || now >= self.paused_until {
                     self.pauses = self.pauses.saturating_add(1);
                 }
-                let pause = PAUSE_MIN.saturating_mul(1 << (self.pauses.saturating_sub(1)).min(10)).min(PAUSE_MAX);
+                let pause = PAUSE.pause(self.pauses.saturating_sub(1));
                 let until = now + retry_after.map_or(pause, |asked| asked.min(RETRY_AFTER_MAX));
                 self.paused_until = self.paused_until.max(until);
             }
@@ -306,7 +307,7 @@ mod tests {
         assert_eq!(pauses, [250, 500, 1000, 2000, 4000, 5000, 5000]);
         aimd.on_response(now, ServerHealth::Healthy);
         aimd.on_response(now, ServerHealth::Unavailable(None));
-        assert_eq!(aimd.resumes_at(), Some(now + PAUSE_MIN));
+        assert_eq!(aimd.resumes_at(), Some(now + PAUSE.first));
     }
 
     #[test]

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use crate::bundle::TargetRef;
 
+use super::backoff::ExponentialBackoff;
+
 /// The number of times in a row that a target is healed at once.
 const IMMEDIATE_HEALS: u32 = 10;
 
-/// The longest pause between two heals.
-const PAUSE_MAX: Duration = Duration::from_mins(1);
+/// The pauses between the heals that follow.
+const PAUSE: ExponentialBackoff = ExponentialBackoff { first: Duration::from_secs(1), max: Duration::from_mins(1) };
 
 /// A target is no longer contested this many times its last pause after the last intervention, but not before
 /// [`CALM_MIN`].
@@ -119,7 +121,7 @@ impl ContentionBackoff {
 fn pause(count: u32) -> Duration {
     match count.checked_sub(IMMEDIATE_HEALS) {
         None => Duration::ZERO,
-        Some(more) => Duration::from_secs(1 << more.min(10)).min(PAUSE_MAX),
+        Some(more) => PAUSE.pause(more),
     }
 }
 

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use crate::bundle::BundleId;
 
+use super::backoff::ExponentialBackoff;
+
 /// The number of changes that start at once.
 const IMMEDIATE_CHANGES: u32 = 3;
 
@@ -68,7 +70,7 @@ impl Changes {
         self.count = self.count.saturating_add(1);
         let pause = match self.count.checked_sub(IMMEDIATE_CHANGES + 1) {
             None => Duration::ZERO,
-            Some(doublings) => PAUSE.saturating_mul(1 << doublings.min(10)).min(damping.max_pause),
+            Some(doublings) => ExponentialBackoff { first: PAUSE, max: damping.max_pause }.pause(doublings),
         };
         let due = self.after(pause).max(now);
         self.waited |= due > now;

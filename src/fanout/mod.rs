@@ -11,6 +11,7 @@
 //! A target has one order in flight at most. Time is the monotonic time since the start of the process.
 
 mod action;
+mod backoff;
 mod bundle_targets;
 mod concurrency_limit;
 mod contention;
@@ -36,6 +37,7 @@ mod targets_by_bundle;
 mod task;
 
 pub use action::{Action, Order, OwnedFields, TargetRequest};
+pub use backoff::ExponentialBackoff;
 pub use bundle_targets::PROGRESS_INTERVAL;
 pub use concurrency_limit::WriteLimits;
 pub use damping::Damping;

@@ -7,12 +7,12 @@ use std::time::Duration;
 use crate::bundle::{Desired, TargetRef};
 
 use super::action::TargetRequest;
+use super::backoff::ExponentialBackoff;
 use super::failure_origin::FailureStreak;
 use super::resource_version::ResourceVersion;
 
-/// The wait after a first failure; it doubles up to [`RETRY_MAX`] and never ends.
-const RETRY: Duration = Duration::from_secs(1);
-const RETRY_MAX: Duration = Duration::from_mins(1);
+/// The waits after failures in a row, without end.
+const RETRY: ExponentialBackoff = ExponentialBackoff { first: Duration::from_secs(1), max: Duration::from_mins(1) };
 
 /// The wait where only a change of the object helps, which its watch then shows.
 const RETRY_IMMUTABLE: Duration = Duration::from_mins(10);
@@ -126,13 +126,13 @@ impl Task {
     /// Defers the task, since its namespace is being deleted; it is retried in case that is not so.
     pub(super) fn defer(mut self, now: Duration) -> Self {
         self.attempts = self.attempts.saturating_add(1);
-        self.state = TaskState::Waiting(now + RETRY_MAX);
+        self.state = TaskState::Waiting(now + RETRY.max);
         self
     }
 
-    /// Delays the next attempt by a wait at least, up to [`RETRY_MAX`].
+    /// Delays the next attempt by a wait at least, up to the longest of [`RETRY`].
     pub(super) fn not_before(mut self, now: Duration, wait: Option<Duration>) -> Self {
-        let earliest = now + wait.unwrap_or_default().min(RETRY_MAX);
+        let earliest = now + wait.unwrap_or_default().min(RETRY.max);
         self.state = match self.state {
             TaskState::Waiting(at) => TaskState::Waiting(at.max(earliest)),
             TaskState::RetryingSilently(at) => TaskState::RetryingSilently(at.max(earliest)),
@@ -146,9 +146,7 @@ impl Task {
     pub(super) fn failed(mut self, now: Duration, kind: TaskFailure, cause: String) -> Self {
         let wait = match kind {
             TaskFailure::Immutable => RETRY_IMMUTABLE,
-            TaskFailure::Target | TaskFailure::Transient => {
-                RETRY.saturating_mul(1 << self.attempts.min(10)).min(RETRY_MAX)
-            }
+            TaskFailure::Target | TaskFailure::Transient => RETRY.pause(self.attempts),
         };
         self.attempts = self.attempts.saturating_add(1);
         self.requests = 0;
@@ -316,7 +314,7 @@ mod tests {
     #[test]
     fn a_namespace_on_its_way_out_is_no_failure() {
         let task = task().defer(S);
-        assert_eq!(task.next_wakeup(), Some(S + RETRY_MAX));
+        assert_eq!(task.next_wakeup(), Some(S + RETRY.max));
         assert!(task.failure.is_none() && !task.blocks_report());
     }
 

@@ -19,14 +19,14 @@ use super::connection::Connection;
 use super::uri;
 use crate::api::{self, Bundle};
 use crate::bundle::{DecisionSettings, ObjectKind};
+use crate::fanout::ExponentialBackoff;
 
 pub(crate) use list_pager::{ApiCollection, ListPager};
 pub(crate) use list_watch::ListWatchError;
 use list_watch::ListWatcher;
 
-/// The first and the longest pause after failures in a row of a watch.
-const PAUSE: Duration = Duration::from_millis(200);
-const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// The pauses after failures in a row of a watch.
+const PAUSE: ExponentialBackoff = ExponentialBackoff { first: Duration::from_millis(200), max: Duration::from_secs(5) };
 
 /// A watch of one collection of objects.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -135,7 +135,7 @@ impl Iterator for WatchBackoff {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
-        let pause = PAUSE.saturating_mul(1 << self.0.min(10)).min(PAUSE_MAX);
+        let pause = PAUSE.pause(self.0);
         self.0 = self.0.saturating_add(1);
         Some(pause)
     }
