@@ -2,6 +2,10 @@
 //!
 //! Those are minutes without seconds in `UTCTime`, and offsets from UTC other than zero.
 
+use std::str::FromStr;
+
+use jiff::civil::DateTime;
+
 use super::X509ParseError;
 use crate::trust::der::{Reader, tag};
 
@@ -17,27 +21,23 @@ pub(super) fn parse(input: &mut Reader<'_>) -> Result<i64, X509ParseError> {
 }
 
 fn seconds(text: &[u8], year_digits: usize) -> Option<i64> {
+    const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
     let end = text.iter().position(|octet| !octet.is_ascii_digit())?;
     let (digits, zone) = text.split_at(end);
     let (year, rest) = digits.split_at_checked(year_digits)?;
-    let year = match (number(year), year_digits) {
+    let year = match (number(year)?, year_digits) {
         (year, 2) if year < 50 => 2000 + year,
         (year, 2) => 1900 + year,
         (year, _) => year,
     };
     let (month, day, hour, minute, second) = match *rest.as_chunks::<2>().0 {
-        [month, day, hour, minute, second] if rest.len() == 10 => (month, day, hour, minute, number(&second)),
-        [month, day, hour, minute] if rest.len() == 8 && year_digits == 2 => (month, day, hour, minute, 0),
+        [month, day, hour, minute, second] if rest.len() == 10 => (month, day, hour, minute, second),
+        [month, day, hour, minute] if rest.len() == 8 && year_digits == 2 => (month, day, hour, minute, *b"00"),
         _ => return None,
     };
-    let (month, day, hour, minute) = (number(&month), number(&day), number(&hour), number(&minute));
-    let valid = (1..=12).contains(&month)
-        && (1..=days_in(year, month)).contains(&day)
-        && hour < 24
-        && minute < 60
-        && second < 60;
-    let at = (days_since_1970(year, month, day) * 24 + hour) * 3600 + minute * 60 + second;
-    valid.then_some(at - offset(zone)?)
+    let [month, day, hour, minute, second] = [month, day, hour, minute, second].map(|digits| number(&digits));
+    let time = DateTime::new(year, month?, day?, hour?, minute?, second?, 0).ok()?;
+    Some(time.duration_since(EPOCH).as_secs() - offset(zone)?)
 }
 
 /// Parses an offset in seconds east of UTC. Zero has one form, `Z`.
@@ -48,38 +48,16 @@ fn offset(zone: &[u8]) -> Option<i64> {
         [b'-', digits @ ..] => (-1, digits),
         _ => return None,
     };
-    let [hours, minutes] = *digits.as_chunks::<2>().0 else {
+    let ([hours, minutes], []) = digits.as_chunks::<2>() else {
         return None;
     };
-    let all_digits = digits.len() == 4 && digits.iter().all(u8::is_ascii_digit);
-    let (hours, minutes) = (number(&hours), number(&minutes));
-    let valid = all_digits && hours <= 24 && minutes < 60 && (hours, minutes) != (0, 0);
+    let (hours, minutes): (i64, i64) = (number(hours)?, number(minutes)?);
+    let valid = digits.iter().all(u8::is_ascii_digit) && hours <= 24 && minutes < 60 && (hours, minutes) != (0, 0);
     valid.then_some(sign * (hours * 3600 + minutes * 60))
 }
 
-fn number(digits: &[u8]) -> i64 {
-    digits.iter().fold(0, |sum, digit| sum * 10 + i64::from(digit.wrapping_sub(b'0')))
-}
-
-fn is_leap(year: i64) -> bool {
-    year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
-}
-
-fn days_in(year: i64, month: i64) -> i64 {
-    match month {
-        2 if is_leap(year) => 29,
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
-    }
-}
-
-/// Counts days of the proleptic Gregorian calendar.
-fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
-    let before = year - 1;
-    let leap_days = before.div_euclid(4) - before.div_euclid(100) + before.div_euclid(400);
-    let months: i64 = (1..month).map(|month| days_in(year, month)).sum();
-    year * 365 + leap_days + months + day - 1 - (1970 * 365 + 477)
+fn number<T: FromStr>(digits: &[u8]) -> Option<T> {
+    str::from_utf8(digits).ok()?.parse().ok()
 }
 
 #[cfg(test)]
