@@ -1,6 +1,6 @@
 # One static binary on nothing: no shell, no libraries, no root. `make image` makes the
 # same image of the last stage without a container engine.
-FROM rust:1.95-bookworm AS build
+FROM rust:1.95-bookworm@sha256:6258907abe69656e41cd992e0b705cdcfabcbbe3db374f92ed2d47121282d4a1 AS build
 WORKDIR /src
 COPY . .
 RUN make build
