@@ -1,11 +1,15 @@
-# Everything that a developer or CI runs. Needs Rust and Go; nothing else.
+# Everything that a developer or CI runs. Needs Rust and Go; nothing else, but pip for `deny`.
 
 .DEFAULT_GOAL := help
-.PHONY: help control-plane tools node clients build image test e2e attacks nightly fuzz switch demo check bench bench-encoders crds charts references
+.PHONY: help control-plane tools node clients build image test e2e attacks nightly fuzz switch demo check deny bench bench-encoders crds charts references
 
 CRD := crds/trust.cert-manager.io_bundles.yaml
-CHART_CRD := charts/rootcast/files/bundles.yaml
-MONITORING := config/monitoring/prometheus-rule.yaml config/monitoring/dashboard.json
+# What the chart has copies of in its folder of files, each with the copy's name.
+COPIED := $(CRD):bundles.yaml config/monitoring/prometheus-rule.yaml:prometheus-rule.yaml \
+	config/monitoring/dashboard.json:dashboard.json config/guard/controller.yaml:controller-policy.yaml \
+	config/injector/policy.yaml:injector-policy.yaml
+# Calls a program with each of these and its copy.
+each_copy = $(foreach copied,$(COPIED),$(1) $(subst :, charts/rootcast/files/,$(copied)) &&) true
 # A target is named so that flags hold for the program only, not for the procedural macros that the compiler loads.
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 # The C library is linked in, and what the program has to correct of itself at its start is told briefly (400 KB less).
@@ -77,12 +81,20 @@ demo: ## Watch rootcast at work in a throwaway control plane; ONCE=1 ends by its
 demo: control-plane build
 	@cargo run --locked --quiet --package rootcast-e2e --bin demo -- $(if $(ONCE),--once)
 
-check: ## Check format, lints, documentation and generated files, as CI does.
+check: ## Check subjects of commits, workflows, format, lints, documentation, generated files and links, as CI does.
+	.ci/subjects
+	actionlint=$$(e2e/tools/build actionlint) && $$actionlint -shellcheck= -pyflakes= .github/workflows/*.yml
+	$(call each_copy,cmp) || { echo 'the chart has an old copy: run `make charts`' >&2; exit 1; }
 	cargo fmt --all -- --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked --package rootcast-e2e --test node --test attacks --test switch -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps --document-private-items
-	cargo test --locked --quiet --workspace --test crd_drift
+	cargo test --locked --quiet --package rootcast --test crd_drift --test readme --test metrics --test links
+	@e2e/tools/build helm >/dev/null
+	cargo test --locked --quiet --package rootcast-e2e --test chart the_chart_renders
+
+deny: ## Check the licenses and sources of all dependencies; takes Python's pip.
+	.ci/deny
 
 bench: ## Measure fan-out and injector on a real API server (16 minutes); PARTS=injector: only a part of it.
 bench: control-plane build
@@ -94,14 +106,11 @@ bench-encoders: ## Measure the encoders beside those that trust-manager uses.
 crds: ## Write the CRD anew from the Rust types, here and in the chart.
 	cargo run --locked --quiet --bin rootcast -- crds > $(CRD).new
 	mv $(CRD).new $(CRD)
-	cp $(CRD) $(CHART_CRD)
+	$(call each_copy,cp)
 
 charts: ## Write what the chart renders anew, for `git diff` to show.
 charts: tools
-	cp $(CRD) $(CHART_CRD)
-	cp $(MONITORING) charts/rootcast/files/
-	cp config/guard/controller.yaml charts/rootcast/files/controller-policy.yaml
-	cp config/injector/policy.yaml charts/rootcast/files/injector-policy.yaml
+	$(call each_copy,cp)
 	REWRITE=1 cargo test --locked --quiet --package rootcast-e2e --test chart the_chart_renders
 
 references: ## Write the generated parts of docs/ anew from the program, for `git diff` to show.
