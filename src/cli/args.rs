@@ -16,38 +16,38 @@ pub(super) enum DefaultCasChoice {
     Mozilla,
     /// The certificate store of the machine or image.
     System,
-    /// None: Bundles with useDefaultCAs are refused.
+    /// No default CAs: Bundles with useDefaultCAs are refused.
     None,
 }
 
-/// Whose consent it takes to write over values of others.
+/// Which objects of others may be overwritten.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum AdoptChoice {
-    /// That of each object: its annotation rootcast.dev/adopt names the Bundle.
+    /// Those whose annotation rootcast.dev/adopt names the Bundle.
     Consent,
-    /// Nobody's, as for trust-manager; but Secrets of another type than Opaque are never taken over.
+    /// All, as with trust-manager; Secrets of a type other than Opaque are never taken over.
     Always,
 }
 
 /// What shapes a decision, for the controller and for `render` alike.
 #[derive(clap::Args, Clone, Debug)]
 pub(super) struct DecisionArgs {
-    /// Namespace that sources are read from.
+    /// Namespace to read sources from.
     #[arg(long, default_value = "cert-manager", value_name = "NAMESPACE")]
     pub(super) trust_namespace: String,
-    /// Default CA package, a JSON file; wins over --default-cas.
+    /// JSON file with a default CA package; takes precedence over --default-cas.
     #[arg(long, value_name = "FILE")]
     pub(super) default_package_location: Option<PathBuf>,
-    /// Default CAs when no package is named.
+    /// Default CAs if no package is given.
     #[arg(long, value_enum, default_value = "mozilla", value_name = "SOURCE")]
     pub(super) default_cas: DefaultCasChoice,
-    /// Write Secret targets, too.
+    /// Enable targets that are Secrets.
     #[arg(
         long, value_parser = BoolishValueParser::new(), num_args = 0..=1, require_equals = true,
         default_value = "false", default_missing_value = "true", value_name = "BOOL"
     )]
     pub(super) secret_targets_enabled: bool,
-    /// Leave out certificates whose time is over.
+    /// Leave out expired certificates.
     #[arg(
         long, value_parser = BoolishValueParser::new(), num_args = 0..=1, require_equals = true,
         default_value = "false", default_missing_value = "true", value_name = "BOOL"
@@ -59,14 +59,14 @@ pub(super) struct DecisionArgs {
         default_value = "false", default_missing_value = "true", value_name = "BOOL"
     )]
     pub(super) filter_non_ca_certs: bool,
-    /// Only these namespaces may receive targets (comma-separated); default: all.
+    /// Namespaces that may receive targets (comma-separated); default: all.
     #[arg(long, value_delimiter = ',', value_name = "NAMESPACES")]
     pub(super) target_namespaces: Vec<String>,
-    /// When a target is written over values of others that are neither empty nor certificates.
+    /// Which objects of others may be overwritten if they hold values that are neither empty nor certificates.
     #[arg(long, value_enum, default_value = "consent", value_name = "WHEN")]
     pub(super) adopt: AdoptChoice,
-    /// Let Bundles have these names (comma-separated), though Kubernetes and others keep objects of their own under
-    /// them.
+    /// Protected names that Bundles may have nevertheless (comma-separated); Kubernetes and other programs keep objects
+    /// of their own under those names.
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     pub(super) allow_names: Vec<String>,
 }
@@ -77,7 +77,7 @@ pub(super) struct ClusterArgs {
     /// Kubeconfig file; default: KUBECONFIG, ~/.kube/config, then the pod's service account.
     #[arg(long, value_name = "FILE", help_heading = "Cluster")]
     pub(super) kubeconfig: Option<PathBuf>,
-    /// Context of the kubeconfig.
+    /// Context of the kubeconfig to use.
     #[arg(long, value_name = "CONTEXT", help_heading = "Cluster")]
     pub(super) context: Option<String>,
     /// User to impersonate.
@@ -88,9 +88,9 @@ pub(super) struct ClusterArgs {
 /// How log lines look.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum LogFormat {
-    /// For people.
+    /// Text for people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 

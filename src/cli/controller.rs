@@ -38,10 +38,10 @@ pub(super) struct Args {
     /// Port of the readiness and health probes.
     #[arg(long, default_value_t = 6060, value_name = "PORT", help_heading = "Serving")]
     readiness_probe_port: u16,
-    /// Path of the readiness probe; health is always at /healthz.
+    /// Path of the readiness probe; the health probe is always at /healthz.
     #[arg(long, default_value = "/readyz", value_name = "PATH", help_heading = "Serving")]
     readiness_probe_path: String,
-    /// Port of the metrics (plain HTTP, /metrics); 0 serves none.
+    /// Port of the metrics (plain HTTP, /metrics); 0 disables them.
     #[arg(long, default_value_t = 9402, value_name = "PORT", help_heading = "Serving")]
     metrics_port: u16,
 
@@ -51,7 +51,7 @@ pub(super) struct Args {
     /// Format of the log.
     #[arg(long, value_enum, default_value = "text", value_name = "FORMAT", help_heading = "Logging")]
     log_format: LogFormat,
-    /// How much to log: 1 and 2 what changes, 3 and 4 every step, 5 everything.
+    /// Log level: 1 and 2 log changes, 3 and 4 every step, 5 everything.
     #[arg(
         long, short = 'v', default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=5),
         value_name = "LEVEL", help_heading = "Logging"
@@ -61,7 +61,7 @@ pub(super) struct Args {
     #[command(flatten)]
     cluster: ClusterArgs,
 
-    /// Take part in the election of a leader, who alone writes; false only for a single replica.
+    /// Take part in leader election: only the leader writes. Disable it only for a single replica.
     #[arg(
         long, value_parser = BoolishValueParser::new(), num_args = 0..=1, require_equals = true, default_value = "true",
         default_missing_value = "true", value_name = "BOOL", help_heading = "Leader election"
@@ -73,13 +73,13 @@ pub(super) struct Args {
         help_heading = "Leader election"
     )]
     leader_election_lease_duration: Duration,
-    /// How long the leader goes on without a renewal before it ends; shorter than the lease duration.
+    /// How long the leader goes on without a renewal before it exits; shorter than the lease duration.
     #[arg(
         long, value_parser = parse_duration, default_value = "10s", value_name = "DURATION",
         help_heading = "Leader election"
     )]
     leader_election_renew_deadline: Duration,
-    /// Name of the Lease; trust-manager's, so that the two never lead side by side.
+    /// Name of the Lease; the default is trust-manager's, so that the two never lead at the same time.
     #[arg(
         long,
         default_value = "trust-manager-leader-election",
@@ -91,21 +91,21 @@ pub(super) struct Args {
     #[arg(long, value_name = "NAMESPACE", help_heading = "Leader election")]
     leader_election_namespace: Option<String>,
 
-    /// Writes in flight at the same time.
+    /// Maximum number of writes in flight.
     #[arg(long, default_value = "32", value_name = "NUMBER", help_heading = "Rollouts")]
     max_concurrent_writes: NonZeroUsize,
-    /// Bytes that are written in a second; 0: as many as the API server takes.
+    /// Maximum number of bytes written per second; 0 means no limit.
     #[arg(long, default_value_t = 0, value_name = "BYTES", help_heading = "Rollouts")]
     max_write_bytes_per_second: u64,
-    /// Longest pause before the rollout of a Bundle whose content changes often: more than three changes without ten
-    /// quiet minutes; 0s: none, and no budget of bytes.
+    /// Longest pause before the rollout of a Bundle whose content changes often (more than three changes without ten
+    /// quiet minutes); 0s disables the pause and the budget of bytes.
     #[arg(
         long, value_parser = parse_duration_or_zero, default_value = "60s", value_name = "DURATION",
         help_heading = "Rollouts"
     )]
     max_rollout_pause: Duration,
-    /// Bytes that rollouts of Bundles that change more than once write in 5 minutes before further ones wait for the
-    /// longest pause; suffixes Ki, Mi, Gi.
+    /// Budget of bytes that rollouts of Bundles that change more than once may write in 5 minutes before further ones
+    /// wait for the longest pause; suffixes Ki, Mi, Gi.
     #[arg(long, value_parser = parse_bytes, default_value = "512Mi", value_name = "BYTES", help_heading = "Rollouts")]
     rollout_bytes_per_5m: u64,
 }

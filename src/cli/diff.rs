@@ -16,7 +16,8 @@ use super::overview::{OverviewArgs, OverviewData, OverviewFormat, document, read
 use super::{BAD_USAGE, REFUSED, paint, print, print_diagnostic, runtime};
 
 /// The meaning of the exit codes, for the help.
-pub(super) const EXIT_CODES: &str = "Exit code 0: nothing would change; 1: something would; 2: bad usage, a Bundle would be refused, or it could not be found out.";
+pub(super) const EXIT_CODES: &str = "Exit code 0: nothing would change; 1: something would change; 2: bad usage, a Bundle would be refused, or the \
+difference could not be determined.";
 
 /// The number of targets that are read at the same time.
 const CONCURRENCY: usize = 8;
@@ -24,12 +25,11 @@ const CONCURRENCY: usize = 8;
 /// The flags of `diff`.
 #[derive(clap::Args, Debug)]
 pub(super) struct Args {
-    /// YAML or JSON with Bundles, sources and Namespaces as they would be: a file, a directory (its .yaml, .yml and
-    /// .json
-    /// files), or - for standard input; repeatable.
+    /// YAML or JSON with the Bundles, sources and Namespaces to compare with the cluster: a file, a directory (its
+    /// .yaml, .yml and .json files), or - for standard input; repeatable.
     #[arg(long = "filename", short, value_name = "FILE|DIR|-", required = true)]
     filenames: Vec<PathBuf>,
-    /// Form of the output.
+    /// Output format.
     #[arg(long, short, value_enum, default_value = "table", value_name = "FORM")]
     output: OverviewFormat,
     #[command(flatten)]

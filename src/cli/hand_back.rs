@@ -13,16 +13,20 @@ use crate::text;
 use super::args::ClusterArgs;
 use super::{REFUSED, print, print_diagnostic, runtime};
 
+/// The meaning of the exit codes, for the help.
+pub(super) const EXIT_CODES: &str = "Exit code 0: success; 1: some targets could not be handed back; 2: bad usage, no access, or a \
+controller is running.";
+
 /// The flags of `hand-back`.
 #[derive(clap::Args, Debug)]
 pub(super) struct Args {
-    /// Do it; otherwise only print what would be done.
+    /// Write the changes; without it, only print what would be done.
     #[arg(long)]
     write: bool,
-    /// Only the targets in this namespace; repeatable; default: all.
+    /// Namespace of the targets to hand back; repeatable; default: all.
     #[arg(long = "namespace", short, value_name = "NAMESPACE")]
     namespaces: Vec<String>,
-    /// Namespace of the Lease that tells whether a controller is running.
+    /// Namespace of the Lease that shows whether a controller is running.
     #[arg(long, default_value = "cert-manager", value_name = "NAMESPACE")]
     leader_election_namespace: String,
     /// Name of that Lease.

@@ -83,8 +83,7 @@ impl InputObjects {
     }
 
     /// Adds a source, and returns whether it was there already. An unreadable one is kept with its error, for the
-    /// Bundles
-    /// that read it.
+    /// Bundles that read it.
     fn add_source(&mut self, kind: ObjectKind, name: String, object: &Value) -> bool {
         let metadata = ObjectMeta::deserialize(&object["metadata"]);
         let values = Values::read(kind, object);
@@ -199,8 +198,7 @@ impl Values {
 }
 
 /// Decodes base64 as the API server does: line breaks are skipped, and stray bits at the end pass. Errors name the
-/// field
-/// `instead`, which takes text as it is.
+/// field `instead`, which takes text as it is.
 fn decode(text: &str, instead: &'static str) -> Result<Vec<u8>, UndecodableValueError> {
     const BASE64: GeneralPurpose =
         GeneralPurpose::new(&STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));

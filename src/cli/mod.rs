@@ -73,8 +73,7 @@ pub fn run() -> ExitCode {
 }
 
 /// Joins an error and its causes. A cause that the text before it ends with is left out: libraries differ in whether
-/// the
-/// text of an error includes its cause.
+/// the text of an error includes its cause.
 fn causes(error: &anyhow::Error) -> String {
     error.chain().map(ToString::to_string).fold(String::new(), |joined, cause| match &*joined {
         "" => cause,

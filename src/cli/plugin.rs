@@ -4,6 +4,7 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
+use clap::builder::Resettable;
 use clap::{Command, CommandFactory};
 
 use super::commands::Cli;
@@ -22,9 +23,9 @@ pub(super) fn command(program: Option<&OsStr>) -> Command {
     command
         .bin_name("kubectl rootcast")
         .override_usage("kubectl rootcast <COMMAND>")
+        .after_help(Resettable::Reset)
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .mut_args(|flag| flag.hide(true))
         .mut_subcommands(|command| {
             let serves = ["controller", "injector"].contains(&command.get_name());
             command.hide(serves)

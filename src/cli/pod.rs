@@ -5,8 +5,7 @@ use std::fs;
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Files of Linux with the host name and random UUIDs
-/// (<https://man7.org/linux/man-pages/man5/proc_sys_kernel.5.html>).
+/// Files of Linux with the host name and random UUIDs (<https://man7.org/linux/man-pages/man5/proc_sys_kernel.5.html>).
 const HOST_NAME: &str = "/proc/sys/kernel/hostname";
 const RANDOM_UUID: &str = "/proc/sys/kernel/random/uuid";
 

@@ -35,8 +35,7 @@ fn is_own_machine(host: &str) -> bool {
 }
 
 /// Whether a `NO_PROXY` list contains the server: by `*`, address, network, host or domain, all but `*` and networks
-/// with
-/// or without a port.
+/// with or without a port.
 fn is_listed(list: &str, host: &str, port: u16) -> bool {
     let host = host.to_ascii_lowercase();
     let address: Option<IpAddr> = host.parse().ok().map(|address: IpAddr| address.to_canonical());

@@ -27,10 +27,10 @@ pub(super) struct Args {
     /// files), or - for standard input.
     #[arg(long = "filename", short, value_name = "FILE|DIR|-", default_value = "-")]
     filenames: Vec<PathBuf>,
-    /// Namespace to render for when the input holds no matching Namespace; repeatable.
+    /// Namespace to render for if the input has no Namespaces; repeatable.
     #[arg(long = "namespace", short, value_name = "NAMESPACE", default_value = "default")]
     namespaces: Vec<String>,
-    /// Form of the output.
+    /// Output format.
     #[arg(long, short, value_enum, default_value = "yaml", value_name = "FORM")]
     output: RenderFormat,
 }

@@ -12,19 +12,19 @@ use super::overview::{OverviewArgs, OverviewData, OverviewFormat, document};
 use super::{REFUSED, paint, print, runtime};
 
 /// The meaning of the exit codes, for the help.
-pub(super) const EXIT_CODES: &str = "Exit code 0: everything is as it should be; 1: a Bundle is not synced, a target is not in sync, or nobody leads; 2: bad \
-usage, or it could not be found out.";
+pub(super) const EXIT_CODES: &str = "Exit code 0: everything is as it should be; 1: a Bundle is not synced, a target is not in sync, or there is no leader; \
+2: bad usage, or the status could not be determined.";
 
 /// The flags of `status`.
 #[derive(clap::Args, Debug)]
 pub(super) struct Args {
-    /// One Bundle, in full.
+    /// Bundle to show in detail.
     #[arg(value_name = "BUNDLE")]
     bundle: Option<String>,
-    /// What this namespace is offered, by every Bundle and to its pods.
+    /// Show what this namespace gets from each Bundle, and what its pods can mount.
     #[arg(long, short, value_name = "NAMESPACE", conflicts_with = "bundle")]
     namespace: Option<String>,
-    /// Form of the output.
+    /// Output format.
     #[arg(long, short, value_enum, default_value = "table", value_name = "FORM")]
     output: OverviewFormat,
     #[command(flatten)]

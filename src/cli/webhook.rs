@@ -20,16 +20,16 @@ const BIND_RETRY_INTERVAL: Duration = Duration::from_secs(5);
 /// Flags of the validating webhook.
 #[derive(clap::Args, Clone, Debug)]
 pub(super) struct WebhookArgs {
-    /// Address that the validating webhook listens on; 0.0.0.0 and :: are every address, of IPv4 and IPv6.
+    /// Address that the validating webhook listens on; 0.0.0.0 and :: mean all addresses, IPv4 and IPv6.
     #[arg(long, default_value = "0.0.0.0", value_name = "HOST", help_heading = "Validating webhook")]
     webhook_host: String,
-    /// Its port; 0 serves none.
+    /// Port of the validating webhook; 0 disables it.
     #[arg(long, default_value_t = 6443, value_name = "PORT", help_heading = "Validating webhook")]
     webhook_port: u16,
-    /// Folder with its tls.crt and tls.key; it is off as long as they are not there.
+    /// Directory with tls.crt and tls.key; the webhook is off until they exist.
     #[arg(long, default_value = "/tls", value_name = "DIR", help_heading = "Validating webhook")]
     webhook_certificate_dir: PathBuf,
-    /// Its oldest TLS version: `VersionTLS12` (the default) or `VersionTLS13`.
+    /// Minimum TLS version: `VersionTLS12` (the default) or `VersionTLS13`.
     #[arg(
         long,
         default_value = "",
@@ -38,7 +38,7 @@ pub(super) struct WebhookArgs {
         help_heading = "Validating webhook"
     )]
     tls_min_version: String,
-    /// Its cipher suites for TLS 1.2, by their IANA names (comma-separated); default: all that are safe.
+    /// Cipher suites for TLS 1.2, by their IANA names (comma-separated); default: all secure ones.
     #[arg(long, value_delimiter = ',', value_name = "SUITES", help_heading = "Validating webhook")]
     tls_cipher_suites: Vec<String>,
 }

@@ -32,15 +32,15 @@ pub(super) enum OverviewFormat {
     Yaml,
 }
 
-/// Flags of all that look at the cluster.
+/// Flags of the commands that read a snapshot of the cluster.
 #[derive(Args, Debug)]
 pub(super) struct OverviewArgs {
     #[command(flatten)]
     explicit: ExplicitDecisionArgs,
-    /// Namespace of the Lease of the controllers; default: wherever one of its name is.
+    /// Namespace of the controllers' Lease; default: any that has a Lease of that name.
     #[arg(long, value_name = "NAMESPACE", help_heading = "Cluster")]
     leader_election_namespace: Option<String>,
-    /// Name of that Lease.
+    /// Name of the controllers' Lease.
     #[arg(long, default_value = "trust-manager-leader-election", value_name = "NAME", help_heading = "Cluster")]
     leader_election_id: String,
     #[command(flatten)]

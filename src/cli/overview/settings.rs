@@ -49,7 +49,7 @@ impl Args for ExplicitDecisionArgs {
                 .clone()
                 .default_value(None)
                 .hide_default_value(true)
-                .help_heading("Settings, where they are not to be the running controller's")
+                .help_heading("Settings (default: those of the running controller)")
         });
         command.args(flags)
     }
