@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rootcast::inject::{CainjectorOptions, CainjectorOptionsError, Denial, Operator, PodReview, Policy, inject};
+use rootcast::inject::{CainjectorOptions, CainjectorOptionsError, Denial, Operator, PodReview, Policy};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -228,7 +228,8 @@ fn verdict(case: &Case<'_>, namespace: &str, options: &CainjectorOptions) -> Res
     let text = case.pod.to_string();
     let review = PodReview { namespace, pod: &text, old: None };
     let policy = Policy::Cainjector { operator: &case.operator, options };
-    let verdict = inject(&review, &policy).map_err(|error| (400, error.to_string()))?;
+    let pod = review.parse().map_err(|error| (400, error.to_string()))?;
+    let verdict = pod.inject(&policy);
     if let Some(Denial { code, message }) = verdict.denial {
         return Err((code, message));
     }

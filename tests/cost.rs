@@ -4,22 +4,31 @@
 
 mod labelled_namespace;
 
+use std::convert::Infallible;
 use std::fmt::Write as _;
+use std::future::pending;
 use std::hint::black_box;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use allocation_counter::measure;
+use axum::body::Body;
+use http::Request;
 use proptest::prelude::*;
 use proptest::sample::select;
 use rootcast::api;
 use rootcast::bundle::{
-    Inputs, Intent, Labels, ObjectKind, OutputKeys, SourceContent, SourceId, SourceObject, resolve,
+    Inputs, Intent, Labels, Namespace, ObjectKind, OutputKeys, SourceContent, SourceId, SourceObject, resolve,
 };
-use rootcast::inject::{CainjectorOptions, Policy, inject};
+use rootcast::inject::{CainjectorOptions, InjectableBundles, Policy};
 use rootcast::limits;
-use rootcast::webhook::{AdmissionReview, ReviewResponse, ReviewSubject};
+use rootcast::webhook::{AdmissionReview, BundleLookup, INJECT, ReviewResponse, ReviewSubject, mutations};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
+use tokio::sync::watch;
+use tower::ServiceExt;
 
 use labelled_namespace::{LabelledNamespace, cainjector};
 
@@ -52,7 +61,7 @@ fn by_options(body: &[u8]) {
 fn answer(body: &[u8], policy: &Policy<'_>) {
     let Ok(review) = AdmissionReview::read(body) else { return };
     let Ok(ReviewSubject::Pod(pod)) = review.subject() else { return };
-    if let Ok(verdict) = inject(&pod, policy) {
+    if let Ok(verdict) = pod.parse().map(|pod| pod.inject(policy)) {
         black_box(review.encode_response(&ReviewResponse::from(verdict)));
     }
 }
@@ -321,6 +330,42 @@ fn reviews_are_linear() {
             }
         }
     }
+}
+
+/// A cluster that does not answer.
+struct Silent;
+
+impl BundleLookup for Silent {
+    type Error = Infallible;
+
+    fn bundles(&self) -> Result<Arc<InjectableBundles>, Infallible> {
+        Ok(Arc::default())
+    }
+
+    async fn bundles_with(&self, _: &str) -> Result<Arc<InjectableBundles>, Infallible> {
+        pending().await
+    }
+
+    fn cached_namespace(&self, _: &str) -> Option<Namespace> {
+        None
+    }
+
+    async fn namespace(&self, _: &str) -> Result<Namespace, Infallible> {
+        pending().await
+    }
+}
+
+#[test]
+fn a_review_that_waits_for_the_api_server_holds_little_beside_its_body() {
+    let hostile = HOSTILE.iter().find(|hostile| hostile.name == "mounts in many containers").unwrap();
+    let body = body(*hostile, 10_000, true);
+    assert!((50_000..64_000).contains(&body.len()), "it is decided at once, and is {} bytes", body.len());
+    let (_options, options) = watch::channel(Arc::default());
+    let router = mutations(Silent, cainjector(), options, Arc::new(|_, _| ()));
+    let mut review = pin!(router.oneshot(Request::post(INJECT).body(Body::from(body)).unwrap()));
+    let cost = measure(|| assert!(review.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending()));
+    assert!(cost.bytes_max > 1 << 19, "the pod is parsed: {cost:?}");
+    assert!(cost.bytes_current < 1 << 14, "{cost:?}");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use proptest::test_runner::TestRunner;
 use rootcast::api;
 use rootcast::bundle::{DecisionSettings, FieldError, Intent, Labels, Namespace};
 use rootcast::inject::{
-    CainjectorOptions, Injectability, InjectableBundles, InjectionVerdict, Operator, PodReview, Policy, inject,
+    CainjectorOptions, Injectability, InjectableBundles, InjectionVerdict, Operator, PodReview, Policy,
 };
 use serde_json::{Value, json};
 
@@ -117,17 +117,15 @@ impl ReviewCase {
         let review = PodReview { namespace: "team-a", pod, old: old.as_deref() };
         let labels = self.label.map(|label| (rootcast::inject::BUNDLE.to_owned(), label.to_owned()));
         let labels: Labels = labels.into_iter().collect();
-        let verdict = if let Some(options) = self.options {
+        let pod = review.parse().map_err(|error| error.to_string())?;
+        Ok(if let Some(options) = self.options {
             let operator = Operator { name: "cainjector".to_owned(), domain: "lestak.sh".to_owned() };
-            inject(
-                &review,
-                &Policy::Cainjector { operator: &operator, options: &CainjectorOptions::parse(options).unwrap() },
-            )
+            let options = CainjectorOptions::parse(options).unwrap();
+            pod.inject(&Policy::Cainjector { operator: &operator, options: &options })
         } else {
             let namespace = Namespace { labels: (&labels).into(), terminating: false, uid: "".into() };
-            inject(&review, &Policy::Native { namespace: &namespace, bundles: &ALL })
-        };
-        verdict.map_err(|error| error.to_string())
+            pod.inject(&Policy::Native { namespace: &namespace, bundles: &ALL })
+        })
     }
 }
 

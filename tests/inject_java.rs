@@ -5,7 +5,7 @@ use std::process::Command;
 
 use rootcast::api;
 use rootcast::bundle::{DecisionSettings, FieldError, Intent, Labels, Namespace};
-use rootcast::inject::{Injectability, InjectableBundles, PodReview, Policy, inject};
+use rootcast::inject::{Injectability, InjectableBundles, PodReview, Policy};
 use serde_json::{Value, json};
 
 const PASSWORDS: [&str; 7] =
@@ -60,7 +60,8 @@ fn options(password: &str) -> String {
     })
     .to_string();
     let review = PodReview { namespace: "team-a", pod: &pod, old: None };
-    let verdict = inject(&review, &Policy::Native { namespace: &namespace, bundles: &bundles }).unwrap();
+    let policy = Policy::Native { namespace: &namespace, bundles: &bundles };
+    let verdict = review.parse().unwrap().inject(&policy);
     let patch: Value = serde_json::to_value(&verdict.patch).unwrap();
     let change = patch.as_array().unwrap().iter().find(|change| change["path"] == "/spec/containers/0/env/0/value");
     change.unwrap()["value"].as_str().unwrap().to_owned()

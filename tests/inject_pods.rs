@@ -2,7 +2,7 @@
 
 mod labelled_namespace;
 
-use rootcast::inject::{self, CainjectorOptions, InjectionVerdict, PodReview, Policy, inject};
+use rootcast::inject::{self, CainjectorOptions, InjectionVerdict, PodReview, Policy};
 use rootcast::limits;
 use serde_json::{Value, json};
 
@@ -12,7 +12,7 @@ use labelled_namespace::{LabelledNamespace, cainjector};
 fn native_verdict(pod: &Value) -> InjectionVerdict {
     let pod = pod.to_string();
     let review = PodReview { namespace: "shop", pod: &pod, old: None };
-    inject(&review, &LabelledNamespace::of("corporate").policy()).unwrap()
+    review.parse().unwrap().inject(&LabelledNamespace::of("corporate").policy())
 }
 
 /// The verdict for a pod by cainjector's rules.
@@ -20,7 +20,7 @@ fn cainjector_verdict(pod: &Value) -> InjectionVerdict {
     let options = CainjectorOptions::parse("configMap: corporate").unwrap();
     let pod = pod.to_string();
     let review = PodReview { namespace: "shop", pod: &pod, old: None };
-    inject(&review, &Policy::Cainjector { operator: &cainjector(), options: &options }).unwrap()
+    review.parse().unwrap().inject(&Policy::Cainjector { operator: &cainjector(), options: &options })
 }
 
 fn pod(text: &str) -> Value {

@@ -10,7 +10,7 @@ use super::injection::{Injection, InjectionSource};
 use super::options::CainjectorOptions;
 use super::pod::Pod;
 use super::verdict::{Denial, InjectionAction, InjectionRequest};
-use super::{PodReview, budget};
+use super::{ReviewedPod, budget};
 
 /// The default path at which the certificates are mounted.
 const MOUNT_PATH: &str = "/cacerts";
@@ -61,15 +61,15 @@ impl<'a> Annotations<'a, '_> {
     }
 }
 
-/// Returns what the options and the annotations of a pod request.
+/// Returns the injection that the options and the annotations of a pod request.
 pub(super) fn injection_request<'a>(
-    pod: &'a Pod<'_>,
-    review: &PodReview<'_>,
+    review: &'a ReviewedPod<'_>,
     operator: &Operator,
     options: &'a CainjectorOptions,
 ) -> InjectionRequest<'a> {
     let prefix = operator.prefix();
-    let action = choose_action(&Annotations { pod, prefix: &prefix }, review.namespace, operator, options);
+    let annotations = Annotations { pod: &review.pod, prefix: &prefix };
+    let action = choose_action(&annotations, review.namespace, operator, options);
     InjectionRequest {
         subject: text::truncate_chars(&prefix, text::NAME_MAX),
         required: false,

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::api;
 use crate::bundle::{DecisionSettings, FieldError, Intent, Labels, Namespace};
 
-use super::{Injectability, InjectableBundles, InjectionVerdict, PodReview, Policy, inject};
+use super::{Injectability, InjectableBundles, InjectionVerdict, PodReview, Policy};
 
 /// The keys and values of a row in a table of tests.
 pub(super) type Pairs<'a> = &'a [(&'a str, &'a str)];
@@ -67,7 +67,7 @@ pub(super) fn new_pod_lines(pod: &str, policy: &Policy<'_>) -> Vec<String> {
 
 /// The verdict for a review, one line each: changes (path and value), warnings (after `!`), and the denial.
 pub(super) fn verdict_lines(review: &PodReview<'_>, policy: &Policy<'_>) -> Vec<String> {
-    let InjectionVerdict { patch, warnings, denial } = inject(review, policy).expect("a pod");
+    let InjectionVerdict { patch, warnings, denial } = review.parse().expect("a pod").inject(policy);
     let patch: Vec<Value> = serde_json::from_str(patch.as_json()).expect("a patch is a list");
     let line = |change: &Value| format!("{} {}", change["path"].as_str().expect("a path"), change["value"]);
     let warnings = warnings.into_iter().map(|warning| format!("! {warning}"));

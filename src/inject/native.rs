@@ -13,7 +13,7 @@ use super::java;
 use super::pod::Pod;
 use super::runtimes::{self, PointsAt};
 use super::verdict::{InjectionAction, InjectionRequest};
-use super::{PodReview, budget};
+use super::{ReviewedPod, budget};
 
 /// The prefix of the names of injected volumes.
 const OWNER: &str = "rootcast";
@@ -30,45 +30,73 @@ pub struct InjectableBundles {
     pub by_id: BTreeMap<BundleId, Injectability>,
 }
 
-/// Returns what the annotations of a pod and the label of its namespace request.
+/// The requirement in a pod's annotations for the case that no Bundle is available.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InjectionRequirement {
+    /// The pod opts out of injection.
+    Skip,
+    /// The pod must not start without its Bundle.
+    Required,
+    /// The pod starts without its Bundle.
+    Optional,
+}
+
+impl ReviewedPod<'_> {
+    /// Returns the requirement in the pod's annotations for the case that no Bundle is available.
+    #[must_use]
+    pub fn requirement(&self) -> InjectionRequirement {
+        let is_set = |key| self.pod.annotation(key).is_some_and(|value| value.trim() == "true");
+        if is_set(SKIP) {
+            InjectionRequirement::Skip
+        } else if is_set(REQUIRED) && self.old.is_none() {
+            // The annotation is about a pod's start: ephemeral containers for a running pod are not denied.
+            InjectionRequirement::Required
+        } else {
+            InjectionRequirement::Optional
+        }
+    }
+
+    /// Returns the name of the Bundle that the pod's annotation requests, which precedes [`labelled_bundle`].
+    #[must_use]
+    pub fn annotated_bundle(&self) -> Option<&str> {
+        self.pod.annotation(BUNDLE).and_then(non_empty)
+    }
+
+    /// Returns the warning about an annotation that should be `"true"` or `"false"`, and is neither.
+    fn flag_warning(&self, key: &str) -> Option<String> {
+        let value = self.pod.annotation(key).and_then(non_empty).filter(|value| !["true", "false"].contains(value))?;
+        let value = text::quote_name(value);
+        Some(text::warning(&format!("{key}: {value} is neither \"true\" nor \"false\", and means nothing")))
+    }
+}
+
+/// Returns the injection that the annotations of a pod and the label of its namespace request.
 pub(super) fn injection_request<'a>(
-    pod: &'a Pod<'_>,
-    review: &PodReview<'_>,
+    review: &'a ReviewedPod<'_>,
     namespace: &Namespace,
     bundles: &InjectableBundles,
 ) -> InjectionRequest<'a> {
-    let value = |key| pod.annotation(key).and_then(non_empty);
-    let mut warnings = Vec::new();
-    let mut is_set = |key| match value(key) {
-        Some("true") => true,
-        None | Some("false") => false,
-        Some(other) => {
-            let other = text::quote_name(other);
-            warnings
-                .push(text::warning(&format!("{key}: {other} is neither \"true\" nor \"false\", and means nothing")));
-            false
-        }
-    };
-    let (skip, required) = (is_set(SKIP), is_set(REQUIRED));
-    // The annotation is about a pod's start: ephemeral containers for a running pod are not denied.
-    let required = required && review.old.is_none();
-    let Some((name, by)) = requested_bundle(pod, namespace).filter(|_| !skip) else {
-        let action =
-            if required && !skip { InjectionAction::Blocked(no_bundle_named()) } else { InjectionAction::Nothing };
+    let mut warnings: Vec<_> = [SKIP, REQUIRED].into_iter().filter_map(|key| review.flag_warning(key)).collect();
+    let requirement = review.requirement();
+    let required = requirement == InjectionRequirement::Required;
+    let by_annotation = review.annotated_bundle().map(|name| (name, "annotation"));
+    let requested = by_annotation.or_else(|| Some((labelled_bundle(namespace)?, "namespace label")));
+    let Some((name, by)) = requested.filter(|_| requirement != InjectionRequirement::Skip) else {
+        let action = if required { InjectionAction::Blocked(no_bundle_named()) } else { InjectionAction::Nothing };
         return InjectionRequest { subject: "no Bundle".to_owned(), required, warnings, action };
     };
-    let action = match (budget::excess(pod, PREFIX), injectable_bundle(name, by, review.namespace, namespace, bundles))
-    {
+    let injectable = injectable_bundle(name, by, review.namespace, namespace, bundles);
+    let action = match (budget::excess(&review.pod, PREFIX), injectable) {
         (Some(blocker), _) | (None, Err(blocker)) => InjectionAction::Blocked(blocker),
-        (None, Ok(bundle)) => InjectionAction::Inject(injection(name, bundle, pod, &mut warnings)),
+        (None, Ok(bundle)) => InjectionAction::Inject(injection(name, bundle, &review.pod, &mut warnings)),
     };
     InjectionRequest { subject: subject(name), required, warnings, action }
 }
 
-/// Returns the name of the Bundle to inject and which field names it, if any does.
-pub(super) fn requested_bundle<'a>(pod: &'a Pod<'_>, namespace: &'a Namespace) -> Option<(&'a str, &'static str)> {
-    let by_annotation = pod.annotation(BUNDLE).and_then(non_empty).map(|name| (name, "annotation"));
-    by_annotation.or_else(|| Some((namespace.labels.value(BUNDLE).and_then(non_empty)?, "namespace label")))
+/// Returns the name of the Bundle that the label of a namespace requests for its pods.
+#[must_use]
+pub fn labelled_bundle(namespace: &Namespace) -> Option<&str> {
+    namespace.labels.value(BUNDLE).and_then(non_empty)
 }
 
 /// Returns the Bundle that a namespace's label names for all of its pods.
@@ -80,7 +108,7 @@ pub fn bundle_of_namespace_label<'a>(
     namespace: &'a Namespace,
     bundles: &InjectableBundles,
 ) -> Option<(&'a str, Option<(String, String)>)> {
-    let bundle = namespace.labels.value(BUNDLE).and_then(non_empty)?;
+    let bundle = labelled_bundle(namespace)?;
     let injectable = injectable_bundle(bundle, "namespace label", name, namespace, bundles);
     Some((bundle, injectable.err().map(|Blocker { cause, remedy, .. }| (cause, remedy))))
 }
@@ -158,8 +186,8 @@ fn injection<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inject::Policy;
     use crate::inject::fixture::{Pairs, bundles, namespace, new_pod_lines, pod, verdict_lines};
+    use crate::inject::{PodReview, Policy};
     use serde_json::{Value, json};
 
     const MOUNT: &str = r#"/spec/containers/0/volumeMounts [{"mountPath":"/etc/rootcast/plain","name":"rootcast-plain","readOnly":true}]"#;

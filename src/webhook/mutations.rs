@@ -16,7 +16,8 @@ use tracing::{Instrument, debug, info, warn};
 
 use crate::bundle::Namespace;
 use crate::inject::{
-    self, CainjectorOptions, Denial, InjectableBundles, InjectionRequirement, Operator, Policy, inject,
+    CainjectorOptions, Denial, InjectableBundles, InjectionRequirement, InvalidPodError, Operator, PodReview, Policy,
+    REQUIRED, ReviewedPod, labelled_bundle,
 };
 
 use super::decision_pool::DecisionPool;
@@ -83,20 +84,20 @@ pub fn mutations<C: BundleLookup>(
     options: watch::Receiver<Arc<CainjectorOptions>>,
     observer: ReviewObserver,
 ) -> Router {
-    let reporter = Arc::new(Reporter { observer, lines: LogBudget::default() });
-    let native = Arc::new(Native { lookup, reporter: reporter.clone() });
-    let cainjector = Arc::new(Cainjector { operator, options, reporter });
+    let reviewer = Arc::new(Reviewer { observer, lines: LogBudget::default() });
     let decisions = DecisionPool::new();
-    let native_decisions = decisions.clone();
-    let by_annotations = async move |body| {
-        let decide = async move |body: Bytes| native.serve(&body).instrument(review_span()).await;
-        native_decisions.run(body, decide).await
-    };
-    let by_options = async move |body| {
-        let decide = async move |body: Bytes| review_span().in_scope(|| cainjector.serve(&body));
+    router()
+        .route(INJECT, reviews(Native { lookup }, &reviewer, &decisions))
+        .route(MUTATE, reviews(Cainjector { operator, options }, &reviewer, &decisions))
+}
+
+/// Returns a route on which pods are reviewed by `rules`.
+fn reviews(rules: impl PodRules, reviewer: &Arc<Reviewer>, decisions: &DecisionPool) -> MethodRouter {
+    let (rules, reviewer, decisions) = (Arc::new(rules), reviewer.clone(), decisions.clone());
+    only_post(async move |body| {
+        let decide = async move |body: Bytes| reviewer.serve(&*rules, &body).instrument(review_span()).await;
         decisions.run(body, decide).await
-    };
-    router().route(INJECT, only_post(by_annotations)).route(MUTATE, only_post(by_options))
+    })
 }
 
 /// Returns a router without routes that answers other paths with 404 and a text.
@@ -110,21 +111,19 @@ pub(super) fn only_post<T: 'static>(handler: impl Handler<T, ()>) -> MethodRoute
     post(handler).fallback(|| async { (StatusCode::METHOD_NOT_ALLOWED, "reviews are sent by POST") })
 }
 
+/// The rules of a path.
+trait PodRules: Send + Sync + 'static {
+    /// Decides about the pod of a review.
+    fn decide(&self, review: &PodReview<'_>) -> impl Future<Output = Result<ReviewResponse, ReviewError>> + Send;
+}
+
 struct Native<C> {
     lookup: C,
-    reporter: Arc<Reporter>,
 }
 
 struct Cainjector {
     operator: Operator,
     options: watch::Receiver<Arc<CainjectorOptions>>,
-    reporter: Arc<Reporter>,
-}
-
-/// Reports outcomes of reviews to the observer and the log.
-struct Reporter {
-    observer: ReviewObserver,
-    lines: LogBudget,
 }
 
 /// The reason why a review is not decided.
@@ -133,7 +132,7 @@ enum ReviewError {
     #[error(transparent)]
     InvalidReview(#[from] InvalidReviewError),
     #[error(transparent)]
-    InvalidPod(#[from] inject::InvalidPodError),
+    InvalidPod(#[from] InvalidPodError),
     #[error(transparent)]
     Lookup(Box<dyn Error + Send + Sync>),
 }
@@ -144,101 +143,76 @@ impl ReviewError {
     }
 }
 
-impl<C: BundleLookup> Native<C> {
-    async fn serve(&self, body: &[u8]) -> Response {
-        let began = Instant::now();
-        self.reporter.conclude(self.review(body).await, began)
-    }
-
-    async fn review(&self, body: &[u8]) -> Result<(ReviewOutcome, Vec<u8>), ReviewError> {
-        let review = AdmissionReview::read(body)?;
-        review.record_in_span();
-        let response = match review.subject()? {
-            ReviewSubject::Pod(pod) => self.decide(&pod).await?,
-            ReviewSubject::Bundle(_) | ReviewSubject::Other => ReviewResponse::default(),
-        };
-        Ok(self.reporter.log_and_encode(&review, &response))
-    }
-
-    async fn decide(&self, pod: &inject::PodReview<'_>) -> Result<ReviewResponse, ReviewError> {
+impl<C: BundleLookup> PodRules for Native<C> {
+    async fn decide(&self, review: &PodReview<'_>) -> Result<ReviewResponse, ReviewError> {
+        let pod = review.parse()?;
         let bundles = match self.lookup.bundles() {
             Ok(bundles) => bundles,
-            Err(cause) => return native_mode_off(pod, &cause),
+            Err(cause) => return Ok(native_mode_off(&pod, &cause)),
         };
-        if let Some(namespace) = self.lookup.cached_namespace(pod.namespace) {
-            let verdict = inject(pod, &Policy::Native { namespace: &namespace, bundles: &bundles })?;
+        if let Some(namespace) = self.lookup.cached_namespace(review.namespace) {
+            let verdict = pod.inject(&Policy::Native { namespace: &namespace, bundles: &bundles });
             if !verdict.patch.is_empty() {
                 return Ok(verdict.into());
             }
         }
         // The webhook configuration selects only pods that are to have a Bundle. If this one would get none, the cache
-        // may be behind: a label or a Bundle may be newer.
-        let namespace = self.lookup.namespace(pod.namespace).await.map_err(ReviewError::lookup)?;
-        let bundles = match inject::named_bundle(pod, &namespace)? {
-            Some(name) => self.lookup.bundles_with(&name).await.map_err(ReviewError::lookup)?,
+        // may be behind: a label or a Bundle may be newer. The pod is parsed again after the lookups, since many
+        // reviews may wait for the API server, and a parsed pod can take fifty times the memory of its JSON.
+        let annotated = pod.annotated_bundle().map(str::to_owned);
+        drop(pod);
+        let namespace = self.lookup.namespace(review.namespace).await.map_err(ReviewError::lookup)?;
+        let bundles = match annotated.as_deref().or_else(|| labelled_bundle(&namespace)) {
+            Some(name) => self.lookup.bundles_with(name).await.map_err(ReviewError::lookup)?,
             None => bundles,
         };
-        Ok(inject(pod, &Policy::Native { namespace: &namespace, bundles: &bundles })?.into())
+        Ok(review.parse()?.inject(&Policy::Native { namespace: &namespace, bundles: &bundles }).into())
     }
 }
 
-impl Cainjector {
-    fn serve(&self, body: &[u8]) -> Response {
-        let began = Instant::now();
-        self.reporter.conclude(self.review(body), began)
-    }
-
-    fn review(&self, body: &[u8]) -> Result<(ReviewOutcome, Vec<u8>), ReviewError> {
+impl PodRules for Cainjector {
+    async fn decide(&self, review: &PodReview<'_>) -> Result<ReviewResponse, ReviewError> {
         let options = self.options.borrow().clone();
         let policy = Policy::Cainjector { operator: &self.operator, options: &options };
-        let review = AdmissionReview::read(body)?;
-        review.record_in_span();
-        let response = match review.subject()? {
-            ReviewSubject::Pod(pod) => inject(&pod, &policy)?.into(),
-            ReviewSubject::Bundle(_) | ReviewSubject::Other => ReviewResponse::default(),
-        };
-        Ok(self.reporter.log_and_encode(&review, &response))
+        Ok(review.parse()?.inject(&policy).into())
     }
 }
 
-/// Decides on a pod while native mode is off.
-fn native_mode_off(pod: &inject::PodReview<'_>, cause: &impl Error) -> Result<ReviewResponse, ReviewError> {
+/// Decides about a pod while native mode is off.
+fn native_mode_off(pod: &ReviewedPod<'_>, cause: &impl Error) -> ReviewResponse {
     let message = format!("no Bundle is mounted, for native mode is off: {cause}");
-    Ok(match inject::injection_requirement(pod)? {
+    match pod.requirement() {
         InjectionRequirement::Skip => ReviewResponse::default(),
         InjectionRequirement::Required => {
-            let message = format!("{message}; annotation {} lets no pod in without", inject::REQUIRED);
+            let message = format!("{message}; annotation {REQUIRED} lets no pod in without");
             ReviewResponse { refusal: Some(Denial { code: 403, message }), ..ReviewResponse::default() }
         }
         InjectionRequirement::Optional => ReviewResponse { warnings: vec![message], ..ReviewResponse::default() },
-    })
+    }
 }
 
-impl Reporter {
-    fn log_and_encode(&self, review: &AdmissionReview<'_>, response: &ReviewResponse) -> (ReviewOutcome, Vec<u8>) {
-        let outcome = match response {
-            ReviewResponse { refusal: Some(_), .. } => ReviewOutcome::Refused,
-            ReviewResponse { patch, .. } if !patch.is_empty() => ReviewOutcome::Injected,
-            ReviewResponse { warnings, .. } if !warnings.is_empty() => ReviewOutcome::Warned,
-            ReviewResponse { .. } => ReviewOutcome::Unchanged,
-        };
-        let (namespace, pod) = (review.namespace(), review.name());
-        match outcome {
-            // Warnings about a Deployment's pods reach only the ReplicaSet controller.
-            ReviewOutcome::Warned | ReviewOutcome::Refused => {
-                if let Some(left_out) = self.lines.line() {
-                    let refusal = response.refusal.as_ref().map(|refusal| &refusal.message);
-                    let messages: Vec<_> = refusal.into_iter().chain(&response.warnings).map(String::as_str).collect();
-                    info!(namespace, pod, ?outcome, left_out, "{}", messages.join("; "));
-                }
-            }
-            _ => debug!(namespace, pod, ?outcome, "reviewed"),
+impl ReviewOutcome {
+    fn of(ReviewResponse { patch, warnings, refusal }: &ReviewResponse) -> Self {
+        match refusal {
+            Some(_) => Self::Refused,
+            None if !patch.is_empty() => Self::Injected,
+            None if !warnings.is_empty() => Self::Warned,
+            None => Self::Unchanged,
         }
-        (outcome, review.encode_response(response))
     }
+}
 
-    fn conclude(&self, result: Result<(ReviewOutcome, Vec<u8>), ReviewError>, began: Instant) -> Response {
-        let (outcome, response) = match result {
+/// A reviewer of pods, which reports outcomes to the observer and the log.
+struct Reviewer {
+    observer: ReviewObserver,
+    lines: LogBudget,
+}
+
+impl Reviewer {
+    /// Returns the response to the body of a review.
+    async fn serve(&self, rules: &impl PodRules, body: &[u8]) -> Response {
+        let began = Instant::now();
+        let (outcome, response) = match self.review(rules, body).await {
             Ok((outcome, body)) => (outcome, json(body)),
             Err(error @ (ReviewError::InvalidReview(_) | ReviewError::InvalidPod(_))) => {
                 debug!("a malformed review: {error}");
@@ -253,6 +227,30 @@ impl Reporter {
         };
         (self.observer)(outcome, began.elapsed());
         response
+    }
+
+    async fn review(&self, rules: &impl PodRules, body: &[u8]) -> Result<(ReviewOutcome, Vec<u8>), ReviewError> {
+        let review = AdmissionReview::read(body)?;
+        review.record_in_span();
+        let response = match review.subject()? {
+            ReviewSubject::Pod(pod) => rules.decide(&pod).await?,
+            ReviewSubject::Bundle(_) | ReviewSubject::Other => ReviewResponse::default(),
+        };
+        let outcome = ReviewOutcome::of(&response);
+        self.log(&review, outcome, &response);
+        Ok((outcome, review.encode_response(&response)))
+    }
+
+    fn log(&self, review: &AdmissionReview<'_>, outcome: ReviewOutcome, response: &ReviewResponse) {
+        let (namespace, pod) = (review.namespace(), review.name());
+        // Warnings about a Deployment's pods reach only the ReplicaSet controller.
+        if !matches!(outcome, ReviewOutcome::Warned | ReviewOutcome::Refused) {
+            debug!(namespace, pod, ?outcome, "reviewed");
+        } else if let Some(left_out) = self.lines.line() {
+            let refusal = response.refusal.as_ref().map(|refusal| &refusal.message);
+            let messages: Vec<_> = refusal.into_iter().chain(&response.warnings).map(String::as_str).collect();
+            info!(namespace, pod, ?outcome, left_out, "{}", messages.join("; "));
+        }
     }
 }
 

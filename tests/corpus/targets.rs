@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use rootcast::api;
 use rootcast::bundle::{DecisionSettings, FieldError, Intent, Labels, Namespace};
-use rootcast::inject::{CainjectorOptions, Injectability, InjectableBundles, Operator, Policy, inject};
+use rootcast::inject::{CainjectorOptions, Injectability, InjectableBundles, Operator, Policy};
 use rootcast::trust::{Anchor, Anchors, KdfBudget, NonPemFormat, Password, jks, pem, pkcs12};
 use rootcast::webhook::{AdmissionReview, ReviewSubject};
 use serde_json::{Value, json};
@@ -101,7 +101,7 @@ pub(crate) fn review(body: &[u8]) {
         Policy::Cainjector { operator: &operator, options: &options },
     ];
     for policy in policies {
-        let Ok(verdict) = inject(&pod, &policy) else { continue };
+        let Ok(verdict) = pod.parse().map(|pod| pod.inject(&policy)) else { continue };
         let patch = serde_json::to_value(&verdict.patch).expect("a patch is JSON");
         let patch: json_patch::Patch = serde_json::from_value(patch).expect("it is a patch");
         let Ok(mut after) = serde_json::from_str::<Value>(pod.pod) else { continue };

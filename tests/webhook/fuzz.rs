@@ -11,7 +11,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
-use rootcast::inject::{CainjectorOptions, Policy, inject};
+use rootcast::inject::{CainjectorOptions, Policy};
 use rootcast::webhook::{AdmissionReview, ReviewResponse, ReviewSubject};
 use serde_json::{Value, json};
 
@@ -21,7 +21,7 @@ use crate::answers::{bundles, namespace, operator, review};
 fn answer(body: &[u8], policy: &Policy<'_>) -> Result<Vec<u8>, Box<dyn Error>> {
     let review = AdmissionReview::read(body)?;
     let answer = match review.subject()? {
-        ReviewSubject::Pod(pod) => inject(&pod, policy)?.into(),
+        ReviewSubject::Pod(pod) => pod.parse()?.inject(policy).into(),
         ReviewSubject::Bundle(_) | ReviewSubject::Other => ReviewResponse::default(),
     };
     Ok(review.encode_response(&answer))
