@@ -21,6 +21,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tower::ServiceExt;
 
 use super::connection_table::{BodyLimitReached, ConnectionId, ConnectionPhase};
@@ -41,42 +43,52 @@ pub(super) struct ConnectionGuard {
 
 /// Serves one connection to its end.
 pub(super) async fn serve_connection(stream: TcpStream, guard: ConnectionGuard) {
-    let mut shutdown = guard.server.shutdown.clone();
-    let mut closing = pin!(shutdown.wait_for(|shutdown| *shutdown == Shutdown::Closing));
     // Without the option responses are slower, and nothing else.
     let _ = stream.set_nodelay(true);
-    let Some(acceptor) = &guard.server.acceptor else {
-        // Buffers for requests are allocated only when the first request comes.
-        let mut first = [0];
-        tokio::select! {
-            peeked = stream.peek(&mut first) => if !matches!(peeked, Ok(1)) { return },
-            _ = &mut closing => return,
-        }
-        guard.set_phase(ConnectionPhase::Idle);
-        return serve_http(stream, &guard, closing).await;
-    };
-    let stream = tokio::select! {
-        stream = Box::pin(acceptor.accept(stream)) => stream,
-        _ = &mut closing => return,
-    };
-    // Failed handshakes are not logged: anybody can cause them.
-    let Ok(stream) = stream.map(Box::new) else { return };
+    match &guard.server.acceptor {
+        None => serve_http(open_plain(stream, &guard), &guard).await,
+        Some(acceptor) => serve_http(open_tls(stream, acceptor, &guard), &guard).await,
+    }
+}
+
+/// Waits for the first byte of a request. Buffers are allocated only then, by [`serve_http`].
+async fn open_plain(stream: TcpStream, guard: &ConnectionGuard) -> Option<TcpStream> {
+    if stream.peek(&mut [0]).await.ok()? == 0 {
+        return None;
+    }
+    guard.set_phase(ConnectionPhase::Idle);
+    Some(stream)
+}
+
+/// Agrees on TLS and waits for the first byte of a request, as [`open_plain`] does.
+///
+/// Failed handshakes are not logged: anybody can cause them.
+async fn open_tls(
+    stream: TcpStream,
+    acceptor: &TlsAcceptor,
+    guard: &ConnectionGuard,
+) -> Option<Box<TlsStream<TcpStream>>> {
+    let stream = Box::new(Box::pin(acceptor.accept(stream)).await.ok()?);
     guard.set_phase(ConnectionPhase::Idle);
     let (tcp, tls) = stream.get_ref();
     if tls.wants_read() {
-        tokio::select! {
-            readable = tcp.readable() => if readable.is_err() { return },
-            _ = &mut closing => return,
-        }
+        tcp.readable().await.ok()?;
     }
-    serve_http(stream, &guard, closing).await;
+    Some(stream)
 }
 
-/// Answers requests until the client or the server ends the connection.
-async fn serve_http<S>(stream: S, guard: &ConnectionGuard, closing: impl Future)
+/// Answers requests until the client or the server ends the connection; `opened` is the stream at its first request.
+async fn serve_http<S>(opened: impl Future<Output = Option<S>>, guard: &ConnectionGuard)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    let mut shutdown = guard.server.shutdown.clone();
+    let mut closing = pin!(shutdown.wait_for(|shutdown| *shutdown == Shutdown::Closing));
+    let stream = tokio::select! {
+        opened = opened => opened,
+        _ = &mut closing => None,
+    };
+    let Some(stream) = stream else { return };
     let service = service_fn(|request| async { Ok::<_, Infallible>(guard.respond(request).await) });
     let connection = http1::Builder::new()
         .header_read_timeout(None)

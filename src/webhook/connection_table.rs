@@ -14,6 +14,9 @@ use super::ServerLimits;
 pub(super) type ConnectionId = u64;
 
 /// The phase of a connection, from the least to the most useful one.
+///
+/// Each has a limit of its own. `header_read_timeout` of hyper replaces none: it is one limit for idle time and head,
+/// and does not run before the first byte arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum ConnectionPhase {
     /// The TLS handshake is under way; without TLS, no byte has arrived.

@@ -77,9 +77,7 @@ async fn run(
             () = stop => {}
         }
         shutdown.send_replace(Shutdown::Draining);
-        if let Ok(never) = timeout(delay, accepting).await {
-            match never {}
-        }
+        let Err(_elapsed) = timeout(delay, accepting).await;
     }
     drop(listener);
     shutdown.send_replace(Shutdown::Closing);

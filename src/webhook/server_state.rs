@@ -11,6 +11,9 @@ use super::ServerLimits;
 use super::connection_table::ConnectionTable;
 
 /// The progress of a server's shutdown, as its connections see it.
+///
+/// `GracefulShutdown` of hyper-util has only the last stage, and only for connections that hyper serves already: those
+/// in a handshake, or before their first byte, would need this beside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shutdown {
     /// The server runs.
