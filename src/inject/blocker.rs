@@ -9,9 +9,9 @@ use super::annotations::REQUIRED;
 pub(super) struct Blocker {
     /// The pod or the containers that are not injected, as a message names them.
     pub(super) affected: String,
-    /// Why they are not injected.
+    /// The cause, in words.
     pub(super) cause: String,
-    /// What the user can do about the cause.
+    /// The remedy, in words.
     pub(super) remedy: String,
 }
 

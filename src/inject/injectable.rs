@@ -48,9 +48,9 @@ pub enum Injectability {
     Usable(InjectableBundle),
     /// No pod can mount the Bundle.
     Unusable {
-        /// Why no pod can mount the Bundle.
+        /// The cause, in words.
         cause: String,
-        /// What the user can do about the cause.
+        /// The remedy, in words.
         remedy: String,
     },
 }

@@ -276,7 +276,7 @@ impl<'de, F: Fold<'de>> Deserialize<'de> for FoldedList<F> {
     }
 }
 
-/// Whether a list has any elements, `null` included.
+/// A flag that a list has elements, `null` included.
 #[derive(Debug, Default)]
 pub(super) struct HasElements(pub(super) bool);
 

@@ -17,7 +17,7 @@ use super::runtimes::JAVA_TOOL_OPTIONS;
 pub(super) struct PatchedPod {
     /// The changes; empty if nothing is injected.
     pub(super) patch: JsonPatch,
-    /// Why the pod, or some of its containers, cannot be injected.
+    /// The reasons why the pod, or some of its containers, cannot be injected.
     pub(super) blockers: Vec<Blocker>,
     /// Facts for the user about what is injected.
     pub(super) notes: Vec<String>,
@@ -232,7 +232,7 @@ fn mounts(container: &Container<'_>, volume: &str) -> bool {
     container.volume_mounts.iter().any(|(_, mount)| *mount.name == *volume)
 }
 
-/// How two mount paths of one container collide.
+/// A collision of two mount paths of one container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Collision {
     /// The paths are equal.

@@ -12,7 +12,7 @@ pub(super) struct RuntimeVariable {
     pub(super) variable: &'static str,
     /// The runtimes that read the variable, by the names that users choose them by.
     names: &'static [&'static str],
-    /// What the variable does to the program's own roots.
+    /// The effect of the variable on the program's own roots.
     effect: Effect,
     /// The file that the variable points at.
     pub(super) points_at: PointsAt,
@@ -22,7 +22,7 @@ pub(super) struct RuntimeVariable {
     programs: &'static str,
 }
 
-/// What a variable does to the roots that a program has of its own.
+/// The effect of a variable on the roots that a program has of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Effect {
     /// The program's own roots stay.

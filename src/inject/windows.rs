@@ -6,8 +6,8 @@ use serde::Deserialize;
 
 use super::lenient::{Fold, FoldedList, HasElements, LenientObject, LenientText};
 
-/// The label of nodes for their operating system
-/// (<https://kubernetes.io/docs/reference/labels-annotations-taints/#kubernetes-io-os>), and its name before Kubernetes 1.14.
+/// The label of nodes for their operating system, and its name before Kubernetes 1.14
+/// (<https://kubernetes.io/docs/reference/labels-annotations-taints/#kubernetes-io-os>).
 const OS_LABELS: [&str; 2] = ["kubernetes.io/os", "beta.kubernetes.io/os"];
 
 /// The value for Windows.
@@ -89,7 +89,7 @@ struct Requirement<'a> {
     values: FoldedList<Values>,
 }
 
-/// Which of the two operating systems a list of values names.
+/// The operating systems that a list of values names.
 #[derive(Debug, Default)]
 struct Values {
     windows: bool,

@@ -67,9 +67,7 @@ fn resident() -> Option<f64> {
 fn open_files() -> Option<f64> {
     let files = fs::read_dir("/proc/self/fd").ok()?.count();
     // One of them is the directory that is being read.
-    #[allow(clippy::cast_precision_loss, reason = "a number of files")]
-    let open = files.saturating_sub(1) as f64;
-    Some(open)
+    u32::try_from(files.saturating_sub(1)).ok().map(f64::from)
 }
 
 /// Returns the first number on the line of `file` that begins with `line`.

@@ -157,7 +157,7 @@ impl Generation {
         Timestamp::from_second(self.leaf.not_after()).unwrap_or(Timestamp::MAX)
     }
 
-    /// Whether the serving certificate is valid for all of `names`.
+    /// Returns whether the serving certificate is valid for all of `names`.
     #[must_use]
     pub fn covers(&self, names: &[String]) -> bool {
         let der = CertificateDer::from(self.leaf.der());
@@ -168,7 +168,7 @@ impl Generation {
         names.iter().all(covers)
     }
 
-    /// Whether the serving certificate has not expired.
+    /// Returns whether the serving certificate has not expired.
     pub(super) fn is_valid(&self, now: Timestamp) -> bool {
         is_valid(&self.leaf, now)
     }
@@ -196,12 +196,12 @@ impl std::fmt::Debug for Generation {
     }
 }
 
-/// Whether a certificate is a CA that rootcast made.
+/// Returns whether a certificate is a CA that rootcast made.
 pub(super) fn is_rootcast_ca(ca: &Anchor) -> bool {
     ca.is_ca() && ca.subject().split(',').any(|part| part.strip_prefix("O=") == Some(ORGANIZATION))
 }
 
-/// Whether a certificate has not expired; `notAfter` itself is still valid (RFC 5280, 4.1.2.5).
+/// Returns whether a certificate has not expired; `notAfter` itself is still valid (RFC 5280, 4.1.2.5).
 pub(super) fn is_valid(anchor: &Anchor, now: Timestamp) -> bool {
     now.as_second() <= anchor.not_after()
 }

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! A [`Generation`] is a CA, one serving certificate of it and the certificate's key; the CA's key is dropped as soon
-//! as it has signed. A new generation is introduced in three steps. Any replica may take each of them, and none is taken
-//! twice:
+//! as it has signed. A new generation is introduced in three steps, each of which any replica may take, and none is
+//! taken twice:
 //!
 //! 1. The generation is stored beside the current one, as next, and its CA is announced: in the Secret, and in
 //!    `caBundle` of every entry.

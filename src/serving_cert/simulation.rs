@@ -317,7 +317,7 @@ impl Simulation {
         self.store.configurations.iter().position(announced).unwrap_or(usize::MAX)
     }
 
-    /// Whether all replicas serve the current generation, and each entry trusts the CAs of the Secret.
+    /// Returns whether all replicas serve the current generation, and each entry trusts the CAs of the Secret.
     fn agreed(&self, now: u64) -> bool {
         let StoredGenerations { content: SecretData { trusted, current, .. }, flaws } =
             &self.store.secrets[self.store.secret()].2;

@@ -41,32 +41,34 @@ impl TrustedCas {
         anchors.map_or_else(String::new, |anchors| anchors.to_pem() + "\n")
     }
 
-    /// Whether the set contains a CA.
+    /// Returns whether the set contains a CA.
     #[must_use]
     pub fn contains(&self, ca: &Anchor) -> bool {
         self.0.contains_key(&ca.fingerprint())
     }
 
-    /// Whether the set is empty.
+    /// Returns whether the set is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether no CA but `ca` is needed, i.e. may have a valid certificate.
+    /// Returns whether no CA but `ca` is needed, i.e. may have a valid certificate.
     pub(super) fn none_needed_except(&self, ca: Option<&Anchor>, now: Timestamp) -> bool {
         let only = ca.map(Anchor::fingerprint);
         self.0.iter().all(|(key, anchor)| Some(*key) == only || !is_needed(anchor, now))
     }
 
-    /// Whether the set, as observed, need not be changed to `desired`: CAs in their grace period may be in it or not.
+    /// Returns whether the set, as observed, need not be changed to `desired`.
+    ///
+    /// CAs in their grace period may be in it or not.
     pub(super) fn satisfies(&self, desired: &Self, now: Timestamp) -> bool {
         let missing = desired.0.values().any(|anchor| is_needed(anchor, now) && !self.contains(anchor));
         let spare = self.0.values().any(|anchor| !in_grace_period(anchor, now) && !desired.contains(anchor));
         !missing && !spare
     }
 
-    /// Whether all CAs of the set are in `others`.
+    /// Returns whether all CAs of the set are in `others`.
     pub(super) fn is_subset(&self, others: &Self) -> bool {
         self.0.keys().all(|key| others.0.contains_key(key))
     }
@@ -98,12 +100,12 @@ impl TrustedCas {
     }
 }
 
-/// Whether a certificate of a CA may still be valid.
+/// Returns whether a certificate of a CA may still be valid.
 fn is_needed(ca: &Anchor, now: Timestamp) -> bool {
     now.as_second() <= ca.not_after() - ca_grace_seconds(ca)
 }
 
-/// Whether a CA is valid and its certificate is not.
+/// Returns whether a CA is valid and its certificate is not.
 fn in_grace_period(ca: &Anchor, now: Timestamp) -> bool {
     is_valid(ca, now) && !is_needed(ca, now)
 }

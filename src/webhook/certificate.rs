@@ -72,7 +72,7 @@ impl ReloadableCertificate {
         Ok(())
     }
 
-    /// Whether there is a certificate.
+    /// Returns whether there is a certificate.
     #[must_use]
     pub fn is_loaded(&self) -> bool {
         self.0.borrow().is_some()

@@ -166,7 +166,7 @@ impl<'a> AdmissionReview<'a> {
         &self.request.name
     }
 
-    /// Returns what the request is about.
+    /// Returns the object that the request is about.
     ///
     /// # Errors
     /// When a field is missing that the request must have.

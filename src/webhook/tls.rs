@@ -108,7 +108,7 @@ fn name(suite: SupportedCipherSuite) -> String {
     format!("{:?}", suite.suite()).replacen("TLS13_", "TLS_", 1)
 }
 
-/// Whether a suite has this name; Go has an older name for two (<https://pkg.go.dev/crypto/tls#pkg-constants>).
+/// Returns whether a suite has this name; Go has an older name for two (<https://pkg.go.dev/crypto/tls#pkg-constants>).
 fn has_name(suite: SupportedCipherSuite, asked: &str) -> bool {
     let name = name(suite);
     name == asked || name.strip_suffix("_SHA256").is_some_and(|name| name == asked && name.ends_with("POLY1305"))
