@@ -44,7 +44,7 @@ impl SourceCache {
             return true;
         };
         let since = std::mem::replace(&mut entry.epoch, epoch) == epoch;
-        if entry.version == version || (since && entry.version > version) {
+        if !entry.version.is_replaced_by(version, since, true) {
             return false;
         }
         if version < entry.version {

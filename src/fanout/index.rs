@@ -138,8 +138,7 @@ impl TargetIndex {
         if let Some(entry) = self.get_mut(target) {
             let since = std::mem::replace(&mut entry.epoch, epoch) == epoch;
             entry.watch_confirmed = from_watch || (since && entry.watch_confirmed);
-            let same = entry.version == version && *entry.metadata == metadata;
-            if same || (since && entry.version >= version) {
+            if !entry.version.is_replaced_by(version, since, *entry.metadata == metadata) {
                 return false;
             }
             entry.version = version;

@@ -1,4 +1,8 @@
 //! The lists of all targets: how many were begun, and whether one runs.
+//!
+//! A [`ListTracker`](super::list_tracker::ListTracker) does not serve here: the result of an order may be older or newer
+//! than the list in progress, so that each target has the epoch of the list that showed it, or during which it was
+//! written, and whether a watch has shown it since.
 
 use std::collections::BTreeMap;
 

@@ -1,35 +1,35 @@
 //! The namespaces of the cluster.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::bundle::Namespace;
 
-/// The namespaces that exist, with the epoch of the list that showed them last.
+use super::list_tracker::ListTracker;
+
+/// The namespaces that exist.
 #[derive(Default)]
 pub(super) struct Namespaces {
-    known: BTreeMap<Arc<str>, (Namespace, u32)>,
-    epoch: u32,
+    known: BTreeMap<Arc<str>, Namespace>,
+    list: ListTracker<Arc<str>>,
 }
 
 impl Namespaces {
     /// A namespace that exists and is not being deleted.
     pub(super) fn active(&self, name: &str) -> Option<&Namespace> {
-        self.known.get(name).map(|(namespace, _)| namespace).filter(|namespace| !namespace.terminating)
+        self.known.get(name).filter(|namespace| !namespace.terminating)
     }
 
     /// Replaces a namespace; returns its shared name, and the namespace as it was before.
     pub(super) fn insert(&mut self, name: &str, now: Namespace) -> (Arc<str>, Option<Namespace>) {
-        let (name, before) = match self.known.get_key_value(name) {
-            Some((name, (before, _))) => (name.clone(), Some(before.clone())),
-            None => (name.into(), None),
-        };
-        self.known.insert(name.clone(), (now, self.epoch));
+        self.list.record(name);
+        let name = self.name(name);
+        let before = self.known.insert(name.clone(), now);
         (name, before)
     }
 
     pub(super) fn remove(&mut self, name: &str) -> Option<(Arc<str>, Namespace)> {
-        self.known.remove_entry(name).map(|(name, (before, _))| (name, before))
+        self.known.remove_entry(name)
     }
 
     /// The shared name of a namespace; a new one if the namespace is not known (yet).
@@ -38,18 +38,17 @@ impl Namespaces {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Namespace)> {
-        self.known.iter().map(|(name, (namespace, _))| (name, namespace))
+        self.known.iter()
     }
 
-    /// Records that a list begins: namespaces that it lacks by its end are gone.
+    /// Records that a list begins.
     pub(super) fn begin_list(&mut self) {
-        self.epoch = self.epoch.wrapping_add(1);
+        self.list.begin(self.known.keys().cloned());
     }
 
-    /// The names of the namespaces that the list which ends now lacks.
-    pub(super) fn missing(&self) -> Vec<Arc<str>> {
-        let missing = self.known.iter().filter(|(_, (_, epoch))| *epoch != self.epoch);
-        missing.map(|(name, _)| name.clone()).collect()
+    /// Records that a list has ended; returns the names of the namespaces that are gone.
+    pub(super) fn end_list(&mut self) -> BTreeSet<Arc<str>> {
+        self.list.end()
     }
 }
 
@@ -69,7 +68,7 @@ mod tests {
         assert!(namespaces.active("going").is_none());
         namespaces.begin_list();
         namespaces.insert("here", namespace(false));
-        assert_eq!(namespaces.missing(), ["going".into()]);
+        assert_eq!(namespaces.end_list(), ["going".into()].into());
         assert_eq!(namespaces.remove("going").map(|(_, before)| before), Some(namespace(true)));
         assert!(Arc::ptr_eq(&namespaces.name("here"), &namespaces.name("here")));
     }

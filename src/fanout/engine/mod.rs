@@ -174,7 +174,7 @@ impl Engine {
             }
             EngineEvent::List(ListScope::Namespaces, ListPhase::Began) => self.shared.namespaces.begin_list(),
             EngineEvent::List(ListScope::Namespaces, ListPhase::Ended) => {
-                for name in self.shared.namespaces.missing() {
+                for name in self.shared.namespaces.end_list() {
                     self.namespace_changed(now, &name, None);
                 }
             }
