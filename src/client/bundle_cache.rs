@@ -1,28 +1,31 @@
 //! Cache of namespaces and of the Bundles that pods may request, fed by watches.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::future::Either;
+use futures::stream::{self, StreamExt, TryStreamExt};
 use http::Method;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
-use kube::runtime::watcher;
+use kube::runtime::watcher::Event;
 use serde::de::DeserializeOwned;
 use tracing::{info, warn};
 
 use crate::api::Bundle;
-use crate::bundle::{DecisionSettings, Intent, Namespace, is_dns_subdomain};
+use crate::bundle::{BundleId, DecisionSettings, Intent, Namespace, is_dns_subdomain};
+use crate::fanout::{ListScope, ListTracker};
 use crate::inject::{Injectability, InjectableBundles};
 use crate::webhook;
 
 use super::api_error::ApiError;
 use super::connection::{ApiRequest, Connection, METADATA_ONLY};
 use super::lookups::Lookups;
-use super::watch::{Watch, WatchedObject, start_watches};
+use super::watch::{UnreadableBundle, WatchedBundle, bundle_metadata, watch_bundles, watch_scope};
 
 /// The maximum time for the read of one object: a review, which takes at most two, has to be answered within 5 s.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
@@ -80,26 +83,11 @@ enum FetchError {
 
 struct CacheInner {
     bundles: Arc<InjectableBundles>,
+    bundle_list: ListTracker<BundleId>,
     namespaces: BTreeMap<Box<str>, Namespace>,
-    lists: InitialLists,
+    namespace_list: ListTracker<Box<str>>,
     /// Whether native mode is off for want of permission or of a cluster.
     disabled: bool,
-}
-
-/// The progress of both watches' initial lists.
-#[derive(Default)]
-struct InitialLists {
-    bundles: ListProgress,
-    namespaces: ListProgress,
-}
-
-/// The progress of a watch's list.
-#[derive(Default)]
-struct ListProgress {
-    /// The objects from before the list in progress that it has not contained yet.
-    unlisted: BTreeSet<String>,
-    /// Whether a list has ever been complete.
-    synced: bool,
 }
 
 impl BundleCache {
@@ -108,8 +96,9 @@ impl BundleCache {
     pub fn new(connection: Option<&Connection>, trust_namespace: &str, settings: DecisionSettings) -> Self {
         let inner = CacheInner {
             bundles: Arc::new(InjectableBundles { settings, by_id: BTreeMap::new() }),
+            bundle_list: ListTracker::default(),
             namespaces: BTreeMap::new(),
-            lists: InitialLists::default(),
+            namespace_list: ListTracker::default(),
             disabled: connection.is_none(),
         };
         Self {
@@ -123,15 +112,19 @@ impl BundleCache {
     /// Keeps the cache up to date, for the life of the process.
     pub async fn run(self, access: BundleAccess) -> Infallible {
         let Some(connection) = &self.connection else { return pending().await };
-        let watches = [Watch::Bundles, Watch::Namespaces];
         loop {
-            let mut watch_events = start_watches(connection, &self.trust_namespace, &watches);
-            while let Some((watch, event)) = watch_events.next().await {
+            let bundles = watch_bundles(connection).map_ok(Either::Left);
+            let namespaces = watch_scope(connection, &ListScope::Namespaces).map_ok(Either::Right);
+            let mut watch_events = stream::select(bundles, namespaces);
+            while let Some(event) = watch_events.next().await {
                 match event {
-                    Ok(event) => self.apply_event(&watch, event),
-                    Err(error) if access == BundleAccess::Optional && error.is_denied() => {
+                    Ok(Either::Left(event)) => {
+                        self.update(|inner| inner.apply_bundle_event(event, &self.trust_namespace));
+                    }
+                    Ok(Either::Right(event)) => self.update(|inner| inner.apply_namespace_event(event)),
+                    Err((_, error)) if access == BundleAccess::Optional && error.is_denied() => {
                         let mut inner = self.lock();
-                        inner.lists = InitialLists::default();
+                        (inner.bundle_list, inner.namespace_list) = <_>::default();
                         if !std::mem::replace(&mut inner.disabled, true) {
                             info!(
                                 "native mode is off, since Bundles and Namespaces may not be watched here; only \
@@ -140,7 +133,7 @@ impl BundleCache {
                         }
                         break;
                     }
-                    Err(error) => warn!(?watch, "watch interrupted: {error}"),
+                    Err((watch, error)) => warn!(?watch, "watch interrupted: {error}"),
                 }
             }
             tokio::time::sleep(DENIED_PAUSE).await;
@@ -151,37 +144,15 @@ impl BundleCache {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         let inner = self.lock();
-        inner.disabled || inner.lists.have_synced()
+        inner.disabled || inner.is_synced()
     }
 
-    fn apply_event(&self, watch: &Watch, event: watcher::Event<WatchedObject>) {
+    /// Changes the cache; logs that native mode is on when both lists have ended.
+    fn update(&self, change: impl FnOnce(&mut CacheInner)) {
         let mut inner = self.lock();
-        let was_synced = inner.lists.have_synced();
-        match event {
-            watcher::Event::Init => {
-                let names: BTreeSet<_> = match watch {
-                    Watch::Bundles => inner.bundles.by_id.keys().map(ToString::to_string).collect(),
-                    _ => inner.namespaces.keys().map(ToString::to_string).collect(),
-                };
-                inner.lists.of(watch).unlisted = names;
-            }
-            watcher::Event::InitApply(object) | watcher::Event::Apply(object) => {
-                let name = object.metadata().name.clone().unwrap_or_default();
-                inner.lists.of(watch).unlisted.remove(&name);
-                inner.upsert(name, &object, &self.trust_namespace);
-            }
-            watcher::Event::Delete(object) => {
-                inner.remove(watch, &object.metadata().name.clone().unwrap_or_default());
-            }
-            watcher::Event::InitDone => {
-                let progress = inner.lists.of(watch);
-                progress.synced = true;
-                for name in std::mem::take(&mut progress.unlisted) {
-                    inner.remove(watch, &name);
-                }
-            }
-        }
-        if inner.lists.have_synced() && (!was_synced || inner.disabled) {
+        let was_synced = inner.is_synced();
+        change(&mut inner);
+        if inner.is_synced() && (!was_synced || inner.disabled) {
             inner.disabled = false;
             info!(bundles = inner.bundles.by_id.len(), namespaces = inner.namespaces.len(), "native mode is on");
         }
@@ -222,8 +193,11 @@ impl webhook::BundleLookup for BundleCache {
             found.map_err(|cause| CacheCause::Bundle(name.to_owned(), cause))?;
         let mut inner = self.lock();
         match found {
-            Some(found) => inner.upsert(name.to_owned(), &WatchedObject::from(found), &self.trust_namespace),
-            None => inner.remove(&Watch::Bundles, name),
+            Some(DeserializeGuard(found)) => {
+                let bundle = found.map_err(UnreadableBundle::from);
+                inner.upsert_bundle(name.into(), &bundle, &self.trust_namespace);
+            }
+            None => inner.remove_bundle(&name.into()),
         }
         Ok(inner.bundles.clone())
     }
@@ -256,49 +230,59 @@ impl BundleCache {
 }
 
 impl CacheInner {
-    fn upsert(&mut self, name: String, object: &WatchedObject, trust_namespace: &str) {
-        match object {
-            WatchedObject::Metadata(metadata) => {
-                self.namespaces.insert(name.into(), Namespace::from(&**metadata));
+    fn apply_bundle_event(&mut self, event: Event<WatchedBundle>, trust_namespace: &str) {
+        let id = |bundle: &WatchedBundle| bundle_metadata(bundle).name.as_deref().unwrap_or_default().into();
+        match event {
+            Event::Init => self.bundle_list.begin(self.bundles.by_id.keys().cloned()),
+            Event::InitApply(bundle) | Event::Apply(bundle) => {
+                let id = id(&bundle);
+                self.bundle_list.record(&id);
+                self.upsert_bundle(id, &bundle, trust_namespace);
             }
-            WatchedObject::Bundle(bundle) => {
-                let InjectableBundles { settings, by_id } = Arc::make_mut(&mut self.bundles);
-                let injectability = match &**bundle {
-                    Ok(bundle) => {
-                        let intent = Intent::parse(bundle, trust_namespace);
-                        Injectability::of(intent.as_ref().map_err(Vec::as_slice), settings)
-                    }
-                    Err(unreadable) => Injectability::Unusable {
-                        cause: format!("it cannot be read: {}", unreadable.cause),
-                        remedy: "mend it".to_owned(),
-                    },
-                };
-                by_id.insert(name.into(), injectability);
+            Event::Delete(bundle) => self.remove_bundle(&id(&bundle)),
+            Event::InitDone => self.bundle_list.end().iter().for_each(|id| self.remove_bundle(id)),
+        }
+    }
+
+    fn apply_namespace_event(&mut self, event: Event<ObjectMeta>) {
+        let name = |metadata: &ObjectMeta| -> Box<str> { metadata.name.as_deref().unwrap_or_default().into() };
+        match event {
+            Event::Init => self.namespace_list.begin(self.namespaces.keys().cloned()),
+            Event::InitApply(metadata) | Event::Apply(metadata) => {
+                let name = name(&metadata);
+                self.namespace_list.record(&name);
+                self.namespaces.insert(name, Namespace::from(&metadata));
+            }
+            Event::Delete(metadata) => drop(self.namespaces.remove(&name(&metadata))),
+            Event::InitDone => {
+                for name in self.namespace_list.end() {
+                    self.namespaces.remove(&name);
+                }
             }
         }
     }
 
-    fn remove(&mut self, watch: &Watch, name: &str) {
-        match watch {
-            Watch::Bundles => {
-                Arc::make_mut(&mut self.bundles).by_id.remove(&name.into());
+    fn upsert_bundle(&mut self, id: BundleId, bundle: &Result<Bundle, UnreadableBundle>, trust_namespace: &str) {
+        let InjectableBundles { settings, by_id } = Arc::make_mut(&mut self.bundles);
+        let injectability = match bundle {
+            Ok(bundle) => {
+                let intent = Intent::parse(bundle, trust_namespace);
+                Injectability::of(intent.as_ref().map_err(Vec::as_slice), settings)
             }
-            _ => {
-                self.namespaces.remove(name);
-            }
-        }
-    }
-}
-
-impl InitialLists {
-    fn of(&mut self, watch: &Watch) -> &mut ListProgress {
-        match watch {
-            Watch::Bundles => &mut self.bundles,
-            _ => &mut self.namespaces,
-        }
+            Err(unreadable) => Injectability::Unusable {
+                cause: format!("it cannot be read: {}", unreadable.cause),
+                remedy: "mend it".to_owned(),
+            },
+        };
+        by_id.insert(id, injectability);
     }
 
-    fn have_synced(&self) -> bool {
-        self.bundles.synced && self.namespaces.synced
+    fn remove_bundle(&mut self, id: &BundleId) {
+        Arc::make_mut(&mut self.bundles).by_id.remove(id);
+    }
+
+    /// Returns whether both lists have ended.
+    fn is_synced(&self) -> bool {
+        self.bundle_list.has_ended() && self.namespace_list.has_ended()
     }
 }

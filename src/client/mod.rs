@@ -32,6 +32,7 @@ pub use snapshot::{
     ContainerCommand, SnapshotReadError, SnapshotReader, SnapshotScope, SnapshotSources, SnapshotTargets, object_reader,
 };
 pub(crate) use watch::{
-    ApiCollection, ListPager, MetadataOnly, UnreadableBundle, Watch, WatchItem, WatchedObject, start_watches,
+    ApiCollection, ListPager, MetadataOnly, UnreadableBundle, Watch, WatchEvent, WatchResult, WatchedBundle,
+    bundle_metadata, start_watches,
 };
 pub(crate) use write::TargetWriter;

@@ -36,7 +36,7 @@ use crate::api::BundleStatus;
 use crate::bundle::{BundleId, Inputs, SourceId, TargetRef};
 use crate::client::{
     ApiError, Connection, LeadershipState, LeadershipWatch, PublishedVersion, Publisher, SourceRead, TargetWriter,
-    Watch, WatchItem, start_watches,
+    Watch, WatchEvent, WatchResult, start_watches,
 };
 use crate::fanout::{Engine, EngineEvent, ListScope, WriteLimits, WriteResult};
 use crate::metrics;
@@ -111,11 +111,10 @@ impl Controller {
         liveness: Arc<Liveness>,
         metrics: metrics::ControllerMetrics,
     ) -> Self {
-        let watches = Watch::needed(&inputs.settings);
         let connection = connection.fenced(leadership.clone());
         Self {
             engine: Engine::new(inputs.settings.clone(), limits),
-            cache: Cache::new(inputs, trust_namespace, &watches),
+            cache: Cache::new(inputs, trust_namespace),
             queue: AffectedBundles::new(),
             states: BTreeMap::new(),
             started: Instant::now(),
@@ -138,7 +137,8 @@ impl Controller {
     /// When a task panics, which is a bug: the state is then unknown.
     pub async fn run(mut self, stop: impl Future<Output = ()>) -> RunEnd {
         let watches = Watch::needed(&self.cache.inputs().settings);
-        let (targets, others): (Vec<_>, Vec<_>) = watches.iter().partition(|watch| matches!(watch, Watch::Targets(..)));
+        let is_of_targets = |watch: &&Watch| matches!(watch, Watch::Fanout(ListScope::Targets(..)));
+        let (targets, others): (Vec<_>, Vec<_>) = watches.iter().partition(is_of_targets);
         let mut watch_events = start_watches(&self.connection, &self.trust_namespace, others);
         let mut targets = Some(targets);
         let mut leadership = self.leadership.clone();
@@ -163,7 +163,7 @@ impl Controller {
                     let _ = scrape.send(stats::snapshot(&self));
                 }
                 Some(output) = self.tasks.join_next() => self.on_task_done(output.expect("no task panics")),
-                Some(item) = watch_events.next() => self.on_watch_event(item),
+                Some(event) = watch_events.next() => self.on_watch_event(event),
                 () = sleep_until(wakeup) => self.on_timer(),
                 _ = heartbeat.tick() => {}
             }
@@ -184,15 +184,15 @@ impl Controller {
         self.states.values().filter_map(|state| state.requeue_at).chain(engine).min()
     }
 
-    fn on_watch_event(&mut self, (watch, event): WatchItem) {
+    fn on_watch_event(&mut self, event: WatchResult<WatchEvent>) {
         match event {
             Ok(event) => {
-                let CacheUpdate { affected, events, list_ended } = self.cache.apply_event(&watch, event);
+                let CacheUpdate { affected, events, may_be_ready } = self.cache.apply_event(event);
                 for event in events {
                     roll_out(self, event);
                 }
                 self.enqueue(affected);
-                if self.liveness.is_ready() || !(list_ended || watch == Watch::Namespaces) {
+                if self.liveness.is_ready() || !may_be_ready {
                     return;
                 }
                 let exists = |name: &str| self.engine.namespace(name).is_some();
@@ -201,7 +201,7 @@ impl Controller {
                     info!(bundles = self.cache.bundles().count(), namespaces, targets, "ready");
                 }
             }
-            Err(error) => warn!(?watch, "watch interrupted: {error}"),
+            Err((watch, error)) => warn!(?watch, "watch interrupted: {error}"),
         }
     }
 

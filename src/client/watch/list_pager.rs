@@ -61,11 +61,13 @@ pub(crate) struct ListPager {
 impl ApiCollection {
     /// Creates the collection of the targets of one Bundle, by the value of their label.
     pub(crate) fn targets_of(bundle: &str, kind: ObjectKind, namespace: Option<&str>) -> Self {
-        Self {
-            path: uri::collection(kind, namespace),
-            label_selector: Some(format!("{}={bundle}", api::BUNDLE_LABEL)),
-            metadata_only: true,
-        }
+        let label_selector = Some(format!("{}={bundle}", api::BUNDLE_LABEL));
+        Self { label_selector, ..Self::metadata_of(uri::collection(kind, namespace)) }
+    }
+
+    /// Creates the collection of the metadata of all objects of a path.
+    pub(super) fn metadata_of(path: String) -> Self {
+        Self { path, label_selector: None, metadata_only: true }
     }
 }
 

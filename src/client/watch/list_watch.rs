@@ -14,7 +14,7 @@ use super::{Watch, WatchBackoff, WatchedObject};
 use crate::client::api_error::ApiError;
 use crate::client::connection::{Connection, METADATA_ONLY};
 use crate::client::uri;
-use crate::fanout::ResourceVersion;
+use crate::fanout::{ListScope, ResourceVersion};
 use crate::metrics::WatchActivity;
 
 /// The time for which the API server keeps a watch open.
@@ -52,7 +52,7 @@ pub(crate) enum ListWatchError {
 /// An endless list and watch: it lists, watches from there, and lists again when it has to.
 pub(super) struct ListWatcher {
     connection: Connection,
-    watch: Watch,
+    pub(super) watch: Watch,
     collection: ApiCollection,
     state: State,
     /// The time at which the watch was opened.
@@ -93,7 +93,7 @@ impl ListWatcher {
     ///
     /// # Errors
     /// When the list or watch was interrupted.
-    pub(super) async fn next(&mut self) -> Result<Event<WatchedObject>, ListWatchError> {
+    pub(super) async fn next<T: WatchedObject>(&mut self) -> Result<Event<T>, ListWatchError> {
         if let Some(pause) = self.pause.take() {
             tokio::time::sleep(pause).await;
         }
@@ -105,7 +105,7 @@ impl ListWatcher {
             Err(error) => {
                 self.pause = self.backoff.next();
                 // The namespace may be gone, and with it the role of this controller there.
-                if matches!(self.watch, Watch::Targets(_, Some(_))) && error.is_denied() {
+                if matches!(self.watch, Watch::Fanout(ListScope::Targets(_, Some(_)))) && error.is_denied() {
                     self.activity.pause();
                 }
             }
@@ -113,7 +113,7 @@ impl ListWatcher {
         result
     }
 
-    async fn advance(&mut self) -> Result<Event<WatchedObject>, ListWatchError> {
+    async fn advance<T: WatchedObject>(&mut self) -> Result<Event<T>, ListWatchError> {
         loop {
             match std::mem::replace(&mut self.state, State::New) {
                 State::New => {
@@ -124,7 +124,7 @@ impl ListWatcher {
                     let object = list.next().await.map_err(ListWatchError::List)?;
                     self.activity.record_event();
                     if let Some(object) = object {
-                        let object = WatchedObject::read(&self.watch, &object).map_err(ListWatchError::Malformed)?;
+                        let object = T::read(&object).map_err(ListWatchError::Malformed)?;
                         self.state = State::Listing(list);
                         return Ok(Event::InitApply(object));
                     }
@@ -196,11 +196,11 @@ impl ListWatcher {
     }
 
     /// Reads a line of a watch; unless it is an error, the watch continues.
-    fn read(
+    fn read<T: WatchedObject>(
         &mut self,
         line: &[u8],
         lines: StreamedResponse<WatchLines>,
-    ) -> Result<Option<Event<WatchedObject>>, ListWatchError> {
+    ) -> Result<Option<Event<T>>, ListWatchError> {
         let RawWatchEvent { kind, object } = serde_json::from_slice(line).map_err(ListWatchError::Malformed)?;
         let object = object.get().as_bytes();
         if kind == "ERROR" {
@@ -216,7 +216,7 @@ impl ListWatcher {
             return Err(ListWatchError::Unversioned("an object"));
         }
         self.state = State::Watching(metadata.resource_version, lines);
-        let read = || WatchedObject::read(&self.watch, object).map_err(ListWatchError::Malformed);
+        let read = || T::read(object).map_err(ListWatchError::Malformed);
         Ok(match kind {
             "ADDED" | "MODIFIED" => Some(Event::Apply(read()?)),
             "DELETED" => Some(Event::Delete(read()?)),

@@ -1,25 +1,25 @@
-//! Watches: the changes of all objects that the controller depends on, as one stream of events.
+//! Watches: the changes of all objects that the controller and the injector depend on, as streams of events.
 
 mod list_pager;
 mod list_watch;
 mod split;
 
+use std::fmt;
 use std::time::Duration;
 
-use futures::stream::{self, BoxStream, SelectAll, StreamExt};
+use futures::stream::{self, BoxStream, SelectAll, StreamExt, TryStreamExt};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource as _;
-use kube::core::DeserializeGuard;
 use kube::core::error_boundary::InvalidObject;
 use kube::runtime::utils::Backoff;
-use kube::runtime::watcher;
+use kube::runtime::watcher::Event;
 use serde::Deserialize;
 
 use super::connection::Connection;
 use super::uri;
 use crate::api::{self, Bundle};
 use crate::bundle::{DecisionSettings, ObjectKind};
-use crate::fanout::ExponentialBackoff;
+use crate::fanout::{ExponentialBackoff, ListScope};
 
 pub(crate) use list_pager::{ApiCollection, ListPager};
 pub(crate) use list_watch::ListWatchError;
@@ -29,26 +29,30 @@ use list_watch::ListWatcher;
 const PAUSE: ExponentialBackoff = ExponentialBackoff { first: Duration::from_millis(200), max: Duration::from_secs(5) };
 
 /// A watch of one collection of objects.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Watch {
     /// The watch of all Bundles.
     Bundles,
-    /// The watch of the metadata of all namespaces.
-    Namespaces,
     /// The watch of the metadata of the objects of one kind in the trust namespace.
     Sources(ObjectKind),
-    /// The watch of the metadata of the objects of one kind that carry the Bundle label, in one namespace or in all.
-    Targets(ObjectKind, Option<String>),
+    /// The watch of the metadata of what the engine knows: of all namespaces, or of the objects of one kind that carry
+    /// the Bundle label.
+    Fanout(ListScope),
 }
 
-/// An object as a watch delivers it.
-#[derive(Clone, Debug)]
-pub(crate) enum WatchedObject {
-    /// A Bundle; where it cannot be read, its metadata and the cause.
-    Bundle(Box<Result<Bundle, UnreadableBundle>>),
-    /// Metadata of a namespace, source or target.
-    Metadata(Box<ObjectMeta>),
+/// An event of a controller's watch.
+#[derive(Debug)]
+pub(crate) enum WatchEvent {
+    /// An event of a Bundle.
+    Bundle(Event<WatchedBundle>),
+    /// An event of a source of a kind.
+    Source(ObjectKind, Event<ObjectMeta>),
+    /// An event of a namespace or target.
+    Fanout(ListScope, Event<ObjectMeta>),
 }
+
+/// A Bundle as a watch delivers it.
+pub(crate) type WatchedBundle = Box<Result<Bundle, UnreadableBundle>>;
 
 /// A Bundle that does not fit the wire types.
 #[derive(Clone, Debug)]
@@ -59,44 +63,77 @@ pub(crate) struct UnreadableBundle {
     pub(crate) cause: String,
 }
 
-/// A watch and an event or interruption of it.
-pub(crate) type WatchItem = (Watch, Result<watcher::Event<WatchedObject>, ListWatchError>);
+/// An event, or the interruption of a watch.
+pub(crate) type WatchResult<T> = Result<T, (Watch, ListWatchError)>;
 
-/// Starts the watches. Each restarts itself, with a backoff while the API server is unavailable.
+/// Starts the watches of a controller. Each restarts itself, with a backoff while the API server is unavailable.
 pub(crate) fn start_watches<'a>(
     connection: &Connection,
     trust_namespace: &str,
     watches: impl IntoIterator<Item = &'a Watch>,
-) -> SelectAll<BoxStream<'static, WatchItem>> {
-    let start = |watch: &Watch| {
-        let list_watcher = ListWatcher::new(connection, watch.clone(), watch.collection(trust_namespace));
-        let watch = watch.clone();
-        let next_item = move |mut list_watcher: ListWatcher| {
-            let watch = watch.clone();
-            async move {
-                let event = list_watcher.next().await;
-                Some(((watch, event), list_watcher))
-            }
-        };
-        stream::unfold(list_watcher, next_item).boxed()
+) -> SelectAll<BoxStream<'static, WatchResult<WatchEvent>>> {
+    let events = |watch: &Watch| match watch.clone() {
+        Watch::Bundles => watch_bundles(connection).map_ok(WatchEvent::Bundle).boxed(),
+        Watch::Sources(kind) => {
+            let collection = ApiCollection::metadata_of(uri::collection(kind, Some(trust_namespace)));
+            let events = start(connection, Watch::Sources(kind), collection);
+            events.map_ok(move |event| WatchEvent::Source(kind, event)).boxed()
+        }
+        Watch::Fanout(scope) => {
+            let events = watch_scope(connection, &scope);
+            events.map_ok(move |event| WatchEvent::Fanout(scope.clone(), event)).boxed()
+        }
     };
-    watches.into_iter().map(start).collect()
+    watches.into_iter().map(events).collect()
+}
+
+/// Starts the watch of all Bundles.
+pub(super) fn watch_bundles(connection: &Connection) -> BoxStream<'static, WatchResult<Event<WatchedBundle>>> {
+    let path = Bundle::url_path(&(), None);
+    start(connection, Watch::Bundles, ApiCollection { path, label_selector: None, metadata_only: false })
+}
+
+/// Starts the watch of the metadata of namespaces or targets.
+pub(super) fn watch_scope(
+    connection: &Connection,
+    scope: &ListScope,
+) -> BoxStream<'static, WatchResult<Event<ObjectMeta>>> {
+    let collection = match scope {
+        ListScope::Namespaces => ApiCollection::metadata_of("/api/v1/namespaces".to_owned()),
+        ListScope::Targets(kind, namespace) => ApiCollection {
+            label_selector: Some(api::BUNDLE_LABEL.to_owned()),
+            ..ApiCollection::metadata_of(uri::collection(*kind, namespace.as_deref()))
+        },
+    };
+    start(connection, Watch::Fanout(scope.clone()), collection)
+}
+
+fn start<T: WatchedObject>(
+    connection: &Connection,
+    watch: Watch,
+    collection: ApiCollection,
+) -> BoxStream<'static, WatchResult<Event<T>>> {
+    let list_watcher = ListWatcher::new(connection, watch, collection);
+    let next_item = |mut list_watcher: ListWatcher| async move {
+        let event = list_watcher.next::<T>().await.map_err(|error| (list_watcher.watch.clone(), error));
+        Some((event, list_watcher))
+    };
+    stream::unfold(list_watcher, next_item).boxed()
 }
 
 impl Watch {
     /// Returns the watches that a controller with these settings needs: no more than its role allows.
     pub(crate) fn needed(settings: &DecisionSettings) -> Vec<Self> {
-        let mut watches = vec![Self::Bundles, Self::Namespaces];
+        let mut watches = vec![Self::Bundles, Self::Fanout(ListScope::Namespaces)];
         watches.extend(ObjectKind::ALL.map(Self::Sources));
         for kind in ObjectKind::ALL {
             if kind == ObjectKind::Secret && !settings.secret_targets {
                 continue;
             }
+            let targets = |namespace| Self::Fanout(ListScope::Targets(kind, namespace));
             match &settings.target_namespaces {
-                None => watches.push(Self::Targets(kind, None)),
-                Some(namespaces) => {
-                    watches.extend(namespaces.iter().map(|namespace| Self::Targets(kind, Some(namespace.clone()))));
-                }
+                None => watches.push(targets(None)),
+                Some(namespaces) => watches.extend(namespaces.iter().cloned().map(Some).map(targets)),
             }
         }
         watches
@@ -106,24 +143,23 @@ impl Watch {
     fn metric_label(&self) -> &'static str {
         match self {
             Self::Bundles => "bundles",
-            Self::Namespaces => "namespaces",
             Self::Sources(ObjectKind::ConfigMap) => "source_configmaps",
             Self::Sources(ObjectKind::Secret) => "source_secrets",
-            Self::Targets(ObjectKind::ConfigMap, _) => "target_configmaps",
-            Self::Targets(ObjectKind::Secret, _) => "target_secrets",
+            Self::Fanout(ListScope::Namespaces) => "namespaces",
+            Self::Fanout(ListScope::Targets(ObjectKind::ConfigMap, _)) => "target_configmaps",
+            Self::Fanout(ListScope::Targets(ObjectKind::Secret, _)) => "target_secrets",
         }
     }
+}
 
-    fn collection(&self, trust_namespace: &str) -> ApiCollection {
-        let (path, labels) = match self {
-            Self::Bundles => (Bundle::url_path(&(), None), None),
-            Self::Namespaces => ("/api/v1/namespaces".to_owned(), None),
-            Self::Sources(kind) => (uri::collection(*kind, Some(trust_namespace)), None),
-            Self::Targets(kind, namespace) => {
-                (uri::collection(*kind, namespace.as_deref()), Some(api::BUNDLE_LABEL.to_owned()))
-            }
-        };
-        ApiCollection { path, label_selector: labels, metadata_only: *self != Self::Bundles }
+/// Formats the watch as the log names it.
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bundles => f.write_str("Bundles"),
+            Self::Sources(kind) => f.debug_tuple("Sources").field(kind).finish(),
+            Self::Fanout(scope) => scope.fmt(f),
+        }
     }
 }
 
@@ -147,6 +183,26 @@ impl Backoff for WatchBackoff {
     }
 }
 
+/// An object of a watch, read from JSON.
+trait WatchedObject: Sized + Send + 'static {
+    fn read(json: &[u8]) -> serde_json::Result<Self>;
+}
+
+impl WatchedObject for ObjectMeta {
+    fn read(json: &[u8]) -> serde_json::Result<Self> {
+        serde_json::from_slice(json).map(|MetadataOnly { metadata }| metadata)
+    }
+}
+
+impl WatchedObject for WatchedBundle {
+    fn read(json: &[u8]) -> serde_json::Result<Self> {
+        Ok(Box::new(match serde_json::from_slice(json) {
+            Ok(bundle) => Ok(bundle),
+            Err(error) => Err(UnreadableBundle { metadata: ObjectMeta::read(json)?, cause: error.to_string() }),
+        }))
+    }
+}
+
 /// The metadata of an object of any kind.
 #[derive(Deserialize)]
 pub(crate) struct MetadataOnly {
@@ -154,37 +210,13 @@ pub(crate) struct MetadataOnly {
     pub(crate) metadata: ObjectMeta,
 }
 
-impl From<DeserializeGuard<Bundle>> for WatchedObject {
-    fn from(DeserializeGuard(read): DeserializeGuard<Bundle>) -> Self {
-        let unreadable = |invalid: InvalidObject| UnreadableBundle { metadata: invalid.metadata, cause: invalid.error };
-        Self::Bundle(Box::new(read.map_err(unreadable)))
+impl From<InvalidObject> for UnreadableBundle {
+    fn from(invalid: InvalidObject) -> Self {
+        Self { metadata: invalid.metadata, cause: invalid.error }
     }
 }
 
-impl WatchedObject {
-    /// Parses an object of a watch.
-    fn read(watch: &Watch, json: &[u8]) -> serde_json::Result<Self> {
-        if *watch == Watch::Bundles {
-            return match serde_json::from_slice(json) {
-                Ok(bundle) => Ok(Self::Bundle(Box::new(Ok(bundle)))),
-                Err(error) => {
-                    let MetadataOnly { metadata } = serde_json::from_slice(json)?;
-                    Ok(Self::Bundle(Box::new(Err(UnreadableBundle { metadata, cause: error.to_string() }))))
-                }
-            };
-        }
-        let MetadataOnly { metadata } = serde_json::from_slice(json)?;
-        Ok(Self::Metadata(Box::new(metadata)))
-    }
-
-    /// Returns the metadata of the object.
-    pub(crate) fn metadata(&self) -> &ObjectMeta {
-        match self {
-            Self::Bundle(bundle) => match bundle.as_ref() {
-                Ok(bundle) => &bundle.metadata,
-                Err(unreadable) => &unreadable.metadata,
-            },
-            Self::Metadata(metadata) => metadata,
-        }
-    }
+/// Returns the metadata of a Bundle, readable or not.
+pub(crate) fn bundle_metadata(bundle: &Result<Bundle, UnreadableBundle>) -> &ObjectMeta {
+    bundle.as_ref().map_or_else(|unreadable| &unreadable.metadata, |bundle| &bundle.metadata)
 }

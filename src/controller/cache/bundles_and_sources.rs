@@ -3,75 +3,135 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::runtime::watcher::Event;
 
 use crate::api;
 use crate::bundle::{
-    BundleId, InputChange, Intent, Labels, LastStatus, OutputKeys, Refusal, SourceContent, SourceId, SourceObject,
-    affected_bundles,
+    BundleId, InputChange, Intent, Labels, LastStatus, ObjectKind, OutputKeys, Refusal, SourceContent, SourceId,
+    SourceObject, affected_bundles,
 };
-use crate::client::{UnreadableBundle, WatchedObject};
-use crate::fanout::{self, ResourceVersion};
+use crate::client::{UnreadableBundle, WatchedBundle, bundle_metadata};
+use crate::fanout::{EngineEvent, ResourceVersion};
 use crate::text;
 
-use super::{AffectedBundles, Cache, CacheKey, CacheUpdate, CachedBundle, with_cause};
+use super::{AffectedBundles, Cache, CacheUpdate, CachedBundle, with_cause};
 
 /// The finalizer of an object whose dependents are to stay
 /// (<https://kubernetes.io/docs/concepts/architecture/garbage-collection/#orphaned-dependents>).
 const ORPHAN: &str = "orphan";
 
 impl Cache {
-    pub(super) fn upsert(&mut self, key: CacheKey, object: WatchedObject) -> CacheUpdate {
-        match (key, object) {
-            // A terminating Bundle counts as deleted: what others do to its targets is not undone.
-            (CacheKey::Bundle(id), object) if object.metadata().deletion_timestamp.is_some() => {
+    /// Applies an event of a Bundle.
+    pub(super) fn apply_bundle_event(&mut self, event: Event<WatchedBundle>) -> CacheUpdate {
+        match event {
+            Event::Apply(bundle) | Event::InitApply(bundle) => {
+                let id = bundle_id(bundle_metadata(&bundle));
+                self.bundle_list.record(&id);
+                // A terminating Bundle counts as deleted: what others do to its targets is not undone.
+                if bundle_metadata(&bundle).deletion_timestamp.is_none() {
+                    return self.upsert_bundle(id, *bundle);
+                }
                 self.terminating.insert(id.clone());
-                self.remove(&CacheKey::Bundle(id))
+                self.remove_bundle(&id)
             }
-            (CacheKey::Bundle(id), WatchedObject::Bundle(bundle)) => self.upsert_bundle(id, *bundle),
-            (CacheKey::Source(key), object) => {
-                CacheUpdate { affected: self.upsert_source(&key, object.metadata()), ..CacheUpdate::default() }
+            Event::Delete(bundle) => {
+                let metadata = bundle_metadata(&bundle);
+                let id = bundle_id(metadata);
+                if self.bundles.get(&id).is_some_and(|known| known.version > ResourceVersion::of(metadata)) {
+                    return CacheUpdate::default();
+                }
+                let mut update = self.remove_bundle(&id);
+                update.events.push(self.deletion_event(&id, Some(metadata)));
+                update
             }
-            (CacheKey::Bundle(_), WatchedObject::Metadata(_)) => unreachable!("Bundles are watched whole"),
+            Event::Init => {
+                self.epoch += 1;
+                self.bundle_list.begin(self.bundles.keys().chain(&self.terminating).cloned());
+                CacheUpdate::default()
+            }
+            Event::InitDone => {
+                let mut update = CacheUpdate { may_be_ready: true, ..CacheUpdate::default() };
+                for id in self.bundle_list.end() {
+                    let CacheUpdate { affected, events, .. } = self.remove_bundle(&id);
+                    update.affected.extend(affected);
+                    update.events.extend(events);
+                    // The list does not show how the object was deleted.
+                    update.events.push(self.deletion_event(&id, None));
+                }
+                update
+            }
         }
+    }
+
+    /// Applies an event of a source.
+    pub(super) fn apply_source_event(&mut self, kind: ObjectKind, event: Event<ObjectMeta>) -> CacheUpdate {
+        let (namespace, list) = (self.trust_namespace.clone(), self.source_lists.entry(kind).or_default());
+        let id = |metadata: &ObjectMeta| {
+            let name = metadata.name.as_deref().unwrap_or_default().into();
+            SourceId { kind, namespace: namespace.clone(), name }
+        };
+        let affected = match event {
+            Event::Apply(metadata) | Event::InitApply(metadata) => {
+                let id = id(&metadata);
+                list.record(&id);
+                self.upsert_source(&id, &metadata)
+            }
+            Event::Delete(metadata) => {
+                let id = id(&metadata);
+                if self.sources.version(&id).is_some_and(|known| known > ResourceVersion::of(&metadata)) {
+                    return CacheUpdate::default();
+                }
+                self.remove_source(&id)
+            }
+            Event::Init => {
+                self.epoch += 1;
+                list.begin(self.sources.of_kind(kind).cloned());
+                return CacheUpdate::default();
+            }
+            Event::InitDone => {
+                let mut gone = list.end();
+                // It may have been found to be gone when it was fetched.
+                gone.retain(|id| self.sources.version(id).is_some());
+                let affected = gone.iter().flat_map(|id| self.remove_source(id)).collect();
+                return CacheUpdate { affected, may_be_ready: true, ..CacheUpdate::default() };
+            }
+        };
+        CacheUpdate { affected, ..CacheUpdate::default() }
     }
 
     /// Returns the event of a deleted Bundle; `last` is its last known metadata. A Bundle that was deleted with
     /// `--cascade=orphan` leaves the objects that it completed as they are.
-    pub(super) fn deletion_event(&mut self, key: &CacheKey, last: Option<&ObjectMeta>) -> Option<fanout::EngineEvent> {
-        let CacheKey::Bundle(bundle) = key else { return None };
-        self.terminating.remove(bundle);
+    fn deletion_event(&mut self, id: &BundleId, last: Option<&ObjectMeta>) -> EngineEvent {
+        self.terminating.remove(id);
         let orphans = |metadata: &&ObjectMeta| metadata.finalizers.iter().flatten().any(|name| name == ORPHAN);
         let uid = last.filter(|last| !orphans(last)).and_then(|last| last.uid.clone());
-        Some(fanout::EngineEvent::Deleted { bundle: bundle.clone(), uid })
+        EngineEvent::Deleted { bundle: id.clone(), uid }
     }
 
-    pub(super) fn remove(&mut self, key: &CacheKey) -> CacheUpdate {
-        match key {
-            CacheKey::Bundle(id) => {
-                if self.bundles.remove(id).is_none() {
-                    return CacheUpdate::default();
-                }
-                let affected = affected_bundles(&self.inputs, &InputChange::Bundle(id.clone()));
-                if let Some(intent) = self.inputs.intents.remove(id) {
-                    self.sources.prune(&intent, &mut self.inputs);
-                }
-                CacheUpdate {
-                    affected: with_cause(affected, &format!("Bundle {id} deleted")),
-                    events: vec![fanout::EngineEvent::Bundle(id.clone(), false)],
-                    ..CacheUpdate::default()
-                }
-            }
-            CacheKey::Source(key) => {
-                self.sources.remove(key);
-                let before = self.inputs.sources.remove(key).map(|object| object.labels);
-                CacheUpdate { affected: self.source_changed(key, before, None, "deleted"), ..CacheUpdate::default() }
-            }
+    fn remove_bundle(&mut self, id: &BundleId) -> CacheUpdate {
+        if self.bundles.remove(id).is_none() {
+            return CacheUpdate::default();
+        }
+        let affected = affected_bundles(&self.inputs, &InputChange::Bundle(id.clone()));
+        if let Some(intent) = self.inputs.intents.remove(id) {
+            self.sources.prune(&intent, &mut self.inputs);
+        }
+        CacheUpdate {
+            affected: with_cause(affected, &format!("Bundle {id} deleted")),
+            events: vec![EngineEvent::Bundle(id.clone(), false)],
+            ..CacheUpdate::default()
         }
     }
 
+    /// Removes a source; returns the affected Bundles.
+    pub(super) fn remove_source(&mut self, key: &SourceId) -> AffectedBundles {
+        self.sources.remove(key);
+        let before = self.inputs.sources.remove(key).map(|object| object.labels);
+        self.source_changed(key, before, None, "deleted")
+    }
+
     fn upsert_bundle(&mut self, id: BundleId, bundle: Result<api::Bundle, UnreadableBundle>) -> CacheUpdate {
-        let written_by =
-            manager_clause(bundle.as_ref().map_or_else(|unreadable| &unreadable.metadata, |bundle| &bundle.metadata));
+        let written_by = manager_clause(bundle_metadata(&bundle));
         let (uid, version, last_status, intent) = match bundle {
             Ok(bundle) => {
                 let version = ResourceVersion::of(&bundle.metadata);
@@ -93,7 +153,7 @@ impl Cache {
             let since = std::mem::replace(&mut old.epoch, epoch) == epoch;
             let same_spec = old.uid == uid && old.last_status.generation == last_status.generation;
             // While a status is being published, the cached status is ahead of the cached version.
-            if (old.version == version && same_spec) || (since && old.version >= version) {
+            if !old.version.is_replaced_by(version, since, same_spec) {
                 return CacheUpdate::default();
             }
             old.version = version;
@@ -107,7 +167,7 @@ impl Cache {
             Some(true) => format!("status of Bundle {id} changed"),
             Some(false) => format!("Bundle {id} changed{written_by}"),
         };
-        let events = old.is_none().then(|| fanout::EngineEvent::Bundle(id.clone(), true)).into_iter().collect();
+        let events = old.is_none().then(|| EngineEvent::Bundle(id.clone(), true)).into_iter().collect();
         let change = InputChange::Bundle(id.clone());
         let mut affected = affected_bundles(&self.inputs, &change);
         let (before, invalid) = match intent {
@@ -153,6 +213,10 @@ impl Cache {
         let change = InputChange::Source { object: object.clone(), before, after };
         with_cause(affected_bundles(&self.inputs, &change), &cause)
     }
+}
+
+fn bundle_id(metadata: &ObjectMeta) -> BundleId {
+    metadata.name.as_deref().unwrap_or_default().into()
 }
 
 /// The field manager of the last write outside of the status, as the end of a sentence; empty if unknown.

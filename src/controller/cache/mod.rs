@@ -7,17 +7,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::runtime::watcher;
+use kube::runtime::watcher::Event;
 
 use crate::api;
 use crate::bundle::{
     BundleId, InputChange, Inputs, Intent, LastStatus, Namespace, ObjectKind, Refusal, SourceId, TargetRef,
     affected_bundles,
 };
-use crate::fanout::{self, ListPhase, ListScope, Observed, ResourceVersion, TargetEvent};
-
-use crate::client::{KeyFilter, SourceRead, Watch, WatchedObject};
+use crate::client::{KeyFilter, SourceRead, Watch, WatchEvent};
 use crate::controller::source_cache::SourceCache;
+use crate::fanout::{EngineEvent, ListPhase, ListScope, ListTracker, Observed, ResourceVersion, TargetEvent};
 
 /// The cache of Bundles and their sources.
 pub(in crate::controller) struct Cache {
@@ -28,7 +27,10 @@ pub(in crate::controller) struct Cache {
     /// Terminating Bundles.
     terminating: BTreeSet<BundleId>,
     sources: SourceCache,
-    watches: BTreeMap<Watch, Listing>,
+    bundle_list: ListTracker<BundleId>,
+    source_lists: BTreeMap<ObjectKind, ListTracker<SourceId>>,
+    /// Whether the first list of each of the engine's watches has ended.
+    fanout_listed: BTreeMap<ListScope, bool>,
     /// Number of lists begun. A list is right about everything that was cached before it began.
     epoch: u64,
 }
@@ -47,19 +49,6 @@ pub(in crate::controller) struct CachedBundle {
     pub(in crate::controller) invalid: Option<Refusal>,
 }
 
-enum Listing {
-    Never,
-    InProgress(BTreeSet<CacheKey>, bool),
-    Done,
-}
-
-/// The key of a cached object.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum CacheKey {
-    Bundle(BundleId),
-    Source(SourceId),
-}
-
 /// Bundles whose decision may differ, each with the cause in words.
 pub(in crate::controller) type AffectedBundles = BTreeMap<BundleId, String>;
 
@@ -69,21 +58,25 @@ pub(in crate::controller) struct CacheUpdate {
     /// Bundles to reconcile.
     pub(in crate::controller) affected: AffectedBundles,
     /// Events for the engine.
-    pub(in crate::controller) events: Vec<fanout::EngineEvent>,
-    /// Whether the event ended a list.
-    pub(in crate::controller) list_ended: bool,
+    pub(in crate::controller) events: Vec<EngineEvent>,
+    /// Whether the event may have made the cache ready.
+    pub(in crate::controller) may_be_ready: bool,
 }
 
 impl Cache {
-    /// Returns an empty cache that waits for the first list of each of these watches.
-    pub(in crate::controller) fn new(inputs: Inputs, trust_namespace: &str, watches: &[Watch]) -> Self {
+    /// Returns an empty cache that waits for the first list of each watch.
+    pub(in crate::controller) fn new(inputs: Inputs, trust_namespace: &str) -> Self {
+        let scope = |watch| if let Watch::Fanout(scope) = watch { Some((scope, false)) } else { None };
+        let fanout_listed = Watch::needed(&inputs.settings).into_iter().filter_map(scope).collect();
         Self {
             inputs,
             trust_namespace: trust_namespace.into(),
             bundles: BTreeMap::new(),
             terminating: BTreeSet::new(),
             sources: SourceCache::default(),
-            watches: watches.iter().map(|watch| (watch.clone(), Listing::Never)).collect(),
+            bundle_list: ListTracker::default(),
+            source_lists: ObjectKind::ALL.map(|kind| (kind, ListTracker::default())).into(),
+            fanout_listed,
             epoch: 0,
         }
     }
@@ -95,17 +88,18 @@ impl Cache {
 
     /// Whether all Bundles have been listed. Targets are listed after that, since only those of known Bundles are kept.
     pub(in crate::controller) fn has_listed_bundles(&self) -> bool {
-        matches!(self.watches.get(&Watch::Bundles), Some(Listing::Done))
+        self.bundle_list.has_ended()
     }
 
     /// Whether every watch has delivered its first list: before that, an absent object proves nothing. A watch of a single
     /// namespace that does not exist (`exists`) is not waited for; there may be no role for it either.
     pub(in crate::controller) fn is_ready(&self, exists: impl Fn(&str) -> bool) -> bool {
-        let listed = |listing: &Listing| matches!(listing, Listing::Done | Listing::InProgress(_, true));
-        self.watches.get(&Watch::Namespaces).is_some_and(listed)
-            && self.watches.iter().all(|(watch, listing)| match watch {
-                Watch::Targets(_, Some(name)) if !exists(name) => true,
-                _ => listed(listing),
+        self.bundle_list.has_ended()
+            && self.source_lists.values().all(ListTracker::has_ended)
+            && self.fanout_listed.get(&ListScope::Namespaces) == Some(&true)
+            && self.fanout_listed.iter().all(|(scope, listed)| match scope {
+                ListScope::Targets(_, Some(name)) if !exists(name) => true,
+                _ => *listed,
             })
     }
 
@@ -120,33 +114,37 @@ impl Cache {
     }
 
     /// Applies a watch event.
-    pub(in crate::controller) fn apply_event(
-        &mut self,
-        watch: &Watch,
-        event: watcher::Event<WatchedObject>,
-    ) -> CacheUpdate {
-        let list_ended = matches!(event, watcher::Event::InitDone);
-        let update = match watch {
-            Watch::Bundles | Watch::Sources(_) => self.apply_object_event(watch, event),
-            Watch::Namespaces => self.apply_namespace_event(event),
-            Watch::Targets(kind, namespace) => {
-                let scope = ListScope::Targets(*kind, namespace.clone());
-                let event = match event {
-                    watcher::Event::Init => Some(self.begin_fanout_list(watch, scope)),
-                    watcher::Event::InitDone => Some(self.end_fanout_list(watch, scope)),
-                    watcher::Event::Apply(object) | watcher::Event::InitApply(object) => {
-                        self.target_event(*kind, object.metadata(), |bundle, metadata| {
-                            TargetEvent::Applied(self.observed(bundle, *kind, metadata))
-                        })
-                    }
-                    watcher::Event::Delete(object) => self.target_event(*kind, object.metadata(), |_, metadata| {
-                        TargetEvent::Deleted(ResourceVersion::of(metadata))
-                    }),
-                };
-                CacheUpdate { events: event.into_iter().collect(), ..CacheUpdate::default() }
+    pub(in crate::controller) fn apply_event(&mut self, event: WatchEvent) -> CacheUpdate {
+        match event {
+            WatchEvent::Bundle(event) => self.apply_bundle_event(event),
+            WatchEvent::Source(kind, event) => self.apply_source_event(kind, event),
+            WatchEvent::Fanout(scope, event) => self.apply_fanout_event(scope, event),
+        }
+    }
+
+    /// Translates an event of a namespace or target for the engine.
+    fn apply_fanout_event(&mut self, scope: ListScope, event: Event<ObjectMeta>) -> CacheUpdate {
+        let (metadata, deleted) = match event {
+            Event::Apply(metadata) | Event::InitApply(metadata) => (metadata, false),
+            Event::Delete(metadata) => (metadata, true),
+            Event::Init => {
+                self.epoch += 1;
+                let events = vec![EngineEvent::List(scope, ListPhase::Began)];
+                return CacheUpdate { events, ..CacheUpdate::default() };
+            }
+            Event::InitDone => {
+                self.fanout_listed.insert(scope.clone(), true);
+                let events = vec![EngineEvent::List(scope, ListPhase::Ended)];
+                return CacheUpdate { events, may_be_ready: true, ..CacheUpdate::default() };
             }
         };
-        CacheUpdate { list_ended, ..update }
+        match scope {
+            ListScope::Namespaces => self.apply_namespace(&metadata, deleted),
+            ListScope::Targets(kind, _) => {
+                let events = self.target_event(kind, &metadata, deleted).into_iter().collect();
+                CacheUpdate { events, ..CacheUpdate::default() }
+            }
+        }
     }
 
     /// The metadata of a target that its Bundle's diff uses.
@@ -160,35 +158,22 @@ impl Cache {
         Observed::read(metadata, |part, name| intent.is_some_and(|intent| intent.declares(kind, part, name)))
     }
 
-    /// The engine's event for a target; none for an object whose name is no Bundle's.
-    fn target_event(
-        &self,
-        kind: ObjectKind,
-        metadata: &ObjectMeta,
-        now: impl Fn(&BundleId, &ObjectMeta) -> TargetEvent,
-    ) -> Option<fanout::EngineEvent> {
+    /// Returns the engine's event for a target; none for an object whose name is no Bundle's.
+    fn target_event(&self, kind: ObjectKind, metadata: &ObjectMeta, deleted: bool) -> Option<EngineEvent> {
         let (bundle, _) = self.bundles.get_key_value(&metadata.name.as_deref()?.into())?;
         let namespace = metadata.namespace.as_deref().unwrap_or_default().into();
         let target = TargetRef { kind, namespace, name: bundle.name().clone() };
-        Some(fanout::EngineEvent::Target { bundle: bundle.clone(), target, event: now(bundle, metadata) })
+        let event = if deleted {
+            TargetEvent::Deleted(ResourceVersion::of(metadata))
+        } else {
+            TargetEvent::Applied(self.observed(bundle, kind, metadata))
+        };
+        Some(EngineEvent::Target { bundle: bundle.clone(), target, event })
     }
 
-    fn apply_namespace_event(&mut self, event: watcher::Event<WatchedObject>) -> CacheUpdate {
-        let (name, now) = match event {
-            watcher::Event::Init => {
-                let event = self.begin_fanout_list(&Watch::Namespaces, ListScope::Namespaces);
-                return CacheUpdate { events: vec![event], ..CacheUpdate::default() };
-            }
-            watcher::Event::InitDone => {
-                let event = self.end_fanout_list(&Watch::Namespaces, ListScope::Namespaces);
-                return CacheUpdate { events: vec![event], ..CacheUpdate::default() };
-            }
-            watcher::Event::Apply(object) | watcher::Event::InitApply(object) => {
-                let metadata = object.metadata();
-                (metadata.name.clone().unwrap_or_default(), Some(Namespace::from(metadata)))
-            }
-            watcher::Event::Delete(object) => (object.metadata().name.clone().unwrap_or_default(), None),
-        };
+    fn apply_namespace(&mut self, metadata: &ObjectMeta, deleted: bool) -> CacheUpdate {
+        let name = metadata.name.clone().unwrap_or_default();
+        let now = (!deleted).then(|| Namespace::from(metadata));
         let mut affected = AffectedBundles::new();
         if *name == *self.trust_namespace {
             let labels = now.as_ref().map(|namespace| namespace.labels.clone());
@@ -200,52 +185,7 @@ impl Cache {
                 );
             }
         }
-        CacheUpdate { affected, events: vec![fanout::EngineEvent::Namespace(name, now)], ..CacheUpdate::default() }
-    }
-
-    /// Applies an event of a Bundle or a source.
-    fn apply_object_event(&mut self, watch: &Watch, event: watcher::Event<WatchedObject>) -> CacheUpdate {
-        use watcher::Event::{Apply, Delete, Init, InitApply, InitDone};
-        match event {
-            Apply(object) => self.upsert(self.key(watch, object.metadata()), object),
-            Delete(object) => {
-                let key = self.key(watch, object.metadata());
-                if self.version(&key) > ResourceVersion::of(object.metadata()) {
-                    return CacheUpdate::default();
-                }
-                let mut update = self.remove(&key);
-                update.events.extend(self.deletion_event(&key, Some(object.metadata())));
-                update
-            }
-            Init => {
-                self.mark_listing(watch);
-                CacheUpdate::default()
-            }
-            InitApply(object) => {
-                let key = self.key(watch, object.metadata());
-                if let Some(Listing::InProgress(seen, _)) = self.watches.get_mut(watch) {
-                    seen.insert(key.clone());
-                }
-                self.upsert(key, object)
-            }
-            InitDone => self.finish_list(watch),
-        }
-    }
-
-    fn mark_listing(&mut self, watch: &Watch) {
-        let again = !matches!(self.watches.get(watch), Some(Listing::Never | Listing::InProgress(_, false)));
-        self.watches.insert(watch.clone(), Listing::InProgress(BTreeSet::new(), again));
-        self.epoch += 1;
-    }
-
-    fn begin_fanout_list(&mut self, watch: &Watch, scope: ListScope) -> fanout::EngineEvent {
-        self.mark_listing(watch);
-        fanout::EngineEvent::List(scope, ListPhase::Began)
-    }
-
-    fn end_fanout_list(&mut self, watch: &Watch, scope: ListScope) -> fanout::EngineEvent {
-        self.watches.insert(watch.clone(), Listing::Done);
-        fanout::EngineEvent::List(scope, ListPhase::Ended)
+        CacheUpdate { affected, events: vec![EngineEvent::Namespace(name, now)], may_be_ready: true }
     }
 
     /// Caches a published status, so that its watch event changes nothing.
@@ -267,7 +207,9 @@ impl Cache {
             && known.last_status.generation == generation
         {
             let since = std::mem::replace(&mut known.epoch, self.epoch) == self.epoch;
-            known.version = if since { known.version.max(version) } else { version };
+            if known.version.is_replaced_by(version, since, true) {
+                known.version = version;
+            }
         }
     }
 
@@ -279,7 +221,7 @@ impl Cache {
     /// Caches a fetched source; returns the affected Bundles.
     pub(in crate::controller) fn apply_read(&mut self, key: &SourceId, read: SourceRead) -> AffectedBundles {
         match read {
-            SourceRead::Gone => return self.remove(&CacheKey::Source(key.clone())).affected,
+            SourceRead::Gone => return self.remove_source(key),
             SourceRead::Content { version, filter, content } => {
                 if let Some(object) = self.inputs.sources.get_mut(key)
                     && self.sources.store(key, version, filter, &content)
@@ -296,49 +238,6 @@ impl Cache {
     pub(in crate::controller) fn forget_unreadable(&mut self) {
         self.sources.forget_unreadable(&self.inputs);
     }
-
-    fn finish_list(&mut self, watch: &Watch) -> CacheUpdate {
-        let mut update = CacheUpdate::default();
-        let Some(Listing::InProgress(seen, _)) = self.watches.insert(watch.clone(), Listing::Done) else {
-            return update;
-        };
-        for key in self.keys(watch).iter().filter(|key| !seen.contains(key)) {
-            let CacheUpdate { affected, events, .. } = self.remove(key);
-            update.affected.extend(affected);
-            update.events.extend(events);
-            // The list does not show how the object was deleted.
-            update.events.extend(self.deletion_event(key, None));
-        }
-        update
-    }
-
-    fn keys(&self, watch: &Watch) -> Vec<CacheKey> {
-        match watch {
-            Watch::Bundles => self.bundles.keys().chain(&self.terminating).cloned().map(CacheKey::Bundle).collect(),
-            Watch::Sources(kind) => self.sources.of_kind(*kind).cloned().map(CacheKey::Source).collect(),
-            Watch::Namespaces | Watch::Targets(..) => unreachable!("the cache holds only Bundles and sources"),
-        }
-    }
-
-    /// The key of an object of a watch.
-    fn key(&self, watch: &Watch, metadata: &ObjectMeta) -> CacheKey {
-        let name = metadata.name.as_deref().unwrap_or_default();
-        match watch {
-            Watch::Bundles => CacheKey::Bundle(name.into()),
-            Watch::Sources(kind) => {
-                let (namespace, name) = (self.trust_namespace.clone(), name.into());
-                CacheKey::Source(SourceId { kind: *kind, namespace, name })
-            }
-            Watch::Namespaces | Watch::Targets(..) => unreachable!("the cache holds only Bundles and sources"),
-        }
-    }
-
-    fn version(&self, key: &CacheKey) -> ResourceVersion {
-        match key {
-            CacheKey::Bundle(bundle) => self.bundles.get(bundle).map(|known| known.version).unwrap_or_default(),
-            CacheKey::Source(source) => self.sources.version(source).unwrap_or_default(),
-        }
-    }
 }
 
 fn with_cause(bundles: BTreeSet<BundleId>, cause: &str) -> AffectedBundles {
@@ -352,13 +251,24 @@ mod tests {
     use super::*;
     use crate::bundle::SourceContent;
     use crate::bundle::fixture::source_id;
-    use watcher::Event::{Apply, Init, InitApply, InitDone};
-
-    const TARGETS: Watch = Watch::Targets(ObjectKind::ConfigMap, None);
+    use crate::client::WatchedBundle;
+    use Event::{Apply, Init, InitApply, InitDone};
 
     impl Cache {
-        fn affected(&mut self, watch: &Watch, event: watcher::Event<WatchedObject>) -> AffectedBundles {
-            self.apply_event(watch, event).affected
+        fn affected(&mut self, bundle: WatchedBundle) -> AffectedBundles {
+            self.apply_event(WatchEvent::Bundle(Apply(bundle))).affected
+        }
+
+        /// Begins or ends a list of a watch.
+        fn list(&mut self, watch: &Watch, phase: ListPhase) {
+            fn event<T>(phase: ListPhase) -> Event<T> {
+                if phase == ListPhase::Began { Init } else { InitDone }
+            }
+            self.apply_event(match watch.clone() {
+                Watch::Bundles => WatchEvent::Bundle(event(phase)),
+                Watch::Sources(kind) => WatchEvent::Source(kind, event(phase)),
+                Watch::Fanout(scope) => WatchEvent::Fanout(scope, event(phase)),
+            });
         }
 
         fn is_ready_for(&self, namespaces: &[&str]) -> bool {
@@ -366,14 +276,12 @@ mod tests {
         }
     }
 
-    fn metadata(value: serde_json::Value) -> WatchedObject {
-        WatchedObject::Metadata(Box::new(serde_json::from_value(value).expect("metadata")))
+    fn metadata(value: serde_json::Value) -> ObjectMeta {
+        serde_json::from_value(value).expect("metadata")
     }
 
     fn cache() -> Cache {
-        let inputs = Inputs::default();
-        let watches = Watch::needed(&inputs.settings);
-        Cache::new(inputs, "cert-manager", &watches)
+        Cache::new(Inputs::default(), "cert-manager")
     }
 
     #[test]
@@ -382,12 +290,12 @@ mod tests {
         let watches = Watch::needed(&cache.inputs.settings);
         for watch in &watches {
             assert!(!cache.is_ready_for(&["there"]));
-            cache.apply_event(watch, Init);
+            cache.list(watch, ListPhase::Began);
             assert!(!cache.is_ready_for(&["there"]));
-            cache.apply_event(watch, InitDone);
+            cache.list(watch, ListPhase::Ended);
         }
         assert!(cache.is_ready_for(&["there"]));
-        cache.apply_event(&TARGETS, Init);
+        cache.list(&Watch::Fanout(ListScope::Targets(ObjectKind::ConfigMap, None)), ListPhase::Began);
         assert!(cache.is_ready_for(&["there"]), "a list that comes again takes nothing back");
     }
 
@@ -396,18 +304,19 @@ mod tests {
         let mut inputs = Inputs::default();
         inputs.settings.target_namespaces = Some(["absent".to_owned(), "there".to_owned()].into());
         let watches = Watch::needed(&inputs.settings);
-        let mut cache = Cache::new(inputs, "cert-manager", &watches);
-        for watch in watches.iter().filter(|watch| !matches!(watch, Watch::Targets(..))) {
-            cache.apply_event(watch, Init);
-            if *watch == Watch::Namespaces {
-                cache.apply_event(watch, InitApply(metadata(json!({ "name": "there", "resourceVersion": "1" }))));
+        let mut cache = Cache::new(inputs, "cert-manager");
+        for watch in watches.iter().filter(|watch| !matches!(watch, Watch::Fanout(ListScope::Targets(..)))) {
+            cache.list(watch, ListPhase::Began);
+            if *watch == Watch::Fanout(ListScope::Namespaces) {
+                let there = InitApply(metadata(json!({ "name": "there", "resourceVersion": "1" })));
+                cache.apply_event(WatchEvent::Fanout(ListScope::Namespaces, there));
             }
-            cache.apply_event(watch, InitDone);
+            cache.list(watch, ListPhase::Ended);
         }
         assert!(!cache.is_ready_for(&["there"]));
-        let there = Watch::Targets(ObjectKind::ConfigMap, Some("there".to_owned()));
-        cache.apply_event(&there, Init);
-        cache.apply_event(&there, InitDone);
+        let there = Watch::Fanout(ListScope::Targets(ObjectKind::ConfigMap, Some("there".to_owned())));
+        cache.list(&there, ListPhase::Began);
+        cache.list(&there, ListPhase::Ended);
         assert!(cache.is_ready_for(&["there"]));
     }
 
@@ -423,19 +332,19 @@ mod tests {
                 "spec": { "sources": [{ "inLine": "x" }] }, "status": { "conditions": [condition] },
             }))
             .expect("a Bundle");
-            (bundle.status.clone().expect("a status"), WatchedObject::Bundle(Box::new(Ok(bundle))))
+            (bundle.status.clone().expect("a status"), Box::new(Ok(bundle)))
         };
         let mut cache = cache();
-        cache.apply_event(&Watch::Bundles, Apply(bundle("1", "before").1));
+        cache.affected(bundle("1", "before").1);
         cache.set_published_status(&"b".into(), bundle("", "first").0);
         cache.set_published_version(&"b".into(), ResourceVersion::parse("9"), Some(2));
         cache.set_published_version(&"b".into(), ResourceVersion::parse("2"), Some(1));
         cache.set_published_status(&"b".into(), bundle("", "second").0);
-        assert!(cache.affected(&Watch::Bundles, Apply(bundle("1", "before").1)).is_empty());
+        assert!(cache.affected(bundle("1", "before").1).is_empty());
         let second = cache.bundle(&"b".into()).expect("known").last_status.status.clone();
         assert_eq!(second, bundle("", "second").0);
-        assert!(cache.affected(&Watch::Bundles, Apply(bundle("3", "second").1)).is_empty(), "what we published");
-        assert!(cache.affected(&Watch::Bundles, Apply(bundle("4", "foreign").1)).contains_key(&"b".into()));
+        assert!(cache.affected(bundle("3", "second").1).is_empty(), "what we published");
+        assert!(cache.affected(bundle("4", "foreign").1).contains_key(&"b".into()));
     }
 
     #[test]
@@ -448,13 +357,15 @@ mod tests {
                 "metadata": { "name": "b", "uid": "u", "generation": generation, "resourceVersion": generation.to_string() },
                 "spec": { "sources": [{ "secret": source }], "target": { "configMap": { "key": "k" } } },
             }));
-            WatchedObject::Bundle(Box::new(Ok(bundle.expect("a Bundle"))))
+            Box::new(Ok(bundle.expect("a Bundle")))
         };
-        let secrets = Watch::Sources(ObjectKind::Secret);
+        let secret = |version: &str| {
+            WatchEvent::Source(ObjectKind::Secret, Apply(metadata(json!({ "name": "s", "resourceVersion": version }))))
+        };
         let key = source_id(ObjectKind::Secret, "s");
         let mut cache = cache();
-        cache.apply_event(&secrets, Apply(metadata(json!({ "name": "s", "resourceVersion": "3" }))));
-        cache.apply_event(&Watch::Bundles, Apply(bundle(json!({ "includeAllKeys": true }), 1)));
+        cache.apply_event(secret("3"));
+        cache.affected(bundle(json!({ "includeAllKeys": true }), 1));
         let unread = |cache: &Cache| cache.unread(&cache.inputs.intents[&"b".into()]);
 
         let [(_, filter)] = &unread(&cache)[..] else { panic!("one object is to be read") };
@@ -464,7 +375,7 @@ mod tests {
         cache.apply_read(&key, SourceRead::Content { version, filter: filter.clone(), content });
         assert!(unread(&cache).is_empty());
 
-        cache.apply_event(&Watch::Bundles, Apply(bundle(json!({ "key": "a" }), 2)));
+        cache.affected(bundle(json!({ "key": "a" }), 2));
         let held = |cache: &Cache| match &cache.inputs.sources[&key].content {
             SourceContent::Keys(values) => values.keys().cloned().collect::<Vec<_>>(),
             other => panic!("{other:?}"),
@@ -472,11 +383,11 @@ mod tests {
         assert_eq!(held(&cache), ["a"]);
         assert!(unread(&cache).is_empty());
 
-        cache.apply_event(&Watch::Bundles, Apply(bundle(json!({ "key": "z" }), 3)));
+        cache.affected(bundle(json!({ "key": "z" }), 3));
         assert!(held(&cache).is_empty());
         assert_eq!(unread(&cache).len(), 1, "what was let go is read again when it is wanted");
 
-        cache.apply_event(&secrets, Apply(metadata(json!({ "name": "s", "resourceVersion": "4" }))));
+        cache.apply_event(secret("4"));
         assert_eq!(unread(&cache).len(), 1, "a new version is read");
     }
 }
