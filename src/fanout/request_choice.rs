@@ -210,11 +210,15 @@ mod tests {
     }
 
     fn merge(stale: &[&str], former_owner: Option<&str>) -> TargetRequest {
+        merge_with(stale, former_owner, None)
+    }
+
+    fn merge_with(stale: &[&str], former_owner: Option<&str>, second_owner: Option<&str>) -> TargetRequest {
         TargetRequest::Merge {
             version: ResourceVersion::parse("7"),
             stale: OwnedFields { keys: stale.iter().map(|key| (*key).to_owned()).collect(), ..OwnedFields::default() },
             former_owner: former_owner.map(str::to_owned),
-            second_owner: None,
+            second_owner: second_owner.map(Into::into),
         }
     }
 
@@ -249,10 +253,7 @@ mod tests {
     }
 
     fn sharing(stale: &[&str]) -> TargetRequest {
-        let TargetRequest::Merge { version, stale, former_owner, .. } = merge(stale, None) else {
-            unreachable!("a merge")
-        };
-        TargetRequest::Merge { version, stale, former_owner, second_owner: Some("namespace".into()) }
+        merge_with(stale, None, Some("namespace"))
     }
 
     #[test]

@@ -106,7 +106,8 @@ impl Task {
         !matches!(self.state, TaskState::Waiting(_))
     }
 
-    fn next_wakeup(&self) -> Option<Duration> {
+    /// Returns the time at which a task that waits is queued.
+    pub(super) fn next_wakeup(&self) -> Option<Duration> {
         match self.state {
             TaskState::Waiting(at) | TaskState::RetryingSilently(at) => Some(at),
             TaskState::Queued | TaskState::InFlight { .. } => None,
@@ -139,6 +140,14 @@ impl Task {
             TaskState::Queued if wait.is_some() => TaskState::RetryingSilently(earliest),
             other => other,
         };
+        self
+    }
+
+    /// Brings the next attempt forward to a time at the latest.
+    pub(super) fn not_after(mut self, latest: Duration) -> Self {
+        if let TaskState::Waiting(at) | TaskState::RetryingSilently(at) = &mut self.state {
+            *at = latest.min(*at);
+        }
         self
     }
 

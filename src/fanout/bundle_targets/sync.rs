@@ -12,11 +12,11 @@ impl BundleTargets {
     pub(super) fn sync_task(&mut self, ctx: RolloutContext<'_>, target: &TargetRef, trigger: Trigger) -> bool {
         let diff = self.due_diff(ctx, target);
         let writes = diff.as_ref().is_some_and(|diff| *diff != Diff::VerifyBytes);
-        let task = self.tasks.get(target);
-        if matches!(task, Some(Task { state: TaskState::InFlight { .. }, .. })) {
+        let task = match self.tasks.get(target) {
             // Its result leads here again.
-            return writes;
-        }
+            Some(Task { state: TaskState::InFlight { .. }, .. }) => return writes,
+            task => task.cloned(),
+        };
         match diff {
             None => {
                 self.tasks.set(target, None);
@@ -31,26 +31,19 @@ impl BundleTargets {
             Some(_) => {}
         }
         let urgent = matches!(trigger, Trigger::Namespace | Trigger::Changed);
-        let mut task = task.cloned();
         let heal_at =
             (trigger == Trigger::Changed && writes && !matches!(task, Some(Task { state: TaskState::Queued, .. })))
                 .then(|| self.next_heal_at(ctx, target));
-        match &mut task {
-            None => task = Some(Task::new(urgent)),
-            Some(Task { state: TaskState::Queued, urgent: before, .. }) => *before |= urgent,
-            Some(Task { state: TaskState::Waiting(until) | TaskState::RetryingSilently(until), .. }) => {
-                match (trigger, heal_at) {
-                    (Trigger::Changed, Some(heal_at)) => *until = heal_at.min(*until),
-                    // The task is retried at its time.
-                    (Trigger::Decided, _) if self.content_while_held().is_some() => {}
-                    _ => task = task.map(|task| task.with_state(TaskState::Queued).or_urgent(urgent)),
-                }
-            }
-            Some(Task { state: TaskState::InFlight { .. }, .. }) => {
-                unreachable!("orders in flight have returned above")
-            }
-        }
-        let mut task = task.expect("a target with a diff has a task");
+        let mut task = match task {
+            None => Task::new(urgent),
+            Some(task) => match (task.next_wakeup(), trigger, heal_at) {
+                (None, ..) => task.or_urgent(urgent),
+                (Some(_), Trigger::Changed, Some(heal_at)) => task.not_after(heal_at),
+                // The task is retried at its time.
+                (Some(_), Trigger::Decided, _) if self.content_while_held().is_some() => task,
+                (Some(_), ..) => task.with_state(TaskState::Queued).or_urgent(urgent),
+            },
+        };
         if let Some(heal_at) = heal_at.filter(|at| *at > ctx.now)
             && matches!(task.state, TaskState::Queued)
         {
