@@ -13,8 +13,8 @@ use crate::limits;
 /// Maximum length of a warning, in characters.
 pub const WARNING_MAX: usize = limits::WARNING.max;
 
-/// Maximum length of a name that others chose, in characters.
-pub const NAME_MAX: usize = limits::NAME.max;
+/// Maximum length of an object's name in Kubernetes.
+const OBJECT_NAME_MAX: usize = 253;
 
 /// Escapes unprintable characters as Rust and Go do: `\n`, `\u{1b}`.
 #[must_use]
@@ -79,32 +79,35 @@ fn is_unprintable(character: char) -> bool {
 /// Escapes a text and cuts it to `max` characters; a cut text ends with `…`.
 #[must_use]
 pub fn truncate_chars(text: &str, max: usize) -> String {
-    let cut = |text: &str| match text.char_indices().nth(max) {
-        None => text.to_owned(),
-        Some(_) => text.chars().take(max.saturating_sub(1)).chain(['…']).collect(),
-    };
-    // No more is escaped than fits.
-    let short = cut(text);
-    match escape(&short) {
-        Cow::Borrowed(_) => short,
-        Cow::Owned(escaped) => cut(&escaped),
-    }
+    truncate(text, |text| cut_chars(text, max))
 }
 
 /// Escapes a text and cuts it to `max` bytes; a cut text ends with `...`.
 #[must_use]
 pub fn truncate_bytes(text: &str, max: usize) -> String {
-    let cut = |text: &str| {
+    truncate(text, |text| {
         if text.len() <= max {
-            text.to_owned()
+            text.into()
         } else {
-            format!("{}...", &text[..text.floor_char_boundary(max.saturating_sub(3))])
+            format!("{}...", &text[..text.floor_char_boundary(max.saturating_sub(3))]).into()
         }
-    };
+    })
+}
+
+/// Escapes a text and cuts it; no more is escaped than fits.
+fn truncate<'a>(text: &'a str, cut: impl for<'t> Fn(&'t str) -> Cow<'t, str>) -> String {
     let short = cut(text);
     match escape(&short) {
-        Cow::Borrowed(_) => short,
-        Cow::Owned(escaped) => cut(&escaped),
+        Cow::Borrowed(_) => short.into_owned(),
+        Cow::Owned(escaped) => cut(&escaped).into_owned(),
+    }
+}
+
+/// Cuts a text to `max` characters, the last of which is then `…`.
+fn cut_chars(text: &str, max: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(max) {
+        None => text.into(),
+        Some(_) => text.chars().take(max.saturating_sub(1)).chain(['…']).collect(),
     }
 }
 
@@ -141,17 +144,31 @@ pub fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
 /// Quotes at most `max` characters of a text; quotes in it are escaped, too.
 #[must_use]
 pub fn quote(text: &str, max: usize) -> String {
-    let cut = match text.char_indices().nth(max) {
-        None => Cow::Borrowed(text),
-        Some(_) => text.chars().take(max.saturating_sub(1)).chain(['…']).collect(),
-    };
-    escape(&format!("{cut:?}")).into_owned()
+    escape(&format!("{:?}", cut_chars(text, max))).into_owned()
 }
 
-/// Quotes a name, cut to [`NAME_MAX`] characters.
+/// Cuts a name that others chose to [`limits::NAME`] characters.
+#[must_use]
+pub fn name(name: &str) -> String {
+    truncate_chars(name, limits::NAME.max)
+}
+
+/// Quotes a [`name`].
 #[must_use]
 pub fn quote_name(name: &str) -> String {
-    quote(name, NAME_MAX)
+    quote(name, limits::NAME.max)
+}
+
+/// Cuts the name of an object, or of its kind, of which nobody else has checked the length.
+#[must_use]
+pub fn object_name(name: &str) -> String {
+    truncate_chars(name, OBJECT_NAME_MAX)
+}
+
+/// Quotes an [`object_name`], or a key of an object.
+#[must_use]
+pub fn quote_object_name(name: &str) -> String {
+    quote(name, OBJECT_NAME_MAX)
 }
 
 /// Quotes the first two of some names and counts the rest.
@@ -163,6 +180,18 @@ pub fn summarize_names<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
         0 => first.join(", "),
         rest => format!("{} and {rest} more", first.join(", ")),
     }
+}
+
+/// Cuts the message of a condition to [`limits::CONDITION_MESSAGE`] bytes.
+#[must_use]
+pub fn condition_message(text: &str) -> String {
+    truncate_bytes(text, limits::CONDITION_MESSAGE.max)
+}
+
+/// Cuts the note of an event to [`limits::EVENT_NOTE`] bytes.
+#[must_use]
+pub fn event_note(text: &str) -> String {
+    truncate_bytes(text, limits::EVENT_NOTE.max)
 }
 
 /// Cuts a warning of an admission review to [`WARNING_MAX`] characters.

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::{limits, text};
+use crate::text;
 
 use super::field_error::FieldError;
 use super::finding::Finding;
@@ -26,13 +26,7 @@ pub struct Refusal {
 impl Refusal {
     /// Returns a refusal whose message is escaped and truncated, so that no more of it is ever kept.
     pub(super) fn new(reason: Reason, message: &str) -> Self {
-        Self {
-            reason,
-            message: text::truncate_bytes(message, limits::CONDITION_MESSAGE.max),
-            findings: None,
-            requeue_at: None,
-            retry: false,
-        }
+        Self { reason, message: text::condition_message(message), findings: None, requeue_at: None, retry: false }
     }
 
     /// Returns the refusal of a Bundle that breaks rules.

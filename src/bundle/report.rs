@@ -6,7 +6,6 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use crate::api;
-use crate::limits;
 use crate::text;
 
 use super::decision::{Decision, Desired};
@@ -33,12 +32,6 @@ const FREQUENT_CHANGES: &str = "FrequentChanges";
 
 /// The reason of condition `Reconciling` while a rollout is held back.
 pub const ROLLOUT_HELD: &str = "RolloutHeld";
-
-/// The longest condition message, in bytes (the CRD's limit is 32768 characters).
-const MESSAGE_MAX: usize = limits::CONDITION_MESSAGE.max;
-
-/// The longest note of an event, in bytes (the API server's limit).
-const NOTE_MAX: usize = limits::EVENT_NOTE.max;
 
 /// The outcome of a Bundle's rollout.
 #[derive(Clone, Debug, Default)]
@@ -120,7 +113,7 @@ impl BundleEvent {
             "{} {namespace}/{name}: {who}; it is healed each time, but ever less often, at least once a minute: find the other writer and stop it, or have it write another object",
             kind.as_str()
         );
-        Self { warning: true, reason: Reason::TargetContested, note: text::truncate_bytes(&note, NOTE_MAX) }
+        Self { warning: true, reason: Reason::TargetContested, note: text::event_note(&note) }
     }
 
     /// Returns the event of a foreign object that was completed.
@@ -132,7 +125,7 @@ impl BundleEvent {
             kind.as_str(),
             api::KEYS_ANNOTATION
         );
-        Self { warning: false, reason: Reason::TargetCompleted, note: text::truncate_bytes(&note, NOTE_MAX) }
+        Self { warning: false, reason: Reason::TargetCompleted, note: text::event_note(&note) }
     }
 }
 
@@ -252,7 +245,7 @@ impl Report {
     pub(super) fn with_unstable(mut self, unstable: &Unstable, last: &LastStatus, now: Timestamp) -> Self {
         let message = unstable.message(now);
         if last.condition(api::SOURCE_UNSTABLE).is_none() {
-            let note = text::truncate_bytes(&message, limits::EVENT_NOTE.max);
+            let note = text::event_note(&message);
             self.events.push(BundleEvent { warning: true, reason: Reason::SourceUnstable, note });
         }
         let conditions = self.status.conditions.get_or_insert_default();
@@ -276,7 +269,7 @@ impl LastStatus {
         rolled_out: bool,
         now: Timestamp,
     ) -> Report {
-        let message = text::truncate_bytes(message, MESSAGE_MAX);
+        let message = text::condition_message(message);
         let synced = reason == Reason::Synced;
         let failing = matches!(reason, Reason::SyncConfigMapTargetFailed | Reason::SyncSecretTargetFailed);
         // While targets fail, which of them and why changes with each try: that is no new state.
@@ -288,7 +281,7 @@ impl LastStatus {
         let synced_event = (news || (synced && rolled_out)).then(|| BundleEvent {
             warning: !synced,
             reason,
-            note: text::truncate_bytes(&message, NOTE_MAX),
+            note: text::event_note(&message),
         });
         let events = synced_event.into_iter().chain(self.finding_events(findings.unwrap_or_default())).collect();
         let mut conditions = vec![
@@ -311,11 +304,7 @@ impl LastStatus {
                 *note = if note.is_empty() { text } else { format!("{note}; {text}") };
             }
         }
-        news.into_iter().map(|(reason, note)| BundleEvent {
-            warning: true,
-            reason,
-            note: text::truncate_bytes(&note, NOTE_MAX),
-        })
+        news.into_iter().map(|(reason, note)| BundleEvent { warning: true, reason, note: text::event_note(&note) })
     }
 
     /// Returns condition `SourcesComplete`: false if there are findings, unknown if the sources were not evaluated.
@@ -329,7 +318,7 @@ impl LastStatus {
                     0 => String::new(),
                     n => format!("; and {n} more"),
                 };
-                ("False", "NeedsAttention", text::truncate_bytes(&format!("{}{rest}", shown.join("; ")), MESSAGE_MAX))
+                ("False", "NeedsAttention", text::condition_message(&format!("{}{rest}", shown.join("; "))))
             }
         };
         self.new_condition(api::SOURCES_COMPLETE, status, reason, message, now)
@@ -345,6 +334,7 @@ mod tests {
     use super::*;
     use crate::bundle::fixture::{now, plain};
     use crate::bundle::{Inputs, Observation, decide};
+    use crate::limits;
 
     fn after(failures: &[(&str, &str)], last: &LastStatus, at: Timestamp) -> Report {
         let decision = decide(&plain("b"), &Inputs::default(), at).expect("a decision");
@@ -446,8 +436,15 @@ mod tests {
         let findings: Vec<_> = (0..FINDINGS_SHOWN + 3).map(finding).collect();
         let refusal = Refusal { findings: Some(findings), ..Refusal::new(Reason::SourceNotFound, &"m".repeat(40_000)) };
         let report = report_refusal(&refusal, &LastStatus::default(), now());
-        assert!(report.status.conditions.iter().flatten().all(|condition| condition.message.len() <= MESSAGE_MAX));
-        assert!(report.events.iter().all(|event| event.note.len() <= NOTE_MAX));
+        assert!(
+            report
+                .status
+                .conditions
+                .iter()
+                .flatten()
+                .all(|condition| condition.message.len() <= limits::CONDITION_MESSAGE.max)
+        );
+        assert!(report.events.iter().all(|event| event.note.len() <= limits::EVENT_NOTE.max));
         let short = |n: usize| Finding { location: format!("{n:02}"), what: Observation::NoPem(None) };
         let refusal = Refusal { findings: Some((0..12).map(short).collect()), ..refusal };
         let report = report_refusal(&refusal, &LastStatus::default(), now());

@@ -16,9 +16,6 @@ use super::refusal::Refusal;
 use super::source_cycle;
 use super::source_error::{SourceError, refusal_for};
 
-/// Maximum length of a source's key in characters, as the API server allows it.
-const KEY_MAX: usize = 253;
-
 /// The resolved sources of a Bundle.
 #[derive(Clone, Debug)]
 pub struct ResolvedSources {
@@ -170,7 +167,7 @@ impl Resolver<'_> {
             if self.read.contains(&read) {
                 continue;
             }
-            let location = format!("{id} key {}", text::quote(key, KEY_MAX));
+            let location = format!("{id} key {}", text::quote_object_name(key));
             self.text(&location, value).map_err(|error| SourceError::ObjectPem {
                 object: id.clone(),
                 key: key.clone(),

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::limits;
 use crate::text;
 
 /// Changes of a Bundle's content that are so frequent that its rollouts are held back.
@@ -35,7 +34,7 @@ impl Unstable {
         let text = format!(
             "The content has changed {changes} times without ten quiet minutes: {next}; last change: {cause}: find who keeps changing the sources, and stop all but one"
         );
-        text::truncate_bytes(&text, limits::CONDITION_MESSAGE.max)
+        text::condition_message(&text)
     }
 }
 

@@ -7,9 +7,6 @@ use crate::text;
 use super::contention::ConflictingManager;
 use super::request_choice::RequestBlocked;
 
-/// The most characters of each word about an owner, which its API does not bound.
-const OWNER_MAX: usize = 253;
-
 /// The cause of the failure of a target that others change faster than it can be written.
 pub(super) fn lost_write(target: &TargetRef, manager: Option<ConflictingManager>) -> String {
     let who = manager.map_or_else(String::new, |(manager, key)| {
@@ -57,9 +54,9 @@ pub(super) fn blocked(target: &TargetRef, blocked: &RequestBlocked, metadata: Op
     match blocked {
         RequestBlocked::OtherController(owner) => format!(
             "failed to patch {target}: it is controlled by {} {} ({}): delete that owner, or give the Bundle another name",
-            text::truncate_chars(&owner.kind, OWNER_MAX),
-            text::quote(&owner.name, OWNER_MAX),
-            text::truncate_chars(&owner.api_version, OWNER_MAX)
+            text::object_name(&owner.kind),
+            text::quote_object_name(&owner.name),
+            text::object_name(&owner.api_version)
         ),
         RequestBlocked::AdoptionRefused(obstacle) => {
             let managers = metadata.map(|metadata| &metadata.foreign_keys);

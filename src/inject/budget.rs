@@ -35,7 +35,7 @@ pub(super) fn excess_of_patch(bytes: usize) -> Option<Blocker> {
 }
 
 fn annotation(key: &str, value: &str) -> Option<Blocker> {
-    let key = text::truncate_chars(key, text::NAME_MAX);
+    let key = text::name(key);
     let entries = || 1 + value.bytes().filter(|byte| *byte == b',').count();
     over(value.len(), limits::POD_ANNOTATION, &format!("bytes of annotation {key}"), "shorten it")
         .or_else(|| over(entries(), limits::POD_LIST, &format!("entries in annotation {key}"), "shorten it"))

@@ -70,12 +70,7 @@ pub(super) fn injection_request<'a>(
     let prefix = operator.prefix();
     let annotations = Annotations { pod: &review.pod, prefix: &prefix };
     let action = choose_action(&annotations, review.namespace, operator, options);
-    InjectionRequest {
-        subject: text::truncate_chars(&prefix, text::NAME_MAX),
-        required: false,
-        warnings: Vec::new(),
-        action,
-    }
+    InjectionRequest { subject: text::name(&prefix), required: false, warnings: Vec::new(), action }
 }
 
 fn choose_action<'a>(
