@@ -22,6 +22,24 @@ impl ObjectKind {
         }
     }
 
+    /// The plural, as messages spell it.
+    #[must_use]
+    pub fn plural(self) -> &'static str {
+        match self {
+            Self::ConfigMap => "ConfigMaps",
+            Self::Secret => "Secrets",
+        }
+    }
+
+    /// The resource, as paths of the API and rules of RBAC spell it.
+    #[must_use]
+    pub fn resource(self) -> &'static str {
+        match self {
+            Self::ConfigMap => "configmaps",
+            Self::Secret => "secrets",
+        }
+    }
+
     /// The field of a Bundle's source or target that holds an item of this kind.
     pub(super) fn field(self) -> &'static str {
         match self {

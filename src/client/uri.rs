@@ -2,17 +2,14 @@
 
 use crate::bundle::ObjectKind;
 
-/// Returns the name of a kind in paths and in RBAC rules.
+/// Returns the resource of a kind.
 pub(super) fn resource(kind: ObjectKind) -> &'static str {
-    match kind {
-        ObjectKind::ConfigMap => "configmaps",
-        ObjectKind::Secret => "secrets",
-    }
+    kind.resource()
 }
 
 /// Returns the path of the objects of a kind, in one namespace or in all.
 pub(super) fn collection(kind: ObjectKind, namespace: Option<&str>) -> String {
-    let resource = resource(kind);
+    let resource = kind.resource();
     match namespace {
         Some(namespace) => format!("/api/v1/namespaces/{namespace}/{resource}"),
         None => format!("/api/v1/{resource}"),

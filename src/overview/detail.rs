@@ -107,9 +107,8 @@ fn ago(time: Timestamp, now: Timestamp) -> String {
 
 /// Returns text such as `12 ConfigMaps in a, b and 10 more`.
 pub(super) fn summarize_targets(kind: ObjectKind, namespaces: &[Arc<str>]) -> String {
-    let plural = if namespaces.len() == 1 { "" } else { "s" };
-    let count = namespaces.len();
-    format!("{count} {}{plural} in {}", kind.as_str(), summarize_namespaces(namespaces))
+    let objects = if namespaces.len() == 1 { kind.as_str() } else { kind.plural() };
+    format!("{} {objects} in {}", namespaces.len(), summarize_namespaces(namespaces))
 }
 
 fn summarize_namespaces(namespaces: &[Arc<str>]) -> String {
