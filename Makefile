@@ -91,7 +91,7 @@ check: ## Check subjects of commits, workflows, format, lints, documentation, ge
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps --document-private-items
 	cargo test --locked --quiet --package rootcast --test crd_drift --test readme --test metrics --test links
 	@e2e/tools/build helm >/dev/null
-	cargo test --locked --quiet --package rootcast-e2e --test chart the_chart_renders
+	cargo test --locked --quiet --package rootcast-e2e --test chart golden::the_chart_renders
 
 deny: ## Check the licenses and sources of all dependencies; takes Python's pip.
 	.ci/deny
@@ -111,7 +111,7 @@ crds: ## Write the CRD anew from the Rust types, here and in the chart.
 charts: ## Write what the chart renders anew, for `git diff` to show.
 charts: tools
 	$(call each_copy,cp)
-	REWRITE=1 cargo test --locked --quiet --package rootcast-e2e --test chart the_chart_renders
+	REWRITE=1 cargo test --locked --quiet --package rootcast-e2e --test chart golden::the_chart_renders
 
 references: ## Write the generated parts of docs/ anew from the program, for `git diff` to show.
 	REWRITE=1 cargo test --locked --quiet --package rootcast --test readme --test metrics --test crd_drift
