@@ -31,6 +31,30 @@ fn every_relative_link_leads_to_a_file_and_a_heading_of_it() {
 }
 
 #[test]
+fn what_we_wrote_ourselves_is_as_long_as_it_says_and_has_its_evidence() {
+    let text = read(&root().join("ARCHITECTURE.md"));
+    let (_, section) = text.split_once("## What we wrote ourselves").expect("the section");
+    let rows: Vec<_> = section.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| What ")).collect();
+    assert!(rows.len() > 10, "{rows:?}");
+    for row in rows {
+        let cells: Vec<_> = row.trim_matches(['|', ' ']).split(" | ").collect();
+        let [what, files, stated, instead, evidence] = cells[..] else { panic!("five cells: {row}") };
+        let named = links(files);
+        let counted: usize = named.iter().map(|(_, file)| code_lines(&root().join(file))).sum();
+        let stated: usize = stated.replace(',', "").parse().expect(row);
+        assert!(counted.abs_diff(stated) * 4 <= stated, "{what}: it has {counted} lines instead of {stated}");
+        let has_version = instead.contains(|c: char| c.is_ascii_digit()) || instead == "the same";
+        assert!(!named.is_empty() && has_version && evidence.len() > 40, "files, a version and evidence: {row}");
+    }
+}
+
+/// The number of lines before the tests, of a file or of all files below a folder.
+fn code_lines(path: &Path) -> usize {
+    let files = if path.is_dir() { files(path, "rs") } else { vec![path.to_owned()] };
+    files.iter().map(|file| read(file).lines().take_while(|line| *line != "#[cfg(test)]").count()).sum()
+}
+
+#[test]
 fn the_list_of_pages_has_every_page() {
     let docs = root().join("docs");
     let list = docs.join("README.md");

@@ -6,6 +6,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rootcast::trust::pem::{self, PemCause};
 use rootcast::trust::{Anchor, NonPemFormat};
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
 
 const GOOD: &str = include_str!("cases/certs/ec.pem");
 const OTHER: &str = include_str!("cases/certs/expired.pem");
@@ -86,6 +88,30 @@ fn a_certificate_without_markers_is_refused_however_it_is_written() {
         (base64.replace('\n', "\u{200b}\n"), 1),
     ] {
         assert_eq!(refused(&text), (line, PemCause::Bare), "{text}");
+    }
+}
+
+/// Why this reader is our own: others pass over what they do not understand.
+#[test]
+fn other_readers_lose_a_certificate_without_an_error() {
+    let of_pem = |text: &str| ::pem::parse_many(text).ok().map(|blocks| blocks.len());
+    let of_pki_types = |text: &str| {
+        CertificateDer::pem_slice_iter(text.as_bytes()).collect::<Result<Vec<_>, _>>().ok().map(|all| all.len())
+    };
+    let cut = GOOD[..GOOD.len() / 2].to_owned();
+    let unopened = GOOD.replace("-----BEGIN CERTIFICATE-----\n", "");
+    let four_hyphens = GOOD.replace("-----", "----");
+    let indented = GOOD.replace("-----BEGIN", "  -----BEGIN");
+    for (damaged, by_pem, by_pki_types) in [
+        (cut, Some(1), None),
+        (unopened, Some(1), Some(1)),
+        (four_hyphens, Some(1), Some(1)),
+        (base64(), Some(1), Some(1)),
+        (indented, Some(2), Some(1)),
+    ] {
+        let text = format!("{OTHER}{damaged}");
+        assert!(pem::read(text.as_bytes()).is_err(), "{text}");
+        assert_eq!((of_pem(&text), of_pki_types(&text)), (by_pem, by_pki_types), "{text}");
     }
 }
 

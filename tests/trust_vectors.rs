@@ -7,6 +7,11 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rootcast::trust::{Anchor, Anchors, Password, PemError, Profile, jks, pem, pkcs12};
 use serde::Deserialize;
+use tokio_rustls::rustls::RootCertStore;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+/// The recorded certificates that Go refuses.
+const REFUSED_BY_GO: [&str; 5] = ["brainpool", "explicit", "negserial", "secp256k1", "univ"];
 
 fn cases() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases")
@@ -171,16 +176,27 @@ fn what_trust_manager_refuses_or_loses_is_refused_with_its_words_and_the_place()
 
 #[test]
 fn every_odd_certificate_gets_the_verdict_that_go_gives() {
-    let refused = ["brainpool", "explicit", "negserial", "secp256k1", "univ"];
     let mut read = 0;
     for entry in std::fs::read_dir(cases().join("certs")).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_stem().unwrap().to_str().unwrap();
         let verdict = pem::read(&std::fs::read(&path).unwrap());
-        assert_eq!(verdict.is_err(), refused.contains(&name), "{name}: {verdict:?}");
+        assert_eq!(verdict.is_err(), REFUSED_BY_GO.contains(&name), "{name}: {verdict:?}");
         read += 1;
     }
     assert_eq!(read, 28);
+}
+
+/// Why the parser is our own: others read what Go refuses.
+#[test]
+fn other_parsers_read_certificates_that_go_refuses() {
+    for name in REFUSED_BY_GO {
+        let text = std::fs::read(cases().join(format!("certs/{name}.pem"))).unwrap();
+        let der = ::pem::parse(text).unwrap().into_contents();
+        assert!(Anchor::from_der(der.as_slice()).is_err(), "{name}");
+        assert!(X509Certificate::from_der(&der).is_ok(), "{name}: x509-parser");
+        assert!(RootCertStore::empty().add(der.into()).is_ok(), "{name}: webpki");
+    }
 }
 
 #[test]
