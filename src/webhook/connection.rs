@@ -45,9 +45,10 @@ pub(super) struct ConnectionGuard {
 pub(super) async fn serve_connection(stream: TcpStream, guard: ConnectionGuard) {
     // Without the option responses are slower, and nothing else.
     let _ = stream.set_nodelay(true);
+    // What opens a connection is boxed, so that it takes no memory while requests are served.
     match &guard.server.acceptor {
-        None => serve_http(open_plain(stream, &guard), &guard).await,
-        Some(acceptor) => serve_http(open_tls(stream, acceptor, &guard), &guard).await,
+        None => serve_http(Box::pin(open_plain(stream, &guard)), &guard).await,
+        Some(acceptor) => serve_http(Box::pin(open_tls(stream, acceptor, &guard)), &guard).await,
     }
 }
 

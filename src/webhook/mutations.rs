@@ -111,7 +111,7 @@ pub(super) fn only_post<T: 'static>(handler: impl Handler<T, ()>) -> MethodRoute
     post(handler).fallback(|| async { (StatusCode::METHOD_NOT_ALLOWED, "reviews are sent by POST") })
 }
 
-/// The rules of a path.
+/// The rules by which the pods of one path are decided.
 trait PodRules: Send + Sync + 'static {
     /// Decides about the pod of a review.
     fn decide(&self, review: &PodReview<'_>) -> impl Future<Output = Result<ReviewResponse, ReviewError>> + Send;
