@@ -57,7 +57,7 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
 
 /// Paths that only one folder may name, and why.
 const ONLY: &[(&str, &[&str], &str)] = &[
-    ("client", &["kube::Api", "kube::api"], "all requests are made by client"),
+    ("client", &["kube::Api", "kube::Client", "kube::api"], "all requests are made by client"),
     ("cli", &["anyhow"], "errors have types where somebody may tell them apart"),
 ];
 

@@ -53,7 +53,7 @@ async fn diff(arguments: &Args) -> anyhow::Result<ExitCode> {
     let affected = snapshot.apply_overlay(overlay, trust_namespace)?;
     let intents: Vec<_> = affected.bundles.iter().filter_map(|name| snapshot.inputs.intents.get(name)).collect();
     // A Bundle of the file may have sources that no other has.
-    let reader = SnapshotReader { connection: &connection, progress: &|_, _| {} };
+    let reader = SnapshotReader::new(&connection, &|_, _| {});
     let newest = affected.bundles.iter().filter_map(|name| targets.get(name));
     let newest = stream::iter(newest.map(|(target, key)| read_published(&connection, target, key)));
     let ((sources, unread), published): (SnapshotSources, Vec<_>) =

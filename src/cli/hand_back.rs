@@ -4,10 +4,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use jiff::Timestamp;
-use kube::Client;
 
 use crate::bundle::ObjectKind;
-use crate::client::{HandBack, HandBackError, HandBackOutcome, current_leader};
+use crate::client::{HandBack, HandBackError, HandBackOutcome};
 use crate::text;
 
 use super::args::ClusterArgs;
@@ -42,9 +41,8 @@ pub(super) fn run(arguments: &Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn hand_back(arguments: &Args) -> anyhow::Result<ExitCode> {
-    let client = arguments.cluster.connect().await?.client();
-    check_no_leader(arguments, &client).await?;
-    let hand_back = HandBack { client, write: arguments.write };
+    let hand_back = HandBack::new(&arguments.cluster.connect().await?, arguments.write);
+    check_no_leader(arguments, &hand_back).await?;
     let (mut due, mut failed) = (0, 0);
     for kind in ObjectKind::ALL {
         match hand_back_kind(&hand_back, kind, &arguments.namespaces).await {
@@ -67,9 +65,9 @@ async fn hand_back(arguments: &Args) -> anyhow::Result<ExitCode> {
 }
 
 /// Refuses to write while a controller is running: it would go on writing as before.
-async fn check_no_leader(arguments: &Args, client: &Client) -> anyhow::Result<()> {
+async fn check_no_leader(arguments: &Args, hand_back: &HandBack) -> anyhow::Result<()> {
     let Args { leader_election_namespace: namespace, leader_election_id: lease, write, .. } = arguments;
-    match current_leader(client, namespace, lease, Timestamp::now()).await {
+    match hand_back.current_leader(namespace, lease, Timestamp::now()).await {
         Ok(None) => {}
         Ok(Some(holder)) if *write => {
             bail!("a controller is running: {holder} holds the Lease {namespace}/{lease}; stop it first");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
-use kube::core::Status;
+use kube::core::{Status, request};
 use tower::BoxError;
 
 use crate::text;
@@ -32,6 +32,11 @@ pub(crate) enum ApiError {
 }
 
 impl ApiError {
+    /// Returns the refusal of a request that cannot even be built: a name in it is none.
+    pub(super) fn bad_request(error: &http::Error) -> Self {
+        Self::Refused(Box::new(Status::failure(&error.to_string(), "BadRequest").with_code(400)))
+    }
+
     /// Classifies a response that is no success.
     pub(super) fn from_response(code: StatusCode, headers: &HeaderMap, body: &Bytes) -> Self {
         let unexplained = |_| Status::failure(&text::cause(&String::from_utf8_lossy(body).trim()), "Unexplained");
@@ -54,6 +59,18 @@ impl ApiError {
 impl From<BoxError> for ApiError {
     fn from(error: BoxError) -> Self {
         Self::Lost(text::error_chain(&*error))
+    }
+}
+
+/// The failures of a client from [`Connection::bounded_client`](super::connection::Connection::bounded_client).
+impl From<kube::Error> for ApiError {
+    fn from(error: kube::Error) -> Self {
+        match error {
+            kube::Error::Api(status) => Self::Refused(status),
+            kube::Error::Service(error) => error.downcast().map_or_else(Self::from, |failure| *failure),
+            kube::Error::BuildRequest(request::Error::BuildRequest(error)) => Self::bad_request(&error),
+            other => Self::Lost(text::error_chain(&other)),
+        }
     }
 }
 

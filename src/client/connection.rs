@@ -1,8 +1,8 @@
 //! The connection that carries all requests to the API server.
 //!
 //! kube's own client takes one contiguous body for each request and hides the headers of a refusal. Here bodies consist
-//! of parts that requests share, and `Retry-After` is read. Authentication and TLS are kube's. kube's client for events
-//! and the Lease works over this connection, too.
+//! of parts that requests share, and `Retry-After` is read. Authentication and TLS are kube's. kube's clients for events,
+//! the Lease and the interactive commands work over this connection, too.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -12,13 +12,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kube::Config;
 use kube::client::ConfigExt;
-use kube::core::Status;
 use tower::util::BoxCloneService;
 use tower::{BoxError, Layer, ServiceBuilder, ServiceExt, service_fn};
 
@@ -156,10 +155,31 @@ impl Connection {
         self.sender.lock().expect("no holder of the lock panics").clone()
     }
 
+    /// Creates a client of kube whose requests are sent and fail as those of [`Connection::send`]: once, with its
+    /// time-out, and with an [`ApiError`].
+    pub(super) fn bounded_client(&self) -> kube::Client {
+        let connection = self.clone();
+        let service = service_fn(move |request: Request<kube::client::Body>| {
+            let connection = connection.clone();
+            async move {
+                match connection.exchange(request.map(OutgoingBody::Whole)).await {
+                    Ok(body) => Ok(Response::new(Full::new(body))),
+                    Err(ApiError::Refused(status)) => Err(BoxError::from(kube::Error::Api(status))),
+                    Err(failure) => Err(failure.into()),
+                }
+            }
+        });
+        kube::Client::new(service, self.default_namespace.clone())
+    }
+
     /// Sends a request once and reads the whole response.
     pub(super) async fn send(&self, api_request: ApiRequest) -> Result<Bytes, ApiError> {
+        self.exchange(http_request(api_request)?).await
+    }
+
+    async fn exchange(&self, request: Request<OutgoingBody>) -> Result<Bytes, ApiError> {
         self.with_timeout(async {
-            let response = self.sender().oneshot(http_request(api_request)?).await?;
+            let response = self.sender().oneshot(request).await?;
             let (code, headers, body) = collect_response(response).await?;
             if code.is_success() { Ok(body) } else { Err(ApiError::from_response(code, &headers, &body)) }
         })
@@ -194,10 +214,7 @@ fn http_request(api_request: ApiRequest) -> Result<Request<OutgoingBody>, ApiErr
     if !media_type.is_empty() {
         request = request.header(header::CONTENT_TYPE, media_type);
     }
-    request.body(OutgoingBody::Segmented(parts)).map_err(|error| {
-        let status = Status::failure(&error.to_string(), "BadRequest").with_code(400);
-        ApiError::Refused(Box::new(status))
-    })
+    request.body(OutgoingBody::Segmented(parts)).map_err(|error| ApiError::bad_request(&error))
 }
 
 async fn collect_response(response: Response<Incoming>) -> Result<(StatusCode, HeaderMap, Bytes), ApiError> {

@@ -3,13 +3,14 @@
 use futures::stream::{self, StreamExt};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
-use kube::core::{ApiResource, PartialObjectMeta};
+use kube::core::PartialObjectMeta;
 use kube::{Api, Client, Error};
 use serde_json::json;
 
+use super::connection::Connection;
+use super::objects::{ReadFailure, objects};
 use crate::api;
 use crate::bundle::{ObjectKind, upgrade_managed_fields};
 
@@ -24,10 +25,8 @@ const TRIES: usize = 5;
 
 /// A run of the command, which hands targets back or only finds those that need it.
 pub struct HandBack {
-    /// The client for all requests.
-    pub client: Client,
-    /// Whether to hand back; otherwise nothing is written.
-    pub write: bool,
+    client: Client,
+    write: bool,
 }
 
 /// The outcome for one target.
@@ -51,6 +50,26 @@ pub struct HandBackError {
 }
 
 impl HandBack {
+    /// Creates a run over a connection. Unless `write` is set nothing is written.
+    #[must_use]
+    pub fn new(connection: &Connection, write: bool) -> Self {
+        Self { client: connection.bounded_client(), write }
+    }
+
+    /// Returns the controller that leads now, by the clock of this machine; `None` if none leads.
+    ///
+    /// # Errors
+    /// When the Lease cannot be read.
+    pub async fn current_leader(
+        &self,
+        namespace: &str,
+        lease: &str,
+        now: Timestamp,
+    ) -> Result<Option<String>, HandBackError> {
+        let lease = Api::<Lease>::namespaced(self.client.clone(), namespace).get_opt(lease).await?;
+        Ok(lease.and_then(|lease| lease.spec).and_then(|spec| holder(spec, now)))
+    }
+
     /// Processes all objects of a kind with the Bundle label, in one namespace or in all, and returns their number.
     ///
     /// Calls `on_outcome` with kind, namespace and name of each that has something to hand back, in the order of the
@@ -64,7 +83,7 @@ impl HandBack {
         namespace: Option<&str>,
         mut on_outcome: impl FnMut(String, HandBackOutcome),
     ) -> Result<usize, HandBackError> {
-        let objects = objects(&self.client, kind, namespace);
+        let objects = objects::<PartialObjectMeta<DynamicObject>>(&self.client, kind, namespace);
         let mut page = ListParams::default().labels(api::BUNDLE_LABEL).limit(PAGE);
         let mut count = 0;
         loop {
@@ -88,7 +107,7 @@ impl HandBack {
     async fn hand_back(&self, kind: ObjectKind, mut found: ObjectMeta) -> Option<(String, HandBackOutcome)> {
         let name = found.name.clone().unwrap_or_default();
         let namespace = found.namespace.clone().unwrap_or_default();
-        let objects = objects(&self.client, kind, Some(&namespace));
+        let objects = objects::<PartialObjectMeta<DynamicObject>>(&self.client, kind, Some(&namespace));
         let target = format!("{} {namespace}/{name}", kind.as_str());
         for _ in 0..TRIES {
             let managed_fields = upgrade_managed_fields(found.managed_fields.as_deref().unwrap_or_default())?;
@@ -115,20 +134,6 @@ impl HandBack {
     }
 }
 
-/// Returns the controller that leads now, by the clock of this machine; `None` if none leads.
-///
-/// # Errors
-/// When the Lease cannot be read.
-pub async fn current_leader(
-    client: &Client,
-    namespace: &str,
-    lease: &str,
-    now: Timestamp,
-) -> Result<Option<String>, HandBackError> {
-    let lease = Api::<Lease>::namespaced(client.clone(), namespace).get_opt(lease).await?;
-    Ok(lease.and_then(|lease| lease.spec).and_then(|spec| holder(spec, now)))
-}
-
 /// Returns the holder of a Lease at `now`, if it is held.
 pub(super) fn holder(spec: LeaseSpec, now: Timestamp) -> Option<String> {
     let renewed = spec.renew_time?.0;
@@ -137,22 +142,11 @@ pub(super) fn holder(spec: LeaseSpec, now: Timestamp) -> Option<String> {
     spec.holder_identity.filter(|holder| holds && !holder.is_empty())
 }
 
-fn objects(client: &Client, kind: ObjectKind, namespace: Option<&str>) -> Api<PartialObjectMeta<DynamicObject>> {
-    let resource = match kind {
-        ObjectKind::ConfigMap => ApiResource::erase::<ConfigMap>(&()),
-        ObjectKind::Secret => ApiResource::erase::<Secret>(&()),
-    };
-    match namespace {
-        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
-        None => Api::all_with(client.clone(), &resource),
-    }
-}
-
 impl From<Error> for HandBackError {
     fn from(error: Error) -> Self {
         match error {
             Error::Api(status) => Self { forbidden: status.is_forbidden(), message: status.message },
-            other => Self { forbidden: false, message: other.to_string() },
+            other => Self { forbidden: false, message: ReadFailure::from(other).to_string() },
         }
     }
 }

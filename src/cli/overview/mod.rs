@@ -65,7 +65,7 @@ impl OverviewArgs {
         let connection = self.cluster.connect().await?;
         let progress = ReadProgress::begin();
         let report = |what: &str, count: usize| progress.update(what, count);
-        let reader = SnapshotReader { connection: &connection, progress: &report };
+        let reader = SnapshotReader::new(&connection, &report);
         let namespaces = async {
             match scope {
                 SnapshotScope::Namespace(name) => {
@@ -125,7 +125,7 @@ impl OverviewArgs {
         now: Timestamp,
     ) -> anyhow::Result<OverviewData> {
         let mut data = self.read(scope, now).await?;
-        let reader = SnapshotReader { connection: &data.connection, progress: &|_, _| {} };
+        let reader = SnapshotReader::new(&data.connection, &|_, _| {});
         let names = data.snapshot.bundles.keys().cloned().collect();
         let namespace = if let SnapshotScope::Namespace(name) = scope { Some(name) } else { None };
         data.snapshot.read_foreign_objects(&reader, &names, namespace, now).await;

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use serde::Deserialize;
-use serde_json::Value;
+use kube::api::{DynamicObject, ListParams};
+use kube::core::PartialObjectMeta;
 
-use super::{METADATA_ONLY, PartialMetadata, SnapshotReadError, SnapshotReader, WHOLE};
+use super::{SnapshotReadError, SnapshotReader, get_opt};
 use crate::bundle::{ContentSummary, Desired, ObjectKind, TargetRef};
-use crate::client::uri::{self, resource};
+use crate::client::objects::{objects, parse};
+use crate::client::uri::resource;
 use crate::overview::SnapshotTarget;
 
 impl SnapshotReader<'_> {
@@ -23,12 +24,11 @@ impl SnapshotReader<'_> {
         name: &str,
         namespace: Option<&str>,
     ) -> Result<BTreeMap<TargetRef, SnapshotTarget>, SnapshotReadError> {
-        let resource = resource(kind);
-        let path = uri::collection(kind, namespace);
-        let query = format!("fieldSelector=metadata.name%3D{}", uri::encode(name));
+        let objects = objects::<PartialObjectMeta<DynamicObject>>(&self.client, kind, namespace);
+        let named = ListParams::default().fields(&format!("metadata.name={name}"));
         let name: Arc<str> = name.into();
-        let objects = self.list::<PartialMetadata>(resource, &path, &query, METADATA_ONLY).await?;
-        let targets = objects.into_iter().map(|PartialMetadata { metadata }| {
+        let objects = self.list(resource(kind), &objects, named).await?;
+        let targets = objects.into_iter().map(|PartialObjectMeta { metadata, .. }| {
             let namespace = metadata.namespace.as_deref().unwrap_or_default().into();
             (TargetRef { kind, namespace, name: name.clone() }, SnapshotTarget::read(&metadata))
         });
@@ -45,17 +45,13 @@ impl SnapshotReader<'_> {
         target: &TargetRef,
     ) -> Result<Option<SnapshotTarget>, SnapshotReadError> {
         let TargetRef { kind, namespace, name } = target;
-        let uri = format!("{}/{name}", uri::collection(*kind, Some(namespace)));
-        let object: Value = match self.get(resource(*kind), &uri, WHOLE).await {
-            Ok(body) => serde_json::from_slice(&body)?,
-            Err(SnapshotReadError { absent: true, .. }) => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let PartialMetadata { metadata } = PartialMetadata::deserialize(&object)?;
+        let objects = objects::<DynamicObject>(&self.client, *kind, Some(namespace));
+        let Some(object) = get_opt(resource(*kind), &objects, name).await? else { return Ok(None) };
+        let metadata = object.metadata.clone();
         let payload = desired.payloads.get(kind);
         let holdings = match kind {
-            ObjectKind::ConfigMap => ContentSummary::of_config_map(&ConfigMap::deserialize(object)?, payload),
-            ObjectKind::Secret => ContentSummary::of_secret(&Secret::deserialize(object)?, payload),
+            ObjectKind::ConfigMap => ContentSummary::of_config_map(&parse::<ConfigMap>(object)?, payload),
+            ObjectKind::Secret => ContentSummary::of_secret(&parse::<Secret>(object)?, payload),
         };
         Ok(Some(SnapshotTarget { holdings: Some(holdings), ..SnapshotTarget::read(&metadata) }))
     }

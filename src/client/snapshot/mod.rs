@@ -4,23 +4,26 @@ mod adoption_candidates;
 pub mod object_reader;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt};
-use http::Method;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ListMeta, ObjectMeta};
-use serde::Deserialize;
+use k8s_openapi::api::core::v1::{self, ConfigMap, Pod, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{DynamicObject, ListParams};
+use kube::core::{ApiResource, PartialObjectMeta};
+use kube::{Api, Client};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::api_error::ApiError;
-use super::connection::{ApiRequest, Connection};
+use super::connection::Connection;
 use super::hand_back::holder;
-use super::uri::{self, resource};
-use crate::api::{API_VERSION, BUNDLE_LABEL, Bundle};
+use super::objects::{ReadFailure, bundles, objects, parse};
+use super::uri::resource;
+use crate::api::{BUNDLE_LABEL, Bundle};
 use crate::bundle::{
     BundleId, Intent, Namespace, ObjectKind, ObjectSource, OutputKeys, Select, SourceContent, SourceId, SourceObject,
     TargetRef,
@@ -28,22 +31,15 @@ use crate::bundle::{
 use crate::overview::{LeaderStatus, SnapshotTarget, SourceQuery};
 
 /// The number of objects in a page of a list.
-const PAGE: usize = 500;
+const PAGE: u32 = 500;
 
 /// The number of sources that are read at the same time.
 const CONCURRENCY: usize = 8;
 
-/// The `Accept` header for lists of metadata.
-const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
-
-const WHOLE: &str = "application/json";
-
 /// A reader of the state of a cluster.
 pub struct SnapshotReader<'a> {
-    /// The connection for all requests.
-    pub connection: &'a Connection,
-    /// A callback with the resource that is being listed and the number of objects so far.
-    pub progress: &'a dyn Fn(&str, usize),
+    client: Client,
+    progress: &'a dyn Fn(&str, usize),
 }
 
 /// The targets that are read.
@@ -83,27 +79,20 @@ pub struct ContainerCommand {
     pub arguments: Vec<String>,
 }
 
-#[derive(Deserialize)]
-struct Page<T> {
-    #[serde(default)]
-    metadata: ListMeta,
-    /// An empty list of metadata is `null`.
-    items: Option<Vec<T>>,
-}
+impl<'a> SnapshotReader<'a> {
+    /// Creates a reader over a connection. It calls `progress` with the resource that is being listed and the number of
+    /// objects so far.
+    #[must_use]
+    pub fn new(connection: &Connection, progress: &'a dyn Fn(&str, usize)) -> Self {
+        Self { client: connection.bounded_client(), progress }
+    }
 
-#[derive(Deserialize)]
-struct PartialMetadata {
-    #[serde(default)]
-    metadata: ObjectMeta,
-}
-
-impl SnapshotReader<'_> {
     /// Lists all Bundles by name, each as it is or with the reason why it cannot be parsed.
     ///
     /// # Errors
     /// When the Bundles cannot be listed.
     pub async fn bundles(&self) -> Result<Vec<(String, serde_json::Result<Bundle>)>, SnapshotReadError> {
-        let listed = self.list::<Value>("bundles", &format!("/apis/{API_VERSION}/bundles"), "", WHOLE).await;
+        let listed = self.list("bundles", &bundles(&self.client), ListParams::default()).await;
         let bundles = listed.map_err(|error| match error {
             SnapshotReadError { absent: true, .. } => SnapshotReadError {
                 cause:
@@ -114,11 +103,7 @@ impl SnapshotReader<'_> {
             },
             other => other,
         })?;
-        let read = |object: Value| {
-            let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned();
-            (name, Bundle::deserialize(object))
-        };
-        Ok(bundles.into_iter().map(read).collect())
+        Ok(bundles.into_iter().map(|object| (name(&object.metadata).to_owned(), parse(object))).collect())
     }
 
     /// Lists all namespaces, by name.
@@ -126,10 +111,11 @@ impl SnapshotReader<'_> {
     /// # Errors
     /// When the namespaces cannot be listed.
     pub async fn namespaces(&self) -> Result<BTreeMap<Arc<str>, Namespace>, SnapshotReadError> {
-        let namespaces = self.list::<PartialMetadata>("namespaces", "/api/v1/namespaces", "", METADATA_ONLY).await?;
+        let namespaces = Api::<PartialObjectMeta<v1::Namespace>>::all(self.client.clone());
+        let namespaces = self.list("namespaces", &namespaces, ListParams::default()).await?;
         let named = namespaces
             .iter()
-            .map(|PartialMetadata { metadata }| (Arc::from(name(metadata)), Namespace::from(metadata)));
+            .map(|PartialObjectMeta { metadata, .. }| (Arc::from(name(metadata)), Namespace::from(metadata)));
         Ok(named.collect())
     }
 
@@ -138,9 +124,9 @@ impl SnapshotReader<'_> {
     /// # Errors
     /// When the namespace does not exist or cannot be read.
     pub async fn namespace(&self, name: &str) -> Result<Namespace, SnapshotReadError> {
-        let body = self.get("namespaces", &format!("/api/v1/namespaces/{name}"), WHOLE).await?;
-        let PartialMetadata { metadata } = serde_json::from_slice(&body)?;
-        Ok(Namespace::from(&metadata))
+        let namespaces = Api::<PartialObjectMeta<v1::Namespace>>::all(self.client.clone());
+        let namespace = get("namespaces", &namespaces, name).await?;
+        Ok(Namespace::from(&namespace.metadata))
     }
 
     /// Lists the objects of a kind that carry the Bundle label.
@@ -152,17 +138,15 @@ impl SnapshotReader<'_> {
         kind: ObjectKind,
         scope: SnapshotScope<'_>,
     ) -> Result<SnapshotTargets, SnapshotReadError> {
-        let resource = resource(kind);
-        let labelled = format!("labelSelector={}", uri::encode(BUNDLE_LABEL));
-        let (path, query) = match scope {
-            SnapshotScope::Cluster => (uri::collection(kind, None), labelled),
-            SnapshotScope::Bundle(name) => {
-                (uri::collection(kind, None), format!("{labelled}&fieldSelector=metadata.name%3D{name}"))
-            }
-            SnapshotScope::Namespace(namespace) => (uri::collection(kind, Some(namespace)), labelled),
+        let labelled = ListParams::default().labels(BUNDLE_LABEL);
+        let (namespace, params) = match scope {
+            SnapshotScope::Cluster => (None, labelled),
+            SnapshotScope::Bundle(name) => (None, labelled.fields(&format!("metadata.name={name}"))),
+            SnapshotScope::Namespace(namespace) => (Some(namespace), labelled),
         };
+        let objects = objects::<PartialObjectMeta<DynamicObject>>(&self.client, kind, namespace);
         let mut targets = SnapshotTargets::new();
-        for PartialMetadata { metadata } in self.list(resource, &path, &query, METADATA_ONLY).await? {
+        for PartialObjectMeta { metadata, .. } in self.list(resource(kind), &objects, params).await? {
             let namespace = metadata.namespace.as_deref().unwrap_or_default().into();
             let target = TargetRef { kind, namespace, name: name(&metadata).into() };
             let of_bundle = targets.entry(target.name.clone().into()).or_default();
@@ -179,10 +163,12 @@ impl SnapshotReader<'_> {
         lease: &str,
         now: Timestamp,
     ) -> (LeaderStatus, Option<String>) {
-        let within = namespace.map_or_else(String::new, |namespace| format!("/namespaces/{namespace}"));
-        let path = format!("/apis/coordination.k8s.io/v1{within}/leases");
-        let query = format!("fieldSelector=metadata.name%3D{lease}");
-        let leases = match self.list::<Lease>("leases.coordination.k8s.io", &path, &query, WHOLE).await {
+        let leases = match namespace {
+            Some(namespace) => Api::<Lease>::namespaced(self.client.clone(), namespace),
+            None => Api::all(self.client.clone()),
+        };
+        let named = ListParams::default().fields(&format!("metadata.name={lease}"));
+        let leases = match self.list("leases.coordination.k8s.io", &leases, named).await {
             Ok(leases) => leases,
             Err(error) => {
                 let remedy = if error.forbidden && namespace.is_none() {
@@ -214,16 +200,18 @@ impl SnapshotReader<'_> {
     /// # Errors
     /// When the Pods cannot be listed.
     pub async fn container_commands(&self, namespace: &str) -> Result<Vec<ContainerCommand>, SnapshotReadError> {
-        let pods = self.list::<Value>("pods", &format!("/api/v1/namespaces/{namespace}/pods"), "", WHOLE).await?;
+        let pod = ApiResource::erase::<Pod>(&());
+        let pods = Api::<DynamicObject>::namespaced_with(self.client.clone(), namespace, &pod);
+        let pods = self.list("pods", &pods, ListParams::default()).await?;
         let words = |value: Option<&Value>| {
             let words = value.and_then(Value::as_array).into_iter().flatten();
             words.filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>()
         };
         let programs = pods.iter().flat_map(|pod| {
-            let text = |at: &str| pod.pointer(at).and_then(Value::as_str).unwrap_or_default();
-            let is_finished = ["Succeeded", "Failed"].contains(&text("/status/phase"));
-            let containers = pod.pointer("/spec/containers").and_then(Value::as_array).filter(|_| !is_finished);
-            let pod = text("/metadata/name").to_owned();
+            let phase = pod.data.pointer("/status/phase").and_then(Value::as_str).unwrap_or_default();
+            let is_finished = ["Succeeded", "Failed"].contains(&phase);
+            let containers = pod.data.pointer("/spec/containers").and_then(Value::as_array).filter(|_| !is_finished);
+            let pod = name(&pod.metadata).to_owned();
             containers.into_iter().flatten().map(move |container| {
                 let command = words(container.get("command")).into_iter().skip(1);
                 ContainerCommand { pod: pod.clone(), arguments: command.chain(words(container.get("args"))).collect() }
@@ -249,7 +237,7 @@ impl SnapshotReader<'_> {
             let parsed = read.and_then(|found| {
                 found
                     .into_iter()
-                    .map(|object| Ok(parse(source, object, key_filter)?))
+                    .map(|object| Ok(parse_source(source, object, key_filter)?))
                     .collect::<Result<Vec<_>, SnapshotReadError>>()
             });
             match parsed {
@@ -267,73 +255,69 @@ impl SnapshotReader<'_> {
     async fn source(
         &self,
         ObjectSource { kind, namespace, select, keys: _ }: &ObjectSource,
-    ) -> Result<Vec<Value>, SnapshotReadError> {
-        let resource = resource(*kind);
-        let path = uri::collection(*kind, Some(namespace));
+    ) -> Result<Vec<DynamicObject>, SnapshotReadError> {
+        let objects = objects(&self.client, *kind, Some(namespace));
         match select {
-            Select::Named(name) => match self.get(resource, &format!("{path}/{name}"), WHOLE).await {
-                Ok(body) => Ok(vec![serde_json::from_slice(&body)?]),
-                Err(SnapshotReadError { absent: true, .. }) => Ok(Vec::new()),
-                Err(error) => Err(error),
-            },
+            Select::Named(name) => Ok(get_opt(resource(*kind), &objects, name).await?.into_iter().collect()),
             Select::Labelled(selector) => {
-                let query = format!("labelSelector={}", uri::encode(&selector.to_string()));
-                self.list(resource, &path, &query, WHOLE).await
+                self.list(resource(*kind), &objects, ListParams::default().labels(&selector.to_string())).await
             }
         }
     }
 
-    async fn list<T: DeserializeOwned>(
+    async fn list<K: Clone + Debug + DeserializeOwned>(
         &self,
         resource: &str,
-        path: &str,
-        query: &str,
-        accept: &'static str,
-    ) -> Result<Vec<T>, SnapshotReadError> {
+        objects: &Api<K>,
+        params: ListParams,
+    ) -> Result<Vec<K>, SnapshotReadError> {
+        let mut params = params.limit(PAGE);
         let mut all = Vec::new();
-        let mut next = String::new();
         loop {
-            let uri = format!("{path}?limit={PAGE}&{query}{next}");
-            let body = self.send("list", resource, uri, accept).await?;
-            let Page { metadata, items } = serde_json::from_slice(&body)?;
-            all.extend(items.into_iter().flatten());
-            match metadata.continue_ {
-                Some(token) if !token.is_empty() => next = format!("&continue={}", uri::encode(&token)),
+            let page = objects.list(&params).await;
+            let page = page.map_err(|error| SnapshotReadError::of(&error.into(), "list", resource))?;
+            all.extend(page.items);
+            match page.metadata.continue_ {
+                Some(token) if !token.is_empty() => params = params.continue_token(&token),
                 _ => return Ok(all),
             }
             (self.progress)(resource, all.len());
         }
     }
+}
 
-    async fn get(&self, resource: &str, uri: &str, accept: &'static str) -> Result<bytes::Bytes, SnapshotReadError> {
-        self.send("get", resource, uri.to_owned(), accept).await
-    }
+async fn get<K: Clone + Debug + DeserializeOwned>(
+    resource: &str,
+    objects: &Api<K>,
+    name: &str,
+) -> Result<K, SnapshotReadError> {
+    objects.get(name).await.map_err(|error| SnapshotReadError::of(&error.into(), "get", resource))
+}
 
-    async fn send(
-        &self,
-        verb: &str,
-        resource: &str,
-        uri: String,
-        accept: &'static str,
-    ) -> Result<bytes::Bytes, SnapshotReadError> {
-        let request = ApiRequest { method: Method::GET, uri, accept, body: None };
-        self.connection.send(request).await.map_err(|failure| SnapshotReadError::of(&failure, verb, resource))
-    }
+async fn get_opt<K: Clone + Debug + DeserializeOwned>(
+    resource: &str,
+    objects: &Api<K>,
+    name: &str,
+) -> Result<Option<K>, SnapshotReadError> {
+    objects.get_opt(name).await.map_err(|error| SnapshotReadError::of(&error.into(), "get", resource))
 }
 
 impl SnapshotReadError {
-    fn of(failure: &ApiError, verb: &str, resource: &str) -> Self {
+    fn of(failure: &ReadFailure, verb: &str, resource: &str) -> Self {
         let (forbidden, absent) = match failure {
-            ApiError::Refused(status) => (status.is_forbidden(), status.is_not_found()),
+            ReadFailure::Request(ApiError::Refused(status)) => (status.is_forbidden(), status.is_not_found()),
             _ => (false, false),
         };
         let remedy = match failure {
             _ if forbidden => format!("; have somebody grant you the verb {verb} on {resource}"),
-            // The pages of a list are of one revision, which etcd compacts after minutes.
-            ApiError::Refused(status) if status.code == 410 => "; try again".to_owned(),
-            ApiError::Refused(_) => String::new(),
-            ApiError::Busy(..) | ApiError::Failed(_) => "; try again".to_owned(),
-            ApiError::Lost(_) | ApiError::TimedOut(_) => "; can kubectl reach this cluster?".to_owned(),
+            ReadFailure::Malformed(_) => String::new(),
+            ReadFailure::Request(failure) => match failure {
+                // The pages of a list are of one revision, which etcd compacts after minutes.
+                ApiError::Refused(status) if status.code == 410 => "; try again".to_owned(),
+                ApiError::Refused(_) => String::new(),
+                ApiError::Busy(..) | ApiError::Failed(_) => "; try again".to_owned(),
+                ApiError::Lost(_) | ApiError::TimedOut(_) => "; can kubectl reach this cluster?".to_owned(),
+            },
         };
         Self { cause: format!("{failure}{remedy}"), forbidden, absent }
     }
@@ -341,8 +325,7 @@ impl SnapshotReadError {
 
 impl From<serde_json::Error> for SnapshotReadError {
     fn from(error: serde_json::Error) -> Self {
-        let cause = format!("the API server's answer is malformed: {error}");
-        Self { cause, forbidden: false, absent: false }
+        Self { cause: ReadFailure::from(error).to_string(), forbidden: false, absent: false }
     }
 }
 
@@ -351,21 +334,75 @@ fn name(metadata: &ObjectMeta) -> &str {
 }
 
 /// Parses a source object, cut down to the keys that pass the filter.
-fn parse<W: Fn(&str) -> bool>(
+fn parse_source<W: Fn(&str) -> bool>(
     source: &ObjectSource,
-    object: Value,
+    object: DynamicObject,
     key_filter: impl Fn(&SourceId, &ObjectMeta) -> W,
 ) -> serde_json::Result<(SourceId, SourceObject)> {
-    let PartialMetadata { metadata } = PartialMetadata::deserialize(&object)?;
+    let metadata = object.metadata.clone();
     let id = SourceId { kind: source.kind, namespace: source.namespace.clone(), name: name(&metadata).into() };
     let includes_key = key_filter(&id, &metadata);
     let content = match source.kind {
-        ObjectKind::ConfigMap => SourceContent::of_config_map(ConfigMap::deserialize(object)?, includes_key),
-        ObjectKind::Secret => SourceContent::of_secret(Secret::deserialize(object)?, |key, _| includes_key(key)),
+        ObjectKind::ConfigMap => SourceContent::of_config_map(parse::<ConfigMap>(object)?, includes_key),
+        ObjectKind::Secret => SourceContent::of_secret(parse::<Secret>(object)?, |key, _| includes_key(key)),
     };
     let output = OutputKeys::of(&metadata);
     Ok((
         id,
         SourceObject { labels: metadata.labels.unwrap_or_default(), output, content, undecodable: BTreeMap::new() },
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::client::fixture::server;
+
+    #[tokio::test]
+    async fn a_malformed_bundle_spoils_no_list_and_pages_are_joined() {
+        let bundle = |name: &str, sources: Value| json!({ "apiVersion": "trust.cert-manager.io/v1alpha1", "kind": "Bundle", "metadata": { "name": name }, "spec": { "sources": sources } });
+        let page = |next: &str, items: Value| json!({ "apiVersion": "trust.cert-manager.io/v1alpha1", "kind": "BundleList", "metadata": { "continue": next }, "items": items });
+        let pages = [
+            page("a b", json!([bundle("bad", json!("none")), bundle("good", json!([{ "inLine": "x" }]))])),
+            page("", json!([bundle("last", json!([{ "inLine": "x" }]))])),
+        ];
+        let (connection, requests) = server(pages.map(|page| (200, page)).into()).await;
+        let bundles = SnapshotReader::new(&connection, &|_, _| {}).bundles().await.expect("a list");
+        let read: Vec<_> = bundles.iter().map(|(name, bundle)| (&**name, bundle.is_ok())).collect();
+        assert_eq!(read, [("bad", false), ("good", true), ("last", true)]);
+        let requests = requests.lock().expect("no holder of the lock panics").clone();
+        let path = "GET /apis/trust.cert-manager.io/v1alpha1/bundles?&limit=500";
+        assert_eq!(requests, [format!("{path} HTTP/1.1"), format!("{path}&continue=a+b HTTP/1.1")]);
+    }
+
+    #[tokio::test]
+    async fn a_failed_request_is_sent_once_and_its_error_has_a_remedy() {
+        let status = |code: u16, reason: &str, message: &str| {
+            (code, json!({ "kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": message }))
+        };
+        let rows = [
+            (status(403, "Forbidden", "no"), "no; have somebody grant you the verb list on namespaces"),
+            (status(404, "NotFound", "no such thing"), "no such thing"),
+            (status(410, "Expired", "too old"), "too old; try again"),
+            (status(429, "TooManyRequests", "slow down"), "slow down; try again"),
+            (status(500, "InternalError", "etcdserver: leader changed"), "etcdserver: leader changed; try again"),
+            ((200, json!("?")), "the API server's answer is malformed: "),
+        ];
+        for (answer, expected) in rows {
+            let (connection, requests) = server(vec![answer]).await;
+            let error = SnapshotReader::new(&connection, &|_, _| {}).namespaces().await.expect_err(expected);
+            assert!(error.to_string().starts_with(expected), "{error}");
+            assert_eq!((error.forbidden, error.absent), (expected.contains("grant"), expected.starts_with("no such")));
+            assert_eq!(requests.lock().expect("no holder of the lock panics").len(), 1, "{expected}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_without_an_answer_ends_after_30_s() {
+        let (connection, _) = server(Vec::new()).await;
+        let error = SnapshotReader::new(&connection, &|_, _| {}).namespace("a").await.expect_err("a time-out");
+        assert_eq!(error.to_string(), "no answer within 30 s; can kubectl reach this cluster?");
+    }
 }

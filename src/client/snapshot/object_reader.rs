@@ -2,15 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use http::Method;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use serde::Deserialize;
-use serde_json::Value;
+use kube::Client;
+use kube::api::{DynamicObject, ListParams};
 
-use crate::api::{API_VERSION, BUNDLE_LABEL, Bundle, SYNCED};
+use crate::api::{BUNDLE_LABEL, Bundle, SYNCED};
 use crate::bundle::{ObjectKind, SourceContent};
-use crate::client::connection::{ApiRequest, Connection};
-use crate::client::uri;
+use crate::client::connection::Connection;
+use crate::client::objects::{ReadFailure, bundles, objects, parse};
 
 /// The values of an object, by key.
 pub type Values = BTreeMap<String, Vec<u8>>;
@@ -53,8 +52,7 @@ pub async fn object(
     namespace: &str,
     name: &str,
 ) -> Result<Values, ObjectReadError> {
-    let object = get(connection, format!("{}/{name}", uri::collection(kind, Some(namespace)))).await?;
-    values(kind, &object)
+    values(kind, objects(&connection.bounded_client(), kind, Some(namespace)).get(name).await?)
 }
 
 /// Reads a Bundle and one of its targets, with two or three requests.
@@ -62,8 +60,8 @@ pub async fn object(
 /// # Errors
 /// When the API server refuses or cannot be reached.
 pub async fn bundle(connection: &Connection, name: &str) -> Result<LiveBundle, ObjectReadError> {
-    let bundle = get(connection, format!("/apis/{API_VERSION}/bundles/{name}")).await?;
-    let bundle = Bundle::deserialize(&bundle)?;
+    let client = connection.bounded_client();
+    let bundle = parse::<Bundle>(bundles(&client).get(name).await?)?;
     let conditions = bundle.status.into_iter().flat_map(|status| status.conditions.unwrap_or_default());
     let mut untrue = conditions.filter(|condition| condition.type_ == SYNCED && condition.status != "True");
     let sync_failure = untrue.next().map(|condition| format!("{}: {}", condition.reason, condition.message));
@@ -71,7 +69,7 @@ pub async fn bundle(connection: &Connection, name: &str) -> Result<LiveBundle, O
     let mut target = None;
     for (kind, spec) in [(ObjectKind::ConfigMap, spec.config_map), (ObjectKind::Secret, spec.secret)] {
         if let (None, Some(spec)) = (&target, spec) {
-            target = first_target(connection, kind, name, spec.key).await?;
+            target = first_target(&client, kind, name, spec.key).await?;
         }
     }
     Ok(LiveBundle { sync_failure, target })
@@ -79,30 +77,24 @@ pub async fn bundle(connection: &Connection, name: &str) -> Result<LiveBundle, O
 
 /// Reads the target in the first namespace. The server sorts by namespace, so that one object is enough.
 async fn first_target(
-    connection: &Connection,
+    client: &Client,
     kind: ObjectKind,
     bundle: &str,
     key: String,
 ) -> Result<Option<LiveTarget>, ObjectReadError> {
-    let label = BUNDLE_LABEL.replace('/', "%2F");
-    let selectors = format!("labelSelector={label}%3D{bundle}&fieldSelector=metadata.name%3D{bundle}");
-    let list = get(connection, format!("{}?{selectors}&limit=1", uri::collection(kind, None))).await?;
-    let Some(found) = list.pointer("/items/0") else { return Ok(None) };
-    let namespace = found.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let labelled = ListParams::default().labels(&format!("{BUNDLE_LABEL}={bundle}"));
+    let first = labelled.fields(&format!("metadata.name={bundle}")).limit(1);
+    let list = objects::<DynamicObject>(client, kind, None).list(&first).await?;
+    let Some(found) = list.items.into_iter().next() else { return Ok(None) };
+    let namespace = found.metadata.namespace.clone().unwrap_or_default();
     let value = values(kind, found)?.remove(&key);
     Ok(Some(LiveTarget { kind, namespace, key, value }))
 }
 
-async fn get(connection: &Connection, uri: String) -> Result<Value, ObjectReadError> {
-    let request = ApiRequest { method: Method::GET, uri, accept: "application/json", body: None };
-    let body = connection.send(request).await.map_err(|failure| ObjectReadError(failure.to_string()))?;
-    Ok(serde_json::from_slice(&body)?)
-}
-
-fn values(kind: ObjectKind, object: &Value) -> Result<Values, ObjectReadError> {
+fn values(kind: ObjectKind, object: DynamicObject) -> Result<Values, ObjectReadError> {
     let content = match kind {
-        ObjectKind::ConfigMap => SourceContent::of_config_map(ConfigMap::deserialize(object)?, |_| true),
-        ObjectKind::Secret => SourceContent::of_secret(Secret::deserialize(object)?, |_, _| true),
+        ObjectKind::ConfigMap => SourceContent::of_config_map(parse::<ConfigMap>(object)?, |_| true),
+        ObjectKind::Secret => SourceContent::of_secret(parse::<Secret>(object)?, |_, _| true),
     };
     Ok(match content {
         SourceContent::Keys(values) | SourceContent::TlsKeys(values) => {
@@ -112,8 +104,8 @@ fn values(kind: ObjectKind, object: &Value) -> Result<Values, ObjectReadError> {
     })
 }
 
-impl From<serde_json::Error> for ObjectReadError {
-    fn from(error: serde_json::Error) -> Self {
-        Self(format!("the API server's answer is malformed: {error}"))
+impl<E: Into<ReadFailure>> From<E> for ObjectReadError {
+    fn from(error: E) -> Self {
+        Self(error.into().to_string())
     }
 }
