@@ -34,7 +34,7 @@ pub(super) struct ObservedObjects {
 #[derive(Debug)]
 struct ObservedObject<K> {
     presence: Presence<K>,
-    /// The object in the list in progress.
+    /// The object in the list in progress: all that a list of one name can show, so that no tracker is needed.
     listed: Option<K>,
 }
 

@@ -321,6 +321,50 @@ mod tests {
     }
 
     #[test]
+    fn what_a_list_ends_without_is_gone() {
+        let bundle = |name: &str, deletion_timestamp: Option<&str>| -> WatchedBundle {
+            let secret = |name| json!({ "secret": { "name": name, "includeAllKeys": true } });
+            let bundle = serde_json::from_value(json!({
+                "apiVersion": api::API_VERSION, "kind": api::KIND,
+                "metadata": {
+                    "name": name, "uid": name, "generation": 1, "resourceVersion": "1", "deletionTimestamp": deletion_timestamp,
+                },
+                "spec": { "sources": [secret("s"), secret("t")], "target": { "configMap": { "key": "k" } } },
+            }));
+            Box::new(Ok(bundle.expect("a Bundle")))
+        };
+        let mut cache = cache();
+        for name in ["gone", "kept"] {
+            cache.affected(bundle(name, None));
+        }
+        cache.affected(bundle("ending", Some("2026-11-01T00:00:00Z")));
+        cache.list(&Watch::Bundles, ListPhase::Began);
+        cache.apply_event(WatchEvent::Bundle(InitApply(bundle("kept", None))));
+        let CacheUpdate { events, .. } = cache.apply_event(WatchEvent::Bundle(InitDone));
+        let [
+            EngineEvent::Deleted { bundle: ending, uid: None },
+            EngineEvent::Bundle(gone, false),
+            EngineEvent::Deleted { bundle: deleted, uid: None },
+        ] = &events[..]
+        else {
+            panic!("{events:?}")
+        };
+        assert_eq!([ending, gone, deleted].map(ToString::to_string), ["ending", "gone", "gone"]);
+        assert!(cache.bundles().map(|(id, _)| id).eq([&"kept".into()]));
+
+        for name in ["s", "t"] {
+            let found = Apply(metadata(json!({ "name": name, "resourceVersion": "1" })));
+            cache.apply_event(WatchEvent::Source(ObjectKind::Secret, found));
+        }
+        cache.list(&Watch::Sources(ObjectKind::Secret), ListPhase::Began);
+        cache.apply_read(&source_id(ObjectKind::Secret, "t"), SourceRead::Gone);
+        let CacheUpdate { affected, .. } = cache.apply_event(WatchEvent::Source(ObjectKind::Secret, InitDone));
+        let expected = ("kept".into(), "source Secret cert-manager/s deleted".to_owned());
+        assert!(affected.into_iter().eq([expected]), "one was gone before");
+        assert!(cache.inputs.sources.is_empty());
+    }
+
+    #[test]
     fn the_echo_of_an_older_status_affects_nothing() {
         let bundle = |version: &str, message: &str| {
             let condition = json!({
