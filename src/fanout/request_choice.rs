@@ -23,7 +23,7 @@ pub(super) struct RequestOptions<'a> {
     pub(super) namespace_uid: &'a Arc<str>,
 }
 
-/// Why no request may be sent.
+/// The reason why no request may be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum RequestBlocked {
     /// Another controller owns the object.
@@ -42,7 +42,7 @@ pub(super) enum RequestBlocked {
 /// - The content of an object that is not known to be ours is read before, and the request is for that version.
 ///
 /// # Errors
-/// Why no request may be sent.
+/// The reason why no request may be sent.
 pub(super) fn choose_request(
     diff: &Diff,
     payload: Option<&Payload>,
