@@ -2,20 +2,20 @@
 //!
 //! `MUTATIONS` in the environment sets how many certificates are tried.
 
+mod absent;
 mod mutation;
 
-use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
+use absent::absent;
 use mutation::{Random, ask, hex, mutate, restructure, seeds};
 use rootcast::trust::{Anchor, Anchors, JavaParseError, Password, Profile, jks, pkcs12};
 
-/// What the JVM at hand makes of each certificate; `None` if there is no JVM, which is said past the capture of test
-/// output.
+/// What the JVM at hand makes of each certificate; `None` if there is no JVM.
 fn ask_java(anchors: &[Anchor]) -> Option<Vec<String>> {
     if Command::new("java").arg("-version").output().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
-        std::io::stderr().write_all(b"java: absent, not checked\n").unwrap();
+        absent("java");
         return None;
     }
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/trust_data/Verdict.java");

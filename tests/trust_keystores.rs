@@ -1,10 +1,12 @@
 //! Other people's programs read our keystores: OpenSSL (required), Java's keytool and Python's cryptography (if present).
 
+mod absent;
+
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use absent::absent;
 use rootcast::trust::{Anchor, Anchors, Password, Profile, jks, pem, pkcs12};
 
 const PASSWORD: &str = "changeit \"quoted\" & more";
@@ -47,12 +49,6 @@ fn text(output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{errors}\n{text}");
     text
-}
-
-/// Says so past the capture of test output.
-fn absent(program: &str) {
-    let line = format!("{program}: absent, not checked\n");
-    std::io::stderr().write_all(line.as_bytes()).unwrap();
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! `rootcast inspect`, by the program.
 
+#[path = "../absent/mod.rs"]
+mod absent;
 mod files;
 mod hostile;
 mod keystores;
@@ -64,9 +66,4 @@ fn certificate(name: &str) -> String {
 
 fn repository(path: &str) -> String {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path).display().to_string()
-}
-
-/// Prints, past the capture of test output, what was not checked.
-fn absent(what: &str) {
-    std::io::stderr().write_all(format!("{what}: absent, not checked\n").as_bytes()).expect("standard error");
 }

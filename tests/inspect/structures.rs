@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use super::{absent, certificate, inspect};
+use super::absent::absent;
+use super::{certificate, inspect};
 
 /// Runs OpenSSL in a folder.
 fn openssl(folder: &Path, arguments: &[&str]) -> std::io::Result<Output> {
