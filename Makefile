@@ -1,7 +1,7 @@
 # Everything that a developer or CI runs. Needs Rust and Go; nothing else, but pip for `deny`.
 
 .DEFAULT_GOAL := help
-.PHONY: help control-plane tools node clients build image test e2e attacks nightly fuzz switch demo check deny bench bench-encoders crds charts references
+.PHONY: help control-plane tools node clients build image test test-existing e2e attacks nightly fuzz switch demo check deny bench bench-encoders crds charts references
 
 CRD := crds/trust.cert-manager.io_bundles.yaml
 # What the chart has copies of in its folder of files, each with the copy's name.
@@ -52,6 +52,11 @@ test: ## Run every test; those that need a cluster start a real control plane.
 test: control-plane tools build
 	cargo test --locked --workspace --doc
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-2} e2e/side-by-side --locked --workspace
+
+test-existing: ## Run the tests of `rootcast status` on a control plane that they did not start.
+test-existing: control-plane build
+	cargo build --locked --package rootcast-e2e --bin with-control-plane
+	target/debug/with-control-plane cargo test --locked --package rootcast-e2e --test status
 
 e2e: ## Run the product in pods of a real node on this machine, and attack it; as root, on a Debian.
 e2e: node tools clients image

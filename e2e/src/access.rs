@@ -69,15 +69,19 @@ impl Access {
         Self { admin: identity, ..self.clone() }.kubeconfig(Caller::Admin)
     }
 
-    /// A new client, at home in the current runtime. It sends each request
-    /// once, so that a test sees what the server said.
+    /// A new client, at home in the current runtime.
     pub(crate) fn client(&self, caller: Caller<'_>) -> Client {
+        Client::try_from(self.config(caller)).expect("the control plane's own certificates are readable")
+    }
+
+    /// What a client is made of. It sends each request once, so that a test sees what the server said.
+    pub(crate) fn config(&self, caller: Caller<'_>) -> Config {
         let url = self.url().parse().expect("an address is a URL");
         let mut config = Config::new(url);
         config.root_cert = Some(vec![self.authority_der.clone()]);
         config.auth_info = self.auth_info(caller);
         config.default_retry = false;
-        Client::try_from(config).expect("the control plane's own certificates are readable")
+        config
     }
 
     /// Writes a kubeconfig with one context and returns its path.

@@ -14,9 +14,10 @@ use kube::Api;
 use crate::{
     access::{Access, Caller},
     audit,
-    control_plane::{Options, PATIENCE, flag, free_port, lock},
+    control_plane::{Options, PATIENCE, free_port},
     eventually::until,
     pki::Pki,
+    processes::{flag, lock},
     programs::Program,
     scratch::Scratch,
     supervised::Supervised,

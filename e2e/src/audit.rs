@@ -1,4 +1,5 @@
-//! The API server's audit log: who wrote what, who was denied what.
+//! The API server's audit log: who wrote what, who was denied what. Where that cannot be read, a proxy before the API
+//! server sees as much of the requests that come through it.
 
 use std::{
     collections::BTreeMap,
@@ -19,6 +20,7 @@ use serde::Deserialize;
 
 use crate::{
     access::{Access, Caller},
+    proxy::Proxy,
     scratch::Scratch,
 };
 
@@ -74,7 +76,7 @@ pub struct Entry {
     pub message: String,
     /// When the request came.
     pub time: Timestamp,
-    /// The mutating webhooks that were called, in the order of their calls.
+    /// The mutating webhooks that were called, in the order of their calls; a proxy does not see them.
     pub webhooks: Vec<WebhookCall>,
 }
 
@@ -124,7 +126,18 @@ impl Entry {
 }
 
 /// The audit log of one control plane, in the order of answers.
-pub struct Audit<'a> {
+pub struct Audit<'a>(Witness<'a>);
+
+/// Who has seen requests.
+enum Witness<'a> {
+    /// The API server.
+    Log(Log<'a>),
+    /// The proxy that all of the harness' requests come through.
+    Proxy(&'a Proxy),
+}
+
+/// The file of an API server.
+struct Log<'a> {
     scratch: &'a Scratch,
     access: &'a Access,
     starts: &'a Starts,
@@ -146,7 +159,12 @@ impl Starts {
 
 impl<'a> Audit<'a> {
     pub(crate) fn new(scratch: &'a Scratch, access: &'a Access, starts: &'a Starts) -> Self {
-        Self { scratch, access, starts }
+        Self(Witness::Log(Log { scratch, access, starts }))
+    }
+
+    /// What a proxy has seen.
+    pub(crate) fn of(proxy: &'a Proxy) -> Self {
+        Self(Witness::Proxy(proxy))
     }
 
     /// The end of the log: after every request that was answered before.
@@ -154,8 +172,13 @@ impl<'a> Audit<'a> {
     /// # Errors
     /// When the log cannot be read or stands still.
     pub async fn mark(&self) -> Result<Mark> {
-        self.settle().await?;
-        self.end()
+        match &self.0 {
+            Witness::Log(log) => {
+                log.settle().await?;
+                log.end()
+            }
+            Witness::Proxy(proxy) => Ok(Mark(proxy.answered() as u64)),
+        }
     }
 
     /// All requests that were answered since `mark`, by whomever.
@@ -165,6 +188,26 @@ impl<'a> Audit<'a> {
     pub async fn since(&self, mark: Mark) -> Result<Vec<Entry>> {
         self.settle().await?;
         self.read(mark)
+    }
+
+    /// A request is logged just after it is answered; a proxy takes it down before.
+    async fn settle(&self) -> Result<()> {
+        match &self.0 {
+            Witness::Log(log) => log.settle().await,
+            Witness::Proxy(_) => Ok(()),
+        }
+    }
+
+    fn read(&self, mark: Mark) -> Result<Vec<Entry>> {
+        match &self.0 {
+            Witness::Log(log) => log.read(mark),
+            Witness::Proxy(proxy) => Ok(proxy.entries(usize::try_from(mark.0)?)),
+        }
+    }
+
+    /// Whether an API server that was not ready has answered.
+    fn is_of_a_start(&self, entry: &Entry) -> bool {
+        matches!(&self.0, Witness::Log(log) if log.starts.include(entry.time))
     }
 
     /// The writes of one identity since `mark`, granted or not; a write without
@@ -190,12 +233,13 @@ impl<'a> Audit<'a> {
     /// [`Audit::denied`] without waiting for the log to catch up.
     pub(crate) fn denied_so_far(&self, identity: &str, mark: Mark) -> Result<Vec<Entry>> {
         let mut entries = self.read(mark)?;
-        entries.retain(|entry| entry.user == identity && entry.is_denied() && !self.starts.include(entry.time));
+        entries.retain(|entry| entry.user == identity && entry.is_denied() && !self.is_of_a_start(entry));
         Ok(entries)
     }
+}
 
-    /// A request is logged just after it is answered. This asks for a path that
-    /// nobody else asks for and waits until the log has it.
+impl Log<'_> {
+    /// This asks for a path that nobody else asks for and waits until the log has it.
     async fn settle(&self) -> Result<()> {
         static BARRIERS: AtomicU64 = AtomicU64::new(0);
         let barrier = format!("/rootcast-barrier-{}", BARRIERS.fetch_add(1, Ordering::Relaxed));

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::{
     ControlPlane,
-    control_plane::lock,
+    processes::lock,
     supervised::{Signal, Supervised},
 };
 
@@ -44,16 +44,16 @@ impl ControlPlane {
     /// Ends the API server and etcd, which has everything in its files then.
     async fn stop_storage(&self) -> Result<()> {
         self.kill_api_server().await?;
-        lock(&self.etcd).signal(Signal::Terminate);
-        while lock(&self.etcd).exit()?.is_none() {
+        lock(&self.processes().etcd).signal(Signal::Terminate);
+        while lock(&self.processes().etcd).exit()?.is_none() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         Ok(())
     }
 
     async fn start_storage(&self) -> Result<()> {
-        let log = lock(&self.etcd).log().to_owned();
-        *lock(&self.etcd) = Supervised::start(&self.etcd_command, &log)?;
+        let log = lock(&self.processes().etcd).log().to_owned();
+        *lock(&self.processes().etcd) = Supervised::start(&self.processes().etcd_command, &log)?;
         self.restart_api_server().await
     }
 }

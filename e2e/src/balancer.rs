@@ -1,7 +1,7 @@
 //! What a Service does for its pods: one address, behind which connections go to those in turn that are ready.
 
 use std::{
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -14,10 +14,11 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use crate::background::Background;
+use crate::{background::Background, existing::address};
 
 /// A running balancer. Dropping it closes every connection.
 pub struct Balancer {
+    address: IpAddr,
     server: Background,
     state: Arc<State>,
 }
@@ -49,14 +50,21 @@ impl Balancer {
     /// When there is no port, or no thread.
     pub fn start() -> Result<Self> {
         let state = Arc::new(State::default());
+        let address = address()?;
         let server = {
             let state = state.clone();
-            Background::start("balancer", |listener| serve(listener, state))?
+            Background::start_on(address, "balancer", |listener| serve(listener, state))?
         };
-        Ok(Self { server, state })
+        Ok(Self { address, server, state })
     }
 
-    /// The port of the one address, on the loopback address.
+    /// The one address, which `ROOTCAST_E2E_ADDRESS` names; by default, the loopback address.
+    #[must_use]
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// Its port.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.server.port()

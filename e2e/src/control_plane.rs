@@ -1,11 +1,11 @@
 //! One control plane: etcd behind a socket, the API server on a free port, the
-//! controller manager with the controllers that tests and the demo need.
+//! controller manager with the controllers that tests and the demo need; or a
+//! cluster that runs already.
 
 use std::{
     net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
-    process::{Command, Output},
-    sync::{Mutex, PoisonError},
+    process::Output,
     time::Duration,
 };
 
@@ -16,28 +16,19 @@ use tokio::sync::OnceCell;
 
 use crate::{
     access::{self, Access, Caller},
-    api_server::{both_run, ready, socket, start_api_server},
-    audit::{self, Audit, Starts},
+    api_server::{both_run, ready},
+    audit::{self, Audit},
     controller::IDENTITY,
+    existing::{self, Existing},
     injector::INJECTOR_IDENTITY,
     pki::Pki,
-    programs::Program,
+    processes::{Processes, lock},
     scratch::Scratch,
     supervised::{Signal, Supervised},
 };
 
 /// How long a program may take to be ready on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
-
-/// What runs in the controller manager: the life of namespaces and owned objects, and where pods come from.
-const CONTROLLERS: [&str; 6] = [
-    "garbage-collector-controller",
-    "namespace-controller",
-    "serviceaccount-controller",
-    "root-ca-certificate-publisher-controller",
-    "deployment-controller",
-    "replicaset-controller",
-];
 
 /// What may differ between control planes.
 #[derive(Clone, Debug, Default)]
@@ -49,21 +40,22 @@ pub struct Options {
     pub api_server_flags: Vec<String>,
 }
 
-/// A running control plane. Dropping it ends its programs and removes its
-/// files; after a panic in any thread of the process its logs stay.
+/// A running control plane. Dropping it ends its programs and removes its files, or what was created in a cluster of
+/// others; after a panic in any thread of the process its logs stay.
 pub struct ControlPlane {
-    // Dropped from top to bottom: nobody talks to a server that is gone.
-    controller_manager: Mutex<Supervised>,
-    api_server: Mutex<Supervised>,
-    pub(crate) etcd: Mutex<Supervised>,
-    pub(crate) etcd_command: Command,
-    api_server_command: Command,
+    host: Host,
     pub(crate) access: Access,
     pub(crate) pki: Pki,
     admin_kubeconfig: PathBuf,
-    controller_manager_command: Command,
     pub(crate) scratch: Scratch,
-    starts: Starts,
+}
+
+/// Whose it is.
+enum Host {
+    /// Ours.
+    Own(Box<Processes>),
+    /// Somebody's, which ran before and runs on.
+    Existing(Box<Existing>),
 }
 
 impl ControlPlane {
@@ -83,25 +75,27 @@ impl ControlPlane {
     pub async fn start_with(options: &Options) -> Result<Self> {
         let scratch = Scratch::new()?;
         let pki = Pki::new(scratch.keys()).context("making the control plane's keys")?;
-        let etcd_command = etcd(options, &scratch)?;
-        let etcd = Mutex::new(Supervised::start(&etcd_command, &scratch.logs().join("etcd.log"))?);
-        let (api_server, api_server_command, access) = start_api_server(options, &scratch, &pki, &etcd).await?;
+        let (processes, access) = Processes::start(options, &scratch, &pki).await?;
+        Self::of(Host::Own(Box::new(processes)), access, pki, scratch)
+    }
+
+    /// The cluster that `ROOTCAST_E2E_KUBECONFIG` names, where it is set, or else a control plane that is started: for
+    /// what needs no API server of its own, with its own flags. What is created in an existing cluster is deleted at the
+    /// end, however that comes.
+    ///
+    /// # Errors
+    /// As [`ControlPlane::start`], or when the cluster cannot be reached or has Bundles.
+    pub async fn given() -> Result<Self> {
+        let Some(kubeconfig) = existing::kubeconfig() else { return Self::start().await };
+        let scratch = Scratch::new()?;
+        let pki = Pki::new(scratch.keys()).context("making the harness' keys")?;
+        let (existing, access) = Existing::join(&kubeconfig, &scratch, &pki).await?;
+        Self::of(Host::Existing(Box::new(existing)), access, pki, scratch)
+    }
+
+    fn of(host: Host, access: Access, pki: Pki, scratch: Scratch) -> Result<Self> {
         let admin_kubeconfig = access.kubeconfig(Caller::Admin)?;
-        let controller_manager_command = controller_manager(&access, &pki)?;
-        let controller_manager = start_controller_manager(&controller_manager_command, &scratch)?;
-        Ok(Self {
-            controller_manager: Mutex::new(controller_manager),
-            api_server,
-            etcd,
-            etcd_command,
-            api_server_command,
-            access,
-            pki,
-            admin_kubeconfig,
-            controller_manager_command,
-            scratch,
-            starts: Starts::default(),
-        })
+        Ok(Self { host, access, pki, admin_kubeconfig, scratch })
     }
 
     /// The one control plane that the tests of a binary may share, started by
@@ -111,14 +105,27 @@ impl ControlPlane {
     /// When it cannot be started.
     pub async fn shared() -> &'static Self {
         static SHARED: OnceCell<ControlPlane> = OnceCell::const_new();
-        SHARED
-            .get_or_init(|| async {
-                match Self::start().await {
-                    Ok(control_plane) => control_plane,
-                    Err(error) => panic!("starting the shared control plane: {error:#}"),
-                }
-            })
-            .await
+        SHARED.get_or_init(async || expect(Self::start().await)).await
+    }
+
+    /// [`ControlPlane::given`], shared as [`ControlPlane::shared`] is.
+    ///
+    /// # Panics
+    /// When it cannot be had.
+    pub async fn shared_given() -> &'static Self {
+        static GIVEN: OnceCell<ControlPlane> = OnceCell::const_new();
+        GIVEN.get_or_init(async || expect(Self::given().await)).await
+    }
+
+    /// The programs.
+    ///
+    /// # Panics
+    /// When they are others'.
+    pub(crate) fn processes(&self) -> &Processes {
+        match &self.host {
+            Host::Own(processes) => processes,
+            Host::Existing(_) => panic!("the programs of an existing cluster are not to be touched"),
+        }
     }
 
     /// A client of the administrator's. Clients belong to the runtime that they
@@ -181,7 +188,10 @@ impl ControlPlane {
     /// The audit log.
     #[must_use]
     pub fn audit(&self) -> Audit<'_> {
-        Audit::new(&self.scratch, &self.access, &self.starts)
+        match &self.host {
+            Host::Own(processes) => Audit::new(&self.scratch, &self.access, &processes.starts),
+            Host::Existing(existing) => Audit::of(existing.proxy()),
+        }
     }
 
     /// Where the programs' logs are.
@@ -193,12 +203,12 @@ impl ControlPlane {
     /// The API server stands still until [`ControlPlane::thaw`]: connections
     /// stay open and nobody answers.
     pub fn freeze(&self) {
-        lock(&self.api_server).signal(Signal::Stop);
+        lock(&self.processes().api_server).signal(Signal::Stop);
     }
 
     /// Ends [`ControlPlane::freeze`].
     pub fn thaw(&self) {
-        lock(&self.api_server).signal(Signal::Continue);
+        lock(&self.processes().api_server).signal(Signal::Continue);
     }
 
     /// Kills the API server (SIGKILL): its port refuses connections from then on.
@@ -206,8 +216,8 @@ impl ControlPlane {
     /// # Errors
     /// When the operating system does not tell that it has ended.
     pub async fn kill_api_server(&self) -> Result<()> {
-        lock(&self.api_server).signal(Signal::Kill);
-        while lock(&self.api_server).exit()?.is_none() {
+        lock(&self.processes().api_server).signal(Signal::Kill);
+        while lock(&self.processes().api_server).exit()?.is_none() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         Ok(())
@@ -219,22 +229,23 @@ impl ControlPlane {
     /// # Errors
     /// When it is not ready in 90 seconds.
     pub async fn restart_api_server(&self) -> Result<()> {
-        let log = lock(&self.api_server).log().to_owned();
+        let processes = self.processes();
+        let log = lock(&processes.api_server).log().to_owned();
         let began = Timestamp::now();
-        *lock(&self.api_server) = Supervised::start(&self.api_server_command, &log)?;
-        ready(&self.access, || both_run(&self.etcd, &self.api_server)).await?;
-        self.starts.add(began..Timestamp::now());
+        *lock(&processes.api_server) = Supervised::start(&processes.api_server_command, &log)?;
+        ready(&self.access, || both_run(&processes.etcd, &processes.api_server)).await?;
+        processes.starts.add(began..Timestamp::now());
         Ok(())
     }
 
     /// etcd stands still until [`ControlPlane::thaw_etcd`]: the API server answers from its caches or not at all.
     pub fn freeze_etcd(&self) {
-        lock(&self.etcd).signal(Signal::Stop);
+        lock(&self.processes().etcd).signal(Signal::Stop);
     }
 
     /// Ends [`ControlPlane::freeze_etcd`].
     pub fn thaw_etcd(&self) {
-        lock(&self.etcd).signal(Signal::Continue);
+        lock(&self.processes().etcd).signal(Signal::Continue);
     }
 
     /// Ends the control plane.
@@ -249,67 +260,22 @@ impl ControlPlane {
         Ok(())
     }
 
-    /// Restarts the controller manager. A garbage collector that is new to a
-    /// kind looks for it only every 30 seconds, and at its start.
-    pub(crate) fn restart_controller_manager(&self) -> Result<()> {
-        let mut running = lock(&self.controller_manager);
-        *running = start_controller_manager(&self.controller_manager_command, &self.scratch)?;
-        Ok(())
+    /// Waits until Bundles, whose definition is new, are known to the garbage collector.
+    pub(crate) async fn make_collectable(&self) -> Result<()> {
+        match &self.host {
+            Host::Own(processes) => processes.restart_controller_manager(),
+            Host::Existing(_) => existing::is_garbage_collected(&self.client()).await,
+        }
     }
 }
 
-/// A program, for this moment.
-pub(crate) fn lock(program: &Mutex<Supervised>) -> std::sync::MutexGuard<'_, Supervised> {
-    program.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// etcd listens on sockets in the data folder: no port to lose, nobody else's
-/// etcd to talk to.
-fn etcd(options: &Options, scratch: &Scratch) -> Result<Command> {
-    let data = scratch.data();
-    let mut command = Command::new(Program::Etcd.path()?);
-    command
-        .current_dir(&data)
-        .arg("--data-dir=etcd")
-        .arg(format!("--listen-client-urls={}", socket(scratch, "client")))
-        .arg(format!("--listen-peer-urls={}", socket(scratch, "peer")))
-        // Addresses for members that there are not: etcd wants them to have ports.
-        .arg("--advertise-client-urls=http://localhost:2379")
-        .arg("--initial-advertise-peer-urls=http://localhost:2380")
-        .arg("--initial-cluster=default=http://localhost:2380")
-        .arg("--unsafe-no-fsync")
-        .arg("--log-level=warn");
-    if let Some(bytes) = options.etcd_quota_bytes {
-        command.arg(format!("--quota-backend-bytes={bytes}"));
-    }
-    Ok(command)
+/// The control plane, or the end of the test.
+fn expect(started: Result<ControlPlane>) -> ControlPlane {
+    started.unwrap_or_else(|error| panic!("starting the shared control plane: {error:#}"))
 }
 
 /// A port of the loopback address that nobody uses at this moment.
 pub(crate) fn free_port() -> Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("looking for a free port")?;
     Ok(listener.local_addr()?.port())
-}
-
-fn controller_manager(access: &Access, pki: &Pki) -> Result<Command> {
-    let kubeconfig = access.kubeconfig_of(pki.client("kube-controller-manager", "system:masters")?)?;
-    let mut command = Command::new(Program::ControllerManager.path()?);
-    command
-        .arg(flag("--kubeconfig", &kubeconfig))
-        .arg(flag("--root-ca-file", &access.authority_file))
-        .arg(format!("--controllers={}", CONTROLLERS.join(",")))
-        // Its own default, 20 requests a second, would take minutes for a thousand namespaces.
-        .args(["--kube-api-qps=1000", "--kube-api-burst=1000"])
-        .arg("--leader-elect=false")
-        .arg("--secure-port=0");
-    Ok(command)
-}
-
-fn start_controller_manager(command: &Command, scratch: &Scratch) -> Result<Supervised> {
-    Supervised::start(command, &scratch.logs().join("kube-controller-manager.log"))
-}
-
-/// A flag whose value is a file.
-pub(crate) fn flag(name: &str, value: &Path) -> String {
-    format!("{name}={}", value.display())
 }

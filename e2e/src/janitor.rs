@@ -6,6 +6,7 @@
 
 use std::{
     ffi::OsStr,
+    fs::File,
     io,
     os::unix::process::CommandExt as _,
     process::{Child, Command, Stdio},
@@ -20,11 +21,24 @@ pub(crate) struct Janitor(Child);
 impl Janitor {
     /// Hires one whose duty is this shell script, with these arguments.
     pub(crate) fn hire(duty: &str, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<Self> {
+        Self::hire_with(duty, args, Stdio::null())
+    }
+
+    /// The same, who holds a file open for as long as it is at work.
+    pub(crate) fn hire_holding(
+        file: File,
+        duty: &str,
+        args: impl IntoIterator<Item = impl AsRef<OsStr>>,
+    ) -> Result<Self> {
+        Self::hire_with(duty, args, file.into())
+    }
+
+    fn hire_with(duty: &str, args: impl IntoIterator<Item = impl AsRef<OsStr>>, out: Stdio) -> Result<Self> {
         let janitor = Command::new("sh")
             .args(["-c", &format!("read -r _\n{duty}"), "janitor"])
             .args(args)
             .stdin(Stdio::piped())
-            .stdout(Stdio::null())
+            .stdout(out)
             .stderr(Stdio::null())
             .process_group(0)
             .spawn()

@@ -13,6 +13,7 @@
 //!        ├──▶ Controller  the product, started, stopped, killed, read
 //!        └──▶ Injector    the same, in replicas behind a Balancer, to which the API server sends reviews
 //!
+//! ControlPlane::given ──▶ the same on a cluster that runs already, whose requests a Proxy takes down
 //! Node::start ──▶ the same and more, with a kubelet: the product in its own pods
 //! TlsServer   ──▶ somebody's server, for clients in other pods to trust or to doubt
 //! ```
@@ -37,6 +38,7 @@ mod control_plane;
 mod controller;
 mod denying_webhook;
 mod eventually;
+mod existing;
 mod helm;
 mod history;
 pub mod image;
@@ -47,6 +49,7 @@ mod node;
 pub mod peer;
 mod pki;
 mod probe;
+mod processes;
 mod product;
 mod programs;
 mod prometheus;

@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    net::IpAddr,
     path::{Component, Path, PathBuf},
 };
 
@@ -69,13 +70,14 @@ impl ControlPlane {
 }
 
 impl Balancer {
-    /// A Service by which the API server finds a balancer at its port: it resolves names of external hosts by itself.
+    /// A Service by which the API server finds what listens at an address of this machine: it looks the names of external
+    /// hosts up by itself, and an address is such a name.
     #[must_use]
-    pub fn service(namespace: &str, name: &str) -> Value {
+    pub fn service(address: IpAddr, namespace: &str, name: &str) -> Value {
         json!({
             "apiVersion": "v1", "kind": "Service",
             "metadata": {"name": name, "namespace": namespace},
-            "spec": {"type": "ExternalName", "externalName": "localhost"},
+            "spec": {"type": "ExternalName", "externalName": address},
         })
     }
 
@@ -87,7 +89,7 @@ impl Balancer {
             return None;
         }
         if kind == "Service" {
-            return Some(Self::service(text("/metadata/namespace"), text("/metadata/name")));
+            return Some(Self::service(self.address(), text("/metadata/namespace"), text("/metadata/name")));
         }
         let webhooks = object.get_mut("webhooks").and_then(Value::as_array_mut);
         for webhook in webhooks.into_iter().flatten() {

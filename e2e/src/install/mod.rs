@@ -93,7 +93,7 @@ impl ControlPlane {
         let established = await_condition(crds, CRD, conditions::is_crd_established());
         tokio::time::timeout(Duration::from_secs(30), established).await.context("the CRD is not established")??;
         if is_new {
-            self.restart_controller_manager()?;
+            self.make_collectable().await?;
         }
         Ok(())
     }

@@ -19,9 +19,9 @@ use crate::{
     access::Access,
     audit,
     cgroup::Cgroup,
-    control_plane::flag,
     image::{Config, Entry, Image, Layer},
     pki::Pki,
+    processes::flag,
     programs,
     scratch::Scratch,
 };

@@ -6,13 +6,13 @@ use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use futures::stream;
 use http::{
-    HeaderValue, Response,
+    HeaderValue, Response, StatusCode,
     header::{AUTHORIZATION, CONTENT_TYPE, HOST, RETRY_AFTER},
 };
 use http_body_util::{BodyExt as _, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use kube::{Client, client::Body};
+use kube::{Client, Config, client::Body};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::broadcast,
@@ -37,6 +37,20 @@ use crate::{
     pki::Identity,
 };
 
+/// How the API server behind a proxy is reached.
+pub(crate) struct Route {
+    /// As its administrator.
+    pub(crate) administrator: Config,
+    /// As whoever a request says.
+    pub(crate) bearer: Config,
+}
+
+impl Route {
+    pub(super) fn to(access: &Access) -> Self {
+        Self { administrator: access.config(Caller::Admin), bearer: access.config(Caller::Bearer) }
+    }
+}
+
 type Reply = Response<UnsyncBoxBody<Bytes, io::Error>>;
 
 /// The listening side's TLS.
@@ -52,8 +66,9 @@ pub(crate) fn tls(identity: &Identity) -> Result<TlsAcceptor> {
 }
 
 /// Serves until dropped.
-pub(super) async fn serve(listener: TcpListener, tls: TlsAcceptor, access: Access, state: Arc<State>) {
-    let upstream = Upstream { administrator: access.client(Caller::Admin), bearer: access.client(Caller::Bearer) };
+pub(super) async fn serve(listener: TcpListener, tls: TlsAcceptor, route: Route, state: Arc<State>) {
+    let client = |config| Client::try_from(config).expect("the keys of a route were read before");
+    let upstream = Upstream { administrator: client(route.administrator), bearer: client(route.bearer) };
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -134,14 +149,25 @@ impl UnderWay {
             answer = forward => answer?,
             () = self.is_cut() => return Err(cut()),
         };
-        self.state.answered(self.place, answer.status());
         let (head, body) = answer.into_parts();
+        let body = self.note(head.status, body).await?;
         Ok(Response::from_parts(head, self.pass(body, lines)))
+    }
+
+    /// Takes an answer down. A refusal and a creation are read for what they say, and so are here as a whole.
+    async fn note(&self, status: StatusCode, body: Body) -> io::Result<Body> {
+        if !status.is_client_error() && status != StatusCode::CREATED {
+            self.state.answered(self.place, status, &[]);
+            return Ok(body);
+        }
+        let bytes = body.collect().await.map_err(io::Error::other)?.to_bytes();
+        self.state.answered(self.place, status, &bytes);
+        Ok(Body::from(bytes))
     }
 
     fn reply(&self, answer: Answer) -> Reply {
         let Answer { status, retry_after, content_type, text } = answer;
-        self.state.answered(self.place, status);
+        self.state.answered(self.place, status, text.as_bytes());
         let mut reply = Response::new(Full::from(text).map_err(|never| match never {}).boxed_unsync());
         *reply.status_mut() = status;
         reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

@@ -173,7 +173,7 @@ fn pod_of(deployment: &Value) -> Value {
 
 /// Has the injector's Service lead to a balancer, since there are no pods behind it.
 fn lead_to(control_plane: &ControlPlane, balancer: &Balancer) -> Result<()> {
-    let service = Balancer::service("cert-manager", "rootcast-injector");
+    let service = Balancer::service(balancer.address(), "cert-manager", "rootcast-injector");
     control_plane.kubectl_ok(&["replace", "--force", "-f", "-"], &service.to_string())?;
     let ports: Vec<_> = (0..3)
         .map(|entry| {

@@ -28,7 +28,7 @@ async fn the_label_of_a_namespace_is_for_all_pods_that_say_nothing_else() -> Res
         let created = play.create(&pod(name, annotations)).await?.object().context(name)?;
         assert_eq!(trusts(&created), expected, "{name}");
         let calls: Vec<_> = entry.iter().map(|entry| call(entry, Changed)).collect();
-        assert_eq!(play.calls("create", name).await?, calls, "{name}");
+        play.called("create", name, &calls).await?;
     }
     play.end().await
 }
@@ -43,6 +43,7 @@ async fn a_protected_name_that_is_allowed_is_as_good_as_any() -> Result<()> {
 }
 
 #[tokio::test]
+#[cfg_attr(existing_cluster, ignore = "takes the API server's audit log")]
 async fn pods_of_excluded_namespaces_and_without_a_word_never_reach_the_injector() -> Result<()> {
     let play = Play::begin("quiet", &[]).await?;
     let control_plane = play.stage.control_plane;

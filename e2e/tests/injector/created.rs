@@ -26,7 +26,7 @@ async fn a_pod_is_injected_in_all_its_containers_by_one_call() -> Result<()> {
     let expected = trust("corporate", &["app", "init", "sidecar"], &["loner"]);
     assert_eq!(trusts(&answer.object()?), expected);
     assert_eq!(trusts(&play.read("whole").await?), expected, "what was stored");
-    assert_eq!(play.calls("create", "whole").await?, [call(BY_ANNOTATION, CallOutcome::Changed)]);
+    play.called("create", "whole", &[call(BY_ANNOTATION, CallOutcome::Changed)]).await?;
     play.end().await
 }
 
@@ -122,6 +122,7 @@ spec: {policyName: latecomer}
 "#;
 
 #[tokio::test]
+#[cfg_attr(existing_cluster, ignore = "takes the API server's audit log")]
 async fn a_container_that_comes_after_the_first_call_is_injected_by_a_second() -> Result<()> {
     let play = Play::begin("again", &[]).await?;
     play.stage.control_plane.kubectl_ok(&["apply", "-f", "-"], LATECOMER)?;
@@ -139,6 +140,6 @@ async fn a_container_that_comes_after_the_first_call_is_injected_by_a_second() -
 
     play.create(&pod("twice", &[CORPORATE])).await?.object()?;
     let again = WebhookCall { again: true, ..call(BY_ANNOTATION, CallOutcome::Changed) };
-    assert_eq!(play.calls("create", "twice").await?, [call(BY_ANNOTATION, CallOutcome::Changed), again]);
+    play.called("create", "twice", &[call(BY_ANNOTATION, CallOutcome::Changed), again]).await?;
     play.end().await
 }

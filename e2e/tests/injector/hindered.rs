@@ -30,14 +30,14 @@ async fn a_bundle_that_cannot_be_had_is_a_warning_or_where_required_a_refusal() 
         ensure!(warning.contains(bundle) && warning.contains(cause), "{bundle}: {warning}");
         ensure!(warning.chars().count() <= 256, "{bundle}: {warning}");
         assert!(!trusts(&answer.object()?).is_in_part(), "{bundle}");
-        assert_eq!(play.calls("create", bundle).await?, [call(BY_ANNOTATION, CallOutcome::Unchanged)]);
+        play.called("create", bundle, &[call(BY_ANNOTATION, CallOutcome::Unchanged)]).await?;
 
         let name = format!("required-{bundle}");
         let answer = play.create(&pod(&name, &[(BUNDLE, bundle), REQUIRED])).await?;
         assert_eq!(answer.code, 403, "{answer:?}");
         let why = answer.refusal()?;
         ensure!(why.contains(bundle) && why.contains(cause), "{bundle}: {why}");
-        assert_eq!(play.calls("create", &name).await?, [call(BY_REQUIREMENT, CallOutcome::Unchanged)]);
+        play.called("create", &name, &[call(BY_REQUIREMENT, CallOutcome::Unchanged)]).await?;
     }
     play.end().await
 }

@@ -14,6 +14,7 @@ use crate::{
 };
 
 #[tokio::test]
+#[cfg_attr(existing_cluster, ignore = "starts an API server of its own")]
 async fn what_the_controller_does_not_write_is_not_mounted() -> Result<()> {
     let control_plane = ControlPlane::start().await?;
     control_plane.install().await?;

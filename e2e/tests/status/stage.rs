@@ -26,7 +26,7 @@ impl Stage {
     pub(crate) async fn shared() -> &'static Self {
         static STAGE: OnceCell<Stage> = OnceCell::const_new();
         let start = async || {
-            let control_plane = ControlPlane::shared().await;
+            let control_plane = ControlPlane::shared_given().await;
             control_plane.install_with(&Install { secret_targets: true, ..Install::default() }).await?;
             let barrier = Barrier::start(control_plane, true).await?;
             let leading = [

@@ -18,7 +18,7 @@ async fn stage() -> &'static Barrier<'static> {
     static STAGE: OnceCell<(Controller<'static>, Barrier<'static>)> = OnceCell::const_new();
     let (_, barrier) = STAGE
         .get_or_init(|| async {
-            let control_plane = ControlPlane::shared().await;
+            let control_plane = ControlPlane::shared_given().await;
             let install = Install { secret_targets: true, ..Install::default() };
             control_plane.install_with(&install).await.expect("the product can be installed");
             let barrier = Barrier::start(control_plane, true).await.expect("the barrier can be set up");
