@@ -20,7 +20,7 @@ fn the_demo_tells_its_story_and_ends_well() {
     }
 }
 
-const STORY: [&str; 13] = [
+const STORY: [&str; 18] = [
     "Kubernetes v1.36",
     "bundle.trust.cert-manager.io/public-and-private created",
     "CN=Example Lab Root CA,O=Example Corp",
@@ -29,10 +29,15 @@ const STORY: [&str; 13] = [
     "The new root is in all 16 targets",
     "CN=Example Corp Root CA 2,O=Example Corp",
     "Its 3 ConfigMaps are there",
+    "It is back after ",
+    "Warning: ",
+    "pod/app created",
+    "\"name\": \"rootcast-payments\"",
+    "SSL_CERT_FILE=/etc/rootcast/payments/ca-bundle.crt",
     "SourceBuildError",
     "not one target was touched",
     "must request default CAs either once or not at all but got 2 requests",
-    "37 targets had to be written in this scenario; the audit log shows 37 writes.",
+    "37 targets had to be written in this scenario; the controller sent 37 writes.",
     "Everything is stopped and removed",
 ];
 
@@ -53,9 +58,15 @@ fn left_to_itself_it_stays_up_until_ctrl_c_and_removes_everything() {
 
 #[test]
 fn what_it_does_not_know_it_does_not_do() {
-    let output = demo().arg("--twice").output().unwrap();
-    assert_eq!(output.status.code(), Some(2));
-    assert_eq!(String::from_utf8(output.stderr).unwrap(), "usage: demo [--once]\n");
+    for (arguments, words) in [
+        (&["--twice"][..], "--twice: there is no such argument"),
+        (&["--once", "--program"], "--program: a file is missing"),
+    ] {
+        let output = demo().args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        let usage = "usage: demo [--once] [--program FILE]";
+        assert_eq!(String::from_utf8(output.stderr).unwrap(), format!("{words}\n{usage}\n"));
+    }
 }
 
 fn demo() -> Command {

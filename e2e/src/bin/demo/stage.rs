@@ -55,6 +55,18 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
+    /// Shows a kubectl command, what it prints, and its one warning.
+    pub(crate) fn warned(&self, arguments: &str) -> Result<()> {
+        show(&format!("$ kubectl {arguments}"));
+        let arguments: Vec<_> = arguments.split(' ').collect();
+        let output = self.control_plane.kubectl(&arguments, "")?;
+        let [out, warnings] = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        ensure!(output.status.success() && warnings.matches("Warning: ").count() == 1, "kubectl said: {warnings}");
+        show(&warnings);
+        show(&out);
+        Ok(())
+    }
+
     /// Shows a manifest, and how kubectl fails to apply it.
     pub(crate) fn refused(&self, manifest: &str) -> Result<()> {
         show("$ kubectl apply -f - <<EOF");
