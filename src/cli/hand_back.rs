@@ -55,7 +55,7 @@ async fn hand_back(arguments: &Args) -> anyhow::Result<ExitCode> {
             Err(refused) if kind == ObjectKind::Secret && refused.forbidden => {
                 print_diagnostic(&format!("rootcast: Secret targets, if there are any, are left out: {refused}"));
             }
-            Err(error) => return Err(error).with_context(|| format!("list {}s", kind.as_str())),
+            Err(error) => return Err(error).with_context(|| format!("list {}", kind.plural())),
         }
     }
     if due > 0 {

@@ -2,11 +2,6 @@
 
 use crate::bundle::ObjectKind;
 
-/// Returns the resource of a kind.
-pub(super) fn resource(kind: ObjectKind) -> &'static str {
-    kind.resource()
-}
-
 /// Returns the path of the objects of a kind, in one namespace or in all.
 pub(super) fn collection(kind: ObjectKind, namespace: Option<&str>) -> String {
     let resource = kind.resource();

@@ -10,7 +10,6 @@ use kube::core::PartialObjectMeta;
 use super::{SnapshotReadError, SnapshotReader, get_opt};
 use crate::bundle::{ContentSummary, Desired, ObjectKind, TargetRef};
 use crate::client::objects::{objects, parse};
-use crate::client::uri::resource;
 use crate::overview::SnapshotTarget;
 
 impl SnapshotReader<'_> {
@@ -27,7 +26,7 @@ impl SnapshotReader<'_> {
         let objects = objects::<PartialObjectMeta<DynamicObject>>(&self.client, kind, namespace);
         let named = ListParams::default().fields(&format!("metadata.name={name}"));
         let name: Arc<str> = name.into();
-        let objects = self.list(resource(kind), &objects, named).await?;
+        let objects = self.list(kind.resource(), &objects, named).await?;
         let targets = objects.into_iter().map(|PartialObjectMeta { metadata, .. }| {
             let namespace = metadata.namespace.as_deref().unwrap_or_default().into();
             (TargetRef { kind, namespace, name: name.clone() }, SnapshotTarget::read(&metadata))
@@ -46,7 +45,7 @@ impl SnapshotReader<'_> {
     ) -> Result<Option<SnapshotTarget>, SnapshotReadError> {
         let TargetRef { kind, namespace, name } = target;
         let objects = objects::<DynamicObject>(&self.client, *kind, Some(namespace));
-        let Some(object) = get_opt(resource(*kind), &objects, name).await? else { return Ok(None) };
+        let Some(object) = get_opt(kind.resource(), &objects, name).await? else { return Ok(None) };
         let metadata = object.metadata.clone();
         let payload = desired.payloads.get(kind);
         let holdings = match kind {

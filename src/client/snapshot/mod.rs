@@ -22,7 +22,6 @@ use super::api_error::ApiError;
 use super::connection::Connection;
 use super::hand_back::holder;
 use super::objects::{ReadFailure, bundles, objects, parse};
-use super::uri::resource;
 use crate::api::{BUNDLE_LABEL, Bundle};
 use crate::bundle::{
     BundleId, Intent, Namespace, ObjectKind, ObjectSource, OutputKeys, Select, SourceContent, SourceId, SourceObject,
@@ -146,7 +145,7 @@ impl<'a> SnapshotReader<'a> {
         };
         let objects = objects::<PartialObjectMeta<DynamicObject>>(&self.client, kind, namespace);
         let mut targets = SnapshotTargets::new();
-        for PartialObjectMeta { metadata, .. } in self.list(resource(kind), &objects, params).await? {
+        for PartialObjectMeta { metadata, .. } in self.list(kind.resource(), &objects, params).await? {
             let namespace = metadata.namespace.as_deref().unwrap_or_default().into();
             let target = TargetRef { kind, namespace, name: name(&metadata).into() };
             let of_bundle = targets.entry(target.name.clone().into()).or_default();
@@ -258,9 +257,9 @@ impl<'a> SnapshotReader<'a> {
     ) -> Result<Vec<DynamicObject>, SnapshotReadError> {
         let objects = objects(&self.client, *kind, Some(namespace));
         match select {
-            Select::Named(name) => Ok(get_opt(resource(*kind), &objects, name).await?.into_iter().collect()),
+            Select::Named(name) => Ok(get_opt(kind.resource(), &objects, name).await?.into_iter().collect()),
             Select::Labelled(selector) => {
-                self.list(resource(*kind), &objects, ListParams::default().labels(&selector.to_string())).await
+                self.list(kind.resource(), &objects, ListParams::default().labels(&selector.to_string())).await
             }
         }
     }
