@@ -1,60 +1,20 @@
 //! Public keys: parameters and values as in RFC 3279, 5480 and 8410. Other kinds of keys are not checked.
 
-use std::fmt;
 use std::sync::LazyLock;
 
 use num_bigint::BigUint;
 
 use super::{Algorithm, X509ParseError};
-use crate::trust::der::{Reader, dotted, tag};
+use crate::trust::der::{Reader, tag};
 
-const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1];
-const DSA: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x38, 4, 1];
-const EC: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1];
-const ED25519: &[u8] = &[0x2b, 0x65, 0x70];
-const ED448: &[u8] = &[0x2b, 0x65, 0x71];
-
-/// Kind and size of a public key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PublicKeyType {
-    /// RSA, with the length of the modulus in bits.
-    Rsa(u64),
-    /// DSA, with the length of the prime p in bits.
-    Dsa(u64),
-    /// Elliptic curve, named as in FIPS 186-4 or RFC 8032.
-    Curve(&'static str),
-    /// Other kind, by its object identifier: numbers between dots.
-    Other(String),
-}
-
-impl fmt::Display for PublicKeyType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            PublicKeyType::Rsa(bits) => write!(f, "RSA {bits}"),
-            PublicKeyType::Dsa(bits) => write!(f, "DSA {bits}"),
-            PublicKeyType::Curve(name) => f.write_str(name),
-            PublicKeyType::Other(oid) => f.write_str(oid),
-        }
-    }
-}
-
-/// Returns the kind and size of a key that [`check`] accepts.
-pub(super) fn describe(algorithm: &Algorithm<'_>, bits: (u8, &[u8])) -> Option<PublicKeyType> {
-    let length = |octets: &[u8]| BigUint::from_bytes_be(octets).bits();
-    Some(match algorithm.oid {
-        RSA => PublicKeyType::Rsa(length(Reader::new(&right_aligned(bits)).enter(tag::SEQUENCE)?.integer()?)),
-        DSA => PublicKeyType::Dsa(length(Reader::new(algorithm.parameters).enter(tag::SEQUENCE)?.integer()?)),
-        EC => PublicKeyType::Curve(match curve(algorithm.parameters).ok()?.octets {
-            28 => "EC P-224",
-            32 => "EC P-256",
-            48 => "EC P-384",
-            _ => "EC P-521",
-        }),
-        ED25519 => PublicKeyType::Curve("Ed25519"),
-        ED448 => PublicKeyType::Curve("Ed448"),
-        other => PublicKeyType::Other(dotted(other)),
-    })
-}
+/// Object identifier of RSA (RFC 3279, section 2.3.1).
+pub(in crate::trust::x509) const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1];
+/// Object identifier of DSA (RFC 3279, section 2.3.2).
+pub(in crate::trust::x509) const DSA: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x38, 4, 1];
+/// Object identifier of keys on elliptic curves (RFC 5480, section 2.1.1).
+pub(in crate::trust::x509) const EC: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1];
+/// Object identifier of Ed25519 (RFC 8410, section 3).
+pub(in crate::trust::x509) const ED25519: &[u8] = &[0x2b, 0x65, 0x70];
 
 /// Checks the key in `bits` (unused bits and octets of the BIT STRING).
 pub(super) fn check(algorithm: &Algorithm<'_>, bits: (u8, &[u8])) -> Result<(), X509ParseError> {
@@ -70,7 +30,7 @@ pub(super) fn check(algorithm: &Algorithm<'_>, bits: (u8, &[u8])) -> Result<(), 
 }
 
 /// Shifts the bits to a big-endian number of as many octets.
-fn right_aligned((unused, octets): (u8, &[u8])) -> Vec<u8> {
+pub(in crate::trust::x509) fn right_aligned((unused, octets): (u8, &[u8])) -> Vec<u8> {
     if unused == 0 {
         return octets.to_vec();
     }
@@ -99,13 +59,14 @@ fn is_dsa(parameters: &[u8], octets: &[u8]) -> Option<()> {
     Some(())
 }
 
-fn curve(parameters: &[u8]) -> Result<&'static Curve, X509ParseError> {
+/// Finds the named curve of the key parameters.
+pub(in crate::trust::x509) fn curve(parameters: &[u8]) -> Result<&'static Curve, X509ParseError> {
     let oid = Reader::new(parameters).oid().ok_or(X509ParseError::CurveParameters)?;
     CURVES.iter().find(|curve| curve.oid == oid).ok_or(X509ParseError::Curve)
 }
 
 /// Curve y² = x³ - 3x + b over the field of `p`; numbers of `octets` octets.
-struct Curve {
+pub(in crate::trust::x509) struct Curve {
     oid: &'static [u8],
     octets: usize,
     p: BigUint,
@@ -116,6 +77,11 @@ impl Curve {
     fn new(oid: &'static [u8], octets: usize, [p, b]: [&str; 2]) -> Curve {
         let number = |digits: &str| BigUint::parse_bytes(digits.as_bytes(), 16).expect("hexadecimal digits");
         Curve { oid, octets, p: number(p), b: number(b) }
+    }
+
+    /// Returns the size of the field in bits, which names the curve.
+    pub(in crate::trust::x509) fn bits(&self) -> u64 {
+        self.p.bits()
     }
 
     /// Returns whether this is an uncompressed point (SEC 1, section 2.3.3) on the curve.
@@ -182,6 +148,11 @@ mod tests {
         assert_eq!(right_aligned((0, &[1, 2])), [1, 2]);
         assert_eq!(right_aligned((4, &[0x12, 0x30])), [0x01, 0x23]);
         assert!(right_aligned((0, &[])).is_empty());
+    }
+
+    #[test]
+    fn the_field_of_a_curve_has_as_many_bits_as_its_name_says() {
+        assert_eq!(CURVES.each_ref().map(Curve::bits), [224, 256, 384, 521]);
     }
 
     #[test]
