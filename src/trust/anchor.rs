@@ -111,7 +111,7 @@ impl Anchor {
     /// Parses the issuer into the form of [`subject`](Anchor::subject).
     #[must_use]
     pub fn issuer(&self) -> String {
-        expect_parsed(x509::text_of(self.issuer_der()))
+        expect_parsed(x509::name_to_string(self.issuer_der()))
     }
 
     /// Returns the issuer's name in DER, by which chains are built.

@@ -185,8 +185,14 @@ pub(super) fn is_oid(content: &[u8]) -> bool {
 
 /// Formats an object identifier that [`Reader::oid`] accepted: its arcs between dots.
 pub(super) fn dotted(oid: &[u8]) -> String {
-    let arcs = oid_arcs(oid).expect("checked when it was read");
-    arcs.iter().map(u32::to_string).collect::<Vec<_>>().join(".")
+    oid_to_string(oid).expect("checked when it was read")
+}
+
+/// Formats the content of an object identifier: its arcs between dots; `None` unless each arc fits 31 bits.
+#[must_use]
+pub fn oid_to_string(content: &[u8]) -> Option<String> {
+    let arcs = oid_arcs(content)?;
+    Some(arcs.iter().map(u32::to_string).collect::<Vec<_>>().join("."))
 }
 
 /// Encodes one element: `tag`, length, and the concatenation of `parts`.

@@ -25,6 +25,7 @@ mod x509;
 
 pub use anchor::{Anchor, Fingerprint, InvalidCertificateError};
 pub use anchors::Anchors;
+pub use der::oid_to_string;
 pub use java::JavaParseError;
 pub use keystore::{KdfBudget, Keystore, KeystoreEntry, KeystoreError};
 pub use non_pem_format::NonPemFormat;
@@ -32,4 +33,4 @@ pub use password::Password;
 pub use pem::{Block, PemError, SkippedCertificateError};
 pub use pkcs12::Profile;
 pub use structure::Structure;
-pub use x509::{PublicKeyType, X509ParseError};
+pub use x509::{PublicKeyType, X509ParseError, name_to_string};

@@ -32,11 +32,12 @@ pub(super) fn parse(der: &[u8]) -> Result<StoredFields, X509ParseError> {
 
 /// Parses the subject of a possibly invalid certificate, if everything before it is well-formed.
 pub(super) fn subject_of(der: &[u8]) -> Option<String> {
-    LazyFields::of(der).and_then(|fields| text_of(fields.subject))
+    LazyFields::of(der).and_then(|fields| name_to_string(fields.subject))
 }
 
-/// Formats a name in DER as [`StoredFields::subject`] is.
-pub(super) fn text_of(name: &[u8]) -> Option<String> {
+/// Formats a name in DER as [`Anchor::subject`](super::Anchor::subject) is; `None` if Go cannot parse it.
+#[must_use]
+pub fn name_to_string(name: &[u8]) -> Option<String> {
     name::parse(&mut Reader::new(name), "name").ok().map(|name| name.to_string())
 }
 
