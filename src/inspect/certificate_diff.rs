@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use super::certificate_set::{CertificateSet, LocatedCertificate};
+use super::detail_level::DetailLevel;
 use super::table::{Cell, cells, render_columns};
 
 /// Difference between two certificate sets, by fingerprint.
@@ -61,15 +62,14 @@ impl CertificateDiff {
 
     /// Formats the removed certificates, then the added ones, a line for each, and the number of each kind.
     #[must_use]
-    pub fn table(&self, now: Timestamp) -> String {
+    pub fn table(&self, now: Timestamp, detail: DetailLevel) -> String {
         let line = |change: CertificateChange, found| {
             let mark = match change {
                 CertificateChange::Added => Cell::good("+"),
                 CertificateChange::Removed => Cell::bad("-"),
                 CertificateChange::Same => Cell::plain("="),
             };
-            let [subject, issuer, expires, key, ca, fingerprint, location] = cells(found, now);
-            [mark, subject, issuer, expires, key, ca, fingerprint, location]
+            std::iter::once(mark).chain(cells(found, now, detail)).collect::<Vec<_>>()
         };
         let changed = [CertificateChange::Removed, CertificateChange::Added];
         let rows = changed.into_iter().flat_map(|change| self.of(change).map(move |found| line(change, found)));

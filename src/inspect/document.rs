@@ -5,14 +5,17 @@ use serde_json::{Value, json};
 
 use super::certificate_diff::{CertificateChange, CertificateDiff};
 use super::certificate_set::{CertificateSet, LocatedCertificate, Location, Remark};
+use super::detail_level::DetailLevel;
+use super::facts::{self, Fact};
 use super::table::days_left;
 use super::verification::VerificationResult;
+use crate::trust::Anchor;
 
 impl CertificateSet {
     /// Returns an object of `source`, `certificates` and `remarks`.
     #[must_use]
-    pub fn document(&self, now: Timestamp) -> Value {
-        let certificates = self.certificates.iter().map(|found| certificate(found, now));
+    pub fn document(&self, now: Timestamp, detail: DetailLevel) -> Value {
+        let certificates = self.certificates.iter().map(|found| certificate(found, now, detail));
         json!({
             "source": self.name,
             "certificates": certificates.collect::<Vec<_>>(),
@@ -24,8 +27,8 @@ impl CertificateSet {
 impl CertificateDiff {
     /// Returns an object of the lists `added`, `removed` and `same`.
     #[must_use]
-    pub fn document(&self, now: Timestamp) -> Value {
-        let list = |change| self.of(change).map(|found| certificate(found, now)).collect::<Vec<_>>();
+    pub fn document(&self, now: Timestamp, detail: DetailLevel) -> Value {
+        let list = |change| self.of(change).map(|found| certificate(found, now, detail)).collect::<Vec<_>>();
         json!({
             "added": list(CertificateChange::Added),
             "removed": list(CertificateChange::Removed),
@@ -43,12 +46,12 @@ impl VerificationResult {
             "server": self.server,
             "accepted": self.acceptance.accepted(),
             "reasons": reasons.collect::<Vec<_>>(),
-            "chain": chain.certificates.iter().map(|found| certificate(found, now)).collect::<Vec<_>>(),
+            "chain": chain.certificates.iter().map(|found| certificate(found, now, DetailLevel::Full)).collect::<Vec<_>>(),
         })
     }
 }
 
-fn certificate(found: &LocatedCertificate, now: Timestamp) -> Value {
+fn certificate(found: &LocatedCertificate, now: Timestamp, detail: DetailLevel) -> Value {
     let (line, alias, number) = match &found.location {
         Location::Line(line) => (Some(line), None, None),
         Location::Alias(alias) => (None, Some(alias), None),
@@ -64,6 +67,9 @@ fn certificate(found: &LocatedCertificate, now: Timestamp) -> Value {
             document["expiresInDays"] = json!(days_left(anchor.not_after(), now));
             document["key"] = json!(anchor.key().to_string());
             document["ca"] = json!(anchor.is_ca());
+            if detail == DetailLevel::Full {
+                add_facts(&mut document, anchor);
+            }
         }
         Err(malformed) => {
             document["subject"] = json!(malformed.subject);
@@ -82,6 +88,26 @@ fn certificate(found: &LocatedCertificate, now: Timestamp) -> Value {
         }
     }
     document
+}
+
+/// Adds a field for each fact: null if the certificate says nothing of it, or if it is `unreadable`, a list of fields.
+fn add_facts(document: &mut Value, anchor: &Anchor) {
+    let (algorithm, size) = facts::key(anchor);
+    document["keyAlgorithm"] = json!(algorithm);
+    document["keySize"] = json!(size);
+    let mut unreadable = Vec::new();
+    for (kind, fact) in facts::KINDS.iter().zip(facts::read(anchor)) {
+        document[kind.field] = match fact {
+            Fact::Text(text) => json!(text),
+            Fact::List(texts) => json!(texts),
+            Fact::Absent => Value::Null,
+            Fact::Unreadable => {
+                unreadable.push(kind.field);
+                Value::Null
+            }
+        };
+    }
+    document["unreadable"] = json!(unreadable);
 }
 
 fn remark(remark: &Remark) -> Value {

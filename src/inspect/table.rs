@@ -9,6 +9,8 @@ use unicode_width::UnicodeWidthStr;
 use crate::text;
 
 use super::certificate_set::{CertificateSet, LocatedCertificate, Location};
+use super::detail_level::DetailLevel;
+use super::facts::{self, Fact};
 
 /// Style of what is as it should be.
 pub(super) const GOOD: Style = AnsiColor::Green.on_default();
@@ -35,9 +37,12 @@ const SECONDS_PER_DAY: i64 = 86_400;
 impl CertificateSet {
     /// Formats one line for each certificate, in the order of the source; urgent cells in colour.
     #[must_use]
-    pub fn table(&self, now: Timestamp) -> String {
-        let header = HEADER.map(Cell::plain);
-        let rows = self.certificates.iter().map(|found| cells(found, now));
+    pub fn table(&self, now: Timestamp, detail: DetailLevel) -> String {
+        let mut header = Vec::from(HEADER.map(Cell::plain));
+        if detail == DetailLevel::Full {
+            insert_facts(&mut header, facts::KINDS.iter().map(|kind| Cell::plain(kind.heading)));
+        }
+        let rows = self.certificates.iter().map(|found| cells(found, now, detail));
         render_columns(std::iter::once(header).chain(rows))
     }
 }
@@ -68,30 +73,55 @@ impl Cell {
     }
 }
 
-/// Returns the cells of a certificate, in the order of [`HEADER`].
-pub(super) fn cells(found: &LocatedCertificate, now: Timestamp) -> [Cell; HEADER.len()] {
+/// Returns the cells of a certificate, in the order of [`HEADER`], and its facts before the last one.
+pub(super) fn cells(found: &LocatedCertificate, now: Timestamp, detail: DetailLevel) -> Vec<Cell> {
     let fingerprint = Cell::plain(found.fingerprint().short());
     let location = location_text(found);
-    match &found.certificate {
+    let unknown = || Cell::plain("-");
+    let mut cells = match &found.certificate {
         Ok(anchor) => {
             let self_issued = anchor.issuer_der() == anchor.subject_der();
             let issuer = if self_issued { "(itself)".to_owned() } else { named(&anchor.issuer()) };
-            [
+            let key = match detail {
+                DetailLevel::Brief => anchor.key().to_string(),
+                DetailLevel::Full => facts::key_text(anchor),
+            };
+            vec![
                 Cell::plain(named(anchor.subject())),
                 Cell::plain(issuer),
                 expiry(anchor.not_before(), anchor.not_after(), now),
-                Cell::plain(anchor.key().to_string()),
+                Cell::plain(key),
                 Cell::plain(if anchor.is_ca() { "yes" } else { "no" }),
                 fingerprint,
                 Cell::plain(location),
             ]
         }
         Err(malformed) => {
-            let unknown = || Cell::plain("-");
             let subject = malformed.subject.as_deref().map_or("(unreadable)".to_owned(), named);
             let location = format!("{location}: refused by bundles: {}", malformed.cause);
-            [Cell::plain(subject), unknown(), unknown(), unknown(), unknown(), fingerprint, Cell::bad(location)]
+            vec![Cell::plain(subject), unknown(), unknown(), unknown(), unknown(), fingerprint, Cell::bad(location)]
         }
+    };
+    match (detail, &found.certificate) {
+        (DetailLevel::Brief, _) => {}
+        (DetailLevel::Full, Ok(anchor)) => insert_facts(&mut cells, facts::read(anchor).iter().map(fact_cell)),
+        (DetailLevel::Full, Err(_)) => insert_facts(&mut cells, facts::KINDS.iter().map(|_| unknown())),
+    }
+    cells
+}
+
+/// Inserts the cells of facts before the last cell, the location, which may be long.
+fn insert_facts(cells: &mut Vec<Cell>, facts: impl Iterator<Item = Cell>) {
+    let before_location = HEADER.len() - 1;
+    cells.splice(before_location..before_location, facts);
+}
+
+fn fact_cell(fact: &Fact) -> Cell {
+    match fact {
+        Fact::Absent => Cell::plain("-"),
+        Fact::Unreadable => Cell::warning("(unreadable)"),
+        Fact::Text(text) => Cell::plain(cut(text)),
+        Fact::List(texts) => Cell::plain(cut(&texts.join(", "))),
     }
 }
 
@@ -139,19 +169,19 @@ fn cut(text: &str) -> String {
 
 /// Formats columns as wide as their widest cell, two blanks between them, and none at the ends of lines.
 ///
-/// Widths are those of a terminal: Chinese characters take two columns, combining ones none.
-pub(crate) fn render_columns<const N: usize>(rows: impl Iterator<Item = [Cell; N]>) -> String {
+/// Widths are those of a terminal: Chinese characters take two columns, combining ones none. All rows have as many cells.
+pub(crate) fn render_columns(rows: impl Iterator<Item = impl AsRef<[Cell]>>) -> String {
     let rows: Vec<_> = rows.collect();
-    let mut widths = [0; N];
+    let mut widths = vec![0; rows.first().map_or(0, |row| row.as_ref().len())];
     for row in &rows {
-        for (widest, Cell(text, _)) in widths.iter_mut().zip(row) {
+        for (widest, Cell(text, _)) in widths.iter_mut().zip(row.as_ref()) {
             *widest = text.width().max(*widest);
         }
     }
     let mut out = String::new();
     for row in &rows {
         let mut blanks = 0;
-        for (Cell(text, style), widest) in row.iter().zip(widths) {
+        for (Cell(text, style), widest) in row.as_ref().iter().zip(&widths) {
             let text = text.trim_end_matches(' ');
             if !text.is_empty() {
                 let _ = write!(out, "{:blanks$}{style}{text}{style:#}", "");
@@ -190,7 +220,7 @@ mod tests {
 
     #[test]
     fn a_table_names_what_expires_what_is_refused_and_where_it_is() {
-        let table = plain(&certificates(&[RSA, EXPIRED, BRAINPOOL]).table(now()));
+        let table = plain(&certificates(&[RSA, EXPIRED, BRAINPOOL]).table(now(), DetailLevel::Brief));
         assert_eq!(
             table,
             "\
@@ -204,7 +234,7 @@ CN=Brainpool Root A                     -         -                    -        
 
     #[test]
     fn color_marks_what_is_urgent() {
-        let table = certificates(&[RSA, EXPIRED]).table(now());
+        let table = certificates(&[RSA, EXPIRED]).table(now(), DetailLevel::Brief);
         assert!(table.contains("\u{1b}[33m2049-01-01, 11 days\u{1b}[0m"), "{table}");
         assert!(table.contains("\u{1b}[31m2015-01-01, expired\u{1b}[0m"), "{table}");
         assert_eq!(table.matches('\u{1b}').count(), 4, "{table}");
@@ -227,7 +257,7 @@ CN=Brainpool Root A                     -         -                    -        
         let (old, new) = (certificates(&[RSA, EXPIRED, RSA]), certificates(&[FUTURE, RSA]));
         let difference = CertificateDiff::between(&old, &new);
         assert_eq!(
-            plain(&difference.table(now())),
+            plain(&difference.table(now(), DetailLevel::Brief)),
             "\
 -  CN=Expired Root A  (itself)  2015-01-01, expired  EC P-256  yes  efa998f5  ca.crt line 21
 +  CN=Future Root A   (itself)  2048-01-01, expired  EC P-256  yes  2f080692  ca.crt line 1

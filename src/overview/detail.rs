@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::bundle::{AnchorOrigin, ObjectKind};
-use crate::inspect::{Cell, CertificateSet, LocatedCertificate, Location, render_columns};
+use crate::inspect::{Cell, CertificateSet, DetailLevel, LocatedCertificate, Location, render_columns};
 use crate::text::escape;
 
 use super::bundle_overview::BundleOverview;
@@ -86,7 +86,7 @@ impl BundleOverview<'_> {
                     certificates: origins.iter().map(located_in_source).collect(),
                     ..CertificateSet::default()
                 };
-                format!("\nCertificates{beside}:\n{}", certificates.table(now))
+                format!("\nCertificates{beside}:\n{}", certificates.table(now, DetailLevel::Brief))
             }
         }
     }

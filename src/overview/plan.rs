@@ -12,7 +12,7 @@ use crate::bundle::{
     BundleId, Diff, InputChange, Namespace, ObjectKind, Refusal, ResolvedSources, SourceId, SourceObject, TargetRef,
     affected_bundles, resolve,
 };
-use crate::inspect::{CertificateDiff, CertificateSet, LocatedCertificate, Location};
+use crate::inspect::{CertificateDiff, CertificateSet, DetailLevel, LocatedCertificate, Location};
 use crate::text::escape;
 
 use super::desired::{DesiredTargets, TargetDiff};
@@ -225,7 +225,7 @@ impl Plan {
                 out.push('\n');
             }
             if let Some(trust) = trust {
-                for line in trust.table(now).lines() {
+                for line in trust.table(now, DetailLevel::Brief).lines() {
                     let _ = writeln!(out, "  {line}");
                 }
             }
@@ -279,7 +279,7 @@ impl Plan {
                 "updated": of(&PlannedAction::Updated),
                 "released": of(&PlannedAction::Released),
                 "blocked": blocked,
-                "trust": trust.as_ref().map(|trust| trust.document(now)),
+                "trust": trust.as_ref().map(|trust| trust.document(now, DetailLevel::Brief)),
             })
         });
         json!({ "bundles": bundles.collect::<Vec<_>>() })

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::json;
 
-use super::{certificate, inspect, inspect_with};
+use super::{certificate, inspect, inspect_with, repository};
 
 #[test]
 fn a_file_is_shown_as_a_table_with_the_line_of_each_certificate() {
@@ -44,6 +44,16 @@ fn documents_hold_all_there_is_and_pem_is_what_a_bundle_holds() {
             "expiresInDays": null,
             "key": "EC P-256",
             "ca": true,
+            "keyAlgorithm": "EC",
+            "keySize": 256,
+            "serialNumber": document["certificates"][0]["serialNumber"],
+            "signatureAlgorithm": "ECDSA with SHA-256",
+            "keyUsage": null,
+            "extendedKeyUsage": null,
+            "subjectAltNames": null,
+            "subjectKeyId": document["certificates"][0]["subjectKeyId"],
+            "authorityKeyId": null,
+            "unreadable": [],
             "fingerprint": document["certificates"][0]["fingerprint"],
             "line": 1,
         }],
@@ -62,6 +72,58 @@ fn documents_hold_all_there_is_and_pem_is_what_a_bundle_holds() {
     let anchors =
         rootcast::trust::Anchors::collect(blocks.into_iter().map(|block| block.certificate.unwrap())).unwrap();
     assert_eq!(pem.out, anchors.to_pem() + "\n");
+}
+
+#[test]
+fn wide_is_the_table_with_more_columns_before_the_place() {
+    let file = repository("tests/trust_data/rsa-pss.pem");
+    let cells = |line: &str| -> Vec<String> {
+        line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).map(str::to_owned).collect()
+    };
+    let output = inspect(&[&file, "-o", "wide"]);
+    assert_eq!((output.code, output.errors.as_str()), (0, ""));
+    let lines: Vec<Vec<String>> = output.out.lines().map(cells).collect();
+    assert_eq!(
+        lines[0][6..],
+        [
+            "SERIAL",
+            "SIGNATURE",
+            "KEY USAGE",
+            "EXT KEY USAGE",
+            "ALT NAMES",
+            "SUBJECT KEY ID",
+            "AUTHORITY KEY ID",
+            "FOUND AT"
+        ]
+    );
+    let id = "f153038513403dc3c04e4889415aec40e24ed7c1";
+    assert_eq!(
+        lines[1][3..],
+        [
+            "RSA-PSS 2048",
+            "no",
+            &lines[1][5],
+            "f1e2",
+            "RSA-PSS with SHA-256",
+            "keyCertSign, cRLSign",
+            "serverAuth, 1.2.3.4",
+            "DNS:example.com, IP:10.0.0.1, IP:2001:db8::1, email:a@example.c…",
+            id,
+            id,
+            "line 1"
+        ]
+    );
+    let table = inspect(&[&file]).out;
+    let cells_of_table: Vec<Vec<String>> = table.lines().map(cells).collect();
+    assert_eq!(cells_of_table[0][..6], lines[0][..6]);
+    assert_eq!(cells_of_table[1][3], "1.2.840.113549.1.1.10", "the table stays as it is");
+
+    let refused = inspect(&[&certificate("brainpool"), "-o", "wide"]);
+    assert!(refused.out.lines().nth(1).unwrap().contains("  -  "), "{}", refused.out);
+    let difference = inspect(&[&file, &certificate("ec"), "-o", "wide"]);
+    assert!(difference.code == 1 && difference.out.contains("RSA-PSS with SHA-256"), "{}", difference.out);
+    let verify = inspect(&[&file, "--verify", "localhost:1", "-o", "wide"]);
+    assert!(verify.code == 2 && verify.errors.contains("-o wide prints certificates"), "{}", verify.errors);
 }
 
 #[test]

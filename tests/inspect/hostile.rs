@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use proptest::prelude::*;
-use rootcast::inspect::{CertificateDiff, CertificateSet, Passwords};
+use rootcast::inspect::{CertificateDiff, CertificateSet, DetailLevel, Passwords};
 use rootcast::trust::{Anchor, Anchors, Password, Profile, jks, pem, pkcs12};
 
 /// Reads bytes, and formats the result in every way.
@@ -16,10 +16,11 @@ fn read_and_format(bytes: &[u8], passwords: &Passwords) -> usize {
     }
     let now = Timestamp::UNIX_EPOCH;
     let texts = [
-        collection.table(now),
-        collection.document(now).to_string(),
+        collection.table(now, DetailLevel::Brief),
+        collection.table(now, DetailLevel::Full),
+        collection.document(now, DetailLevel::Full).to_string(),
         collection.to_pem(),
-        CertificateDiff::between(&collection, &CertificateSet::default()).table(now),
+        CertificateDiff::between(&collection, &CertificateSet::default()).table(now, DetailLevel::Full),
     ];
     texts.iter().map(String::len).sum()
 }

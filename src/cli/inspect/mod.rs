@@ -13,7 +13,7 @@ use clap::ValueEnum;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::inspect::{Acceptance, CertificateDiff, CertificateSet, Remark, Verification};
+use crate::inspect::{Acceptance, CertificateDiff, CertificateSet, DetailLevel, Remark, Verification};
 
 use super::args::ClusterArgs;
 use super::{REFUSED, paint, print, print_diagnostic, runtime};
@@ -40,7 +40,8 @@ pub(super) struct Args {
     /// accept it, and why not.
     #[arg(long, value_name = "HOST[:PORT]")]
     verify: Option<Server>,
-    /// Form of the output; pem: each usable certificate once, as a bundle has it.
+    /// Form of the output; wide: a table with serial number, signature, usages, alternative names and key identifiers;
+    /// pem: each usable certificate once, as a bundle has it.
     #[arg(long, short, value_enum, default_value = "table", value_name = "FORM")]
     output: InspectFormat,
     /// Password of keystores. Other users of this machine may see it: better use --password-file.
@@ -57,6 +58,7 @@ pub(super) struct Args {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum InspectFormat {
     Table,
+    Wide,
     Json,
     Yaml,
     Pem,
@@ -73,6 +75,9 @@ async fn inspect(arguments: &Args) -> anyhow::Result<ExitCode> {
         bail!(
             "-o pem prints the certificates of one place: leave out --verify and the second PLACE, or choose another form"
         );
+    }
+    if *output == InspectFormat::Wide && verify.is_some() {
+        bail!("-o wide prints certificates, and --verify whether a server is accepted: leave out one of them");
     }
     let passwords = password::from_flags(password.as_deref(), password_file.as_deref())?;
     let mut reader = CertificateReader::new(cluster, passwords);
@@ -111,13 +116,14 @@ fn print_remarks(collection: &CertificateSet, only_damage: bool) {
 
 fn show(collection: &CertificateSet, output: InspectFormat) -> anyhow::Result<ExitCode> {
     let now = Timestamp::now();
-    if let InspectFormat::Table | InspectFormat::Pem = output {
+    if let InspectFormat::Table | InspectFormat::Wide | InspectFormat::Pem = output {
         print_remarks(collection, false);
     }
     print(&match output {
-        InspectFormat::Table => paint(collection.table(now)),
+        InspectFormat::Table => paint(collection.table(now, DetailLevel::Brief)),
+        InspectFormat::Wide => paint(collection.table(now, DetailLevel::Full)),
         InspectFormat::Pem => collection.to_pem(),
-        InspectFormat::Json | InspectFormat::Yaml => document(&collection.document(now), output)?,
+        InspectFormat::Json | InspectFormat::Yaml => document(&collection.document(now, DetailLevel::Full), output)?,
     })?;
     Ok(if collection.is_damaged() { ExitCode::from(REFUSED) } else { ExitCode::SUCCESS })
 }
@@ -130,8 +136,9 @@ fn compare(old: &CertificateSet, new: &CertificateSet, output: InspectFormat) ->
     print_remarks(old, true);
     print_remarks(new, true);
     print(&match output {
-        InspectFormat::Table | InspectFormat::Pem => paint(difference.table(now)),
-        InspectFormat::Json | InspectFormat::Yaml => document(&difference.document(now), output)?,
+        InspectFormat::Table | InspectFormat::Pem => paint(difference.table(now, DetailLevel::Brief)),
+        InspectFormat::Wide => paint(difference.table(now, DetailLevel::Full)),
+        InspectFormat::Json | InspectFormat::Yaml => document(&difference.document(now, DetailLevel::Full), output)?,
     })?;
     if unread {
         bail!("a part could not be read, so what differs is not known for certain");
@@ -151,7 +158,7 @@ async fn verify_server(trusted: &CertificateSet, server: &Server, output: Inspec
         Verification { server: &name, host: server.host(), trusted, chain: &chain, verifying_anchors, errors, now };
     let verdict = verification.verify();
     print(&match output {
-        InspectFormat::Table | InspectFormat::Pem => paint(verdict.text(trusted)),
+        InspectFormat::Table | InspectFormat::Wide | InspectFormat::Pem => paint(verdict.text(trusted)),
         InspectFormat::Json | InspectFormat::Yaml => document(&verdict.document(&chain, now), output)?,
     })?;
     Ok(match verdict.acceptance {
