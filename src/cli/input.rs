@@ -7,13 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use base64::Engine;
-use base64::alphabet::STANDARD;
-use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::manifest::{self, ManifestValues};
 use crate::api::{self, Bundle};
 use crate::bundle::{
     BundleId, Namespace, ObjectKind, OutputKeys, SourceContent, SourceId, SourceObject, TLS_SECRET_TYPE,
@@ -43,7 +41,9 @@ impl InputObjects {
                 let documents: Vec<Value> =
                     serde_saphyr::from_multiple(&text).with_context(|| format!("{origin}: not YAML"))?;
                 for (index, document) in documents.iter().enumerate() {
-                    input.add(document).with_context(|| format!("{origin}: document {}", index + 1))?;
+                    manifest::objects(document)
+                        .try_for_each(|object| input.add(object))
+                        .with_context(|| format!("{origin}: document {}", index + 1))?;
                 }
             }
         }
@@ -54,17 +54,12 @@ impl InputObjects {
     fn add(&mut self, object: &Value) -> anyhow::Result<()> {
         let word = |at: &str| object.pointer(at).and_then(Value::as_str).unwrap_or_default();
         let (api_version, kind, name) = (word("/apiVersion"), word("/kind"), word("/metadata/name").to_owned());
-        if kind.ends_with("List") {
-            return object["items"].as_array().into_iter().flatten().try_for_each(|item| self.add(item));
-        }
         let what = || format!("{kind} {name:?}");
         let twice = match (api_version, kind) {
             (api::API_VERSION, api::KIND) => {
                 let bundle = Bundle::deserialize(object).with_context(what)?;
                 self.bundles.insert(name.as_str().into(), bundle).is_some()
             }
-            ("v1", "ConfigMap") => self.add_source(ObjectKind::ConfigMap, name.clone(), object),
-            ("v1", "Secret") => self.add_source(ObjectKind::Secret, name.clone(), object),
             ("v1", "Namespace") => {
                 let metadata = ObjectMeta::deserialize(&object["metadata"]).with_context(what)?;
                 let mut labels = metadata.labels.unwrap_or_default();
@@ -74,7 +69,7 @@ impl InputObjects {
                     .insert(name.clone(), Namespace { labels: (&labels).into(), terminating, uid: "".into() })
                     .is_some()
             }
-            _ => false,
+            _ => manifest::source_kind(object).is_some_and(|kind| self.add_source(kind, name.clone(), object)),
         };
         if twice {
             bail!("{} is in the input twice", what());
@@ -86,13 +81,13 @@ impl InputObjects {
     /// Bundles that read it.
     fn add_source(&mut self, kind: ObjectKind, name: String, object: &Value) -> bool {
         let metadata = ObjectMeta::deserialize(&object["metadata"]);
-        let values = Values::read(kind, object);
+        let values = ManifestValues::read(kind, object);
         let (metadata, values) = match (metadata, values) {
             (Ok(metadata), values) => (metadata, values),
             (Err(error), _) => (readable(&object["metadata"]), Err(error.into())),
         };
         let (content, undecodable) = match values {
-            Ok(Values { decoded, undecodable }) => {
+            Ok(ManifestValues { decoded, undecodable }) => {
                 let texts = decoded.into_iter().map(|(key, value)| (key, value.into())).collect();
                 let tls = object["type"] == TLS_SECRET_TYPE;
                 (if tls { SourceContent::TlsKeys(texts) } else { SourceContent::Keys(texts) }, undecodable)
@@ -126,90 +121,6 @@ fn readable(metadata: &Value) -> ObjectMeta {
         labels: Some(labels.filter_map(|(key, value)| Some((key.clone(), text(value)?))).collect()),
         ..ObjectMeta::default()
     }
-}
-
-/// The error of an object whose values cannot be read.
-#[derive(Debug, thiserror::Error)]
-enum UnreadableObjectError {
-    /// The metadata has another shape.
-    #[error("its metadata: {0}")]
-    Metadata(#[from] serde_json::Error),
-    /// This field has another shape.
-    #[error("its field {0} is no map of keys and values")]
-    NoMap(&'static str),
-}
-
-/// The error of a single value that cannot be decoded.
-#[derive(Debug, thiserror::Error)]
-enum UndecodableValueError {
-    /// The value is a number, a boolean, a list or a map.
-    #[error("it is no text: put it in quotes")]
-    NoText,
-    /// The value is one of a file that SOPS encrypted.
-    #[error("it is encrypted by SOPS: decrypt the file first, with sops --decrypt")]
-    EncryptedBySops,
-    /// The value is no base64.
-    #[error("it is not base64: encode it with base64, or put it under {instead} as it is")]
-    NotBase64 {
-        /// The field for values that are not encoded.
-        instead: &'static str,
-    },
-}
-
-/// The values of a ConfigMap or Secret by key, and the errors of those that cannot be decoded.
-#[derive(Default)]
-struct Values {
-    decoded: BTreeMap<String, Vec<u8>>,
-    undecodable: BTreeMap<String, String>,
-}
-
-impl Values {
-    /// Reads the values of an object. A key of a later field replaces that of an earlier one.
-    fn read(kind: ObjectKind, object: &Value) -> Result<Self, UnreadableObjectError> {
-        type Decode = fn(&str, &'static str) -> Result<Vec<u8>, UndecodableValueError>;
-        let plain: Decode = |text, _| Ok(text.as_bytes().to_owned());
-        let (fields, instead): ([(&'static str, Decode); 2], _) = match kind {
-            ObjectKind::ConfigMap => ([("binaryData", decode), ("data", plain)], "data"),
-            ObjectKind::Secret => ([("data", decode), ("stringData", plain)], "stringData"),
-        };
-        let mut values = Self::default();
-        for (field, decode) in fields {
-            let pairs = match &object[field] {
-                Value::Null => continue,
-                Value::Object(pairs) => pairs,
-                _ => return Err(UnreadableObjectError::NoMap(field)),
-            };
-            for (key, value) in pairs {
-                let decoded = match value {
-                    Value::Null => Ok(Vec::new()),
-                    Value::String(text) => decode(text, instead),
-                    _ => Err(UndecodableValueError::NoText),
-                };
-                values.decoded.remove(key);
-                values.undecodable.remove(key);
-                match decoded {
-                    Ok(value) => drop(values.decoded.insert(key.clone(), value)),
-                    Err(error) => drop(values.undecodable.insert(key.clone(), error.to_string())),
-                }
-            }
-        }
-        Ok(values)
-    }
-}
-
-/// Decodes base64 as the API server does: line breaks are skipped, and stray bits at the end pass. Errors name the
-/// field `instead`, which takes text as it is.
-fn decode(text: &str, instead: &'static str) -> Result<Vec<u8>, UndecodableValueError> {
-    const BASE64: GeneralPurpose =
-        GeneralPurpose::new(&STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
-    let digits: Vec<u8> = text.bytes().filter(|octet| !matches!(octet, b'\r' | b'\n')).collect();
-    BASE64.decode(digits).map_err(|_| {
-        if text.starts_with("ENC[") {
-            UndecodableValueError::EncryptedBySops
-        } else {
-            UndecodableValueError::NotBase64 { instead }
-        }
-    })
 }
 
 /// Reads the texts of one `--filename`, each with its origin for messages.

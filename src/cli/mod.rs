@@ -19,6 +19,7 @@ mod input;
 mod inspect;
 mod kubeconfig;
 mod log;
+mod manifest;
 mod overview;
 mod plugin;
 mod pod;

@@ -24,12 +24,21 @@ pub struct CertificateSet {
 /// Certificate with its location.
 #[derive(Debug, Clone)]
 pub struct LocatedCertificate {
-    /// Key of the object, if the source is an object.
-    pub key: Option<Arc<str>>,
+    /// Place of the value that it was read from.
+    pub place: ValuePlace,
     /// Location in the file or in the value of the key.
     pub location: Location,
     /// The certificate, or the error for which Go and others, and so every bundle, reject it.
     pub certificate: Result<Anchor, InvalidCertificateError>,
+}
+
+/// Place of a value in its source: the default is the source as a whole, such as a file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ValuePlace {
+    /// Object, by kind, namespace and name, if the source has several.
+    pub object: Option<Arc<str>>,
+    /// Key of the object.
+    pub key: Option<Arc<str>>,
 }
 
 /// Location of a certificate in a file or value.
@@ -46,8 +55,8 @@ pub enum Location {
 /// Remark on a source or on one of its certificates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remark {
-    /// Key of the object, if the remark is about one.
-    pub key: Option<Arc<str>>,
+    /// Place of what the remark is about.
+    pub place: ValuePlace,
     /// Text, with the remedy.
     pub text: String,
     /// Whether the remark is about something that cannot be read or used.
@@ -72,6 +81,14 @@ pub struct KeystoreLockedError;
 const MAX_PEM_ERRORS: usize = 20;
 
 const WELL_KNOWN: [&str; 3] = ["changeit", "changeme", ""];
+
+impl ValuePlace {
+    /// Returns the place of a key where the source is the object that has it.
+    #[must_use]
+    pub fn of_key(key: &str) -> Self {
+        Self { object: None, key: Some(key.into()) }
+    }
+}
 
 impl LocatedCertificate {
     /// Returns the fingerprint, whether the certificate is usable or not.
@@ -106,9 +123,8 @@ impl CertificateSet {
     ///
     /// # Errors
     /// [`KeystoreLockedError`] if another password is needed. Nothing is added then: the caller may try again with one.
-    pub fn read(&mut self, key: Option<&str>, bytes: &[u8], passwords: &Passwords) -> Result<(), KeystoreLockedError> {
-        let key: Option<Arc<str>> = key.map(Arc::from);
-        let mut reader = ValueReader { set: self, key };
+    pub fn read(&mut self, place: &ValuePlace, bytes: &[u8], passwords: &Passwords) -> Result<(), KeystoreLockedError> {
+        let mut reader = ValueReader { set: self, place };
         if jks::is_jks(bytes) {
             reader.read_jks(bytes, passwords)
         } else if pkcs12::is_pkcs12(bytes) {
@@ -125,20 +141,20 @@ impl CertificateSet {
 
     /// Adds the chain of a server: certificates in DER, numbered from 1.
     pub fn add_chain<'a>(&mut self, ders: impl IntoIterator<Item = &'a [u8]>) {
-        let mut reader = ValueReader { set: self, key: None };
+        let mut reader = ValueReader { set: self, place: &ValuePlace::default() };
         for (der, number) in ders.into_iter().zip(1..) {
             reader.add(Location::Number(number), Anchor::from_der(der));
         }
     }
 
     /// Adds a remark on something that is no damage.
-    pub fn add_remark(&mut self, key: Option<&str>, text: impl Into<String>) {
-        self.remarks.push(Remark { key: key.map(Arc::from), text: text.into(), damage: false });
+    pub fn add_remark(&mut self, place: &ValuePlace, text: impl Into<String>) {
+        self.remarks.push(Remark { place: place.clone(), text: text.into(), damage: false });
     }
 
     /// Adds a remark on something that could not be read.
-    pub fn add_damage(&mut self, key: Option<&str>, text: impl Into<String>) {
-        self.remarks.push(Remark { key: key.map(Arc::from), text: text.into(), damage: true });
+    pub fn add_damage(&mut self, place: &ValuePlace, text: impl Into<String>) {
+        self.remarks.push(Remark { place: place.clone(), text: text.into(), damage: true });
     }
 
     /// Iterates over the usable certificates, in the order of the source.
@@ -162,10 +178,10 @@ impl CertificateSet {
     }
 }
 
-/// A set, and the key whose value is being read.
+/// A set, and the place of the value that is being read.
 struct ValueReader<'a> {
     set: &'a mut CertificateSet,
-    key: Option<Arc<str>>,
+    place: &'a ValuePlace,
 }
 
 impl ValueReader<'_> {
@@ -184,11 +200,11 @@ impl ValueReader<'_> {
                 ),
             );
         }
-        self.set.certificates.push(LocatedCertificate { key: self.key.clone(), location, certificate });
+        self.set.certificates.push(LocatedCertificate { place: self.place.clone(), location, certificate });
     }
 
     fn push_remark(&mut self, damage: bool, text: impl Into<String>) {
-        self.set.remarks.push(Remark { key: self.key.clone(), text: text.into(), damage });
+        self.set.remarks.push(Remark { place: self.place.clone(), text: text.into(), damage });
     }
 
     fn read_pem(&mut self, text: &[u8]) {

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::certificate_diff::{CertificateChange, CertificateDiff};
-use super::certificate_set::{CertificateSet, LocatedCertificate, Location, Remark};
+use super::certificate_set::{CertificateSet, LocatedCertificate, Location, Remark, ValuePlace};
 use super::detail_level::DetailLevel;
 use super::facts::{self, Fact};
 use super::table::days_left;
@@ -77,7 +77,8 @@ fn certificate(found: &LocatedCertificate, now: Timestamp, detail: DetailLevel) 
         }
     }
     let location = [
-        ("objectKey", found.key.as_ref().map(|key| json!(&**key))),
+        ("object", found.place.object.as_ref().map(|object| json!(&**object))),
+        ("objectKey", found.place.key.as_ref().map(|key| json!(&**key))),
         ("line", line.map(|line| json!(line))),
         ("alias", alias.map(|alias| json!(&**alias))),
         ("number", number.map(|number| json!(number))),
@@ -111,8 +112,12 @@ fn add_facts(document: &mut Value, anchor: &Anchor) {
 }
 
 fn remark(remark: &Remark) -> Value {
-    let Remark { key, text, damage } = remark;
-    json!({ "objectKey": key.as_deref(), "text": text, "damage": damage })
+    let Remark { place: ValuePlace { object, key }, text, damage } = remark;
+    let mut document = json!({ "objectKey": key.as_deref(), "text": text, "damage": damage });
+    if let Some(object) = object {
+        document["object"] = json!(&**object);
+    }
+    document
 }
 
 /// Formats a time; `None` beyond the year 9999.

@@ -20,7 +20,9 @@ mod table;
 mod verification;
 
 pub use certificate_diff::{CertificateChange, CertificateDiff};
-pub use certificate_set::{CertificateSet, KeystoreLockedError, LocatedCertificate, Location, Passwords, Remark};
+pub use certificate_set::{
+    CertificateSet, KeystoreLockedError, LocatedCertificate, Location, Passwords, Remark, ValuePlace,
+};
 pub use detail_level::DetailLevel;
 pub(crate) use table::{Cell, expiry, render_columns};
 pub use verification::{Acceptance, Verification, VerificationError, VerificationResult};

@@ -32,6 +32,9 @@ const EXPIRY_WARNING_DAYS: i64 = 30;
 /// Maximum length of a subject, issuer or alias in a table, in characters; documents have all of it.
 const MAX_CELL_CHARS: usize = 64;
 
+/// Maximum length of a key in a table, in characters: that of a key in Kubernetes.
+const MAX_KEY_CHARS: usize = 253;
+
 const SECONDS_PER_DAY: i64 = 86_400;
 
 impl CertificateSet {
@@ -148,14 +151,16 @@ pub(crate) fn expiry(not_before: i64, not_after: i64, now: Timestamp) -> Cell {
     }
 }
 
-/// Formats the location of a certificate, such as `ca.crt line 12`.
+/// Formats the location of a certificate, such as `ca.crt line 12` or `Secret team-a/corporate ca.crt line 12`.
 fn location_text(found: &LocatedCertificate) -> String {
     let location = match &found.location {
         Location::Line(line) => format!("line {line}"),
         Location::Alias(alias) => cut(alias),
         Location::Number(number) => format!("no. {number}"),
     };
-    found.key.as_ref().map_or(location.clone(), |key| format!("{key} {location}"))
+    let object = found.place.object.as_ref().map(|object| cut(object) + " ").unwrap_or_default();
+    let key = found.place.key.as_ref().map(|key| text::truncate_chars(key, MAX_KEY_CHARS) + " ").unwrap_or_default();
+    object + &key + &location
 }
 
 fn named(name: &str) -> String {
@@ -197,7 +202,7 @@ pub(crate) fn render_columns(rows: impl Iterator<Item = impl AsRef<[Cell]>>) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inspect::{CertificateDiff, Passwords};
+    use crate::inspect::{CertificateDiff, Passwords, ValuePlace};
 
     const RSA: &str = include_str!("../../tests/cases/certs/rsa.pem");
     const EXPIRED: &str = include_str!("../../tests/cases/certs/expired.pem");
@@ -206,7 +211,7 @@ mod tests {
 
     fn certificates(texts: &[&str]) -> CertificateSet {
         let mut set = CertificateSet::new("test");
-        set.read(Some("ca.crt"), texts.concat().as_bytes(), &Passwords::WellKnown).unwrap();
+        set.read(&ValuePlace::of_key("ca.crt"), texts.concat().as_bytes(), &Passwords::WellKnown).unwrap();
         set
     }
 

@@ -323,13 +323,13 @@ impl fmt::Display for VerificationResult {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inspect::Passwords;
+    use crate::inspect::{Passwords, ValuePlace};
 
     /// Verifies a server that sends `shown`, which is trusted if `pinned`, with the errors of TLS.
     fn verify(shown: &str, pinned: bool, errors: Vec<VerificationError>) -> VerificationResult {
         let certificates = |text: &str| {
             let mut set = CertificateSet::new("test");
-            set.read(None, text.as_bytes(), &Passwords::WellKnown).unwrap();
+            set.read(&ValuePlace::default(), text.as_bytes(), &Passwords::WellKnown).unwrap();
             set
         };
         let (chain, trusted) = (certificates(shown), certificates(if pinned { shown } else { "" }));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::bundle::{AnchorOrigin, ObjectKind};
-use crate::inspect::{Cell, CertificateSet, DetailLevel, LocatedCertificate, Location, render_columns};
+use crate::inspect::{Cell, CertificateSet, DetailLevel, LocatedCertificate, Location, ValuePlace, render_columns};
 use crate::text::escape;
 
 use super::bundle_overview::BundleOverview;
@@ -95,7 +95,7 @@ impl BundleOverview<'_> {
 /// Returns a certificate as it is shown, located in its source.
 pub(super) fn located_in_source(AnchorOrigin { anchor, location: place, line }: &AnchorOrigin) -> LocatedCertificate {
     LocatedCertificate {
-        key: Some(Arc::from(&**place)),
+        place: ValuePlace::of_key(place),
         location: Location::Line(*line),
         certificate: Ok(anchor.clone()),
     }

@@ -69,7 +69,7 @@ mod tests {
 
     use super::*;
     use crate::bundle::fixture::{bundle, now, pem};
-    use crate::inspect::Passwords;
+    use crate::inspect::{Passwords, ValuePlace};
     use crate::overview::Overview;
     use crate::overview::fixture::{snapshot, with_condition};
 
@@ -101,7 +101,9 @@ mod tests {
         assert!(remarks[0].contains("default CAs of version theirs"), "{remarks:?}");
 
         let mut certificates = CertificateSet::new("target");
-        certificates.read(Some("ca.pem"), (pem("ec") + &pem("rsa")).as_bytes(), &Passwords::WellKnown).expect("PEM");
+        certificates
+            .read(&ValuePlace::of_key("ca.pem"), (pem("ec") + &pem("rsa")).as_bytes(), &Passwords::WellKnown)
+            .expect("PEM");
         snapshot.adopt_default_cas(&publisher, &certificates);
         assert_eq!(summary(&snapshot), (2, Vec::new()));
         assert!(snapshot.settings_from.ends_with("; default CAs as Bundle mixed publishes them"));

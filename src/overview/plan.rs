@@ -12,7 +12,7 @@ use crate::bundle::{
     BundleId, Diff, InputChange, Namespace, ObjectKind, Refusal, ResolvedSources, SourceId, SourceObject, TargetRef,
     affected_bundles, resolve,
 };
-use crate::inspect::{CertificateDiff, CertificateSet, DetailLevel, LocatedCertificate, Location};
+use crate::inspect::{CertificateDiff, CertificateSet, DetailLevel, LocatedCertificate, Location, ValuePlace};
 use crate::text::escape;
 
 use super::desired::{DesiredTargets, TargetDiff};
@@ -327,7 +327,7 @@ fn planned(bundle: &str, resolved: &ResolvedSources) -> CertificateSet {
     let origins = origins.iter().map(located_in_source);
     let default_cas = anchors.iter().filter(|anchor| !own.contains(&anchor.fingerprint())).zip(1..);
     let default_cas = default_cas.map(|(anchor, number)| LocatedCertificate {
-        key: Some(Arc::from("default CAs")),
+        place: ValuePlace::of_key("default CAs"),
         location: Location::Number(number),
         certificate: Ok(anchor.clone()),
     });
@@ -358,7 +358,7 @@ mod tests {
         let mut snapshot = snapshot(&[corporate("one")], &pem("rsa"));
         snapshot.write("one", &["a", "b"]);
         let mut published = CertificateSet::new("target");
-        published.read(Some("ca.pem"), pem("rsa").as_bytes(), &Passwords::WellKnown).expect("PEM");
+        published.read(&ValuePlace::of_key("ca.pem"), pem("rsa").as_bytes(), &Passwords::WellKnown).expect("PEM");
         assert_eq!(snapshot.newest_targets()[&"one".into()].1, "ca.pem");
         let affected = snapshot.apply_overlay(overlay, TRUST_NAMESPACE).expect("valid Bundles");
         let published = [("one".into(), published)].into();

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use proptest::prelude::*;
-use rootcast::inspect::{CertificateDiff, CertificateSet, DetailLevel, Passwords};
+use rootcast::inspect::{CertificateDiff, CertificateSet, DetailLevel, Passwords, ValuePlace};
 use rootcast::trust::{Anchor, Anchors, Password, Profile, jks, pem, pkcs12};
 
 /// Reads bytes, and formats the result in every way.
 fn read_and_format(bytes: &[u8], passwords: &Passwords) -> usize {
     let mut collection = CertificateSet::new("hostile");
-    if collection.read(Some("key"), bytes, passwords).is_err() {
+    if collection.read(&ValuePlace::of_key("key"), bytes, passwords).is_err() {
         assert!(collection.certificates.is_empty() && collection.remarks.is_empty());
     }
     let now = Timestamp::UNIX_EPOCH;
@@ -170,6 +170,6 @@ fn reading_goes_on_behind_what_pem_refuses_and_finds_what_it_reads() {
     let count = pem::read(text).unwrap().len();
     let twice = [&text[..], b"\n-----BEGIN CERTIFICATE-----\n?\n", text].concat();
     let mut collection = CertificateSet::new("");
-    collection.read(None, &twice, &Passwords::WellKnown).unwrap();
+    collection.read(&ValuePlace::default(), &twice, &Passwords::WellKnown).unwrap();
     assert_eq!((collection.certificates.len(), collection.is_damaged()), (2 * count, true));
 }

@@ -5,6 +5,7 @@ mod absent;
 mod files;
 mod hostile;
 mod keystores;
+mod manifests;
 mod servers;
 mod structures;
 

@@ -27,7 +27,7 @@ differs, the server would be refused; 2: bad usage, nothing could be read, or th
 /// The flags of `inspect`.
 #[derive(clap::Args, Debug)]
 pub(super) struct Args {
-    /// FILE, - (standard input), configmap/NAMESPACE/NAME[/KEY], secret/NAMESPACE/NAME[/KEY], bundle/NAME (its target
+    /// FILE (YAML of ConfigMaps and Secrets, too), - (standard input), configmap/NAMESPACE/NAME[/KEY], secret/NAMESPACE/NAME[/KEY], bundle/NAME (its target
     /// in the
     /// first namespace that has one) or `https://HOST[:PORT]` (what the server shows, without a proxy).
     #[arg(value_name = "PLACE")]
@@ -103,8 +103,9 @@ async fn load_certificates(
     Ok(collection)
 }
 
-fn remark_text(Remark { key, text, damage: _ }: &Remark) -> String {
-    key.as_ref().map_or_else(|| text.clone(), |key| format!("key {key:?}: {text}"))
+fn remark_text(Remark { place, text, damage: _ }: &Remark) -> String {
+    let place = source::place_text(place);
+    if place.is_empty() { text.clone() } else { format!("{place}: {text}") }
 }
 
 /// Prints remarks to standard error; documents contain them.

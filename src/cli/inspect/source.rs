@@ -4,17 +4,23 @@ use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 
 use super::super::args::ClusterArgs;
+use super::super::manifest::{self, ManifestObject, ManifestValues};
 use super::server::{InvalidServerError, Server};
 use super::{password, tls};
 use crate::bundle::ObjectKind;
 use crate::client::Connection;
 use crate::client::object_reader::{self, LiveBundle, LiveTarget, Values};
-use crate::inspect::{CertificateSet, KeystoreLockedError, Passwords};
+use crate::inspect::{CertificateSet, KeystoreLockedError, Passwords, ValuePlace};
 use crate::limits;
+use crate::text;
+
+/// Maximum length of the name of an object or key in a message, in characters: the longest that Kubernetes has.
+const MAX_NAME_CHARS: usize = 253;
 
 /// Maximum length of a file, in bytes: sixteen times that of an object of Kubernetes.
 const MAX_INPUT_BYTES: u64 = limits::INSPECTED.max as u64;
@@ -133,15 +139,41 @@ impl<'a> CertificateReader<'a> {
         }
     }
 
+    /// Reads a file: the values of its objects if it is a manifest of ConfigMaps and Secrets, its bytes if not.
     fn bytes(&self, name: &str, bytes: &[u8]) -> anyhow::Result<CertificateSet> {
         let mut collection = CertificateSet::new(name);
-        self.read(&mut collection, None, bytes)?;
+        let objects = manifest::source_objects(bytes);
+        if objects.is_empty() {
+            self.read(&mut collection, &ValuePlace::default(), bytes)?;
+        }
+        for object in objects {
+            self.manifest_object(&mut collection, object)?;
+        }
         Ok(collection)
     }
 
+    fn manifest_object(&self, collection: &mut CertificateSet, object: ManifestObject) -> anyhow::Result<()> {
+        let ManifestObject { kind, namespace, name, values } = object;
+        let namespace = namespace.map(|namespace| namespace + "/").unwrap_or_default();
+        let object: Arc<str> = format!("{} {namespace}{name}", kind.as_str()).into();
+        let place = |key: Option<&str>| ValuePlace { object: Some(object.clone()), key: key.map(Arc::from) };
+        match values {
+            Ok(ManifestValues { decoded, undecodable }) => {
+                for (key, value) in &decoded {
+                    self.read(collection, &place(Some(key)), value)?;
+                }
+                for (key, error) in &undecodable {
+                    collection.add_damage(&place(Some(key)), error);
+                }
+            }
+            Err(error) => collection.add_damage(&place(None), error.to_string()),
+        }
+        Ok(())
+    }
+
     /// Reads a file or value; prompts for a password where none of the known ones fits.
-    fn read(&self, collection: &mut CertificateSet, key: Option<&str>, bytes: &[u8]) -> anyhow::Result<()> {
-        if collection.read(key, bytes, &self.passwords).is_ok() {
+    fn read(&self, collection: &mut CertificateSet, place: &ValuePlace, bytes: &[u8]) -> anyhow::Result<()> {
+        if collection.read(place, bytes, &self.passwords).is_ok() {
             return Ok(());
         }
         let cause = match self.passwords {
@@ -149,10 +181,12 @@ impl<'a> CertificateReader<'a> {
                 "the given password does not fit, or the keystore is damaged: without --password and --password-file the well-known ones are tried"
             }
             Passwords::WellKnown => {
-                let what =
-                    key.map_or_else(|| collection.name.clone(), |key| format!("{}, key {key:?}", collection.name));
+                let what = match place_text(place).as_str() {
+                    "" => collection.name.clone(),
+                    place => format!("{}, {place}", collection.name),
+                };
                 let typed = password::prompt(&what)?.map(Passwords::Given);
-                match typed.map(|asked| collection.read(key, bytes, &asked)) {
+                match typed.map(|asked| collection.read(place, bytes, &asked)) {
                     Some(Ok(())) => return Ok(()),
                     Some(Err(KeystoreLockedError)) => "the password does not fit, or the keystore is damaged",
                     None => {
@@ -161,7 +195,7 @@ impl<'a> CertificateReader<'a> {
                 }
             }
         };
-        collection.add_damage(key, cause);
+        collection.add_damage(place, cause);
         Ok(())
     }
 
@@ -191,7 +225,7 @@ impl<'a> CertificateReader<'a> {
         };
         let mut collection = CertificateSet::new(what);
         for (key, value) in &values {
-            self.read(&mut collection, Some(key), value)?;
+            self.read(&mut collection, &ValuePlace::of_key(key), value)?;
         }
         Ok(collection)
     }
@@ -217,9 +251,12 @@ impl<'a> CertificateReader<'a> {
         };
         let mut collection = CertificateSet::new(what);
         if let Some(failure) = failure {
-            collection.add_remark(None, format!("the Bundle is not synced, so this may be of old: {failure}"));
+            collection.add_remark(
+                &ValuePlace::default(),
+                format!("the Bundle is not synced, so this may be of old: {failure}"),
+            );
         }
-        self.read(&mut collection, Some(&key), &value)?;
+        self.read(&mut collection, &ValuePlace::of_key(&key), &value)?;
         Ok(collection)
     }
 
@@ -230,6 +267,13 @@ impl<'a> CertificateReader<'a> {
         let connection = self.cluster.connect().await?;
         Ok(self.connection.insert(connection).clone())
     }
+}
+
+/// Formats a place for messages, as `Secret team-a/corporate, key "ca.crt"`; empty for the source as a whole.
+pub(super) fn place_text(ValuePlace { object, key }: &ValuePlace) -> String {
+    let object = object.as_ref().map(|object| text::truncate_chars(object, 2 * MAX_NAME_CHARS));
+    let key = key.as_ref().map(|key| format!("key {}", text::quote(key, MAX_NAME_CHARS)));
+    object.into_iter().chain(key).collect::<Vec<_>>().join(", ")
 }
 
 /// Reads all of the input, at most [`MAX_INPUT_BYTES`].

@@ -17,7 +17,7 @@ use tokio_rustls::rustls::{
 };
 
 use super::server::Server;
-use crate::inspect::{CertificateSet, VerificationError};
+use crate::inspect::{CertificateSet, ValuePlace, VerificationError};
 use crate::trust::Anchor;
 
 /// Timeout of the connection, and again of the handshake.
@@ -39,7 +39,10 @@ impl PresentedChain {
         let mut collection = CertificateSet::new(format!("server {server}"));
         collection.add_chain(self.chain.iter().map(AsRef::as_ref));
         if let Some(cause) = &self.handshake_error {
-            collection.add_remark(None, format!("after showing its certificates it ended the handshake: {cause}"));
+            collection.add_remark(
+                &ValuePlace::default(),
+                format!("after showing its certificates it ended the handshake: {cause}"),
+            );
         }
         collection
     }

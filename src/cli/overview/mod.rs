@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::bundle::{BundleId, DefaultCas, Namespace, ObjectKind, TargetRef};
 use crate::client::{Connection, SnapshotReadError, SnapshotReader, SnapshotScope, SnapshotTargets, object_reader};
-use crate::inspect::{CertificateSet, Passwords};
+use crate::inspect::{CertificateSet, Passwords, ValuePlace};
 use crate::overview::{LeaderStatus, Snapshot, SnapshotBundle};
 
 use super::args::{ClusterArgs, DecisionArgs};
@@ -222,7 +222,7 @@ pub(super) async fn read_published(
     let mut collection = CertificateSet::new(what);
     if let Some(value) = values.get(key) {
         // A value that is not PEM is not of the controller, so no certificate goes with it.
-        let _ = collection.read(Some(key), value, &Passwords::WellKnown);
+        let _ = collection.read(&ValuePlace::of_key(key), value, &Passwords::WellKnown);
     }
     Ok((name.clone().into(), collection))
 }
