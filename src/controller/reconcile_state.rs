@@ -7,9 +7,10 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::bundle::{self, Decision, Desired, LastStatus, Refusal, Report, RolloutOutcome, RolloutProgress, Unstable};
+use crate::fanout::ExponentialBackoff;
 
-/// Maximum delay before a Bundle that failed is reconciled again.
-const RETRY_MAX: Duration = Duration::from_mins(1);
+/// Delays before a Bundle that failed, once and again, is reconciled anew.
+const RETRY: ExponentialBackoff = ExponentialBackoff { first: Duration::from_millis(500), max: Duration::from_mins(1) };
 
 /// Maximum delay before a Bundle is reconciled again for a date that is further off.
 const REQUEUE_MAX: Duration = Duration::from_hours(1);
@@ -119,14 +120,14 @@ impl ReconcileState {
 
     /// Requeues the Bundle after a failure, with exponential backoff.
     pub(super) fn retry(&mut self) {
+        self.requeue_after(RETRY.pause(self.fetch_failures));
         self.fetch_failures = self.fetch_failures.saturating_add(1);
-        self.requeue_after(retry_delay(self.fetch_failures));
     }
 
     /// Requeues the Bundle after a failure to publish, with exponential backoff.
     pub(super) fn retry_publishing(&mut self) {
+        self.requeue_after(RETRY.pause(self.publish_failures));
         self.publish_failures = self.publish_failures.saturating_add(1);
-        self.requeue_after(retry_delay(self.publish_failures));
     }
 
     /// Requeues the Bundle for a date, but not further ahead than [`REQUEUE_MAX`]: clocks are set, machines sleep.
@@ -140,9 +141,4 @@ impl ReconcileState {
         let at = Instant::now() + delay;
         self.requeue_at = Some(self.requeue_at.map_or(at, |before| before.min(at)));
     }
-}
-
-/// Delay after this many failures in a row.
-fn retry_delay(failures: u32) -> Duration {
-    Duration::from_millis(250).saturating_mul(1 << failures.min(10)).min(RETRY_MAX)
 }
