@@ -47,8 +47,12 @@ fn as_yaml(objects: &[Value]) -> String {
 #[test]
 fn every_key_of_every_object_is_read_whatever_the_form_of_the_file() {
     let list = json!({"apiVersion": "v1", "kind": "List", "items": objects()});
-    let files =
-        [as_yaml(&objects()), as_yaml(&[list.clone()]), list.to_string(), serde_json::to_string_pretty(&list).unwrap()];
+    let files = [
+        as_yaml(&objects()),
+        as_yaml(std::slice::from_ref(&list)),
+        list.to_string(),
+        serde_json::to_string_pretty(&list).unwrap(),
+    ];
     for file in files {
         let output = inspect_with(&["-"], file.as_bytes());
         let places: Vec<_> = output.out.lines().skip(1).map(|line| line.rsplit("  ").next().unwrap()).collect();

@@ -27,7 +27,7 @@ pub enum PublicKeyType {
 }
 
 impl PublicKeyType {
-    /// Reads the kind and size of a key that [`key::check`] accepts, from unused bits and octets of its BIT STRING.
+    /// Reads the kind and size of a key that the verdict accepts, from unused bits and octets of its BIT STRING.
     pub(super) fn of(algorithm: &Algorithm<'_>, bits: (u8, &[u8])) -> Option<PublicKeyType> {
         let length = |octets: &[u8]| BigUint::from_bytes_be(octets).bits();
         Some(match algorithm.oid {
