@@ -1,13 +1,11 @@
 //! `rootcast controller`: composition and shutdown.
 
 use std::num::{NonZeroU64, NonZeroUsize};
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::builder::BoolishValueParser;
-use tokio::runtime::Handle;
 use tracing::{info, warn};
 use tracing_subscriber::filter::LevelFilter;
 
@@ -19,12 +17,11 @@ use crate::fanout::{Damping, WriteLimits};
 use crate::metrics::{self, ServingCertMetrics};
 
 use super::args::{ClusterArgs, DecisionArgs, LogFormat};
+use super::outcome::CommandOutcome;
+use super::runtime::ServerThreads;
 use super::value_parsers::{parse_bytes, parse_duration, parse_duration_or_zero};
-use super::webhook::{Webhook, WebhookArgs};
-use super::{log, pod, runtime};
-
-/// Exit code when leadership was lost: the restarted process takes part in the election again.
-const EXIT_LEADERSHIP_LOST: u8 = 1;
+use super::webhook::WebhookArgs;
+use super::{log, pod};
 
 /// The pause between two renewals of the Lease, as in controller-runtime.
 const RETRY_PERIOD: Duration = Duration::from_secs(2);
@@ -111,22 +108,14 @@ pub(super) struct Args {
 }
 
 /// Runs `rootcast controller`.
-pub(super) fn run(arguments: Args) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(arguments: Args) -> anyhow::Result<CommandOutcome> {
     let lease = arguments.lease()?;
     let (webhook, notes) = arguments.webhook.webhook(&arguments.decision.trust_namespace)?;
     log::start(arguments.log_level(), arguments.log_format)?;
     for note in notes {
         warn!("{note}");
     }
-    runtime::run(async |servers| serve(arguments, lease, webhook, servers).await)
-}
-
-async fn serve(
-    arguments: Args,
-    lease: Option<LeaseSettings>,
-    webhook: Option<Webhook>,
-    servers: Handle,
-) -> anyhow::Result<ExitCode> {
+    let servers = ServerThreads::start()?;
     let (default_cas, notes) = arguments.decision.load_default_cas()?;
     for note in notes {
         warn!("{note}");
@@ -140,12 +129,12 @@ async fn serve(
     let connection = arguments.cluster.connect().await?;
     let liveness = Arc::new(Liveness::new());
     let router = probes(&arguments.readiness_probe_path, &liveness);
-    admin::listen(&servers, "probes", arguments.readiness_probe_port, router).await?;
+    admin::listen(servers.handle(), "probes", arguments.readiness_probe_port, router).await?;
     let mut registry = metrics::registry();
     let (metrics, scrape) = metrics::ControllerMetrics::register(&mut registry);
     connection.requests().register(&mut registry);
     connection.watches().register(&mut registry);
-    let webhook = webhook.map(|webhook| webhook.start(&servers));
+    let webhook = webhook.map(|webhook| webhook.start(servers.handle()));
     if let Some(webhook) = &webhook {
         ServingCertMetrics::register(&mut registry, webhook.certificate());
     }
@@ -154,7 +143,7 @@ async fn serve(
             let scrape = scrape.clone();
             async move { scrape.refresh().await }
         };
-        admin::listen(&servers, "metrics", arguments.metrics_port, admin::metrics(registry, refresh)).await?;
+        admin::listen(servers.handle(), "metrics", arguments.metrics_port, admin::metrics(registry, refresh)).await?;
     }
     let shutdown = pod::shutdown_signal()?;
     let stop = async move {
@@ -173,20 +162,20 @@ async fn serve(
     let trust_namespace = &arguments.decision.trust_namespace;
     let controller =
         Controller::new(&connection, leadership, trust_namespace, inputs, arguments.limits(), liveness, metrics);
-    let code = match (controller.run(stop).await, elector) {
-        (RunEnd::LeadershipLost, _) => ExitCode::from(EXIT_LEADERSHIP_LOST),
+    let outcome = match (controller.run(stop).await, elector) {
+        (RunEnd::LeadershipLost, _) => CommandOutcome::LeadershipLost,
         (RunEnd::Drained, Some(elector)) => {
             elector.release().await;
-            ExitCode::SUCCESS
+            CommandOutcome::Success
         }
         // A write without an answer may still take effect: no successor may lead before the Lease has expired.
-        (RunEnd::Drained, None) | (RunEnd::Undrained, _) => ExitCode::SUCCESS,
+        (RunEnd::Drained, None) | (RunEnd::Undrained, _) => CommandOutcome::Success,
     };
     if let Some(webhook) = webhook {
         webhook.stop().await;
     }
     info!("stopped");
-    Ok(code)
+    Ok(outcome)
 }
 
 /// Returns the probes: ready once all stores are filled, healthy while the controller's loop runs. Neither depends on

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use anyhow::bail;
 use futures::stream::{self, StreamExt};
@@ -12,8 +11,10 @@ use crate::client::{SnapshotReader, SnapshotScope, SnapshotSources};
 use crate::overview::{Overlay, Plan, SourceQuery};
 
 use super::input::{InputObjects, sources_in};
-use super::overview::{OverviewArgs, OverviewData, OverviewFormat, document, read_published};
-use super::{BAD_USAGE, REFUSED, paint, print, print_diagnostic, runtime};
+use super::outcome::CommandOutcome;
+use super::output::{OutputFormat, TableFormat};
+use super::overview::{OverviewArgs, OverviewData, read_published};
+use super::{paint, print, print_diagnostic};
 
 /// The meaning of the exit codes, for the help.
 pub(super) const EXIT_CODES: &str = "Exit code 0: nothing would change; 1: something would change; 2: bad usage, a Bundle would be refused, or the \
@@ -30,18 +31,14 @@ pub(super) struct Args {
     #[arg(long = "filename", short, value_name = "FILE|DIR|-", required = true)]
     filenames: Vec<PathBuf>,
     /// Output format.
-    #[arg(long, short, value_enum, default_value = "table", value_name = "FORM")]
-    output: OverviewFormat,
+    #[arg(long, short, value_parser = OutputFormat::<TableFormat>::parser(), default_value = "table", value_name = "FORMAT")]
+    output: OutputFormat<TableFormat>,
     #[command(flatten)]
     overview: OverviewArgs,
 }
 
 /// Runs `rootcast diff`.
-pub(super) fn run(arguments: &Args) -> anyhow::Result<ExitCode> {
-    runtime::block_on(diff(arguments))
-}
-
-async fn diff(arguments: &Args) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(arguments: &Args) -> anyhow::Result<CommandOutcome> {
     let Args { filenames, output, overview } = arguments;
     let input = InputObjects::read(filenames)?;
     let now = Timestamp::now();
@@ -66,10 +63,7 @@ async fn diff(arguments: &Args) -> anyhow::Result<ExitCode> {
     snapshot.read_foreign_objects(&reader, &names, None, now).await;
     let published = published.into_iter().collect::<anyhow::Result<BTreeMap<_, _>>>()?;
     let plan = Plan::of(&snapshot, &affected, &published, now);
-    print(&match output {
-        OverviewFormat::Table => paint(plan.table(now)),
-        form => document(&plan.document(now), *form)?,
-    })?;
+    print(&output.format(|TableFormat::Table| paint(plan.table(now)), || plan.document(now))?)?;
     let mut conclusive = true;
     for refusal in plan.refusals() {
         print_diagnostic(&format!("rootcast: {refusal}"));
@@ -83,9 +77,9 @@ async fn diff(arguments: &Args) -> anyhow::Result<ExitCode> {
     }
     print_diagnostic(&format!("rootcast: settings: {}", snapshot.settings_from));
     Ok(match (conclusive, plan.is_empty()) {
-        (false, _) => ExitCode::from(BAD_USAGE),
-        (true, false) => ExitCode::from(REFUSED),
-        (true, true) => ExitCode::SUCCESS,
+        (false, _) => CommandOutcome::Inconclusive,
+        (true, false) => CommandOutcome::Different,
+        (true, true) => CommandOutcome::Success,
     })
 }
 

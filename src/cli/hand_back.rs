@@ -1,7 +1,5 @@
 //! `rootcast hand-back`: prepares all targets for a switch back to trust-manager.
 
-use std::process::ExitCode;
-
 use anyhow::{Context, bail};
 use jiff::Timestamp;
 
@@ -10,7 +8,8 @@ use crate::client::{HandBack, HandBackError, HandBackOutcome};
 use crate::text;
 
 use super::args::ClusterArgs;
-use super::{REFUSED, print, print_diagnostic, runtime};
+use super::outcome::CommandOutcome;
+use super::{print, print_diagnostic};
 
 /// The meaning of the exit codes, for the help.
 pub(super) const EXIT_CODES: &str = "Exit code 0: success; 1: some targets could not be handed back; 2: bad usage, no access, or a \
@@ -36,11 +35,7 @@ pub(super) struct Args {
 }
 
 /// Runs `rootcast hand-back`.
-pub(super) fn run(arguments: &Args) -> anyhow::Result<ExitCode> {
-    runtime::block_on(hand_back(arguments))
-}
-
-async fn hand_back(arguments: &Args) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(arguments: &Args) -> anyhow::Result<CommandOutcome> {
     let hand_back = HandBack::new(&arguments.cluster.connect().await?, arguments.write);
     check_no_leader(arguments, &hand_back).await?;
     let (mut due, mut failed) = (0, 0);
@@ -61,7 +56,7 @@ async fn hand_back(arguments: &Args) -> anyhow::Result<ExitCode> {
     if due > 0 {
         print("Nothing was changed. Stop the controller, then run this again with --write.\n")?;
     }
-    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
+    Ok(if failed == 0 { CommandOutcome::Success } else { CommandOutcome::Incomplete })
 }
 
 /// Refuses to write while a controller is running: it would go on writing as before.

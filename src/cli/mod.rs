@@ -4,7 +4,7 @@
 //! mod (run) -> commands (Cli) -> controller, injector, render, inspect, status, diff, hand_back
 //!                                     |
 //!                                     v
-//!            args, value_parsers, input, overview, connect, log, pod, runtime
+//!            args, value_parsers, input, overview, connect, output, outcome, log, pod, runtime
 //! ```
 
 mod args;
@@ -20,6 +20,8 @@ mod inspect;
 mod kubeconfig;
 mod log;
 mod manifest;
+mod outcome;
+mod output;
 mod overview;
 mod plugin;
 mod pod;
@@ -43,13 +45,8 @@ use crate::api;
 use crate::text;
 
 use commands::{Cli, CliCommand};
+use outcome::CommandOutcome;
 pub use reference::flags;
-
-/// Exit code when the input was understood and something in it was refused.
-const REFUSED: u8 = 1;
-
-/// Exit code for bad usage or input that cannot be read.
-const BAD_USAGE: u8 = 2;
 
 /// Runs the program with the process's arguments.
 #[must_use]
@@ -57,20 +54,24 @@ pub fn run() -> ExitCode {
     let arguments = injector::cainjector_arguments(std::env::args_os(), |name| std::env::var_os(name));
     let matches = plugin::command(arguments.first().map(OsString::as_os_str)).get_matches_from(arguments);
     let arguments = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    let result = match arguments.into_command() {
-        CliCommand::Controller(arguments) => controller::run(*arguments),
-        CliCommand::Injector(arguments) => injector::run(*arguments),
-        CliCommand::Render(arguments) => render::run(&arguments),
-        CliCommand::HandBack(arguments) => hand_back::run(&arguments),
-        CliCommand::Inspect(arguments) => inspect::run(&arguments),
-        CliCommand::Status(arguments) => status::run(&arguments),
-        CliCommand::Diff(arguments) => diff::run(&arguments),
-        CliCommand::Crds => print(&api::crd_yaml()).map(|()| ExitCode::SUCCESS),
-    };
-    result.unwrap_or_else(|error| {
+    let outcome = runtime::block_on(run_command(arguments.into_command())).unwrap_or_else(|error| {
         print_diagnostic(&format!("rootcast: {}", causes(&error)));
-        ExitCode::from(BAD_USAGE)
-    })
+        CommandOutcome::Failed
+    });
+    outcome.into()
+}
+
+async fn run_command(command: CliCommand) -> anyhow::Result<CommandOutcome> {
+    match command {
+        CliCommand::Controller(arguments) => controller::run(*arguments).await,
+        CliCommand::Injector(arguments) => injector::run(*arguments).await,
+        CliCommand::Render(arguments) => render::run(&arguments),
+        CliCommand::HandBack(arguments) => hand_back::run(&arguments).await,
+        CliCommand::Inspect(arguments) => inspect::run(&arguments).await,
+        CliCommand::Status(arguments) => status::run(&arguments).await,
+        CliCommand::Diff(arguments) => diff::run(&arguments).await,
+        CliCommand::Crds => print(&api::crd_yaml()).map(|()| CommandOutcome::Success),
+    }
 }
 
 /// Joins an error and its causes. A cause that the text before it ends with is left out: libraries differ in whether

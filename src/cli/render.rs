@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use anyhow::bail;
-use clap::ValueEnum;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -16,7 +14,9 @@ use crate::bundle::{
 
 use super::args::DecisionArgs;
 use super::input::{InputObjects, sources_in};
-use super::{REFUSED, print, print_diagnostic};
+use super::outcome::CommandOutcome;
+use super::output::DocumentFormat;
+use super::{print, print_diagnostic};
 
 /// The flags of `render`.
 #[derive(clap::Args, Debug)]
@@ -30,22 +30,13 @@ pub(super) struct Args {
     /// Namespace to render for if the input has no Namespaces; repeatable.
     #[arg(long = "namespace", short, value_name = "NAMESPACE", default_value = "default")]
     namespaces: Vec<String>,
-    /// Output format.
-    #[arg(long, short, value_enum, default_value = "yaml", value_name = "FORM")]
-    output: RenderFormat,
-}
-
-/// How objects are printed.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum RenderFormat {
-    /// YAML documents.
-    Yaml,
-    /// One JSON List.
-    Json,
+    /// Output format: a JSON List, or YAML documents.
+    #[arg(long, short, value_enum, default_value = "yaml", value_name = "FORMAT")]
+    output: DocumentFormat,
 }
 
 /// Runs `rootcast render`.
-pub(super) fn run(arguments: &Args) -> anyhow::Result<ExitCode> {
+pub(super) fn run(arguments: &Args) -> anyhow::Result<CommandOutcome> {
     let Args { decision, filenames, namespaces, output } = arguments;
     let input = InputObjects::read(filenames)?;
     if input.bundles.is_empty() {
@@ -60,7 +51,7 @@ pub(super) fn run(arguments: &Args) -> anyhow::Result<ExitCode> {
         }
     }
     let refused = remarks.values().any(|remarks| remarks.refusal.is_some());
-    Ok(if refused { ExitCode::from(REFUSED) } else { ExitCode::SUCCESS })
+    Ok(if refused { CommandOutcome::BundleRefused } else { CommandOutcome::Success })
 }
 
 /// The result for the whole input.
@@ -143,19 +134,9 @@ fn targets(desired: &Desired, namespaces: &[&String]) -> Vec<Value> {
     objects
 }
 
-fn format_objects(objects: &[Value], output: RenderFormat) -> anyhow::Result<String> {
-    Ok(match output {
-        RenderFormat::Json => {
-            let list = json!({ "apiVersion": "v1", "kind": "List", "items": objects });
-            serde_json::to_string_pretty(&list)? + "\n"
-        }
-        RenderFormat::Yaml => {
-            let mut text = String::new();
-            for object in objects {
-                text += "---\n";
-                text += &serde_saphyr::to_string(object)?;
-            }
-            text
-        }
-    })
+fn format_objects(objects: &[Value], output: DocumentFormat) -> anyhow::Result<String> {
+    match output {
+        DocumentFormat::Json => output.format(&json!({ "apiVersion": "v1", "kind": "List", "items": objects })),
+        DocumentFormat::Yaml => objects.iter().map(|object| Ok(format!("---\n{}", output.format(object)?))).collect(),
+    }
 }

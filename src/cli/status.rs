@@ -1,15 +1,15 @@
 //! `rootcast status`: the state of Bundles, or of the targets of a namespace.
 
-use std::process::ExitCode;
-
 use anyhow::bail;
 use jiff::Timestamp;
 
 use crate::client::SnapshotScope;
 use crate::overview::{NamespaceView, Overview};
 
-use super::overview::{OverviewArgs, OverviewData, OverviewFormat, document};
-use super::{REFUSED, paint, print, runtime};
+use super::outcome::CommandOutcome;
+use super::output::{OutputFormat, TableFormat};
+use super::overview::{OverviewArgs, OverviewData};
+use super::{paint, print};
 
 /// The meaning of the exit codes, for the help.
 pub(super) const EXIT_CODES: &str = "Exit code 0: everything is as it should be; 1: a Bundle is not synced, a target is not in sync, or there is no leader; \
@@ -25,18 +25,14 @@ pub(super) struct Args {
     #[arg(long, short, value_name = "NAMESPACE", conflicts_with = "bundle")]
     namespace: Option<String>,
     /// Output format.
-    #[arg(long, short, value_enum, default_value = "table", value_name = "FORM")]
-    output: OverviewFormat,
+    #[arg(long, short, value_parser = OutputFormat::<TableFormat>::parser(), default_value = "table", value_name = "FORMAT")]
+    output: OutputFormat<TableFormat>,
     #[command(flatten)]
     overview: OverviewArgs,
 }
 
 /// Runs `rootcast status`.
-pub(super) fn run(arguments: &Args) -> anyhow::Result<ExitCode> {
-    runtime::block_on(status(arguments))
-}
-
-async fn status(arguments: &Args) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(arguments: &Args) -> anyhow::Result<CommandOutcome> {
     let Args { bundle, namespace, output, overview: overview_args } = arguments;
     let now = Timestamp::now();
     let healthy = match (bundle, namespace) {
@@ -45,10 +41,7 @@ async fn status(arguments: &Args) -> anyhow::Result<ExitCode> {
                 overview_args.read_with_foreign_objects(SnapshotScope::Namespace(name), now).await?;
             let namespace = namespace.expect("the scope is a namespace");
             let view = NamespaceView::of(name, &namespace, &snapshot, now);
-            print(&match output {
-                OverviewFormat::Table => paint(view.table()),
-                form => document(&view.document(), *form)?,
-            })?;
+            print(&output.format(|TableFormat::Table| paint(view.table()), || view.document())?)?;
             view.is_healthy()
         }
         (Some(name), None) => {
@@ -59,24 +52,18 @@ async fn status(arguments: &Args) -> anyhow::Result<ExitCode> {
                 let known: Vec<_> = snapshot.inputs.intents.keys().map(|bundle| &**bundle.name()).collect();
                 bail!("there is no Bundle {name}; there are: {}", known.join(", "));
             };
-            print(&match output {
-                OverviewFormat::Table => {
-                    paint(bundle_overview.detail(overview.leadership, overview.settings_from, now))
-                }
-                form => document(&overview.document(), *form)?,
-            })?;
+            let detail =
+                |TableFormat::Table| paint(bundle_overview.detail(overview.leadership, overview.settings_from, now));
+            print(&output.format(detail, || overview.document())?)?;
             overview.is_healthy()
         }
         (None, None) => {
             let OverviewData { snapshot, .. } =
                 overview_args.read_with_foreign_objects(SnapshotScope::Cluster, now).await?;
             let overview = Overview::of(&snapshot, now);
-            print(&match output {
-                OverviewFormat::Table => paint(overview.table(now)),
-                form => document(&overview.document(), *form)?,
-            })?;
+            print(&output.format(|TableFormat::Table| paint(overview.table(now)), || overview.document())?)?;
             overview.is_healthy()
         }
     };
-    Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
+    Ok(if healthy { CommandOutcome::Success } else { CommandOutcome::Unhealthy })
 }

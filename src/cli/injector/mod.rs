@@ -4,12 +4,10 @@ mod args;
 mod cainjector_compat;
 
 use std::convert::Infallible;
-use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use clap::ValueEnum;
-use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
@@ -24,18 +22,18 @@ use crate::metrics::{InjectorMetrics, ServingCertMetrics};
 use crate::webhook::{self, PolledFile, ReloadableCertificate, ServerLimits, TlsSettings, mutations};
 
 use super::args::namespace_set;
-use super::{log, pod, runtime};
+use super::outcome::CommandOutcome;
+use super::runtime::ServerThreads;
+use super::{log, pod};
 pub(super) use args::Args;
 use args::{BundleAccessChoice, LogLevel};
 pub(super) use cainjector_compat::cainjector_arguments;
 
 /// Runs `rootcast injector`.
-pub(super) fn run(arguments: Args) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(arguments: Args) -> anyhow::Result<CommandOutcome> {
     log::start(arguments.log_level(), arguments.log_format)?;
-    runtime::run(async |servers| serve(arguments, servers).await)
-}
-
-async fn serve(arguments: Args, servers: Handle) -> anyhow::Result<ExitCode> {
+    let threads = ServerThreads::start()?;
+    let servers = threads.handle();
     let operator = arguments.operator();
     info!(version = env!("CARGO_PKG_VERSION"), operator = format!("{}.{}", operator.name, operator.domain), "starting");
     let mut registry = metrics::registry();
@@ -71,12 +69,12 @@ async fn serve(arguments: Args, servers: Handle) -> anyhow::Result<ExitCode> {
         (true, false) => Err(ProbeError::Listing),
     };
     let probes = admin::probes("/readyz", readiness, || Ok(()));
-    admin::listen(&servers, "probes", arguments.readiness_probe_port, probes).await?;
+    admin::listen(servers, "probes", arguments.readiness_probe_port, probes).await?;
     if arguments.metrics_port != 0 {
         let metrics = admin::metrics(registry, || std::future::ready(()));
-        admin::listen(&servers, "metrics", arguments.metrics_port, metrics).await?;
+        admin::listen(servers, "metrics", arguments.metrics_port, metrics).await?;
     }
-    let listener = admin::bind(&servers, arguments.port).await;
+    let listener = admin::bind(servers, arguments.port).await;
     let listener = listener.with_context(|| format!("listen for reviews on port {}", arguments.port))?;
     let ended = pod::shutdown_signal()?;
     let router =
@@ -101,7 +99,7 @@ async fn serve(arguments: Args, servers: Handle) -> anyhow::Result<ExitCode> {
     let _ = stop.send(());
     serving.await.context("serve reviews")?;
     info!("stopped");
-    Ok(ExitCode::SUCCESS)
+    Ok(CommandOutcome::Success)
 }
 
 /// Reads the configuration file, and follows its changes.

@@ -6,17 +6,17 @@ mod source;
 mod tls;
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::ValueEnum;
 use jiff::Timestamp;
-use serde_json::Value;
 
 use crate::inspect::{Acceptance, CertificateDiff, CertificateSet, DetailLevel, Remark, Verification};
 
 use super::args::ClusterArgs;
-use super::{REFUSED, paint, print, print_diagnostic, runtime};
+use super::outcome::CommandOutcome;
+use super::output::{OutputFormat, TableFormat};
+use super::{paint, print, print_diagnostic};
 use server::Server;
 use source::{CertificateReader, InspectSource};
 
@@ -36,14 +36,12 @@ pub(super) struct Args {
     #[arg(value_name = "PLACE", conflicts_with = "verify")]
     other: Option<InspectSource>,
     /// Connect to this server by TLS, without a proxy, and tell whether programs that trust the certificates of PLACE,
-    /// and no others, would
-    /// accept it, and why not.
+    /// and no others, would accept it, and why not.
     #[arg(long, value_name = "HOST[:PORT]")]
     verify: Option<Server>,
-    /// Form of the output; wide: a table with serial number, signature, usages, alternative names and key identifiers;
-    /// pem: each usable certificate once, as a bundle has it.
-    #[arg(long, short, value_enum, default_value = "table", value_name = "FORM")]
-    output: InspectFormat,
+    /// Output format.
+    #[arg(long, short, value_parser = OutputFormat::<CertificateText>::parser(), default_value = "table", value_name = "FORMAT")]
+    output: OutputFormat<CertificateText>,
     /// Password of keystores. Other users of this machine may see it: better use --password-file.
     #[arg(long, value_name = "PASSWORD", conflicts_with = "password_file", help_heading = "Keystores")]
     password: Option<String>,
@@ -54,38 +52,65 @@ pub(super) struct Args {
     cluster: ClusterArgs,
 }
 
-/// How certificates are printed.
+/// How certificates are printed as text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum InspectFormat {
+enum CertificateText {
+    /// A table.
     Table,
+    /// A table with serial number, signature, usages, alternative names and key identifiers.
     Wide,
-    Json,
-    Yaml,
+    /// Each usable certificate once, as a Bundle has it.
     Pem,
 }
 
-/// Runs `rootcast inspect`.
-pub(super) fn run(arguments: &Args) -> anyhow::Result<ExitCode> {
-    runtime::block_on(inspect(arguments))
+/// What is printed of the certificates, in a format that it has.
+enum InspectTask<'a> {
+    /// The certificates.
+    Show(OutputFormat<CertificateText>),
+    /// The differences to those of another source.
+    Compare(&'a InspectSource, OutputFormat<DetailLevel>),
+    /// Whether a server would be accepted.
+    Verify(&'a Server, OutputFormat<TableFormat>),
 }
 
-async fn inspect(arguments: &Args) -> anyhow::Result<ExitCode> {
-    let Args { source, other, verify, output, password, password_file, cluster } = arguments;
-    if *output == InspectFormat::Pem && (other.is_some() || verify.is_some()) {
-        bail!(
-            "-o pem prints the certificates of one place: leave out --verify and the second PLACE, or choose another form"
-        );
-    }
-    if *output == InspectFormat::Wide && verify.is_some() {
-        bail!("-o wide prints certificates, and --verify whether a server is accepted: leave out one of them");
-    }
+/// Runs `rootcast inspect`.
+pub(super) async fn run(arguments: &Args) -> anyhow::Result<CommandOutcome> {
+    let Args { source, other: _, verify: _, output: _, password, password_file, cluster } = arguments;
+    let task = arguments.task()?;
     let passwords = password::from_flags(password.as_deref(), password_file.as_deref())?;
     let mut reader = CertificateReader::new(cluster, passwords);
     let first = load_certificates(&mut reader, source).await?;
-    match (other, verify) {
-        (Some(other), _) => compare(&first, &load_certificates(&mut reader, other).await?, *output),
-        (None, Some(server)) => verify_server(&first, server, *output).await,
-        (None, None) => show(&first, *output),
+    match task {
+        InspectTask::Show(output) => show(&first, output),
+        InspectTask::Compare(other, output) => compare(&first, &load_certificates(&mut reader, other).await?, output),
+        InspectTask::Verify(server, output) => verify_server(&first, server, output).await,
+    }
+}
+
+impl Args {
+    fn task(&self) -> anyhow::Result<InspectTask<'_>> {
+        const ONE_PLACE: &str = "-o pem prints the certificates of one place: leave out --verify and the second PLACE, or choose another form";
+        Ok(match (&self.other, &self.verify) {
+            (None, None) => InspectTask::Show(self.output),
+            (Some(other), _) => {
+                let output = self.output.try_map_text(|text| match text {
+                    CertificateText::Table => Ok(DetailLevel::Brief),
+                    CertificateText::Wide => Ok(DetailLevel::Full),
+                    CertificateText::Pem => bail!(ONE_PLACE),
+                });
+                InspectTask::Compare(other, output?)
+            }
+            (None, Some(server)) => {
+                let output = self.output.try_map_text(|text| match text {
+                    CertificateText::Table => Ok(TableFormat::Table),
+                    CertificateText::Wide => bail!(
+                        "-o wide prints certificates, and --verify whether a server is accepted: leave out one of them"
+                    ),
+                    CertificateText::Pem => bail!(ONE_PLACE),
+                });
+                InspectTask::Verify(server, output?)
+            }
+        })
     }
 }
 
@@ -115,39 +140,44 @@ fn print_remarks(collection: &CertificateSet, only_damage: bool) {
     }
 }
 
-fn show(collection: &CertificateSet, output: InspectFormat) -> anyhow::Result<ExitCode> {
+fn show(collection: &CertificateSet, output: OutputFormat<CertificateText>) -> anyhow::Result<CommandOutcome> {
     let now = Timestamp::now();
-    if let InspectFormat::Table | InspectFormat::Wide | InspectFormat::Pem = output {
+    let text = |text| {
         print_remarks(collection, false);
-    }
-    print(&match output {
-        InspectFormat::Table => paint(collection.table(now, DetailLevel::Brief)),
-        InspectFormat::Wide => paint(collection.table(now, DetailLevel::Full)),
-        InspectFormat::Pem => collection.to_pem(),
-        InspectFormat::Json | InspectFormat::Yaml => document(&collection.document(now, DetailLevel::Full), output)?,
-    })?;
-    Ok(if collection.is_damaged() { ExitCode::from(REFUSED) } else { ExitCode::SUCCESS })
+        match text {
+            CertificateText::Table => paint(collection.table(now, DetailLevel::Brief)),
+            CertificateText::Wide => paint(collection.table(now, DetailLevel::Full)),
+            CertificateText::Pem => collection.to_pem(),
+        }
+    };
+    print(&output.format(text, || collection.document(now, DetailLevel::Full))?)?;
+    Ok(if collection.is_damaged() { CommandOutcome::Damaged } else { CommandOutcome::Success })
 }
 
 /// Prints the differences. With damage on either side they are uncertain, which is an error.
-fn compare(old: &CertificateSet, new: &CertificateSet, output: InspectFormat) -> anyhow::Result<ExitCode> {
+fn compare(
+    old: &CertificateSet,
+    new: &CertificateSet,
+    output: OutputFormat<DetailLevel>,
+) -> anyhow::Result<CommandOutcome> {
     let now = Timestamp::now();
     let difference = CertificateDiff::between(old, new);
     let unread = [old, new].iter().any(|side| side.remarks.iter().any(|remark| remark.damage));
     print_remarks(old, true);
     print_remarks(new, true);
-    print(&match output {
-        InspectFormat::Table | InspectFormat::Pem => paint(difference.table(now, DetailLevel::Brief)),
-        InspectFormat::Wide => paint(difference.table(now, DetailLevel::Full)),
-        InspectFormat::Json | InspectFormat::Yaml => document(&difference.document(now, DetailLevel::Full), output)?,
-    })?;
+    let text = |detail| paint(difference.table(now, detail));
+    print(&output.format(text, || difference.document(now, DetailLevel::Full))?)?;
     if unread {
         bail!("a part could not be read, so what differs is not known for certain");
     }
-    Ok(if difference.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
+    Ok(if difference.is_empty() { CommandOutcome::Success } else { CommandOutcome::Different })
 }
 
-async fn verify_server(trusted: &CertificateSet, server: &Server, output: InspectFormat) -> anyhow::Result<ExitCode> {
+async fn verify_server(
+    trusted: &CertificateSet,
+    server: &Server,
+    output: OutputFormat<TableFormat>,
+) -> anyhow::Result<CommandOutcome> {
     print_remarks(trusted, true);
     let now = Timestamp::now();
     let presented = tls::fetch_chain(server).await?;
@@ -158,20 +188,11 @@ async fn verify_server(trusted: &CertificateSet, server: &Server, output: Inspec
     let verification =
         Verification { server: &name, host: server.host(), trusted, chain: &chain, verifying_anchors, errors, now };
     let verdict = verification.verify();
-    print(&match output {
-        InspectFormat::Table | InspectFormat::Wide | InspectFormat::Pem => paint(verdict.text(trusted)),
-        InspectFormat::Json | InspectFormat::Yaml => document(&verdict.document(&chain, now), output)?,
-    })?;
+    let text = |TableFormat::Table| paint(verdict.text(trusted));
+    print(&output.format(text, || verdict.document(&chain, now))?)?;
     Ok(match verdict.acceptance {
-        Acceptance::Accepted => ExitCode::SUCCESS,
-        Acceptance::Refused => ExitCode::from(REFUSED),
-        Acceptance::Unknown => ExitCode::from(super::BAD_USAGE),
-    })
-}
-
-fn document(document: &Value, output: InspectFormat) -> anyhow::Result<String> {
-    Ok(match output {
-        InspectFormat::Yaml => serde_saphyr::to_string(document)?,
-        _ => serde_json::to_string_pretty(document)? + "\n",
+        Acceptance::Accepted => CommandOutcome::Success,
+        Acceptance::Refused => CommandOutcome::ServerRefused,
+        Acceptance::Unknown => CommandOutcome::Inconclusive,
     })
 }

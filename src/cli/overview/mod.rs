@@ -5,9 +5,8 @@ mod progress;
 mod settings;
 
 use anyhow::Context;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use jiff::Timestamp;
-use serde_json::Value;
 
 use crate::bundle::{BundleId, DefaultCas, Namespace, ObjectKind, TargetRef};
 use crate::client::{Connection, SnapshotReadError, SnapshotReader, SnapshotScope, SnapshotTargets, object_reader};
@@ -20,17 +19,6 @@ use settings::{ControllerSettings, ExplicitDecisionArgs};
 
 /// The namespace of the controller where no Lease is found.
 const DEFAULT_NAMESPACE: &str = "cert-manager";
-
-/// How a look at the cluster is shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum OverviewFormat {
-    /// For people.
-    Table,
-    /// One JSON document with all there is.
-    Json,
-    /// The same as YAML.
-    Yaml,
-}
 
 /// Flags of the commands that read a snapshot of the cluster.
 #[derive(Args, Debug)]
@@ -200,14 +188,6 @@ impl Snapshot {
             }
         }
     }
-}
-
-/// Formats a document.
-pub(super) fn document(document: &Value, form: OverviewFormat) -> anyhow::Result<String> {
-    Ok(match form {
-        OverviewFormat::Yaml => serde_saphyr::to_string(document)?,
-        OverviewFormat::Json | OverviewFormat::Table => serde_json::to_string_pretty(document)? + "\n",
-    })
 }
 
 /// Reads what a Bundle publishes now in one of its targets.
