@@ -16,7 +16,7 @@ use rootcast_e2e::{
 use crate::log;
 
 /// The largest that the binary may be, in bytes.
-const BINARY_MAX: u64 = 12_000_000;
+const BINARY_MAX: u64 = 13_000_000;
 
 /// The most memory that an idle controller may use, in bytes.
 const MEMORY_MAX: u64 = 12 * 1024 * 1024;
