@@ -1,7 +1,7 @@
 //! What a Service does for its pods: one address, behind which connections go to those in turn that are ready.
 
 use std::{
-    net::{IpAddr, Ipv4Addr},
+    net::Ipv4Addr,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -18,7 +18,7 @@ use crate::{background::Background, existing::address};
 
 /// A running balancer. Dropping it closes every connection.
 pub struct Balancer {
-    address: IpAddr,
+    address: Ipv4Addr,
     server: Background,
     state: Arc<State>,
 }
@@ -53,14 +53,14 @@ impl Balancer {
         let address = address()?;
         let server = {
             let state = state.clone();
-            Background::start_on(address, "balancer", |listener| serve(listener, state))?
+            Background::start_on(address.into(), "balancer", |listener| serve(listener, state))?
         };
         Ok(Self { address, server, state })
     }
 
     /// The one address, which `ROOTCAST_E2E_ADDRESS` names; by default, the loopback address.
     #[must_use]
-    pub fn address(&self) -> IpAddr {
+    pub fn address(&self) -> Ipv4Addr {
         self.address
     }
 

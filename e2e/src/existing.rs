@@ -8,13 +8,13 @@ use std::{
     env, fs,
     fs::File,
     io::Write as _,
-    net::{IpAddr, Ipv4Addr},
+    net::Ipv4Addr,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use anyhow::{Context as _, Result, ensure};
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use kube::{
     Api, Client, Config,
     api::{DeleteParams, ListParams},
@@ -62,10 +62,10 @@ pub(crate) fn kubeconfig() -> Option<PathBuf> {
 }
 
 /// Where the API server finds what this machine serves.
-pub(crate) fn address() -> Result<IpAddr> {
+pub(crate) fn address() -> Result<Ipv4Addr> {
     match env::var(ADDRESS) {
-        Ok(text) => text.parse().with_context(|| format!("{ADDRESS} is {text:?}, which is no address")),
-        Err(_) => Ok(Ipv4Addr::LOCALHOST.into()),
+        Ok(text) => text.parse().with_context(|| format!("{ADDRESS} is {text:?}, which is no IPv4 address")),
+        Err(_) => Ok(Ipv4Addr::LOCALHOST),
     }
 }
 
@@ -132,6 +132,8 @@ async fn config(kubeconfig: &Path) -> Result<Config> {
 /// Waits until what was deleted before is gone. Fails where there are Bundles: two controllers would write their targets.
 async fn is_free(client: &Client) -> Result<()> {
     let (bundles, namespaces) = (Api::<Bundle>::all(client.clone()), Api::<Namespace>::all(client.clone()));
+    let targets = (Api::<ConfigMap>::all(client.clone()), Api::<Secret>::all(client.clone()));
+    let labelled = ListParams::default().labels(BUNDLE_LABEL).limit(1);
     until(
         "nobody uses it",
         PATIENCE,
@@ -145,6 +147,9 @@ async fn is_free(client: &Client) -> Result<()> {
                     "it has Bundles; tests need a cluster without any, and without rootcast and trust-manager"
                 ),
             }
+            let found = targets.0.list_metadata(&labelled).await?.items.len()
+                + targets.1.list_metadata(&labelled).await?.items.len();
+            ensure!(found == 0, "it has targets of Bundles, with label {BUNDLE_LABEL}, which would be deleted");
             for namespace in namespaces.list_metadata(&ListParams::default()).await? {
                 let name = namespace.metadata.name.unwrap_or_default();
                 ensure!(namespace.metadata.deletion_timestamp.is_none(), "namespace {name} is being deleted");

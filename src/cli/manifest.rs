@@ -40,24 +40,37 @@ pub(super) fn source_kind(object: &Value) -> Option<ObjectKind> {
     }
 }
 
-/// Reads the ConfigMaps and Secrets of a file in its order; none if it is no YAML or JSON.
-pub(super) fn source_objects(file: &[u8]) -> Vec<ManifestObject> {
+/// The objects of a manifest.
+#[derive(Default)]
+pub(super) struct ManifestObjects {
+    /// The ConfigMaps and Secrets, in the order of the file.
+    pub(super) sources: Vec<ManifestObject>,
+    /// Other objects that PEM is in, such as a Bundle, by kind and name.
+    pub(super) others: Vec<String>,
+}
+
+/// Reads the objects of a file; none if it is no YAML or JSON.
+pub(super) fn read_objects(file: &[u8]) -> ManifestObjects {
     // Text that names neither kind is not parsed: trust stores are large.
     let names_kind = |text: &&str| text.contains("ConfigMap") || text.contains("Secret");
     let text = str::from_utf8(file).ok().filter(names_kind);
     let documents: Vec<Value> = text.and_then(|text| serde_saphyr::from_multiple(text).ok()).unwrap_or_default();
-    let sources = documents.iter().flat_map(objects).filter_map(|object| Some((source_kind(object)?, object)));
-    sources
-        .map(|(kind, object)| {
-            let metadata = |field: &str| object["metadata"][field].as_str().map(str::to_owned);
-            ManifestObject {
-                kind,
-                namespace: metadata("namespace"),
-                name: metadata("name").unwrap_or_default(),
-                values: ManifestValues::read(kind, object),
+    let mut found = ManifestObjects::default();
+    for object in documents.iter().flat_map(objects) {
+        let metadata = |field: &str| object["metadata"][field].as_str().map(str::to_owned);
+        let (namespace, name) = (metadata("namespace"), metadata("name").unwrap_or_default());
+        match (source_kind(object), object["kind"].as_str()) {
+            (Some(kind), _) => {
+                let values = ManifestValues::read(kind, object);
+                found.sources.push(ManifestObject { kind, namespace, name, values });
             }
-        })
-        .collect()
+            (None, Some(kind)) if object.to_string().contains("-----BEGIN ") => {
+                found.others.push(format!("{kind} {name}"));
+            }
+            (None, _) => {}
+        }
+    }
+    found
 }
 
 /// The values of a ConfigMap or Secret by key, and the errors of those that cannot be decoded.

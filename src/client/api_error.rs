@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
-use kube::core::{Status, request};
+use kube::core::Status;
 use tower::BoxError;
 
 use crate::text;
@@ -33,7 +33,7 @@ pub(crate) enum ApiError {
 
 impl ApiError {
     /// Returns the refusal of a request that cannot even be built: a name in it is none.
-    pub(super) fn bad_request(error: &http::Error) -> Self {
+    pub(super) fn bad_request(error: &dyn ToString) -> Self {
         Self::Refused(Box::new(Status::failure(&error.to_string(), "BadRequest").with_code(400)))
     }
 
@@ -68,7 +68,7 @@ impl From<kube::Error> for ApiError {
         match error {
             kube::Error::Api(status) => Self::Refused(status),
             kube::Error::Service(error) => error.downcast().map_or_else(Self::from, |failure| *failure),
-            kube::Error::BuildRequest(request::Error::BuildRequest(error)) => Self::bad_request(&error),
+            kube::Error::BuildRequest(error) => Self::bad_request(&error),
             other => Self::Lost(text::error_chain(&other)),
         }
     }

@@ -157,6 +157,8 @@ impl Connection {
 
     /// Creates a client of kube whose requests are sent and fail as those of [`Connection::send`]: once, with its
     /// time-out, and with an [`ApiError`].
+    ///
+    /// It logs the whole of a response that is no JSON at level WARN, so only commands without a log read Secrets by it.
     pub(super) fn bounded_client(&self) -> kube::Client {
         let connection = self.clone();
         let service = service_fn(move |request: Request<kube::client::Body>| {

@@ -15,7 +15,7 @@ pub struct ExponentialBackoff {
 }
 
 impl ExponentialBackoff {
-    /// The pause after it has doubled so many times.
+    /// Returns the pause after it has doubled so many times.
     #[must_use]
     pub fn pause(self, doublings: u32) -> Duration {
         self.first.saturating_mul(1 << doublings.min(DOUBLINGS_MAX)).min(self.max)

@@ -1,4 +1,4 @@
-//! Lists of a collection that is watched: what they show is gone.
+//! Objects that the lists of a watched collection show to be gone.
 
 use std::borrow::Borrow;
 use std::collections::BTreeSet;

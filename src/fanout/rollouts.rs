@@ -13,7 +13,7 @@ pub(super) struct Rollouts {
     changes: Changes,
     /// The content of the latest rollout.
     content: Option<Arc<Desired>>,
-    /// Whether a target has got another content since: what the rollout had not reached when the next one was decided.
+    /// Whether a target has got another content since: one that the rollout had not reached, that is new or was healed.
     mixed: bool,
     /// The cause of the content's last change, in words.
     cause: String,
@@ -72,8 +72,10 @@ impl Rollouts {
         self.changes.due().or_else(|| self.changes.expires_at())
     }
 
-    /// Returns the content that stays in place while the rollout of the newest one is held back. A change that was undone waits
-    /// only where targets have got another content meanwhile: they must not be written twice in one rollout.
+    /// Returns the content that stays in place while the rollout of the newest one is held back.
+    ///
+    /// A change that was undone waits only where targets have got another content meanwhile: they must not be written
+    /// twice in one rollout.
     pub(super) fn content_while_held(&self, newest: &Desired) -> Option<&Arc<Desired>> {
         self.changes.due()?;
         self.content.as_ref().filter(|content| self.mixed || !has_same_content(content, newest))

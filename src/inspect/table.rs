@@ -32,9 +32,6 @@ const EXPIRY_WARNING_DAYS: i64 = 30;
 /// Maximum length of a subject, issuer or alias in a table, in characters; documents have all of it.
 const MAX_CELL_CHARS: usize = 64;
 
-/// Maximum length of a key in a table, in characters: that of a key in Kubernetes.
-const MAX_KEY_CHARS: usize = 253;
-
 const SECONDS_PER_DAY: i64 = 86_400;
 
 impl CertificateSet {
@@ -159,7 +156,7 @@ fn location_text(found: &LocatedCertificate) -> String {
         Location::Number(number) => format!("no. {number}"),
     };
     let object = found.place.object.as_ref().map(|object| cut(object) + " ").unwrap_or_default();
-    let key = found.place.key.as_ref().map(|key| text::truncate_chars(key, MAX_KEY_CHARS) + " ").unwrap_or_default();
+    let key = found.place.key.as_ref().map(|key| text::object_name(key) + " ").unwrap_or_default();
     object + &key + &location
 }
 

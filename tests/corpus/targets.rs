@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use rootcast::api;
 use rootcast::bundle::{DecisionSettings, FieldError, Intent, Labels, Namespace};
 use rootcast::inject::{CainjectorOptions, Injectability, InjectableBundles, Operator, Policy};
+use rootcast::inspect::{CertificateSet, DetailLevel, Passwords, ValuePlace};
 use rootcast::trust::{Anchor, Anchors, KdfBudget, NonPemFormat, Password, jks, pem, pkcs12};
 use rootcast::webhook::{AdmissionReview, ReviewSubject};
 use serde_json::{Value, json};
@@ -47,6 +48,11 @@ pub(crate) fn der(bytes: &[u8]) {
     assert!(!format!("{told:?}").is_empty());
     assert!(anchor.check_for_java().err().is_none_or(|flaw| !flaw.to_string().is_empty()));
     assert!(anchor.not_before().checked_sub(anchor.not_after()).is_some());
+    let mut set = CertificateSet::new("input");
+    assert_eq!(set.read(&ValuePlace::default(), bytes, &Passwords::WellKnown), Ok(()));
+    let shown = set.document(jiff::Timestamp::UNIX_EPOCH, DetailLevel::Full);
+    assert_eq!(shown["certificates"].as_array().map(Vec::len), Some(1));
+    assert!(!set.table(jiff::Timestamp::UNIX_EPOCH, DetailLevel::Full).is_empty());
 }
 
 /// A Java keystore.

@@ -116,3 +116,16 @@ fn yaml_without_such_objects_is_read_as_text() {
     let comment = format!("# of Secret shop\n{}", pem_of("ec"));
     assert_eq!(inspect_with(&["-"], comment.as_bytes()).out.lines().count(), 2);
 }
+
+#[test]
+fn certificates_of_other_objects_are_left_out_and_said_to_be() {
+    let bundle = json!({
+        "apiVersion": "trust.cert-manager.io/v1alpha1", "kind": "Bundle", "metadata": {"name": "corporate"},
+        "spec": {"sources": [{"inLine": pem_of("ec")}]},
+    });
+    let [config_map, namespace, ..] = objects();
+    let output = inspect_with(&["-"], as_yaml(&[config_map, namespace, bundle]).as_bytes());
+    let remark = "left out, since only ConfigMaps and Secrets are read: \"Bundle corporate\"";
+    assert!(output.errors.contains(remark) && !output.errors.contains("Namespace"), "{}", output.errors);
+    assert_eq!(output.code, 0);
+}

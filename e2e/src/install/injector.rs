@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    net::IpAddr,
+    net::Ipv4Addr,
     path::{Component, Path, PathBuf},
 };
 
@@ -73,7 +73,7 @@ impl Balancer {
     /// A Service by which the API server finds what listens at an address of this machine: it looks the names of external
     /// hosts up by itself, and an address is such a name.
     #[must_use]
-    pub fn service(address: IpAddr, namespace: &str, name: &str) -> Value {
+    pub fn service(address: Ipv4Addr, namespace: &str, name: &str) -> Value {
         json!({
             "apiVersion": "v1", "kind": "Service",
             "metadata": {"name": name, "namespace": namespace},

@@ -61,7 +61,7 @@ impl Place {
                 },
             }],
         });
-        let service = Balancer::service(Ipv4Addr::LOCALHOST.into(), "cert-manager", "trust-manager");
+        let service = Balancer::service(Ipv4Addr::LOCALHOST, "cert-manager", "trust-manager");
         let list = json!({"apiVersion": "v1", "kind": "List", "items": [service, webhooks]});
         control_plane.kubectl_ok(&["apply", "--server-side", "-f", "-"], &list.to_string()).map(drop)
     }

@@ -1,7 +1,7 @@
 //! Passwords of keystores: from a flag, a file or a prompt.
 
 use std::fs;
-use std::io::IsTerminal;
+use std::io::{ErrorKind, IsTerminal};
 use std::path::Path;
 
 use anyhow::Context;
@@ -28,5 +28,10 @@ pub(super) fn prompt(what: &str) -> anyhow::Result<Option<Password>> {
         return Ok(None);
     }
     let typed = rpassword::prompt_password(format!("Password of {}: ", text::Escaped(what)));
+    // Input that ends at once (Ctrl-D) is the empty password.
+    let typed = typed.or_else(|error| match error.kind() {
+        ErrorKind::UnexpectedEof => Ok(String::new()),
+        _ => Err(error),
+    });
     Ok(Some(Password::new(typed.context("read the password")?)))
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 
 use super::super::args::ClusterArgs;
-use super::super::manifest::{self, ManifestObject, ManifestValues};
+use super::super::manifest::{self, ManifestObject, ManifestObjects, ManifestValues};
 use super::server::{InvalidServerError, Server};
 use super::{password, tls};
 use crate::bundle::ObjectKind;
@@ -19,8 +19,8 @@ use crate::inspect::{CertificateSet, KeystoreLockedError, Passwords, ValuePlace}
 use crate::limits;
 use crate::text;
 
-/// Maximum length of the name of an object or key in a message, in characters: the longest that Kubernetes has.
-const MAX_NAME_CHARS: usize = 253;
+/// Maximum length of an object's kind, namespace and name together in a message, in characters.
+const MAX_OBJECT_CHARS: usize = 506;
 
 /// Maximum length of a file, in bytes: sixteen times that of an object of Kubernetes.
 const MAX_INPUT_BYTES: u64 = limits::INSPECTED.max as u64;
@@ -142,11 +142,17 @@ impl<'a> CertificateReader<'a> {
     /// Reads a file: the values of its objects if it is a manifest of ConfigMaps and Secrets, its bytes if not.
     fn bytes(&self, name: &str, bytes: &[u8]) -> anyhow::Result<CertificateSet> {
         let mut collection = CertificateSet::new(name);
-        let objects = manifest::source_objects(bytes);
-        if objects.is_empty() {
+        let ManifestObjects { sources, others } = manifest::read_objects(bytes);
+        if sources.is_empty() {
             self.read(&mut collection, &ValuePlace::default(), bytes)?;
+        } else if !others.is_empty() {
+            let others = text::summarize_names(others.iter().map(String::as_str));
+            collection.add_remark(
+                &ValuePlace::default(),
+                format!("left out, since only ConfigMaps and Secrets are read: {others}"),
+            );
         }
-        for object in objects {
+        for object in sources {
             self.manifest_object(&mut collection, object)?;
         }
         Ok(collection)
@@ -271,8 +277,8 @@ impl<'a> CertificateReader<'a> {
 
 /// Formats a place for messages, as `Secret team-a/corporate, key "ca.crt"`; empty for the source as a whole.
 pub(super) fn place_text(ValuePlace { object, key }: &ValuePlace) -> String {
-    let object = object.as_ref().map(|object| text::truncate_chars(object, 2 * MAX_NAME_CHARS));
-    let key = key.as_ref().map(|key| format!("key {}", text::quote(key, MAX_NAME_CHARS)));
+    let object = object.as_ref().map(|object| text::truncate_chars(object, MAX_OBJECT_CHARS));
+    let key = key.as_ref().map(|key| format!("key {}", text::quote_object_name(key)));
     object.into_iter().chain(key).collect::<Vec<_>>().join(", ")
 }
 
