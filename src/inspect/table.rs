@@ -121,7 +121,8 @@ fn fact_cell(fact: &Fact) -> Cell {
         Fact::Absent => Cell::plain("-"),
         Fact::Unreadable => Cell::warning("(unreadable)"),
         Fact::Text(text) => Cell::plain(cut(text)),
-        Fact::List(texts) => Cell::plain(cut(&texts.join(", "))),
+        Fact::List(texts) if texts.is_empty() => Cell::plain("-"),
+        Fact::List(texts) => Cell::plain(cut(&join(texts))),
     }
 }
 
@@ -162,6 +163,12 @@ fn location_text(found: &LocatedCertificate) -> String {
 
 fn named(name: &str) -> String {
     if name.is_empty() { "(no name)".to_owned() } else { cut(name) }
+}
+
+/// Joins names with commas. One that has a comma itself is quoted, so that it does not pose as two.
+fn join(names: &[String]) -> String {
+    let quoted = |name: &String| if name.contains(',') { format!("{name:?}") } else { name.clone() };
+    names.iter().map(quoted).collect::<Vec<_>>().join(", ")
 }
 
 /// Cuts a text to [`MAX_CELL_CHARS`] characters and escapes terminal controls.
@@ -218,6 +225,15 @@ mod tests {
 
     fn now() -> Timestamp {
         "2048-12-20T12:00:00Z".parse().unwrap()
+    }
+
+    #[test]
+    fn a_name_with_a_comma_does_not_pose_as_two() {
+        let list = |names: &[&str]| Fact::List(names.iter().map(|name| (*name).to_owned()).collect());
+        let cell = |fact| fact_cell(&fact).0;
+        assert_eq!(cell(list(&["DNS:a.example", "DNS:b.example"])), "DNS:a.example, DNS:b.example");
+        assert_eq!(cell(list(&["DNS:a.example, DNS:b.example"])), "\"DNS:a.example, DNS:b.example\"");
+        assert_eq!(cell(list(&[])), "-");
     }
 
     #[test]

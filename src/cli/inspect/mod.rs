@@ -24,6 +24,9 @@ use source::{CertificateReader, InspectSource};
 pub(super) const EXIT_CODES: &str = "Exit code 0: all is well, nothing differs, the server would be accepted; 1: something in it cannot be used, something \
 differs, the server would be refused; 2: bad usage, nothing could be read, or the answer is not known.";
 
+/// The number of remarks that are printed for people.
+const REMARKS_SHOWN: usize = 100;
+
 /// The flags of `inspect`.
 #[derive(clap::Args, Debug)]
 pub(super) struct Args {
@@ -121,11 +124,20 @@ async fn load_certificates(
 ) -> anyhow::Result<CertificateSet> {
     let collection = reader.load(source).await?;
     if collection.certificates.is_empty() {
-        let remarks: Vec<String> = collection.remarks.iter().map(remark_text).collect();
+        let remarks = remark_texts(&collection.remarks);
         let why = if remarks.is_empty() { "it holds no certificate".to_owned() } else { remarks.join("; ") };
         bail!("{}: {why}", collection.name);
     }
     Ok(collection)
+}
+
+/// Formats the first remarks, and the number of the rest.
+fn remark_texts<'a>(remarks: impl IntoIterator<Item = &'a Remark>) -> Vec<String> {
+    let mut remarks = remarks.into_iter();
+    let mut texts: Vec<_> = remarks.by_ref().take(REMARKS_SHOWN).map(remark_text).collect();
+    let rest = remarks.count();
+    texts.extend((rest > 0).then(|| format!("and {rest} more remarks, which -o json has")));
+    texts
 }
 
 fn remark_text(Remark { place, text, damage: _ }: &Remark) -> String {
@@ -135,8 +147,8 @@ fn remark_text(Remark { place, text, damage: _ }: &Remark) -> String {
 
 /// Prints remarks to standard error; documents contain them.
 fn print_remarks(collection: &CertificateSet, only_damage: bool) {
-    for remark in collection.remarks.iter().filter(|remark| remark.damage || !only_damage) {
-        print_diagnostic(&format!("rootcast: {}: {}", collection.name, remark_text(remark)));
+    for text in remark_texts(collection.remarks.iter().filter(|remark| remark.damage || !only_damage)) {
+        print_diagnostic(&format!("rootcast: {}: {text}", collection.name));
     }
 }
 
