@@ -25,7 +25,7 @@ help: ## Show this list.
 
 # Prerequisites are on lines of their own, so that `help` finds every target.
 
-control-plane: ## Build etcd, kube-apiserver, kube-controller-manager and kubectl into the user's cache (6 minutes, once).
+control-plane: ## Build etcd, kube-apiserver, kube-controller-manager and kubectl into the user's cache (9 minutes, once).
 	@e2e/control-plane/build
 
 tools: ## Build helm and build or fetch promtool into the user's cache (2 minutes, once; 5 without apt-get).

@@ -63,7 +63,7 @@ impl Program {
             }
         }
         bail!(
-            "{} is neither in the folder that KUBEBUILDER_ASSETS names nor in {}: run `{}` first (once per machine, about 6 minutes)",
+            "{} is neither in the folder that KUBEBUILDER_ASSETS names nor in {}: run `{}` first (once per machine, about 9 minutes)",
             self.name(),
             cache_folder()?.display(),
             self.cure()
