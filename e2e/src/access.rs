@@ -16,7 +16,11 @@ use anyhow::{Context as _, Result, ensure};
 use kube::{Client, Config, config::AuthInfo};
 use serde_json::json;
 
-use crate::{pki::Identity, programs::Program};
+use crate::{
+    pki::{Identity, Pki},
+    programs::Program,
+    scratch::Scratch,
+};
 
 /// What it takes to reach one API server as its administrator.
 #[derive(Clone, Debug)]
@@ -51,6 +55,19 @@ pub(crate) enum Caller<'a> {
 }
 
 impl Access {
+    /// The administrator's way to an API server with a certificate of this authority.
+    pub(crate) fn administrator(server: SocketAddr, pki: &Pki, scratch: &Scratch) -> Result<Self> {
+        Ok(Self {
+            server,
+            host: None,
+            authority_file: pki.authority_file(),
+            authority_der: pki.authority_der(),
+            admin: pki.client("admin", "system:masters")?,
+            folder: scratch.keys(),
+            written: Arc::default(),
+        })
+    }
+
     /// The API server's address.
     pub(crate) fn url(&self) -> String {
         match self.host {

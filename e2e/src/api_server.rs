@@ -1,11 +1,6 @@
 //! The API server: its flags, and when it is ready.
 
-use std::{
-    fs,
-    net::Ipv4Addr,
-    process::Command,
-    sync::{Arc, Mutex},
-};
+use std::{fs, net::Ipv4Addr, process::Command, sync::Mutex};
 
 use anyhow::{Context as _, Result, bail};
 use k8s_openapi::api::core::v1::Namespace;
@@ -46,15 +41,7 @@ pub(crate) async fn start_api_server(
     let server = pki.server("kube-apiserver", &["localhost", SERVER_NAME])?;
     let tokens = pki.token_keys()?;
     for _ in 0..PORT_TRIES {
-        let access = Access {
-            server: (Ipv4Addr::LOCALHOST, free_port()?).into(),
-            host: None,
-            authority_file: pki.authority_file(),
-            authority_der: pki.authority_der(),
-            admin: pki.client("admin", "system:masters")?,
-            folder: scratch.keys(),
-            written: Arc::default(),
-        };
+        let access = Access::administrator((Ipv4Addr::LOCALHOST, free_port()?).into(), pki, scratch)?;
         let mut command = Command::new(Program::ApiServer.path()?);
         command
             .current_dir(scratch.data())

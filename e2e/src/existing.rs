@@ -10,7 +10,6 @@ use std::{
     io::Write as _,
     net::Ipv4Addr,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -81,15 +80,7 @@ impl Existing {
         is_free(&client).await.with_context(|| format!("the cluster that {KUBECONFIG} names"))?;
         let mut bearer = administrator.clone();
         bearer.auth_info = AuthInfo::default();
-        let access = Access {
-            server: (Ipv4Addr::LOCALHOST, 0).into(),
-            host: None,
-            authority_file: pki.authority_file(),
-            authority_der: pki.authority_der(),
-            admin: pki.client("admin", "system:masters")?,
-            folder: scratch.keys(),
-            written: Arc::default(),
-        };
+        let access = Access::administrator((Ipv4Addr::LOCALHOST, 0).into(), pki, scratch)?;
         let proxy = Proxy::before(Route { administrator, bearer }, access, pki)?;
         let (mut created, path) = tempfile::Builder::new().prefix("rootcast-created-").tempfile()?.keep()?;
         let mut namespaces = BTreeSet::new();

@@ -296,10 +296,13 @@ mod tests {
     fn what_a_certificate_does_not_have_is_absent() {
         let anchor = certificate(include_str!("../../tests/cases/certs/v1.pem"));
         assert!(read(&anchor)[2..].iter().all(|fact| *fact == Fact::Absent));
-        let keys = ["p384", "ed25519", "ed448", "dsa"].map(|name| {
-            let path = format!("{}/tests/cases/certs/{name}.pem", env!("CARGO_MANIFEST_DIR"));
-            key(&certificate(&std::fs::read_to_string(path).unwrap()))
-        });
+        let keys = [
+            include_str!("../../tests/cases/certs/p384.pem"),
+            include_str!("../../tests/cases/certs/ed25519.pem"),
+            include_str!("../../tests/cases/certs/ed448.pem"),
+            include_str!("../../tests/cases/certs/dsa.pem"),
+        ]
+        .map(|pem| key(&certificate(pem)));
         let expected = [("EC", Some(384)), ("Ed25519", None), ("Ed448", None), ("DSA", Some(2048))];
         assert_eq!(keys, expected.map(|(name, size)| (name.to_owned(), size)));
     }

@@ -20,7 +20,7 @@ use std::{
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -83,15 +83,7 @@ impl Node {
         let lock = tokio::task::spawn_blocking(queue).await??;
         let scratch = Scratch::new()?;
         let pki = Pki::new(scratch.keys()).context("making the node's keys")?;
-        let access = Access {
-            server: machine::API_SERVER,
-            host: None,
-            authority_file: pki.authority_file(),
-            authority_der: pki.authority_der(),
-            admin: pki.client("admin", "system:masters")?,
-            folder: scratch.keys(),
-            written: Arc::default(),
-        };
+        let access = Access::administrator(machine::API_SERVER, &pki, &scratch)?;
         let debian = programs::debian()?;
         let cgroup = Cgroup::new()?;
         let blueprint = Blueprint::new(&scratch, &pki, &access, &cgroup, &debian)?;

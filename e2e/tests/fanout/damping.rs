@@ -34,6 +34,19 @@ fn change(world: &mut World, bundle: &'static str, value: &'static str) {
     world.flush();
 }
 
+/// A Bundle whose rollout of `d` has reached two of four targets.
+fn in_the_middle_of_a_rollout() -> World {
+    let mut world = world(WriteLimits { max_concurrent_writes: 1, ..WriteLimits::default() });
+    for value in ["a", "b", "c"] {
+        change(&mut world, "a", value);
+    }
+    world.decide("a", Some(&content("d")));
+    world.arrive(0);
+    world.answer(0, None);
+    world.arrive(0);
+    world
+}
+
 /// A Bundle whose fourth change is held back: its targets hold `d`, and `e` is to come.
 fn held() -> World {
     let mut world = world(WriteLimits::default());
@@ -128,14 +141,7 @@ fn new_namespaces_and_heals_get_the_newest_content_at_once() {
 
 #[test]
 fn what_a_started_rollout_has_not_reached_goes_on_with_the_newest_content() {
-    let mut world = world(WriteLimits { max_concurrent_writes: 1, ..WriteLimits::default() });
-    for value in ["a", "b", "c"] {
-        change(&mut world, "a", value);
-    }
-    world.decide("a", Some(&content("d")));
-    world.arrive(0);
-    world.answer(0, None);
-    world.arrive(0);
+    let mut world = in_the_middle_of_a_rollout();
     world.decide("a", Some(&content("e")));
     world.flush();
     assert_eq!(values(&world, "a"), ["d", "d", "e", "e"], "what was on its way is not written twice");
@@ -148,14 +154,7 @@ fn what_a_started_rollout_has_not_reached_goes_on_with_the_newest_content() {
 
 #[test]
 fn a_content_that_comes_back_while_a_rollout_waits_is_not_written_over_what_got_a_newer_one() {
-    let mut world = world(WriteLimits { max_concurrent_writes: 1, ..WriteLimits::default() });
-    for value in ["a", "b", "c"] {
-        change(&mut world, "a", value);
-    }
-    world.decide("a", Some(&content("d")));
-    world.arrive(0);
-    world.answer(0, None);
-    world.arrive(0);
+    let mut world = in_the_middle_of_a_rollout();
     change(&mut world, "a", "e");
     assert_eq!(values(&world, "a"), ["d", "d", "e", "e"]);
     let before = world.given.len();
