@@ -25,6 +25,7 @@ mod protected;
 mod reason;
 mod refusal;
 mod report;
+mod retention;
 mod selector;
 mod size;
 mod source_cycle;
@@ -59,6 +60,10 @@ pub use refusal::Refusal;
 pub use report::{
     BundleEvent, ROLLOUT_HELD, Report, RolloutOutcome, RolloutProgress, report_held_rollout, report_outcome,
     report_progress, report_refusal,
+};
+pub use retention::{
+    CertificateUse, Clock, ContentDigest, Evidence, Facts, LEAVING_MAX, Memory, MemoryEntry, OwnCertificate,
+    OwnCertificates, Phase, Retained, RetentionInput, RetentionPolicy, Wait, WithdrawalReason, retain,
 };
 pub use selector::{LabelSet, Labels, PackedLabels, Selector};
 pub use sources::{AnchorOrigin, ResolvedSources, resolve};

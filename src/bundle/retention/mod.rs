@@ -1,0 +1,12 @@
+//! Retention: how long a certificate stays published after the last source has lost it.
+//!
+//! [`retain`] is one step of a state machine for each own certificate of a Bundle; default CAs are never retained. A
+//! certificate is withdrawn only when nothing needs it any more, as far as can be known, or when it is denied.
+
+mod facts;
+mod memory;
+mod step;
+
+pub use facts::{CertificateUse, Clock, Evidence, Facts, OwnCertificate, OwnCertificates, RetentionPolicy};
+pub use memory::{ContentDigest, Memory, MemoryEntry, Phase, WithdrawalReason};
+pub use step::{LEAVING_MAX, Retained, RetentionInput, Wait, retain};

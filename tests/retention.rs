@@ -1,0 +1,408 @@
+//! Random runs of retention in a simulated cluster: edits, crashes, failing targets, denials, unwritable ledgers, clocks
+//! that jump, and retention that is switched off and on. The invariants are checked at each write of a target, by what
+//! the targets have held, not by what is remembered.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
+
+use jiff::{SignedDuration, Timestamp};
+use proptest::prelude::*;
+use rootcast::bundle::{
+    CertificateUse, Clock, ContentDigest, Evidence, Facts, LEAVING_MAX, Memory, OwnCertificate, OwnCertificates, Phase,
+    RetentionInput, RetentionPolicy, WithdrawalReason, retain,
+};
+use rootcast::trust::{Anchor, Fingerprint};
+
+const RETAIN: SignedDuration = SignedDuration::from_secs(600);
+const SETTLE: SignedDuration = SignedDuration::from_secs(180);
+
+/// The number of certificates that random runs use.
+const CERTIFICATES: usize = 6;
+
+/// The number of targets.
+const TARGETS: usize = 3;
+
+static ANCHORS: LazyLock<Vec<Anchor>> = LazyLock::new(|| {
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let anchor = |number: usize| {
+        let mut parameters = rcgen::CertificateParams::default();
+        parameters.distinguished_name.push(rcgen::DnType::CommonName, format!("CA {number}"));
+        parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let certificate = parameters.self_signed(&key).expect("a certificate");
+        Anchor::from_der(certificate.der().to_vec()).expect("an anchor")
+    };
+    (0..LEAVING_MAX + 50).map(anchor).collect()
+});
+
+/// A calm cluster.
+static START: LazyLock<World> = LazyLock::new(World::new);
+
+#[derive(Clone, Debug)]
+enum Action {
+    /// The sources hold these certificates.
+    Edit(BTreeSet<usize>),
+    /// The sources are refused, or no longer.
+    Refuse(bool),
+    Deny(usize),
+    Allow(usize),
+    /// The default CAs hold this certificate, or none.
+    DefaultCa(Option<usize>),
+    /// This certificate alone vouches for somebody, or no one.
+    Use(Option<usize>),
+    Reconcile,
+    /// A target is written.
+    Write(usize),
+    /// Writes of a target fail, or no longer.
+    Fail(usize, bool),
+    /// The ledger can be written, or not.
+    LedgerWritable(bool),
+    /// Somebody deletes the ledger.
+    LoseLedger,
+    /// The process ends, and another one starts from the ledger.
+    Restart,
+    Retention(bool),
+    /// Time passes, in seconds.
+    Pass(u32),
+    /// Seconds by which the local clock is ahead.
+    Skew(i32),
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    let certificate = 0..CERTIFICATES;
+    let target = 0..TARGETS;
+    prop_oneof![
+        4 => prop::collection::btree_set(certificate.clone(), 1..4).prop_map(Action::Edit),
+        1 => any::<bool>().prop_map(Action::Refuse),
+        1 => certificate.clone().prop_map(Action::Deny),
+        1 => certificate.clone().prop_map(Action::Allow),
+        1 => prop::option::of(certificate.clone()).prop_map(Action::DefaultCa),
+        1 => prop::option::of(certificate).prop_map(Action::Use),
+        12 => Just(Action::Reconcile),
+        12 => target.clone().prop_map(Action::Write),
+        1 => (target, any::<bool>()).prop_map(|(target, fails)| Action::Fail(target, fails)),
+        1 => any::<bool>().prop_map(Action::LedgerWritable),
+        1 => Just(Action::LoseLedger),
+        1 => Just(Action::Restart),
+        1 => any::<bool>().prop_map(Action::Retention),
+        6 => prop_oneof![1..60_u32, 60..2000_u32].prop_map(Action::Pass),
+        1 => prop_oneof![Just(0), -7200..7200_i32].prop_map(Action::Skew),
+    ]
+}
+
+#[derive(Clone, Default)]
+struct Target {
+    /// The certificates that it holds, each with the true time since when.
+    held: BTreeMap<Fingerprint, Timestamp>,
+    fails: bool,
+}
+
+/// A content to be written, with what it was decided from.
+#[derive(Clone)]
+struct Desired {
+    content: BTreeSet<Fingerprint>,
+    digest: ContentDigest,
+    memory: Memory,
+    retains: bool,
+    denied: BTreeSet<Fingerprint>,
+    /// Whether a source holds a certificate that is not denied, and its decision is in force.
+    given: bool,
+}
+
+#[derive(Clone)]
+struct World {
+    own: OwnCertificates,
+    /// The certificates of the sources as a decision in force has seen them last.
+    seen: BTreeSet<Fingerprint>,
+    /// The true time at which such a decision has seen a certificate come.
+    gained: BTreeMap<Fingerprint, Timestamp>,
+    /// The true time at which such a decision has missed it.
+    lost: BTreeMap<Fingerprint, Timestamp>,
+    /// What was published last, of this process or the one before.
+    published: BTreeSet<Fingerprint>,
+    refused: bool,
+    denied: BTreeSet<Fingerprint>,
+    default_cas: BTreeMap<Fingerprint, Anchor>,
+    uses: Vec<CertificateUse>,
+    targets: Vec<Target>,
+    /// Since when all targets hold the desired content, by the later clock.
+    placed: Option<Timestamp>,
+    desired: Option<Desired>,
+    /// What contents without retention have left out, and default CAs that are denied or none any more.
+    unprotected: BTreeSet<Fingerprint>,
+    memory: Memory,
+    /// Whether the status says that certificates are retained.
+    retained: bool,
+    ledger: Option<Memory>,
+    ledger_writable: bool,
+    policy: RetentionPolicy,
+    /// The clock of the API server, which is right.
+    server: Timestamp,
+    /// By how much the local clock is ahead.
+    skew: SignedDuration,
+}
+
+impl World {
+    fn new() -> Self {
+        let server = "2026-01-01T00:00:00Z".parse().expect("a time");
+        let mut world = Self {
+            own: own(&[0].into()),
+            seen: BTreeSet::new(),
+            gained: BTreeMap::new(),
+            lost: BTreeMap::new(),
+            published: BTreeSet::new(),
+            refused: false,
+            denied: BTreeSet::new(),
+            default_cas: BTreeMap::new(),
+            uses: Vec::new(),
+            targets: vec![Target::default(); TARGETS],
+            placed: None,
+            desired: None,
+            unprotected: BTreeSet::new(),
+            memory: Memory::default(),
+            retained: false,
+            ledger: None,
+            ledger_writable: true,
+            policy: RetentionPolicy { retain: Some(RETAIN), settle: SETTLE },
+            server,
+            skew: SignedDuration::ZERO,
+        };
+        world.run_calmly();
+        world
+    }
+
+    fn perform(&mut self, action: &Action) {
+        match action {
+            Action::Edit(certificates) => self.own = own(certificates),
+            Action::Refuse(refused) => self.refused = *refused,
+            Action::Deny(one) => drop(self.denied.insert(ANCHORS[*one].fingerprint())),
+            Action::Allow(one) => drop(self.denied.remove(&ANCHORS[*one].fingerprint())),
+            Action::DefaultCa(one) => {
+                self.unprotected.extend(self.default_cas.keys().copied());
+                let anchor = one.map(|one| ANCHORS[one].clone());
+                self.default_cas = anchor.into_iter().map(|anchor| (anchor.fingerprint(), anchor)).collect();
+            }
+            Action::Use(one) => {
+                let object = "Certificate shop/web".to_owned();
+                let one = one.map(|one| CertificateUse { object, vouchers: [ANCHORS[one].fingerprint()].into() });
+                self.uses = one.into_iter().collect();
+            }
+            Action::Reconcile => self.reconcile(),
+            Action::Write(target) => self.write(*target),
+            Action::Fail(target, fails) => self.targets[*target].fails = *fails,
+            Action::LedgerWritable(writable) => self.ledger_writable = *writable,
+            Action::LoseLedger => self.ledger = None,
+            Action::Restart => self.restart(),
+            Action::Retention(on) => self.policy.retain = on.then_some(RETAIN),
+            Action::Pass(seconds) => self.server += SignedDuration::from_secs(i64::from(*seconds)),
+            Action::Skew(seconds) => self.skew = SignedDuration::from_secs(i64::from(*seconds)),
+        }
+    }
+
+    fn clock(&self) -> Clock {
+        Clock { local: self.server + self.skew, server: self.server }
+    }
+
+    /// What the engine would report: nothing while a target fails.
+    fn placed(&self) -> Option<(ContentDigest, Timestamp)> {
+        let desired = self.desired.as_ref()?;
+        let fails = self.targets.iter().any(|target| target.fails);
+        self.placed.filter(|_| !fails).map(|since| (desired.digest, since))
+    }
+
+    fn reconcile(&mut self) {
+        if self.policy.retain.is_some() && self.memory == Memory::default() {
+            let published = self.desired.iter().flat_map(|desired| &desired.content);
+            let own = published.filter(|one| !self.default_cas.contains_key(one) && !self.unprotected.contains(one));
+            self.memory = Memory::begin(own.map(|one| anchor(*one)), "2025-01-01T00:00:00Z".parse().expect("a time"));
+        }
+        let facts =
+            Facts { placed: self.placed(), evidence: Evidence::Complete(self.uses.clone()), clock: self.clock() };
+        let denied = self.denied.clone();
+        let is_denied = |anchor: &Anchor| denied.contains(&anchor.fingerprint());
+        let input = RetentionInput {
+            policy: self.policy,
+            own: (!self.refused).then_some(&self.own),
+            admit: true,
+            default_cas: &self.default_cas,
+            denied: &is_denied,
+            facts: &facts,
+        };
+        let mut retained = retain(&self.memory, &input);
+        assert_eq!(retain(&retained.memory, &input), retained, "a second step changes nothing");
+        let is_stored = self.ledger_writable || self.ledger.as_ref() == Some(&retained.memory);
+        let in_force = is_stored || retained.memory == Memory::default();
+        if in_force && !self.refused {
+            let own: BTreeSet<_> = self.own.keys().copied().collect();
+            self.lost.extend(self.seen.difference(&own).map(|fingerprint| (*fingerprint, self.server)));
+            self.gained.extend(own.difference(&self.seen).map(|fingerprint| (*fingerprint, self.server)));
+            self.seen = own;
+        }
+        if self.ledger_writable {
+            self.ledger = (retained.memory != Memory::default()).then(|| retained.memory.clone());
+        } else if !in_force {
+            // Denials wait for nothing; all else stays as it was.
+            retained = retain(&self.memory, &RetentionInput { own: None, ..input });
+            if self.desired.is_none() && retained.memory == self.memory {
+                return;
+            }
+        }
+        if in_force {
+            self.retained = retained.memory != Memory::default();
+        }
+        self.memory = retained.memory.clone();
+        let content: BTreeSet<_> = retained.anchors.iter().flatten().map(Anchor::fingerprint).collect();
+        let before = std::mem::replace(&mut self.published, content.clone());
+        for fingerprint in before.difference(&content) {
+            if self.policy.retain.is_none() || self.default_cas.contains_key(fingerprint) {
+                self.unprotected.insert(*fingerprint);
+            } else if !self.unprotected.contains(fingerprint) {
+                self.check_withdrawal(*fingerprint, &retained.memory);
+            }
+        }
+        self.unprotected.retain(|one| !content.contains(one) || self.default_cas.contains_key(one));
+        self.desired = Some(Desired {
+            digest: ContentDigest::of(retained.anchors.as_ref()),
+            memory: retained.memory,
+            retains: if in_force {
+                self.policy.retain.is_some()
+            } else {
+                self.desired.as_ref().is_some_and(|desired| desired.retains)
+            },
+            given: in_force && !self.refused && self.own.keys().any(|fingerprint| !denied.contains(fingerprint)),
+            denied,
+            content,
+        });
+        self.place();
+    }
+
+    fn write(&mut self, target: usize) {
+        let Some(desired) = self.desired.clone() else { return };
+        if self.targets[target].fails {
+            return;
+        }
+        self.check_write(target, &desired);
+        let held = &mut self.targets[target].held;
+        held.retain(|fingerprint, _| desired.content.contains(fingerprint));
+        for fingerprint in &desired.content {
+            held.entry(*fingerprint).or_insert(self.server);
+        }
+        self.place();
+    }
+
+    fn place(&mut self) {
+        let Some(desired) = &self.desired else { return };
+        if self.targets.iter().all(|target| target.held.keys().eq(&desired.content)) {
+            let Clock { local, server } = self.clock();
+            self.placed.get_or_insert(local.max(server));
+        } else {
+            self.placed = None;
+        }
+    }
+
+    /// The invariants that hold whenever a target is written.
+    fn check_write(&self, target: usize, desired: &Desired) {
+        assert!(desired.content.is_disjoint(&desired.denied), "what is denied is not written");
+        if !desired.retains {
+            return;
+        }
+        let entries = &desired.memory.entries;
+        if let Some(ledger) = &self.ledger {
+            let own = desired.content.iter().filter(|one| entries.contains_key(one));
+            let stored = |one: &&Fingerprint| ledger.entries.contains_key(one);
+            assert!(own.clone().all(|one| stored(&one)), "what is written is in the ledger");
+        }
+        assert!(!desired.content.is_empty() || !desired.given, "only denial leaves nothing");
+        for fingerprint in self.targets[target].held.keys() {
+            if desired.content.contains(fingerprint) || self.unprotected.contains(fingerprint) {
+                continue;
+            }
+            let phase = entries.get(fingerprint).map(|entry| entry.phase);
+            assert!(matches!(phase, Some(Phase::Withdrawing { .. })), "a target loses {fingerprint}: {phase:?}");
+        }
+    }
+
+    /// The invariants that hold whenever a certificate is published no longer.
+    fn check_withdrawal(&self, fingerprint: Fingerprint, memory: &Memory) {
+        let reason = match memory.entries.get(&fingerprint).map(|entry| entry.phase) {
+            Some(Phase::Withdrawing { reason, .. }) => reason,
+            other => panic!("{fingerprint} is published no longer: {other:?}"),
+        };
+        let held = |target: &Target, one| target.held.get(one).map(|since| self.server.duration_since(*since));
+        match reason {
+            WithdrawalReason::Safe => {
+                assert!(self.server.duration_since(self.lost[&fingerprint]) >= RETAIN, "it has stayed");
+                let sources = self.own.keys().filter(|source| !self.denied.contains(source));
+                for (source, target) in
+                    sources.flat_map(|source| self.targets.iter().map(move |target| (source, target)))
+                {
+                    assert!(held(target, source).is_some_and(|time| time >= SETTLE), "programs have {source}");
+                }
+                let needed = self.uses.iter().any(|one| one.vouchers.contains(&fingerprint));
+                assert!(!needed, "nothing needs it");
+            }
+            WithdrawalReason::Young => {
+                assert!(self.server.duration_since(self.gained[&fingerprint]) < SETTLE, "it was not there for long");
+            }
+            WithdrawalReason::Denied => assert!(self.denied.contains(&fingerprint)),
+            WithdrawalReason::RetentionOff | WithdrawalReason::Expired => panic!("{reason:?} is not so"),
+        }
+    }
+
+    fn restart(&mut self) {
+        match &self.ledger {
+            Some(ledger) if self.retained => self.memory = ledger.clone(),
+            // What was in the sources before is not known any more.
+            _ if !self.retained => {
+                self.memory = Memory::default();
+                self.unprotected.extend(&self.published);
+            }
+            _ => return,
+        }
+        (self.placed, self.desired) = (None, None);
+    }
+
+    /// Runs without any fault.
+    fn run_calmly(&mut self) {
+        for _ in 0..12 {
+            self.reconcile();
+            (0..TARGETS).for_each(|target| self.write(target));
+            self.server += SETTLE;
+        }
+    }
+}
+
+fn own(certificates: &BTreeSet<usize>) -> OwnCertificates {
+    let own = |&number: &usize| {
+        let anchor = ANCHORS[number].clone();
+        (anchor.fingerprint(), OwnCertificate { anchor, origins: vec![format!("inline source line {number}")] })
+    };
+    certificates.iter().map(own).collect()
+}
+
+fn anchor(fingerprint: Fingerprint) -> Anchor {
+    ANCHORS.iter().find(|anchor| anchor.fingerprint() == fingerprint).expect("an anchor of the tests").clone()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: std::env::var("ROOTCAST_RETENTION_CASES").map_or(10_000, |cases| cases.parse().expect("a number")),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn no_order_of_steps_takes_away_a_certificate_that_is_needed(actions in prop::collection::vec(action(), 1..60)) {
+        let mut world = START.clone();
+        for action in &actions {
+            world.perform(action);
+        }
+        (world.refused, world.ledger_writable, world.skew) = (false, true, SignedDuration::ZERO);
+        world.denied.clear();
+        world.uses.clear();
+        world.targets.iter_mut().for_each(|target| target.fails = false);
+        world.run_calmly();
+        prop_assert!(world.memory.is_calm(), "in the end nothing is leaving: {:?}", world.memory);
+        let expected: BTreeSet<_> = world.own.keys().chain(world.default_cas.keys()).copied().collect();
+        prop_assert!(world.targets.iter().all(|target| target.held.keys().eq(&expected)));
+    }
+}
