@@ -4,14 +4,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use rootcast::bundle::{
-    CertificateUse, Clock, ContentDigest, Evidence, Facts, LEAVING_MAX, Memory, OwnCertificate, OwnCertificates, Phase,
-    RetentionInput, RetentionPolicy, WithdrawalReason, retain,
+    CertificateUse, Clock, ContentDigest, Evidence, Facts, LEAVING_MAX, Ledger, Memory, OwnCertificate,
+    OwnCertificates, Phase, RecordedRetention, RetentionInput, RetentionPolicy, StoredState, TargetContent,
+    WithdrawalReason, recover, retain,
 };
-use rootcast::trust::{Anchor, Fingerprint};
+use rootcast::trust::{Anchor, Anchors, Fingerprint};
 
 const RETAIN: SignedDuration = SignedDuration::from_secs(600);
 const SETTLE: SignedDuration = SignedDuration::from_secs(180);
@@ -33,6 +35,9 @@ static ANCHORS: LazyLock<Vec<Anchor>> = LazyLock::new(|| {
     };
     (0..LEAVING_MAX + 50).map(anchor).collect()
 });
+
+static LOST: AtomicUsize = AtomicUsize::new(0);
+static RESTARTS: AtomicUsize = AtomicUsize::new(0);
 
 /// A calm cluster.
 static START: LazyLock<World> = LazyLock::new(World::new);
@@ -58,13 +63,35 @@ enum Action {
     LedgerWritable(bool),
     /// Somebody deletes the ledger.
     LoseLedger,
-    /// The process ends, and another one starts from the ledger.
-    Restart,
+    /// The process ends, something is lost, and another process starts.
+    Restart(Loss),
     Retention(bool),
     /// Time passes, in seconds.
     Pass(u32),
     /// Seconds by which the local clock is ahead.
     Skew(i32),
+}
+
+/// What is lost while no process runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Loss {
+    Nothing,
+    Ledger,
+    Status,
+    /// This target.
+    Target(usize),
+    /// Somebody puts a certificate into the ledger.
+    Smuggled(usize),
+}
+
+fn loss() -> impl Strategy<Value = Loss> {
+    prop_oneof![
+        2 => Just(Loss::Nothing),
+        2 => Just(Loss::Ledger),
+        1 => Just(Loss::Status),
+        1 => (0..TARGETS).prop_map(Loss::Target),
+        1 => (CERTIFICATES..CERTIFICATES + 2).prop_map(Loss::Smuggled),
+    ]
 }
 
 fn action() -> impl Strategy<Value = Action> {
@@ -82,17 +109,19 @@ fn action() -> impl Strategy<Value = Action> {
         1 => (target, any::<bool>()).prop_map(|(target, fails)| Action::Fail(target, fails)),
         1 => any::<bool>().prop_map(Action::LedgerWritable),
         1 => Just(Action::LoseLedger),
-        1 => Just(Action::Restart),
+        3 => loss().prop_map(Action::Restart),
         1 => any::<bool>().prop_map(Action::Retention),
         6 => prop_oneof![1..60_u32, 60..2000_u32].prop_map(Action::Pass),
         1 => prop_oneof![Just(0), -7200..7200_i32].prop_map(Action::Skew),
     ]
 }
 
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 struct Target {
     /// The certificates that it holds, each with the true time since when.
     held: BTreeMap<Fingerprint, Timestamp>,
+    /// What it held before somebody emptied it: its programs have read that.
+    before: BTreeMap<Fingerprint, Timestamp>,
     fails: bool,
 }
 
@@ -130,8 +159,8 @@ struct World {
     /// What contents without retention have left out, and default CAs that are denied or none any more.
     unprotected: BTreeSet<Fingerprint>,
     memory: Memory,
-    /// Whether the status says that certificates are retained.
-    retained: bool,
+    /// What the status says.
+    status: RecordedRetention,
     ledger: Option<Memory>,
     ledger_writable: bool,
     policy: RetentionPolicy,
@@ -159,7 +188,7 @@ impl World {
             desired: None,
             unprotected: BTreeSet::new(),
             memory: Memory::default(),
-            retained: false,
+            status: RecordedRetention::default(),
             ledger: None,
             ledger_writable: true,
             policy: RetentionPolicy { retain: Some(RETAIN), settle: SETTLE },
@@ -191,7 +220,7 @@ impl World {
             Action::Fail(target, fails) => self.targets[*target].fails = *fails,
             Action::LedgerWritable(writable) => self.ledger_writable = *writable,
             Action::LoseLedger => self.ledger = None,
-            Action::Restart => self.restart(),
+            Action::Restart(loss) => self.restart(*loss),
             Action::Retention(on) => self.policy.retain = on.then_some(RETAIN),
             Action::Pass(seconds) => self.server += SignedDuration::from_secs(i64::from(*seconds)),
             Action::Skew(seconds) => self.skew = SignedDuration::from_secs(i64::from(*seconds)),
@@ -246,16 +275,15 @@ impl World {
                 return;
             }
         }
-        if in_force {
-            self.retained = retained.memory != Memory::default();
-        }
         self.memory = retained.memory.clone();
         let content: BTreeSet<_> = retained.anchors.iter().flatten().map(Anchor::fingerprint).collect();
         let before = std::mem::replace(&mut self.published, content.clone());
         for fingerprint in before.difference(&content) {
             if self.policy.retain.is_none() || self.default_cas.contains_key(fingerprint) {
                 self.unprotected.insert(*fingerprint);
-            } else if !self.unprotected.contains(fingerprint) {
+            } else if !self.unprotected.contains(fingerprint)
+                && self.targets.iter().any(|target| target.held.contains_key(fingerprint))
+            {
                 self.check_withdrawal(*fingerprint, &retained.memory);
             }
         }
@@ -273,6 +301,9 @@ impl World {
             content,
         });
         self.place();
+        if in_force {
+            self.report();
+        }
     }
 
     fn write(&mut self, target: usize) {
@@ -281,7 +312,8 @@ impl World {
             return;
         }
         self.check_write(target, &desired);
-        let held = &mut self.targets[target].held;
+        let Target { held, before, .. } = &mut self.targets[target];
+        held.append(before);
         held.retain(|fingerprint, _| desired.content.contains(fingerprint));
         for fingerprint in &desired.content {
             held.entry(*fingerprint).or_insert(self.server);
@@ -302,6 +334,8 @@ impl World {
     /// The invariants that hold whenever a target is written.
     fn check_write(&self, target: usize, desired: &Desired) {
         assert!(desired.content.is_disjoint(&desired.denied), "what is denied is not written");
+        let mut smuggled = (CERTIFICATES..CERTIFICATES + 2).map(|one| ANCHORS[one].fingerprint());
+        assert!(!smuggled.any(|one| desired.content.contains(&one)), "what was smuggled in is not written");
         if !desired.retains {
             return;
         }
@@ -330,12 +364,19 @@ impl World {
         let held = |target: &Target, one| target.held.get(one).map(|since| self.server.duration_since(*since));
         match reason {
             WithdrawalReason::Safe => {
-                assert!(self.server.duration_since(self.lost[&fingerprint]) >= RETAIN, "it has stayed");
+                // A former default CA that a start has taken for an own certificate was in no source.
+                let stayed = |lost: &Timestamp| self.server.duration_since(*lost) >= RETAIN;
+                assert!(self.lost.get(&fingerprint).is_none_or(stayed), "it has stayed");
                 let sources = self.own.keys().filter(|source| !self.denied.contains(source));
-                for (source, target) in
-                    sources.flat_map(|source| self.targets.iter().map(move |target| (source, target)))
-                {
-                    assert!(held(target, source).is_some_and(|time| time >= SETTLE), "programs have {source}");
+                let filled = || self.targets.iter().filter(|target| !target.held.is_empty());
+                for (source, target) in sources.flat_map(|source| filled().map(move |target| (source, target))) {
+                    assert!(
+                        held(target, source).is_some_and(|time| time >= SETTLE),
+                        "programs have {source}: {} {:?} {:?}",
+                        self.server,
+                        self.targets,
+                        self.own.keys()
+                    );
                 }
                 let needed = self.uses.iter().any(|one| one.vouchers.contains(&fingerprint));
                 assert!(!needed, "nothing needs it");
@@ -348,16 +389,74 @@ impl World {
         }
     }
 
-    fn restart(&mut self) {
-        match &self.ledger {
-            Some(ledger) if self.retained => self.memory = ledger.clone(),
-            // What was in the sources before is not known any more.
-            _ if !self.retained => {
-                self.memory = Memory::default();
-                self.unprotected.extend(&self.published);
+    /// Publishes what the status says of the content that is in force.
+    fn report(&mut self) {
+        let Some(desired) = &self.desired else { return };
+        let entries = desired.memory.entries.iter();
+        let leaving = entries.filter(|(_, entry)| entry.phase.leaving_since().is_some()).map(|(one, _)| *one);
+        self.status = RecordedRetention {
+            content: (desired.memory != Memory::default()).then_some(desired.digest),
+            leaving: leaving.collect(),
+        };
+    }
+
+    fn restart(&mut self, loss: Loss) {
+        let mut ledger = self.ledger.clone();
+        RESTARTS.fetch_add(1, Ordering::Relaxed);
+        // One thing is lost at a time.
+        match if ledger.is_some() { loss } else { Loss::Nothing } {
+            Loss::Nothing => {}
+            Loss::Ledger => ledger = None,
+            Loss::Status => self.status = RecordedRetention::default(),
+            Loss::Target(target) => self.targets[target].before = std::mem::take(&mut self.targets[target].held),
+            Loss::Smuggled(certificate) => {
+                let anchor = ANCHORS[certificate].clone();
+                let mut smuggled = Memory::begin([anchor], self.server);
+                for entry in smuggled.entries.values_mut() {
+                    entry.phase = Phase::Leaving { since: self.server };
+                }
+                if let Some(ledger) = &mut ledger {
+                    ledger.entries.append(&mut smuggled.entries);
+                }
             }
-            _ => return,
         }
+        let targets: Vec<_> = self.targets.iter().map(target_content).collect();
+        let stored = ledger.clone().map(|memory| Ledger { uid: "uid".to_owned(), memory }.encode());
+        let decoded = stored.map(|data| Ledger::decode(&data).expect("a ledger"));
+        assert_eq!(decoded.as_ref().map(|ledger| &ledger.memory), ledger.as_ref());
+        let recovery = recover(&StoredState {
+            uid: "uid",
+            created: self.server - SETTLE * 10,
+            ledger: decoded.as_ref(),
+            status: &self.status,
+            targets: &targets,
+            own: &self.own,
+            default_cas: &self.default_cas,
+        });
+        if recovery.lost.is_some() {
+            LOST.fetch_add(1, Ordering::Relaxed);
+            // Nothing is written until somebody accepts it, which is done here.
+            self.unprotected.extend(&self.published);
+        }
+        if ledger.is_none() && self.status.content.is_none() {
+            // What was in the sources before is not known any more.
+            self.unprotected.extend(&self.published);
+        }
+        let held = self.targets.iter().flat_map(|target| target.held.keys());
+        for fingerprint in held.chain(&self.published) {
+            let is_default = self.default_cas.contains_key(fingerprint) && !self.denied.contains(fingerprint);
+            let known = recovery.memory.entries.contains_key(fingerprint) || is_default;
+            if !known && !self.unprotected.contains(fingerprint) {
+                let everywhere = self.targets.iter().all(|target| target.held.contains_key(fingerprint));
+                assert!(!everywhere || !self.published.contains(fingerprint), "a start knows what every target holds");
+                self.unprotected.insert(*fingerprint);
+            }
+        }
+        if ledger.is_none() {
+            let own = self.own.keys().filter(|fingerprint| self.seen.insert(**fingerprint));
+            self.gained.extend(own.map(|fingerprint| (*fingerprint, self.server)));
+        }
+        (self.memory, self.ledger) = (recovery.memory, ledger);
         (self.placed, self.desired) = (None, None);
     }
 
@@ -369,6 +468,11 @@ impl World {
             self.server += SETTLE;
         }
     }
+}
+
+fn target_content(target: &Target) -> TargetContent {
+    let anchors: Vec<_> = target.held.keys().map(|fingerprint| anchor(*fingerprint)).collect();
+    TargetContent { digest: ContentDigest::of(Anchors::collect(anchors.clone()).as_ref()), anchors }
 }
 
 fn own(certificates: &BTreeSet<usize>) -> OwnCertificates {
@@ -401,6 +505,7 @@ proptest! {
         world.uses.clear();
         world.targets.iter_mut().for_each(|target| target.fails = false);
         world.run_calmly();
+        if std::env::var_os("SHOW").is_some() { eprintln!("{LOST:?} {RESTARTS:?}"); }
         prop_assert!(world.memory.is_calm(), "in the end nothing is leaving: {:?}", world.memory);
         let expected: BTreeSet<_> = world.own.keys().chain(world.default_cas.keys()).copied().collect();
         prop_assert!(world.targets.iter().all(|target| target.held.keys().eq(&expected)));

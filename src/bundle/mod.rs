@@ -62,8 +62,10 @@ pub use report::{
     report_progress, report_refusal,
 };
 pub use retention::{
-    CertificateUse, Clock, ContentDigest, Evidence, Facts, LEAVING_MAX, Memory, MemoryEntry, OwnCertificate,
-    OwnCertificates, Phase, Retained, RetentionInput, RetentionPolicy, Wait, WithdrawalReason, retain,
+    CERTIFICATES_KEY, CertificateUse, Clock, ContentDigest, DOCUMENT_KEY, Evidence, Facts, LEAVING_MAX, Ledger,
+    LedgerError, Memory, MemoryEntry, OwnCertificate, OwnCertificates, Phase, RecordedRetention, Recovery, Retained,
+    RetentionInput, RetentionPolicy, StoredState, TargetContent, UnknownFields, Wait, WithdrawalReason, recover,
+    retain,
 };
 pub use selector::{LabelSet, Labels, PackedLabels, Selector};
 pub use sources::{AnchorOrigin, ResolvedSources, resolve};

@@ -1,6 +1,7 @@
 //! Trust anchor: a certificate that every consumer of a bundle is expected to parse.
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -36,6 +37,29 @@ impl Fingerprint {
     }
 }
 
+impl FromStr for Fingerprint {
+    type Err = ParseFingerprintError;
+
+    /// Parses 64 hexadecimal digits, in capitals or not, with or without colons between bytes, as openssl prints them.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let digits: String = text.chars().filter(|character| *character != ':').collect();
+        let count = digits.chars().count();
+        if count != 64 || (text.len() != 64 && !has_colons_between_bytes(text)) {
+            return Err(ParseFingerprintError::Length(count));
+        }
+        let mut bytes = [0; 32];
+        for (byte, pair) in bytes.iter_mut().zip(digits.as_bytes().chunks(2)) {
+            let digit = |digit: u8| char::from(digit).to_digit(16).ok_or(ParseFingerprintError::Digit);
+            *byte = u8::try_from(digit(pair[0])? << 4 | digit(pair[1])?).expect("two digits are a byte");
+        }
+        Ok(Self(bytes))
+    }
+}
+
+fn has_colons_between_bytes(text: &str) -> bool {
+    text.len() == 95 && text.bytes().skip(2).step_by(3).all(|byte| byte == b':')
+}
+
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut digits = [0; 64];
@@ -51,6 +75,17 @@ impl fmt::Debug for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Fingerprint({self})")
     }
+}
+
+/// Error for a text that is no SHA-256 fingerprint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ParseFingerprintError {
+    /// Another number of digits.
+    #[error("a SHA-256 fingerprint has 64 hexadecimal digits, not {0}")]
+    Length(usize),
+    /// Something else than digits.
+    #[error("a SHA-256 fingerprint has hexadecimal digits only")]
+    Digit,
 }
 
 /// Parsed certificate; cheap to clone, equal when the DER is equal.

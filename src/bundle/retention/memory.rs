@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::str::FromStr;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
-use crate::trust::{Anchor, Anchors, Fingerprint};
+use crate::trust::{Anchor, Anchors, Fingerprint, ParseFingerprintError};
 
 /// The own certificates of a Bundle that a target may hold, and the content that was published last. Own are those of
 /// its sources; default CAs are not remembered.
@@ -15,7 +17,12 @@ pub struct Memory {
     pub entries: BTreeMap<Fingerprint, MemoryEntry>,
     /// The digest of the content that was decided last; `None` before the first.
     pub content: Option<ContentDigest>,
+    /// Fields of the ledger that a newer version has written.
+    pub unknown: UnknownFields,
 }
+
+/// Fields of a stored document that this version does not know, and keeps.
+pub type UnknownFields = serde_json::Map<String, serde_json::Value>;
 
 /// What is remembered of one certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +37,8 @@ pub struct MemoryEntry {
     pub everywhere: Option<Timestamp>,
     /// Where it is on its way.
     pub phase: Phase,
+    /// Fields of the ledger that a newer version has written.
+    pub unknown: UnknownFields,
 }
 
 /// Where a certificate is on its way through a Bundle.
@@ -52,7 +61,7 @@ pub enum Phase {
 }
 
 /// Why a certificate is no longer published.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WithdrawalReason {
     /// Nothing needs it, as far as can be known.
     Safe,
@@ -67,7 +76,7 @@ pub enum WithdrawalReason {
 }
 
 /// SHA-256 of the PEM that a Bundle publishes; of the empty text if it publishes none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ContentDigest(Fingerprint);
 
 impl Memory {
@@ -76,18 +85,8 @@ impl Memory {
     /// latest, the creation of the Bundle.
     #[must_use]
     pub fn begin(own: impl IntoIterator<Item = Anchor>, first: Timestamp) -> Self {
-        let entry = |anchor: Anchor| {
-            let fingerprint = anchor.fingerprint();
-            let entry = MemoryEntry {
-                anchor,
-                origins: Vec::new(),
-                first: Some(first),
-                everywhere: None,
-                phase: Phase::Present,
-            };
-            (fingerprint, entry)
-        };
-        Self { entries: own.into_iter().map(entry).collect(), content: None }
+        let entries = own.into_iter().map(|anchor| (anchor.fingerprint(), MemoryEntry::new(anchor, Some(first))));
+        Self { entries: entries.collect(), ..Self::default() }
     }
 
     /// Returns the certificates that are published beside the default CAs, ascending by fingerprint.
@@ -99,6 +98,20 @@ impl Memory {
     #[must_use]
     pub fn is_calm(&self) -> bool {
         self.entries.values().all(|entry| entry.phase == Phase::Present)
+    }
+}
+
+impl MemoryEntry {
+    /// Returns what is remembered of a certificate that a source holds.
+    pub(super) fn new(anchor: Anchor, first: Option<Timestamp>) -> Self {
+        Self {
+            anchor,
+            origins: Vec::new(),
+            first,
+            everywhere: None,
+            phase: Phase::Present,
+            unknown: UnknownFields::new(),
+        }
     }
 }
 
@@ -126,7 +139,21 @@ impl ContentDigest {
     /// Computes the digest of a content.
     #[must_use]
     pub fn of(anchors: Option<&Anchors>) -> Self {
-        Self(Fingerprint::of(anchors.map(Anchors::to_pem).unwrap_or_default().as_bytes()))
+        Self::of_pem(&anchors.map(Anchors::to_pem).unwrap_or_default())
+    }
+
+    /// Computes the digest of PEM as a target has it.
+    #[must_use]
+    pub fn of_pem(pem: &str) -> Self {
+        Self(Fingerprint::of(pem.as_bytes()))
+    }
+}
+
+impl FromStr for ContentDigest {
+    type Err = ParseFingerprintError;
+
+    fn from_str(digits: &str) -> Result<Self, Self::Err> {
+        digits.parse().map(Self)
     }
 }
 

@@ -4,9 +4,13 @@
 //! certificate is withdrawn only when nothing needs it any more, as far as can be known, or when it is denied.
 
 mod facts;
+mod ledger;
 mod memory;
+mod recovery;
 mod step;
 
 pub use facts::{CertificateUse, Clock, Evidence, Facts, OwnCertificate, OwnCertificates, RetentionPolicy};
-pub use memory::{ContentDigest, Memory, MemoryEntry, Phase, WithdrawalReason};
+pub use ledger::{CERTIFICATES_KEY, DOCUMENT_KEY, Ledger, LedgerError};
+pub use memory::{ContentDigest, Memory, MemoryEntry, Phase, UnknownFields, WithdrawalReason};
+pub use recovery::{RecordedRetention, Recovery, StoredState, TargetContent, recover};
 pub use step::{LEAVING_MAX, Retained, RetentionInput, Wait, retain};

@@ -167,9 +167,8 @@ impl Step<'_> {
                 entry.restore(self.now);
                 entry.origins.clone_from(origins);
             } else if self.input.admit {
-                let (anchor, origins) = (anchor.clone(), origins.clone());
-                let (first, everywhere, phase) = (Some(self.now), None, Phase::Present);
-                let entry = MemoryEntry { anchor, origins, first, everywhere, phase };
+                let entry =
+                    MemoryEntry { origins: origins.clone(), ..MemoryEntry::new(anchor.clone(), Some(self.now)) };
                 self.memory.entries.insert(*fingerprint, entry);
             }
         }

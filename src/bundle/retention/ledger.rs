@@ -1,0 +1,167 @@
+//! The ledger: the stored form of a Bundle's memory, as the data of one ConfigMap.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::trust::{self, Anchor, Anchors, Fingerprint, PemError};
+
+use super::memory::{ContentDigest, Memory, MemoryEntry, Phase, UnknownFields, WithdrawalReason};
+
+/// The key of the certificates, as PEM.
+pub const CERTIFICATES_KEY: &str = "certificates.pem";
+
+/// The key of all else, as JSON.
+pub const DOCUMENT_KEY: &str = "ledger.json";
+
+/// The version of the document that this program writes.
+const VERSION: u32 = 1;
+
+/// A memory as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ledger {
+    /// Uid of the Bundle that it was written for.
+    pub uid: String,
+    /// The memory.
+    pub memory: Memory,
+}
+
+/// Error for data that are no ledger.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LedgerError {
+    /// A key is missing.
+    #[error("key {0:?} is missing")]
+    Key(&'static str),
+    /// The document cannot be read.
+    #[error("key {DOCUMENT_KEY:?}: {0}")]
+    Document(String),
+    /// The document is of a newer version.
+    #[error("key {DOCUMENT_KEY:?} is of version {0}, and this program reads versions up to {VERSION}")]
+    Version(u32),
+    /// The certificates cannot be read.
+    #[error("key {CERTIFICATES_KEY:?}: {0}")]
+    Certificates(Box<PemError>),
+    /// A certificate of the document is missing.
+    #[error("key {CERTIFICATES_KEY:?} lacks the certificate with SHA-256 {0}")]
+    Missing(Fingerprint),
+}
+
+#[derive(Serialize, Deserialize)]
+struct Document {
+    version: u32,
+    uid: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    content: Option<String>,
+    certificates: Vec<Certificate>,
+    #[serde(flatten)]
+    unknown: UnknownFields,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Certificate {
+    sha256: String,
+    #[serde(default)]
+    subject: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    first: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    everywhere: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    left: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    withdrawn: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    why: Option<WithdrawalReason>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    origins: Vec<String>,
+    #[serde(flatten)]
+    unknown: UnknownFields,
+}
+
+impl Ledger {
+    /// Encodes the ledger as the data of a ConfigMap. The same memory makes the same bytes.
+    ///
+    /// # Panics
+    /// Never: its fields are all text and numbers.
+    #[must_use]
+    pub fn encode(&self) -> BTreeMap<String, String> {
+        let Self { uid, memory: Memory { entries, content, unknown } } = self;
+        let document = Document {
+            version: VERSION,
+            uid: uid.clone(),
+            content: content.as_ref().map(ToString::to_string),
+            certificates: entries.iter().map(|(fingerprint, entry)| Certificate::new(*fingerprint, entry)).collect(),
+            unknown: unknown.clone(),
+        };
+        let anchors = Anchors::collect(entries.values().map(|entry| entry.anchor.clone()));
+        let document = serde_json::to_string(&document).expect("text and numbers");
+        [
+            (CERTIFICATES_KEY.to_owned(), anchors.as_ref().map(Anchors::to_pem).unwrap_or_default()),
+            (DOCUMENT_KEY.to_owned(), document),
+        ]
+        .into()
+    }
+
+    /// Decodes the data of a ConfigMap.
+    ///
+    /// # Errors
+    /// [`LedgerError`] with the key and the cause.
+    pub fn decode(data: &BTreeMap<String, String>) -> Result<Self, LedgerError> {
+        let value = |key| data.get(key).ok_or(LedgerError::Key(key));
+        let (pem, document) = (value(CERTIFICATES_KEY)?, value(DOCUMENT_KEY)?);
+        let invalid = |error: &dyn ToString| LedgerError::Document(error.to_string());
+        let Document { version, uid, content, certificates, unknown } =
+            serde_json::from_str(document).map_err(|error| invalid(&error))?;
+        if version > VERSION {
+            return Err(LedgerError::Version(version));
+        }
+        let content =
+            content.map(|digest| digest.parse::<ContentDigest>()).transpose().map_err(|error| invalid(&error))?;
+        let blocks = trust::pem::read(pem.as_bytes()).map_err(|error| LedgerError::Certificates(Box::new(error)))?;
+        let anchors: BTreeMap<_, _> = blocks
+            .into_iter()
+            .filter_map(|block| block.certificate.ok())
+            .map(|anchor| (anchor.fingerprint(), anchor))
+            .collect();
+        let mut entries = BTreeMap::new();
+        for certificate in certificates {
+            let fingerprint = certificate.sha256.parse::<Fingerprint>().map_err(|error| invalid(&error))?;
+            let anchor = anchors.get(&fingerprint).ok_or(LedgerError::Missing(fingerprint))?;
+            entries.insert(fingerprint, certificate.entry(anchor));
+        }
+        Ok(Self { uid, memory: Memory { entries, content, unknown } })
+    }
+}
+
+impl Certificate {
+    fn new(fingerprint: Fingerprint, entry: &MemoryEntry) -> Self {
+        let MemoryEntry { anchor, origins, first, everywhere, phase, unknown } = entry;
+        let (left, withdrawn, why) = match *phase {
+            Phase::Present => (None, None, None),
+            Phase::Leaving { since } => (Some(since), None, None),
+            Phase::Withdrawing { since, reason } => (None, Some(since), Some(reason)),
+        };
+        Self {
+            sha256: fingerprint.to_string(),
+            subject: anchor.subject().to_owned(),
+            first: *first,
+            everywhere: *everywhere,
+            left,
+            withdrawn,
+            why,
+            origins: origins.clone(),
+            unknown: unknown.clone(),
+        }
+    }
+
+    fn entry(self, anchor: &Anchor) -> MemoryEntry {
+        let Self { sha256: _, subject: _, first, everywhere, left, withdrawn, why, origins, unknown } = self;
+        let phase = match (left, withdrawn) {
+            (_, Some(since)) => Phase::Withdrawing { since, reason: why.unwrap_or(WithdrawalReason::Safe) },
+            (Some(since), None) => Phase::Leaving { since },
+            (None, None) => Phase::Present,
+        };
+        MemoryEntry { anchor: anchor.clone(), origins, first, everywhere, phase, unknown }
+    }
+}
