@@ -165,3 +165,68 @@ impl Certificate {
         MemoryEntry { anchor: anchor.clone(), origins, first, everywhere, phase, unknown }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::bundle::fixture::{now, pem};
+
+    fn ledger() -> Ledger {
+        let anchors = ["rsa", "ec"].map(|name| {
+            let blocks = trust::pem::read(pem(name).as_bytes()).expect("PEM");
+            blocks[0].certificate.clone().expect("a certificate")
+        });
+        let mut memory = Memory::begin(anchors, now());
+        memory.content = Some(ContentDigest::of_pem("content"));
+        let mut entries = memory.entries.values_mut();
+        let (one, other) = (entries.next().expect("an entry"), entries.next().expect("an entry"));
+        one.phase = Phase::Leaving { since: now() };
+        (other.phase, other.first, other.origins) = (
+            Phase::Withdrawing { since: now(), reason: WithdrawalReason::Denied },
+            None,
+            vec!["ConfigMap cert-manager/ca key \"ca.crt\"".to_owned()],
+        );
+        Ledger { uid: "uid".to_owned(), memory }
+    }
+
+    fn edited(edit: impl Fn(&mut Value)) -> BTreeMap<String, String> {
+        let mut data = ledger().encode();
+        let mut document: Value = serde_json::from_str(&data[DOCUMENT_KEY]).expect("JSON");
+        edit(&mut document);
+        data.insert(DOCUMENT_KEY.to_owned(), document.to_string());
+        data
+    }
+
+    #[test]
+    fn a_memory_is_stored_whole_with_what_a_newer_version_has_added() {
+        assert_eq!(Ledger::decode(&ledger().encode()), Ok(ledger()));
+        let newer = edited(|document| {
+            document["later"] = json!({ "a": [1] });
+            document["certificates"][0]["later"] = json!("b");
+        });
+        let again = Ledger::decode(&newer).expect("a ledger").encode();
+        let documents = [&newer, &again].map(|data| serde_json::from_str::<Value>(&data[DOCUMENT_KEY]).expect("JSON"));
+        assert_eq!(documents[0], documents[1]);
+    }
+
+    #[test]
+    fn what_is_no_ledger_is_named_with_its_cause() {
+        let error = |data: &BTreeMap<String, String>| Ledger::decode(data).expect_err("no ledger").to_string();
+        let mut data = ledger().encode();
+        data.insert(CERTIFICATES_KEY.to_owned(), "-----BEGIN CERTIFICATE-----\n".to_owned());
+        let pem = error(&data);
+        assert!(pem.starts_with("key \"certificates.pem\": invalid PEM block"), "{pem}");
+        data.insert(CERTIFICATES_KEY.to_owned(), String::new());
+        assert!(error(&data).starts_with("key \"certificates.pem\" lacks the certificate with SHA-256 "));
+        data.remove(CERTIFICATES_KEY);
+        assert_eq!(error(&data), "key \"certificates.pem\" is missing");
+        let version = edited(|document| document["version"] = json!(2));
+        assert_eq!(error(&version), "key \"ledger.json\" is of version 2, and this program reads versions up to 1");
+        let time = edited(|document| document["certificates"][0]["first"] = json!("yesterday"));
+        assert!(error(&time).starts_with("key \"ledger.json\": "));
+        let digits = edited(|document| document["certificates"][0]["sha256"] = json!("ab"));
+        assert_eq!(error(&digits), "key \"ledger.json\": a SHA-256 fingerprint has 64 hexadecimal digits, not 2");
+    }
+}

@@ -140,3 +140,115 @@ impl Recovery {
         ContentDigest::of(Anchors::collect(all.cloned()).as_ref())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bundle::fixture::{now, pem};
+    use crate::bundle::retention::{OwnCertificate, Phase};
+    use crate::trust;
+
+    fn anchor(name: &str) -> Anchor {
+        let blocks = trust::pem::read(pem(name).as_bytes()).expect("PEM");
+        blocks[0].certificate.clone().expect("a certificate")
+    }
+
+    fn content(names: &[&str]) -> TargetContent {
+        let anchors: Vec<_> = names.iter().map(|name| anchor(name)).collect();
+        TargetContent { digest: digest(names), anchors }
+    }
+
+    fn digest(names: &[&str]) -> ContentDigest {
+        ContentDigest::of(Anchors::collect(names.iter().map(|name| anchor(name))).as_ref())
+    }
+
+    fn status(names: &[&str], leaving: &[&str]) -> RecordedRetention {
+        let leaving = leaving.iter().map(|name| anchor(name).fingerprint()).collect();
+        RecordedRetention { content: Some(digest(names)), leaving }
+    }
+
+    /// A ledger in which the first certificate is leaving.
+    fn ledger(uid: &str, names: &[&str]) -> Ledger {
+        let mut memory = Memory::begin(names.iter().map(|name| anchor(name)), now());
+        memory.content = Some(digest(names));
+        if let Some(first) = names.first().and_then(|name| memory.entries.get_mut(&anchor(name).fingerprint())) {
+            first.phase = Phase::Leaving { since: now() };
+        }
+        Ledger { uid: uid.to_owned(), memory }
+    }
+
+    /// Recovers a Bundle whose only source holds `ec`.
+    fn recovered(ledger: Option<&Ledger>, status: &RecordedRetention, targets: &[TargetContent]) -> Recovery {
+        let own = OwnCertificate { anchor: anchor("ec"), origins: Vec::new() };
+        recover(&StoredState {
+            uid: "uid",
+            created: now(),
+            ledger,
+            status,
+            targets,
+            own: &[(anchor("ec").fingerprint(), own)].into(),
+            default_cas: &BTreeMap::new(),
+        })
+    }
+
+    fn names(recovery: &Recovery) -> Vec<&str> {
+        let known = |name: &&str| recovery.memory.entries.contains_key(&anchor(name).fingerprint());
+        ["ec", "expired", "rsa"].into_iter().filter(known).collect()
+    }
+
+    #[test]
+    fn a_ledger_is_believed_where_status_or_a_target_agrees() {
+        let (ledger, none) = (ledger("uid", &["rsa", "ec"]), RecordedRetention::default());
+        for (case, status, targets) in [
+            ("digest", status(&["rsa", "ec"], &[]), vec![]),
+            ("fingerprint", status(&["ec"], &["rsa"]), vec![]),
+            ("target", none.clone(), vec![content(&["rsa"])]),
+        ] {
+            let recovery = recovered(Some(&ledger), &status, &targets);
+            assert_eq!(recovery.memory, ledger.memory, "{case}");
+            assert!(recovery.rejected.is_empty() && recovery.lost.is_none(), "{case}");
+        }
+        let smuggled = recovered(Some(&ledger), &status(&["ec"], &[]), &[content(&["ec"])]);
+        assert_eq!((names(&smuggled), &smuggled.rejected), (vec!["ec"], &vec![anchor("rsa")]));
+    }
+
+    #[test]
+    fn the_ledger_of_a_namesake_counts_only_where_a_target_still_has_its_content() {
+        let (ledger, none) = (ledger("another", &["rsa", "expired"]), RecordedRetention::default());
+        let discarded = recovered(Some(&ledger), &none, &[content(&["rsa"])]);
+        assert_eq!((names(&discarded), discarded.foreign), (vec!["ec"], true));
+        let continued = recovered(Some(&ledger), &none, &[content(&["rsa", "expired"])]);
+        assert_eq!((names(&continued), continued.foreign), (vec!["expired", "rsa"], false));
+    }
+
+    #[test]
+    fn without_a_ledger_targets_count_as_far_as_the_status_names_them() {
+        for (case, status, targets, expected) in [
+            ("a fingerprint", status(&["rsa", "ec"], &["rsa"]), vec![content(&["rsa", "expired"])], vec!["ec", "rsa"]),
+            (
+                "a digest",
+                status(&["rsa", "expired"], &[]),
+                vec![content(&["rsa", "expired"])],
+                vec!["ec", "expired", "rsa"],
+            ),
+            ("sources", status(&["ec"], &[]), vec![content(&["rsa", "ec"])], vec!["ec"]),
+        ] {
+            let recovery = recovered(None, &status, &targets);
+            assert_eq!((names(&recovery), recovery.lost), (expected, None), "{case}");
+            assert!(recovery.memory.entries.values().all(|entry| entry.first.is_none()), "{case}: nothing is young");
+        }
+    }
+
+    #[test]
+    fn what_is_nowhere_any_more_is_lost_and_known_to_be() {
+        let status = status(&["rsa", "ec"], &["rsa"]);
+        let recovery = recovered(None, &status, &[content(&["ec"]), content(&["expired"])]);
+        assert_eq!((names(&recovery), recovery.lost), (vec!["ec"], status.content));
+    }
+
+    #[test]
+    fn retention_begins_with_what_the_sources_hold() {
+        let recovery = recovered(None, &RecordedRetention::default(), &[content(&["expired"])]);
+        assert_eq!(recovery.memory, Memory::begin([anchor("ec")], now()));
+    }
+}

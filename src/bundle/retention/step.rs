@@ -364,3 +364,294 @@ impl MemoryEntry {
 fn later(time: Timestamp, duration: SignedDuration) -> Timestamp {
     time.checked_add(duration).unwrap_or(Timestamp::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::bundle::fixture::{now, pem};
+    use crate::trust;
+
+    const RETAIN: SignedDuration = SignedDuration::from_hours(1);
+    const SETTLE: SignedDuration = SignedDuration::from_mins(3);
+
+    fn anchor(name: &str) -> Anchor {
+        let blocks = trust::pem::read(pem(name).as_bytes()).expect("PEM");
+        blocks[0].certificate.clone().expect("a certificate")
+    }
+
+    fn fingerprint(name: &str) -> Fingerprint {
+        anchor(name).fingerprint()
+    }
+
+    /// A Bundle with retention, of which every target holds what was published last.
+    struct Case {
+        memory: Memory,
+        own: OwnCertificates,
+        default_cas: BTreeMap<Fingerprint, Anchor>,
+        denied: BTreeSet<Fingerprint>,
+        refused: bool,
+        retain: Option<SignedDuration>,
+        facts: Facts,
+    }
+
+    impl Case {
+        /// All targets have held `rsa` since long ago.
+        fn new() -> Self {
+            let long_ago = now() - SignedDuration::from_hours(48);
+            let mut memory = Memory::begin([anchor("rsa")], long_ago);
+            memory.content = Some(ContentDigest::of(Anchors::collect([anchor("rsa")]).as_ref()));
+            let facts = Facts {
+                placed: memory.content.map(|content| (content, long_ago)),
+                evidence: Evidence::Complete(Vec::new()),
+                clock: Clock { local: now(), server: now() },
+            };
+            let case = Self {
+                memory,
+                own: BTreeMap::new(),
+                default_cas: BTreeMap::new(),
+                denied: BTreeSet::new(),
+                refused: false,
+                retain: Some(RETAIN),
+                facts,
+            };
+            case.with_sources(&["rsa"])
+        }
+
+        fn with_sources(mut self, names: &[&str]) -> Self {
+            let own = |name: &&str| OwnCertificate { anchor: anchor(name), origins: vec![(*name).to_owned()] };
+            self.own = names.iter().map(|name| (fingerprint(name), own(name))).collect();
+            self
+        }
+
+        fn pass(&mut self, time: SignedDuration) {
+            self.facts.clock.local += time;
+            self.facts.clock.server += time;
+        }
+
+        /// Every target is written with what the last step published.
+        fn place(&mut self) {
+            self.facts.placed = self.memory.content.map(|content| (content, self.facts.clock.server));
+        }
+
+        fn step(&mut self) -> Retained {
+            let Self { memory, own, default_cas, denied, refused, retain: policy, facts } = self;
+            let retained = retain(
+                memory,
+                &RetentionInput {
+                    policy: RetentionPolicy { retain: *policy, settle: SETTLE },
+                    own: (!*refused).then_some(own),
+                    admit: true,
+                    default_cas,
+                    denied: &|anchor| denied.contains(&anchor.fingerprint()),
+                    facts,
+                },
+            );
+            *memory = retained.memory.clone();
+            retained
+        }
+
+        fn phase(&self, name: &str) -> Option<&'static str> {
+            Some(match self.memory.entries.get(&fingerprint(name))?.phase {
+                Phase::Present => "present",
+                Phase::Leaving { .. } => "leaving",
+                Phase::Withdrawing { reason: WithdrawalReason::Safe, .. } => "safe",
+                Phase::Withdrawing { reason: WithdrawalReason::Expired, .. } => "expired",
+                Phase::Withdrawing { reason: WithdrawalReason::Young, .. } => "young",
+                Phase::Withdrawing { reason: WithdrawalReason::Denied, .. } => "denied",
+                Phase::Withdrawing { reason: WithdrawalReason::RetentionOff, .. } => "off",
+            })
+        }
+    }
+
+    fn published(retained: &Retained) -> Vec<&str> {
+        let name = |anchor: &Anchor| {
+            ["rsa", "ec", "expired"].into_iter().find(|name| fingerprint(name) == anchor.fingerprint())
+        };
+        let mut names: Vec<_> = retained.anchors.iter().flatten().filter_map(name).collect();
+        names.sort_unstable();
+        names
+    }
+
+    #[test]
+    fn a_certificate_leaves_once_its_successor_is_everywhere_and_its_time_is_over() {
+        let mut case = Case::new().with_sources(&["ec"]);
+        let first = case.step();
+        assert_eq!(published(&first), ["ec", "rsa"]);
+        assert_eq!((case.phase("rsa"), case.phase("ec")), (Some("leaving"), Some("present")));
+        let waits = &first.waits[&fingerprint("rsa")];
+        assert_eq!(waits[..], [Wait::Until(now() + RETAIN), Wait::Unsettled(vec![fingerprint("ec")])]);
+
+        case.pass(RETAIN);
+        let late = case.step();
+        assert_eq!(late.waits[&fingerprint("rsa")], [Wait::Unsettled(vec![fingerprint("ec")])], "no target has it yet");
+        case.place();
+        let placed = case.step();
+        // What may be withdrawn is looked at every tenth of the retention.
+        assert_eq!(placed.requeue_at, Some(now() + RETAIN + SETTLE));
+        case.pass(SETTLE);
+        case.step();
+        case.pass(SignedDuration::from_mins(3));
+        assert_eq!(published(&case.step()), ["ec"]);
+        assert_eq!(case.phase("rsa"), Some("safe"));
+
+        assert_eq!(case.step().memory, case.memory, "a target may still hold it");
+        case.place();
+        case.step();
+        assert_eq!(case.phase("rsa"), None);
+        assert!(case.memory.is_calm());
+    }
+
+    #[test]
+    fn a_certificate_that_returns_is_as_it_was() {
+        let mut case = Case::new().with_sources(&["ec"]);
+        case.step();
+        let everywhere = case.memory.entries[&fingerprint("rsa")].everywhere;
+        let mut case = case.with_sources(&["rsa", "ec"]);
+        case.step();
+        assert_eq!(case.phase("rsa"), Some("present"));
+        assert_eq!(case.memory.entries[&fingerprint("rsa")].everywhere, everywhere);
+        assert!(everywhere.is_some());
+    }
+
+    #[test]
+    fn what_is_taken_back_within_the_settle_time_goes_at_once() {
+        let mut case = Case::new().with_sources(&["rsa", "ec"]);
+        case.step();
+        case.pass(SETTLE - SignedDuration::from_secs(1));
+        let mut case = case.with_sources(&["rsa"]);
+        assert_eq!(published(&case.step()), ["rsa"]);
+        assert_eq!(case.phase("ec"), Some("young"));
+        // The next time it counts as new.
+        let mut case = case.with_sources(&["rsa", "ec"]);
+        case.step();
+        assert_eq!(case.memory.entries[&fingerprint("ec")].first, Some(case.facts.clock.server));
+    }
+
+    #[test]
+    fn a_denied_certificate_goes_whatever_else_is_true() {
+        for refused in [false, true] {
+            let mut case = Case::new();
+            (case.refused, case.facts.evidence) = (refused, Evidence::Incomplete("no permission".to_owned()));
+            case.denied.insert(fingerprint("rsa"));
+            let retained = case.step();
+            assert_eq!((published(&retained), case.phase("rsa")), (Vec::new(), Some("denied")), "refused: {refused}");
+            case.denied.clear();
+            case.step();
+            assert_eq!(case.phase("rsa"), Some(if refused { "denied" } else { "present" }), "refused: {refused}");
+        }
+    }
+
+    #[test]
+    fn while_sources_are_refused_nothing_else_changes() {
+        let mut case = Case::new().with_sources(&["ec"]);
+        case.step();
+        case.place();
+        case.pass(RETAIN * 10);
+        case.refused = true;
+        let before = case.memory.clone();
+        let retained = case.step();
+        assert_eq!((&retained.memory, published(&retained)), (&before, vec!["ec", "rsa"]));
+    }
+
+    #[test]
+    fn a_default_ca_is_not_retained() {
+        let mut case = Case::new().with_sources(&["ec"]);
+        case.default_cas.insert(fingerprint("rsa"), anchor("rsa"));
+        assert_eq!(published(&case.step()), ["ec", "rsa"]);
+        assert_eq!(case.phase("rsa"), None);
+    }
+
+    #[test]
+    fn an_expired_certificate_goes_a_day_after_its_end() {
+        let mut case = Case::new().with_sources(&["rsa", "expired"]);
+        case.step();
+        assert_eq!(case.phase("expired"), Some("present"), "what is in a source stays");
+        case.pass(SETTLE);
+        let mut case = case.with_sources(&["rsa"]);
+        case.step();
+        assert_eq!(case.phase("expired"), Some("expired"));
+    }
+
+    #[test]
+    fn a_certificate_that_is_needed_stays_and_the_last_one_does() {
+        let mut case = Case::new().with_sources(&["ec"]);
+        let needed =
+            CertificateUse { object: "Certificate shop/web".to_owned(), vouchers: [fingerprint("rsa")].into() };
+        case.facts.evidence = Evidence::Complete(vec![needed.clone()]);
+        case.step();
+        case.place();
+        case.pass(RETAIN * 2);
+        assert_eq!(case.step().waits[&fingerprint("rsa")], [Wait::Uses(vec![needed.object.clone()])]);
+        // Another certificate vouches for it, too.
+        let both = CertificateUse { vouchers: [fingerprint("rsa"), fingerprint("ec")].into(), ..needed };
+        case.facts.evidence = Evidence::Complete(vec![both]);
+        case.step();
+        assert_eq!(case.phase("rsa"), Some("safe"));
+
+        let mut alone = Case::new().with_sources(&["ec"]);
+        alone.denied.insert(fingerprint("ec"));
+        alone.step();
+        alone.place();
+        alone.pass(RETAIN * 2);
+        assert_eq!(alone.step().waits[&fingerprint("rsa")], [Wait::Successor]);
+    }
+
+    #[test]
+    fn nothing_is_withdrawn_by_a_clock_that_is_wrong() {
+        let day = SignedDuration::from_hours(24);
+        let swapped = || {
+            let mut case = Case::new().with_sources(&["ec"]);
+            case.step();
+            case.place();
+            case
+        };
+        let mut ahead = swapped();
+        ahead.facts.clock.local += day * 40;
+        assert_eq!(ahead.step().waits[&fingerprint("rsa")].last(), Some(&Wait::Clock));
+        assert_eq!(ahead.phase("rsa"), Some("leaving"));
+
+        // What left while the clock was an hour behind has not left an hour earlier.
+        let mut behind = Case::new().with_sources(&["ec"]);
+        behind.facts.clock.local -= RETAIN;
+        behind.step();
+        behind.place();
+        behind.facts.clock.local = behind.facts.clock.server;
+        behind.pass(SETTLE * 2);
+        behind.step();
+        assert_eq!(behind.phase("rsa"), Some("leaving"));
+
+        // Nor does a time that was recorded while it was ahead hold a certificate for longer than retention.
+        let mut recovered = Case::new().with_sources(&["ec"]);
+        recovered.facts.clock.local += day * 40;
+        recovered.step();
+        recovered.place();
+        recovered.facts.clock.local = recovered.facts.clock.server;
+        recovered.step();
+        recovered.pass(RETAIN * 2);
+        recovered.step();
+        assert_eq!(recovered.phase("rsa"), Some("safe"));
+    }
+
+    #[test]
+    fn without_retention_nothing_is_remembered_and_what_was_leaving_goes_once_its_successor_is_there() {
+        let mut case = Case::new();
+        (case.memory, case.retain) = (Memory::default(), None);
+        let mut case = case.with_sources(&["ec"]);
+        let retained = case.step();
+        assert_eq!((published(&retained), retained.memory, retained.requeue_at), (vec!["ec"], Memory::default(), None));
+
+        let mut case = Case::new().with_sources(&["ec"]);
+        case.step();
+        case.retain = None;
+        assert_eq!(published(&case.step()), ["ec", "rsa"]);
+        case.place();
+        case.step();
+        case.pass(SETTLE);
+        case.step();
+        assert_eq!(case.phase("rsa"), Some("off"));
+        case.place();
+        assert_eq!(case.step().memory, Memory::default());
+    }
+}
