@@ -465,7 +465,7 @@ mod tests {
         }
     }
 
-    fn published(retained: &Retained) -> Vec<&str> {
+    fn published(retained: &Retained) -> Vec<&'static str> {
         let name = |anchor: &Anchor| {
             ["rsa", "ec", "expired"].into_iter().find(|name| fingerprint(name) == anchor.fingerprint())
         };
