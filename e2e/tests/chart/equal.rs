@@ -21,7 +21,8 @@ const PAIRS: [(&str, &str); 4] = [
         "e2e/tests/chart/kustomize",
         "{injector: {enabled: true, cainjector: {enabled: true}}, secretTargets: {enabled: true, authorizedSecretsAll: true},
           networkPolicy: {enabled: true},
-          app: {metrics: {service: {servicemonitor: {enabled: true}}, prometheusRule: {enabled: true}, dashboard: {enabled: true}}}}",
+          app: {metrics: {service: {servicemonitor: {enabled: true}}, prometheusRule: {enabled: true}, dashboard: {enabled: true}},
+                evidence: certificaterequests, trust: {additionalNamespaces: [pki]}}}",
     ),
     ("config/target-namespaces", "{app: {targetNamespaces: [team-a, team-b]}}"),
 ];

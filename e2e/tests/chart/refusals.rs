@@ -52,6 +52,10 @@ const REFUSED: &[(&str, &[&str])] = &[
     ("{app: {minTLSVersion: VersionTLS10}}", &["'/app/minTLSVersion'", "'VersionTLS12', 'VersionTLS13'"]),
     ("{app: {leaderElection: {leaseDuration: 15}}}", &["'/app/leaderElection/leaseDuration'", "want string"]),
     ("{writes: {maxConcurrent: 0}}", &["'/writes/maxConcurrent'", "minimum"]),
+    ("{app: {retain: 30 days}}", &["'/app/retain'", "does not match pattern"]),
+    ("{app: {settle: 180}}", &["'/app/settle'", "want string"]),
+    ("{app: {evidence: secrets}}", &["'/app/evidence'", "'certificaterequests'"]),
+    ("{app: {trust: {additionalNamespaces: pki}}}", &["'/app/trust/additionalNamespaces'", "want null or array"]),
     ("{app: {targetNamespaces: team-a}}", &["'/app/targetNamespaces'", "want null or array"]),
 ];
 

@@ -1,9 +1,14 @@
 //! The controller's account.
 
 use anyhow::{Context as _, Result};
-use rootcast_e2e::scenario::certificate;
+use kube::{
+    Api, Error,
+    api::{DeleteParams, DynamicObject, PostParams},
+};
+use rootcast_e2e::scenario::{certificate, objects};
+use serde_json::json;
 
-use crate::stage::{ITS_NAME, Object, Try, attempt, guarded};
+use crate::stage::{ITS_NAME, NAMESPACE, Object, Try, attempt, guarded};
 
 #[allow(clippy::too_many_lines, reason = "one table")]
 fn rows() -> Vec<(&'static str, bool, Try)> {
@@ -181,6 +186,51 @@ async fn the_controllers_account_changes_what_is_its_own_and_completes_the_rest(
         }
     }
     control_plane.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_controllers_account_writes_ledgers_in_the_trust_namespace_and_no_other_object_there() -> Result<()> {
+    let control_plane = guarded().await?;
+    let (admin, account) = (control_plane.client(), control_plane.account_client("rootcast").await?);
+    let ledger = "rootcast-ledger.bundle.corporate";
+    let object = |name: &str, labels: &serde_json::Value, value: &str| {
+        serde_json::from_value::<DynamicObject>(json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": name, "labels": labels}, "data": {"ledger.json": value},
+        }))
+    };
+    let (labelled, bare) = (json!({"rootcast.dev/ledger": "bundle"}), json!({}));
+    for (what, permitted, namespace, name, labels) in [
+        ("a ledger", true, "cert-manager", ledger, &labelled),
+        ("one without its label", false, "cert-manager", ledger, &bare),
+        ("one of another name", false, "cert-manager", "corporate", &labelled),
+        ("one in another namespace", false, NAMESPACE, ledger, &labelled),
+    ] {
+        let theirs: Api<DynamicObject> = objects(&admin, "ConfigMap", namespace)?;
+        let ours: Api<DynamicObject> = objects(&account, "ConfigMap", namespace)?;
+        let create = ours.create(&PostParams::default(), &object(name, labels, "{}")?).await;
+        if permitted {
+            create.context(what)?;
+        } else {
+            assert!(is_refused(&create), "{what} is created: {create:?}");
+            theirs.create(&PostParams::default(), &object(name, labels, "{}")?).await.context(what)?;
+        }
+        // Label and value at once: the label makes nothing a ledger that is none by name and namespace.
+        let mut changed = object(name, &labelled, "changed")?;
+        changed.metadata.resource_version = theirs.get(name).await?.metadata.resource_version;
+        let update = ours.replace(name, &PostParams::default(), &changed).await;
+        let is_ledger = (namespace, name) == ("cert-manager", ledger);
+        assert!(if is_ledger { update.is_ok() } else { is_refused(&update) }, "{what} is changed: {update:?}");
+        let delete = ours.delete(name, &DeleteParams::default()).await;
+        assert!(if is_ledger { delete.is_ok() } else { is_refused(&delete) }, "{what} is deleted: {delete:?}");
+    }
+    control_plane.finish().await
+}
+
+/// Whether the policy, and not a role, refused a request.
+fn is_refused<T>(result: &Result<T, Error>) -> bool {
+    let Err(Error::Api(status)) = result else { return false };
+    status.message.contains("ValidatingAdmissionPolicy 'rootcast-targets'")
 }
 
 /// The names that the shipped policy protects.
