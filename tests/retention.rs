@@ -429,6 +429,7 @@ impl World {
             created: self.server - SETTLE * 10,
             ledger: decoded.as_ref(),
             status: &self.status,
+            accepted_loss: None,
             targets: &targets,
             own: &self.own,
             default_cas: &self.default_cas,

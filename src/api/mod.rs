@@ -34,6 +34,21 @@ pub const KEYS_ANNOTATION: &str = "rootcast.dev/keys";
 /// Annotation with which an object of others consents to be overwritten: the name of the Bundle that may.
 pub const ADOPT_ANNOTATION: &str = "rootcast.dev/adopt";
 
+/// Annotation of a Bundle: how long a certificate stays published at least after the last source has lost it.
+pub const RETAIN_ANNOTATION: &str = "rootcast.dev/retain";
+
+/// Annotation of a Bundle: fingerprints of certificates that are never published.
+pub const EXCLUDE_ANNOTATION: &str = "rootcast.dev/exclude";
+
+/// Annotation of a Bundle: the first digits of the digest of the lost content whose loss is accepted.
+pub const LEDGER_LOST_ANNOTATION: &str = "rootcast.dev/ledger-lost";
+
+/// Annotation of a Bundle: what becomes of its targets when it is deleted.
+pub const DELETION_POLICY_ANNOTATION: &str = "rootcast.dev/deletion-policy";
+
+/// Annotation of a Bundle: the namespace that its sources are read in.
+pub const TRUST_NAMESPACE_ANNOTATION: &str = "rootcast.dev/trust-namespace";
+
 /// Field manager of every write; trust-manager's own name, so that fields change hands without a rewrite.
 pub const FIELD_MANAGER: &str = "trust-manager";
 
@@ -49,6 +64,18 @@ pub const RECONCILING: &str = "Reconciling";
 
 /// Condition type: whether the content changes too often, and when it is rolled out next; absent while it does not.
 pub const SOURCE_UNSTABLE: &str = "SourceUnstable";
+
+/// Condition type: whether every program can have read the newest certificates of the Bundle's sources; absent while
+/// certificates are not retained.
+pub const SETTLED: &str = "Settled";
+
+/// Condition type: whether certificates that are in no source any more are still published, or may still be in a target;
+/// absent while certificates are not retained.
+pub const RETIRING: &str = "Retiring";
+
+/// Label on the ledger of a bundle, the ConfigMap with what is remembered of its certificates: the kind of the bundle in
+/// lower case.
+pub const LEDGER_LABEL: &str = "rootcast.dev/ledger";
 
 /// Maximum length of a Bundle's name in bytes: the name is the value of [`BUNDLE_LABEL`], and a label value holds no
 /// more.

@@ -13,6 +13,7 @@ use super::object_kind::ObjectKind;
 use super::payload::{Manifest, Payload, encode};
 use super::protected::ProtectedName;
 use super::refusal::Refusal;
+use super::retention::Rotation;
 use super::selector::Selector;
 use super::sources::{ResolvedSources, resolve};
 
@@ -29,6 +30,8 @@ pub struct Decision {
     pub findings: Vec<Finding>,
     /// Version of the default CAs, if the Bundle uses them.
     pub default_ca_version: Option<String>,
+    /// What one sees of retained certificates; `None` while they are not retained.
+    pub rotation: Option<Rotation>,
     /// When the decision changes by time alone.
     pub requeue_at: Option<Timestamp>,
 }
@@ -83,7 +86,15 @@ pub fn decide(intent: &Intent, inputs: &Inputs, now: Timestamp) -> Result<Decisi
         deleted: false,
     };
     let restricted = inputs.settings.target_namespaces.is_some();
-    Ok(Decision { desired: Arc::new(desired), restricted, expiry_summary, findings, default_ca_version, requeue_at })
+    Ok(Decision {
+        desired: Arc::new(desired),
+        restricted,
+        expiry_summary,
+        findings,
+        default_ca_version,
+        rotation: None,
+        requeue_at,
+    })
 }
 
 impl Desired {

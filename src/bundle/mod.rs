@@ -64,8 +64,8 @@ pub use report::{
 pub use retention::{
     CERTIFICATES_KEY, CertificateUse, Clock, ContentDigest, DOCUMENT_KEY, Evidence, Facts, LEAVING_MAX, Ledger,
     LedgerError, Memory, MemoryEntry, OwnCertificate, OwnCertificates, Phase, RecordedRetention, Recovery, Retained,
-    RetentionInput, RetentionPolicy, StoredState, TargetContent, UnknownFields, Wait, WithdrawalReason, recover,
-    retain,
+    RetentionInput, RetentionPolicy, Rotation, RotationPhase, StoredState, TargetContent, UnknownFields, Wait,
+    WithdrawalReason, check_ledger_size, ledger_name, recover, retain,
 };
 pub use selector::{LabelSet, Labels, PackedLabels, Selector};
 pub use sources::{AnchorOrigin, ResolvedSources, resolve};

@@ -39,6 +39,22 @@ pub enum Reason {
     SourceIgnored,
     /// The content changes too often, so that rollouts are held back: condition `SourceUnstable` has the same.
     SourceUnstable,
+    /// What has to be remembered of the Bundle's certificates is larger than an object may be.
+    LedgerTooLarge,
+    /// What has to be remembered of the Bundle's certificates could not be written.
+    LedgerNotWritten,
+    /// What was remembered is lost. Only in events, as those below: condition `Retiring` has the same.
+    LedgerLost,
+    /// What was stored is not to be believed, in whole or in part.
+    LedgerDiscarded,
+    /// The last source has lost a certificate, which stays published.
+    CertificateLeaving,
+    /// A certificate is in a source again.
+    CertificateReturned,
+    /// A certificate is no longer published.
+    CertificateWithdrawn,
+    /// A certificate is no longer published, since it is distrusted or excluded.
+    CertificateDenied,
 }
 
 impl Reason {
@@ -62,6 +78,14 @@ impl Reason {
             Self::CertificateLeftOut => "CertificateLeftOut",
             Self::SourceIgnored => "SourceIgnored",
             Self::SourceUnstable => "SourceUnstable",
+            Self::LedgerTooLarge => "LedgerTooLarge",
+            Self::LedgerNotWritten => "LedgerNotWritten",
+            Self::LedgerLost => "LedgerLost",
+            Self::LedgerDiscarded => "LedgerDiscarded",
+            Self::CertificateLeaving => "CertificateLeaving",
+            Self::CertificateReturned => "CertificateReturned",
+            Self::CertificateWithdrawn => "CertificateWithdrawn",
+            Self::CertificateDenied => "CertificateDenied",
         }
     }
 }

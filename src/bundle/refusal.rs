@@ -36,6 +36,17 @@ impl Refusal {
         Self::new(Reason::InvalidSpec, &format!("Bundle is invalid: {}", list.join("; ")))
     }
 
+    /// Returns the refusal of a Bundle whose ledger, the ConfigMap with what is remembered of its certificates, could
+    /// not be written.
+    #[must_use]
+    pub fn ledger_not_written(namespace: &str, name: &str, cause: &str) -> Self {
+        let message = format!(
+            "ConfigMap {namespace}/{name} could not be written, and what is published has to be recorded in it first, so targets stay as they are: {}; let rootcast create and update ConfigMaps in namespace {namespace}, or mend what refuses it",
+            text::cause(&cause)
+        );
+        Self { retry: true, ..Self::new(Reason::LedgerNotWritten, &message) }
+    }
+
     /// Returns the refusal of a Bundle whose decision panicked.
     #[must_use]
     pub fn panicked() -> Self {

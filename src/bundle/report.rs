@@ -91,13 +91,20 @@ impl BundleEvent {
             | Reason::CertificateLeftOut
             | Reason::SourceIgnored
             | Reason::SourceUnstable => "ReadSources",
+            Reason::CertificateLeaving
+            | Reason::CertificateReturned
+            | Reason::CertificateWithdrawn
+            | Reason::CertificateDenied => "Rotate",
+            Reason::LedgerLost | Reason::LedgerDiscarded => "ReadLedger",
             Reason::SourceNotFound
             | Reason::SourceBuildError
             | Reason::InvalidSpec
             | Reason::TargetTooLarge
             | Reason::SecretTargetsDisabled
             | Reason::SyncConfigMapTargetFailed
-            | Reason::SyncSecretTargetFailed => "SyncFailed",
+            | Reason::SyncSecretTargetFailed
+            | Reason::LedgerTooLarge
+            | Reason::LedgerNotWritten => "SyncFailed",
         }
     }
 
@@ -135,22 +142,27 @@ pub fn report_refusal(refusal: &Refusal, last: &LastStatus, now: Timestamp) -> R
     let Refusal { reason, message, findings, requeue_at: _, retry: _ } = refusal;
     let mut report =
         last.report(*reason, message, findings.as_deref(), last.status.default_ca_version.clone(), false, now);
-    // The sources are as unstable as before.
-    if let Some(unstable) = last.condition(api::SOURCE_UNSTABLE) {
-        let conditions = report.status.conditions.get_or_insert_default();
-        conditions.push(unstable.clone());
-        conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
-    }
+    // The sources are as unstable as before, and its certificates as far on their ways.
+    let kept =
+        [api::SOURCE_UNSTABLE, api::SETTLED, api::RETIRING].into_iter().filter_map(|type_| last.condition(type_));
+    let conditions = report.status.conditions.get_or_insert_default();
+    conditions.extend(kept.cloned());
+    conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
     report
 }
 
 /// Returns the report on a Bundle that was carried out, as far as possible.
 #[must_use]
 pub fn report_outcome(decision: &Decision, outcome: &RolloutOutcome, last: &LastStatus, now: Timestamp) -> Report {
-    let Decision { desired, restricted, expiry_summary: _, findings, default_ca_version, requeue_at: _ } = decision;
+    let Decision { desired, restricted, expiry_summary: _, findings, default_ca_version, rotation, requeue_at: _ } =
+        decision;
     let (reason, message) = synced_reason(desired, *restricted, outcome);
     let rolled_out = outcome.rolled_out && outcome.written > 0;
-    let report = last.report(reason, &message, Some(findings), default_ca_version.clone(), rolled_out, now);
+    let mut report = last.report(reason, &message, Some(findings), default_ca_version.clone(), rolled_out, now);
+    if let Some(rotation) = rotation {
+        let targets = outcome.namespaces * desired.payloads.len();
+        report = report.with_rotation(rotation.conditions(targets, &outcome.failures, last, now), last);
+    }
     match &outcome.unstable {
         Some(unstable) => report.with_unstable(unstable, last, now),
         None => report,
@@ -241,6 +253,21 @@ impl Desired {
 }
 
 impl Report {
+    /// Adds the conditions of retained certificates, and an event if what was remembered of them is lost anew.
+    fn with_rotation(mut self, rotation: [Condition; 2], last: &LastStatus) -> Self {
+        let is_lost = |condition: &&Condition| condition.reason == Reason::LedgerLost.as_str();
+        if let Some(lost) =
+            rotation.iter().find(is_lost).filter(|lost| last.condition(&lost.type_).is_none_or(|old| !is_lost(&old)))
+        {
+            let note = text::event_note(&lost.message);
+            self.events.push(BundleEvent { warning: true, reason: Reason::LedgerLost, note });
+        }
+        let conditions = self.status.conditions.get_or_insert_default();
+        conditions.extend(rotation);
+        conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
+        self
+    }
+
     /// Adds the conditions of an unstable content, and an event if it is new.
     pub(super) fn with_unstable(mut self, unstable: &Unstable, last: &LastStatus, now: Timestamp) -> Self {
         let message = unstable.message(now);

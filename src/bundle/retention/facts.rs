@@ -114,3 +114,8 @@ impl Clock {
         self.local.duration_since(self.server).abs() > CLOCK_SKEW_MAX
     }
 }
+
+/// The time that is this much later, as far as a calendar has it.
+pub(super) fn later(time: Timestamp, duration: SignedDuration) -> Timestamp {
+    time.checked_add(duration).unwrap_or(Timestamp::MAX)
+}

@@ -5,6 +5,11 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::api;
+use crate::bundle::id::BundleId;
+use crate::bundle::payload::SIZE_MAX;
+use crate::bundle::reason::Reason;
+use crate::bundle::refusal::Refusal;
 use crate::trust::{self, Anchor, Anchors, Fingerprint, PemError};
 
 use super::memory::{ContentDigest, Memory, MemoryEntry, Phase, UnknownFields, WithdrawalReason};
@@ -25,6 +30,32 @@ pub struct Ledger {
     pub uid: String,
     /// The memory.
     pub memory: Memory,
+}
+
+/// Returns the name of the ConfigMap that holds the ledger of a bundle.
+#[must_use]
+pub fn ledger_name(id: &BundleId) -> String {
+    match id {
+        BundleId::Bundle(name) => format!("rootcast-ledger.bundle.{name}"),
+    }
+}
+
+/// Checks that the data of a ledger fit into one object.
+///
+/// # Errors
+/// The [`Refusal`] of the Bundle if they do not.
+pub fn check_ledger_size(namespace: &str, id: &BundleId, data: &BTreeMap<String, String>) -> Result<(), Refusal> {
+    let total: usize = data.values().map(String::len).sum();
+    if total <= SIZE_MAX {
+        return Ok(());
+    }
+    let message = format!(
+        "ConfigMap {namespace}/{} cannot hold what is to be remembered of the Bundle's certificates: {total} bytes are over the limit of {SIZE_MAX}, so targets stay as they are; retain certificates for less time (annotation {}), exclude those that nothing needs ({}), or split the sources over several Bundles",
+        ledger_name(id),
+        api::RETAIN_ANNOTATION,
+        api::EXCLUDE_ANNOTATION
+    );
+    Err(Refusal::new(Reason::LedgerTooLarge, &message))
 }
 
 /// Error for data that are no ledger.

@@ -135,6 +135,20 @@ impl Phase {
     }
 }
 
+impl WithdrawalReason {
+    /// Returns the reason in words.
+    #[must_use]
+    pub fn cause(self) -> &'static str {
+        match self {
+            Self::Safe => "nothing needs it any more, as far as can be known",
+            Self::Expired => "it has expired",
+            Self::Young => "it was taken back before any program can have come to need it",
+            Self::Denied => "it is distrusted or excluded",
+            Self::RetentionOff => "retention is off",
+        }
+    }
+}
+
 impl ContentDigest {
     /// Computes the digest of a content.
     #[must_use]
@@ -146,6 +160,12 @@ impl ContentDigest {
     #[must_use]
     pub fn of_pem(pem: &str) -> Self {
         Self(Fingerprint::of(pem.as_bytes()))
+    }
+
+    /// Returns the first 8 digits, by which somebody accepts the loss of this content.
+    #[must_use]
+    pub fn short(&self) -> String {
+        self.to_string()[..8].to_owned()
     }
 }
 

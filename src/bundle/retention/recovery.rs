@@ -18,15 +18,7 @@ use crate::trust::{Anchor, Anchors, Fingerprint};
 use super::facts::OwnCertificates;
 use super::ledger::Ledger;
 use super::memory::{ContentDigest, Memory, MemoryEntry};
-
-/// What the status of a Bundle says of its memory.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RecordedRetention {
-    /// The digest of the content that was published last; `None` if certificates were not retained.
-    pub content: Option<ContentDigest>,
-    /// What was leaving.
-    pub leaving: BTreeSet<Fingerprint>,
-}
+use super::record::RecordedRetention;
 
 /// The PEM that a target holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +40,8 @@ pub struct StoredState<'a> {
     pub ledger: Option<&'a Ledger>,
     /// What the status says.
     pub status: &'a RecordedRetention,
+    /// The digits of the loss that somebody accepts.
+    pub accepted_loss: Option<&'a str>,
     /// The targets in other namespaces than the ledger's.
     pub targets: &'a [TargetContent],
     /// The certificates of the sources.
@@ -61,8 +55,8 @@ pub struct StoredState<'a> {
 pub struct Recovery {
     /// The memory.
     pub memory: Memory,
-    /// The digest of a content of which something is missing.
-    pub lost: Option<ContentDigest>,
+    /// What the status says of a content of which something is missing.
+    pub lost: Option<RecordedRetention>,
     /// What the ledger holds and nothing else knows of.
     pub rejected: Vec<Anchor>,
     /// Whether there is a ledger of another Bundle of the same name.
@@ -95,7 +89,8 @@ pub fn recover(stored: &StoredState<'_>) -> Recovery {
             let by_sources = recovery.digest(stored) == content;
             recovery.add_from_targets(stored, Some(content));
             let by_targets = is_target(Some(content)) || recovery.digest(stored) == content;
-            recovery.lost = (!by_sources && !by_targets).then_some(content);
+            let is_accepted = stored.accepted_loss == Some(content.short().as_str());
+            recovery.lost = (!by_sources && !by_targets && !is_accepted).then(|| status.clone());
         }
     }
     recovery
@@ -179,19 +174,29 @@ mod tests {
 
     /// Recovers a Bundle whose only source holds `ec`.
     fn recovered(ledger: Option<&Ledger>, status: &RecordedRetention, targets: &[TargetContent]) -> Recovery {
+        recovered_with(None, ledger, status, targets)
+    }
+
+    fn recovered_with(
+        accepted_loss: Option<&str>,
+        ledger: Option<&Ledger>,
+        status: &RecordedRetention,
+        targets: &[TargetContent],
+    ) -> Recovery {
         let own = OwnCertificate { anchor: anchor("ec"), origins: Vec::new() };
         recover(&StoredState {
             uid: "uid",
             created: now(),
             ledger,
             status,
+            accepted_loss,
             targets,
             own: &[(anchor("ec").fingerprint(), own)].into(),
             default_cas: &BTreeMap::new(),
         })
     }
 
-    fn names(recovery: &Recovery) -> Vec<&str> {
+    fn names(recovery: &Recovery) -> Vec<&'static str> {
         let known = |name: &&str| recovery.memory.entries.contains_key(&anchor(name).fingerprint());
         ["ec", "expired", "rsa"].into_iter().filter(known).collect()
     }
@@ -240,10 +245,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_nowhere_any_more_is_lost_and_known_to_be() {
+    fn what_is_nowhere_any_more_is_lost_and_known_to_be_until_somebody_accepts_it() {
         let status = status(&["rsa", "ec"], &["rsa"]);
-        let recovery = recovered(None, &status, &[content(&["ec"]), content(&["expired"])]);
-        assert_eq!((names(&recovery), recovery.lost), (vec!["ec"], status.content));
+        let targets = [content(&["ec"]), content(&["expired"])];
+        let recovery = recovered(None, &status, &targets);
+        assert_eq!((names(&recovery), recovery.lost), (vec!["ec"], Some(status.clone())));
+        let digits = digest(&["rsa", "ec"]).short();
+        for (accepted, expected) in [(&*digits, None), ("1234abcd", Some(status.clone()))] {
+            let recovery = recovered_with(Some(accepted), None, &status, &targets);
+            assert_eq!((names(&recovery), recovery.lost), (vec!["ec"], expected), "{accepted}");
+        }
     }
 
     #[test]

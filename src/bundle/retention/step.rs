@@ -21,7 +21,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::trust::{Anchor, Anchors, Fingerprint};
 
-use super::facts::{CertificateUse, Clock, Evidence, Facts, OwnCertificate, OwnCertificates, RetentionPolicy};
+use super::facts::{CertificateUse, Clock, Evidence, Facts, OwnCertificate, OwnCertificates, RetentionPolicy, later};
 use super::memory::{ContentDigest, Memory, MemoryEntry, Phase, WithdrawalReason};
 
 /// The maximum number of certificates that are leaving a Bundle at a time.
@@ -197,11 +197,11 @@ impl Step<'_> {
         for (_, fingerprint) in young {
             self.set_phase(fingerprint, Phase::Withdrawing { since: self.stamp, reason: WithdrawalReason::Young });
         }
-        let room = LEAVING_MAX.saturating_sub(self.leaving().len());
-        for (_, fingerprint) in others.iter().take(room) {
+        let free = LEAVING_MAX.saturating_sub(self.leaving().len());
+        for (_, fingerprint) in others.iter().take(free) {
             self.set_phase(*fingerprint, Phase::Leaving { since: self.stamp });
         }
-        self.held = others.into_iter().skip(room).map(|(_, fingerprint)| fingerprint).collect();
+        self.held = others.into_iter().skip(free).map(|(_, fingerprint)| fingerprint).collect();
     }
 
     /// Withdraws what has expired, then what waits for nothing any more, what left first before the rest.
@@ -361,10 +361,6 @@ impl MemoryEntry {
     }
 }
 
-fn later(time: Timestamp, duration: SignedDuration) -> Timestamp {
-    time.checked_add(duration).unwrap_or(Timestamp::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -519,6 +515,7 @@ mod tests {
     fn what_is_taken_back_within_the_settle_time_goes_at_once() {
         let mut case = Case::new().with_sources(&["rsa", "ec"]);
         case.step();
+        case.place();
         case.pass(SETTLE - SignedDuration::from_secs(1));
         let mut case = case.with_sources(&["rsa"]);
         assert_eq!(published(&case.step()), ["rsa"]);
@@ -568,6 +565,7 @@ mod tests {
         let mut case = Case::new().with_sources(&["rsa", "expired"]);
         case.step();
         assert_eq!(case.phase("expired"), Some("present"), "what is in a source stays");
+        case.place();
         case.pass(SETTLE);
         let mut case = case.with_sources(&["rsa"]);
         case.step();
