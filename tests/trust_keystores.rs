@@ -103,6 +103,42 @@ fn keytool_lists_every_keystore() {
 }
 
 #[test]
+fn openssl_and_keytool_open_keystores_without_any_certificate() {
+    let folder = tempfile::tempdir().unwrap();
+    let (open, protected) = (Password::new(""), Password::new(PASSWORD));
+    let stores = PROFILES.map(|profile| (Some(profile), pkcs12::encode(None, &protected, profile)));
+    let stores = stores.into_iter().chain([(None, pkcs12::encode(None, &open, Profile::Modern2023))]);
+    let mut files = Vec::new();
+    for (profile, store) in stores {
+        let path = folder.path().join(format!("{profile:?}.p12"));
+        std::fs::write(&path, store).unwrap();
+        let password = if profile.is_some() { PASSWORD } else { "" };
+        let mut command = Command::new("openssl");
+        command.args(["pkcs12", "-nokeys", "-passin"]).arg(format!("pass:{password}")).arg("-in").arg(&path);
+        match profile {
+            Some(Profile::LegacyRc2) => command.arg("-legacy"),
+            Some(_) => &mut command,
+            None => command.arg("-nomacver"),
+        };
+        let output = text(&run(&mut command).expect("openssl is required by this test"));
+        assert!(!output.contains("BEGIN CERTIFICATE"), "{profile:?}: {output}");
+        files.push((path, password));
+    }
+    let store = folder.path().join("store.jks");
+    std::fs::write(&store, jks::encode(None, &protected)).unwrap();
+    files.push((store, PASSWORD));
+    for (path, password) in files {
+        let mut command = Command::new("keytool");
+        command.args(["-J-Duser.language=en", "-list", "-keystore"]).arg(&path).args(["-storepass", password]);
+        let Some(output) = run(&mut command) else {
+            return absent("keytool");
+        };
+        let output = text(&output);
+        assert!(output.contains("contains 0 entries"), "{}: {output}", path.display());
+    }
+}
+
+#[test]
 fn python_cryptography_reads_every_pkcs12_keystore() {
     const SCRIPT: &str = "
 import sys

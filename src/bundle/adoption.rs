@@ -235,7 +235,7 @@ mod tests {
 
     use super::*;
     use crate::bundle::fixture::{labels, pem};
-    use crate::bundle::{Labels, Selector};
+    use crate::bundle::{Labels, Output, Selector};
 
     /// A Bundle `b` with the keys `ca` and `jks`.
     fn desired() -> (Desired, Payload) {
@@ -252,7 +252,9 @@ mod tests {
             name: "b".to_owned(),
             uid: "uid".to_owned(),
             namespaces: Selector::default(),
+            output: Output::default(),
             payloads: [(payload.kind, payload.clone())].into(),
+            all_denied: false,
             secrets_off: false,
             protected: None,
             deleted: false,

@@ -1,16 +1,18 @@
 //! The decision on a Bundle: the same content for every namespace that it reaches.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use crate::trust::{Anchor, Fingerprint};
+
 use super::expiry::ExpirySummary;
 use super::finding::Finding;
 use super::inputs::Inputs;
-use super::intent::Intent;
+use super::intent::{Intent, Output};
 use super::object_kind::ObjectKind;
-use super::payload::{Manifest, Payload, encode};
+use super::payload::{Content, Manifest, Payload, encode};
 use super::protected::ProtectedName;
 use super::refusal::Refusal;
 use super::retention::Rotation;
@@ -45,8 +47,12 @@ pub struct Desired {
     pub uid: String,
     /// Selector of the namespaces that the Bundle reaches.
     pub namespaces: Selector,
+    /// What the Bundle specifies of its targets.
+    pub output: Output,
     /// The content of each kind of target.
     pub payloads: BTreeMap<ObjectKind, Payload>,
+    /// Whether every certificate is denied, so that the targets hold none.
+    pub all_denied: bool,
     /// Whether a Secret target is left out because Secret targets are switched off.
     pub secrets_off: bool,
     /// The protected name that the Bundle has: then only objects that are this Bundle's already are written.
@@ -63,9 +69,14 @@ pub struct Desired {
 /// # Errors
 /// A [`Refusal`] if the Bundle cannot be carried out as it stands; then its targets stay as they are.
 pub fn decide(intent: &Intent, inputs: &Inputs, now: Timestamp) -> Result<Decision, Refusal> {
-    let ResolvedSources { anchors, origins: _, expiry_summary, findings, default_ca_version, requeue_at } =
-        resolve(intent, inputs, now)?;
-    let payloads = encode(&intent.output, &anchors).map_err(|refusal| Refusal {
+    let resolved = resolve(intent, inputs, now)?;
+    let denies = |anchor: &Anchor| inputs.denier(intent, anchor).is_some();
+    let anchors = resolved.anchors(denies);
+    let ResolvedSources { default_cas, origins, findings, default_ca_version, requeue_at } = resolved;
+    let own: BTreeSet<Fingerprint> = origins.iter().map(|origin| origin.anchor.fingerprint()).collect();
+    let denied = default_cas.values().chain(origins.iter().map(|origin| &origin.anchor)).any(denies);
+    let content = Content { bundle: intent.id.name(), anchors: anchors.as_ref(), denied };
+    let payloads = encode(&intent.output, content).map_err(|refusal| Refusal {
         findings: Some(findings.clone()),
         requeue_at,
         ..refusal
@@ -76,15 +87,18 @@ pub fn decide(intent: &Intent, inputs: &Inputs, now: Timestamp) -> Result<Decisi
         name: intent.id.name().to_string(),
         uid: intent.uid.clone(),
         namespaces: intent.namespaces.clone(),
+        output: intent.output.clone(),
         payloads: payloads
             .into_iter()
             .filter(|payload| enabled(payload.kind))
             .map(|payload| (payload.kind, payload))
             .collect(),
+        all_denied: anchors.is_none(),
         secrets_off,
         protected: inputs.settings.protection(intent.id.name()),
         deleted: false,
     };
+    let expiry_summary = ExpirySummary::of(anchors.as_ref(), &own);
     let restricted = inputs.settings.target_namespaces.is_some();
     Ok(Decision {
         desired: Arc::new(desired),
@@ -105,7 +119,9 @@ impl Desired {
             name: name.to_owned(),
             uid: uid.to_owned(),
             namespaces: Selector::default(),
+            output: Output::default(),
             payloads: BTreeMap::new(),
+            all_denied: false,
             secrets_off: false,
             protected: None,
             deleted: true,
@@ -119,5 +135,78 @@ impl Desired {
             .values()
             .filter(|_| self.protected.is_none())
             .map(|payload| payload.manifest(&self.name, &self.uid))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::bundle::fixture::{anchor, denying, intent, now, pem};
+    use crate::bundle::{DefaultCas, Reason};
+    use crate::trust::{Anchors, Password, jks, pkcs12};
+
+    fn in_all_formats(sources: &serde_json::Value) -> Intent {
+        let formats = json!({ "jks": { "key": "j" }, "pkcs12": { "key": "p", "password": "pw" } });
+        intent(
+            "b",
+            &json!({ "sources": sources, "target": { "configMap": { "key": "k" }, "additionalFormats": formats } }),
+        )
+    }
+
+    fn value<'a>(decision: &'a Decision, key: &str) -> &'a [u8] {
+        decision.desired.payloads[&ObjectKind::ConfigMap].values[key].bytes()
+    }
+
+    #[test]
+    fn what_is_denied_is_taken_off_every_source_and_the_default_cas() {
+        let default_cas = Some(DefaultCas { version: "v".to_owned(), anchors: vec![anchor("rsa"), anchor("ec")] });
+        let denials = denying("d", &["rsa"]);
+        let inputs = Inputs { default_cas, denials, ..Inputs::default() };
+        let own = json!([{ "useDefaultCAs": true }, { "inLine": pem("rsa") + &pem("expired") }]);
+        let decision = decide(&in_all_formats(&own), &inputs, now()).expect("a decision");
+        let rest = Anchors::collect([anchor("ec"), anchor("expired")]).expect("two");
+        assert_eq!(value(&decision, "k"), rest.to_pem().as_bytes());
+        let jks = jks::read(value(&decision, "j")).expect("a keystore");
+        assert_eq!((jks.entries.len(), decision.expiry_summary.published), (2, 2));
+        let names: Vec<_> = decision.expiry_summary.own.iter().map(|expiry| &*expiry.name).collect();
+        assert_eq!(names, ["Expired Root A"]);
+        assert!(decision.desired.refusal().is_none());
+    }
+
+    #[test]
+    fn where_everything_is_denied_the_pem_is_a_comment_and_stores_are_empty() {
+        let inputs = Inputs { denials: denying("d", &["rsa", "ec"]), ..Inputs::default() };
+        let intent = in_all_formats(&json!([{ "inLine": pem("rsa") + &pem("ec") }]));
+        let decision = decide(&intent, &inputs, now()).expect("a decision");
+        assert_eq!(value(&decision, "k"), b"# no CA: all are distrusted (b)\n");
+        assert_eq!(value(&decision, "j"), jks::encode(None, &Password::new("changeit")));
+        let p12 = pkcs12::encode(None, &Password::new("pw"), crate::trust::Profile::LegacyRc2);
+        assert_eq!(value(&decision, "p"), p12);
+        assert_eq!((decision.expiry_summary.published, decision.expiry_summary.earliest), (0, None));
+        let refusal = decision.desired.refusal().expect("it is said");
+        assert_eq!(refusal.reason, Reason::EverythingDistrusted);
+        assert!(refusal.message.ends_with("add a CA that is trusted to its sources"), "{}", refusal.message);
+    }
+
+    #[test]
+    fn a_denial_makes_keystores_empty_where_java_refuses_the_rest() {
+        let intent = in_all_formats(&json!([{ "inLine": pem("rsa") + &pem("nosubject") }]));
+        let inputs = Inputs { denials: denying("d", &["rsa"]), ..Inputs::default() };
+        let decision = decide(&intent, &inputs, now()).expect("a denial is no reason to leave targets as they are");
+        assert_eq!(value(&decision, "k"), Anchors::collect([anchor("nosubject")]).expect("one").to_pem().as_bytes());
+        assert!(jks::read(value(&decision, "j")).expect("a keystore").entries.is_empty());
+    }
+
+    #[test]
+    fn a_denial_of_what_no_source_has_changes_no_byte() {
+        let intent = in_all_formats(&json!([{ "inLine": pem("rsa") }]));
+        let with = Inputs { denials: denying("d", &["ec"]), ..Inputs::default() };
+        let [with, without] = [&with, &Inputs::default()].map(|inputs| decide(&intent, inputs, now()).expect("one"));
+        for key in ["k", "j", "p"] {
+            assert_eq!(value(&with, key), value(&without, key));
+        }
+        assert!(with.findings.is_empty() && !with.desired.all_denied);
     }
 }

@@ -24,6 +24,8 @@ pub enum InputChange {
         /// Labels of the object now, if it exists.
         after: Option<Labels>,
     },
+    /// Something is distrusted, or no longer: which Bundles have it, or have written it, only their content says.
+    Denials,
 }
 
 /// Returns all Bundles whose decision may differ after the change.
@@ -37,6 +39,7 @@ pub fn affected_bundles(inputs: &Inputs, change: &InputChange) -> BTreeSet<Bundl
         InputChange::TrustNamespace => {
             bundles_where(inputs, |intent| inputs.intents.keys().any(|writer| reads_targets(intent, writer)))
         }
+        InputChange::Denials => bundles_where(inputs, |_| true),
         InputChange::Source { object, before, after } => {
             let sides = [before, after];
             bundles_where(inputs, |intent| {
@@ -74,21 +77,22 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::bundle::fixture::{intent, labels, now, pem, source_id};
-    use crate::bundle::{ObjectKind, PackedLabels, decide};
+    use crate::bundle::fixture::{anchor, intent, labels, now, pem, source_id};
+    use crate::bundle::{DeniedCertificates, ObjectKind, PackedLabels, decide};
 
     const NAMES: [&str; 3] = ["one", "two", "three"];
 
     /// The value of the one label, if it is there.
     type Label = Option<u8>;
 
-    /// One step of a random world: the trust namespace, a source, a Bundle. Labels are `l=0`, `l=1` or none; contents
+    /// One step of a random world: the trust namespace, a source, a Bundle, a Distrust of some certificates. Labels are `l=0`, `l=1` or none; contents
     /// one of two certificates or garbage.
     #[derive(Clone, Debug)]
     enum Step {
         TrustNamespace(Option<Label>),
         Source(usize, Option<(Label, u8)>),
         Bundle(usize, Option<(u8, u8)>),
+        Distrust(usize, Option<Vec<&'static str>>),
     }
 
     fn step() -> impl Strategy<Value = Step> {
@@ -97,6 +101,8 @@ mod tests {
             prop::option::of(label()).prop_map(Step::TrustNamespace),
             (0..3usize, prop::option::of((label(), 0..3u8))).prop_map(|(name, to)| Step::Source(name, to)),
             (0..3usize, prop::option::of((0..5u8, 0..3u8))).prop_map(|(name, to)| Step::Bundle(name, to)),
+            (0..2usize, prop::option::of(prop::sample::subsequence(vec!["rsa", "ec"], 0..=2)))
+                .prop_map(|(name, to)| Step::Distrust(name, to)),
         ]
     }
 
@@ -144,6 +150,15 @@ mod tests {
                     inputs.intents.insert(bundle.clone(), intent);
                 }
                 (inputs, InputChange::Bundle(bundle))
+            }
+            Step::Distrust(name, to) => {
+                inputs.denials.remove(NAMES[*name]);
+                if let Some(certificates) = to {
+                    let certificates = certificates.iter().map(|name| anchor(name).fingerprint()).collect();
+                    let denied = DeniedCertificates { certificates, ..DeniedCertificates::default() };
+                    inputs.denials.insert(NAMES[*name], denied);
+                }
+                (inputs, InputChange::Denials)
             }
         }
     }

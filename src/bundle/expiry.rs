@@ -15,8 +15,8 @@ pub const EXPIRIES_MAX: usize = limits::EXPIRIES.max;
 pub struct ExpirySummary {
     /// Number of published certificates, default CAs included.
     pub published: usize,
-    /// When the first of them expires, in seconds since 1970-01-01T00:00:00Z.
-    pub earliest: i64,
+    /// When the first of them expires, in seconds since 1970-01-01T00:00:00Z; `None` if there is none.
+    pub earliest: Option<i64>,
     /// The first certificates to expire from sources other than the default CAs, at most [`EXPIRIES_MAX`], ordered by
     /// expiry.
     pub own: Vec<Expiry>,
@@ -46,13 +46,14 @@ pub enum LeftOutReason {
 
 impl ExpirySummary {
     /// Summarizes the published certificates; `own` are those that do not, or not only, come from the default CAs.
-    pub(super) fn of(anchors: &Anchors, own: &BTreeSet<Fingerprint>) -> Self {
-        let mut first: Vec<_> = anchors.iter().filter(|anchor| own.contains(&anchor.fingerprint())).collect();
+    pub(super) fn of(anchors: Option<&Anchors>, own: &BTreeSet<Fingerprint>) -> Self {
+        let anchors = || anchors.into_iter().flatten();
+        let mut first: Vec<_> = anchors().filter(|anchor| own.contains(&anchor.fingerprint())).collect();
         first.sort_by_key(|anchor| anchor.not_after());
         first.truncate(EXPIRIES_MAX);
         Self {
-            published: anchors.len(),
-            earliest: anchors.iter().map(Anchor::not_after).min().expect("there is at least one"),
+            published: anchors().count(),
+            earliest: anchors().map(Anchor::not_after).min(),
             own: first.into_iter().map(Expiry::of).collect(),
         }
     }
@@ -84,7 +85,8 @@ impl LeftOutReason {
             Observation::LeftOutExpired(..) => Some(Self::Expired),
             Observation::LeftOutNonCa(_) => Some(Self::NonCa),
             Observation::LeftOutRejected(_) => Some(Self::Refused),
-            Observation::Expired(..)
+            Observation::Denied(..)
+            | Observation::Expired(..)
             | Observation::ExpiresSoon { .. }
             | Observation::NotYetValid(..)
             | Observation::NotForJava(..)
@@ -120,7 +122,7 @@ mod tests {
     #[test]
     fn own_certificates_are_listed_by_name_and_default_cas_are_counted() {
         let ExpirySummary { published, earliest, own } = decided(DecisionSettings::default()).expiry_summary;
-        assert_eq!((published, earliest), (3, own[0].not_after));
+        assert_eq!((published, earliest), (3, Some(own[0].not_after)));
         let names: Vec<_> = own.iter().map(|expiry| (&*expiry.name, expiry.fingerprint.len())).collect();
         assert_eq!(names, [("Expired Root A", 8), ("Beta EC Root A", 8)], "the first to expire comes first");
     }
@@ -143,7 +145,7 @@ mod tests {
         };
         let anchors = Anchors::collect((0..120).rev().map(authority)).expect("some");
         let all = anchors.iter().map(Anchor::fingerprint).collect();
-        let ExpirySummary { published, own, .. } = ExpirySummary::of(&anchors, &all);
+        let ExpirySummary { published, own, .. } = ExpirySummary::of(Some(&anchors), &all);
         assert_eq!((published, own.len()), (120, EXPIRIES_MAX));
         assert!(own.is_sorted_by_key(|expiry| expiry.not_after) && own[0].name.starts_with("0 x"));
         assert!(own.iter().all(|expiry| expiry.name.chars().count() == limits::EXPIRY_NAME.max));

@@ -6,6 +6,8 @@ use jiff::Timestamp;
 
 use crate::trust::{JavaParseError, NonPemFormat};
 
+use super::denial::Denier;
+
 /// Days before its expiry at which a certificate is reported.
 pub const EXPIRY_WARNING_DAYS: [i64; 3] = [30, 7, 1];
 
@@ -40,6 +42,8 @@ pub enum Observation {
     LeftOutNonCa(String),
     /// A certificate left out because it is known to break programs.
     LeftOutRejected(String),
+    /// A certificate left out because it is denied.
+    Denied(String, Denier),
     /// A certificate published as PEM but in no keystore, because Java refuses it and every keystore that holds it.
     NotForJava(String, JavaParseError),
     /// A key without PEM; with the format that it holds instead, if that is known.
@@ -63,6 +67,9 @@ impl fmt::Display for Finding {
                 write!(f, "{location}: {title} left out: not a CA certificate")
             }
             Observation::LeftOutRejected(why) => write!(f, "{location}: left out: {why}"),
+            Observation::Denied(title, denier) => {
+                write!(f, "{location}: {title} left out: {denier}: {}", denier.remedy())
+            }
             Observation::ExpiresSoon { within, title, end } => {
                 let (days, date) = (if *within == 1 { "day" } else { "days" }, date(end));
                 write!(f, "{location}: {title} expires on {date}, within {within} {days}")

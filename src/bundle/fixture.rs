@@ -6,7 +6,9 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::api;
+use crate::trust::{self, Anchor};
 
+use super::denial::{Denials, DeniedCertificates};
 use super::id::SourceId;
 use super::inputs::{Inputs, OutputKeys, SourceContent, SourceObject};
 use super::intent::Intent;
@@ -29,6 +31,19 @@ pub(crate) fn pem(name: &str) -> String {
         other => unreachable!("no certificate {other} for tests"),
     };
     text.to_owned()
+}
+
+/// A certificate of the recorded ones.
+pub(crate) fn anchor(name: &str) -> Anchor {
+    trust::pem::read(pem(name).as_bytes()).expect("PEM").remove(0).certificate.expect("a certificate")
+}
+
+/// One Distrust, of these certificates.
+pub(crate) fn denying(distrust: &str, names: &[&str]) -> Denials {
+    let certificates = names.iter().map(|name| anchor(name).fingerprint()).collect();
+    let mut denials = Denials::default();
+    denials.insert(distrust, DeniedCertificates { certificates, ..DeniedCertificates::default() });
+    denials
 }
 
 pub(crate) fn bundle(name: &str, spec: &Value) -> api::Bundle {

@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use crate::trust::{Anchor, NonPemFormat, PemError, pem};
 use crate::{api, limits};
 
+use super::denial::{Denials, Denier};
 use super::id::{BundleId, SourceId};
 use super::intent::Intent;
 use super::observed_metadata;
@@ -28,6 +29,8 @@ pub struct Inputs {
     pub trust_namespace: Option<PackedLabels>,
     /// All valid Bundles, which may read each other's targets.
     pub intents: BTreeMap<BundleId, Intent>,
+    /// All that is distrusted.
+    pub denials: Denials,
 }
 
 /// Settings that apply to every Bundle of a process.
@@ -224,6 +227,15 @@ impl SourceValue {
 impl From<Vec<u8>> for SourceValue {
     fn from(value: Vec<u8>) -> Self {
         Self::Whole(value)
+    }
+}
+
+impl Inputs {
+    /// Returns what denies a certificate of a Bundle, if anything does.
+    #[must_use]
+    pub fn denier(&self, intent: &Intent, anchor: &Anchor) -> Option<Denier> {
+        let _ = intent;
+        self.denials.denier(anchor, &BTreeSet::new())
     }
 }
 

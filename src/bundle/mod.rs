@@ -5,6 +5,8 @@
 
 mod adoption;
 mod decision;
+mod denial;
+mod denied_content;
 mod dependents;
 mod diff;
 mod expiry;
@@ -36,6 +38,7 @@ mod unstable;
 
 pub use adoption::{AdoptionVerdict, ContentSummary, Obstacle, TARGET_EXISTS};
 pub use decision::{Decision, Desired, decide};
+pub use denial::{Denials, DeniedCertificates, Denier};
 pub use dependents::{InputChange, affected_bundles};
 pub use diff::{Diff, Drift, Release};
 pub use expiry::{EXPIRIES_MAX, Expiry, ExpirySummary, LeftOutReason};
@@ -53,7 +56,7 @@ pub use intent::{
 pub use last_status::LastStatus;
 pub use object_kind::ObjectKind;
 pub use observed_metadata::{FieldOwnership, ObjectPart, ObservedMetadata, OwnerRef};
-pub use payload::{Manifest, Payload, PayloadValue, SIZE_MAX, encode};
+pub use payload::{Content, Manifest, Payload, PayloadValue, SIZE_MAX, encode};
 pub use protected::{PROTECTED_NAMES, ProtectedName};
 pub use reason::Reason;
 pub use refusal::Refusal;

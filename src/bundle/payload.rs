@@ -47,27 +47,46 @@ pub enum PayloadValue {
     Binary(Arc<[u8]>),
 }
 
-/// Encodes the certificates into every format of the output, once, for each of its objects.
+/// What the targets of a Bundle are to hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Content<'a> {
+    /// Name of the Bundle.
+    pub bundle: &'a str,
+    /// The certificates; `None` if all are denied.
+    pub anchors: Option<&'a Anchors>,
+    /// Whether any is denied: then keystores may be empty, since nothing may stay as it is.
+    pub denied: bool,
+}
+
+/// Encodes a content into every format of the output, once, for each of its objects.
+///
+/// The PEM of no certificate is a line of comment: programs take an empty text for none, and trust the public CAs.
 ///
 /// # Errors
 /// A [`Refusal`] if the values are larger than Kubernetes takes, or if no certificate is left for a keystore.
-pub fn encode(output: &Output, anchors: &Anchors) -> Result<Vec<Payload>, Refusal> {
+pub fn encode(output: &Output, content: Content<'_>) -> Result<Vec<Payload>, Refusal> {
     let Output { objects, jks, pkcs12 } = output;
+    let Content { bundle, anchors, denied } = content;
     if objects.is_empty() {
         return Ok(Vec::new());
     }
-    let pem: Arc<str> = anchors.to_pem().into();
+    let none = || format!("# no CA: all are distrusted ({bundle})\n");
+    let pem: Arc<str> = anchors.map_or_else(none, Anchors::to_pem).into();
     let mut formats = BTreeMap::new();
-    let for_java = if output.has_keystores() { Some(readable_by_java(anchors)?) } else { None };
-    let partial = for_java.as_ref().is_some_and(|for_java| for_java.len() < anchors.len());
-    let anchors = for_java.as_ref().unwrap_or(anchors);
+    let for_java = anchors.filter(|_| output.has_keystores()).and_then(readable_by_java);
+    if output.has_keystores() && for_java.is_none() && !denied {
+        return Err(nothing_for_java());
+    }
+    let count = |anchors: Option<&Anchors>| anchors.map_or(0, Anchors::len);
+    let partial = output.has_keystores() && count(for_java.as_ref()) < count(anchors);
+    let for_java = for_java.as_ref();
     if let Some(jks) = jks {
-        let store = trust::jks::encode(anchors, &jks.password);
+        let store = trust::jks::encode(for_java, &jks.password);
         formats.insert(jks.key.clone(), PayloadValue::Binary(store.into()));
     }
     if let Some(pkcs12) = pkcs12 {
         let profile = pkcs12.profile.unwrap_or(Profile::LegacyRc2);
-        let store = trust::pkcs12::encode(anchors, &pkcs12.password, profile);
+        let store = trust::pkcs12::encode(for_java, &pkcs12.password, profile);
         formats.insert(pkcs12.key.clone(), PayloadValue::Binary(store.into()));
     }
     objects
@@ -193,14 +212,15 @@ impl Serialize for Wire<'_> {
 }
 
 /// Returns the certificates for a keystore: Java refuses a keystore that holds one which it refuses.
-fn readable_by_java(anchors: &Anchors) -> Result<Anchors, Refusal> {
-    let readable = anchors.iter().filter(|anchor| anchor.check_for_java().is_ok()).cloned();
-    Anchors::collect(readable).ok_or_else(|| {
-        Refusal::new(
-            Reason::SourceBuildError,
-            "Failed to build bundle sources: Java refuses every certificate of the Bundle, so its keystores would be empty (condition SourcesComplete says why): add a certificate that Java reads, or drop the additional formats",
-        )
-    })
+fn readable_by_java(anchors: &Anchors) -> Option<Anchors> {
+    Anchors::collect(anchors.iter().filter(|anchor| anchor.check_for_java().is_ok()).cloned())
+}
+
+fn nothing_for_java() -> Refusal {
+    Refusal::new(
+        Reason::SourceBuildError,
+        "Failed to build bundle sources: Java refuses every certificate of the Bundle, so its keystores would be empty (condition SourcesComplete says why): add a certificate that Java reads, or drop the additional formats",
+    )
 }
 
 fn check_size(kind: ObjectKind, values: &BTreeMap<String, PayloadValue>) -> Result<(), Refusal> {
@@ -252,9 +272,15 @@ mod tests {
     use serde_json::{Value as Json, json};
 
     use super::*;
-    use crate::bundle::Inputs;
     use crate::bundle::fixture::{intent, now, pem, plain};
     use crate::bundle::sources::resolve;
+    use crate::bundle::{Inputs, Intent};
+
+    fn encoded(intent: &Intent) -> Vec<Payload> {
+        let anchors = resolve(intent, &Inputs::default(), now()).expect("resolved").anchors(|_| false);
+        let content = Content { bundle: intent.id.name(), anchors: anchors.as_ref(), denied: false };
+        encode(&intent.output, content).expect("fits")
+    }
 
     #[test]
     fn what_does_not_fit_into_an_object_is_refused_with_the_sum_and_its_parts() {
@@ -276,8 +302,7 @@ mod tests {
     #[test]
     fn without_a_uid_a_manifest_has_no_owner() {
         let intent = plain("b");
-        let anchors = resolve(&intent, &Inputs::default(), now()).expect("resolved").anchors;
-        let payload = &encode(&intent.output, &anchors).expect("fits")[0];
+        let payload = &encoded(&intent)[0];
         assert!(json!(payload.manifest("b", "uid"))["metadata"]["ownerReferences"].is_array());
         assert!(json!(payload.manifest("b", ""))["metadata"].get("ownerReferences").is_none());
     }
@@ -286,8 +311,7 @@ mod tests {
     fn the_hash_moves_with_password_profile_and_metadata() {
         let hash = |target: Json| {
             let intent = intent("b", &json!({ "sources": [{ "inLine": pem("rsa") }], "target": target }));
-            let anchors = resolve(&intent, &Inputs::default(), now()).expect("resolved").anchors;
-            encode(&intent.output, &anchors).expect("fits").remove(0).hash
+            encoded(&intent).remove(0).hash
         };
         let variants = [
             json!({ "configMap": { "key": "k" } }),

@@ -19,6 +19,8 @@ pub enum Reason {
     TargetTooLarge,
     /// The Bundle has a Secret target, which this process may not write.
     SecretTargetsDisabled,
+    /// Every certificate is denied, so the targets hold none.
+    EverythingDistrusted,
     /// A ConfigMap could not be written.
     SyncConfigMapTargetFailed,
     /// A Secret could not be written.
@@ -53,7 +55,7 @@ pub enum Reason {
     CertificateReturned,
     /// A certificate is no longer published.
     CertificateWithdrawn,
-    /// A certificate is no longer published, since it is distrusted or excluded.
+    /// A certificate of a source, or one that was published, is distrusted or excluded.
     CertificateDenied,
 }
 
@@ -68,6 +70,7 @@ impl Reason {
             Self::InvalidSpec => "InvalidSpec",
             Self::TargetTooLarge => "TargetTooLarge",
             Self::SecretTargetsDisabled => "SecretTargetsDisabled",
+            Self::EverythingDistrusted => "EverythingDistrusted",
             Self::SyncConfigMapTargetFailed => "SyncConfigMapTargetFailed",
             Self::SyncSecretTargetFailed => "SyncSecretTargetFailed",
             Self::TargetContested => "TargetContested",
@@ -104,6 +107,7 @@ impl Observation {
             Self::ExpiresSoon { .. } => Reason::CertificateExpiresSoon,
             Self::NotYetValid(..) => Reason::CertificateNotYetValid,
             Self::LeftOutNonCa(_) | Self::LeftOutRejected(_) | Self::NotForJava(..) => Reason::CertificateLeftOut,
+            Self::Denied(..) => Reason::CertificateDenied,
             Self::NoPem(_) | Self::OwnOutput => Reason::SourceIgnored,
         }
     }

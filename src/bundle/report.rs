@@ -101,6 +101,7 @@ impl BundleEvent {
             | Reason::InvalidSpec
             | Reason::TargetTooLarge
             | Reason::SecretTargetsDisabled
+            | Reason::EverythingDistrusted
             | Reason::SyncConfigMapTargetFailed
             | Reason::SyncSecretTargetFailed
             | Reason::LedgerTooLarge
@@ -229,8 +230,8 @@ fn failure_message(RolloutOutcome { namespaces, failures, .. }: &RolloutOutcome)
 }
 
 impl Desired {
-    /// Returns the refusal of a Bundle of which not everything is written: because its name is protected, or because
-    /// Secrets are switched off.
+    /// Returns the refusal of a Bundle of which not everything is written: because its name is protected, because
+    /// every certificate is denied, or because Secrets are switched off.
     #[must_use]
     pub fn refusal(&self) -> Option<Refusal> {
         if let Some(protected) = self.protected {
@@ -243,6 +244,10 @@ impl Desired {
                 ),
             );
             return Some(Refusal::invalid_spec(&[problem]));
+        }
+        if self.all_denied {
+            let message = "Every certificate of the Bundle is distrusted or excluded, so its targets hold none (condition SourcesComplete says by what): add a CA that is trusted to its sources";
+            return Some(Refusal::new(Reason::EverythingDistrusted, message));
         }
         let rest = if self.payloads.is_empty() { "nothing is written" } else { "only its ConfigMaps are written" };
         let message = format!(

@@ -4,27 +4,25 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::trust::{self, Anchor, Anchors, NonPemFormat};
+use crate::trust::{self, Anchor, Anchors, Fingerprint, NonPemFormat};
 use crate::{limits, text};
 
-use super::expiry::ExpirySummary;
 use super::finding::{EXPIRY_WARNING_DAYS, Finding, Observation};
 use super::id::SourceId;
 use super::inputs::{Inputs, OutputKeys, SourceContent, SourceObject, SourceValue};
 use super::intent::{CertificateSource, Intent, Keys, ObjectSource};
 use super::refusal::Refusal;
+use super::retention::{OwnCertificate, OwnCertificates};
 use super::source_cycle;
 use super::source_error::{SourceError, refusal_for};
 
-/// The resolved sources of a Bundle.
+/// The resolved sources of a Bundle: all of their certificates, those that are denied among them.
 #[derive(Clone, Debug)]
 pub struct ResolvedSources {
-    /// Certificates to publish.
-    pub anchors: Anchors,
+    /// The default CAs, if the Bundle uses them.
+    pub default_cas: BTreeMap<Fingerprint, Anchor>,
     /// Origins of the certificates that do not come from the default CAs, in the order of the sources.
     pub origins: Vec<AnchorOrigin>,
-    /// Expiry of the certificates.
-    pub expiry_summary: ExpirySummary,
     /// Findings in the sources.
     pub findings: Vec<Finding>,
     /// Version of the default CAs, if the Bundle uses them.
@@ -51,9 +49,10 @@ pub struct AnchorOrigin {
 pub fn resolve(intent: &Intent, inputs: &Inputs, now: Timestamp) -> Result<ResolvedSources, Refusal> {
     let mut resolver = Resolver {
         inputs,
+        intent,
         now,
         keystores: intent.output.has_keystores(),
-        found: Vec::new(),
+        default_cas: BTreeMap::new(),
         read: BTreeSet::new(),
         origins: Vec::new(),
         findings: Vec::new(),
@@ -74,28 +73,48 @@ pub fn resolve(intent: &Intent, inputs: &Inputs, now: Timestamp) -> Result<Resol
         };
         errors.extend(result.err());
     }
-    let Resolver { found, origins, mut findings, requeue_at, .. } = resolver;
+    let Resolver { default_cas, origins, mut findings, requeue_at, .. } = resolver;
     findings.sort();
     findings.dedup();
     if !errors.is_empty() {
         return Err(refusal_for(&errors));
     }
-    let published = found.into_iter().chain(origins.iter().map(|origin| origin.anchor.clone()));
-    let Some(anchors) = Anchors::collect(published) else {
+    if default_cas.is_empty() && origins.is_empty() {
         return Err(Refusal { findings: Some(findings), requeue_at, ..refusal_for(&[SourceError::NoCertificates]) });
-    };
-    let own = origins.iter().map(|origin| origin.anchor.fingerprint()).collect();
-    let expiry_summary = ExpirySummary::of(&anchors, &own);
-    Ok(ResolvedSources { anchors, origins, expiry_summary, findings, default_ca_version, requeue_at })
+    }
+    Ok(ResolvedSources { default_cas, origins, findings, default_ca_version, requeue_at })
+}
+
+impl ResolvedSources {
+    /// Returns the certificates that do not, or not only, come from the default CAs.
+    #[must_use]
+    pub fn own(&self) -> OwnCertificates {
+        let mut own = OwnCertificates::new();
+        for AnchorOrigin { anchor, location, line: _ } in &self.origins {
+            let certificate = own
+                .entry(anchor.fingerprint())
+                .or_insert_with(|| OwnCertificate { anchor: anchor.clone(), origins: Vec::new() });
+            if !certificate.origins.contains(location) {
+                certificate.origins.push(location.clone());
+            }
+        }
+        own
+    }
+
+    /// Returns all certificates but those for which `denies` returns true; `None` if it does so for all.
+    pub fn anchors(&self, denies: impl Fn(&Anchor) -> bool) -> Option<Anchors> {
+        let all = self.default_cas.values().chain(self.origins.iter().map(|origin| &origin.anchor));
+        Anchors::collect(all.filter(|anchor| !denies(anchor)).cloned())
+    }
 }
 
 struct Resolver<'a> {
     inputs: &'a Inputs,
+    intent: &'a Intent,
     now: Timestamp,
     /// Whether the certificates go into keystores.
     keystores: bool,
-    /// Default CAs.
-    found: Vec<Anchor>,
+    default_cas: BTreeMap<Fingerprint, Anchor>,
     /// The keys of objects that were read: what is named again has nothing to add.
     read: BTreeSet<(SourceId, String)>,
     origins: Vec<AnchorOrigin>,
@@ -110,8 +129,10 @@ impl Resolver<'_> {
         let cas = self.inputs.default_cas.as_ref().ok_or(SourceError::NoDefaultCas)?;
         for anchor in &cas.anchors {
             if self.left_out(anchor).is_none() {
-                self.found.push(anchor.clone());
-                self.note_java(anchor, "default CAs");
+                self.default_cas.insert(anchor.fingerprint(), anchor.clone());
+                if self.inputs.denier(self.intent, anchor).is_none() {
+                    self.note_java(anchor, "default CAs");
+                }
             }
             if self.inputs.settings.filter_expired {
                 self.note_change_at(end(anchor));
@@ -214,6 +235,11 @@ impl Resolver<'_> {
         if let Some(what) = self.left_out(&anchor) {
             return Some(what);
         }
+        if let Some(denier) = self.inputs.denier(self.intent, &anchor) {
+            let title = title(&anchor);
+            self.origins.push(AnchorOrigin { anchor, location: location.to_owned(), line });
+            return Some(Observation::Denied(title, denier));
+        }
         self.note_java(&anchor, at);
         let (start, end, title) = (moment(anchor.not_before()), end(&anchor), title(&anchor));
         self.note_change_at(start);
@@ -298,7 +324,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::bundle::fixture::{intent, now, pem};
+    use crate::bundle::fixture::{anchor, denying, intent, now, pem};
     use crate::bundle::{DecisionSettings, DefaultCas, Reason};
 
     fn with_sources(sources: &Value) -> Intent {
@@ -309,12 +335,38 @@ mod tests {
         resolved.findings.iter().map(ToString::to_string).collect()
     }
 
+    fn count(resolved: &ResolvedSources) -> usize {
+        resolved.anchors(|_| false).map_or(0, |anchors| anchors.len())
+    }
+
+    #[test]
+    fn own_certificates_have_the_keys_that_they_come_from_once() {
+        let twice = pem("rsa") + &pem("ec") + &pem("rsa");
+        let inputs = Inputs::default().with_config_map("one", &[], &[("ca", &twice)]);
+        let sources = json!([{ "configMap": { "name": "one", "key": "ca" } }, { "inLine": pem("rsa") }]);
+        let own = resolve(&with_sources(&sources), &inputs, now()).expect("resolved").own();
+        let key = "ConfigMap cert-manager/one key \"ca\"";
+        assert_eq!(own[&anchor("rsa").fingerprint()].origins, [key, "inline source"]);
+        assert_eq!(own[&anchor("ec").fingerprint()].origins, [key]);
+    }
+
+    #[test]
+    fn a_denied_certificate_of_a_source_is_there_and_named_with_what_denies_it() {
+        let inputs = Inputs { denials: denying("incident", &["expired"]), ..Inputs::default() };
+        let resolved =
+            resolve(&with_sources(&json!([{ "inLine": pem("expired") + &pem("rsa") }])), &inputs, now()).expect("one");
+        assert_eq!((count(&resolved), resolved.own().len()), (2, 2));
+        let [finding] = &findings(&resolved)[..] else { panic!("{:?}", resolved.findings) };
+        assert!(finding.starts_with("inline source line 1: CN=Expired Root A"), "{finding}");
+        assert!(finding.contains(" left out: distrusted by Distrust incident: take it out of the source"), "{finding}");
+    }
+
     #[test]
     fn an_expired_certificate_is_published_and_named_unless_the_filter_is_on() {
         let inputs = Inputs::default().with_config_map("old", &[], &[("ca", &(pem("expired") + &pem("rsa")))]);
         let intent = with_sources(&json!([{ "configMap": { "name": "old", "key": "ca" } }]));
         let resolved = resolve(&intent, &inputs, now()).expect("resolved");
-        assert_eq!(resolved.anchors.len(), 2);
+        assert_eq!(count(&resolved), 2);
         let locations: Vec<_> = resolved.origins.iter().map(|origin| (&*origin.location, origin.line)).collect();
         let key = "ConfigMap cert-manager/old key \"ca\"";
         assert_eq!(locations, [(key, 1), (key, 11)]);
@@ -327,7 +379,7 @@ mod tests {
         let inputs =
             Inputs { settings: DecisionSettings { filter_expired: true, ..DecisionSettings::default() }, ..inputs };
         let resolved = resolve(&intent, &inputs, now()).expect("resolved");
-        assert_eq!(resolved.anchors.len(), 1);
+        assert_eq!(count(&resolved), 1);
         assert!(findings(&resolved)[0].contains("left out: expired on "), "{:?}", resolved.findings);
     }
 
@@ -366,7 +418,7 @@ mod tests {
         let settings = DecisionSettings { filter_expired: true, ..DecisionSettings::default() };
         let inputs = Inputs { default_cas: Some(cas), settings, ..Inputs::default() };
         let resolved = resolve(&with_sources(&json!([{ "useDefaultCAs": true }])), &inputs, now()).expect("resolved");
-        assert_eq!((resolved.anchors.len(), resolved.origins.len(), resolved.findings.len()), (1, 0, 0));
+        assert_eq!((count(&resolved), resolved.origins.len(), resolved.findings.len()), (1, 0, 0));
         assert_eq!(resolved.default_ca_version.as_deref(), Some("v"));
     }
 
@@ -378,7 +430,7 @@ mod tests {
         let intent =
             with_sources(&json!([{ "configMap": { "selector": { "matchLabels": { "pick": "me" } }, "key": "ca" } }]));
         let resolved = resolve(&intent, &inputs, now()).expect("resolved");
-        assert_eq!(resolved.anchors.len(), 1);
+        assert_eq!(count(&resolved), 1);
         assert_eq!(
             findings(&resolved),
             ["ConfigMap cert-manager/made: not read: it carries the Bundle label, so it is the output of a Bundle"]
@@ -399,7 +451,7 @@ mod tests {
         object.labels.insert(crate::api::BUNDLE_LABEL.to_owned(), "b".to_owned());
         object.output = OutputKeys::Some(["out".to_owned()].into());
         for intent in &intents {
-            assert_eq!(resolve(intent, &inputs, now()).expect("resolved").anchors.len(), 1);
+            assert_eq!(count(&resolve(intent, &inputs, now()).expect("resolved")), 1);
         }
         inputs.sources.values_mut().next().expect("the object").content = SourceContent::Unreadable("why".to_owned());
         for intent in &intents {

@@ -190,7 +190,7 @@ mod tests {
             let object = SourceObject { labels: Labels::new(), output, content, undecodable: BTreeMap::new() };
             let sources = [(source_id(ObjectKind::Secret, "s"), object)].into();
             let resolved = resolve(intent, &Inputs { sources, ..Inputs::default() }, now());
-            resolved.map(|resolved| (resolved.findings, resolved.anchors.len())).map_err(|refusal| refusal.message)
+            resolved.map(|resolved| (resolved.own().len(), resolved.findings)).map_err(|refusal| refusal.message)
         };
         let of = |source: serde_json::Value| {
             let sources = json!([{ "inLine": pem("rsa") }, { "secret": source }]);

@@ -143,7 +143,7 @@ fn owned_fields(metadata: &ObservedMetadata, bundle: &str) -> OwnedFields {
 mod tests {
     use super::*;
     use crate::bundle::fixture::labels;
-    use crate::bundle::{ContentSummary, Drift, Labels, ObjectKind, PayloadValue, Selector};
+    use crate::bundle::{ContentSummary, Drift, Labels, ObjectKind, Output, PayloadValue, Selector};
     use crate::fanout::resource_version::ResourceVersion;
 
     const KIND: ObjectKind = ObjectKind::ConfigMap;
@@ -163,7 +163,9 @@ mod tests {
             name: "bundle".to_owned(),
             uid: "ours".to_owned(),
             namespaces: Selector::default(),
+            output: Output::default(),
             payloads: [(KIND, payload)].into(),
+            all_denied: false,
             secrets_off: false,
             protected: None,
             deleted: false,

@@ -121,7 +121,10 @@ const BUNDLE_GAUGES: [(&str, &str, Samples); 9] = [
     (
         "bundle_earliest_certificate_expiry_timestamp_seconds",
         "When the first certificate of a Bundle expires, default CAs among them, as Unix time",
-        |bundle, emit| bundle.decision.iter().try_for_each(|decision| emit(&[], decision.expiry_summary.earliest)),
+        |bundle, emit| {
+            let earliest = bundle.decision.iter().filter_map(|decision| decision.expiry_summary.earliest);
+            earliest.into_iter().try_for_each(|earliest| emit(&[], earliest))
+        },
     ),
     (
         "bundle_certificate_expiry_timestamp_seconds",

@@ -56,7 +56,10 @@ impl DesiredTargets {
         let unread = snapshot.unread_source(intent);
         let (origins, findings) = match (&unread, resolve(intent, &snapshot.inputs, now)) {
             (Some(cause), _) => (Err(UnknownSourcesError::Unread(cause.clone())), Vec::new()),
-            (None, Ok(ResolvedSources { origins, findings, .. })) => (Ok(origins), findings),
+            (None, Ok(ResolvedSources { mut origins, findings, .. })) => {
+                origins.retain(|origin| snapshot.inputs.denier(intent, &origin.anchor).is_none());
+                (Ok(origins), findings)
+            }
             (None, Err(refusal)) => {
                 (Err(UnknownSourcesError::Refused(refusal.message)), refusal.findings.unwrap_or_default())
             }
@@ -183,7 +186,9 @@ fn as_last_written(
         name: intent.id.name().to_string(),
         uid: intent.uid.clone(),
         namespaces: intent.namespaces.clone(),
+        output: intent.output.clone(),
         payloads: payloads.collect(),
+        all_denied: false,
         secrets_off: objects.iter().any(|object| !enabled(object.kind)),
         protected: settings.protection(intent.id.name()),
         deleted: false,

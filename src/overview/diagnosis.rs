@@ -115,8 +115,12 @@ fn describe_drift(drift: Drift, look: Option<&ObservedMetadata>) -> String {
 }
 
 /// The reasons with which targets are written, as far as it goes.
-const REASONS_WITH_WRITES: [Reason; 3] =
-    [Reason::SyncConfigMapTargetFailed, Reason::SyncSecretTargetFailed, Reason::SecretTargetsDisabled];
+const REASONS_WITH_WRITES: [Reason; 4] = [
+    Reason::SyncConfigMapTargetFailed,
+    Reason::SyncSecretTargetFailed,
+    Reason::SecretTargetsDisabled,
+    Reason::EverythingDistrusted,
+];
 
 fn controller_remedy(snapshot_bundle: &SnapshotBundle, leadership: &LeaderStatus) -> String {
     if let Synced::No(reason) = Synced::of(snapshot_bundle)

@@ -9,11 +9,12 @@ use serde_json::{Value, json};
 
 use crate::api;
 use crate::bundle::{
-    BundleId, Diff, InputChange, Namespace, ObjectKind, Refusal, ResolvedSources, SourceId, SourceObject, TargetRef,
-    affected_bundles, resolve,
+    BundleId, Diff, InputChange, Intent, Namespace, ObjectKind, Refusal, ResolvedSources, SourceId, SourceObject,
+    TargetRef, affected_bundles, resolve,
 };
 use crate::inspect::{CertificateDiff, CertificateSet, DetailLevel, LocatedCertificate, Location, ValuePlace};
 use crate::text::escape;
+use crate::trust::Anchor;
 
 use super::desired::{DesiredTargets, TargetDiff};
 use super::detail::{located_in_source, summarize_targets};
@@ -191,7 +192,7 @@ impl Plan {
             let published_anew = bundle_plan.refusal.is_none() || bundle_plan.has_writes();
             if everywhere && published_anew && !desired_targets.desired.payloads.is_empty() {
                 let planned =
-                    resolve(intent, &snapshot.inputs, now).ok().map(|resolved| planned(intent.id.name(), &resolved));
+                    resolve(intent, &snapshot.inputs, now).ok().map(|resolved| planned(intent, &resolved, snapshot));
                 let nothing = CertificateSet::default();
                 let before = published.get(&intent.id).unwrap_or(&nothing);
                 bundle_plan.trust = planned.map(|planned| CertificateDiff::between(before, &planned));
@@ -321,17 +322,19 @@ impl PlannedAction {
 }
 
 /// What would be published, each certificate with the places that it comes from.
-fn planned(bundle: &str, resolved: &ResolvedSources) -> CertificateSet {
-    let ResolvedSources { anchors, origins, .. } = resolved;
+fn planned(intent: &Intent, resolved: &ResolvedSources, snapshot: &Snapshot) -> CertificateSet {
+    let ResolvedSources { default_cas, origins, .. } = resolved;
+    let trusted = |anchor: &Anchor| snapshot.inputs.denier(intent, anchor).is_none();
     let own: BTreeSet<_> = origins.iter().map(|origin| origin.anchor.fingerprint()).collect();
-    let origins = origins.iter().map(located_in_source);
-    let default_cas = anchors.iter().filter(|anchor| !own.contains(&anchor.fingerprint())).zip(1..);
+    let origins = origins.iter().filter(|origin| trusted(&origin.anchor)).map(located_in_source);
+    let default_cas = default_cas.values().filter(|anchor| !own.contains(&anchor.fingerprint()));
+    let default_cas = default_cas.filter(|anchor| trusted(anchor)).zip(1..);
     let default_cas = default_cas.map(|(anchor, number)| LocatedCertificate {
         place: ValuePlace::of_key("default CAs"),
         location: Location::Number(number),
         certificate: Ok(anchor.clone()),
     });
-    CertificateSet { certificates: origins.chain(default_cas).collect(), ..CertificateSet::new(bundle) }
+    CertificateSet { certificates: origins.chain(default_cas).collect(), ..CertificateSet::new(&**intent.id.name()) }
 }
 
 #[cfg(test)]

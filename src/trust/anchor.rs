@@ -88,6 +88,26 @@ pub enum ParseFingerprintError {
     Digit,
 }
 
+/// SHA-256 of a public key with its algorithm, `SubjectPublicKeyInfo` (RFC 5280, section 4.1), in DER.
+///
+/// All certificates of one key have the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PublicKeyDigest(Fingerprint);
+
+impl FromStr for PublicKeyDigest {
+    type Err = ParseFingerprintError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
+    }
+}
+
+impl fmt::Display for PublicKeyDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// Parsed certificate; cheap to clone, equal when the DER is equal.
 #[derive(Clone)]
 pub struct Anchor(Arc<Parsed>);
@@ -167,6 +187,12 @@ impl Anchor {
         expect_parsed(self.lazy_fields().key())
     }
 
+    /// Computes the digest of the public key.
+    #[must_use]
+    pub fn public_key_digest(&self) -> PublicKeyDigest {
+        PublicKeyDigest(Fingerprint::of(self.lazy_fields().public_key))
+    }
+
     /// Checks that Java can parse the certificate; if not, Java loads no keystore that contains it.
     ///
     /// # Errors
@@ -244,5 +270,20 @@ mod tests {
         let empty = Fingerprint::of(b"");
         assert_eq!(empty.to_string(), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
         assert_eq!(empty.short(), "e3b0c442");
+    }
+
+    #[test]
+    fn certificates_of_one_key_have_one_public_key_digest() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let of = |key: &rcgen::KeyPair, name: &str| {
+            let params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+            Anchor::from_der(params.self_signed(key).unwrap().der().to_vec()).unwrap()
+        };
+        let (one, two) = (of(&key, "one"), of(&key, "two"));
+        assert_ne!(one, two);
+        assert_eq!(one.public_key_digest(), two.public_key_digest());
+        assert_ne!(one.public_key_digest(), of(&rcgen::KeyPair::generate().unwrap(), "one").public_key_digest());
+        let digest = Fingerprint::of(&rcgen::PublicKeyData::subject_public_key_info(&key)).to_string();
+        assert_eq!(one.public_key_digest().to_string(), digest);
     }
 }

@@ -25,15 +25,16 @@ const DIGEST_LEN: usize = 20;
 /// Maximum number of certificates that are read for one private key.
 const MAX_CHAIN_LEN: u32 = 32;
 
-/// Encodes a keystore with entries ascending by alias.
+/// Encodes a keystore with entries ascending by alias; with none if there are no anchors.
 ///
 /// Never fails: an alias too long for the format is cut at its end, where nothing distinguishes certificates.
 ///
 /// The digest at the end covers each octet of the password's UTF-8 as one character, as Go libraries do. A Java program
 /// has to be given a password beyond ASCII in that form, too.
 #[must_use]
-pub fn encode(anchors: &Anchors, password: &Password) -> Vec<u8> {
-    let mut entries: Vec<_> = anchors.aliased().map(|(alias, anchor)| (lower_case(&alias), anchor)).collect();
+pub fn encode<'a>(anchors: impl Into<Option<&'a Anchors>>, password: &Password) -> Vec<u8> {
+    let aliased = anchors.into().into_iter().flat_map(Anchors::aliased);
+    let mut entries: Vec<_> = aliased.map(|(alias, anchor)| (lower_case(&alias), anchor)).collect();
     entries.sort_unstable_by(|(left, _), (right, _)| left.cmp(right));
 
     let size: usize = entries.iter().map(|(alias, anchor)| alias.len() + anchor.der().len() + 24).sum();

@@ -23,7 +23,7 @@ mod stray_text;
 mod structure;
 mod x509;
 
-pub use anchor::{Anchor, Fingerprint, InvalidCertificateError, ParseFingerprintError};
+pub use anchor::{Anchor, Fingerprint, InvalidCertificateError, ParseFingerprintError, PublicKeyDigest};
 pub use anchors::Anchors;
 pub use der::oid_to_string;
 pub use java::JavaParseError;

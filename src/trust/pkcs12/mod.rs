@@ -29,15 +29,16 @@ pub enum Profile {
     Modern2023,
 }
 
-/// Encodes a keystore with entries ascending by fingerprint.
+/// Encodes a keystore with entries ascending by fingerprint; with none if there are no anchors.
 ///
 /// With an empty password it has neither encryption nor MAC, whatever the profile.
 #[must_use]
-pub fn encode(anchors: &Anchors, password: &Password, profile: Profile) -> Vec<u8> {
+pub fn encode<'a>(anchors: impl Into<Option<&'a Anchors>>, password: &Password, profile: Profile) -> Vec<u8> {
+    let anchors = anchors.into();
     encode_with(&Salts::derive(anchors), anchors, password, profile)
 }
 
-fn encode_with(salts: &Salts, anchors: &Anchors, password: &Password, profile: Profile) -> Vec<u8> {
+fn encode_with(salts: &Salts, anchors: Option<&Anchors>, password: &Password, profile: Profile) -> Vec<u8> {
     let bags = safe_contents(anchors);
     if password.reveal().is_empty() {
         return pfx(authenticated_safe(data(bags)), &[]);
@@ -71,11 +72,11 @@ fn content_info(oid: &[u8], content: Vec<u8>) -> Vec<u8> {
 }
 
 /// Encodes `SafeContents`, section 4.2: one certificate bag per anchor.
-fn safe_contents(anchors: &Anchors) -> Vec<u8> {
+fn safe_contents(anchors: Option<&Anchors>) -> Vec<u8> {
     let usage = element(tag::OID, &[oid::ANY_EXTENDED_KEY_USAGE]);
     let trusted = attribute(oid::JAVA_TRUSTED_KEY_USAGE, &usage);
     let mut bags = Vec::new();
-    for (alias, anchor) in anchors.aliased() {
+    for (alias, anchor) in anchors.into_iter().flat_map(Anchors::aliased) {
         let name = attribute(oid::FRIENDLY_NAME, &element(tag::BMP_STRING, &[&bmp(&alias)]));
         bags.extend(cert_bag(anchor.der(), &[&trusted, &name]));
     }
@@ -142,7 +143,7 @@ mod tests {
             let blocks = pem::read(pem.as_bytes()).unwrap();
             let anchors = Anchors::collect(blocks.into_iter().map(|block| block.certificate.unwrap())).unwrap();
             let salts = salts(&keystore).unwrap();
-            assert!(encode_with(&salts, &anchors, &Password::new(password), profile) == keystore, "{profile:?}");
+            assert!(encode_with(&salts, Some(&anchors), &Password::new(password), profile) == keystore, "{profile:?}");
         }
     }
 

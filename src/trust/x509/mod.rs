@@ -52,6 +52,8 @@ pub(super) struct LazyFields<'a> {
     pub(super) issuer: &'a [u8],
     /// The subject as one element.
     pub(super) subject: &'a [u8],
+    /// The public key with its algorithm, `SubjectPublicKeyInfo`, as one element.
+    pub(super) public_key: &'a [u8],
     key: Reader<'a>,
 }
 
@@ -63,7 +65,9 @@ impl<'a> LazyFields<'a> {
         let [_serial, _algorithm] = [tbs.any()?, tbs.any()?];
         let issuer = tbs.any_whole()?;
         let _validity = tbs.any()?;
-        Some(LazyFields { issuer, subject: tbs.any_whole()?, key: tbs.enter(tag::SEQUENCE)? })
+        let subject = tbs.any_whole()?;
+        let mut from_key = tbs;
+        Some(LazyFields { issuer, subject, public_key: from_key.any_whole()?, key: tbs.enter(tag::SEQUENCE)? })
     }
 
     /// Parses the kind and size of the public key.
