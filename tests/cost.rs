@@ -273,7 +273,7 @@ const BUNDLE: Reader = Reader { name: "Bundle", read: bundle, total: (640, 1 << 
 
 fn bundle(text: &[u8]) {
     if let Ok(bundle) = serde_json::from_slice::<api::Bundle>(text) {
-        let _ = black_box(Intent::parse(&bundle, "cert-manager"));
+        let _ = black_box(Intent::parse(&bundle, &"cert-manager".into()));
     }
 }
 
@@ -398,7 +398,7 @@ fn named_often(times: usize) -> (Intent, Inputs) {
     };
     let id = SourceId { kind: ObjectKind::ConfigMap, namespace: "cert-manager".into(), name: "roots".into() };
     let sources = [(id, object)].into();
-    (Intent::parse(&bundle, "cert-manager").unwrap(), Inputs { sources, ..Inputs::default() })
+    (Intent::parse(&bundle, &"cert-manager".into()).unwrap(), Inputs { sources, ..Inputs::default() })
 }
 
 #[test]

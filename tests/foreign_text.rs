@@ -21,7 +21,7 @@ fn intent(sources: &serde_json::Value) -> Intent {
         "spec": { "sources": sources, "target": { "configMap": { "key": "k" } } },
     }))
     .unwrap();
-    Intent::parse(&bundle, "cert-manager").unwrap()
+    Intent::parse(&bundle, &"cert-manager".into()).unwrap()
 }
 
 /// A certificate of this subject, for so many days from now.

@@ -141,7 +141,7 @@ fn bundles() -> InjectableBundles {
             "spec": { "sources": sources, "target": target },
         }))
         .unwrap();
-        let intent: Result<Intent, Vec<FieldError>> = Intent::parse(&bundle, "cert-manager");
+        let intent: Result<Intent, Vec<FieldError>> = Intent::parse(&bundle, &"cert-manager".into());
         (name.into(), Injectability::of(intent.as_ref().map_err(Vec::as_slice), &DecisionSettings::default()))
     };
     let by_id = [("corp", true), ("my-org.com", true), ("private", false)].into_iter().map(injectable);

@@ -49,7 +49,7 @@ fn options(password: &str) -> String {
         },
     }))
     .unwrap();
-    let intent: Result<Intent, Vec<FieldError>> = Intent::parse(&bundle, "cert-manager");
+    let intent: Result<Intent, Vec<FieldError>> = Intent::parse(&bundle, &"cert-manager".into());
     let injectability = Injectability::of(intent.as_ref().map_err(Vec::as_slice), &DecisionSettings::default());
     let bundles =
         InjectableBundles { settings: DecisionSettings::default(), by_id: [("corp".into(), injectability)].into() };

@@ -48,7 +48,7 @@ fn every_bundle_is_one_that_the_controller_takes() {
         let documents: Vec<Value> = serde_saphyr::from_multiple(block).unwrap();
         for document in documents.into_iter().filter(|document| document["kind"] == "Bundle") {
             let bundle: Bundle = serde_json::from_value(document).unwrap_or_else(|error| panic!("{error}: {block}"));
-            let problems = Intent::parse(&bundle, "cert-manager").err();
+            let problems = Intent::parse(&bundle, &"cert-manager".into()).err();
             assert!(problems.is_none(), "{problems:?}: {block}");
             taken += 1;
         }

@@ -79,7 +79,7 @@ fn in_every_phase_of_the_switch_there_is_nothing_to_write() {
         assert_eq!(objects(&phase, "bundles").len(), BUNDLES);
         for bundle in objects(&phase, "bundles") {
             let bundle: api::Bundle = serde_json::from_value(bundle.clone()).expect("a Bundle");
-            let intent = Intent::parse(&bundle, "cert-manager").expect("a valid Bundle");
+            let intent = Intent::parse(&bundle, &"cert-manager".into()).expect("a valid Bundle");
             let decision = decide(&intent, &world, now).expect("a decision");
             let (kind, metadata, recorded) = target(&phase, intent.id.name());
             let need =

@@ -43,7 +43,7 @@ fn check(case: &Vector) -> Result<(), String> {
 fn decide_case(case: &Vector) -> (Report, BTreeMap<ObjectKind, Value>) {
     let mut bundle: api::Bundle = serde_json::from_value(case.bundle().clone()).expect("a Bundle");
     bundle.metadata.uid = Some(UID.to_owned());
-    let intent = Intent::parse(&bundle, "cert-manager").expect("recorded Bundles are valid");
+    let intent = Intent::parse(&bundle, &"cert-manager".into()).expect("recorded Bundles are valid");
     let world = world(case);
     let seen = LastStatus { generation: Some(1), status: api::BundleStatus::default() };
     let now: Timestamp = "2026-11-01T00:00:00Z".parse().expect("a time");

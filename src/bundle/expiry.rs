@@ -91,7 +91,8 @@ impl LeftOutReason {
             | Observation::NotYetValid(..)
             | Observation::NotForJava(..)
             | Observation::NoPem(_)
-            | Observation::OwnOutput => None,
+            | Observation::OwnOutput
+            | Observation::UnknownAnnotation => None,
         }
     }
 }

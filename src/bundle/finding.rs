@@ -50,6 +50,8 @@ pub enum Observation {
     NoPem(Option<NonPemFormat>),
     /// An object that is the output of a Bundle, which a selector does not read.
     OwnOutput,
+    /// An annotation of the Bundle that means nothing here.
+    UnknownAnnotation,
 }
 
 impl fmt::Display for Finding {
@@ -84,6 +86,12 @@ impl fmt::Display for Finding {
             Observation::NoPem(Some(form)) => write!(f, "{location}: holds no PEM certificate; {form}"),
             Observation::OwnOutput => {
                 write!(f, "{location}: not read: it carries the Bundle label, so it is the output of a Bundle")
+            }
+            Observation::UnknownAnnotation => {
+                write!(
+                    f,
+                    "{location}: not known, so it changes nothing: known are retain, exclude, ledger-lost, deletion-policy and trust-namespace"
+                )
             }
         }
     }

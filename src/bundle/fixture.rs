@@ -55,7 +55,7 @@ pub(crate) fn bundle(name: &str, spec: &Value) -> api::Bundle {
 }
 
 pub(crate) fn intent(name: &str, spec: &Value) -> Intent {
-    Intent::parse(&bundle(name, spec), TRUST_NAMESPACE).expect("a valid Bundle")
+    Intent::parse(&bundle(name, spec), &TRUST_NAMESPACE.into()).expect("a valid Bundle")
 }
 
 /// A Bundle with one inline source and a ConfigMap target.

@@ -13,6 +13,7 @@ use super::denial::{Denials, Denier};
 use super::id::{BundleId, SourceId};
 use super::intent::Intent;
 use super::observed_metadata;
+use super::policy::RetentionDefaults;
 use super::protected::ProtectedName;
 use super::selector::{Labels, PackedLabels, Selector};
 
@@ -48,6 +49,8 @@ pub struct DecisionSettings {
     pub adopt: AdoptionPolicy,
     /// Protected names that Bundles may have nevertheless.
     pub allow_names: BTreeSet<String>,
+    /// How the certificates of Bundles that say nothing of it are retained.
+    pub retention: RetentionDefaults,
 }
 
 /// Whose consent overwriting foreign values takes.

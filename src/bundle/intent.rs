@@ -7,6 +7,7 @@ use crate::trust::{Password, Profile};
 use super::id::{BundleId, SourceId};
 use super::object_kind::ObjectKind;
 use super::observed_metadata::ObjectPart;
+use super::policy::BundlePolicy;
 use super::selector::{Labels, Selector};
 
 /// A valid Bundle.
@@ -22,6 +23,8 @@ pub struct Intent {
     pub namespaces: Selector,
     /// What is written into each of these namespaces; nothing if the Bundle names no target.
     pub output: Output,
+    /// What the annotations of the Bundle say.
+    pub policy: BundlePolicy,
 }
 
 /// One item of `spec.sources`.
@@ -31,16 +34,16 @@ pub enum CertificateSource {
     DefaultCas,
     /// PEM text in the Bundle itself.
     Inline(String),
-    /// Keys of ConfigMaps or Secrets in the trust namespace.
+    /// Keys of ConfigMaps or Secrets in a trust namespace.
     Object(ObjectSource),
 }
 
-/// A source that reads objects of the trust namespace.
+/// A source that reads objects of a trust namespace.
 #[derive(Clone, Debug)]
 pub struct ObjectSource {
     /// Kind of the objects.
     pub kind: ObjectKind,
-    /// The namespace that the source reads: the trust namespace.
+    /// The trust namespace that the source reads.
     pub namespace: Arc<str>,
     /// Which objects are read.
     pub select: Select,

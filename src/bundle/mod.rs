@@ -23,6 +23,7 @@ mod object_kind;
 mod observed_metadata;
 mod parse;
 mod payload;
+mod policy;
 mod protected;
 mod reason;
 mod refusal;
@@ -34,6 +35,7 @@ mod source_cycle;
 mod source_error;
 mod sources;
 mod syntax;
+mod trust_namespaces;
 mod unstable;
 
 pub use adoption::{AdoptionVerdict, ContentSummary, Obstacle, TARGET_EXISTS};
@@ -57,6 +59,10 @@ pub use last_status::LastStatus;
 pub use object_kind::ObjectKind;
 pub use observed_metadata::{FieldOwnership, ObjectPart, ObservedMetadata, OwnerRef};
 pub use payload::{Content, Manifest, Payload, PayloadValue, SIZE_MAX, encode};
+pub use policy::{
+    BundlePolicy, DeletionPolicy, InvalidRetentionTimeError, RetentionDefaults, parse_retention_time,
+    policy_annotations,
+};
 pub use protected::{PROTECTED_NAMES, ProtectedName};
 pub use reason::Reason;
 pub use refusal::Refusal;
@@ -73,4 +79,5 @@ pub use retention::{
 pub use selector::{LabelSet, Labels, PackedLabels, Selector};
 pub use sources::{AnchorOrigin, ResolvedSources, resolve};
 pub use syntax::is_dns_subdomain;
+pub use trust_namespaces::TrustNamespaces;
 pub use unstable::Unstable;

@@ -11,9 +11,11 @@ use super::intent::{
     CertificateSource, Intent, JksOutput, Keys, ObjectOutput, ObjectSource, Output, Pkcs12Output, Select,
 };
 use super::object_kind::ObjectKind;
+use super::policy::BundlePolicy;
 use super::selector::{Labels, Selector};
 use super::size;
 use super::syntax;
+use super::trust_namespaces::TrustNamespaces;
 
 impl Intent {
     /// Parses the wire form.
@@ -21,7 +23,7 @@ impl Intent {
     /// # Errors
     /// The errors of the Bundle, each with its field path, in the order of the fields: at most 20, and
     /// then how many more there are.
-    pub fn parse(bundle: &api::Bundle, trust_namespace: &str) -> Result<Self, Vec<FieldError>> {
+    pub fn parse(bundle: &api::Bundle, namespaces: &TrustNamespaces) -> Result<Self, Vec<FieldError>> {
         let api::Bundle { metadata, spec, status: _ } = bundle;
         let api::BundleSpec { sources, target } = spec;
         let name = metadata.name.clone().unwrap_or_default();
@@ -29,12 +31,15 @@ impl Intent {
         check_name(&name, &mut problems);
         // What is too large is not parsed any further.
         size::check(spec, &mut problems)?;
-        let sources = parse_sources(sources, &trust_namespace.into(), &mut problems);
+        let policy = BundlePolicy::parse(metadata, namespaces, &mut problems);
+        let namespace = policy.trust_namespace.as_ref().unwrap_or(namespaces.main());
+        let sources = parse_sources(sources, namespace, &mut problems);
         let (output, namespaces) =
             target.as_ref().map(|target| parse_target(target, &mut problems)).unwrap_or_default();
         reject_self_reference(&name, &sources, &output, &mut problems);
         problems.end()?;
-        Ok(Self { id: name.into(), uid: metadata.uid.clone().unwrap_or_default(), sources, namespaces, output })
+        let uid = metadata.uid.clone().unwrap_or_default();
+        Ok(Self { id: name.into(), uid, sources, namespaces, output, policy })
     }
 }
 
@@ -279,7 +284,7 @@ mod tests {
 
     /// The problems of a Bundle called `b`, as text.
     fn problems(spec: &Value) -> Vec<String> {
-        match Intent::parse(&bundle("b", spec), TRUST_NAMESPACE) {
+        match Intent::parse(&bundle("b", spec), &TRUST_NAMESPACE.into()) {
             Ok(_) => Vec::new(),
             Err(problems) => problems.iter().map(ToString::to_string).collect(),
         }
@@ -401,7 +406,7 @@ mod tests {
     #[test]
     fn a_name_that_is_no_label_value_is_a_problem() {
         let long = bundle(&"n".repeat(64), &with_target(&json!({ "configMap": { "key": "k" } })));
-        let problems = Intent::parse(&long, TRUST_NAMESPACE).expect_err("64 characters are too many");
+        let problems = Intent::parse(&long, &TRUST_NAMESPACE.into()).expect_err("64 characters are too many");
         assert!(problems[0].to_string().starts_with("metadata.name: Invalid value"), "{problems:?}");
     }
 
@@ -409,7 +414,7 @@ mod tests {
     fn what_a_server_would_default_is_defaulted() {
         let target = json!({ "configMap": { "key": "k" }, "additionalFormats": { "jks": { "key": "j" }, "pkcs12": { "key": "p" } } });
         let Output { objects, jks, pkcs12 } =
-            Intent::parse(&bundle("b", &with_target(&target)), TRUST_NAMESPACE).expect("a valid Bundle").output;
+            Intent::parse(&bundle("b", &with_target(&target)), &TRUST_NAMESPACE.into()).expect("a valid Bundle").output;
         assert_eq!(objects.len(), 1);
         assert_eq!(jks.expect("a JKS").password.reveal(), "changeit");
         assert_eq!(pkcs12.expect("a PKCS#12").password.reveal(), "");

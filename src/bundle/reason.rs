@@ -39,6 +39,8 @@ pub enum Reason {
     CertificateLeftOut,
     /// A source, or a part of it, was not read.
     SourceIgnored,
+    /// An annotation of the Bundle means nothing here.
+    AnnotationIgnored,
     /// The content changes too often, so that rollouts are held back: condition `SourceUnstable` has the same.
     SourceUnstable,
     /// What has to be remembered of the Bundle's certificates is larger than an object may be.
@@ -80,6 +82,7 @@ impl Reason {
             Self::CertificateNotYetValid => "CertificateNotYetValid",
             Self::CertificateLeftOut => "CertificateLeftOut",
             Self::SourceIgnored => "SourceIgnored",
+            Self::AnnotationIgnored => "AnnotationIgnored",
             Self::SourceUnstable => "SourceUnstable",
             Self::LedgerTooLarge => "LedgerTooLarge",
             Self::LedgerNotWritten => "LedgerNotWritten",
@@ -109,6 +112,7 @@ impl Observation {
             Self::LeftOutNonCa(_) | Self::LeftOutRejected(_) | Self::NotForJava(..) => Reason::CertificateLeftOut,
             Self::Denied(..) => Reason::CertificateDenied,
             Self::NoPem(_) | Self::OwnOutput => Reason::SourceIgnored,
+            Self::UnknownAnnotation => Reason::AnnotationIgnored,
         }
     }
 }

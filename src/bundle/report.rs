@@ -90,6 +90,7 @@ impl BundleEvent {
             | Reason::CertificateNotYetValid
             | Reason::CertificateLeftOut
             | Reason::SourceIgnored
+            | Reason::AnnotationIgnored
             | Reason::SourceUnstable => "ReadSources",
             Reason::CertificateLeaving
             | Reason::CertificateReturned

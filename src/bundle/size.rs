@@ -103,7 +103,7 @@ mod tests {
     use crate::limits;
 
     fn message(spec: &Value) -> String {
-        match Intent::parse(&bundle("b", spec), TRUST_NAMESPACE) {
+        match Intent::parse(&bundle("b", spec), &TRUST_NAMESPACE.into()) {
             Ok(_) => String::new(),
             Err(problems) => Refusal::invalid_spec(&problems).message,
         }

@@ -55,7 +55,7 @@ pub fn resolve(intent: &Intent, inputs: &Inputs, now: Timestamp) -> Result<Resol
         default_cas: BTreeMap::new(),
         read: BTreeSet::new(),
         origins: Vec::new(),
-        findings: Vec::new(),
+        findings: intent.policy.findings().collect(),
         requeue_at: None,
     };
     let mut errors = Vec::new();

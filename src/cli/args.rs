@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use clap::builder::BoolishValueParser;
+use jiff::SignedDuration;
 
-use crate::bundle::{AdoptionPolicy, DecisionSettings};
+use crate::bundle::{AdoptionPolicy, DecisionSettings, RetentionDefaults, TrustNamespaces, parse_retention_time};
 use crate::default_cas::{self, DefaultCasProvider};
 
 /// Where default CAs come from, unless a package file is named.
@@ -35,6 +36,10 @@ pub(super) struct DecisionArgs {
     /// Namespace to read sources from.
     #[arg(long, default_value = "cert-manager", value_name = "NAMESPACE")]
     pub(super) trust_namespace: String,
+    /// Namespaces that Bundles may have their sources read in instead, by annotation rootcast.dev/trust-namespace
+    /// (comma-separated).
+    #[arg(long, value_delimiter = ',', value_name = "NAMESPACES")]
+    pub(super) additional_trust_namespaces: Vec<String>,
     /// JSON file with a default CA package; takes precedence over --default-cas.
     #[arg(long, value_name = "FILE")]
     pub(super) default_package_location: Option<PathBuf>,
@@ -69,6 +74,13 @@ pub(super) struct DecisionArgs {
     /// of their own under those names.
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     pub(super) allow_names: Vec<String>,
+    /// How long a certificate stays published at least after the last source has lost it, for Bundles without
+    /// annotation rootcast.dev/retain; default: it goes at once.
+    #[arg(long, value_parser = parse_retention_time, value_name = "DURATION")]
+    default_retain: Option<SignedDuration>,
+    /// Time after which the nodes have rewritten the files of a target that was written.
+    #[arg(long, value_parser = parse_retention_time, default_value = "3m", value_name = "DURATION")]
+    settle: SignedDuration,
 }
 
 /// Which cluster to talk to, and as whom.
@@ -107,7 +119,13 @@ impl DecisionArgs {
                 AdoptChoice::Always => AdoptionPolicy::Always,
             },
             allow_names: self.allow_names.iter().cloned().collect(),
+            retention: RetentionDefaults { retain: self.default_retain, settle: self.settle },
         }
+    }
+
+    /// Returns the namespaces that these flags have sources read in.
+    pub(super) fn trust_namespaces(&self) -> TrustNamespaces {
+        TrustNamespaces::new(&self.trust_namespace, &self.additional_trust_namespaces)
     }
 
     /// Loads the default CAs that these flags name.

@@ -110,7 +110,7 @@ pub(super) struct Args {
 /// Runs `rootcast controller`.
 pub(super) async fn run(arguments: Args) -> anyhow::Result<CommandOutcome> {
     let lease = arguments.lease()?;
-    let (webhook, notes) = arguments.webhook.webhook(&arguments.decision.trust_namespace)?;
+    let (webhook, notes) = arguments.webhook.webhook(arguments.decision.trust_namespaces())?;
     log::start(arguments.log_level(), arguments.log_format)?;
     for note in notes {
         warn!("{note}");
@@ -159,9 +159,9 @@ pub(super) async fn run(arguments: Args) -> anyhow::Result<CommandOutcome> {
     };
     let settings = arguments.decision.settings();
     let inputs = Inputs { settings, default_cas, ..Inputs::default() };
-    let trust_namespace = &arguments.decision.trust_namespace;
+    let trust_namespaces = arguments.decision.trust_namespaces();
     let controller =
-        Controller::new(&connection, leadership, trust_namespace, inputs, arguments.limits(), liveness, metrics);
+        Controller::new(&connection, leadership, trust_namespaces, inputs, arguments.limits(), liveness, metrics);
     let outcome = match (controller.run(stop).await, elector) {
         (RunEnd::LeadershipLost, _) => CommandOutcome::LeadershipLost,
         (RunEnd::Drained, Some(elector)) => {

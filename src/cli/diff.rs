@@ -43,11 +43,10 @@ pub(super) async fn run(arguments: &Args) -> anyhow::Result<CommandOutcome> {
     let input = InputObjects::read(filenames)?;
     let now = Timestamp::now();
     let OverviewData { connection, mut snapshot, settings, .. } = overview.read(SnapshotScope::Cluster, now).await?;
-    let trust_namespace = &settings.trust_namespace;
-    let overlay = overlay(input, trust_namespace)?;
+    let overlay = overlay(input, &settings.trust_namespace)?;
     let laid_over: BTreeSet<_> = overlay.sources.keys().cloned().collect();
     let targets = snapshot.newest_targets();
-    let affected = snapshot.apply_overlay(overlay, trust_namespace)?;
+    let affected = snapshot.apply_overlay(overlay, &settings.trust_namespaces())?;
     let intents: Vec<_> = affected.bundles.iter().filter_map(|name| snapshot.inputs.intents.get(name)).collect();
     // A Bundle of the file may have sources that no other has.
     let reader = SnapshotReader::new(&connection, &|_, _| {});

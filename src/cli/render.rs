@@ -82,9 +82,10 @@ fn render(input: InputObjects, arguments: &DecisionArgs, fallback: &[String]) ->
     let InputObjects { bundles, sources, namespaces } = input;
     inputs.sources = sources_in(sources, &arguments.trust_namespace);
     inputs.trust_namespace = namespaces.get(&arguments.trust_namespace).map(|namespace| namespace.labels.clone());
+    let trust_namespaces = arguments.trust_namespaces();
     let mut rendered = Rendered::default();
     for (id, bundle) in &bundles {
-        match Intent::parse(bundle, &arguments.trust_namespace) {
+        match Intent::parse(bundle, &trust_namespaces) {
             Ok(intent) => {
                 inputs.intents.insert(id.clone(), intent);
             }

@@ -12,6 +12,7 @@ use tokio::time::sleep;
 use tracing::{error, info};
 
 use crate::admin;
+use crate::bundle::TrustNamespaces;
 use crate::webhook::{ReloadableCertificate, ServerLimits, TlsSettings, reload_certificate, serve, validation};
 
 /// The pause before a port that cannot be bound is tried again.
@@ -49,7 +50,7 @@ pub(super) struct Webhook {
     port: u16,
     certificate_dir: PathBuf,
     tls: TlsSettings,
-    trust_namespace: String,
+    trust_namespaces: TrustNamespaces,
     certificate: ReloadableCertificate,
 }
 
@@ -65,14 +66,14 @@ impl WebhookArgs {
     ///
     /// # Errors
     /// When the settings of TLS are invalid.
-    pub(super) fn webhook(&self, trust_namespace: &str) -> anyhow::Result<(Option<Webhook>, Vec<String>)> {
+    pub(super) fn webhook(&self, trust_namespaces: TrustNamespaces) -> anyhow::Result<(Option<Webhook>, Vec<String>)> {
         let (tls, notes) = TlsSettings::parse(&self.tls_min_version, &self.tls_cipher_suites)?;
         let webhook = Webhook {
             host: self.webhook_host.clone(),
             port: self.webhook_port,
             certificate_dir: self.webhook_certificate_dir.clone(),
             tls,
-            trust_namespace: trust_namespace.to_owned(),
+            trust_namespaces,
             certificate: ReloadableCertificate::new(),
         };
         Ok(((webhook.port != 0).then_some(webhook), notes))
@@ -87,7 +88,7 @@ impl Webhook {
     }
 
     async fn run(self, mut stopped: oneshot::Receiver<()>) {
-        let Self { host, port, certificate_dir, tls, trust_namespace, certificate } = self;
+        let Self { host, port, certificate_dir, tls, trust_namespaces, certificate } = self;
         let follow = reload_certificate(certificate_dir, certificate.clone());
         let listen = async {
             certificate.wait_loaded().await;
@@ -111,7 +112,7 @@ impl Webhook {
             };
             info!(host, port, "the validating webhook is served");
             let stopped = async { drop(stopped.await) };
-            serve(listener, certificate.clone(), &tls, validation(&trust_namespace), ServerLimits::default(), stopped)
+            serve(listener, certificate.clone(), &tls, validation(trust_namespaces), ServerLimits::default(), stopped)
                 .await;
         };
         tokio::select! {

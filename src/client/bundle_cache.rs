@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use tracing::{info, warn};
 
 use crate::api::Bundle;
-use crate::bundle::{BundleId, DecisionSettings, Intent, Namespace, is_dns_subdomain};
+use crate::bundle::{BundleId, DecisionSettings, Intent, Namespace, TrustNamespaces, is_dns_subdomain};
 use crate::fanout::{ListScope, ListTracker};
 use crate::inject::{Injectability, InjectableBundles};
 use crate::webhook;
@@ -39,7 +39,7 @@ pub struct BundleCache {
     inner: Arc<Mutex<CacheInner>>,
     connection: Option<Connection>,
     lookups: Arc<Lookups>,
-    trust_namespace: String,
+    trust_namespaces: TrustNamespaces,
 }
 
 /// The need for permission to watch Bundles.
@@ -93,7 +93,7 @@ struct CacheInner {
 impl BundleCache {
     /// Creates an empty cache; without a connection it stays empty.
     #[must_use]
-    pub fn new(connection: Option<&Connection>, trust_namespace: &str, settings: DecisionSettings) -> Self {
+    pub fn new(connection: Option<&Connection>, trust_namespaces: TrustNamespaces, settings: DecisionSettings) -> Self {
         let inner = CacheInner {
             bundles: Arc::new(InjectableBundles { settings, by_id: BTreeMap::new() }),
             bundle_list: ListTracker::default(),
@@ -105,7 +105,7 @@ impl BundleCache {
             inner: Arc::new(Mutex::new(inner)),
             connection: connection.cloned(),
             lookups: Arc::new(Lookups::new()),
-            trust_namespace: trust_namespace.to_owned(),
+            trust_namespaces,
         }
     }
 
@@ -119,7 +119,7 @@ impl BundleCache {
             while let Some(event) = watch_events.next().await {
                 match event {
                     Ok(Either::Left(event)) => {
-                        self.update(|inner| inner.apply_bundle_event(event, &self.trust_namespace));
+                        self.update(|inner| inner.apply_bundle_event(event, &self.trust_namespaces));
                     }
                     Ok(Either::Right(event)) => self.update(|inner| inner.apply_namespace_event(event)),
                     Err((_, error)) if access == BundleAccess::Optional && error.is_denied() => {
@@ -195,7 +195,7 @@ impl webhook::BundleLookup for BundleCache {
         match found {
             Some(DeserializeGuard(found)) => {
                 let bundle = found.map_err(UnreadableBundle::from);
-                inner.upsert_bundle(name.into(), &bundle, &self.trust_namespace);
+                inner.upsert_bundle(name.into(), &bundle, &self.trust_namespaces);
             }
             None => inner.remove_bundle(&name.into()),
         }
@@ -230,14 +230,14 @@ impl BundleCache {
 }
 
 impl CacheInner {
-    fn apply_bundle_event(&mut self, event: Event<WatchedBundle>, trust_namespace: &str) {
+    fn apply_bundle_event(&mut self, event: Event<WatchedBundle>, trust_namespaces: &TrustNamespaces) {
         let id = |bundle: &WatchedBundle| bundle_metadata(bundle).name.as_deref().unwrap_or_default().into();
         match event {
             Event::Init => self.bundle_list.begin(self.bundles.by_id.keys().cloned()),
             Event::InitApply(bundle) | Event::Apply(bundle) => {
                 let id = id(&bundle);
                 self.bundle_list.record(&id);
-                self.upsert_bundle(id, &bundle, trust_namespace);
+                self.upsert_bundle(id, &bundle, trust_namespaces);
             }
             Event::Delete(bundle) => self.remove_bundle(&id(&bundle)),
             Event::InitDone => self.bundle_list.end().iter().for_each(|id| self.remove_bundle(id)),
@@ -262,11 +262,16 @@ impl CacheInner {
         }
     }
 
-    fn upsert_bundle(&mut self, id: BundleId, bundle: &Result<Bundle, UnreadableBundle>, trust_namespace: &str) {
+    fn upsert_bundle(
+        &mut self,
+        id: BundleId,
+        bundle: &Result<Bundle, UnreadableBundle>,
+        trust_namespaces: &TrustNamespaces,
+    ) {
         let InjectableBundles { settings, by_id } = Arc::make_mut(&mut self.bundles);
         let injectability = match bundle {
             Ok(bundle) => {
-                let intent = Intent::parse(bundle, trust_namespace);
+                let intent = Intent::parse(bundle, trust_namespaces);
                 Injectability::of(intent.as_ref().map_err(Vec::as_slice), settings)
             }
             Err(unreadable) => Injectability::Unusable {

@@ -1,5 +1,7 @@
 //! Publication of the status and the events of Bundles.
 
+use std::collections::BTreeMap;
+
 use http::Method;
 use kube::core::PartialObjectMeta;
 use kube::runtime::events::{self, EventType, Recorder, Reporter};
@@ -9,7 +11,7 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use crate::api::{self, Bundle};
-use crate::bundle::{BundleEvent, Report};
+use crate::bundle::{BundleEvent, Report, policy_annotations};
 use crate::fanout::ResourceVersion;
 
 use super::api_error::ApiError;
@@ -33,6 +35,8 @@ pub(crate) struct PublishedVersion {
     pub(crate) version: ResourceVersion,
     /// Generation of the Bundle.
     pub(crate) generation: Option<i64>,
+    /// Annotations of the Bundle that decisions depend on.
+    pub(crate) policy_annotations: BTreeMap<String, String>,
 }
 
 impl Publisher {
@@ -86,6 +90,7 @@ impl Publisher {
                 Ok(PartialObjectMeta { metadata, .. }) => Ok(Some(PublishedVersion {
                     version: ResourceVersion::of(&metadata),
                     generation: metadata.generation,
+                    policy_annotations: policy_annotations(&metadata),
                 })),
                 Err(error) => Err(ApiError::Lost(format!("the answer cannot be read: {error}"))),
             },

@@ -33,7 +33,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::api::BundleStatus;
-use crate::bundle::{BundleId, Inputs, SourceId, TargetRef};
+use crate::bundle::{BundleId, Inputs, SourceId, TargetRef, TrustNamespaces};
 use crate::client::{
     ApiError, Connection, LeadershipState, LeadershipWatch, PublishedVersion, Publisher, SourceRead, TargetWriter,
     Watch, WatchEvent, WatchResult, start_watches,
@@ -65,7 +65,7 @@ pub struct Controller {
     /// Whether this process leads, as last passed to the engine.
     leading: bool,
     connection: Connection,
-    trust_namespace: String,
+    trust_namespaces: TrustNamespaces,
     writer: TargetWriter,
     publisher: Publisher,
     /// Requests in flight.
@@ -105,7 +105,7 @@ impl Controller {
     pub fn new(
         connection: &Connection,
         leadership: LeadershipWatch,
-        trust_namespace: &str,
+        trust_namespaces: TrustNamespaces,
         inputs: Inputs,
         limits: WriteLimits,
         liveness: Arc<Liveness>,
@@ -114,13 +114,13 @@ impl Controller {
         let connection = connection.fenced(leadership.clone());
         Self {
             engine: Engine::new(inputs.settings.clone(), limits),
-            cache: Cache::new(inputs, trust_namespace),
+            cache: Cache::new(inputs, trust_namespaces.clone()),
             queue: AffectedBundles::new(),
             states: BTreeMap::new(),
             started: Instant::now(),
             leadership,
             leading: false,
-            trust_namespace: trust_namespace.to_owned(),
+            trust_namespaces,
             writer: TargetWriter::new(connection.clone(), metrics.writes.clone()),
             publisher: Publisher::new(connection.clone()),
             connection,
@@ -139,7 +139,7 @@ impl Controller {
         let watches = Watch::needed(&self.cache.inputs().settings);
         let is_of_targets = |watch: &&Watch| matches!(watch, Watch::Fanout(ListScope::Targets(..)));
         let (targets, others): (Vec<_>, Vec<_>) = watches.iter().partition(is_of_targets);
-        let mut watch_events = start_watches(&self.connection, &self.trust_namespace, others);
+        let mut watch_events = start_watches(&self.connection, self.trust_namespaces.main(), others);
         let mut targets = Some(targets);
         let mut leadership = self.leadership.clone();
         let mut heartbeat = tokio::time::interval(Liveness::HEARTBEAT_INTERVAL);
@@ -149,7 +149,7 @@ impl Controller {
             roll_out::refresh_leadership(&mut self);
             self.process_queue();
             if let Some(targets) = targets.take_if(|_| self.cache.has_listed_bundles()) {
-                watch_events.extend(start_watches(&self.connection, &self.trust_namespace, targets));
+                watch_events.extend(start_watches(&self.connection, self.trust_namespaces.main(), targets));
             }
             let wakeup = self.next_wakeup();
             tokio::select! {

@@ -43,8 +43,8 @@ pub(super) fn on_published(
     match result {
         Ok(published) => {
             state.publish_failures = 0;
-            if let Some(PublishedVersion { version, generation }) = published {
-                controller.cache.set_published_version(id, version, generation);
+            if let Some(published) = published {
+                controller.cache.set_published_version(id, &published);
             }
             publish(controller, id);
         }

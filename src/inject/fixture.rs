@@ -27,7 +27,7 @@ pub(super) fn injectability(name: &str, spec: &Value, settings: &DecisionSetting
         "apiVersion": api::API_VERSION, "kind": api::KIND, "metadata": { "name": name }, "spec": spec,
     }))
     .expect("a Bundle");
-    let intent: Result<Intent, Vec<FieldError>> = Intent::parse(&bundle, "cert-manager");
+    let intent: Result<Intent, Vec<FieldError>> = Intent::parse(&bundle, &"cert-manager".into());
     Injectability::of(intent.as_ref().map_err(Vec::as_slice), settings)
 }
 

@@ -50,7 +50,7 @@ pub(super) fn snapshot(bundles: &[api::Bundle], text: &str) -> Snapshot {
         snapshot.namespaces.insert(name.into(), namespace(&[("tier", label)]));
     }
     for bundle in bundles {
-        snapshot.add_bundle(bundle, TRUST_NAMESPACE);
+        snapshot.add_bundle(bundle, &TRUST_NAMESPACE.into());
     }
     snapshot.leadership = LeaderStatus::Led { lease: "l/l".to_owned(), holder: "pod-1".to_owned(), renewed: now() };
     snapshot

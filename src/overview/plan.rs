@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::api;
 use crate::bundle::{
     BundleId, Diff, InputChange, Intent, Namespace, ObjectKind, Refusal, ResolvedSources, SourceId, SourceObject,
-    TargetRef, affected_bundles, resolve,
+    TargetRef, TrustNamespaces, affected_bundles, resolve,
 };
 use crate::inspect::{CertificateDiff, CertificateSet, DetailLevel, LocatedCertificate, Location, ValuePlace};
 use crate::text::escape;
@@ -103,7 +103,7 @@ impl Snapshot {
     pub fn apply_overlay(
         &mut self,
         overlay: Overlay,
-        trust_namespace: &str,
+        trust_namespaces: &TrustNamespaces,
     ) -> Result<AffectedByOverlay, InvalidOverlayError> {
         let Overlay { bundles, sources, namespaces } = overlay;
         let mut affected = AffectedByOverlay::default();
@@ -119,13 +119,13 @@ impl Snapshot {
             // Status and identity are the cluster's.
             bundle.metadata.uid = self.inputs.intents.get(&id).map(|live| live.uid.clone());
             let live = self.bundles.get(&id).cloned().unwrap_or_default();
-            let snapshot_bundle = self.add_bundle(&bundle, trust_namespace);
+            let snapshot_bundle = self.add_bundle(&bundle, trust_namespaces);
             invalid.extend(snapshot_bundle.invalid.iter().map(|why| format!("Bundle {id} is invalid: {why}")));
             snapshot_bundle.default_ca_version = live.default_ca_version;
             changes.push(InputChange::Bundle(id));
         }
         for (name, namespace) in namespaces {
-            if name == trust_namespace {
+            if *name == **trust_namespaces.main() {
                 self.inputs.trust_namespace = Some(namespace.labels.clone());
                 changes.push(InputChange::TrustNamespace);
             }
@@ -363,7 +363,7 @@ mod tests {
         let mut published = CertificateSet::new("target");
         published.read(&ValuePlace::of_key("ca.pem"), pem("rsa").as_bytes(), &Passwords::WellKnown).expect("PEM");
         assert_eq!(snapshot.newest_targets()[&"one".into()].1, "ca.pem");
-        let affected = snapshot.apply_overlay(overlay, TRUST_NAMESPACE).expect("valid Bundles");
+        let affected = snapshot.apply_overlay(overlay, &TRUST_NAMESPACE.into()).expect("valid Bundles");
         let published = [("one".into(), published)].into();
         let plan = Plan::of(&snapshot, &affected, &published, now());
         (plain(&plan.table(now())), plan.refusals().chain(plan.findings()).collect())
@@ -411,7 +411,7 @@ Bundle two
     }
 
     fn plan_of(snapshot: &mut Snapshot, overlay: Overlay) -> Plan {
-        let affected = snapshot.apply_overlay(overlay, TRUST_NAMESPACE).expect("valid Bundles");
+        let affected = snapshot.apply_overlay(overlay, &TRUST_NAMESPACE.into()).expect("valid Bundles");
         Plan::of(snapshot, &affected, &BTreeMap::new(), now())
     }
 

@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use crate::api;
 use crate::bundle::{
     BundleId, CertificateSource, ContentSummary, Inputs, Intent, Namespace, ObjectKind, ObjectSource, ObservedMetadata,
-    Select, SourceId, TargetRef,
+    Select, SourceId, TargetRef, TrustNamespaces,
 };
 
 /// What was read of a cluster at about the same moment.
@@ -171,10 +171,10 @@ impl SnapshotTarget {
 
 impl Snapshot {
     /// Adds a Bundle; an invalid one is added with its errors.
-    pub fn add_bundle(&mut self, bundle: &api::Bundle, trust_namespace: &str) -> &mut SnapshotBundle {
+    pub fn add_bundle(&mut self, bundle: &api::Bundle, trust_namespaces: &TrustNamespaces) -> &mut SnapshotBundle {
         let id = BundleId::from(bundle.metadata.name.as_deref().unwrap_or_default());
         let mut snapshot_bundle = SnapshotBundle::of(bundle);
-        match Intent::parse(bundle, trust_namespace) {
+        match Intent::parse(bundle, trust_namespaces) {
             Ok(intent) => {
                 self.inputs.intents.insert(id.clone(), intent);
             }

@@ -9,7 +9,7 @@ use http::StatusCode;
 use tracing::debug;
 
 use crate::api::Bundle;
-use crate::bundle::Intent;
+use crate::bundle::{Intent, TrustNamespaces};
 use crate::inject::Denial;
 
 use super::decision_pool::DecisionPool;
@@ -20,11 +20,11 @@ use super::review::{AdmissionReview, InvalidReviewError, ReviewResponse, ReviewS
 pub const VALIDATE_BUNDLE: &str = "/validate-trust-cert-manager-io-v1alpha1-bundle";
 
 /// Returns the route [`VALIDATE_BUNDLE`], decided by the rules of [`Intent::parse`].
-pub fn validation(trust_namespace: &str) -> Router {
-    let trust_namespace: Arc<str> = trust_namespace.into();
+pub fn validation(trust_namespaces: TrustNamespaces) -> Router {
+    let trust_namespaces = Arc::new(trust_namespaces);
     let decisions = DecisionPool::new();
     let handler = async move |body| {
-        let decide = async move |body: Bytes| match review_span().in_scope(|| review(&body, &trust_namespace)) {
+        let decide = async move |body: Bytes| match review_span().in_scope(|| review(&body, &trust_namespaces)) {
             Ok(body) => json(body),
             Err(error) => (StatusCode::BAD_REQUEST, error.to_string()).into_response(),
         };
@@ -33,18 +33,18 @@ pub fn validation(trust_namespace: &str) -> Router {
     router().route(VALIDATE_BUNDLE, only_post(handler))
 }
 
-fn review(body: &[u8], trust_namespace: &str) -> Result<Vec<u8>, InvalidReviewError> {
+fn review(body: &[u8], trust_namespaces: &TrustNamespaces) -> Result<Vec<u8>, InvalidReviewError> {
     let review = AdmissionReview::read(body)?;
     review.record_in_span();
     let refusal = match review.subject()? {
-        ReviewSubject::Bundle(bundle) => validate_bundle(bundle, trust_namespace),
+        ReviewSubject::Bundle(bundle) => validate_bundle(bundle, trust_namespaces),
         ReviewSubject::Pod(_) | ReviewSubject::Other => None,
     };
     debug!(bundle = review.name(), refusal = refusal.as_ref().map(|refusal| &refusal.message), "reviewed");
     Ok(review.encode_response(&ReviewResponse { refusal, ..ReviewResponse::default() }))
 }
 
-fn validate_bundle(bundle: &str, trust_namespace: &str) -> Option<Denial> {
+fn validate_bundle(bundle: &str, trust_namespaces: &TrustNamespaces) -> Option<Denial> {
     let bundle: Bundle = match serde_json::from_str(bundle) {
         Ok(bundle) => bundle,
         Err(error) => return Some(Denial { code: 400, message: format!("this is no Bundle: {error}") }),
@@ -53,7 +53,7 @@ fn validate_bundle(bundle: &str, trust_namespace: &str) -> Option<Denial> {
     if bundle.metadata.deletion_timestamp.is_some() {
         return None;
     }
-    let problems = Intent::parse(&bundle, trust_namespace).err()?;
+    let problems = Intent::parse(&bundle, trust_namespaces).err()?;
     // As apimachinery prints an aggregate of errors: one as it is, more in brackets, none twice.
     let mut messages: Vec<String> = Vec::new();
     for message in problems.iter().map(ToString::to_string) {

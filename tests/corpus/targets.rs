@@ -84,7 +84,7 @@ pub(crate) fn bundle(text: &[u8]) {
     let Ok(documents) = serde_saphyr::from_multiple::<Value>(text) else { return };
     for document in documents {
         let Ok(bundle) = serde_json::from_value::<api::Bundle>(document) else { continue };
-        if let Err(problems) = Intent::parse(&bundle, "cert-manager") {
+        if let Err(problems) = Intent::parse(&bundle, &"cert-manager".into()) {
             assert!(problems.iter().all(|problem| !problem.to_string().is_empty()));
         }
     }
@@ -129,7 +129,7 @@ static OFFERED: LazyLock<InjectableBundles> = LazyLock::new(|| {
         },
     }))
     .expect("a Bundle");
-    let intent: Result<Intent, Vec<FieldError>> = Intent::parse(&bundle, "cert-manager");
+    let intent: Result<Intent, Vec<FieldError>> = Intent::parse(&bundle, &"cert-manager".into());
     let offered = Injectability::of(intent.as_ref().map_err(Vec::as_slice), &DecisionSettings::default());
     InjectableBundles { settings: DecisionSettings::default(), by_id: [("corp".into(), offered)].into() }
 });

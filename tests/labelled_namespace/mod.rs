@@ -22,7 +22,7 @@ impl LabelledNamespace {
             },
         }))
         .unwrap();
-        let intent: Result<Intent, Vec<FieldError>> = Intent::parse(&bundle, "cert-manager");
+        let intent: Result<Intent, Vec<FieldError>> = Intent::parse(&bundle, &"cert-manager".into());
         let injectability = Injectability::of(intent.as_ref().map_err(Vec::as_slice), &DecisionSettings::default());
         let labels: Labels = [(BUNDLE.to_owned(), name.to_owned())].into();
         Self {

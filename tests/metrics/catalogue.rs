@@ -114,7 +114,7 @@ fn decision() -> Decision {
         "spec": { "sources": [{ "inLine": pem }], "target": { "configMap": { "key": "ca.pem" } } },
     }))
     .expect("a Bundle");
-    let intent = Intent::parse(&bundle, "cert-manager").expect("a valid Bundle");
+    let intent = Intent::parse(&bundle, &"cert-manager".into()).expect("a valid Bundle");
     decide(&intent, &Inputs::default(), jiff::Timestamp::UNIX_EPOCH).expect("a decision")
 }
 

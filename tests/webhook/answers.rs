@@ -52,7 +52,7 @@ pub(crate) fn bundles() -> InjectableBundles {
         "spec": {"sources": [{"useDefaultCAs": true}], "target": {"configMap": {"key": "ca.pem"}}},
     });
     let bundle = serde_json::from_value(bundle).expect("a Bundle");
-    let intent = Intent::parse(&bundle, "cert-manager");
+    let intent = Intent::parse(&bundle, &"cert-manager".into());
     let settings = DecisionSettings::default();
     let offered = Injectability::of(intent.as_ref().map_err(|problems| &problems[..]), &settings);
     InjectableBundles { settings, by_id: [("roots".into(), offered)].into() }
@@ -247,7 +247,7 @@ async fn native_mode_that_is_off_warns_and_lets_no_pod_in_that_requires_it() {
 #[tokio::test]
 async fn other_methods_and_paths_are_told_so_and_content_types_are_not_asked_for() {
     let (pods, _) = start(true).await;
-    let bundles = Server::start(validation("cert-manager"), ServerLimits::default()).await;
+    let bundles = Server::start(validation("cert-manager".into()), ServerLimits::default()).await;
     for (path, server) in [(INJECT, &pods), (MUTATE, &pods), (VALIDATE_BUNDLE, &bundles)] {
         let mut client = server.client().await;
         client.send(format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n")).await.expect("sent");
@@ -268,7 +268,7 @@ async fn other_methods_and_paths_are_told_so_and_content_types_are_not_asked_for
 
 #[tokio::test]
 async fn bundles_are_judged_by_the_rules_of_the_controller_in_trust_managers_words() {
-    let server = Server::start(validation("cert-manager"), ServerLimits::default()).await;
+    let server = Server::start(validation("cert-manager".into()), ServerLimits::default()).await;
     let mut client = server.client().await;
     let mut ask = async |operation: &str, object: Value, subresource: &str| {
         let mut review = review("Bundle", operation, &object);

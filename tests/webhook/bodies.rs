@@ -74,7 +74,8 @@ async fn a_body_for_which_nobody_can_make_room_is_refused() {
 async fn reviews_of_up_to_8_mib_get_to_those_who_decide() {
     let (_options, options) = tokio::sync::watch::channel(Arc::default());
     let pods = mutations(Small { native: true }, operator(), options, Arc::new(|_, _| ()));
-    for (path, router) in [(INJECT, pods.clone()), (MUTATE, pods), (VALIDATE_BUNDLE, validation("cert-manager"))] {
+    for (path, router) in [(INJECT, pods.clone()), (MUTATE, pods), (VALIDATE_BUNDLE, validation("cert-manager".into()))]
+    {
         let server = Server::start(router, ServerLimits::default()).await;
         let mut client = server.client().await;
         for size in [1, 64 * 1024, 64 * 1024 + 1, 2 * MIB + 1, 8 * MIB] {

@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::admin::{self, ProbeError};
-use crate::bundle::DecisionSettings;
+use crate::bundle::{DecisionSettings, TrustNamespaces};
 use crate::client::{BundleAccess, BundleCache, Connection, ServingSettings, maintain_serving_cert};
 use crate::inject::{CainjectorOptions, Operator};
 use crate::metrics;
@@ -48,7 +48,9 @@ pub(super) async fn run(arguments: Args) -> anyhow::Result<CommandOutcome> {
         connection.requests().register(&mut registry);
         connection.watches().register(&mut registry);
     }
-    let bundle_cache = BundleCache::new(connection.as_ref(), &arguments.trust_namespace, arguments.settings());
+    // The injector reads no sources, so the controller's list of trust namespaces is none of its settings.
+    let trust_namespaces = TrustNamespaces::unlisted(&arguments.trust_namespace);
+    let bundle_cache = BundleCache::new(connection.as_ref(), trust_namespaces, arguments.settings());
     tasks.spawn(bundle_cache.clone().run(arguments.bundles.into()));
     match (&arguments.cert_dir, &connection) {
         (Some(folder), _) => tasks.spawn(webhook::reload_certificate(folder.clone(), certificate.clone())),

@@ -83,9 +83,10 @@ impl OverviewArgs {
         snapshot.inputs.settings = settings.settings();
         snapshot.inputs.trust_namespace =
             snapshot.namespaces.get(&*settings.trust_namespace).map(|namespace| namespace.labels.clone());
+        let trust_namespaces = settings.trust_namespaces();
         for (name, bundle) in bundles.context("read Bundles")? {
             match bundle {
-                Ok(bundle) => drop(snapshot.add_bundle(&bundle, &settings.trust_namespace)),
+                Ok(bundle) => drop(snapshot.add_bundle(&bundle, &trust_namespaces)),
                 Err(error) => {
                     let invalid = Some(error.to_string());
                     snapshot.bundles.insert(name.into(), SnapshotBundle { invalid, ..SnapshotBundle::default() });

@@ -8,7 +8,7 @@ use kube::runtime::watcher::Event;
 use crate::api;
 use crate::bundle::{
     BundleId, InputChange, Intent, Labels, LastStatus, ObjectKind, OutputKeys, Refusal, SourceContent, SourceId,
-    SourceObject, affected_bundles,
+    SourceObject, affected_bundles, policy_annotations,
 };
 use crate::client::{UnreadableBundle, WatchedBundle, bundle_metadata};
 use crate::fanout::{EngineEvent, ResourceVersion};
@@ -65,7 +65,7 @@ impl Cache {
 
     /// Applies an event of a source.
     pub(super) fn apply_source_event(&mut self, kind: ObjectKind, event: Event<ObjectMeta>) -> CacheUpdate {
-        let (namespace, list) = (self.trust_namespace.clone(), self.source_lists.entry(kind).or_default());
+        let (namespace, list) = (self.trust_namespaces.main().clone(), self.source_lists.entry(kind).or_default());
         let id = |metadata: &ObjectMeta| {
             let name = metadata.name.as_deref().unwrap_or_default().into();
             SourceId { kind, namespace: namespace.clone(), name }
@@ -132,13 +132,14 @@ impl Cache {
 
     fn upsert_bundle(&mut self, id: BundleId, bundle: Result<api::Bundle, UnreadableBundle>) -> CacheUpdate {
         let written_by = manager_clause(bundle_metadata(&bundle));
+        let policy_annotations = policy_annotations(bundle_metadata(&bundle));
         let (uid, version, last_status, intent) = match bundle {
             Ok(bundle) => {
                 let version = ResourceVersion::of(&bundle.metadata);
                 let status = owned_part(bundle.status.clone().unwrap_or_default());
                 let last_status = LastStatus { generation: bundle.metadata.generation, status };
                 let intent =
-                    Intent::parse(&bundle, &self.trust_namespace).map_err(|problems| Refusal::invalid_spec(&problems));
+                    Intent::parse(&bundle, &self.trust_namespaces).map_err(|problems| Refusal::invalid_spec(&problems));
                 (bundle.metadata.uid.unwrap_or_default(), version, last_status, intent)
             }
             Err(UnreadableBundle { metadata, cause }) => {
@@ -149,9 +150,12 @@ impl Cache {
             }
         };
         let epoch = self.epoch;
+        let mut cause = format!("Bundle {id} seen");
         if let Some(old) = self.bundles.get_mut(&id) {
             let since = std::mem::replace(&mut old.epoch, epoch) == epoch;
-            let same_spec = old.uid == uid && old.last_status.generation == last_status.generation;
+            let same_spec = old.uid == uid
+                && old.last_status.generation == last_status.generation
+                && old.policy_annotations == policy_annotations;
             // While a status is being published, the cached status is ahead of the cached version.
             if !old.version.is_replaced_by(version, since, same_spec) {
                 return CacheUpdate::default();
@@ -160,14 +164,14 @@ impl Cache {
             if same_spec && old.last_status.status == last_status.status {
                 return CacheUpdate::default();
             }
+            cause = if same_spec {
+                format!("status of Bundle {id} changed")
+            } else {
+                format!("Bundle {id} changed{written_by}")
+            };
         }
-        let old = self.bundles.get(&id);
-        let cause = match old.map(|old| old.uid == uid && old.last_status.generation == last_status.generation) {
-            None => format!("Bundle {id} seen"),
-            Some(true) => format!("status of Bundle {id} changed"),
-            Some(false) => format!("Bundle {id} changed{written_by}"),
-        };
-        let events = old.is_none().then(|| EngineEvent::Bundle(id.clone(), true)).into_iter().collect();
+        let is_new = !self.bundles.contains_key(&id);
+        let events = is_new.then(|| EngineEvent::Bundle(id.clone(), true)).into_iter().collect();
         let change = InputChange::Bundle(id.clone());
         let mut affected = affected_bundles(&self.inputs, &change);
         let (before, invalid) = match intent {
@@ -177,7 +181,7 @@ impl Cache {
         if let Some(before) = before {
             self.sources.prune(&before, &mut self.inputs);
         }
-        self.bundles.insert(id, CachedBundle { uid, version, epoch, last_status, invalid });
+        self.bundles.insert(id, CachedBundle { uid, version, epoch, policy_annotations, last_status, invalid });
         affected.extend(affected_bundles(&self.inputs, &change));
         CacheUpdate { affected: with_cause(affected, &cause), events, ..CacheUpdate::default() }
     }

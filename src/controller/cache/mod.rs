@@ -4,7 +4,6 @@
 mod bundles_and_sources;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::runtime::watcher::Event;
@@ -12,9 +11,9 @@ use kube::runtime::watcher::Event;
 use crate::api;
 use crate::bundle::{
     BundleId, InputChange, Inputs, Intent, LastStatus, Namespace, ObjectKind, Refusal, SourceId, TargetRef,
-    affected_bundles,
+    TrustNamespaces, affected_bundles,
 };
-use crate::client::{KeyFilter, SourceRead, Watch, WatchEvent};
+use crate::client::{KeyFilter, PublishedVersion, SourceRead, Watch, WatchEvent};
 use crate::controller::source_cache::SourceCache;
 use crate::fanout::{EngineEvent, ListPhase, ListScope, ListTracker, Observed, ResourceVersion, TargetEvent};
 
@@ -22,7 +21,7 @@ use crate::fanout::{EngineEvent, ListPhase, ListScope, ListTracker, Observed, Re
 pub(in crate::controller) struct Cache {
     /// The inputs of decisions.
     inputs: Inputs,
-    trust_namespace: Arc<str>,
+    trust_namespaces: TrustNamespaces,
     bundles: BTreeMap<BundleId, CachedBundle>,
     /// Terminating Bundles.
     terminating: BTreeSet<BundleId>,
@@ -43,6 +42,8 @@ pub(in crate::controller) struct CachedBundle {
     version: ResourceVersion,
     /// Number of lists begun when the version was cached.
     epoch: u64,
+    /// The annotations that decisions depend on. They change without a new generation.
+    policy_annotations: BTreeMap<String, String>,
     /// Generation and status last read, or last published.
     pub(in crate::controller) last_status: LastStatus,
     /// Why the Bundle has no [`Intent`].
@@ -65,12 +66,12 @@ pub(in crate::controller) struct CacheUpdate {
 
 impl Cache {
     /// Returns an empty cache that waits for the first list of each watch.
-    pub(in crate::controller) fn new(inputs: Inputs, trust_namespace: &str) -> Self {
+    pub(in crate::controller) fn new(inputs: Inputs, trust_namespaces: TrustNamespaces) -> Self {
         let scope = |watch| if let Watch::Fanout(scope) = watch { Some((scope, false)) } else { None };
         let fanout_listed = Watch::needed(&inputs.settings).into_iter().filter_map(scope).collect();
         Self {
             inputs,
-            trust_namespace: trust_namespace.into(),
+            trust_namespaces,
             bundles: BTreeMap::new(),
             terminating: BTreeSet::new(),
             sources: SourceCache::default(),
@@ -175,7 +176,7 @@ impl Cache {
         let name = metadata.name.clone().unwrap_or_default();
         let now = (!deleted).then(|| Namespace::from(metadata));
         let mut affected = AffectedBundles::new();
-        if *name == *self.trust_namespace {
+        if *name == **self.trust_namespaces.main() {
             let labels = now.as_ref().map(|namespace| namespace.labels.clone());
             if labels != self.inputs.trust_namespace {
                 self.inputs.trust_namespace = labels;
@@ -196,19 +197,16 @@ impl Cache {
     }
 
     /// Caches the version of a published status, so that watch events of older versions change nothing; unless the
-    /// response has a generation that no watch event has delivered yet.
-    pub(in crate::controller) fn set_published_version(
-        &mut self,
-        id: &BundleId,
-        version: ResourceVersion,
-        generation: Option<i64>,
-    ) {
+    /// response has a generation or policy that no watch event has delivered yet.
+    pub(in crate::controller) fn set_published_version(&mut self, id: &BundleId, published: &PublishedVersion) {
+        let PublishedVersion { version, generation, policy_annotations } = published;
         if let Some(known) = self.bundles.get_mut(id)
-            && known.last_status.generation == generation
+            && known.last_status.generation == *generation
+            && known.policy_annotations == *policy_annotations
         {
             let since = std::mem::replace(&mut known.epoch, self.epoch) == self.epoch;
-            if known.version.is_replaced_by(version, since, true) {
-                known.version = version;
+            if known.version.is_replaced_by(*version, since, true) {
+                known.version = *version;
             }
         }
     }
@@ -281,7 +279,7 @@ mod tests {
     }
 
     fn cache() -> Cache {
-        Cache::new(Inputs::default(), "cert-manager")
+        Cache::new(Inputs::default(), "cert-manager".into())
     }
 
     #[test]
@@ -304,7 +302,7 @@ mod tests {
         let mut inputs = Inputs::default();
         inputs.settings.target_namespaces = Some(["absent".to_owned(), "there".to_owned()].into());
         let watches = Watch::needed(&inputs.settings);
-        let mut cache = Cache::new(inputs, "cert-manager");
+        let mut cache = Cache::new(inputs, "cert-manager".into());
         for watch in watches.iter().filter(|watch| !matches!(watch, Watch::Fanout(ListScope::Targets(..)))) {
             cache.list(watch, ListPhase::Began);
             if *watch == Watch::Fanout(ListScope::Namespaces) {
@@ -381,14 +379,51 @@ mod tests {
         let mut cache = cache();
         cache.affected(bundle("1", "before").1);
         cache.set_published_status(&"b".into(), bundle("", "first").0);
-        cache.set_published_version(&"b".into(), ResourceVersion::parse("9"), Some(2));
-        cache.set_published_version(&"b".into(), ResourceVersion::parse("2"), Some(1));
+        cache.set_published_version(&"b".into(), &published("9", 2, BTreeMap::new()));
+        cache.set_published_version(&"b".into(), &published("2", 1, BTreeMap::new()));
         cache.set_published_status(&"b".into(), bundle("", "second").0);
         assert!(cache.affected(bundle("1", "before").1).is_empty());
         let second = cache.bundle(&"b".into()).expect("known").last_status.status.clone();
         assert_eq!(second, bundle("", "second").0);
         assert!(cache.affected(bundle("3", "second").1).is_empty(), "what we published");
         assert!(cache.affected(bundle("4", "foreign").1).contains_key(&"b".into()));
+    }
+
+    fn published(version: &str, generation: i64, policy_annotations: BTreeMap<String, String>) -> PublishedVersion {
+        PublishedVersion { version: ResourceVersion::parse(version), generation: Some(generation), policy_annotations }
+    }
+
+    #[test]
+    fn a_changed_policy_affects_its_bundle_and_no_other_annotation_does() {
+        let bundle = |version: &str, annotations: &serde_json::Value| -> WatchedBundle {
+            let bundle = serde_json::from_value(json!({
+                "apiVersion": api::API_VERSION, "kind": api::KIND,
+                "metadata": {
+                    "name": "b", "uid": "u", "generation": 1, "resourceVersion": version, "annotations": annotations,
+                },
+                "spec": { "sources": [{ "inLine": "x" }], "target": { "configMap": { "key": "k" } } },
+            }));
+            Box::new(Ok(bundle.expect("a Bundle")))
+        };
+        let mut cache = cache();
+        cache.affected(bundle("1", &json!({})));
+        for (version, annotations, expected) in [
+            ("2", json!({ "team": "a" }), None),
+            ("3", json!({ "team": "a", "rootcast.dev/retain": "1h" }), Some("Bundle b changed")),
+            ("4", json!({ "team": "b", "rootcast.dev/retain": "1h", "inject.rootcast.dev/x": "y" }), None),
+            ("5", json!({ "rootcast.dev/retain": "an hour" }), Some("Bundle b changed")),
+            ("6", json!({}), Some("Bundle b changed")),
+        ] {
+            let cause = cache.affected(bundle(version, &annotations)).remove(&"b".into());
+            assert_eq!(cause.as_deref(), expected, "{annotations}");
+            let invalid = cache.bundle(&"b".into()).expect("known").invalid.is_some();
+            assert_eq!(invalid, version == "5");
+        }
+
+        let retain = json!({ "rootcast.dev/retain": "1h" });
+        let annotations: BTreeMap<_, _> = [("rootcast.dev/retain".to_owned(), "1h".to_owned())].into();
+        cache.set_published_version(&"b".into(), &published("8", 1, annotations));
+        assert!(!cache.affected(bundle("7", &retain)).is_empty(), "the answer to a status was there before the change");
     }
 
     #[test]
