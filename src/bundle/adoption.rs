@@ -235,7 +235,7 @@ mod tests {
 
     use super::*;
     use crate::bundle::fixture::{labels, pem};
-    use crate::bundle::{Labels, Output, Selector};
+    use crate::bundle::{DeletionPolicy, Labels, Output, Selector};
 
     /// A Bundle `b` with the keys `ca` and `jks`.
     fn desired() -> (Desired, Payload) {
@@ -257,6 +257,7 @@ mod tests {
             all_denied: false,
             secrets_off: false,
             protected: None,
+            deletion: DeletionPolicy::Delete,
             deleted: false,
         };
         (desired, payload)

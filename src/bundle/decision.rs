@@ -13,6 +13,7 @@ use super::inputs::Inputs;
 use super::intent::{Intent, Output};
 use super::object_kind::ObjectKind;
 use super::payload::{Content, Manifest, Payload, encode};
+use super::policy::DeletionPolicy;
 use super::protected::ProtectedName;
 use super::refusal::Refusal;
 use super::retention::Rotation;
@@ -57,6 +58,8 @@ pub struct Desired {
     pub secrets_off: bool,
     /// The protected name that the Bundle has: then only objects that are this Bundle's already are written.
     pub protected: Option<ProtectedName>,
+    /// Whether the Bundle owns its targets.
+    pub deletion: DeletionPolicy,
     /// Whether the Bundle was deleted: completed objects are handed over, and all others are left to garbage
     /// collection.
     pub deleted: bool,
@@ -96,6 +99,7 @@ pub fn decide(intent: &Intent, inputs: &Inputs, now: Timestamp) -> Result<Decisi
         all_denied: anchors.is_none(),
         secrets_off,
         protected: inputs.settings.protection(intent.id.name()),
+        deletion: intent.policy.deletion,
         deleted: false,
     };
     let expiry_summary = ExpirySummary::of(anchors.as_ref(), &own);
@@ -124,8 +128,16 @@ impl Desired {
             all_denied: false,
             secrets_off: false,
             protected: None,
+            deletion: DeletionPolicy::Delete,
             deleted: true,
         }
+    }
+
+    /// The uid of the Bundle, if it owns its targets: not offline, where it has none, and not with
+    /// [`DeletionPolicy::Orphan`].
+    #[must_use]
+    pub fn owner_uid(&self) -> Option<&str> {
+        (self.deletion == DeletionPolicy::Delete && !self.uid.is_empty()).then_some(&self.uid)
     }
 
     /// Returns the manifests of one namespace's targets, sorted by kind, complete but for the namespace; none for a
@@ -134,7 +146,7 @@ impl Desired {
         self.payloads
             .values()
             .filter(|_| self.protected.is_none())
-            .map(|payload| payload.manifest(&self.name, &self.uid))
+            .map(|payload| payload.manifest(&self.name, self.owner_uid()))
     }
 }
 

@@ -7,6 +7,7 @@ use super::inputs::{DecisionSettings, Namespace};
 use super::object_kind::ObjectKind;
 use super::observed_metadata::{ObjectPart, ObservedMetadata, OwnerRef, digest_if_long};
 use super::payload::Payload;
+use super::policy::DeletionPolicy;
 use super::protected::ProtectedName;
 use super::selector::Labels;
 
@@ -31,7 +32,7 @@ pub enum Diff {
 /// How a target differs from its desired state: the first that applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Drift {
-    /// The controlling owner is not this Bundle.
+    /// The controlling owner is not this Bundle, or is one although the Bundle owns none of its targets.
     Owner,
     /// The hash annotation differs: sources, formats or metadata changed.
     Content,
@@ -96,15 +97,28 @@ impl Desired {
         self.protected.filter(|_| !found.is_some_and(|found| found.is_target_of(&self.name)))
     }
 
-    /// Whether the object is controlled by this very Bundle.
+    /// Whether the object is this very Bundle's: controlled by it, or, if it owns none of its targets, marked as one
+    /// and with keys of ours.
     fn owns(&self, found: &ObservedMetadata) -> bool {
-        found.owner.as_ref().is_some_and(|controller| controller.uid == self.uid)
+        match (&found.owner, self.deletion) {
+            (Some(controller), _) => controller.uid == self.uid,
+            (None, DeletionPolicy::Orphan) => found.is_target_of(&self.name) && !found.own_keys.is_empty(),
+            (None, DeletionPolicy::Delete) => false,
+        }
     }
 
     /// Returns how an object is released: what is not known to be ours alone stays.
     fn release(&self, found: &ObservedMetadata) -> Release {
         let whole = found.is_target_of(&self.name) && found.annotated_keys.is_none() && !found.holds_foreign_keys();
         if whole { Release::Delete } else { Release::HandOver }
+    }
+
+    /// Whether the controlling owner of an object is the one that it is to have.
+    fn has_desired_owner(&self, owner: Option<&OwnerRef>) -> bool {
+        match (owner, self.deletion) {
+            (Some(owner), DeletionPolicy::Delete) => owner.uid == self.uid && self.is_namesake(owner),
+            (owner, deletion) => owner.is_none() && deletion == DeletionPolicy::Orphan,
+        }
     }
 
     /// Whether an owner is a Bundle of this name: this one, or one that was here before it.
@@ -122,7 +136,8 @@ impl Desired {
     }
 
     fn drift(&self, payload: &Payload, found: &ObservedMetadata) -> Option<Diff> {
-        if let Some(other) = found.owner.as_ref().filter(|owner| !self.is_namesake(owner) && !self.owns(found)) {
+        let owner = found.owner.as_ref();
+        if let Some(other) = owner.filter(|owner| !self.is_namesake(owner) && owner.uid != self.uid) {
             return Some(if self.may_recreate(payload, found) { Diff::Recreate } else { Diff::Blocked(other.clone()) });
         }
         let holds = |desired: &Labels, there: &Labels| {
@@ -135,7 +150,7 @@ impl Desired {
                     || found.annotated_keys.as_ref().is_some_and(|keys| !keys.contains(key)))
         };
         let ladder = [
-            (!(self.owns(found) && found.owner.as_ref().is_some_and(|owner| self.is_namesake(owner))), Drift::Owner),
+            (!self.has_desired_owner(owner), Drift::Owner),
             (found.annotations.get(api::HASH_ANNOTATION) != Some(&payload.hash), Drift::Content),
             (
                 !found.own_keys.iter().filter(|key| !is_theirs(key)).eq(payload.values.keys())
@@ -334,6 +349,49 @@ mod tests {
             Some(Diff::Release(Release::HandOver))
         );
         assert_eq!(after(|observed| observed.owner = None), None);
+    }
+
+    #[test]
+    fn an_orphaning_bundle_owns_no_target_and_knows_its_own_by_label_and_keys() {
+        let owning = config_map();
+        let desired = Desired { deletion: DeletionPolicy::Orphan, ..owning.clone() };
+        let owned = written(&owning);
+        let orphan = ObservedMetadata { owner: None, ..owned.clone() };
+        let copy = ObservedMetadata {
+            own_keys: [].into(),
+            foreign_keys: [("k".to_owned(), "kubectl".to_owned())].into(),
+            ownership: FieldOwnership::Shared,
+            ..orphan.clone()
+        };
+        let shared = ObservedMetadata {
+            foreign_keys: [("x".to_owned(), "kubectl".to_owned())].into(),
+            ownership: FieldOwnership::Shared,
+            ..orphan.clone()
+        };
+        let mut namesake = owned.clone();
+        namesake.owner.as_mut().expect("an owner").uid = "older".to_owned();
+        let drift = Some(Diff::Update(Drift::Owner));
+        let rows = [
+            ("without an owner", &desired, &orphan, true, None),
+            ("without an owner, of an owning Bundle", &owning, &orphan, true, drift.clone()),
+            ("owned by the Bundle", &desired, &owned, true, drift.clone()),
+            ("owned by a Bundle that was here before", &desired, &namesake, true, drift),
+            ("no longer selected", &desired, &orphan, false, Some(Diff::Release(Release::Delete))),
+            ("no longer selected, owned", &desired, &owned, false, Some(Diff::Release(Release::Delete))),
+            (
+                "no longer selected, with a key of others",
+                &desired,
+                &shared,
+                false,
+                Some(Diff::Release(Release::HandOver)),
+            ),
+            ("a copy that others made", &desired, &copy, false, None),
+            ("no longer selected by an owning Bundle", &owning, &orphan, false, None),
+        ];
+        for (name, desired, found, reached, expected) in rows {
+            assert_eq!(desired.diff(KIND, reached, Some(found)), expected, "{name}");
+        }
+        assert!(json!(desired.manifests().next())["metadata"].get("ownerReferences").is_none());
     }
 
     #[test]

@@ -126,13 +126,13 @@ impl Payload {
         self.values.values().map(|value| value.bytes().len()).sum()
     }
 
-    /// Returns the manifest, complete but for the namespace, for the Bundle of this name and uid. Without a uid
-    /// (offline) it has no owner.
+    /// Returns the manifest, complete but for the namespace, for the Bundle of this name, with the Bundle of this uid
+    /// as its owner.
     #[must_use]
-    pub fn manifest<'a>(&'a self, bundle: &'a str, uid: &'a str) -> Manifest<'a> {
+    pub fn manifest<'a>(&'a self, bundle: &'a str, owner_uid: Option<&'a str>) -> Manifest<'a> {
         let Self { kind, values, labels, annotations, hash, partial: _ } = self;
         let plain = |pairs: &'a Labels| pairs.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-        let owner = Owner {
+        let owner = |uid| Owner {
             api_version: api::API_VERSION,
             kind: api::KIND,
             name: bundle,
@@ -144,7 +144,7 @@ impl Payload {
             name: bundle,
             labels: plain(labels).chain([(api::BUNDLE_LABEL, bundle)]).collect(),
             annotations: plain(annotations).chain([(api::HASH_ANNOTATION, hash.as_str())]).collect(),
-            owner_references: if uid.is_empty() { Vec::new() } else { vec![owner] },
+            owner_references: owner_uid.map(owner).into_iter().collect(),
         };
         let (mut data, mut binary_data) = (BTreeMap::new(), BTreeMap::new());
         for (key, value) in values {
@@ -303,8 +303,8 @@ mod tests {
     fn without_a_uid_a_manifest_has_no_owner() {
         let intent = plain("b");
         let payload = &encoded(&intent)[0];
-        assert!(json!(payload.manifest("b", "uid"))["metadata"]["ownerReferences"].is_array());
-        assert!(json!(payload.manifest("b", ""))["metadata"].get("ownerReferences").is_none());
+        assert!(json!(payload.manifest("b", Some("uid")))["metadata"]["ownerReferences"].is_array());
+        assert!(json!(payload.manifest("b", None))["metadata"].get("ownerReferences").is_none());
     }
 
     #[test]

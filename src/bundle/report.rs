@@ -14,6 +14,7 @@ use super::finding::Finding;
 use super::id::TargetRef;
 use super::last_status::LastStatus;
 use super::object_kind::ObjectKind;
+use super::policy::DeletionPolicy;
 use super::reason::Reason;
 use super::refusal::Refusal;
 use super::unstable::Unstable;
@@ -207,11 +208,15 @@ fn synced_reason(desired: &Desired, restricted: bool, outcome: &RolloutOutcome) 
         return (reason, message);
     }
     let allowed = if restricted { "allowed " } else { "" };
+    let orphaned = match desired.deletion {
+        DeletionPolicy::Delete => "",
+        DeletionPolicy::Orphan => "; its targets have no owner, and stay when the Bundle is deleted",
+    };
     let message = if desired.namespaces.is_everything() {
-        format!("Successfully synced Bundle to all {allowed}namespaces")
+        format!("Successfully synced Bundle to all {allowed}namespaces{orphaned}")
     } else {
         format!(
-            "Successfully synced Bundle to {allowed}namespaces that match this label selector: {}",
+            "Successfully synced Bundle to {allowed}namespaces that match this label selector: {}{orphaned}",
             desired.namespaces
         )
     };

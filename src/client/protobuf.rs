@@ -76,7 +76,9 @@ pub(super) fn object(
     {
         entry(&mut metadata, field::META_ANNOTATIONS, key, value.as_bytes());
     }
-    bytes(&mut metadata, field::META_OWNER_REFERENCES, &owner(desired));
+    if let Some(uid) = desired.owner_uid() {
+        bytes(&mut metadata, field::META_OWNER_REFERENCES, &owner(&desired.name, uid));
+    }
 
     let mut first = Vec::new();
     bytes(&mut first, field::OBJECT_METADATA, &metadata);
@@ -90,11 +92,11 @@ pub(super) fn object(
     SegmentedBody::new(vec![head.into(), content.clone()])
 }
 
-fn owner(desired: &Desired) -> Vec<u8> {
+fn owner(name: &str, uid: &str) -> Vec<u8> {
     let mut owner = Vec::new();
     bytes(&mut owner, field::OWNER_KIND, api::KIND.as_bytes());
-    bytes(&mut owner, field::OWNER_NAME, desired.name.as_bytes());
-    bytes(&mut owner, field::OWNER_UID, desired.uid.as_bytes());
+    bytes(&mut owner, field::OWNER_NAME, name.as_bytes());
+    bytes(&mut owner, field::OWNER_UID, uid.as_bytes());
     bytes(&mut owner, field::OWNER_API_VERSION, api::API_VERSION.as_bytes());
     for number in [field::OWNER_CONTROLLER, field::OWNER_BLOCK_DELETION] {
         owner.extend([number << 3, 1]);

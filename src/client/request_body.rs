@@ -44,8 +44,8 @@ pub(super) struct Head<'a> {
     pub(super) payload: &'a Payload,
     /// Resource version of the object.
     pub(super) version: ResourceVersion,
-    /// Uid of the namespace, where the object holds keys of others: then the namespace owns the object, too, and the
-    /// object outlives its Bundle.
+    /// Uid of the namespace, where the object holds keys of others: if the Bundle owns the object then the namespace
+    /// does, too, and the object outlives its Bundle.
     pub(super) second_owner: Option<&'a str>,
     /// Namespace of the object.
     pub(super) namespace: &'a str,
@@ -63,12 +63,7 @@ impl EncodedContent {
 
     /// Encodes a strategic merge patch that sets metadata and keys, and removes `stale` fields and the former owner.
     pub(super) fn merge(&self, head: &Head<'_>, stale: &OwnedFields, former_owner: Option<&str>) -> EncodedBody {
-        let mut json = head.json();
-        if let Some(uid) = former_owner
-            && let Some(owners) = json["metadata"]["ownerReferences"].as_array_mut()
-        {
-            owners.insert(0, json!({ "$patch": "delete", "uid": uid }));
-        }
+        let mut json = head.json(former_owner);
         for (field, names) in [("labels", &stale.labels), ("annotations", &stale.annotations)] {
             for name in names {
                 json["metadata"][field][name] = Json::Null;
@@ -79,7 +74,7 @@ impl EncodedContent {
 
     /// Encodes the manifest for server-side apply.
     pub(super) fn apply(&self, head: &Head<'_>) -> EncodedBody {
-        (APPLY, self.with_content(head.payload, &head.json(), &BTreeSet::new()))
+        (APPLY, self.with_content(head.payload, &head.json(None), &BTreeSet::new()))
     }
 
     /// Appends `data` and `binaryData` to an object. A stale key is removed from both, since its field is not known.
@@ -134,29 +129,39 @@ pub(super) fn delete(version: ResourceVersion) -> EncodedBody {
 }
 
 impl Head<'_> {
-    fn json(&self) -> Json {
+    /// Encodes the head; `former_owner` is the uid of an owner that a strategic merge patch removes.
+    fn json(&self, former_owner: Option<&str>) -> Json {
         let Self { desired, payload, version, second_owner, namespace } = self;
         let Payload { kind, values, labels, annotations, hash, partial: _ } = payload;
         let mut labels = labels.clone();
         labels.insert(api::BUNDLE_LABEL.to_owned(), desired.name.clone());
         let mut annotations = annotations.clone();
         annotations.insert(api::HASH_ANNOTATION.to_owned(), hash.clone());
-        let mut owners = vec![json!({
-            "apiVersion": api::API_VERSION, "kind": api::KIND, "name": desired.name, "uid": desired.uid,
-            "controller": true, "blockOwnerDeletion": true,
-        })];
+        let mut owners: Vec<_> =
+            former_owner.map(|uid| json!({ "$patch": "delete", "uid": uid })).into_iter().collect();
+        owners.extend(desired.owner_uid().map(|uid| {
+            json!({
+                "apiVersion": api::API_VERSION, "kind": api::KIND, "name": desired.name, "uid": uid,
+                "controller": true, "blockOwnerDeletion": true,
+            })
+        }));
         if let Some(uid) = second_owner {
             let keys: Vec<_> = values.keys().map(String::as_str).collect();
             annotations.insert(api::KEYS_ANNOTATION.to_owned(), keys.join(","));
-            owners.push(json!({ "apiVersion": "v1", "kind": "Namespace", "name": namespace, "uid": uid }));
+            let owner = json!({ "apiVersion": "v1", "kind": "Namespace", "name": namespace, "uid": uid });
+            owners.extend(desired.owner_uid().map(|_| owner));
         }
-        json!({
+        let mut head = json!({
             "apiVersion": "v1", "kind": kind.as_str(),
             "metadata": {
                 "name": desired.name, "resourceVersion": version.to_string(), "labels": labels,
-                "annotations": annotations, "ownerReferences": owners,
+                "annotations": annotations,
             },
-        })
+        });
+        if !owners.is_empty() {
+            head["metadata"]["ownerReferences"] = owners.into();
+        }
+        head
     }
 }
 
@@ -171,4 +176,34 @@ fn members(payload: &Payload) -> [Bytes; 2] {
         members.push(format!("{}:{text}", json!(key)));
     }
     [data.join(",").into(), binary.join(",").into()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bundle::fixture::{now, plain};
+    use crate::bundle::{DeletionPolicy, Inputs, decide};
+
+    #[test]
+    fn the_owners_are_the_bundle_and_beside_keys_of_others_the_namespace_unless_the_bundle_owns_nothing() {
+        let decision = decide(&plain("b"), &Inputs::default(), now()).expect("a decision");
+        let owning = decision.desired.as_ref().clone();
+        let orphaning = Desired { deletion: DeletionPolicy::Orphan, ..owning.clone() };
+        let rows = [
+            (&owning, None, None, json!(["uid-of-b"])),
+            (&owning, Some("older"), Some("n"), json!(["older", "uid-of-b", "n"])),
+            (&orphaning, None, None, Json::Null),
+            (&orphaning, Some("uid-of-b"), Some("n"), json!(["uid-of-b"])),
+        ];
+        for (desired, former_owner, second_owner, expected) in rows {
+            let payload = &desired.payloads[&ObjectKind::ConfigMap];
+            let version = ResourceVersion::parse("7");
+            let head = Head { desired, payload, version, second_owner, namespace: "team" }.json(former_owner);
+            let owners = head["metadata"].get("ownerReferences").map_or(Json::Null, |owners| {
+                owners.as_array().expect("a list").iter().map(|owner| owner["uid"].clone()).collect()
+            });
+            assert_eq!(owners, expected);
+            assert_eq!(head["metadata"]["annotations"].get(api::KEYS_ANNOTATION).is_some(), second_owner.is_some());
+        }
+    }
 }

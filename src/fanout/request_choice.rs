@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::api;
 use crate::bundle::{
-    AdoptionPolicy, AdoptionVerdict, Desired, Diff, FieldOwnership, ObservedMetadata, Obstacle, OwnerRef, Payload,
-    Release,
+    AdoptionPolicy, AdoptionVerdict, DeletionPolicy, Desired, Diff, FieldOwnership, ObservedMetadata, Obstacle,
+    OwnerRef, Payload, Release,
 };
 
 use super::action::{OwnedFields, TargetRequest};
@@ -64,7 +64,7 @@ pub(super) fn choose_request(
             TargetRequest::GetContent
         }
         (Diff::Recreate | Diff::Release(Release::Delete), _) => TargetRequest::Delete(version),
-        (Diff::Release(Release::HandOver), _) => TargetRequest::HandOver(version, handed_over(metadata, &desired.name)),
+        (Diff::Release(Release::HandOver), _) => TargetRequest::HandOver(version, handed_over(metadata, desired)),
         // Without a payload nothing is written.
         (Diff::Update(_), None) => TargetRequest::GetMetadata,
         (Diff::Update(_), Some(payload)) => {
@@ -80,7 +80,7 @@ pub(super) fn choose_request(
             } else if payload.values.keys().any(|key| is_taken(metadata, key)) {
                 TargetRequest::Apply { version, second_owner }
             } else {
-                let former = metadata.owner.as_ref().filter(|owner| owner.uid != desired.uid);
+                let former = metadata.owner.as_ref().filter(|owner| desired.owner_uid() != Some(&owner.uid));
                 TargetRequest::Merge {
                     version,
                     stale: stale(metadata, payload, &desired.name),
@@ -113,10 +113,12 @@ fn stale(
     stale
 }
 
-/// The fields that are removed from an object when it is handed over: ours, and those that mark the object as ours.
-fn handed_over(metadata: &ObservedMetadata, bundle: &str) -> OwnedFields {
-    let mut own = owned_fields(metadata, bundle);
-    if metadata.annotated_keys.is_some() && metadata.is_target_of(bundle) {
+/// The fields that are removed from an object when it is handed over: ours, and those that mark the object as ours. Of
+/// an object that the Bundle does not own nothing else does.
+fn handed_over(metadata: &ObservedMetadata, desired: &Desired) -> OwnedFields {
+    let mut own = owned_fields(metadata, &desired.name);
+    let marked = metadata.annotated_keys.is_some() || desired.deletion == DeletionPolicy::Orphan;
+    if marked && metadata.is_target_of(&desired.name) {
         own.labels.insert(api::BUNDLE_LABEL.to_owned());
         own.annotations.extend([api::HASH_ANNOTATION, api::KEYS_ANNOTATION].map(str::to_owned));
         own.namespaces.clone_from(&metadata.namespace_owner_uids);
@@ -168,6 +170,7 @@ mod tests {
             all_denied: false,
             secrets_off: false,
             protected: None,
+            deletion: DeletionPolicy::Delete,
             deleted: false,
         }
     }
@@ -283,6 +286,35 @@ mod tests {
                 ObservedMetadata { owner: Some(controller(uid)), ..metadata(FieldOwnership::Shared, &["a", "b"], &[]) };
             assert_eq!(choose(&Diff::Update(Drift::Owner), Some(metadata), true), Ok(merge(&[], expected)), "{uid}");
         }
+    }
+
+    #[test]
+    fn of_a_bundle_that_owns_nothing_a_merge_takes_out_its_own_reference_and_a_release_every_mark() {
+        let desired = Desired { deletion: DeletionPolicy::Orphan, ..desired() };
+        let choose = |diff: &Diff, metadata| {
+            let entry = IndexEntry::for_test(ResourceVersion::parse("7"), metadata);
+            let options = RequestOptions {
+                put_allowed: true,
+                adopt: AdoptionPolicy::Consent,
+                namespace_uid: &"namespace".into(),
+            };
+            choose_request(diff, desired.payloads.get(&KIND), &desired, Some(&entry), options)
+        };
+        let owned = ObservedMetadata {
+            owner: Some(controller("ours")),
+            ..metadata(FieldOwnership::Shared, &["a", "b"], &["a"])
+        };
+        assert_eq!(choose(&Diff::Update(Drift::Owner), owned.clone()), Ok(merge(&[], Some("ours"))));
+        let exclusive =
+            ObservedMetadata { ownership: FieldOwnership::Exclusive, foreign_keys: [].into(), ..owned.clone() };
+        assert_eq!(
+            choose(&Diff::Update(Drift::Owner), exclusive),
+            Ok(TargetRequest::Replace(ResourceVersion::parse("7")))
+        );
+        let Ok(TargetRequest::HandOver(_, own)) = choose(&Diff::Release(Release::HandOver), owned) else {
+            panic!("handed over")
+        };
+        assert_eq!((own.keys, own.labels), (["b".to_owned()].into(), [api::BUNDLE_LABEL.to_owned()].into()));
     }
 
     #[test]

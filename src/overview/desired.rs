@@ -191,6 +191,7 @@ fn as_last_written(
         all_denied: false,
         secrets_off: objects.iter().any(|object| !enabled(object.kind)),
         protected: settings.protection(intent.id.name()),
+        deletion: intent.policy.deletion,
         deleted: false,
     }
 }

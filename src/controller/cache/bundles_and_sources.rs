@@ -7,8 +7,8 @@ use kube::runtime::watcher::Event;
 
 use crate::api;
 use crate::bundle::{
-    BundleId, InputChange, Intent, Labels, LastStatus, ObjectKind, OutputKeys, Refusal, SourceContent, SourceId,
-    SourceObject, affected_bundles, policy_annotations,
+    BundleId, DeletionPolicy, InputChange, Intent, Labels, LastStatus, ObjectKind, OutputKeys, Refusal, SourceContent,
+    SourceId, SourceObject, affected_bundles, policy_annotations,
 };
 use crate::client::{UnreadableBundle, WatchedBundle, bundle_metadata};
 use crate::fanout::{EngineEvent, ResourceVersion};
@@ -100,10 +100,13 @@ impl Cache {
     }
 
     /// Returns the event of a deleted Bundle; `last` is its last known metadata. A Bundle that was deleted with
-    /// `--cascade=orphan` leaves the objects that it completed as they are.
+    /// `--cascade=orphan`, or has that as its policy, leaves the objects that it completed as they are.
     fn deletion_event(&mut self, id: &BundleId, last: Option<&ObjectMeta>) -> EngineEvent {
         self.terminating.remove(id);
-        let orphans = |metadata: &&ObjectMeta| metadata.finalizers.iter().flatten().any(|name| name == ORPHAN);
+        let orphans = |metadata: &&ObjectMeta| {
+            metadata.finalizers.iter().flatten().any(|name| name == ORPHAN)
+                || DeletionPolicy::of(metadata) == DeletionPolicy::Orphan
+        };
         let uid = last.filter(|last| !orphans(last)).and_then(|last| last.uid.clone());
         EngineEvent::Deleted { bundle: id.clone(), uid }
     }

@@ -21,8 +21,9 @@ impl BundleTargets {
         let entry = self.index.get(target);
         let diff = desired.diff(target.kind, reached, entry.map(|entry| &*entry.metadata));
         let Some(entry) = entry.filter(|_| self.is_desired(ctx, target)) else { return diff };
-        let outlives =
-            entry.metadata.annotated_keys.is_none() || entry.metadata.namespace_owner_uids.contains(&*namespace.uid);
+        let outlives = entry.metadata.annotated_keys.is_none()
+            || desired.owner_uid().is_none()
+            || entry.metadata.namespace_owner_uids.contains(&*namespace.uid);
         let diff = match entry.byte_check {
             _ if diff.is_none() && !outlives => Some(Diff::Update(Drift::Owner)),
             ByteCheck::Unverified if diff.is_none() => Some(Diff::VerifyBytes),

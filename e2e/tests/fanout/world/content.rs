@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use rootcast::api::{API_VERSION, BUNDLE_LABEL, HASH_ANNOTATION, KEYS_ANNOTATION, KIND};
 use rootcast::bundle::{
-    ContentSummary, Desired, FieldErrors, Labels, Namespace, ObjectKind, Payload, PayloadValue, Selector, TargetRef,
+    ContentSummary, DeletionPolicy, Desired, FieldErrors, Labels, Namespace, ObjectKind, Payload, PayloadValue,
+    Selector, TargetRef,
 };
 use rootcast::fanout::{EngineEvent, ListScope, Observed, OwnedFields, ResourceVersion, TargetEvent};
 use serde_json::json;
@@ -56,6 +57,7 @@ impl Content {
             payloads: kinds.iter().map(|kind| (*kind, payload(kind))).collect(),
             secrets_off: false,
             protected: None,
+            deletion: DeletionPolicy::Delete,
             deleted: false,
         }
     }
