@@ -237,8 +237,7 @@ impl Inputs {
     /// Returns what denies a certificate of a Bundle, if anything does.
     #[must_use]
     pub fn denier(&self, intent: &Intent, anchor: &Anchor) -> Option<Denier> {
-        let _ = intent;
-        self.denials.denier(anchor, &BTreeSet::new())
+        self.denials.denier(anchor, &intent.policy.exclude)
     }
 }
 

@@ -223,8 +223,9 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::bundle::fixture::{TRUST_NAMESPACE, now, pem, plain};
-    use crate::bundle::{Inputs, Intent, resolve};
+    use crate::bundle::fixture::{TRUST_NAMESPACE, anchor, intent, now, pem, plain};
+    use crate::bundle::{Inputs, Intent, ObjectKind, decide, resolve};
+    use crate::trust::Anchors;
 
     fn parse(annotations: &Value) -> Result<BundlePolicy, Vec<String>> {
         let bundle = serde_json::from_value(json!({
@@ -336,6 +337,18 @@ mod tests {
             let policy = BundlePolicy { retain: said, ..BundlePolicy::default() };
             assert_eq!(policy.retention(&defaults).retain, effective, "{default:?} {said:?}");
         }
+    }
+
+    #[test]
+    fn an_excluded_certificate_is_not_published_and_named() {
+        let (rsa, ec) = (anchor("rsa"), anchor("ec"));
+        let sources = json!([{ "inLine": pem("rsa") + &pem("ec") }]);
+        let intent = intent("b", &json!({ "sources": sources, "target": { "configMap": { "key": "k" } } }));
+        let policy = BundlePolicy { exclude: [rsa.fingerprint()].into(), ..BundlePolicy::default() };
+        let decision = decide(&Intent { policy, ..intent }, &Inputs::default(), now()).expect("a decision");
+        let published = decision.desired.payloads[&ObjectKind::ConfigMap].values["k"].bytes();
+        assert_eq!(published, Anchors::collect([ec]).expect("one").to_pem().as_bytes());
+        assert_eq!(decision.findings.len(), 1, "{:?}", decision.findings);
     }
 
     #[test]
