@@ -7,7 +7,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::MetricType;
 
-use crate::bundle::{Decision, LeftOutReason};
+use crate::bundle::{Decision, LeftOutReason, Rotation, RotationPhase};
 use crate::fanout::{EngineStats, RolloutStats};
 
 /// The state of the controller at one moment.
@@ -79,7 +79,7 @@ type Emit<'a> = &'a mut dyn FnMut(Labels<'_>, i64) -> fmt::Result;
 type Samples = fn(&BundleStats, Emit<'_>) -> fmt::Result;
 
 /// Gauges of Bundles: name, help, samples.
-const BUNDLE_GAUGES: [(&str, &str, Samples); 9] = [
+const BUNDLE_GAUGES: [(&str, &str, Samples); 10] = [
     ("bundle_condition", "Conditions of Bundles with their status and reason; always 1", |bundle, emit| {
         bundle.conditions.iter().try_for_each(|ConditionLabels { type_, status, reason }| {
             emit(&[("condition", type_), ("status", status), ("reason", reason)], 1)
@@ -104,9 +104,28 @@ const BUNDLE_GAUGES: [(&str, &str, Samples); 9] = [
             held.iter().try_for_each(|held| emit(&[], held.as_secs().try_into().unwrap_or(i64::MAX)))
         },
     ),
-    ("bundle_certificates", "Certificates that a Bundle publishes, default CAs among them", |bundle, emit| {
-        bundle.decision.iter().try_for_each(|decision| emit(&[], number(decision.expiry_summary.published)))
-    }),
+    (
+        "bundle_certificates",
+        "Certificates that a Bundle publishes, and, while it has retention, withdraws; `phase` is absent for default CAs, and for all certificates without retention",
+        |bundle, emit| {
+            bundle.decision.iter().try_for_each(|decision| {
+                let phases = decision.rotation.as_ref().map(Rotation::count_by_phase).unwrap_or_default();
+                let is_published = |(phase, _): &(&RotationPhase, _)| **phase != RotationPhase::Withdrawing;
+                let published: usize = phases.iter().filter(is_published).map(|(_, count)| count).sum();
+                emit(&[], number(decision.expiry_summary.published.saturating_sub(published)))?;
+                phases.iter().try_for_each(|(phase, count)| emit(&[("phase", phase.as_str())], number(*count)))
+            })
+        },
+    ),
+    (
+        "bundle_retiring_since_seconds",
+        "When the first of the certificates that are leaving a Bundle left its last source, as Unix time; absent while none is",
+        |bundle, emit| {
+            let rotation = bundle.decision.as_ref().and_then(|decision| decision.rotation.as_ref());
+            let since = rotation.and_then(Rotation::retiring_since);
+            since.iter().try_for_each(|since| emit(&[], since.as_second()))
+        },
+    ),
     (
         "bundle_certificates_left_out",
         "Certificates in a Bundle's sources that are not published, by why",
@@ -176,12 +195,19 @@ fn number(count: usize) -> i64 {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::collections::BTreeMap;
     use std::time::Duration;
 
+    use jiff::SignedDuration;
+
     use super::*;
-    use crate::bundle::fixture::{now, plain};
-    use crate::bundle::{Expiry, Inputs, decide};
+    use crate::bundle::fixture::{now, pem, plain};
+    use crate::bundle::{
+        BundleId, Clock, Evidence, Expiry, Facts, Inputs, Memory, Phase, Retained, RetentionInput, RetentionPolicy,
+        decide,
+    };
     use crate::metrics::{prefixed, registry, text};
+    use crate::trust;
 
     pub(in crate::metrics) fn bundle(name: &str) -> BundleStats {
         let mut decision = decide(&plain(name), &Inputs::default(), now()).expect("a decision");
@@ -197,22 +223,27 @@ pub(super) mod tests {
         }
     }
 
+    fn served(bundle: BundleStats) -> Vec<String> {
+        let mut registry = registry();
+        let latest = StatsCollector::default();
+        prefixed(&mut registry).register_collector(Box::new(latest.clone()));
+        latest.set(Some(StatsSnapshot { bundles: vec![bundle], ..StatsSnapshot::default() }));
+        let text = text(&registry);
+        assert!(!text.lines().any(|line| line == "rootcast_leader 7"));
+        text.lines().filter(|line| line.contains("bundle=\"b\"")).map(str::to_owned).collect()
+    }
+
     proptest::proptest! {
         #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..Default::default() })]
 
         #[test]
         fn no_text_of_others_makes_a_line_or_a_label(name in "(.|\\n|\\pC|[\"\\\\{}]){0,40}", reason in "(.|\\n|[\"\\\\]){0,40}") {
             let lines = |name: &str, reason: &str| {
-                let mut registry = registry();
-                let latest = StatsCollector::default();
-                prefixed(&mut registry).register_collector(Box::new(latest.clone()));
                 let mut bundle = bundle("b");
                 bundle.conditions[0].reason = reason.to_owned();
                 let own = &mut bundle.decision.as_mut().map(Arc::make_mut).expect("a decision").expiry_summary.own;
                 own[1].name = name.into();
-                latest.set(Some(StatsSnapshot { bundles: vec![bundle], ..StatsSnapshot::default() }));
-                let text = text(&registry);
-                text.lines().filter(|line| line.contains("bundle=\"b\"")).map(str::to_owned).collect::<Vec<_>>()
+                served(bundle)
             };
             let escaped = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
             let plain = lines("NAME", "REASON");
@@ -226,15 +257,9 @@ pub(super) mod tests {
 
     #[test]
     fn a_bundle_has_a_few_series_whatever_its_certificates_are_called() {
-        let mut registry = registry();
-        let latest = StatsCollector::default();
-        prefixed(&mut registry).register_collector(Box::new(latest.clone()));
-        latest.set(Some(StatsSnapshot { bundles: vec![bundle("b")], ..StatsSnapshot::default() }));
-        let text = text(&registry);
-        let served: Vec<_> = text.lines().filter(|line| line.contains("bundle=\"b\"")).collect();
         let end = 2_493_072_000_i64;
         assert_eq!(
-            served,
+            served(bundle("b")),
             [
                 "rootcast_bundle_condition{bundle=\"b\",condition=\"Synced\",status=\"True\",reason=\"Synced\"} 1",
                 "rootcast_bundle_targets_wanted{bundle=\"b\"} 5",
@@ -253,6 +278,52 @@ pub(super) mod tests {
                 "rootcast_bundle_certificate_expiry_timestamp_seconds{bundle=\"b\",certificate=\"a \\\"b\\\"\\nrootcast_leader 7\",fingerprint=\"01234567\"} -1",
             ]
         );
-        assert!(!text.lines().any(|line| line == "rootcast_leader 7"));
+    }
+
+    #[test]
+    fn certificates_that_are_retained_count_by_phase_and_once_each() {
+        let settled_at = now() - SignedDuration::from_hours(1);
+        let anchors = ["rsa", "ec"].map(|name| {
+            let blocks = trust::pem::read(pem(name).as_bytes()).expect("PEM");
+            blocks[0].certificate.clone().expect("a certificate")
+        });
+        let mut memory = Memory::begin(anchors, settled_at);
+        for (entry, phase) in memory.entries.values_mut().zip([Phase::Present, Phase::Leaving { since: now() }]) {
+            (entry.everywhere, entry.phase) = (Some(settled_at), phase);
+        }
+        let retained = Retained { memory, anchors: None, waits: BTreeMap::new(), held: Vec::new(), requeue_at: None };
+        let facts = Facts {
+            placed: None,
+            evidence: Evidence::Complete(Vec::new()),
+            clock: Clock { local: now(), server: now() },
+        };
+        let policy =
+            RetentionPolicy { retain: Some(SignedDuration::from_hours(1)), settle: SignedDuration::from_mins(3) };
+        let input = RetentionInput {
+            policy,
+            own: None,
+            admit: true,
+            default_cas: &BTreeMap::new(),
+            denied: &|_| false,
+            facts: &facts,
+        };
+        let mut bundle = bundle("b");
+        let decision = Arc::make_mut(bundle.decision.as_mut().expect("a decision"));
+        decision.rotation = Rotation::new(&BundleId::Bundle("b".into()), &retained, &input, 0, None);
+        decision.expiry_summary.published = 150;
+        let mut served = served(bundle);
+        served.retain(|line| line.starts_with("rootcast_bundle_certificates{") || line.contains("retiring"));
+        assert_eq!(
+            served,
+            [
+                "rootcast_bundle_certificates{bundle=\"b\"} 148",
+                "rootcast_bundle_certificates{bundle=\"b\",phase=\"announced\"} 0",
+                "rootcast_bundle_certificates{bundle=\"b\",phase=\"everywhere\"} 0",
+                "rootcast_bundle_certificates{bundle=\"b\",phase=\"settled\"} 1",
+                "rootcast_bundle_certificates{bundle=\"b\",phase=\"leaving\"} 1",
+                "rootcast_bundle_certificates{bundle=\"b\",phase=\"withdrawing\"} 0",
+                &format!("rootcast_bundle_retiring_since_seconds{{bundle=\"b\"}} {}", now().as_second()),
+            ]
+        );
     }
 }

@@ -4,10 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
 use rootcast::api;
-use rootcast::bundle::{Decision, Inputs, Intent, decide};
+use rootcast::bundle::{
+    BundleId, Clock, Decision, Evidence, Facts, Inputs, Intent, Memory, Phase, RetentionInput, RetentionPolicy,
+    Rotation, decide, retain,
+};
 use rootcast::fanout::{RolloutStats, TargetRequest, WriteResult};
 use rootcast::metrics::{
     BundleStats, ConditionLabels, ControllerMetrics, InjectorMetrics, ReconcileFailure, ReconcileResult,
@@ -115,7 +119,27 @@ fn decision() -> Decision {
     }))
     .expect("a Bundle");
     let intent = Intent::parse(&bundle, &"cert-manager".into()).expect("a valid Bundle");
-    decide(&intent, &Inputs::default(), jiff::Timestamp::UNIX_EPOCH).expect("a decision")
+    let decision = decide(&intent, &Inputs::default(), Timestamp::UNIX_EPOCH).expect("a decision");
+    Decision { rotation: rotation(pem), ..decision }
+}
+
+/// The rotation of a Bundle whose certificate is leaving.
+fn rotation(pem: &str) -> Option<Rotation> {
+    let now = Timestamp::UNIX_EPOCH;
+    let blocks = rootcast::trust::pem::read(pem.as_bytes()).expect("PEM");
+    let mut memory = Memory::begin(blocks.into_iter().filter_map(|block| block.certificate.ok()), now);
+    memory.entries.values_mut().for_each(|entry| entry.phase = Phase::Leaving { since: now });
+    let facts =
+        Facts { placed: None, evidence: Evidence::Complete(Vec::new()), clock: Clock { local: now, server: now } };
+    let input = RetentionInput {
+        policy: RetentionPolicy { retain: Some(SignedDuration::from_hours(1)), settle: SignedDuration::ZERO },
+        own: None,
+        admit: true,
+        default_cas: &BTreeMap::new(),
+        denied: &|_| false,
+        facts: &facts,
+    };
+    Rotation::new(&BundleId::Bundle("b".into()), &retain(&memory, &input), &input, 0, None)
 }
 
 fn certificate() -> ReloadableCertificate {

@@ -10,12 +10,16 @@ use serde_json::Value;
 fn every_alert_fires_after_its_time_and_clears() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let rule: Value = serde_saphyr::from_str(&read("config/monitoring/prometheus-rule.yaml")?)?;
-    let tests = read("e2e/tests/metrics/alerts.yaml")?;
+    let mut tests = String::new();
     // What a PrometheusRule has under `spec` is a file of rules.
     fs::write(folder.path().join("rules.yaml"), rule["spec"].to_string())?;
-    fs::write(folder.path().join("alerts.yaml"), &tests)?;
     promtool_ok(folder.path(), &["check", "rules", "rules.yaml"])?;
-    promtool_ok(folder.path(), &["test", "rules", "alerts.yaml"])?;
+    for file in ["alerts.yaml", "slow_alerts.yaml"] {
+        let text = read(&format!("e2e/tests/metrics/{file}"))?;
+        fs::write(folder.path().join(file), &text)?;
+        promtool_ok(folder.path(), &["test", "rules", file])?;
+        tests += &text;
+    }
 
     let groups = rule["spec"]["groups"].as_array().context("groups")?.iter();
     let rules = groups.flat_map(|group| group["rules"].as_array().into_iter().flatten());
