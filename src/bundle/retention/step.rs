@@ -40,7 +40,8 @@ pub struct RetentionInput<'a> {
     pub policy: RetentionPolicy,
     /// The certificates of the sources; `None` if they are refused.
     pub own: Option<&'a OwnCertificates>,
-    /// Whether certificates that are not remembered may be published: false while they would not fit.
+    /// Whether certificates that are not remembered may be published: false while they would not fit. Then, without
+    /// retention, nothing is remembered.
     pub admit: bool,
     /// The default CAs that the Bundle publishes.
     pub default_cas: &'a BTreeMap<Fingerprint, Anchor>,
@@ -87,7 +88,10 @@ pub enum Wait {
 pub fn retain(memory: &Memory, input: &RetentionInput<'_>) -> Retained {
     let Clock { local, server } = input.facts.clock;
     let (now, stamp) = (local.min(server), local.max(server));
-    let mut step = Step { memory: memory.clone(), held: Vec::new(), input, now, stamp };
+    // What is only drained does not keep out what the sources hold.
+    let is_over = input.policy.retain.is_none() && !input.admit && input.own.is_some();
+    let memory = if is_over { Memory::default() } else { memory.clone() };
+    let mut step = Step { memory, held: Vec::new(), input, now, stamp };
     loop {
         let before = step.memory.clone();
         step.advance();
@@ -166,7 +170,7 @@ impl Step<'_> {
             if let Some(entry) = self.memory.entries.get_mut(fingerprint) {
                 entry.restore(self.now);
                 entry.origins.clone_from(origins);
-            } else if self.input.admit {
+            } else if self.input.admit || self.input.policy.retain.is_none() {
                 let entry =
                     MemoryEntry { origins: origins.clone(), ..MemoryEntry::new(anchor.clone(), Some(self.now)) };
                 self.memory.entries.insert(*fingerprint, entry);
