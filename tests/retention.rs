@@ -477,6 +477,7 @@ impl World {
             status: &self.status,
             accepted_loss,
             targets: &targets,
+            published: &[],
             own: &self.own,
             default_cas: &self.default_cas,
         });

@@ -258,6 +258,7 @@ mod tests {
             secrets_off: false,
             protected: None,
             deletion: DeletionPolicy::Delete,
+            keeps_existing: false,
             deleted: false,
         };
         (desired, payload)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::trust::{Anchor, Fingerprint};
+use crate::trust::{self, Anchor, Anchors, Fingerprint};
 
 use super::expiry::ExpirySummary;
 use super::finding::Finding;
@@ -35,6 +35,8 @@ pub struct Decision {
     pub default_ca_version: Option<String>,
     /// What one sees of retained certificates; `None` while they are not retained.
     pub rotation: Option<Rotation>,
+    /// Why not everything that the sources hold is in force.
+    pub impediment: Option<Refusal>,
     /// When the decision changes by time alone.
     pub requeue_at: Option<Timestamp>,
 }
@@ -60,6 +62,8 @@ pub struct Desired {
     pub protected: Option<ProtectedName>,
     /// Whether the Bundle owns its targets.
     pub deletion: DeletionPolicy,
+    /// Whether targets that exist stay as they are: something of what they hold is not known.
+    pub keeps_existing: bool,
     /// Whether the Bundle was deleted: completed objects are handed over, and all others are left to garbage
     /// collection.
     pub deleted: bool,
@@ -74,11 +78,32 @@ pub struct Desired {
 pub fn decide(intent: &Intent, inputs: &Inputs, now: Timestamp) -> Result<Decision, Refusal> {
     let resolved = resolve(intent, inputs, now)?;
     let denies = |anchor: &Anchor| inputs.denier(intent, anchor).is_some();
+    let own = resolved.origins.iter().map(|origin| origin.anchor.fingerprint()).collect();
     let anchors = resolved.anchors(denies);
-    let ResolvedSources { default_cas, origins, findings, default_ca_version, requeue_at } = resolved;
-    let own: BTreeSet<Fingerprint> = origins.iter().map(|origin| origin.anchor.fingerprint()).collect();
-    let denied = default_cas.values().chain(origins.iter().map(|origin| &origin.anchor)).any(denies);
-    let content = Content { bundle: intent.id.name(), anchors: anchors.as_ref(), denied };
+    let denied = resolved.all().any(denies);
+    publish(intent, inputs, resolved, &Published { anchors, own, denied })
+}
+
+/// What a Bundle is to publish.
+pub(super) struct Published {
+    /// The certificates; `None` if all are denied.
+    pub(super) anchors: Option<Anchors>,
+    /// Those that do not, or not only, come from the default CAs.
+    pub(super) own: BTreeSet<Fingerprint>,
+    /// Whether any is denied.
+    pub(super) denied: bool,
+}
+
+/// Encodes what a Bundle is to publish.
+pub(super) fn publish(
+    intent: &Intent,
+    inputs: &Inputs,
+    resolved: ResolvedSources,
+    published: &Published,
+) -> Result<Decision, Refusal> {
+    let ResolvedSources { default_cas: _, origins: _, findings, default_ca_version, requeue_at } = resolved;
+    let Published { anchors, own, denied } = published;
+    let content = Content { bundle: intent.id.name(), anchors: anchors.as_ref(), denied: *denied };
     let payloads = encode(&intent.output, content).map_err(|refusal| Refusal {
         findings: Some(findings.clone()),
         requeue_at,
@@ -100,9 +125,10 @@ pub fn decide(intent: &Intent, inputs: &Inputs, now: Timestamp) -> Result<Decisi
         secrets_off,
         protected: inputs.settings.protection(intent.id.name()),
         deletion: intent.policy.deletion,
+        keeps_existing: false,
         deleted: false,
     };
-    let expiry_summary = ExpirySummary::of(anchors.as_ref(), &own);
+    let expiry_summary = ExpirySummary::of(anchors.as_ref(), own);
     let restricted = inputs.settings.target_namespaces.is_some();
     Ok(Decision {
         desired: Arc::new(desired),
@@ -111,6 +137,7 @@ pub fn decide(intent: &Intent, inputs: &Inputs, now: Timestamp) -> Result<Decisi
         findings,
         default_ca_version,
         rotation: None,
+        impediment: None,
         requeue_at,
     })
 }
@@ -129,6 +156,7 @@ impl Desired {
             secrets_off: false,
             protected: None,
             deletion: DeletionPolicy::Delete,
+            keeps_existing: false,
             deleted: true,
         }
     }
@@ -138,6 +166,14 @@ impl Desired {
     #[must_use]
     pub fn owner_uid(&self) -> Option<&str> {
         (self.deletion == DeletionPolicy::Delete && !self.uid.is_empty()).then_some(&self.uid)
+    }
+
+    /// Returns the certificates that the targets hold.
+    #[must_use]
+    pub fn anchors(&self) -> Vec<Anchor> {
+        let pem = self.output.objects.iter().find_map(|object| self.payloads.get(&object.kind)?.values.get(&object.pem_key));
+        let blocks = pem.and_then(|pem| trust::pem::read(pem.bytes()).ok()).unwrap_or_default();
+        blocks.into_iter().filter_map(|block| block.certificate.ok()).collect()
     }
 
     /// Returns the manifests of one namespace's targets, sorted by kind, complete but for the namespace; none for a
@@ -157,7 +193,7 @@ mod tests {
     use super::*;
     use crate::bundle::fixture::{anchor, denying, intent, now, pem};
     use crate::bundle::{DefaultCas, Reason};
-    use crate::trust::{Anchors, Password, jks, pkcs12};
+    use crate::trust::{Password, jks, pkcs12};
 
     fn in_all_formats(sources: &serde_json::Value) -> Intent {
         let formats = json!({ "jks": { "key": "j" }, "pkcs12": { "key": "p", "password": "pw" } });

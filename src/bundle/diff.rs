@@ -80,6 +80,7 @@ impl Desired {
             // Under a protected name nothing is made, and nothing taken.
             (_, found) if reached && self.protection_for(found).is_some() => None,
             (Some(_), None) => Some(Diff::Create),
+            (Some(_), Some(found)) if self.keeps_existing && found.is_target_of(&self.name) => None,
             (Some(payload), Some(found)) => self.drift(payload, found),
             // What is published stays while its successor may not be written.
             (None, Some(_)) if reached && self.secrets_off => None,

@@ -28,6 +28,7 @@ mod protected;
 mod reason;
 mod refusal;
 mod report;
+mod retained_decision;
 mod retention;
 mod selector;
 mod size;
@@ -74,8 +75,9 @@ pub use retention::{
     CERTIFICATES_KEY, CertificateUse, Clock, ContentDigest, DOCUMENT_KEY, Evidence, Facts, LEAVING_MAX, Ledger,
     LedgerError, Memory, MemoryEntry, OwnCertificate, OwnCertificates, Phase, RecordedRetention, Recovery, Retained,
     RetentionInput, RetentionPolicy, Rotation, RotationPhase, StoredState, TargetContent, UnknownFields, Wait,
-    WithdrawalReason, check_ledger_size, ledger_name, recover, retain,
+    WithdrawalReason, check_ledger_size, ledger_name, ledger_of, recover, retain,
 };
+pub use retained_decision::{RetainedDecision, decide_retained};
 pub use selector::{LabelSet, Labels, PackedLabels, Selector};
 pub use sources::{AnchorOrigin, ResolvedSources, resolve};
 pub use syntax::is_dns_subdomain;

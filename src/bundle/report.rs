@@ -45,6 +45,9 @@ pub struct RolloutOutcome {
     pub rolled_out: bool,
     /// Failing targets, sorted, each with its cause.
     pub failures: Vec<(TargetRef, String)>,
+    /// Whether every target of the Bundle holds its content. Places where nothing of the Bundle lies, and that take
+    /// nothing, are no targets.
+    pub placed: bool,
     /// Instability of the content, if it changes too often.
     pub unstable: Option<Unstable>,
 }
@@ -157,9 +160,12 @@ pub fn report_refusal(refusal: &Refusal, last: &LastStatus, now: Timestamp) -> R
 /// Returns the report on a Bundle that was carried out, as far as possible.
 #[must_use]
 pub fn report_outcome(decision: &Decision, outcome: &RolloutOutcome, last: &LastStatus, now: Timestamp) -> Report {
-    let Decision { desired, restricted, expiry_summary: _, findings, default_ca_version, rotation, requeue_at: _ } =
+    let Decision { desired, restricted, expiry_summary: _, findings, default_ca_version, rotation, impediment, requeue_at: _ } =
         decision;
-    let (reason, message) = synced_reason(desired, *restricted, outcome);
+    let (reason, message) = match impediment {
+        Some(Refusal { reason, message, .. }) => (*reason, message.clone()),
+        None => synced_reason(desired, *restricted, outcome),
+    };
     let rolled_out = outcome.rolled_out && outcome.written > 0;
     let mut report = last.report(reason, &message, Some(findings), default_ca_version.clone(), rolled_out, now);
     if let Some(rotation) = rotation {

@@ -101,10 +101,14 @@ impl ResolvedSources {
         own
     }
 
+    /// Returns all certificates.
+    pub fn all(&self) -> impl Iterator<Item = &Anchor> {
+        self.default_cas.values().chain(self.origins.iter().map(|origin| &origin.anchor))
+    }
+
     /// Returns all certificates but those for which `denies` returns true; `None` if it does so for all.
     pub fn anchors(&self, denies: impl Fn(&Anchor) -> bool) -> Option<Anchors> {
-        let all = self.default_cas.values().chain(self.origins.iter().map(|origin| &origin.anchor));
-        Anchors::collect(all.filter(|anchor| !denies(anchor)).cloned())
+        Anchors::collect(self.all().filter(|anchor| !denies(anchor)).cloned())
     }
 }
 

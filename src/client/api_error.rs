@@ -37,6 +37,11 @@ impl ApiError {
         Self::Refused(Box::new(Status::failure(&error.to_string(), "BadRequest").with_code(400)))
     }
 
+    /// Returns whether others have created, changed or deleted the object meanwhile.
+    pub(crate) fn is_conflict(&self) -> bool {
+        matches!(self, Self::Refused(status) if status.is_conflict() || status.is_already_exists())
+    }
+
     /// Classifies a response that is no success.
     pub(super) fn from_response(code: StatusCode, headers: &HeaderMap, body: &Bytes) -> Self {
         let unexplained = |_| Status::failure(&text::cause(&String::from_utf8_lossy(body).trim()), "Unexplained");

@@ -27,6 +27,7 @@ use super::api_error::ApiError;
 use super::dial::{Dialer, Proxy};
 use super::leader_election::{LeadershipWatch, WriteFenceLayer};
 use super::segmented_body::{FRAME, SegmentedBody};
+use super::server_clock::ServerClock;
 
 /// The time after which a request counts as unanswered.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
@@ -44,6 +45,7 @@ pub struct Connection {
     default_namespace: String,
     requests: RequestMetrics,
     watches: WatchMetrics,
+    server_clock: ServerClock,
 }
 
 type Sender = BoxCloneService<Request<OutgoingBody>, Response<Incoming>, BoxError>;
@@ -101,8 +103,12 @@ impl Connection {
             }),
         };
         let requests = RequestMetrics::default();
-        let counts = requests.clone();
+        let server_clock = ServerClock::default();
+        let (counts, clock) = (requests.clone(), server_clock.clone());
         let counted = service.map_result(move |response: Result<Response<Incoming>, BoxError>| {
+            if let Ok(response) = &response {
+                clock.observe(response.headers());
+            }
             counts.count(
                 response
                     .as_ref()
@@ -116,7 +122,13 @@ impl Connection {
             default_namespace: config.default_namespace.clone(),
             requests,
             watches: WatchMetrics::default(),
+            server_clock,
         })
+    }
+
+    /// Returns the clock of the API server.
+    pub(crate) fn server_clock(&self) -> &ServerClock {
+        &self.server_clock
     }
 
     /// Returns the counts of the requests sent over this connection, those of kube's client included.

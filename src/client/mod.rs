@@ -10,12 +10,14 @@ mod fetch_source;
 mod fixture;
 mod hand_back;
 mod leader_election;
+mod ledger;
 mod lookups;
 mod objects;
 mod protobuf;
 mod publish;
 mod request_body;
 mod segmented_body;
+mod server_clock;
 mod serving_cert;
 mod snapshot;
 mod uri;
@@ -29,6 +31,9 @@ pub use dial::{Dialer, Proxy, ProxyUrlError, Socket};
 pub(crate) use fetch_source::{KeyFilter, SourceRead, read_source};
 pub use hand_back::{HandBack, HandBackError, HandBackOutcome};
 pub use leader_election::{LeaderElector, LeadershipState, LeadershipWatch, LeaseSettings};
+pub(crate) use ledger::{
+    LedgerObject, LedgerOwner, LedgerRef, delete_ledger, read_ledger, read_target_pem, write_ledger,
+};
 pub(crate) use publish::{PublishedVersion, Publisher};
 pub use serving_cert::{ServingSettings, maintain_serving_cert};
 pub use snapshot::{

@@ -19,6 +19,7 @@ mod liveness;
 mod reconcile;
 mod reconcile_state;
 mod report;
+mod retention;
 mod roll_out;
 mod source_cache;
 mod stats;
@@ -45,6 +46,7 @@ use cache::{AffectedBundles, Cache, CacheUpdate};
 use list_targets::ListedTargets;
 use reconcile::reconcile;
 use reconcile_state::ReconcileState;
+use retention::{PendingDecision, RecoveredState, StoreResult};
 use roll_out::roll_out;
 
 pub use liveness::Liveness;
@@ -95,6 +97,10 @@ enum TaskOutput {
     Fetched { id: BundleId, cause: String, reads: Vec<(SourceId, SourceRead)>, last_failure: Option<ApiError> },
     /// A published status; on failure with the status from before.
     Published { id: BundleId, result: Result<Option<PublishedVersion>, (ApiError, BundleStatus)> },
+    /// What is remembered of a Bundle, as far as it could be recovered.
+    Recovered { id: BundleId, cause: String, result: Result<Box<RecoveredState>, ApiError> },
+    /// A memory that was stored, or was not, with the decision that waits for it.
+    Stored { id: BundleId, cause: String, pending: Box<PendingDecision>, result: StoreResult },
     /// A sent event.
     Emitted,
 }
@@ -187,7 +193,10 @@ impl Controller {
     fn on_watch_event(&mut self, event: WatchResult<WatchEvent>) {
         match event {
             Ok(event) => {
-                let CacheUpdate { affected, events, may_be_ready } = self.cache.apply_event(event);
+                let CacheUpdate { affected, events, ledger, may_be_ready } = self.cache.apply_event(event);
+                if let Some(bundle) = ledger {
+                    retention::on_ledger_changed(self, bundle);
+                }
                 for event in events {
                     roll_out(self, event);
                 }
@@ -225,13 +234,14 @@ impl Controller {
         roll_out(self, EngineEvent::Tick);
     }
 
-    /// Reconciles every queued Bundle whose sources are not being fetched. While another process leads all of them wait.
+    /// Reconciles every queued Bundle of which nothing is being read or stored. While another process leads all of them wait.
     fn process_queue(&mut self) {
         if !self.liveness.is_ready() || !self.leading {
             return;
         }
-        let fetching = |id: &BundleId| self.states.get(id).is_some_and(|state| state.fetching);
-        let waiting: Vec<_> = self.queue.extract_if(.., |id, _| !fetching(id)).collect();
+        let is_waiting =
+            |id: &BundleId| self.states.get(id).is_some_and(|state| state.fetching || state.retention.is_busy());
+        let waiting: Vec<_> = self.queue.extract_if(.., |id, _| !is_waiting(id)).collect();
         for (id, cause) in waiting {
             reconcile(self, id, cause);
         }
@@ -250,6 +260,10 @@ impl Controller {
                 fetch_sources::on_fetched(self, id, cause, reads, last_failure);
             }
             TaskOutput::Published { id, result } => report::on_published(self, &id, result),
+            TaskOutput::Recovered { id, cause, result } => retention::on_recovered(self, id, cause, result),
+            TaskOutput::Stored { id, cause, pending, result } => {
+                retention::on_stored(self, id, cause, pending, result);
+            }
             TaskOutput::Emitted => {}
         }
     }

@@ -10,16 +10,16 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tracing::{debug_span, info};
 
-use crate::bundle::{BundleId, Decision, Refusal, SourceId, decide};
+use crate::bundle::{BundleId, Decision, Refusal, ResolvedSources, SourceId, decide, decide_retained, resolve};
 use crate::client::KeyFilter;
 use crate::fanout::EngineEvent;
 use crate::metrics::{ReconcileFailure, ReconcileMetrics, ReconcileResult};
 
-use super::cache::Cache;
 use super::reconcile_state::StatusUpdate;
 use super::report::report;
+use super::retention::PendingDecision;
 use super::roll_out::roll_out;
-use super::{Controller, fetch_sources};
+use super::{Controller, fetch_sources, retention};
 
 /// The next step of a reconcile, as the cache determines it.
 enum Step {
@@ -33,20 +33,26 @@ enum Step {
     Refuse(Refusal, ReconcileFailure),
     /// The Bundle of this generation has a desired state.
     Apply(Decision, Option<i64>),
+    /// What is remembered of the Bundle has to be recovered first.
+    Recover(ResolvedSources),
+    /// The Bundle has a desired state once a memory is stored.
+    Store(Box<PendingDecision>),
 }
 
 /// Reconciles a Bundle with the cache.
 pub(super) fn reconcile(controller: &mut Controller, id: BundleId, cause: String) {
     let _span = debug_span!("reconcile", bundle = &**id.name()).entered();
     let (started, now) = (Instant::now(), Timestamp::now());
-    let state = controller.states.entry(id.clone()).or_default();
-    state.begin();
+    controller.states.entry(id.clone()).or_default().begin();
 
-    let step = next_step(&controller.cache, &id, now);
+    let step = next_step(controller, &id, now);
     count(&controller.metrics.reconciles, &step, started.elapsed());
 
+    let state = controller.states.entry(id.clone()).or_default();
     let (desired, refusal) = match step {
         Step::Fetch(unread) => return fetch_sources::fetch(controller, id, cause, unread),
+        Step::Recover(sources) => return retention::recover_memory(controller, id, cause, sources),
+        Step::Store(pending) => return retention::store(controller, id, cause, pending),
         Step::Apply(decision, generation) => (Some(state.decided(decision, generation, now)), None),
         Step::Invalid(refusal) => {
             state.forget_decision();
@@ -70,7 +76,8 @@ pub(super) fn reconcile(controller: &mut Controller, id: BundleId, cause: String
 }
 
 /// Decides a Bundle if all of its sources are cached. A panic, which would be a bug, is kept to the Bundle that raised it.
-fn next_step(cache: &Cache, id: &BundleId, now: Timestamp) -> Step {
+fn next_step(controller: &mut Controller, id: &BundleId, now: Timestamp) -> Step {
+    let cache = &controller.cache;
     let Some(known) = cache.bundle(id) else { return Step::Deleted };
     if let Some(refusal) = &known.invalid {
         return Step::Invalid(refusal.clone());
@@ -81,18 +88,37 @@ fn next_step(cache: &Cache, id: &BundleId, now: Timestamp) -> Step {
     if !unread.is_empty() {
         return Step::Fetch(unread);
     }
-    match catch_unwind(AssertUnwindSafe(|| decide(intent, inputs, now))) {
-        Ok(Ok(decision)) => Step::Apply(decision, known.last_status.generation),
+    let generation = known.last_status.generation;
+    let decided = catch_unwind(AssertUnwindSafe(|| {
+        if !retention::is_retained(controller, id, intent) {
+            return decide(intent, inputs, now).map(|decision| Step::Apply(decision, generation));
+        }
+        let Some(memory) = controller.states.get(id).and_then(|state| state.retention.memory(&intent.uid)) else {
+            return resolve(intent, inputs, now).map(Step::Recover);
+        };
+        let (facts, lost) = retention::observed(controller, id, intent, now);
+        let retained = decide_retained(intent, inputs, memory, &facts, lost.as_ref(), now)?;
+        Ok(Step::Store(Box::new(PendingDecision { retained, generation })))
+    }));
+    match decided {
+        Ok(Ok(step)) => step,
         Ok(Err(refusal)) if refusal.retry => Step::Refuse(refusal, ReconcileFailure::UnreadableSource),
         Ok(Err(refusal)) => Step::Refuse(refusal, ReconcileFailure::Refused),
         Err(_) => Step::Refuse(Refusal::panicked(), ReconcileFailure::Panic),
     }
 }
 
+/// Carries out a decision: its content is rolled out.
+pub(super) fn apply(controller: &mut Controller, id: BundleId, cause: String, decision: Decision, generation: Option<i64>) {
+    let state = controller.states.entry(id.clone()).or_default();
+    let desired = Some(state.decided(decision, generation, Timestamp::now()));
+    roll_out(controller, EngineEvent::Desired { bundle: id, desired, cause });
+}
+
 fn count(metrics: &ReconcileMetrics, step: &Step, time: Duration) {
     let (result, failure) = match step {
-        Step::Fetch(_) => (ReconcileResult::Waiting, None),
-        Step::Apply(..) | Step::Deleted => (ReconcileResult::Success, None),
+        Step::Fetch(_) | Step::Recover(_) => (ReconcileResult::Waiting, None),
+        Step::Apply(..) | Step::Store(_) | Step::Deleted => (ReconcileResult::Success, None),
         Step::Invalid(_) => (ReconcileResult::Refused, Some(ReconcileFailure::Refused)),
         Step::Refuse(_, failure) => (ReconcileResult::Refused, Some(*failure)),
     };

@@ -9,6 +9,8 @@ use tokio::time::Instant;
 use crate::bundle::{self, Decision, Desired, LastStatus, Refusal, Report, RolloutOutcome, RolloutProgress, Unstable};
 use crate::fanout::ExponentialBackoff;
 
+use super::retention::RetentionState;
+
 /// Delays before a Bundle that failed, once and again, is reconciled anew.
 const RETRY: ExponentialBackoff = ExponentialBackoff { first: Duration::from_millis(500), max: Duration::from_mins(1) };
 
@@ -22,6 +24,8 @@ pub(super) struct ReconcileState {
     pub(super) decided: Option<(Arc<Decision>, Option<i64>)>,
     /// The time of the first change that has not reached all targets.
     pub(super) changed_at: Option<Instant>,
+    /// What is remembered of its certificates.
+    pub(super) retention: RetentionState,
     /// Whether its sources are being fetched.
     pub(super) fetching: bool,
     /// Whether a report is being published.
@@ -68,6 +72,13 @@ impl ReconcileState {
         let desired = decision.desired.clone();
         self.decided = Some((Arc::new(decision), generation));
         desired
+    }
+
+    /// Records why a later decision is not in force.
+    pub(super) fn impede(&mut self, refusal: &Refusal) {
+        if let Some((decision, _)) = &mut self.decided {
+            Arc::make_mut(decision).impediment = Some(refusal.clone());
+        }
     }
 
     /// Drops the last decision.
@@ -138,7 +149,11 @@ impl ReconcileState {
     }
 
     fn requeue_after(&mut self, delay: Duration) {
-        let at = Instant::now() + delay;
+        self.requeue(Instant::now() + delay);
+    }
+
+    /// Requeues the Bundle for a time.
+    pub(super) fn requeue(&mut self, at: Instant) {
         self.requeue_at = Some(self.requeue_at.map_or(at, |before| before.min(at)));
     }
 }

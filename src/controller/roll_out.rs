@@ -10,7 +10,7 @@ use crate::fanout::{Action, EngineEvent};
 
 use super::reconcile_state::StatusUpdate;
 use super::report::{emit, report};
-use super::{Controller, TaskOutput, list_targets};
+use super::{Controller, TaskOutput, list_targets, retention};
 
 /// Passes an event to the engine and executes the actions that it returns. Leadership is checked first, since any time
 /// may have passed: the engine of a process that no longer leads returns no write.
@@ -55,6 +55,7 @@ fn execute(controller: &mut Controller, action: Action) {
                 let (namespaces, written, failed) = (outcome.namespaces, outcome.written, outcome.failures.len());
                 info!(bundle = &**bundle.name(), namespaces, written, failed, cause, "targets written");
             }
+            retention::on_outcome(controller, &bundle, outcome.placed);
             report(controller, &bundle, StatusUpdate::Outcome(outcome), cause);
         }
         Action::Progress { bundle, progress } => {

@@ -33,6 +33,11 @@ impl TargetsByBundle {
         self.all.iter().filter(|(_, targets)| condition(targets)).map(|(bundle, _)| bundle.clone()).collect()
     }
 
+    /// The targets of a Bundle.
+    pub(super) fn get(&self, bundle: &BundleId) -> Option<&BundleTargets> {
+        self.all.get(bundle)
+    }
+
     /// The targets of a Bundle, which are about to change.
     pub(super) fn get_mut(&mut self, bundle: &BundleId) -> Option<&mut BundleTargets> {
         let targets = self.all.get_mut(bundle)?;

@@ -192,6 +192,7 @@ fn as_last_written(
         secrets_off: objects.iter().any(|object| !enabled(object.kind)),
         protected: settings.protection(intent.id.name()),
         deletion: intent.policy.deletion,
+        keeps_existing: false,
         deleted: false,
     }
 }

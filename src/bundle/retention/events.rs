@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use crate::api;
 use crate::bundle::id::BundleId;
 use crate::bundle::reason::Reason;
 use crate::bundle::report::BundleEvent;
 use crate::text;
 
 use super::conditions::title;
-use super::ledger::ledger_name;
+use super::ledger::{LedgerError, ledger_name};
 use super::memory::{Memory, MemoryEntry, Phase, WithdrawalReason};
 use super::recovery::Recovery;
 use super::rotation::Rotation;
@@ -53,6 +54,19 @@ impl Rotation {
             }
             (Some(_), Phase::Present) => Some((Reason::CertificateReturned, format!("{title} is in a source again"))),
         }
+    }
+}
+
+impl LedgerError {
+    /// Returns the event about a ledger that cannot be read.
+    #[must_use]
+    pub fn event(&self, namespace: &str, id: &BundleId) -> BundleEvent {
+        let note = format!(
+            "ConfigMap {namespace}/{} cannot be read as a ledger, so it is written anew from sources, status and targets: {self}; restore it from a backup if condition {} misses certificates",
+            ledger_name(id),
+            api::RETIRING
+        );
+        BundleEvent { warning: true, reason: Reason::LedgerDiscarded, note: text::event_note(&note) }
     }
 }
 

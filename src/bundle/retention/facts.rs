@@ -113,6 +113,13 @@ impl Clock {
     pub fn is_skewed(&self) -> bool {
         self.local.duration_since(self.server).abs() > CLOCK_SKEW_MAX
     }
+
+    /// Converts a time by the earlier clock into one by the clock of this process.
+    #[must_use]
+    pub fn to_local(&self, time: Timestamp) -> Timestamp {
+        let ahead = self.local.duration_since(self.local.min(self.server));
+        time.checked_add(ahead).unwrap_or(Timestamp::MAX)
+    }
 }
 
 /// The time that is this much later, as far as a calendar has it.

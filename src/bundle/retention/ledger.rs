@@ -32,25 +32,34 @@ pub struct Ledger {
     pub memory: Memory,
 }
 
+/// The beginning of the name of a ledger of a Bundle.
+const OF_BUNDLE: &str = "rootcast-ledger.bundle.";
+
 /// Returns the name of the ConfigMap that holds the ledger of a bundle.
 #[must_use]
 pub fn ledger_name(id: &BundleId) -> String {
     match id {
-        BundleId::Bundle(name) => format!("rootcast-ledger.bundle.{name}"),
+        BundleId::Bundle(name) => format!("{OF_BUNDLE}{name}"),
     }
+}
+
+/// Returns the bundle whose ledger a ConfigMap of this name holds, if it may be one.
+#[must_use]
+pub fn ledger_of(name: &str) -> Option<BundleId> {
+    name.strip_prefix(OF_BUNDLE).map(BundleId::from)
 }
 
 /// Checks that the data of a ledger fit into one object.
 ///
 /// # Errors
 /// The [`Refusal`] of the Bundle if they do not.
-pub fn check_ledger_size(namespace: &str, id: &BundleId, data: &BTreeMap<String, String>) -> Result<(), Refusal> {
+pub fn check_ledger_size(id: &BundleId, data: &BTreeMap<String, String>) -> Result<(), Refusal> {
     let total: usize = data.values().map(String::len).sum();
     if total <= SIZE_MAX {
         return Ok(());
     }
     let message = format!(
-        "ConfigMap {namespace}/{} cannot hold what is to be remembered of the Bundle's certificates: {total} bytes are over the limit of {SIZE_MAX}, so targets stay as they are; retain certificates for less time (annotation {}), exclude those that nothing needs ({}), or split the sources over several Bundles",
+        "ConfigMap {} of the trust namespace cannot hold what is to be remembered of the Bundle's certificates: {total} bytes are over the limit of {SIZE_MAX}, so targets stay as they are; retain certificates for less time (annotation {}), exclude those that nothing needs ({}), or split the sources over several Bundles",
         ledger_name(id),
         api::RETAIN_ANNOTATION,
         api::EXCLUDE_ANNOTATION

@@ -14,7 +14,7 @@ mod rotation;
 mod step;
 
 pub use facts::{CertificateUse, Clock, Evidence, Facts, OwnCertificate, OwnCertificates, RetentionPolicy};
-pub use ledger::{CERTIFICATES_KEY, DOCUMENT_KEY, Ledger, LedgerError, check_ledger_size, ledger_name};
+pub use ledger::{CERTIFICATES_KEY, DOCUMENT_KEY, Ledger, LedgerError, check_ledger_size, ledger_name, ledger_of};
 pub use memory::{ContentDigest, Memory, MemoryEntry, Phase, UnknownFields, WithdrawalReason};
 pub use record::RecordedRetention;
 pub use recovery::{Recovery, StoredState, TargetContent, recover};

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use crate::trust::{Anchor, Anchors, Fingerprint};
+use crate::trust::{self, Anchor, Anchors, Fingerprint};
 
 use super::facts::OwnCertificates;
 use super::ledger::Ledger;
@@ -44,6 +44,8 @@ pub struct StoredState<'a> {
     pub accepted_loss: Option<&'a str>,
     /// The targets in other namespaces than the ledger's.
     pub targets: &'a [TargetContent],
+    /// What this process has published last, if retention begins while it runs.
+    pub published: &'a [Anchor],
     /// The certificates of the sources.
     pub own: &'a OwnCertificates,
     /// The default CAs that the Bundle publishes.
@@ -81,7 +83,10 @@ pub fn recover(stored: &StoredState<'_>) -> Recovery {
             recovery.reject_unknown(stored);
             recovery.add_from_targets(stored, None);
         }
-        (None, None) => recovery.memory = Memory::begin(own, stored.created),
+        (None, None) => {
+            let published = stored.published.iter().filter(|one| !stored.default_cas.contains_key(&one.fingerprint()));
+            recovery.memory = Memory::begin(own.chain(published.cloned()), stored.created);
+        }
         (None, Some(content)) => {
             for anchor in own {
                 recovery.memory.entries.insert(anchor.fingerprint(), MemoryEntry::new(anchor, None));
@@ -96,7 +101,23 @@ pub fn recover(stored: &StoredState<'_>) -> Recovery {
     recovery
 }
 
+impl TargetContent {
+    /// Reads the PEM of a target. What is no certificate that is published tells nothing.
+    #[must_use]
+    pub fn read(pem: &str) -> Self {
+        let blocks = trust::pem::read(pem.as_bytes()).unwrap_or_default();
+        let anchors = blocks.into_iter().filter_map(|block| block.certificate.ok()).collect();
+        Self { digest: ContentDigest::of_pem(pem), anchors }
+    }
+}
+
 impl Recovery {
+    /// Returns whether no further target can tell more.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.lost.is_none() && self.rejected.is_empty() && !self.foreign
+    }
+
     /// Forgets what the ledger alone knows of.
     fn reject_unknown(&mut self, stored: &StoredState<'_>) {
         let StoredState { status, targets, own, .. } = stored;
@@ -141,7 +162,6 @@ mod tests {
     use super::*;
     use crate::bundle::fixture::{now, pem};
     use crate::bundle::retention::{OwnCertificate, Phase};
-    use crate::trust;
 
     fn anchor(name: &str) -> Anchor {
         let blocks = trust::pem::read(pem(name).as_bytes()).expect("PEM");
@@ -191,6 +211,7 @@ mod tests {
             status,
             accepted_loss,
             targets,
+            published: &[],
             own: &[(anchor("ec").fingerprint(), own)].into(),
             default_cas: &BTreeMap::new(),
         })

@@ -2,19 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::runtime::watcher::Event;
 
 use crate::api;
 use crate::bundle::{
     BundleId, DeletionPolicy, InputChange, Intent, Labels, LastStatus, ObjectKind, OutputKeys, Refusal, SourceContent,
-    SourceId, SourceObject, affected_bundles, policy_annotations,
+    SourceId, SourceObject, affected_bundles, ledger_of, policy_annotations,
 };
 use crate::client::{UnreadableBundle, WatchedBundle, bundle_metadata};
 use crate::fanout::{EngineEvent, ResourceVersion};
 use crate::text;
 
-use super::{AffectedBundles, Cache, CacheUpdate, CachedBundle, with_cause};
+use super::{AffectedBundles, Cache, CacheUpdate, CachedBundle, LedgerVersion, with_cause};
 
 /// The finalizer of an object whose dependents are to stay
 /// (<https://kubernetes.io/docs/concepts/architecture/garbage-collection/#orphaned-dependents>).
@@ -70,14 +71,19 @@ impl Cache {
             let name = metadata.name.as_deref().unwrap_or_default().into();
             SourceId { kind, namespace: namespace.clone(), name }
         };
+        let mut ledger = None;
         let affected = match event {
             Event::Apply(metadata) | Event::InitApply(metadata) => {
                 let id = id(&metadata);
                 list.record(&id);
+                if is_ledger(&metadata) {
+                    ledger = self.ledger_changed(&id, LedgerVersion::At(ResourceVersion::of(&metadata)));
+                }
                 self.upsert_source(&id, &metadata)
             }
             Event::Delete(metadata) => {
                 let id = id(&metadata);
+                ledger = self.ledger_changed(&id, LedgerVersion::Gone(ResourceVersion::of(&metadata)));
                 if self.sources.version(&id).is_some_and(|known| known > ResourceVersion::of(&metadata)) {
                     return CacheUpdate::default();
                 }
@@ -92,11 +98,24 @@ impl Cache {
                 let mut gone = list.end();
                 // It may have been found to be gone when it was fetched.
                 gone.retain(|id| self.sources.version(id).is_some());
+                for id in &gone {
+                    self.ledger_changed(id, LedgerVersion::Gone(ResourceVersion::NEWEST));
+                }
                 let affected = gone.iter().flat_map(|id| self.remove_source(id)).collect();
                 return CacheUpdate { affected, may_be_ready: true, ..CacheUpdate::default() };
             }
         };
-        CacheUpdate { affected, ..CacheUpdate::default() }
+        CacheUpdate { affected, ledger, ..CacheUpdate::default() }
+    }
+
+    /// Records the version of an object that may be a ledger; returns its Bundle if it is one.
+    fn ledger_changed(&mut self, object: &SourceId, version: LedgerVersion) -> Option<BundleId> {
+        let bundle = ledger_of(&object.name).filter(|_| object.kind == ObjectKind::ConfigMap)?;
+        match version {
+            LedgerVersion::At(_) => drop(self.ledgers.insert(bundle.clone(), version)),
+            LedgerVersion::Gone(_) => *self.ledgers.get_mut(&bundle)? = version,
+        }
+        Some(bundle)
     }
 
     /// Returns the event of a deleted Bundle; `last` is its last known metadata. A Bundle that was deleted with
@@ -136,6 +155,7 @@ impl Cache {
     fn upsert_bundle(&mut self, id: BundleId, bundle: Result<api::Bundle, UnreadableBundle>) -> CacheUpdate {
         let written_by = manager_clause(bundle_metadata(&bundle));
         let policy_annotations = policy_annotations(bundle_metadata(&bundle));
+        let created = bundle_metadata(&bundle).creation_timestamp.as_ref().map_or_else(Timestamp::default, |time| time.0);
         let (uid, version, last_status, intent) = match bundle {
             Ok(bundle) => {
                 let version = ResourceVersion::of(&bundle.metadata);
@@ -184,7 +204,7 @@ impl Cache {
         if let Some(before) = before {
             self.sources.prune(&before, &mut self.inputs);
         }
-        self.bundles.insert(id, CachedBundle { uid, version, epoch, policy_annotations, last_status, invalid });
+        self.bundles.insert(id, CachedBundle { uid, created, version, epoch, policy_annotations, last_status, invalid });
         affected.extend(affected_bundles(&self.inputs, &change));
         CacheUpdate { affected: with_cause(affected, &cause), events, ..CacheUpdate::default() }
     }
@@ -220,6 +240,10 @@ impl Cache {
         let change = InputChange::Source { object: object.clone(), before, after };
         with_cause(affected_bundles(&self.inputs, &change), &cause)
     }
+}
+
+fn is_ledger(metadata: &ObjectMeta) -> bool {
+    metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(api::LEDGER_LABEL))
 }
 
 fn bundle_id(metadata: &ObjectMeta) -> BundleId {

@@ -5,6 +5,7 @@ mod bundles_and_sources;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::runtime::watcher::Event;
 
@@ -28,6 +29,7 @@ pub(in crate::controller) struct Cache {
     sources: SourceCache,
     bundle_list: ListTracker<BundleId>,
     source_lists: BTreeMap<ObjectKind, ListTracker<SourceId>>,
+    ledgers: BTreeMap<BundleId, LedgerVersion>,
     /// Whether the first list of each of the engine's watches has ended.
     fanout_listed: BTreeMap<ListScope, bool>,
     /// Number of lists begun. A list is right about everything that was cached before it began.
@@ -39,6 +41,8 @@ pub(in crate::controller) struct Cache {
 pub(in crate::controller) struct CachedBundle {
     /// Uid of the Bundle.
     pub(in crate::controller) uid: String,
+    /// When the Bundle was created.
+    pub(in crate::controller) created: Timestamp,
     version: ResourceVersion,
     /// Number of lists begun when the version was cached.
     epoch: u64,
@@ -48,6 +52,15 @@ pub(in crate::controller) struct CachedBundle {
     pub(in crate::controller) last_status: LastStatus,
     /// Why the Bundle has no [`Intent`].
     pub(in crate::controller) invalid: Option<Refusal>,
+}
+
+/// The last version of a Bundle's ledger that a watch has shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::controller) enum LedgerVersion {
+    /// The ledger exists.
+    At(ResourceVersion),
+    /// The ledger was gone as of this version.
+    Gone(ResourceVersion),
 }
 
 /// Bundles whose decision may differ, each with the cause in words.
@@ -60,6 +73,8 @@ pub(in crate::controller) struct CacheUpdate {
     pub(in crate::controller) affected: AffectedBundles,
     /// Events for the engine.
     pub(in crate::controller) events: Vec<EngineEvent>,
+    /// The Bundle whose ledger has changed.
+    pub(in crate::controller) ledger: Option<BundleId>,
     /// Whether the event may have made the cache ready.
     pub(in crate::controller) may_be_ready: bool,
 }
@@ -77,6 +92,7 @@ impl Cache {
             sources: SourceCache::default(),
             bundle_list: ListTracker::default(),
             source_lists: ObjectKind::ALL.map(|kind| (kind, ListTracker::default())).into(),
+            ledgers: BTreeMap::new(),
             fanout_listed,
             epoch: 0,
         }
@@ -107,6 +123,11 @@ impl Cache {
     /// The cached Bundle of an id.
     pub(in crate::controller) fn bundle(&self, id: &BundleId) -> Option<&CachedBundle> {
         self.bundles.get(id)
+    }
+
+    /// The last version of a Bundle's ledger that a watch has shown; `None` if there was none.
+    pub(in crate::controller) fn ledger_version(&self, id: &BundleId) -> Option<LedgerVersion> {
+        self.ledgers.get(id).copied()
     }
 
     /// All Bundles, sorted by name.
@@ -186,7 +207,12 @@ impl Cache {
                 );
             }
         }
-        CacheUpdate { affected, events: vec![EngineEvent::Namespace(name, now)], may_be_ready: true }
+        CacheUpdate {
+            affected,
+            events: vec![EngineEvent::Namespace(name, now)],
+            ledger: None,
+            may_be_ready: true,
+        }
     }
 
     /// Caches a published status, so that its watch event changes nothing.

@@ -149,7 +149,7 @@ impl BundleTargets {
         if let Some(target) = self.pending_report.completed.pop() {
             return Some(Action::Completed { bundle: self.id.clone(), target });
         }
-        let held = self.content_while_held().and_then(|_| self.rollouts.next_start());
+        let held = self.held_until();
         if let Some(unstable) =
             self.unstable(ctx).filter(|_| held.is_some() && self.pending_report.reported_hold != held)
         {
@@ -187,6 +187,7 @@ impl BundleTargets {
             written,
             rolled_out: decided,
             failures: self.failures(ctx).into_iter().collect(),
+            placed: held.is_none() && !self.is_behind(),
             unstable: self.unstable(ctx),
         };
         Some(Action::Report { bundle: self.id.clone(), outcome, cause })
@@ -206,6 +207,14 @@ impl BundleTargets {
         let failures = (self.desired.is_some() && self.tasks.failures_changed() && self.tasks.is_idle() && failing)
             .then_some(self.pending_report.failures_due);
         [progress, failures].into_iter().flatten().min()
+    }
+
+    /// Returns whether a target that lies somewhere is not as desired.
+    fn is_behind(&self) -> bool {
+        let lies = |target: &TargetRef| {
+            self.index.get(target).is_some_and(|entry| entry.metadata.is_target_of(self.id.name()))
+        };
+        self.tasks.targets().chain(self.contention.contested()).any(lies)
     }
 
     fn has_failures(&self) -> bool {

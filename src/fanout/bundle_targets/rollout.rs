@@ -4,6 +4,7 @@
 //! new namespaces, those that others have changed, and those that the rollout before has not reached.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::bundle::{Desired, Diff, ObjectKind, TargetRef, Unstable};
 use crate::fanout::action::{Order, TargetRequest};
@@ -58,6 +59,11 @@ impl BundleTargets {
     /// The content that stays in place while the rollout of the newest one is held back.
     pub(super) fn content_while_held(&self) -> Option<&Arc<Desired>> {
         self.rollouts.content_while_held(self.desired.as_ref()?)
+    }
+
+    /// The start of the next rollout, if the newest content is held back until then.
+    pub(in crate::fanout) fn held_until(&self) -> Option<Duration> {
+        self.content_while_held().and_then(|_| self.rollouts.next_start())
     }
 
     /// Returns whether the diff of a target waits for the next rollout.

@@ -123,6 +123,17 @@ impl Engine {
         (self.shared.namespaces.iter().count(), targets)
     }
 
+    /// The known targets of a Bundle.
+    pub fn targets(&self, bundle: &BundleId) -> impl Iterator<Item = TargetRef> {
+        self.bundles.get(bundle).into_iter().flat_map(BundleTargets::known_targets)
+    }
+
+    /// The time until which the newest content of a Bundle is held back, if it is.
+    #[must_use]
+    pub fn held_until(&self, bundle: &BundleId) -> Option<Duration> {
+        self.bundles.get(bundle)?.held_until()
+    }
+
     /// The labels of a namespace that exists and is not being deleted.
     #[must_use]
     pub fn namespace(&self, name: &str) -> Option<&Namespace> {
