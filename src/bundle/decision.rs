@@ -171,7 +171,8 @@ impl Desired {
     /// Returns the certificates that the targets hold.
     #[must_use]
     pub fn anchors(&self) -> Vec<Anchor> {
-        let pem = self.output.objects.iter().find_map(|object| self.payloads.get(&object.kind)?.values.get(&object.pem_key));
+        let pem =
+            self.output.objects.iter().find_map(|object| self.payloads.get(&object.kind)?.values.get(&object.pem_key));
         let blocks = pem.and_then(|pem| trust::pem::read(pem.bytes()).ok()).unwrap_or_default();
         blocks.into_iter().filter_map(|block| block.certificate.ok()).collect()
     }

@@ -71,13 +71,13 @@ pub use report::{
     BundleEvent, ROLLOUT_HELD, Report, RolloutOutcome, RolloutProgress, report_held_rollout, report_outcome,
     report_progress, report_refusal,
 };
+pub use retained_decision::{RetainedDecision, decide_retained};
 pub use retention::{
     CERTIFICATES_KEY, CertificateUse, Clock, ContentDigest, DOCUMENT_KEY, Evidence, Facts, LEAVING_MAX, Ledger,
     LedgerError, Memory, MemoryEntry, OwnCertificate, OwnCertificates, Phase, RecordedRetention, Recovery, Retained,
     RetentionInput, RetentionPolicy, Rotation, RotationPhase, StoredState, TargetContent, UnknownFields, Wait,
     WithdrawalReason, check_ledger_size, ledger_name, ledger_of, recover, retain,
 };
-pub use retained_decision::{RetainedDecision, decide_retained};
 pub use selector::{LabelSet, Labels, PackedLabels, Selector};
 pub use sources::{AnchorOrigin, ResolvedSources, resolve};
 pub use syntax::is_dns_subdomain;

@@ -49,10 +49,7 @@ pub(crate) struct LedgerOwner {
 }
 
 /// Reads a ledger; `None` if there is none.
-pub(crate) async fn read_ledger(
-    connection: &Connection,
-    ledger: &LedgerRef,
-) -> Result<Option<LedgerObject>, ApiError> {
+pub(crate) async fn read_ledger(connection: &Connection, ledger: &LedgerRef) -> Result<Option<LedgerObject>, ApiError> {
     let found: Option<ConfigMap> = get(connection, format!("{}/{}", ledger.collection(), ledger.name)).await?;
     Ok(found.map(|found| LedgerObject {
         version: ResourceVersion::of(&found.metadata),
@@ -69,9 +66,9 @@ pub(crate) async fn write_ledger(
     version: Option<ResourceVersion>,
     data: &BTreeMap<String, String>,
 ) -> Result<ResourceVersion, ApiError> {
-    let owners = owner.collected.then(|| {
-        json!([{ "apiVersion": api::API_VERSION, "kind": api::KIND, "name": owner.name, "uid": owner.uid }])
-    });
+    let owners = owner
+        .collected
+        .then(|| json!([{ "apiVersion": api::API_VERSION, "kind": api::KIND, "name": owner.name, "uid": owner.uid }]));
     let object = json!({
         "apiVersion": "v1", "kind": "ConfigMap",
         "metadata": {

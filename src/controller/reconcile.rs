@@ -109,7 +109,13 @@ fn next_step(controller: &mut Controller, id: &BundleId, now: Timestamp) -> Step
 }
 
 /// Carries out a decision: its content is rolled out.
-pub(super) fn apply(controller: &mut Controller, id: BundleId, cause: String, decision: Decision, generation: Option<i64>) {
+pub(super) fn apply(
+    controller: &mut Controller,
+    id: BundleId,
+    cause: String,
+    decision: Decision,
+    generation: Option<i64>,
+) {
     let state = controller.states.entry(id.clone()).or_default();
     let desired = Some(state.decided(decision, generation, Timestamp::now()));
     roll_out(controller, EngineEvent::Desired { bundle: id, desired, cause });

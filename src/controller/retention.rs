@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use tracing::{info, warn};
 
 use crate::bundle::{
-    BundleEvent, BundleId, Clock, ContentDigest, DeletionPolicy, Evidence, Facts, Intent, Ledger, Memory, ObjectKind, Phase,
-    RecordedRetention, Recovery, Refusal, ResolvedSources, RetainedDecision, StoredState, TargetContent, TargetRef,
-    WithdrawalReason, ledger_name, recover,
+    BundleEvent, BundleId, Clock, ContentDigest, DeletionPolicy, Evidence, Facts, Intent, Ledger, Memory, ObjectKind,
+    Phase, RecordedRetention, Recovery, Refusal, ResolvedSources, RetainedDecision, StoredState, TargetContent,
+    TargetRef, WithdrawalReason, ledger_name, recover,
 };
 use crate::client::{
     ApiError, Connection, LedgerObject, LedgerOwner, LedgerRef, delete_ledger, read_ledger, read_target_pem,
@@ -111,7 +111,8 @@ impl RetentionState {
         let stored = self.stored.as_ref().map(|stored| stored.content.as_ref());
         match stored {
             Some(content) => {
-                *memory != Memory::default() && content.is_some_and(|(known, owned)| (known, *owned) == (memory, collected))
+                *memory != Memory::default()
+                    && content.is_some_and(|(known, owned)| (known, *owned) == (memory, collected))
             }
             None => *memory == Memory::default(),
         }
@@ -178,7 +179,8 @@ pub(super) fn recover_memory(controller: &mut Controller, id: BundleId, cause: S
     let intent = &controller.cache.inputs().intents[&id];
     let accepted_loss = intent.policy.ledger_lost.clone();
     let key = |kind: ObjectKind| intent.output.objects.iter().find(|object| object.kind == kind);
-    let targets = controller.engine.targets(&id).filter(|target| *target.namespace != **controller.trust_namespaces.main());
+    let targets =
+        controller.engine.targets(&id).filter(|target| *target.namespace != **controller.trust_namespaces.main());
     let targets = targets.filter_map(|target| Some((key(target.kind)?.pem_key.clone(), target)));
     let targets: Vec<_> = targets.map(|(key, target)| (target, key)).collect();
     let exists = matches!(controller.cache.ledger_version(&id), Some(LedgerVersion::At(_)));
@@ -299,11 +301,7 @@ pub(super) fn store(controller: &mut Controller, id: BundleId, cause: String, pe
     let intent = &controller.cache.inputs().intents[&id];
     let ledger = Ledger { uid: intent.uid.clone(), memory: memory.clone() };
     let data = (*memory != Memory::default()).then(|| ledger.encode());
-    let owner = LedgerOwner {
-        name: id.name().to_string(),
-        uid: intent.uid.clone(),
-        collected,
-    };
+    let owner = LedgerOwner { name: id.name().to_string(), uid: intent.uid.clone(), collected };
     let (connection, ledger) = (controller.connection.clone(), ledger_ref(controller, &id));
     controller.tasks.spawn(async move {
         let result = match (&data, version) {

@@ -155,7 +155,8 @@ impl Cache {
     fn upsert_bundle(&mut self, id: BundleId, bundle: Result<api::Bundle, UnreadableBundle>) -> CacheUpdate {
         let written_by = manager_clause(bundle_metadata(&bundle));
         let policy_annotations = policy_annotations(bundle_metadata(&bundle));
-        let created = bundle_metadata(&bundle).creation_timestamp.as_ref().map_or_else(Timestamp::default, |time| time.0);
+        let created =
+            bundle_metadata(&bundle).creation_timestamp.as_ref().map_or_else(Timestamp::default, |time| time.0);
         let (uid, version, last_status, intent) = match bundle {
             Ok(bundle) => {
                 let version = ResourceVersion::of(&bundle.metadata);
@@ -204,7 +205,8 @@ impl Cache {
         if let Some(before) = before {
             self.sources.prune(&before, &mut self.inputs);
         }
-        self.bundles.insert(id, CachedBundle { uid, created, version, epoch, policy_annotations, last_status, invalid });
+        self.bundles
+            .insert(id, CachedBundle { uid, created, version, epoch, policy_annotations, last_status, invalid });
         affected.extend(affected_bundles(&self.inputs, &change));
         CacheUpdate { affected: with_cause(affected, &cause), events, ..CacheUpdate::default() }
     }

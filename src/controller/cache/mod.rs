@@ -207,12 +207,7 @@ impl Cache {
                 );
             }
         }
-        CacheUpdate {
-            affected,
-            events: vec![EngineEvent::Namespace(name, now)],
-            ledger: None,
-            may_be_ready: true,
-        }
+        CacheUpdate { affected, events: vec![EngineEvent::Namespace(name, now)], ledger: None, may_be_ready: true }
     }
 
     /// Caches a published status, so that its watch event changes nothing.
