@@ -43,7 +43,8 @@ impl Stage {
         // whoever is measured at that moment.
         let flags = ["--audit-log-maxsize=100000", "--etcd-compaction-interval=0"];
         let flags = flags.map(str::to_owned).to_vec();
-        let options = Options { etcd_quota_bytes: Some(ETCD_QUOTA_BYTES), api_server_flags: flags };
+        let options =
+            Options { etcd_quota_bytes: Some(ETCD_QUOTA_BYTES), api_server_flags: flags, ..Options::default() };
         let control_plane = ControlPlane::start_with(&options).await?;
         let kubeconfig = Kubeconfig::read_from(control_plane.kubeconfig())?;
         let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;

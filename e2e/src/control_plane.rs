@@ -38,6 +38,18 @@ pub struct Options {
     pub etcd_quota_bytes: Option<u64>,
     /// Further flags of kube-apiserver; a flag given twice counts as given last.
     pub api_server_flags: Vec<String>,
+    /// Whether it runs without a controller manager.
+    pub controller_manager: ControllerManager,
+}
+
+/// What becomes of a control plane whose kube-controller-manager was never built.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum ControllerManager {
+    /// It does not start.
+    #[default]
+    Required,
+    /// It runs without one: nothing collects garbage, empties deleted namespaces, or gives new ones a `ServiceAccount`.
+    IfBuilt,
 }
 
 /// A running control plane. Dropping it ends its programs and removes its files, or what was created in a cluster of
@@ -86,7 +98,15 @@ impl ControlPlane {
     /// # Errors
     /// As [`ControlPlane::start`], or when the cluster cannot be reached or has Bundles.
     pub async fn given() -> Result<Self> {
-        let Some(kubeconfig) = existing::kubeconfig() else { return Self::start().await };
+        Self::given_with(&Options::default()).await
+    }
+
+    /// [`ControlPlane::given`], where the control plane that is started has other options.
+    ///
+    /// # Errors
+    /// As [`ControlPlane::given`].
+    pub async fn given_with(options: &Options) -> Result<Self> {
+        let Some(kubeconfig) = existing::kubeconfig() else { return Self::start_with(options).await };
         let scratch = Scratch::new()?;
         let pki = Pki::new(scratch.keys()).context("making the harness' keys")?;
         let (existing, access) = Existing::join(&kubeconfig, &scratch, &pki).await?;
@@ -200,6 +220,15 @@ impl ControlPlane {
         self.scratch.logs()
     }
 
+    /// Whether a controller manager runs, as in every existing cluster.
+    #[must_use]
+    pub fn has_controller_manager(&self) -> bool {
+        match &self.host {
+            Host::Own(processes) => processes.controller_manager.is_some(),
+            Host::Existing(_) => true,
+        }
+    }
+
     /// The API server stands still until [`ControlPlane::thaw`]: connections
     /// stay open and nobody answers.
     pub fn freeze(&self) {
@@ -260,7 +289,7 @@ impl ControlPlane {
         Ok(())
     }
 
-    /// Waits until Bundles, whose definition is new, are known to the garbage collector.
+    /// Waits until Bundles, whose definition is new, are known to the garbage collector, where one runs.
     pub(crate) async fn make_collectable(&self) -> Result<()> {
         match &self.host {
             Host::Own(processes) => processes.restart_controller_manager(),

@@ -70,7 +70,7 @@ pub use backup::Backup;
 pub use balancer::{Balancer, Place};
 pub use barrier::Barrier;
 pub use clock::Clock;
-pub use control_plane::{ControlPlane, Options};
+pub use control_plane::{ControlPlane, ControllerManager, Options};
 pub use controller::{Controller, IDENTITY};
 pub use denying_webhook::{Denial, DenyingWebhook};
 pub use eventually::eventually;

@@ -12,7 +12,7 @@ use crate::{
     access::Access,
     api_server::{socket, start_api_server},
     audit::Starts,
-    control_plane::Options,
+    control_plane::{ControllerManager, Options},
     pki::Pki,
     programs::Program,
     scratch::Scratch,
@@ -32,13 +32,19 @@ const CONTROLLERS: [&str; 6] = [
 /// Running programs. Dropping this ends them.
 pub(crate) struct Processes {
     // Dropped from top to bottom: nobody talks to a server that is gone.
-    pub(crate) controller_manager: Mutex<Supervised>,
+    /// `None` where none was required, and none was built.
+    pub(crate) controller_manager: Option<Restartable>,
     pub(crate) api_server: Mutex<Supervised>,
     pub(crate) etcd: Mutex<Supervised>,
     pub(crate) etcd_command: Command,
     pub(crate) api_server_command: Command,
-    controller_manager_command: Command,
     pub(crate) starts: Starts,
+}
+
+/// A running program with the command that starts it again.
+pub(crate) struct Restartable {
+    running: Mutex<Supervised>,
+    command: Command,
 }
 
 impl Processes {
@@ -47,27 +53,35 @@ impl Processes {
         let etcd_command = etcd(options, scratch)?;
         let etcd = Mutex::new(Supervised::start(&etcd_command, &scratch.logs().join("etcd.log"))?);
         let (api_server, api_server_command, access) = start_api_server(options, scratch, pki, &etcd).await?;
-        let controller_manager_command = controller_manager(&access, pki)?;
-        let log = scratch.logs().join("kube-controller-manager.log");
-        let controller_manager = Mutex::new(Supervised::start(&controller_manager_command, &log)?);
-        let processes = Self {
-            controller_manager,
-            api_server,
-            etcd,
-            etcd_command,
-            api_server_command,
-            controller_manager_command,
-            starts: Starts::default(),
+        let controller_manager = match options.controller_manager {
+            ControllerManager::Required => Some(Program::ControllerManager.path()?),
+            ControllerManager::IfBuilt => Program::ControllerManager.find()?,
         };
+        let log = scratch.logs().join("kube-controller-manager.log");
+        let controller_manager = controller_manager
+            .map(|file| Restartable::start(controller_manager_command(&file, &access, pki)?, &log))
+            .transpose()?;
+        let processes =
+            Self { controller_manager, api_server, etcd, etcd_command, api_server_command, starts: Starts::default() };
         Ok((processes, access))
     }
 
-    /// Restarts the controller manager. A garbage collector that is new to a kind looks for it only every 30 seconds,
-    /// and at its start.
+    /// Restarts the controller manager, where one runs. A garbage collector that is new to a kind looks for it only every
+    /// 30 seconds, and at its start.
     pub(crate) fn restart_controller_manager(&self) -> Result<()> {
-        let mut running = lock(&self.controller_manager);
+        self.controller_manager.as_ref().map_or(Ok(()), Restartable::restart)
+    }
+}
+
+impl Restartable {
+    fn start(command: Command, log: &Path) -> Result<Self> {
+        Ok(Self { running: Mutex::new(Supervised::start(&command, log)?), command })
+    }
+
+    fn restart(&self) -> Result<()> {
+        let mut running = lock(&self.running);
         let log = running.log().to_owned();
-        *running = Supervised::start(&self.controller_manager_command, &log)?;
+        *running = Supervised::start(&self.command, &log)?;
         Ok(())
     }
 }
@@ -99,9 +113,9 @@ fn etcd(options: &Options, scratch: &Scratch) -> Result<Command> {
     Ok(command)
 }
 
-fn controller_manager(access: &Access, pki: &Pki) -> Result<Command> {
+fn controller_manager_command(file: &Path, access: &Access, pki: &Pki) -> Result<Command> {
     let kubeconfig = access.kubeconfig_of(pki.client("kube-controller-manager", "system:masters")?)?;
-    let mut command = Command::new(Program::ControllerManager.path()?);
+    let mut command = Command::new(file);
     command
         .arg(flag("--kubeconfig", &kubeconfig))
         .arg(flag("--root-ca-file", &access.authority_file))

@@ -9,7 +9,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::access::workspace;
 
@@ -55,19 +55,19 @@ impl Program {
 
     /// The program's file. Fails, naming the cure, when it was never built.
     pub(crate) fn path(self) -> Result<PathBuf> {
+        let (folder, name, cure) = (cache_folder()?, self.name(), self.cure());
+        self.find()?.with_context(|| {
+            format!(
+                "{name} is neither in the folder that KUBEBUILDER_ASSETS names nor in {}: run `{cure}` first (once per machine, up to 9 minutes)",
+                folder.display()
+            )
+        })
+    }
+
+    /// The program's file, or `None` when it was never built.
+    pub(crate) fn find(self) -> Result<Option<PathBuf>> {
         let folders = [env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from), Some(cache_folder()?)];
-        for folder in folders.iter().flatten() {
-            let file = folder.join(self.name());
-            if file.is_file() {
-                return Ok(file);
-            }
-        }
-        bail!(
-            "{} is neither in the folder that KUBEBUILDER_ASSETS names nor in {}: run `{}` first (once per machine, about 9 minutes)",
-            self.name(),
-            cache_folder()?.display(),
-            self.cure()
-        )
+        Ok(folders.iter().flatten().map(|folder| folder.join(self.name())).find(|file| file.is_file()))
     }
 }
 

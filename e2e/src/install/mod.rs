@@ -52,7 +52,7 @@ impl ControlPlane {
     }
 
     /// Installs the CRD and the named permissions; returns when Bundles can be
-    /// created and will be garbage collected.
+    /// created and will be garbage collected, where a controller manager runs.
     ///
     /// # Errors
     /// When the API server refuses a manifest or does not serve the CRD within

@@ -1,7 +1,7 @@
 //! The chapter about pods.
 
 use anyhow::{Context as _, Result};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
 use kube::{Api, api::PostParams};
 use rootcast_e2e::{eventually, scenario::SOON};
 use serde_json::json;
@@ -12,6 +12,9 @@ use crate::stage::{Stage, say, title};
 pub(crate) async fn create_a_pod(stage: &Stage<'_>) -> Result<()> {
     title("A pod that trusts");
     say("One label for all pods of a namespace; nothing is said in the pod.");
+    if !stage.control_plane.has_controller_manager() {
+        create_default_account(stage).await?;
+    }
     stage.kubectl("label namespace payments inject.rootcast.dev/bundle=payments")?;
     is_in_effect(stage).await;
     stage.warned("run app --image=busybox --namespace payments")?;
@@ -19,6 +22,15 @@ pub(crate) async fn create_a_pod(stage: &Stage<'_>) -> Result<()> {
     stage.kubectl("get pod app --namespace payments --output jsonpath-as-json={.spec.volumes[?(@.configMap)]}")?;
     say("and variables that lead programs there:");
     stage.kubectl("set env pod/app --namespace payments --list")
+}
+
+/// Creates the `ServiceAccount` without which the API server takes no pod: a controller manager would have done so.
+async fn create_default_account(stage: &Stage<'_>) -> Result<()> {
+    let mut account = ServiceAccount::default();
+    account.metadata.name = Some("default".to_owned());
+    let accounts = Api::namespaced(stage.client.clone(), "payments");
+    accounts.create(&PostParams::default(), &account).await.context("creating ServiceAccount payments/default")?;
+    Ok(())
 }
 
 /// Waits until the API server knows webhook and label.

@@ -17,7 +17,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use rootcast_e2e::{Balancer, ControlPlane, Controller, Exit, Injector, Launch, release_binary};
+use rootcast_e2e::{
+    Balancer, ControlPlane, Controller, ControllerManager, Exit, Injector, Launch, Options, kubectl_binary,
+    release_binary,
+};
 use tokio::signal::unix::{SignalKind, signal};
 
 use stage::{Stage, say, title};
@@ -61,9 +64,10 @@ fn arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments> {
 async fn demo(Arguments { once, program }: &Arguments) -> Result<()> {
     let began = Instant::now();
     title("A throwaway Kubernetes");
-    say("etcd, kube-apiserver and kube-controller-manager start as child processes of this program, unless");
-    say("ROOTCAST_E2E_KUBECONFIG names a cluster.");
-    let control_plane = ControlPlane::given().await?;
+    say("etcd, kube-apiserver and, where it was built, kube-controller-manager start as child processes of this");
+    say("program, unless ROOTCAST_E2E_KUBECONFIG names a cluster.");
+    let options = Options { controller_manager: ControllerManager::IfBuilt, ..Options::default() };
+    let control_plane = ControlPlane::given_with(&options).await?;
     let version = control_plane.client().apiserver_version().await?.git_version;
     let address = control_plane.url();
     say(&format!("Kubernetes {version} answers at {address} after {:.1} s.", began.elapsed().as_secs_f64()));
@@ -97,11 +101,13 @@ async fn demo(Arguments { once, program }: &Arguments) -> Result<()> {
 /// Until Ctrl-C.
 async fn stay(control_plane: &ControlPlane, program: &Path) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for Ctrl-C")?;
+    let kubectl = kubectl_binary()?;
+    let programs = kubectl.parent().context("kubectl is in a folder")?;
     title("Your turn");
     say("Control plane, controller and injector stay up until Ctrl-C. In another terminal, in this folder:");
     println!();
     println!("    export KUBECONFIG={}", control_plane.kubeconfig().display());
-    println!("    export PATH=\"$PATH:$(make --silent control-plane)\"   # a kubectl, if you have none");
+    println!("    export PATH=\"$PATH:{}\"   # a kubectl, if you have none", programs.display());
     println!("    kubectl get bundles");
     println!("    {} status payments", program.display());
     println!("    kubectl get configmaps --all-namespaces --selector trust.cert-manager.io/bundle");
@@ -110,6 +116,15 @@ async fn stay(control_plane: &ControlPlane, program: &Path) -> Result<()> {
     println!("    kubectl run other --image=busybox --namespace payments");
     println!("    kubectl explain bundle.spec");
     println!();
+    if !control_plane.has_controller_manager() {
+        say(
+            "kube-controller-manager was never built and does not run: targets of deleted Bundles and deleted namespaces",
+        );
+        say(
+            "stay, and new namespaces have no ServiceAccount, which pods need. `make control-plane` builds it, once, for",
+        );
+        say("the next demo.");
+    }
     say(&format!("Logs of controller, injector and API server: {}", control_plane.logs().display()));
     interrupt.recv().await;
     println!();
