@@ -82,10 +82,11 @@ switch: ## Replace a live trust-manager on a node and come back; TRUST_MANAGER n
 switch: node tools image
 	cargo test --locked --package rootcast-e2e --test switch -- --nocapture
 
-# Downloads what Rust needs while Go compiles, then builds program and demo at once, in one profile.
-demo: ## Watch rootcast at work in a throwaway control plane; ONCE=1 ends by itself.
-	@cargo fetch --locked --quiet --target $(HOST) & e2e/control-plane/build $(if $(ROOTCAST_E2E_KUBECONFIG),kubectl) >/dev/null && wait $$!
-	@cargo build --locked --profile demo --no-default-features --package rootcast --bin rootcast --package rootcast-e2e --bin demo
+# Cargo builds program and demo, in one profile, while Go builds the control plane: each waits at times for a download or a
+# linker.
+demo: ## Watch rootcast at work in a throwaway control plane (9 minutes to build, once); ONCE=1 ends by itself.
+	@e2e/beside 'e2e/control-plane/build $(if $(ROOTCAST_E2E_KUBECONFIG),kubectl,demo) >/dev/null' \
+		'cargo build --locked --profile demo --no-default-features --package rootcast --bin rootcast --package rootcast-e2e --bin demo'
 	@target/demo/demo --program target/demo/rootcast $(if $(ONCE),--once)
 
 check: ## Check subjects of commits, workflows, format, lints, documentation, generated files and links, as CI does.
