@@ -36,6 +36,7 @@ async fn every_permission_of_the_shipped_roles_is_used_and_nothing_else_is_asked
     let launch = Launch { args: &["--certificate-lifetime=20s"], through: Some(&proxy), ..Launch::default() };
     let injector = Injector::start_with(&control_plane, &balancer, launch).await?;
     life(&control_plane).await?;
+    distrust(&control_plane).await?;
     doubt(&control_plane).await;
     let accounts = [
         (IDENTITY, granted(&control_plane, "rootcast", Some("rootcast-injector"))?),
@@ -99,6 +100,23 @@ async fn life(control_plane: &ControlPlane) -> Result<()> {
     for kind in ["configmap", "secret"] {
         eventually("they go with their namespace's label", SOON, || gone(kind)).await;
     }
+    Ok(())
+}
+
+/// A Distrust is reported on, of a certificate that no Bundle has.
+async fn distrust(control_plane: &ControlPlane) -> Result<()> {
+    let distrust = json!({
+        "apiVersion": "rootcast.dev/v1alpha1", "kind": "Distrust", "metadata": {"name": "nothing"},
+        "spec": {"reason": "a test", "certificates": [{"sha256": "0".repeat(64)}]},
+    });
+    control_plane.kubectl_ok(&["apply", "--filename=-"], &distrust.to_string())?;
+    eventually("it is enforced", SOON, async || {
+        let status = "--output=jsonpath={.status.conditions[?(@.type==\"Enforced\")].status}";
+        let enforced = control_plane.kubectl_ok(&["get", "distrust", "nothing", status], "")?;
+        ensure!(enforced == "True", "{enforced:?}");
+        Ok(())
+    })
+    .await;
     Ok(())
 }
 
