@@ -86,10 +86,13 @@ const GRANTS: &[Grants] = &[
         &[
             (CONTROLLER, "create configmaps -n cert-manager"),
             (CONTROLLER, "update configmaps -n cert-manager"),
-            (CONTROLLER, "patch configmaps -n cert-manager"),
             (CONTROLLER, "delete configmaps -n cert-manager"),
         ],
-        &[(CONTROLLER, "get configmaps -n default"), (CONTROLLER, "create configmaps -n default")],
+        &[
+            (CONTROLLER, "patch configmaps -n cert-manager"),
+            (CONTROLLER, "get configmaps -n default"),
+            (CONTROLLER, "create configmaps -n default"),
+        ],
     ),
     (
         "{app: {evidence: certificaterequests, trust: {additionalNamespaces: [team-a]}}}",
