@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::api;
 use crate::trust::{Password, Profile};
 
 use super::id::{BundleId, SourceId};
@@ -155,14 +156,14 @@ impl Intent {
 }
 
 impl ObjectSource {
-    /// Whether the source reads the object with these labels.
+    /// Whether the source reads the object with these labels. A selector reads no ledger.
     #[must_use]
     pub fn reads(&self, object: &SourceId, labels: &Labels) -> bool {
         let SourceId { kind, namespace, name } = object;
         (self.kind, &self.namespace) == (*kind, namespace)
             && match &self.select {
                 Select::Named(named) => named == name,
-                Select::Labelled(selector) => selector.matches(labels),
+                Select::Labelled(selector) => !labels.contains_key(api::LEDGER_LABEL) && selector.matches(labels),
             }
     }
 

@@ -12,6 +12,7 @@ use super::intent::{
 };
 use super::object_kind::ObjectKind;
 use super::policy::BundlePolicy;
+use super::retention::ledger_of;
 use super::selector::{Labels, Selector};
 use super::size;
 use super::syntax;
@@ -52,6 +53,12 @@ fn check_name(name: &str, problems: &mut FieldErrors) {
         ));
     } else if !syntax::is_dns_subdomain(name) {
         problems.push(FieldError::invalid("metadata.name", name, "must be a lowercase RFC 1123 subdomain"));
+    } else if ledger_of(name).is_some() {
+        problems.push(FieldError::invalid(
+            "metadata.name",
+            name,
+            "is the name of a ledger, whose place its target would take: give the Bundle another one",
+        ));
     }
 }
 
@@ -136,6 +143,16 @@ fn parse_object(
             None
         }
     };
+    if let Some(Select::Named(name)) = &select
+        && kind == ObjectKind::ConfigMap
+        && ledger_of(name).is_some()
+    {
+        problems.push(FieldError::invalid(
+            format!("{at}.name"),
+            name,
+            "is the name of a ledger, which holds what rootcast has published and is no source: name the object that its certificates came from",
+        ));
+    }
     let field = kind.field();
     let keys = match (set(key), include_all_keys.unwrap_or(false)) {
         (Some(key), false) => Some(Keys::One(key)),
@@ -339,6 +356,10 @@ mod tests {
             (
                 with_source(&json!({ "configMap": { "name": "b", "key": "ca.pem" } })),
                 "spec.sources: Forbidden: cannot define the same source as target",
+            ),
+            (
+                with_source(&json!({ "configMap": { "name": "rootcast-ledger.bundle.b", "key": "certificates.pem" } })),
+                "spec.sources[0].configMap.name: Invalid value: \"rootcast-ledger.bundle.b\": is the name of a ledger, which holds what rootcast has published and is no source: name the object that its certificates came from",
             ),
             (
                 with_target(&json!({ "configMap": { "key": "k" }, "additionalFormats": { "jks": { "key": "k" } } })),
