@@ -96,6 +96,24 @@ fn a_protected_name_is_refused_in_the_controllers_words_unless_it_is_allowed() {
 }
 
 #[test]
+fn a_bundle_reads_its_sources_in_a_listed_namespace_that_it_chooses() {
+    let annotations = "annotations: {rootcast.dev/trust-namespace: team}";
+    let input = bundle("b").replace("{name: b}", &format!("{{name: b, {annotations}}}"))
+        + &source("b").replace("namespace: cert-manager", "namespace: team");
+    let refused = rootcast(&["render"], &input);
+    assert_eq!(
+        (refused.status.code(), stderr(&refused).as_str()),
+        (
+            Some(1),
+            "Bundle b: InvalidSpec: Bundle is invalid: metadata.annotations[rootcast.dev/trust-namespace]: Invalid value: \"team\": rootcast reads no sources in this namespace: name one of --additional-trust-namespaces, or have it added there (chart app.trust.additionalNamespaces)\n"
+        )
+    );
+    let rendered = rootcast(&["render", "--additional-trust-namespaces=other,team"], &input);
+    assert_eq!((rendered.status.code(), stderr(&rendered)), (Some(0), String::new()));
+    assert!(stdout(&rendered).contains("BEGIN CERTIFICATE"), "{}", stdout(&rendered));
+}
+
+#[test]
 fn namespaces_of_the_input_decide_and_named_ones_stand_in_for_them() {
     let spaces = |output: &Output| {
         let list: Value = serde_json::from_str(&stdout(output)).expect("JSON");
@@ -159,6 +177,8 @@ fn flags_that_cannot_be_obeyed_are_refused_by_name_with_the_cure() {
         (&["--leader-election-lease-duration=10s"], "(10s) must be longer than --leader-election-renew-deadline (10s)"),
         (&["--leader-election-renew-deadline=2400ms"], "(2.4s) must be longer than 2.4s"),
         (&["--leader-election-renew-deadline=10"], "give a number and a unit, such as 15s"),
+        (&["--default-retain=3 days"], "must be a duration from 1s to 87600h, or 0s: write 72h"),
+        (&["--settle=soon"], "must be a duration from 1s to 87600h, or 0s: write 24h for a day, 720h for thirty"),
         (&["--max-concurrent-writes=0"], "number would be zero for non-zero type"),
         (&["--token=x"], "unexpected argument '--token'"),
         (&["--log-level=9"], "9 is not in 1..=5"),

@@ -1,10 +1,12 @@
 //! Finds the Bundles affected by a change: those that depend on the changed object before or after it.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::id::{BundleId, SourceId};
 use super::inputs::Inputs;
 use super::intent::Intent;
+use super::object_kind::ObjectKind;
 use super::selector::Labels;
 use super::source_cycle::reads_targets;
 
@@ -13,9 +15,11 @@ use super::source_cycle::reads_targets;
 pub enum InputChange {
     /// A Bundle was created, changed or deleted.
     Bundle(BundleId),
-    /// The trust namespace was created, relabelled or deleted: Bundles may begin or cease to write there.
+    /// A trust namespace was created, relabelled or deleted: Bundles may begin or cease to write there.
     TrustNamespace,
-    /// A ConfigMap or Secret of the trust namespace was created, changed or deleted.
+    /// It has become known which objects of a kind there are in a trust namespace, or that they may not be read.
+    SourceList(ObjectKind, Arc<str>),
+    /// A ConfigMap or Secret of a trust namespace was created, changed or deleted.
     Source {
         /// Key of the object.
         object: SourceId,
@@ -40,6 +44,9 @@ pub fn affected_bundles(inputs: &Inputs, change: &InputChange) -> BTreeSet<Bundl
             bundles_where(inputs, |intent| inputs.intents.keys().any(|writer| reads_targets(intent, writer)))
         }
         InputChange::Denials => bundles_where(inputs, |_| true),
+        InputChange::SourceList(kind, namespace) => bundles_where(inputs, |intent| {
+            intent.object_sources().any(|source| (source.kind, &source.namespace) == (*kind, namespace))
+        }),
         InputChange::Source { object, before, after } => {
             let sides = [before, after];
             bundles_where(inputs, |intent| {
@@ -77,22 +84,23 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::bundle::fixture::{anchor, intent, labels, now, pem, source_id};
-    use crate::bundle::{DeniedCertificates, ObjectKind, PackedLabels, decide};
+    use crate::bundle::fixture::{TRUST_NAMESPACE, anchor, intent, labels, now, pem, source_id};
+    use crate::bundle::{DeniedCertificates, PackedLabels, decide};
 
     const NAMES: [&str; 3] = ["one", "two", "three"];
 
     /// The value of the one label, if it is there.
     type Label = Option<u8>;
 
-    /// One step of a random world: the trust namespace, a source, a Bundle, a Distrust of some certificates. Labels are `l=0`, `l=1` or none; contents
-    /// one of two certificates or garbage.
+    /// One step of a random world: the trust namespace, a source, a Bundle, a Distrust of some certificates, a permission.
+    /// Labels are `l=0`, `l=1` or none; contents one of two certificates or garbage.
     #[derive(Clone, Debug)]
     enum Step {
         TrustNamespace(Option<Label>),
         Source(usize, Option<(Label, u8)>),
         Bundle(usize, Option<(u8, u8)>),
         Distrust(usize, Option<Vec<&'static str>>),
+        Readable(bool),
     }
 
     fn step() -> impl Strategy<Value = Step> {
@@ -103,6 +111,7 @@ mod tests {
             (0..3usize, prop::option::of((0..5u8, 0..3u8))).prop_map(|(name, to)| Step::Bundle(name, to)),
             (0..2usize, prop::option::of(prop::sample::subsequence(vec!["rsa", "ec"], 0..=2)))
                 .prop_map(|(name, to)| Step::Distrust(name, to)),
+            any::<bool>().prop_map(Step::Readable),
         ]
     }
 
@@ -128,8 +137,14 @@ mod tests {
         let mut inputs = inputs;
         match step {
             Step::TrustNamespace(to) => {
-                inputs.trust_namespace = to.map(|to| (&labelled(to)).into());
+                inputs.trust_namespaces =
+                    to.map(|to| (TRUST_NAMESPACE.into(), (&labelled(to)).into())).into_iter().collect();
                 (inputs, InputChange::TrustNamespace)
+            }
+            Step::Readable(readable) => {
+                let list = (ObjectKind::ConfigMap, Arc::from(TRUST_NAMESPACE));
+                inputs.unreadable = (!readable).then(|| (list.clone(), "forbidden".to_owned())).into_iter().collect();
+                (inputs, InputChange::SourceList(list.0, list.1))
             }
             Step::Source(name, to) => {
                 let name = NAMES[*name];
@@ -179,7 +194,8 @@ mod tests {
         #[test]
         fn every_bundle_whose_decision_changes_is_among_the_affected(steps in prop::collection::vec(step(), 1..25)) {
             let contents = [pem("rsa"), pem("ec"), "no PEM".to_owned()];
-            let mut inputs = Inputs { trust_namespace: Some(PackedLabels::default()), ..Inputs::default() };
+            let trust_namespaces = [(TRUST_NAMESPACE.into(), PackedLabels::default())].into();
+            let mut inputs = Inputs { trust_namespaces, ..Inputs::default() };
             for step in &steps {
                 let before = decisions(&inputs);
                 let old = inputs.intents.clone();

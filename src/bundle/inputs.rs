@@ -12,6 +12,7 @@ use crate::{api, limits};
 use super::denial::{Denials, Denier};
 use super::id::{BundleId, SourceId};
 use super::intent::Intent;
+use super::object_kind::ObjectKind;
 use super::observed_metadata;
 use super::policy::RetentionDefaults;
 use super::protected::ProtectedName;
@@ -24,10 +25,12 @@ pub struct Inputs {
     pub settings: DecisionSettings,
     /// The default CAs, if there are any.
     pub default_cas: Option<DefaultCas>,
-    /// Objects of the trust namespace.
+    /// Objects of the trust namespaces.
     pub sources: BTreeMap<SourceId, SourceObject>,
-    /// Labels of the trust namespace, if it exists: they decide which Bundles write to where others read.
-    pub trust_namespace: Option<PackedLabels>,
+    /// The kinds of objects that may not be read in a trust namespace, each with the cause.
+    pub unreadable: BTreeMap<(ObjectKind, Arc<str>), String>,
+    /// Labels of the trust namespaces that exist: they decide which Bundles write to where others read.
+    pub trust_namespaces: BTreeMap<Arc<str>, PackedLabels>,
     /// All valid Bundles, which may read each other's targets.
     pub intents: BTreeMap<BundleId, Intent>,
     /// All that is distrusted.

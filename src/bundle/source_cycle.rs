@@ -55,9 +55,9 @@ fn search(
     false
 }
 
-/// Whether the Bundle writes, into the trust namespace, PEM that the source reads.
+/// Whether the Bundle writes, into the trust namespace of the source, PEM that the source reads.
 fn feeds(writer: &Intent, source: &ObjectSource, inputs: &Inputs) -> bool {
-    let lands = inputs.trust_namespace.as_ref().is_none_or(|labels| writer.namespaces.matches(labels))
+    let lands = inputs.trust_namespaces.get(&source.namespace).is_none_or(|labels| writer.namespaces.matches(labels))
         && inputs.settings.allows_namespace(&source.namespace)
         && (source.kind == ObjectKind::ConfigMap || inputs.settings.secret_targets);
     lands

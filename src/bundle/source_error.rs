@@ -1,10 +1,13 @@
 //! Errors of sources.
 
 use std::fmt;
+use std::sync::Arc;
 
+use crate::api;
 use crate::trust::PemError;
 
 use super::id::{BundleId, SourceId};
+use super::object_kind::ObjectKind;
 use super::reason::Reason;
 use super::refusal::Refusal;
 
@@ -14,6 +17,7 @@ pub(super) enum SourceError {
     InlinePem(Box<PemError>),
     NoObject(SourceId),
     Unreadable { object: SourceId, cause: String },
+    UnreadableNamespace { kind: ObjectKind, namespace: Arc<str>, cause: String },
     NoKey { object: SourceId, key: String },
     Undecodable { object: SourceId, key: String, cause: String },
     ObjectPem { object: SourceId, key: String, error: Box<PemError> },
@@ -30,6 +34,7 @@ impl SourceError {
             }
             Self::InlinePem(_)
             | Self::Unreadable { .. }
+            | Self::UnreadableNamespace { .. }
             | Self::Undecodable { .. }
             | Self::ObjectPem { .. }
             | Self::AllKeysOfTls(_)
@@ -49,6 +54,10 @@ impl fmt::Display for SourceError {
                 write!(f, "failed to get {object}: {} {:?} not found", object.kind.as_str(), object.name)
             }
             Self::Unreadable { object, cause } => write!(f, "failed to get {object}: {cause}"),
+            Self::UnreadableNamespace { kind, namespace, cause } => {
+                let kind = kind.as_str();
+                write!(f, "{kind}s of trust namespace {namespace} may not be read: {cause}: create the namespace and a Role there that lets rootcast get, list and watch {kind}s (chart app.trust.additionalNamespaces), or take it out of annotation {}", api::TRUST_NAMESPACE_ANNOTATION)
+            }
             Self::NoKey { object, key } => write!(f, "no data found in {object} at key {key:?}"),
             Self::Undecodable { object, key, cause } => {
                 write!(f, "invalid value in {object} at key {key:?}: {cause}")

@@ -147,6 +147,11 @@ impl Resolver<'_> {
 
     fn objects(&mut self, source: &ObjectSource) -> Result<(), SourceError> {
         let inputs = self.inputs;
+        let ObjectSource { kind, namespace, .. } = source;
+        if let Some(cause) = inputs.unreadable.get(&(*kind, namespace.clone())) {
+            let (namespace, cause) = (namespace.clone(), cause.clone());
+            return Err(SourceError::UnreadableNamespace { kind: *kind, namespace, cause });
+        }
         if let Some(id) = source.named_object() {
             let Some(object) = inputs.sources.get(&id) else { return Err(SourceError::NoObject(id)) };
             return self.object(&id, object, &source.keys, &OutputKeys::None);
@@ -328,8 +333,8 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::bundle::fixture::{anchor, denying, intent, now, pem};
-    use crate::bundle::{DecisionSettings, DefaultCas, Reason};
+    use crate::bundle::fixture::{TRUST_NAMESPACE, anchor, bundle, denying, intent, now, pem};
+    use crate::bundle::{DecisionSettings, DefaultCas, ObjectKind, Reason, TrustNamespaces};
 
     fn with_sources(sources: &Value) -> Intent {
         intent("b", &json!({ "sources": sources, "target": { "configMap": { "key": "out" } } }))
@@ -439,6 +444,46 @@ mod tests {
             findings(&resolved),
             ["ConfigMap cert-manager/made: not read: it carries the Bundle label, so it is the output of a Bundle"]
         );
+    }
+
+    #[test]
+    fn a_selector_reads_no_ledger() {
+        let inputs = Inputs::default()
+            .with_config_map("mine", &[("pick", "me")], &[("ca", &pem("rsa"))])
+            .with_config_map("ledger", &[("pick", "me"), (crate::api::LEDGER_LABEL, "bundle")], &[("ca", &pem("ec"))]);
+        let selector = json!({ "matchLabels": { "pick": "me" } });
+        let intent = with_sources(&json!([{ "configMap": { "selector": selector, "key": "ca" } }]));
+        let resolved = resolve(&intent, &inputs, now()).expect("resolved");
+        assert_eq!((resolved.origins.len(), findings(&resolved)), (1, Vec::new()));
+    }
+
+    #[test]
+    fn the_sources_of_a_bundle_are_read_in_its_trust_namespace_alone() {
+        let mut inputs = Inputs::default().with_config_map("ca", &[("pick", "me")], &[("ca", &pem("rsa"))]);
+        let main = inputs.sources.values().next().expect("a source").clone();
+        let id = |name: &str| SourceId { kind: ObjectKind::ConfigMap, namespace: "team".into(), name: name.into() };
+        let theirs = SourceContent::Keys([("ca".to_owned(), pem("ec").into_bytes().into())].into());
+        inputs.sources.insert(id("ca"), SourceObject { content: theirs, ..main });
+        let list = (ObjectKind::ConfigMap, "team".into());
+        let denied = Inputs { unreadable: [(list, "forbidden".to_owned())].into(), ..Inputs::default() };
+        for select in [json!({ "name": "ca" }), json!({ "selector": { "matchLabels": { "pick": "me" } } })] {
+            let mut source = select;
+            source["key"] = json!("ca");
+            let mut bundle = bundle(
+                "b",
+                &json!({ "sources": [{ "configMap": source }], "target": { "configMap": { "key": "out" } } }),
+            );
+            bundle.metadata.annotations = Some([("rootcast.dev/trust-namespace".to_owned(), "team".to_owned())].into());
+            let namespaces = TrustNamespaces::new(TRUST_NAMESPACE, &["team".to_owned()]);
+            let intent = Intent::parse(&bundle, &namespaces).expect("a valid Bundle");
+            let resolved = resolve(&intent, &inputs, now()).expect("resolved");
+            assert!(resolved.origins.iter().map(|origin| &origin.anchor).eq([&anchor("ec")]));
+            let refusal = resolve(&intent, &denied, now()).expect_err("the namespace may not be read");
+            assert_eq!(
+                refusal.message,
+                "Failed to build bundle sources: ConfigMaps of trust namespace team may not be read: forbidden: create the namespace and a Role there that lets rootcast get, list and watch ConfigMaps (chart app.trust.additionalNamespaces), or take it out of annotation rootcast.dev/trust-namespace"
+            );
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use anyhow::bail;
 use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
 
+use crate::bundle::TrustNamespaces;
 use crate::client::{SnapshotReader, SnapshotScope, SnapshotSources};
 use crate::overview::{Overlay, Plan, SourceQuery};
 
@@ -43,10 +44,11 @@ pub(super) async fn run(arguments: &Args) -> anyhow::Result<CommandOutcome> {
     let input = InputObjects::read(filenames)?;
     let now = Timestamp::now();
     let OverviewData { connection, mut snapshot, settings, .. } = overview.read(SnapshotScope::Cluster, now).await?;
-    let overlay = overlay(input, &settings.trust_namespace)?;
+    let trust_namespaces = settings.trust_namespaces();
+    let overlay = overlay(input, &trust_namespaces)?;
     let laid_over: BTreeSet<_> = overlay.sources.keys().cloned().collect();
     let targets = snapshot.newest_targets();
-    let affected = snapshot.apply_overlay(overlay, &settings.trust_namespaces())?;
+    let affected = snapshot.apply_overlay(overlay, &trust_namespaces)?;
     let intents: Vec<_> = affected.bundles.iter().filter_map(|name| snapshot.inputs.intents.get(name)).collect();
     // A Bundle of the file may have sources that no other has.
     let reader = SnapshotReader::new(&connection, &|_, _| {});
@@ -82,12 +84,15 @@ pub(super) async fn run(arguments: &Args) -> anyhow::Result<CommandOutcome> {
     })
 }
 
-/// Returns the objects of the input that decisions depend on: sources only of the trust namespace.
-fn overlay(input: InputObjects, trust_namespace: &str) -> anyhow::Result<Overlay> {
+/// Returns the objects of the input that decisions depend on: sources only of the trust namespaces.
+fn overlay(input: InputObjects, trust_namespaces: &TrustNamespaces) -> anyhow::Result<Overlay> {
     let InputObjects { bundles, sources, namespaces } = input;
-    let sources = sources_in(sources, trust_namespace);
+    let sources = sources_in(&sources, trust_namespaces);
     if bundles.is_empty() && sources.is_empty() && namespaces.is_empty() {
-        bail!("the input holds no Bundle, no Namespace, and no ConfigMap or Secret of namespace {trust_namespace}");
+        bail!(
+            "the input holds no Bundle, no Namespace, and no ConfigMap or Secret of namespace {}",
+            trust_namespaces.main()
+        );
     }
     Ok(Overlay { bundles, sources, namespaces })
 }

@@ -15,6 +15,7 @@ use super::manifest::{self, ManifestValues};
 use crate::api::{self, Bundle};
 use crate::bundle::{
     BundleId, Namespace, ObjectKind, OutputKeys, SourceContent, SourceId, SourceObject, TLS_SECRET_TYPE,
+    TrustNamespaces,
 };
 
 /// The Bundles, sources and Namespaces of the input.
@@ -100,16 +101,17 @@ impl InputObjects {
     }
 }
 
-/// Returns the sources of a namespace; a manifest without a namespace belongs to any.
+/// Returns the sources of the trust namespaces; a manifest without a namespace belongs to each of them.
 pub(super) fn sources_in(
-    sources: BTreeMap<(Option<String>, ObjectKind, String), SourceObject>,
-    namespace: &str,
+    sources: &BTreeMap<(Option<String>, ObjectKind, String), SourceObject>,
+    trust_namespaces: &TrustNamespaces,
 ) -> BTreeMap<SourceId, SourceObject> {
-    let sources = sources.into_iter().filter(|((of, ..), _)| of.as_deref().is_none_or(|of| of == namespace));
-    let namespace: Arc<str> = namespace.into();
-    sources
-        .map(|((_, kind, name), object)| (SourceId { kind, namespace: namespace.clone(), name: name.into() }, object))
-        .collect()
+    let in_namespace = |namespace: &Arc<str>| {
+        let sources = sources.iter().filter(|((of, ..), _)| of.as_deref().is_none_or(|of| *of == **namespace));
+        let id = |kind, name: &str| SourceId { kind, namespace: namespace.clone(), name: name.into() };
+        sources.map(|((_, kind, name), object)| (id(*kind, name), object.clone())).collect::<Vec<_>>()
+    };
+    trust_namespaces.all().flat_map(in_namespace).collect()
 }
 
 /// Returns the namespace and the labels of metadata that is otherwise invalid.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::bail;
 use jiff::Timestamp;
@@ -80,9 +81,10 @@ fn render(input: InputObjects, arguments: &DecisionArgs, fallback: &[String]) ->
     let (default_cas, _) = arguments.load_default_cas()?;
     let mut inputs = Inputs { settings: arguments.settings(), default_cas, ..Inputs::default() };
     let InputObjects { bundles, sources, namespaces } = input;
-    inputs.sources = sources_in(sources, &arguments.trust_namespace);
-    inputs.trust_namespace = namespaces.get(&arguments.trust_namespace).map(|namespace| namespace.labels.clone());
     let trust_namespaces = arguments.trust_namespaces();
+    inputs.sources = sources_in(&sources, &trust_namespaces);
+    let labels = |name: &Arc<str>| Some((name.clone(), namespaces.get(&**name)?.labels.clone()));
+    inputs.trust_namespaces = trust_namespaces.all().filter_map(labels).collect();
     let mut rendered = Rendered::default();
     for (id, bundle) in &bundles {
         match Intent::parse(bundle, &trust_namespaces) {

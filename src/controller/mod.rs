@@ -142,7 +142,7 @@ impl Controller {
     /// # Panics
     /// When a task panics, which is a bug: the state is then unknown.
     pub async fn run(mut self, stop: impl Future<Output = ()>) -> RunEnd {
-        let watches = Watch::needed(&self.cache.inputs().settings);
+        let watches = Watch::needed(&self.cache.inputs().settings, &self.trust_namespaces);
         let is_of_targets = |watch: &&Watch| matches!(watch, Watch::Fanout(ListScope::Targets(..)));
         let (targets, others): (Vec<_>, Vec<_>) = watches.iter().partition(is_of_targets);
         let mut watch_events = start_watches(&self.connection, self.trust_namespaces.main(), others);
@@ -210,7 +210,15 @@ impl Controller {
                     info!(bundles = self.cache.bundles().count(), namespaces, targets, "ready");
                 }
             }
-            Err((watch, error)) => warn!(?watch, "watch interrupted: {error}"),
+            Err((watch, error)) => {
+                warn!(?watch, "watch interrupted: {error}");
+                if let Watch::Sources(kind, Some(namespace)) = &watch
+                    && error.is_denied()
+                {
+                    let affected = self.cache.deny_sources(*kind, namespace, error.to_string());
+                    self.enqueue(affected);
+                }
+            }
         }
     }
 

@@ -25,6 +25,8 @@ use super::{Controller, fetch_sources, retention};
 enum Step {
     /// The Bundle is gone.
     Deleted,
+    /// The sources of the Bundle are not listed yet: it is reconciled again when they are.
+    AwaitList,
     /// These sources are not cached in their present version.
     Fetch(Vec<(SourceId, KeyFilter)>),
     /// The spec is invalid: the Bundle's targets stay as they are.
@@ -50,6 +52,7 @@ pub(super) fn reconcile(controller: &mut Controller, id: BundleId, cause: String
 
     let state = controller.states.entry(id.clone()).or_default();
     let (desired, refusal) = match step {
+        Step::AwaitList => return,
         Step::Fetch(unread) => return fetch_sources::fetch(controller, id, cause, unread),
         Step::Recover(sources) => return retention::recover_memory(controller, id, cause, sources),
         Step::Store(pending) => return retention::store(controller, id, cause, pending),
@@ -84,6 +87,9 @@ fn next_step(controller: &mut Controller, id: &BundleId, now: Timestamp) -> Step
     }
     let inputs = cache.inputs();
     let intent = &inputs.intents[id];
+    if cache.awaits_sources(intent) {
+        return Step::AwaitList;
+    }
     let unread = cache.unread(intent);
     if !unread.is_empty() {
         return Step::Fetch(unread);
@@ -123,7 +129,7 @@ pub(super) fn apply(
 
 fn count(metrics: &ReconcileMetrics, step: &Step, time: Duration) {
     let (result, failure) = match step {
-        Step::Fetch(_) | Step::Recover(_) => (ReconcileResult::Waiting, None),
+        Step::AwaitList | Step::Fetch(_) | Step::Recover(_) => (ReconcileResult::Waiting, None),
         Step::Apply(..) | Step::Store(_) | Step::Deleted => (ReconcileResult::Success, None),
         Step::Invalid(_) => (ReconcileResult::Refused, Some(ReconcileFailure::Refused)),
         Step::Refuse(_, failure) => (ReconcileResult::Refused, Some(*failure)),

@@ -125,8 +125,8 @@ impl Snapshot {
             changes.push(InputChange::Bundle(id));
         }
         for (name, namespace) in namespaces {
-            if *name == **trust_namespaces.main() {
-                self.inputs.trust_namespace = Some(namespace.labels.clone());
+            if let Some(trust_namespace) = trust_namespaces.find(&name) {
+                self.inputs.trust_namespaces.insert(trust_namespace, namespace.labels.clone());
                 changes.push(InputChange::TrustNamespace);
             }
             affected.namespaces.insert(name.clone());

@@ -4,6 +4,8 @@ mod foreign_objects;
 mod progress;
 mod settings;
 
+use std::sync::Arc;
+
 use anyhow::Context;
 use clap::Args;
 use jiff::Timestamp;
@@ -81,9 +83,9 @@ impl OverviewArgs {
             ..Snapshot::default()
         };
         snapshot.inputs.settings = settings.settings();
-        snapshot.inputs.trust_namespace =
-            snapshot.namespaces.get(&*settings.trust_namespace).map(|namespace| namespace.labels.clone());
         let trust_namespaces = settings.trust_namespaces();
+        let labels = |name: &Arc<str>| Some((name.clone(), snapshot.namespaces.get(name)?.labels.clone()));
+        snapshot.inputs.trust_namespaces = trust_namespaces.all().filter_map(labels).collect();
         for (name, bundle) in bundles.context("read Bundles")? {
             match bundle {
                 Ok(bundle) => drop(snapshot.add_bundle(&bundle, &trust_namespaces)),

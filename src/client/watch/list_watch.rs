@@ -105,7 +105,9 @@ impl ListWatcher {
             Err(error) => {
                 self.pause = self.backoff.next();
                 // The namespace may be gone, and with it the role of this controller there.
-                if matches!(self.watch, Watch::Fanout(ListScope::Targets(_, Some(_)))) && error.is_denied() {
+                let of_one_namespace =
+                    matches!(self.watch, Watch::Fanout(ListScope::Targets(_, Some(_))) | Watch::Sources(_, Some(_)));
+                if of_one_namespace && error.is_denied() {
                     self.activity.pause();
                 }
             }
@@ -246,7 +248,7 @@ fn is_version_unavailable(status: &Status) -> bool {
 
 impl ListWatchError {
     /// Returns whether the API server denies access to the collection, or does not have it.
-    pub(in crate::client) fn is_denied(&self) -> bool {
+    pub(crate) fn is_denied(&self) -> bool {
         match self {
             Self::List(ApiError::Refused(status)) | Self::Watch(ApiError::Refused(status)) => {
                 matches!(status.code, 401 | 403 | 404)

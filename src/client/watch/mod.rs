@@ -5,6 +5,7 @@ mod list_watch;
 mod split;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{self, BoxStream, SelectAll, StreamExt, TryStreamExt};
@@ -18,7 +19,7 @@ use serde::Deserialize;
 use super::connection::Connection;
 use super::uri;
 use crate::api::{self, Bundle};
-use crate::bundle::{DecisionSettings, ObjectKind};
+use crate::bundle::{DecisionSettings, ObjectKind, TrustNamespaces};
 use crate::fanout::{ExponentialBackoff, ListScope};
 
 pub(crate) use list_pager::{ApiCollection, ListPager};
@@ -33,8 +34,8 @@ const PAUSE: ExponentialBackoff = ExponentialBackoff { first: Duration::from_mil
 pub(crate) enum Watch {
     /// The watch of all Bundles.
     Bundles,
-    /// The watch of the metadata of the objects of one kind in the trust namespace.
-    Sources(ObjectKind),
+    /// The watch of the metadata of the objects of one kind in a trust namespace; `None` is the main one.
+    Sources(ObjectKind, Option<Arc<str>>),
     /// The watch of the metadata of what the engine knows: of all namespaces, or of the objects of one kind that carry
     /// the Bundle label.
     Fanout(ListScope),
@@ -45,8 +46,8 @@ pub(crate) enum Watch {
 pub(crate) enum WatchEvent {
     /// An event of a Bundle.
     Bundle(Event<WatchedBundle>),
-    /// An event of a source of a kind.
-    Source(ObjectKind, Event<ObjectMeta>),
+    /// An event of a source of a kind in a trust namespace; `None` is the main one.
+    Source(ObjectKind, Option<Arc<str>>, Event<ObjectMeta>),
     /// An event of a namespace or target.
     Fanout(ListScope, Event<ObjectMeta>),
 }
@@ -74,10 +75,10 @@ pub(crate) fn start_watches<'a>(
 ) -> SelectAll<BoxStream<'static, WatchResult<WatchEvent>>> {
     let events = |watch: &Watch| match watch.clone() {
         Watch::Bundles => watch_bundles(connection).map_ok(WatchEvent::Bundle).boxed(),
-        Watch::Sources(kind) => {
-            let collection = ApiCollection::metadata_of(uri::collection(kind, Some(trust_namespace)));
-            let events = start(connection, Watch::Sources(kind), collection);
-            events.map_ok(move |event| WatchEvent::Source(kind, event)).boxed()
+        Watch::Sources(kind, namespace) => {
+            let path = uri::collection(kind, Some(namespace.as_deref().unwrap_or(trust_namespace)));
+            let events = start(connection, watch.clone(), ApiCollection::metadata_of(path));
+            events.map_ok(move |event| WatchEvent::Source(kind, namespace.clone(), event)).boxed()
         }
         Watch::Fanout(scope) => {
             let events = watch_scope(connection, &scope);
@@ -123,9 +124,12 @@ fn start<T: WatchedObject>(
 
 impl Watch {
     /// Returns the watches that a controller with these settings needs: no more than its role allows.
-    pub(crate) fn needed(settings: &DecisionSettings) -> Vec<Self> {
+    pub(crate) fn needed(settings: &DecisionSettings, trust_namespaces: &TrustNamespaces) -> Vec<Self> {
         let mut watches = vec![Self::Bundles, Self::Fanout(ListScope::Namespaces)];
-        watches.extend(ObjectKind::ALL.map(Self::Sources));
+        watches.extend(ObjectKind::ALL.map(|kind| Self::Sources(kind, None)));
+        for namespace in trust_namespaces.additional() {
+            watches.extend(ObjectKind::ALL.map(|kind| Self::Sources(kind, Some(namespace.clone()))));
+        }
         for kind in ObjectKind::ALL {
             if kind == ObjectKind::Secret && !settings.secret_targets {
                 continue;
@@ -143,8 +147,8 @@ impl Watch {
     fn metric_label(&self) -> &'static str {
         match self {
             Self::Bundles => "bundles",
-            Self::Sources(ObjectKind::ConfigMap) => "source_configmaps",
-            Self::Sources(ObjectKind::Secret) => "source_secrets",
+            Self::Sources(ObjectKind::ConfigMap, _) => "source_configmaps",
+            Self::Sources(ObjectKind::Secret, _) => "source_secrets",
             Self::Fanout(ListScope::Namespaces) => "namespaces",
             Self::Fanout(ListScope::Targets(ObjectKind::ConfigMap, _)) => "target_configmaps",
             Self::Fanout(ListScope::Targets(ObjectKind::Secret, _)) => "target_secrets",
@@ -157,7 +161,8 @@ impl fmt::Debug for Watch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bundles => f.write_str("Bundles"),
-            Self::Sources(kind) => f.debug_tuple("Sources").field(kind).finish(),
+            Self::Sources(kind, None) => f.debug_tuple("Sources").field(kind).finish(),
+            Self::Sources(kind, Some(namespace)) => f.debug_tuple("Sources").field(kind).field(namespace).finish(),
             Self::Fanout(scope) => scope.fmt(f),
         }
     }

@@ -1,6 +1,7 @@
 //! Creation, change and deletion of Bundles and sources in the cache.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -64,9 +65,15 @@ impl Cache {
         }
     }
 
-    /// Applies an event of a source.
-    pub(super) fn apply_source_event(&mut self, kind: ObjectKind, event: Event<ObjectMeta>) -> CacheUpdate {
-        let (namespace, list) = (self.trust_namespaces.main().clone(), self.source_lists.entry(kind).or_default());
+    /// Applies an event of a source in a trust namespace; `None` is the main one.
+    pub(super) fn apply_source_event(
+        &mut self,
+        kind: ObjectKind,
+        additional: Option<&Arc<str>>,
+        event: Event<ObjectMeta>,
+    ) -> CacheUpdate {
+        let namespace = additional.unwrap_or(self.trust_namespaces.main()).clone();
+        let list = self.source_lists.entry((kind, namespace.clone())).or_default();
         let id = |metadata: &ObjectMeta| {
             let name = metadata.name.as_deref().unwrap_or_default().into();
             SourceId { kind, namespace: namespace.clone(), name }
@@ -91,26 +98,34 @@ impl Cache {
             }
             Event::Init => {
                 self.epoch += 1;
-                list.begin(self.sources.of_kind(kind).cloned());
+                list.begin(self.sources.of_kind(kind).filter(|id| id.namespace == namespace).cloned());
                 return CacheUpdate::default();
             }
             Event::InitDone => {
+                let is_news = additional.is_some() && !list.has_ended();
                 let mut gone = list.end();
                 // It may have been found to be gone when it was fetched.
                 gone.retain(|id| self.sources.version(id).is_some());
                 for id in &gone {
                     self.ledger_changed(id, LedgerVersion::Gone(ResourceVersion::NEWEST));
                 }
-                let affected = gone.iter().flat_map(|id| self.remove_source(id)).collect();
+                let mut affected: AffectedBundles = gone.iter().flat_map(|id| self.remove_source(id)).collect();
+                if is_news {
+                    self.inputs.unreadable.remove(&(kind, namespace.clone()));
+                    affected.extend(self.source_list_changed(kind, &namespace, "listed"));
+                }
                 return CacheUpdate { affected, may_be_ready: true, ..CacheUpdate::default() };
             }
         };
         CacheUpdate { affected, ledger, ..CacheUpdate::default() }
     }
 
-    /// Records the version of an object that may be a ledger; returns its Bundle if it is one.
+    /// Records the version of an object that may be a ledger; returns its Bundle if it is one. Ledgers are in the main
+    /// trust namespace alone.
     fn ledger_changed(&mut self, object: &SourceId, version: LedgerVersion) -> Option<BundleId> {
-        let bundle = ledger_of(&object.name).filter(|_| object.kind == ObjectKind::ConfigMap)?;
+        let SourceId { kind, namespace, name } = object;
+        let may_hold = *kind == ObjectKind::ConfigMap && namespace == self.trust_namespaces.main();
+        let bundle = ledger_of(name).filter(|_| may_hold)?;
         match version {
             LedgerVersion::At(_) => drop(self.ledgers.insert(bundle.clone(), version)),
             LedgerVersion::Gone(_) => *self.ledgers.get_mut(&bundle)? = version,

@@ -4,6 +4,7 @@
 mod bundles_and_sources;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -28,7 +29,8 @@ pub(in crate::controller) struct Cache {
     terminating: BTreeSet<BundleId>,
     sources: SourceCache,
     bundle_list: ListTracker<BundleId>,
-    source_lists: BTreeMap<ObjectKind, ListTracker<SourceId>>,
+    /// The lists of the objects of a kind in each trust namespace.
+    source_lists: BTreeMap<(ObjectKind, Arc<str>), ListTracker<SourceId>>,
     ledgers: BTreeMap<BundleId, LedgerVersion>,
     /// Whether the first list of each of the engine's watches has ended.
     fanout_listed: BTreeMap<ListScope, bool>,
@@ -83,7 +85,11 @@ impl Cache {
     /// Returns an empty cache that waits for the first list of each watch.
     pub(in crate::controller) fn new(inputs: Inputs, trust_namespaces: TrustNamespaces) -> Self {
         let scope = |watch| if let Watch::Fanout(scope) = watch { Some((scope, false)) } else { None };
-        let fanout_listed = Watch::needed(&inputs.settings).into_iter().filter_map(scope).collect();
+        let watches = Watch::needed(&inputs.settings, &trust_namespaces);
+        let fanout_listed = watches.into_iter().filter_map(scope).collect();
+        let of_namespace = |namespace: &Arc<str>| ObjectKind::ALL.map(|kind| (kind, namespace.clone()));
+        let lists = trust_namespaces.all().flat_map(of_namespace);
+        let source_lists = lists.map(|list| (list, ListTracker::default())).collect();
         Self {
             inputs,
             trust_namespaces,
@@ -91,7 +97,7 @@ impl Cache {
             terminating: BTreeSet::new(),
             sources: SourceCache::default(),
             bundle_list: ListTracker::default(),
-            source_lists: ObjectKind::ALL.map(|kind| (kind, ListTracker::default())).into(),
+            source_lists,
             ledgers: BTreeMap::new(),
             fanout_listed,
             epoch: 0,
@@ -109,10 +115,12 @@ impl Cache {
     }
 
     /// Whether every watch has delivered its first list: before that, an absent object proves nothing. A watch of a single
-    /// namespace that does not exist (`exists`) is not waited for; there may be no role for it either.
+    /// namespace that does not exist (`exists`) is not waited for; there may be no role for it either. For an additional
+    /// trust namespace only the Bundles wait whose sources are there.
     pub(in crate::controller) fn is_ready(&self, exists: impl Fn(&str) -> bool) -> bool {
+        let main = self.trust_namespaces.main();
         self.bundle_list.has_ended()
-            && self.source_lists.values().all(ListTracker::has_ended)
+            && self.source_lists.iter().all(|((_, namespace), list)| namespace != main || list.has_ended())
             && self.fanout_listed.get(&ListScope::Namespaces) == Some(&true)
             && self.fanout_listed.iter().all(|(scope, listed)| match scope {
                 ListScope::Targets(_, Some(name)) if !exists(name) => true,
@@ -139,7 +147,7 @@ impl Cache {
     pub(in crate::controller) fn apply_event(&mut self, event: WatchEvent) -> CacheUpdate {
         match event {
             WatchEvent::Bundle(event) => self.apply_bundle_event(event),
-            WatchEvent::Source(kind, event) => self.apply_source_event(kind, event),
+            WatchEvent::Source(kind, namespace, event) => self.apply_source_event(kind, namespace.as_ref(), event),
             WatchEvent::Fanout(scope, event) => self.apply_fanout_event(scope, event),
         }
     }
@@ -197,10 +205,11 @@ impl Cache {
         let name = metadata.name.clone().unwrap_or_default();
         let now = (!deleted).then(|| Namespace::from(metadata));
         let mut affected = AffectedBundles::new();
-        if *name == **self.trust_namespaces.main() {
+        if let Some(trust_namespace) = self.trust_namespaces.find(&name) {
             let labels = now.as_ref().map(|namespace| namespace.labels.clone());
-            if labels != self.inputs.trust_namespace {
-                self.inputs.trust_namespace = labels;
+            if labels.as_ref() != self.inputs.trust_namespaces.get(&trust_namespace) {
+                self.inputs.trust_namespaces.remove(&trust_namespace);
+                self.inputs.trust_namespaces.extend(labels.map(|labels| (trust_namespace, labels)));
                 affected = with_cause(
                     affected_bundles(&self.inputs, &InputChange::TrustNamespace),
                     "the trust namespace changed",
@@ -230,6 +239,36 @@ impl Cache {
                 known.version = *version;
             }
         }
+    }
+
+    /// Whether it is not known yet which objects there are in the trust namespace of a Bundle.
+    pub(in crate::controller) fn awaits_sources(&self, intent: &Intent) -> bool {
+        intent.object_sources().any(|source| {
+            let list = (source.kind, source.namespace.clone());
+            !self.inputs.unreadable.contains_key(&list)
+                && self.source_lists.get(&list).is_some_and(|list| !list.has_ended())
+        })
+    }
+
+    /// Records that objects of a kind may not be listed in an additional trust namespace. What was listed before stays.
+    pub(in crate::controller) fn deny_sources(
+        &mut self,
+        kind: ObjectKind,
+        namespace: &Arc<str>,
+        cause: String,
+    ) -> AffectedBundles {
+        let list = (kind, namespace.clone());
+        let has_ended = self.source_lists.get(&list).is_some_and(ListTracker::has_ended);
+        if has_ended || self.inputs.unreadable.get(&list) == Some(&cause) {
+            return AffectedBundles::new();
+        }
+        self.inputs.unreadable.insert(list, cause);
+        self.source_list_changed(kind, namespace, "cannot be listed")
+    }
+
+    fn source_list_changed(&self, kind: ObjectKind, namespace: &Arc<str>, verb: &str) -> AffectedBundles {
+        let affected = affected_bundles(&self.inputs, &InputChange::SourceList(kind, namespace.clone()));
+        with_cause(affected, &format!("{}s of trust namespace {namespace} {verb}", kind.as_str()))
     }
 
     /// The source objects that a Bundle reads and whose present version is not cached, each with the keys to fetch.
@@ -285,7 +324,7 @@ mod tests {
             }
             self.apply_event(match watch.clone() {
                 Watch::Bundles => WatchEvent::Bundle(event(phase)),
-                Watch::Sources(kind) => WatchEvent::Source(kind, event(phase)),
+                Watch::Sources(kind, namespace) => WatchEvent::Source(kind, namespace, event(phase)),
                 Watch::Fanout(scope) => WatchEvent::Fanout(scope, event(phase)),
             });
         }
@@ -306,7 +345,7 @@ mod tests {
     #[test]
     fn nothing_is_decided_before_every_watch_has_delivered_its_list() {
         let mut cache = cache();
-        let watches = Watch::needed(&cache.inputs.settings);
+        let watches = Watch::needed(&cache.inputs.settings, &cache.trust_namespaces);
         for watch in &watches {
             assert!(!cache.is_ready_for(&["there"]));
             cache.list(watch, ListPhase::Began);
@@ -322,7 +361,7 @@ mod tests {
     fn a_listed_namespace_that_is_not_there_is_not_waited_for() {
         let mut inputs = Inputs::default();
         inputs.settings.target_namespaces = Some(["absent".to_owned(), "there".to_owned()].into());
-        let watches = Watch::needed(&inputs.settings);
+        let watches = Watch::needed(&inputs.settings, &"cert-manager".into());
         let mut cache = Cache::new(inputs, "cert-manager".into());
         for watch in watches.iter().filter(|watch| !matches!(watch, Watch::Fanout(ListScope::Targets(..)))) {
             cache.list(watch, ListPhase::Began);
@@ -337,6 +376,57 @@ mod tests {
         cache.list(&there, ListPhase::Began);
         cache.list(&there, ListPhase::Ended);
         assert!(cache.is_ready_for(&["there"]));
+    }
+
+    #[test]
+    fn an_additional_trust_namespace_holds_up_only_the_bundles_whose_sources_are_there() {
+        let bundle = |name: &str, annotations: &serde_json::Value| -> WatchedBundle {
+            let bundle = serde_json::from_value(json!({
+                "apiVersion": api::API_VERSION, "kind": api::KIND,
+                "metadata": {
+                    "name": name, "uid": name, "generation": 1, "resourceVersion": "1", "annotations": annotations,
+                },
+                "spec": {
+                    "sources": [{ "configMap": { "name": "ca", "key": "ca" } }], "target": { "configMap": { "key": "k" } },
+                },
+            }));
+            Box::new(Ok(bundle.expect("a Bundle")))
+        };
+        let trust_namespaces = TrustNamespaces::new("cert-manager", &["team".to_owned()]);
+        let watches = Watch::needed(&Inputs::default().settings, &trust_namespaces);
+        let mut cache = Cache::new(Inputs::default(), trust_namespaces);
+        let is_additional = |watch: &&Watch| matches!(watch, Watch::Sources(_, Some(_)));
+        assert_eq!(watches.iter().filter(is_additional).count(), ObjectKind::ALL.len());
+        for watch in watches.iter().filter(|watch| !is_additional(watch)) {
+            cache.list(watch, ListPhase::Began);
+            cache.list(watch, ListPhase::Ended);
+        }
+        assert!(cache.is_ready_for(&[]));
+
+        cache.affected(bundle("here", &json!({})));
+        cache.affected(bundle("there", &json!({ "rootcast.dev/trust-namespace": "team" })));
+        let awaits = |cache: &Cache, name: &str| cache.awaits_sources(&cache.inputs.intents[&name.into()]);
+        assert!(!awaits(&cache, "here") && awaits(&cache, "there"));
+
+        let (kind, team) = (ObjectKind::ConfigMap, Arc::from("team"));
+        let denied = |cache: &mut Cache, cause: &str| cache.deny_sources(kind, &team, cause.to_owned());
+        let cause = "ConfigMaps of trust namespace team cannot be listed".to_owned();
+        assert!(denied(&mut cache, "forbidden").into_iter().eq([("there".into(), cause)]));
+        assert!(denied(&mut cache, "forbidden").is_empty(), "it is known already");
+        assert!(!awaits(&cache, "there") && !cache.inputs.unreadable.is_empty());
+
+        let event = |event| WatchEvent::Source(kind, Some(team.clone()), event);
+        let found = InitApply(metadata(json!({ "name": "ca", "resourceVersion": "1" })));
+        cache.apply_event(event(Init));
+        let CacheUpdate { affected, .. } = cache.apply_event(event(found));
+        assert!(affected.into_keys().eq(["there".into()]), "an object of another namespace is another object");
+        let CacheUpdate { affected, .. } = cache.apply_event(event(InitDone));
+        assert!(affected.into_keys().eq(["there".into()]));
+        assert!(!awaits(&cache, "there") && cache.inputs.unreadable.is_empty());
+        assert!(denied(&mut cache, "forbidden").is_empty(), "what was listed stays");
+        cache.list(&Watch::Sources(kind, None), ListPhase::Began);
+        cache.list(&Watch::Sources(kind, None), ListPhase::Ended);
+        assert_eq!(cache.inputs.sources.len(), 1, "a list of the main one shows nothing of the others");
     }
 
     #[test]
@@ -373,11 +463,11 @@ mod tests {
 
         for name in ["s", "t"] {
             let found = Apply(metadata(json!({ "name": name, "resourceVersion": "1" })));
-            cache.apply_event(WatchEvent::Source(ObjectKind::Secret, found));
+            cache.apply_event(WatchEvent::Source(ObjectKind::Secret, None, found));
         }
-        cache.list(&Watch::Sources(ObjectKind::Secret), ListPhase::Began);
+        cache.list(&Watch::Sources(ObjectKind::Secret, None), ListPhase::Began);
         cache.apply_read(&source_id(ObjectKind::Secret, "t"), SourceRead::Gone);
-        let CacheUpdate { affected, .. } = cache.apply_event(WatchEvent::Source(ObjectKind::Secret, InitDone));
+        let CacheUpdate { affected, .. } = cache.apply_event(WatchEvent::Source(ObjectKind::Secret, None, InitDone));
         let expected = ("kept".into(), "source Secret cert-manager/s deleted".to_owned());
         assert!(affected.into_iter().eq([expected]), "one was gone before");
         assert!(cache.inputs.sources.is_empty());
@@ -460,7 +550,11 @@ mod tests {
             Box::new(Ok(bundle.expect("a Bundle")))
         };
         let secret = |version: &str| {
-            WatchEvent::Source(ObjectKind::Secret, Apply(metadata(json!({ "name": "s", "resourceVersion": version }))))
+            WatchEvent::Source(
+                ObjectKind::Secret,
+                None,
+                Apply(metadata(json!({ "name": "s", "resourceVersion": version }))),
+            )
         };
         let key = source_id(ObjectKind::Secret, "s");
         let mut cache = cache();
