@@ -42,7 +42,8 @@ pub(super) fn on_listed(
     }
 }
 
-async fn list_bundle_targets(
+/// Lists the targets of a Bundle by the value of their label.
+pub(super) async fn list_bundle_targets(
     connection: &Connection,
     bundle: &str,
     scope: &ListScope,

@@ -3,6 +3,9 @@
 //! The asynchronous part of [`mod@super::reconcile`] for Bundles with a ledger. At most one request of a Bundle is in
 //! flight; meanwhile the Bundle is not reconciled.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use tracing::{info, warn};
 
@@ -15,10 +18,11 @@ use crate::client::{
     ApiError, Connection, LedgerObject, LedgerOwner, LedgerRef, delete_ledger, read_ledger, read_target_pem,
     write_ledger,
 };
-use crate::fanout::ResourceVersion;
+use crate::fanout::{ListScope, ResourceVersion};
 use crate::trust::Anchor;
 
 use super::cache::LedgerVersion;
+use super::list_targets::list_bundle_targets;
 use super::reconcile_state::StatusUpdate;
 use super::report::{emit, report};
 use super::{Controller, TaskOutput, reconcile};
@@ -68,6 +72,16 @@ pub(super) struct RecoveredState {
     stored: Option<(Memory, bool)>,
     /// What was found and does not count.
     event: Option<BundleEvent>,
+}
+
+/// Where the targets of a Bundle may lie.
+struct TargetPlaces {
+    bundle: Arc<str>,
+    /// The key of the PEM in the objects of each kind.
+    keys: Vec<(ObjectKind, String)>,
+    /// The only namespaces that may have targets; `None` for all.
+    namespaces: Option<BTreeSet<String>>,
+    trust_namespace: Arc<str>,
 }
 
 impl RetentionState {
@@ -178,11 +192,12 @@ pub(super) fn recover_memory(controller: &mut Controller, id: BundleId, cause: S
     let status = RecordedRetention::read(&known.last_status.status);
     let intent = &controller.cache.inputs().intents[&id];
     let accepted_loss = intent.policy.ledger_lost.clone();
-    let key = |kind: ObjectKind| intent.output.objects.iter().find(|object| object.kind == kind);
-    let targets =
-        controller.engine.targets(&id).filter(|target| *target.namespace != **controller.trust_namespaces.main());
-    let targets = targets.filter_map(|target| Some((key(target.kind)?.pem_key.clone(), target)));
-    let targets: Vec<_> = targets.map(|(key, target)| (target, key)).collect();
+    let places = TargetPlaces {
+        bundle: id.name().clone(),
+        keys: intent.output.objects.iter().map(|object| (object.kind, object.pem_key.clone())).collect(),
+        namespaces: controller.cache.inputs().settings.target_namespaces.clone(),
+        trust_namespace: controller.trust_namespaces.main().clone(),
+    };
     let exists = matches!(controller.cache.ledger_version(&id), Some(LedgerVersion::At(_)));
     let ledger = ledger_ref(controller, &id);
     let connection = controller.connection.clone();
@@ -202,7 +217,7 @@ pub(super) fn recover_memory(controller: &mut Controller, id: BundleId, cause: S
             own: &own,
             default_cas: &sources.default_cas,
         };
-        let result = recover_from(&connection, &id, ledger, exists, stored, targets).await;
+        let result = recover_from(&connection, &id, ledger, exists, stored, &places).await;
         TaskOutput::Recovered { id, cause, result: result.map(Box::new) }
     });
 }
@@ -214,26 +229,51 @@ async fn recover_from(
     ledger_ref: LedgerRef,
     exists: bool,
     stored: StoredState<'_>,
-    targets: Vec<(TargetRef, String)>,
+    places: &TargetPlaces,
 ) -> Result<RecoveredState, ApiError> {
     let object = if exists { read_ledger(connection, &ledger_ref).await? } else { None };
     let (version, collected) = object.as_ref().map(|object| (object.version, object.collected)).unzip();
     let decoded = object.map(|LedgerObject { data, .. }| Ledger::decode(&data)).transpose();
     let malformed = decoded.as_ref().err().map(|error| error.event(&ledger_ref.namespace, id));
     let ledger = decoded.unwrap_or_default();
-    let mut contents = Vec::new();
-    let mut targets = targets.into_iter();
-    let recovery = loop {
-        let recovery = recover(&StoredState { ledger: ledger.as_ref(), targets: &contents, ..stored });
-        if recovery.is_complete() {
-            break recovery;
+    let recover_with = |targets: &[_]| recover(&StoredState { ledger: ledger.as_ref(), targets, ..stored });
+    let mut recovery = recover_with(&[]);
+    if !recovery.is_complete() {
+        let mut contents = Vec::new();
+        let mut targets = places.list(connection).await?.into_iter();
+        while let Some(content) = next_content(connection, &mut targets, &contents).await? {
+            contents.push(content);
+            recovery = recover_with(&contents);
+            if recovery.is_complete() {
+                break;
+            }
         }
-        let Some(content) = next_content(connection, &mut targets, &contents).await? else { break recovery };
-        contents.push(content);
-    };
+    }
     let event = malformed.or_else(|| recovery.event(&ledger_ref.namespace, id));
     let stored = ledger.filter(|_| !recovery.foreign).map(|ledger| ledger.memory).zip(collected);
     Ok(RecoveredState { recovery, version, stored, event })
+}
+
+impl TargetPlaces {
+    /// Lists the targets outside of the trust namespace, each with the key of its PEM.
+    async fn list(&self, connection: &Connection) -> Result<Vec<(TargetRef, String)>, ApiError> {
+        let Self { bundle, keys, namespaces, trust_namespace } = self;
+        let mut targets = Vec::new();
+        for (kind, key) in keys {
+            let scopes = match namespaces {
+                None => vec![ListScope::Targets(*kind, None)],
+                Some(names) => names.iter().map(|name| ListScope::Targets(*kind, Some(name.clone()))).collect(),
+            };
+            for scope in scopes {
+                let listed = list_bundle_targets(connection, bundle, &scope, None).await?;
+                let elsewhere = listed.into_iter().filter(|(namespace, _)| **namespace != **trust_namespace);
+                let target =
+                    |namespace: String| TargetRef { kind: *kind, namespace: namespace.into(), name: bundle.clone() };
+                targets.extend(elsewhere.map(|(namespace, _)| (target(namespace), key.clone())));
+            }
+        }
+        Ok(targets)
+    }
 }
 
 /// Reads targets until one has a content that is not known yet.

@@ -279,14 +279,8 @@ fn manager_clause(metadata: &ObjectMeta) -> String {
 fn owned_part(status: api::BundleStatus) -> api::BundleStatus {
     let api::BundleStatus { conditions, default_ca_version } = status;
     let mut conditions = conditions.unwrap_or_default();
-    let owned = [
-        api::SYNCED,
-        api::SOURCES_COMPLETE,
-        api::SOURCE_UNSTABLE,
-        api::RECONCILING,
-        api::SETTLED,
-        api::RETIRING,
-    ];
+    let owned =
+        [api::SYNCED, api::SOURCES_COMPLETE, api::SOURCE_UNSTABLE, api::RECONCILING, api::SETTLED, api::RETIRING];
     conditions.retain(|condition| owned.contains(&condition.type_.as_str()));
     conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
     api::BundleStatus { conditions: Some(conditions), default_ca_version }

@@ -104,11 +104,6 @@ impl BundleTargets {
         self.index.len()
     }
 
-    /// The targets known.
-    pub(super) fn known_targets(&self) -> impl Iterator<Item = TargetRef> {
-        self.index.targets()
-    }
-
     /// The lists of the Bundle's targets.
     pub(super) fn listing(&mut self) -> &mut TargetListing {
         &mut self.listing

@@ -123,11 +123,6 @@ impl Engine {
         (self.shared.namespaces.iter().count(), targets)
     }
 
-    /// The known targets of a Bundle.
-    pub fn targets(&self, bundle: &BundleId) -> impl Iterator<Item = TargetRef> {
-        self.bundles.get(bundle).into_iter().flat_map(BundleTargets::known_targets)
-    }
-
     /// The time until which the newest content of a Bundle is held back, if it is.
     #[must_use]
     pub fn held_until(&self, bundle: &BundleId) -> Option<Duration> {
