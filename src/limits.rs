@@ -166,6 +166,17 @@ pub const INSPECTED: Limit = Limit {
     reached: "`inspect` ends with exit code 2 and says that it is no trust store",
 };
 
+/// Limit on the certificates of one chain that are evidence of use.
+pub const CHAIN: Limit =
+    Limit { what: "Certificates of a CertificateRequest's chain", max: 16, reached: "Those beyond count as absent" };
+
+/// Limit on the certificates that are kept as evidence of use.
+pub const ISSUED_CERTIFICATES: Limit = Limit {
+    what: "Unexpired certificates of CertificateRequests that are kept while a CA is leaving a Bundle",
+    max: 200_000,
+    reached: "No CA is withdrawn: `Retiring` is `Blocked` and names the limit",
+};
+
 /// All limits, in the order of the documentation.
 pub const ALL: &[Limit] = &[
     SOURCES,
@@ -210,6 +221,8 @@ pub const ALL: &[Limit] = &[
     ADOPTED_KEYS,
     NAMED_KEYS,
     OBJECT,
+    CHAIN,
+    ISSUED_CERTIFICATES,
 ];
 
 /// Effect of the limits on the fields of a Bundle.

@@ -1,11 +1,12 @@
 //! The API of Bundles: wire types, the schema and rules that the API server enforces, and names that other programs
 //! rely on.
 //!
-//! Everything here is trust-manager's API `trust.cert-manager.io/v1alpha1`, unchanged, so that either program reads
+//! Everything of Bundles is trust-manager's API `trust.cert-manager.io/v1alpha1`, unchanged, so that either program reads
 //! what the other wrote. Nothing here validates a Bundle: the types accept what any API server once stored, and the
 //! module `bundle` validates it. The rules in [`crd()`] are the same validation, made earlier, by the API server.
 
 mod bundle;
+mod certificate_request;
 mod crd;
 mod rules;
 mod schema;
@@ -14,6 +15,7 @@ pub use bundle::{
     AdditionalFormats, Bundle, BundleSource, BundleSpec, BundleStatus, BundleTarget, Jks, KeyTarget, ObjectRefSource,
     Pkcs12, Pkcs12Profile, TargetMetadata, WirePassword,
 };
+pub use certificate_request::{CertificateRequest, CertificateRequestStatus};
 pub use crd::{crd, crd_yaml};
 
 /// `apiVersion` of a Bundle.

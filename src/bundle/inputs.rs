@@ -54,6 +54,8 @@ pub struct DecisionSettings {
     pub allow_names: BTreeSet<String>,
     /// How the certificates of Bundles that say nothing of it are retained.
     pub retention: RetentionDefaults,
+    /// Whether CertificateRequests are evidence of use.
+    pub evidence: bool,
 }
 
 /// Whose consent overwriting foreign values takes.

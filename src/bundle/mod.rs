@@ -4,6 +4,7 @@
 //! with inputs from watches, `rootcast render` with inputs from files.
 
 mod adoption;
+mod certificate_uses;
 mod decision;
 mod denial;
 mod denied_content;
@@ -40,6 +41,7 @@ mod trust_namespaces;
 mod unstable;
 
 pub use adoption::{AdoptionVerdict, ContentSummary, Obstacle, TARGET_EXISTS};
+pub use certificate_uses::CertificateUses;
 pub use decision::{Decision, Desired, decide};
 pub use denial::{Denials, DeniedCertificates, Denier};
 pub use dependents::{InputChange, affected_bundles};

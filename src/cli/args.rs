@@ -30,6 +30,14 @@ pub(super) enum AdoptChoice {
     Always,
 }
 
+/// What shows that a certificate is in use.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum EvidenceChoice {
+    /// CertificateRequests of cert-manager.
+    #[value(name = "certificaterequests")]
+    CertificateRequests,
+}
+
 /// What shapes a decision, for the controller and for `render` alike.
 #[derive(clap::Args, Clone, Debug)]
 pub(super) struct DecisionArgs {
@@ -81,6 +89,10 @@ pub(super) struct DecisionArgs {
     /// Time after which the nodes have rewritten the files of a target that was written.
     #[arg(long, value_parser = parse_retention_time, default_value = "3m", value_name = "DURATION")]
     settle: SignedDuration,
+    /// What shows that a certificate which sources have lost is still in use, so that it stays published; default:
+    /// nothing.
+    #[arg(long, value_enum, value_name = "SOURCE")]
+    evidence: Option<EvidenceChoice>,
 }
 
 /// Which cluster to talk to, and as whom.
@@ -120,6 +132,7 @@ impl DecisionArgs {
             },
             allow_names: self.allow_names.iter().cloned().collect(),
             retention: RetentionDefaults { retain: self.default_retain, settle: self.settle },
+            evidence: self.evidence.is_some(),
         }
     }
 

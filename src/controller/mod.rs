@@ -13,6 +13,7 @@
 //! ```
 
 mod cache;
+mod evidence_watch;
 mod fetch_sources;
 mod list_targets;
 mod liveness;
@@ -43,6 +44,7 @@ use crate::fanout::{Engine, EngineEvent, ListScope, WriteLimits, WriteResult};
 use crate::metrics;
 
 use cache::{AffectedBundles, Cache, CacheUpdate};
+use evidence_watch::EvidenceWatch;
 use list_targets::ListedTargets;
 use reconcile::reconcile;
 use reconcile_state::ReconcileState;
@@ -70,6 +72,7 @@ pub struct Controller {
     trust_namespaces: TrustNamespaces,
     writer: TargetWriter,
     publisher: Publisher,
+    evidence_watch: EvidenceWatch,
     /// Requests in flight.
     tasks: JoinSet<TaskOutput>,
     liveness: Arc<Liveness>,
@@ -130,6 +133,7 @@ impl Controller {
             writer: TargetWriter::new(connection.clone(), metrics.writes.clone()),
             publisher: Publisher::new(connection.clone()),
             connection,
+            evidence_watch: EvidenceWatch::default(),
             tasks: JoinSet::new(),
             liveness,
             metrics,
@@ -157,6 +161,7 @@ impl Controller {
             if let Some(targets) = targets.take_if(|_| self.cache.has_listed_bundles()) {
                 watch_events.extend(start_watches(&self.connection, self.trust_namespaces.main(), targets));
             }
+            evidence_watch::refresh(&mut self);
             let wakeup = self.next_wakeup();
             tokio::select! {
                 biased;
@@ -170,6 +175,10 @@ impl Controller {
                 }
                 Some(output) = self.tasks.join_next() => self.on_task_done(output.expect("no task panics")),
                 Some(event) = watch_events.next() => self.on_watch_event(event),
+                event = self.evidence_watch.next() => {
+                    evidence_watch::on_event(&mut self);
+                    self.on_watch_event(event);
+                }
                 () = sleep_until(wakeup) => self.on_timer(),
                 _ = heartbeat.tick() => {}
             }
@@ -187,7 +196,8 @@ impl Controller {
     /// The earliest time at which a Bundle or the engine has something to do.
     fn next_wakeup(&self) -> Option<Instant> {
         let engine = self.engine.next_wakeup(self.started.elapsed()).map(|at| self.started + at);
-        self.states.values().filter_map(|state| state.requeue_at).chain(engine).min()
+        let evidence = evidence_watch::next_wakeup(self);
+        self.states.values().filter_map(|state| state.requeue_at).chain(engine).chain(evidence).min()
     }
 
     fn on_watch_event(&mut self, event: WatchResult<WatchEvent>) {
@@ -212,12 +222,16 @@ impl Controller {
             }
             Err((watch, error)) => {
                 warn!(?watch, "watch interrupted: {error}");
-                if let Watch::Sources(kind, Some(namespace)) = &watch
-                    && error.is_denied()
-                {
-                    let affected = self.cache.deny_sources(*kind, namespace, error.to_string());
-                    self.enqueue(affected);
-                }
+                let affected = match &watch {
+                    Watch::Sources(kind, Some(namespace)) if error.is_denied() => {
+                        self.cache.deny_sources(*kind, namespace, error.to_string())
+                    }
+                    Watch::CertificateRequests => {
+                        evidence_watch::on_interruption(self, error.refusal_code(), &error.to_string())
+                    }
+                    _ => AffectedBundles::new(),
+                };
+                self.enqueue(affected);
             }
         }
     }
@@ -239,6 +253,8 @@ impl Controller {
                 self.queue.entry(id.clone()).or_insert_with(|| "time passed".to_owned());
             }
         }
+        let affected = evidence_watch::on_timer(self);
+        self.enqueue(affected);
         roll_out(self, EngineEvent::Tick);
     }
 

@@ -68,6 +68,7 @@ pub(super) fn reconcile(controller: &mut Controller, id: BundleId, cause: String
         Step::Deleted => {
             info!(bundle = &**id.name(), cause, "its targets are left to garbage collection");
             controller.states.remove(&id);
+            controller.cache.evidence_mut().forget(&id);
             (None, None)
         }
     };

@@ -153,10 +153,13 @@ pub(super) fn observed(
     let server = controller.connection.server_clock().now().unwrap_or(local);
     let accepted = |lost: &&RecordedRetention| intent.policy.ledger_lost == lost.content.map(|content| content.short());
     let lost = state.and_then(|state| state.lost.as_ref()).filter(|lost| !accepted(lost));
+    let clock = Clock { local, server };
+    let memory = state.and_then(|state| state.memory(&intent.uid));
+    let evidence = memory.map(|memory| controller.cache.evidence().of(id, memory, local.min(server)));
     let facts = Facts {
         placed: state.and_then(|state| state.placed).filter(|_| lost.is_none()),
-        evidence: Evidence::Complete(Vec::new()),
-        clock: Clock { local, server },
+        evidence: evidence.unwrap_or_else(|| Evidence::Complete(Vec::new())),
+        clock,
     };
     (facts, lost.cloned())
 }
@@ -327,6 +330,7 @@ pub(super) fn store(controller: &mut Controller, id: BundleId, cause: String, pe
     let Some(state) = controller.states.get_mut(&id) else { return };
     state.retention.observe(observed);
     let memory = &pending.retained.memory;
+    controller.cache.observe_leaving(&id, memory);
     let collected = pending.retained.decision.desired.deletion == DeletionPolicy::Delete;
     // While something is lost its record must not be replaced.
     if state.retention.is_stored(memory, collected) || pending.retained.lost {

@@ -3,6 +3,7 @@
 //! ```text
 //! PEM text --pem::read--> blocks --collect--> Anchors --to_pem, jks::encode, pkcs12::encode--> bytes
 //! keystore --jks::read, pkcs12::read--> Keystore, for `inspect`
+//! chain --Issuers::vouchers--> Vouchers, for evidence of use
 //! ```
 //!
 //! This module does not depend on Kubernetes, and it has no clock, no randomness and no input or output: the same input
@@ -11,7 +12,10 @@
 mod anchor;
 mod anchors;
 mod base64_engine;
+mod chain;
 mod der;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod java;
 pub mod jks;
 mod keystore;
@@ -25,6 +29,7 @@ mod x509;
 
 pub use anchor::{Anchor, Fingerprint, InvalidCertificateError, ParseFingerprintError, PublicKeyDigest};
 pub use anchors::Anchors;
+pub use chain::{Issuers, Vouchers};
 pub use der::oid_to_string;
 pub use java::JavaParseError;
 pub use keystore::{KdfBudget, Keystore, KeystoreEntry, KeystoreError};

@@ -249,11 +249,14 @@ fn is_version_unavailable(status: &Status) -> bool {
 impl ListWatchError {
     /// Returns whether the API server denies access to the collection, or does not have it.
     pub(crate) fn is_denied(&self) -> bool {
+        self.refusal_code().is_some_and(|code| matches!(code, 401 | 403 | 404))
+    }
+
+    /// Returns the status code with which the API server refused the list or watch, if it did.
+    pub(crate) fn refusal_code(&self) -> Option<u16> {
         match self {
-            Self::List(ApiError::Refused(status)) | Self::Watch(ApiError::Refused(status)) => {
-                matches!(status.code, 401 | 403 | 404)
-            }
-            _ => false,
+            Self::List(ApiError::Refused(status)) | Self::Watch(ApiError::Refused(status)) => Some(status.code),
+            _ => None,
         }
     }
 }

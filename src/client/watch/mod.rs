@@ -18,7 +18,7 @@ use serde::Deserialize;
 
 use super::connection::Connection;
 use super::uri;
-use crate::api::{self, Bundle};
+use crate::api::{self, Bundle, CertificateRequest};
 use crate::bundle::{DecisionSettings, ObjectKind, TrustNamespaces};
 use crate::fanout::{ExponentialBackoff, ListScope};
 
@@ -39,6 +39,8 @@ pub(crate) enum Watch {
     /// The watch of the metadata of what the engine knows: of all namespaces, or of the objects of one kind that carry
     /// the Bundle label.
     Fanout(ListScope),
+    /// The watch of all CertificateRequests.
+    CertificateRequests,
 }
 
 /// An event of a controller's watch.
@@ -50,6 +52,8 @@ pub(crate) enum WatchEvent {
     Source(ObjectKind, Option<Arc<str>>, Event<ObjectMeta>),
     /// An event of a namespace or target.
     Fanout(ListScope, Event<ObjectMeta>),
+    /// An event of a CertificateRequest.
+    CertificateRequest(Event<Box<CertificateRequest>>),
 }
 
 /// A Bundle as a watch delivers it.
@@ -83,6 +87,11 @@ pub(crate) fn start_watches<'a>(
         Watch::Fanout(scope) => {
             let events = watch_scope(connection, &scope);
             events.map_ok(move |event| WatchEvent::Fanout(scope.clone(), event)).boxed()
+        }
+        Watch::CertificateRequests => {
+            let path = CertificateRequest::PATH.to_owned();
+            let collection = ApiCollection { path, label_selector: None, metadata_only: false };
+            start(connection, Watch::CertificateRequests, collection).map_ok(WatchEvent::CertificateRequest).boxed()
         }
     };
     watches.into_iter().map(events).collect()
@@ -152,6 +161,7 @@ impl Watch {
             Self::Fanout(ListScope::Namespaces) => "namespaces",
             Self::Fanout(ListScope::Targets(ObjectKind::ConfigMap, _)) => "target_configmaps",
             Self::Fanout(ListScope::Targets(ObjectKind::Secret, _)) => "target_secrets",
+            Self::CertificateRequests => "certificaterequests",
         }
     }
 }
@@ -164,6 +174,7 @@ impl fmt::Debug for Watch {
             Self::Sources(kind, None) => f.debug_tuple("Sources").field(kind).finish(),
             Self::Sources(kind, Some(namespace)) => f.debug_tuple("Sources").field(kind).field(namespace).finish(),
             Self::Fanout(scope) => scope.fmt(f),
+            Self::CertificateRequests => f.write_str("CertificateRequests"),
         }
     }
 }
@@ -205,6 +216,14 @@ impl WatchedObject for WatchedBundle {
             Ok(bundle) => Ok(bundle),
             Err(error) => Err(UnreadableBundle { metadata: ObjectMeta::read(json)?, cause: error.to_string() }),
         }))
+    }
+}
+
+impl WatchedObject for Box<CertificateRequest> {
+    /// Reads a request; one that does not fit the wire types has no certificate.
+    fn read(json: &[u8]) -> serde_json::Result<Self> {
+        let without_status = || Ok(CertificateRequest { metadata: ObjectMeta::read(json)?, status: None });
+        serde_json::from_slice(json).or_else(|_| without_status()).map(Box::new)
     }
 }
 

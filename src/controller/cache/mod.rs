@@ -2,6 +2,7 @@
 //! fan-out, which keeps them.
 
 mod bundles_and_sources;
+mod evidence;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,12 +13,14 @@ use kube::runtime::watcher::Event;
 
 use crate::api;
 use crate::bundle::{
-    BundleId, InputChange, Inputs, Intent, LastStatus, Namespace, ObjectKind, Refusal, SourceId, TargetRef,
+    BundleId, InputChange, Inputs, Intent, LastStatus, Memory, Namespace, ObjectKind, Refusal, SourceId, TargetRef,
     TrustNamespaces, affected_bundles,
 };
 use crate::client::{KeyFilter, PublishedVersion, SourceRead, Watch, WatchEvent};
 use crate::controller::source_cache::SourceCache;
 use crate::fanout::{EngineEvent, ListPhase, ListScope, ListTracker, Observed, ResourceVersion, TargetEvent};
+
+use evidence::EvidenceCache;
 
 /// The cache of Bundles and their sources.
 pub(in crate::controller) struct Cache {
@@ -28,6 +31,7 @@ pub(in crate::controller) struct Cache {
     /// Terminating Bundles.
     terminating: BTreeSet<BundleId>,
     sources: SourceCache,
+    evidence: EvidenceCache,
     bundle_list: ListTracker<BundleId>,
     /// The lists of the objects of a kind in each trust namespace.
     source_lists: BTreeMap<(ObjectKind, Arc<str>), ListTracker<SourceId>>,
@@ -85,6 +89,7 @@ impl Cache {
     /// Returns an empty cache that waits for the first list of each watch.
     pub(in crate::controller) fn new(inputs: Inputs, trust_namespaces: TrustNamespaces) -> Self {
         let scope = |watch| if let Watch::Fanout(scope) = watch { Some((scope, false)) } else { None };
+        let evidence = EvidenceCache::new(inputs.settings.evidence);
         let watches = Watch::needed(&inputs.settings, &trust_namespaces);
         let fanout_listed = watches.into_iter().filter_map(scope).collect();
         let of_namespace = |namespace: &Arc<str>| ObjectKind::ALL.map(|kind| (kind, namespace.clone()));
@@ -96,6 +101,7 @@ impl Cache {
             bundles: BTreeMap::new(),
             terminating: BTreeSet::new(),
             sources: SourceCache::default(),
+            evidence,
             bundle_list: ListTracker::default(),
             source_lists,
             ledgers: BTreeMap::new(),
@@ -138,6 +144,22 @@ impl Cache {
         self.ledgers.get(id).copied()
     }
 
+    /// The evidence of use.
+    pub(in crate::controller) fn evidence(&self) -> &EvidenceCache {
+        &self.evidence
+    }
+
+    /// Records what a Bundle publishes: the uses of certificates that are leaving it are looked for.
+    pub(in crate::controller) fn observe_leaving(&mut self, id: &BundleId, memory: &Memory) {
+        let default_cas = self.inputs.default_cas.iter().flat_map(|cas| &cas.anchors);
+        self.evidence.observe(id, memory, default_cas);
+    }
+
+    /// The evidence of use, to be changed.
+    pub(in crate::controller) fn evidence_mut(&mut self) -> &mut EvidenceCache {
+        &mut self.evidence
+    }
+
     /// All Bundles, sorted by name.
     pub(in crate::controller) fn bundles(&self) -> impl Iterator<Item = (&BundleId, &CachedBundle)> {
         self.bundles.iter()
@@ -149,6 +171,9 @@ impl Cache {
             WatchEvent::Bundle(event) => self.apply_bundle_event(event),
             WatchEvent::Source(kind, namespace, event) => self.apply_source_event(kind, namespace.as_ref(), event),
             WatchEvent::Fanout(scope, event) => self.apply_fanout_event(scope, event),
+            WatchEvent::CertificateRequest(event) => {
+                CacheUpdate { affected: self.evidence.apply(event, Timestamp::now()), ..CacheUpdate::default() }
+            }
         }
     }
 
@@ -326,6 +351,7 @@ mod tests {
                 Watch::Bundles => WatchEvent::Bundle(event(phase)),
                 Watch::Sources(kind, namespace) => WatchEvent::Source(kind, namespace, event(phase)),
                 Watch::Fanout(scope) => WatchEvent::Fanout(scope, event(phase)),
+                Watch::CertificateRequests => WatchEvent::CertificateRequest(event(phase)),
             });
         }
 

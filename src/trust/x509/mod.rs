@@ -70,6 +70,12 @@ impl<'a> LazyFields<'a> {
         Some(LazyFields { issuer, subject, public_key: from_key.any_whole()?, key: tbs.enter(tag::SEQUENCE)? })
     }
 
+    /// Locates the identifier of the public key's algorithm, without its header, and the key itself.
+    pub(super) fn key_parts(&self) -> Option<(&'a [u8], &'a [u8])> {
+        let mut info = self.key;
+        Some((info.content(tag::SEQUENCE)?, info.bits()?.1))
+    }
+
     /// Parses the kind and size of the public key.
     pub(super) fn key(&self) -> Option<PublicKeyType> {
         let mut info = self.key;
