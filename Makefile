@@ -3,9 +3,9 @@
 .DEFAULT_GOAL := help
 .PHONY: help control-plane tools node clients build image test test-existing e2e attacks nightly fuzz switch demo check deny bench bench-encoders crds charts references
 
-CRD := crds/trust.cert-manager.io_bundles.yaml
+CRDS := crds/trust.cert-manager.io_bundles.yaml crds/rootcast.dev_distrusts.yaml
 # What the chart has copies of in its folder of files, each with the copy's name.
-COPIED := $(CRD):bundles.yaml config/monitoring/prometheus-rule.yaml:prometheus-rule.yaml \
+COPIED := $(join $(CRDS),:bundles.yaml :distrusts.yaml) config/monitoring/prometheus-rule.yaml:prometheus-rule.yaml \
 	config/monitoring/dashboard.json:dashboard.json config/guard/controller.yaml:controller-policy.yaml \
 	config/injector/policy.yaml:injector-policy.yaml
 # Calls a program with each of these and its copy.
@@ -111,9 +111,9 @@ bench: control-plane build
 bench-encoders: ## Measure the encoders beside those that trust-manager uses.
 	cargo bench --locked --package rootcast-bench --bench encode
 
-crds: ## Write the CRD anew from the Rust types, here and in the chart.
-	cargo run --locked --quiet --bin rootcast -- crds > $(CRD).new
-	mv $(CRD).new $(CRD)
+crds: ## Write the CRDs anew from the Rust types, here and in the chart.
+	cargo run --locked --quiet --bin rootcast -- crds > target/crds.yaml
+	awk -v files='$(CRDS)' 'BEGIN { split(files, file); n = 1 } /^---$$/ { n++; next } { print > file[n] }' target/crds.yaml
 	$(call each_copy,cp)
 
 charts: ## Write what the chart renders anew, for `git diff` to show.

@@ -1,36 +1,45 @@
-//! The definition of Bundle: the committed file and the page are the generated ones, and its shape is trust-manager's.
+//! The definitions of Bundle and Distrust: the committed files and the pages are the generated ones, and the shape of
+//! Bundle's is trust-manager's.
 
 mod generated;
 
 use std::fmt::Write as _;
 
-use rootcast::api::{crd, crd_yaml};
+use rootcast::api::{crd, crd_yaml, distrust_crd, distrust_crd_yaml};
 use serde_json::{Map, Value};
 
 #[test]
-fn the_committed_definition_is_the_generated_one() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/crds/trust.cert-manager.io_bundles.yaml");
-    let committed = std::fs::read_to_string(path).unwrap();
-    assert!(committed == crd_yaml(), "crds/trust.cert-manager.io_bundles.yaml is out of date: run `make crds`");
+fn the_committed_definitions_are_the_generated_ones() {
+    for (file, generated) in
+        [("trust.cert-manager.io_bundles.yaml", crd_yaml()), ("rootcast.dev_distrusts.yaml", distrust_crd_yaml())]
+    {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("crds").join(file);
+        let committed = std::fs::read_to_string(path).unwrap();
+        assert!(committed == generated, "crds/{file} is out of date: run `make crds`");
+    }
 }
 
 #[test]
 fn the_yaml_form_says_what_the_definition_says() {
-    let read: Value = serde_saphyr::from_str(&crd_yaml()).unwrap();
-    assert_eq!(read, serde_json::to_value(crd()).unwrap());
+    for (yaml, crd) in [(crd_yaml(), crd()), (distrust_crd_yaml(), distrust_crd())] {
+        let read: Value = serde_saphyr::from_str(&yaml).unwrap();
+        assert_eq!(read, serde_json::to_value(crd).unwrap());
+    }
 }
 
 #[test]
-fn the_page_says_what_the_definition_says() {
-    let crd = serde_json::to_value(crd()).unwrap();
-    let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
-    let mut fields = "| Field | Type | |\n|---|---|---|\n".to_owned();
-    let mut rules = String::new();
-    for part in ["spec", "status"] {
-        describe(&schema["properties"][part], part, &mut fields, &mut rules);
+fn the_pages_say_what_the_definitions_say() {
+    for (page, crd) in [("docs/reference/bundle.md", crd()), ("docs/reference/distrust.md", distrust_crd())] {
+        let crd = serde_json::to_value(crd).unwrap();
+        let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+        let mut fields = "| Field | Type | |\n|---|---|---|\n".to_owned();
+        let mut rules = String::new();
+        for part in ["spec", "status"] {
+            describe(&schema["properties"][part], part, &mut fields, &mut rules);
+        }
+        generated::check(page, "fields", &fields);
+        generated::check(page, "rules", &rules);
     }
-    generated::check("docs/reference/bundle.md", "fields", &fields);
-    generated::check("docs/reference/bundle.md", "rules", &rules);
 }
 
 /// Adds a row for each field below a schema, and a line for each rule.
@@ -135,6 +144,30 @@ fn names_scope_and_printed_columns_are_trust_managers() {
 }
 
 #[test]
+fn a_distrust_is_cluster_scoped_has_a_status_and_shows_what_is_true_and_why() {
+    let crd = serde_json::to_value(distrust_crd()).unwrap();
+    let (spec, version) = (&crd["spec"], &crd["spec"]["versions"][0]);
+    assert_eq!(crd["metadata"]["name"], "distrusts.rootcast.dev");
+    assert_eq!((&spec["scope"], &version["name"]), (&"Cluster".into(), &"v1alpha1".into()));
+    assert_eq!(version["subresources"], serde_json::json!({"status": {}}));
+    let mut outline = String::new();
+    draw(&version["schema"]["openAPIV3Schema"]["properties"]["spec"], "spec", 0, &mut outline);
+    assert_eq!(outline, DISTRUST);
+    let columns = version["additionalPrinterColumns"].as_array().unwrap().iter();
+    let columns: Vec<_> = columns.map(|column| column["name"].as_str().unwrap()).collect();
+    assert_eq!(columns, ["Enforced", "Status", "Reason", "Age"]);
+}
+
+/// The outline of a Distrust's spec.
+const DISTRUST: &str = r#"spec object
+  certificates! array maxItems=100 minItems=1 list-type="atomic"
+    [] object map-type="atomic"
+      publicKeySHA256 string maxLength=256
+      sha256 string maxLength=256
+  reason string maxLength=1024
+"#;
+
+#[test]
 fn every_field_is_explained() {
     fn look(schema: &Value, path: &str) {
         for (name, property) in schema["properties"].as_object().into_iter().flatten() {
@@ -142,8 +175,10 @@ fn every_field_is_explained() {
             look(property, &format!("{path}.{name}"));
         }
     }
-    let crd = serde_json::to_value(crd()).unwrap();
-    look(&crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"], "");
+    for crd in [crd(), distrust_crd()] {
+        let crd = serde_json::to_value(crd).unwrap();
+        look(&crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"], "");
+    }
 }
 
 /// Draws a schema as an indented outline: name (`!` when required), type, and every keyword but prose and rules.

@@ -1,13 +1,15 @@
-//! The API of Bundles: wire types, the schema and rules that the API server enforces, and names that other programs
+//! The API of Bundles and Distrusts: wire types, the schema and rules that the API server enforces, and names that other programs
 //! rely on.
 //!
 //! Everything of Bundles is trust-manager's API `trust.cert-manager.io/v1alpha1`, unchanged, so that either program reads
-//! what the other wrote. Nothing here validates a Bundle: the types accept what any API server once stored, and the
-//! module `bundle` validates it. The rules in [`crd()`] are the same validation, made earlier, by the API server.
+//! what the other wrote. Distrusts are an API of our own. Nothing here validates an object: the types accept what any API
+//! server once stored, and the module `bundle` validates it. The rules in [`crd()`] are the same validation, made earlier,
+//! by the API server.
 
 mod bundle;
 mod certificate_request;
 mod crd;
+mod distrust;
 mod rules;
 mod schema;
 
@@ -16,7 +18,8 @@ pub use bundle::{
     Pkcs12, Pkcs12Profile, TargetMetadata, WirePassword,
 };
 pub use certificate_request::{CertificateRequest, CertificateRequestStatus};
-pub use crd::{crd, crd_yaml};
+pub use crd::{crd, crd_yaml, distrust_crd, distrust_crd_yaml};
+pub use distrust::{Distrust, DistrustSpec, DistrustStatus, DistrustedCertificate};
 
 /// `apiVersion` of a Bundle.
 pub const API_VERSION: &str = "trust.cert-manager.io/v1alpha1";
@@ -74,6 +77,9 @@ pub const SETTLED: &str = "Settled";
 /// Condition type: whether certificates that are in no source any more are still published, or may still be in a target;
 /// absent while certificates are not retained.
 pub const RETIRING: &str = "Retiring";
+
+/// Condition type of a Distrust: whether no target of a Bundle holds what it names.
+pub const ENFORCED: &str = "Enforced";
 
 /// Label on the ledger of a bundle, the ConfigMap with what is remembered of its certificates: the kind of the bundle in
 /// lower case.

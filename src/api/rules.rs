@@ -1,4 +1,4 @@
-//! Rules of a Bundle that a schema's limits cannot express, in CEL, so that the API server itself refuses in our words.
+//! Rules of Bundles and Distrusts that a schema's limits cannot express, in CEL, so that the API server itself refuses in our words.
 //!
 //! An object stored under an older schema must still accept status patches, labels and its own deletion. Below the root
 //! the server sees to that: it forgives (ratchets) a rule whose value an update leaves as it was. At the root every
@@ -18,7 +18,7 @@ pub(super) struct PlacedRule {
     pub(super) rule: ValidationRule,
 }
 
-/// Every rule. Rules of one place keep their order.
+/// Every rule of a Bundle. Rules of one place keep their order.
 pub(super) fn rules() -> Vec<PlacedRule> {
     let mut rules = vec![name_fits_a_label()];
     rules.extend(KINDS.map(source_is_not_target));
@@ -32,6 +32,17 @@ pub(super) fn rules() -> Vec<PlacedRule> {
 
 /// The fields that stand for an object's kind, in a source as in a target.
 const KINDS: [&str; 2] = ["configMap", "secret"];
+
+/// Every rule of a Distrust.
+pub(super) fn distrust_rules() -> Vec<PlacedRule> {
+    let digests = ["sha256", "publicKeySHA256"];
+    let rules = digests.map(|field| {
+        let digest = "^([0-9A-Fa-f]{64}|[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){31})$";
+        invalid(&format!("spec.certificates[].{field}"), format!("self.matches('{digest}')"))
+            .with_message("must be a SHA-256: 64 hexadecimal digits, with colons between all bytes or without")
+    });
+    rules.into_iter().chain([choice("spec.certificates[]", "exactly", "==", &digests)]).collect()
+}
 
 fn name_fits_a_label() -> PlacedRule {
     invalid("", format!("oldSelf.hasValue() || self.metadata.name.size() <= {MAX_NAME}"))

@@ -42,9 +42,19 @@ pub(super) fn profile(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "enum": ["LegacyRC2", "LegacyDES", "Modern2023"]})
 }
 
+/// Conditions of a Bundle.
+pub(super) fn conditions(_: &mut SchemaGenerator) -> Schema {
+    conditions_of("Bundle")
+}
+
+/// Conditions of a Distrust.
+pub(super) fn distrust_conditions(_: &mut SchemaGenerator) -> Schema {
+    conditions_of("Distrust")
+}
+
 /// Conditions with the limits of `metav1.Condition`.
 /// <https://github.com/kubernetes/community/blob/master/contributors/devel/sig-architecture/api-conventions.md#typical-status-properties>
-pub(super) fn conditions(_: &mut SchemaGenerator) -> Schema {
+fn conditions_of(kind: &str) -> Schema {
     json_schema!({
         "type": "array",
         "minItems": 0,
@@ -52,7 +62,7 @@ pub(super) fn conditions(_: &mut SchemaGenerator) -> Schema {
         "x-kubernetes-list-type": "map",
         "x-kubernetes-list-map-keys": ["type"],
         "items": {
-            "description": "One thing that is true of the Bundle, or not.",
+            "description": format!("One thing that is true of the {kind}, or not."),
             "type": "object",
             "required": ["lastTransitionTime", "message", "reason", "status", "type"],
             "properties": {

@@ -16,6 +16,7 @@ use super::payload::{Content, Manifest, Payload, encode};
 use super::policy::DeletionPolicy;
 use super::protected::ProtectedName;
 use super::refusal::Refusal;
+use super::related::related_to_denied;
 use super::retention::Rotation;
 use super::selector::Selector;
 use super::sources::{ResolvedSources, resolve};
@@ -37,6 +38,8 @@ pub struct Decision {
     pub rotation: Option<Rotation>,
     /// Why not everything that the sources hold is in force.
     pub impediment: Option<Refusal>,
+    /// Published certificates that are related to denied ones, in words, by the Distrust that names these.
+    pub related: BTreeMap<Arc<str>, BTreeSet<String>>,
     /// When the decision changes by time alone.
     pub requeue_at: Option<Timestamp>,
 }
@@ -80,8 +83,8 @@ pub fn decide(intent: &Intent, inputs: &Inputs, now: Timestamp) -> Result<Decisi
     let denies = |anchor: &Anchor| inputs.denier(intent, anchor).is_some();
     let own = resolved.origins.iter().map(|origin| origin.anchor.fingerprint()).collect();
     let anchors = resolved.anchors(denies);
-    let denied = resolved.all().any(denies);
-    publish(intent, inputs, resolved, &Published { anchors, own, denied })
+    let any_denied = resolved.all().any(denies);
+    publish(intent, inputs, resolved, &Published { anchors, own, denied: any_denied })
 }
 
 /// What a Bundle is to publish.
@@ -101,8 +104,9 @@ pub(super) fn publish(
     resolved: ResolvedSources,
     published: &Published,
 ) -> Result<Decision, Refusal> {
-    let ResolvedSources { default_cas: _, origins: _, findings, default_ca_version, requeue_at } = resolved;
     let Published { anchors, own, denied } = published;
+    let related = related_to_denied(intent, inputs, &resolved, anchors.as_ref());
+    let ResolvedSources { default_cas: _, origins: _, findings, default_ca_version, requeue_at } = resolved;
     let content = Content { bundle: intent.id.name(), anchors: anchors.as_ref(), denied: *denied };
     let payloads = encode(&intent.output, content).map_err(|refusal| Refusal {
         findings: Some(findings.clone()),
@@ -138,6 +142,7 @@ pub(super) fn publish(
         default_ca_version,
         rotation: None,
         impediment: None,
+        related,
         requeue_at,
     })
 }

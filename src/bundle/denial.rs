@@ -65,6 +65,20 @@ impl Denials {
         Arc::make_mut(&mut self.0).remove(name)
     }
 
+    /// Iterates over the names of all Distrusts and what they name.
+    pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &DeniedCertificates)> {
+        self.0.iter()
+    }
+
+    /// Returns what no Distrust names any more of what one named before.
+    #[must_use]
+    pub fn lifted(&self, before: DeniedCertificates) -> DeniedCertificates {
+        self.0.values().fold(before, |rest, denied| DeniedCertificates {
+            certificates: &rest.certificates - &denied.certificates,
+            public_keys: &rest.public_keys - &denied.public_keys,
+        })
+    }
+
     /// Returns the names of the Distrusts that name more than they did before.
     #[must_use]
     pub fn grown_since(&self, before: &Self) -> BTreeSet<Arc<str>> {
@@ -77,6 +91,12 @@ impl Denials {
 }
 
 impl DeniedCertificates {
+    /// Returns whether it names nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// Returns whether another denies all of these, too.
     #[must_use]
     pub fn is_within(&self, other: &Self) -> bool {

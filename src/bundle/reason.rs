@@ -59,6 +59,8 @@ pub enum Reason {
     CertificateWithdrawn,
     /// A certificate of a source, or one that was published, is distrusted or excluded.
     CertificateDenied,
+    /// A Distrust was deleted, or names less than before. The event is about the Distrust.
+    DistrustLifted,
 }
 
 impl Reason {
@@ -92,6 +94,7 @@ impl Reason {
             Self::CertificateReturned => "CertificateReturned",
             Self::CertificateWithdrawn => "CertificateWithdrawn",
             Self::CertificateDenied => "CertificateDenied",
+            Self::DistrustLifted => "DistrustLifted",
         }
     }
 }

@@ -29,6 +29,14 @@ impl Refusal {
         Self { reason, message: text::condition_message(message), findings: None, requeue_at: None, retry: false }
     }
 
+    /// Returns the refusal of a Bundle whose targets nevertheless lose what is denied.
+    #[must_use]
+    pub fn with_denials_enforced(self) -> Self {
+        let message =
+            format!("{}; what is distrusted or excluded is taken out of its targets all the same", self.message);
+        Self { message: text::condition_message(&message), ..self }
+    }
+
     /// Returns the refusal of a Bundle that breaks rules.
     #[must_use]
     pub fn invalid_spec(problems: &[FieldError]) -> Self {

@@ -100,6 +100,7 @@ impl BundleEvent {
             | Reason::CertificateReturned
             | Reason::CertificateWithdrawn
             | Reason::CertificateDenied => "Rotate",
+            Reason::DistrustLifted => "Trust",
             Reason::LedgerLost | Reason::LedgerDiscarded => "ReadLedger",
             Reason::SourceNotFound
             | Reason::SourceBuildError
@@ -160,16 +161,7 @@ pub fn report_refusal(refusal: &Refusal, last: &LastStatus, now: Timestamp) -> R
 /// Returns the report on a Bundle that was carried out, as far as possible.
 #[must_use]
 pub fn report_outcome(decision: &Decision, outcome: &RolloutOutcome, last: &LastStatus, now: Timestamp) -> Report {
-    let Decision {
-        desired,
-        restricted,
-        expiry_summary: _,
-        findings,
-        default_ca_version,
-        rotation,
-        impediment,
-        requeue_at: _,
-    } = decision;
+    let Decision { desired, restricted, findings, default_ca_version, rotation, impediment, .. } = decision;
     let (reason, message) = match impediment {
         Some(Refusal { reason, message, .. }) => (*reason, message.clone()),
         None => synced_reason(desired, *restricted, outcome),

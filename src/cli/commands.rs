@@ -61,7 +61,7 @@ pub(super) enum CliCommand {
     /// message. Running this again does no harm.
     #[command(after_long_help = hand_back::EXIT_CODES)]
     HandBack(hand_back::Args),
-    /// Print the CRD of Bundle.
+    /// Print the CRDs of Bundle and Distrust.
     Crds,
 }
 

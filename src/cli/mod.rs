@@ -70,7 +70,9 @@ async fn run_command(command: CliCommand) -> anyhow::Result<CommandOutcome> {
         CliCommand::Inspect(arguments) => inspect::run(&arguments).await,
         CliCommand::Status(arguments) => status::run(&arguments).await,
         CliCommand::Diff(arguments) => diff::run(&arguments).await,
-        CliCommand::Crds => print(&api::crd_yaml()).map(|()| CommandOutcome::Success),
+        CliCommand::Crds => {
+            print(&format!("{}---\n{}", api::crd_yaml(), api::distrust_crd_yaml())).map(|()| CommandOutcome::Success)
+        }
     }
 }
 

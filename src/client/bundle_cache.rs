@@ -25,7 +25,7 @@ use crate::webhook;
 use super::api_error::ApiError;
 use super::connection::{ApiRequest, Connection, METADATA_ONLY};
 use super::lookups::Lookups;
-use super::watch::{UnreadableBundle, WatchedBundle, bundle_metadata, watch_bundles, watch_scope};
+use super::watch::{UnreadableObject, WatchedBundle, watch_bundles, watch_scope, watched_metadata};
 
 /// The maximum time for the read of one object: a review, which takes at most two, has to be answered within 5 s.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
@@ -194,7 +194,7 @@ impl webhook::BundleLookup for BundleCache {
         let mut inner = self.lock();
         match found {
             Some(DeserializeGuard(found)) => {
-                let bundle = found.map_err(UnreadableBundle::from);
+                let bundle = found.map_err(UnreadableObject::from);
                 inner.upsert_bundle(name.into(), &bundle, &self.trust_namespaces);
             }
             None => inner.remove_bundle(&name.into()),
@@ -231,7 +231,7 @@ impl BundleCache {
 
 impl CacheInner {
     fn apply_bundle_event(&mut self, event: Event<WatchedBundle>, trust_namespaces: &TrustNamespaces) {
-        let id = |bundle: &WatchedBundle| bundle_metadata(bundle).name.as_deref().unwrap_or_default().into();
+        let id = |bundle: &WatchedBundle| watched_metadata(bundle).name.as_deref().unwrap_or_default().into();
         match event {
             Event::Init => self.bundle_list.begin(self.bundles.by_id.keys().cloned()),
             Event::InitApply(bundle) | Event::Apply(bundle) => {
@@ -265,7 +265,7 @@ impl CacheInner {
     fn upsert_bundle(
         &mut self,
         id: BundleId,
-        bundle: &Result<Bundle, UnreadableBundle>,
+        bundle: &Result<Bundle, UnreadableObject>,
         trust_namespaces: &TrustNamespaces,
     ) {
         let InjectableBundles { settings, by_id } = Arc::make_mut(&mut self.bundles);

@@ -40,7 +40,7 @@ pub use snapshot::{
     ContainerCommand, SnapshotReadError, SnapshotReader, SnapshotScope, SnapshotSources, SnapshotTargets, object_reader,
 };
 pub(crate) use watch::{
-    ApiCollection, ListPager, MetadataOnly, UnreadableBundle, Watch, WatchEvent, WatchResult, WatchedBundle,
-    bundle_metadata, start_watches,
+    ApiCollection, ListPager, ListWatchError, MetadataOnly, UnreadableObject, Watch, WatchEvent, WatchResult,
+    WatchedBundle, WatchedDistrust, start_watches, watched_metadata,
 };
 pub(crate) use write::TargetWriter;

@@ -1,8 +1,10 @@
-//! Publication of the status and the events of Bundles.
+//! Publication of the status and the events of Bundles and Distrusts.
 
 use std::collections::BTreeMap;
 
 use http::Method;
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::core::PartialObjectMeta;
 use kube::runtime::events::{self, EventType, Recorder, Reporter};
 use kube::{Client, Resource};
@@ -10,7 +12,7 @@ use serde_json::json;
 use tokio::time::timeout;
 use tracing::warn;
 
-use crate::api::{self, Bundle};
+use crate::api::{self, Bundle, Distrust};
 use crate::bundle::{BundleEvent, Report, policy_annotations};
 use crate::fanout::ResourceVersion;
 
@@ -20,6 +22,9 @@ use super::segmented_body::SegmentedBody;
 
 /// The component that events name as their source.
 const REPORTER: &str = "bundles";
+
+/// The field manager of the status of Distrusts.
+const DISTRUST_MANAGER: &str = "rootcast";
 
 /// A publisher of the status and the events of Bundles.
 #[derive(Clone)]
@@ -99,14 +104,60 @@ impl Publisher {
         }
     }
 
-    /// Sends an event. A failure is only logged: the status has the same content.
+    /// Applies the status of a Distrust. Returns the version of the Distrust after that; `None` if it was deleted or
+    /// replaced meanwhile.
+    ///
+    /// # Errors
+    /// When the status cannot be written.
+    pub(crate) async fn publish_distrust(
+        &self,
+        name: &str,
+        uid: &str,
+        condition: Condition,
+    ) -> Result<Option<ResourceVersion>, ApiError> {
+        let collection = Distrust::url_path(&(), None);
+        let patch = json!({
+            "apiVersion": Distrust::api_version(&()), "kind": Distrust::kind(&()),
+            "metadata": { "name": name, "uid": uid },
+            "status": api::DistrustStatus { conditions: Some(vec![condition]) },
+        });
+        let body = SegmentedBody::new(vec![patch.to_string().into()]);
+        let request = ApiRequest {
+            method: Method::PATCH,
+            uri: format!("{collection}/{name}/status?fieldManager={DISTRUST_MANAGER}&force=true"),
+            accept: METADATA_ONLY,
+            body: Some(("application/apply-patch+yaml", body)),
+        };
+        match self.connection.send(request).await {
+            Ok(body) => match serde_json::from_slice::<PartialObjectMeta<Distrust>>(&body) {
+                Ok(PartialObjectMeta { metadata, .. }) => Ok(Some(ResourceVersion::of(&metadata))),
+                Err(error) => Err(ApiError::Lost(format!("the answer cannot be read: {error}"))),
+            },
+            Err(ApiError::Refused(status)) if status.is_not_found() || status.is_conflict() => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Sends an event about a Bundle. A failure is only logged: the status has the same content.
     pub(crate) async fn emit(&self, name: &str, uid: &str, event: &BundleEvent) {
         let mut about = Bundle::new(name, api::BundleSpec::default());
         about.metadata.uid = Some(uid.to_owned());
-        match timeout(TIMEOUT, self.recorder(event).publish(&convert(event), &about.object_ref(&()))).await {
+        self.send_event(&about.object_ref(&()), event).await;
+    }
+
+    /// Sends an event about a Distrust, which may be gone.
+    pub(crate) async fn emit_about_distrust(&self, name: &str, uid: &str, event: &BundleEvent) {
+        let mut about = Distrust::new(name, api::DistrustSpec::default());
+        about.metadata.uid = Some(uid.to_owned());
+        self.send_event(&about.object_ref(&()), event).await;
+    }
+
+    async fn send_event(&self, about: &ObjectReference, event: &BundleEvent) {
+        let (kind, name) = (about.kind.as_deref().unwrap_or_default(), about.name.as_deref().unwrap_or_default());
+        match timeout(TIMEOUT, self.recorder(event).publish(&convert(event), about)).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => warn!(bundle = name, "event not published: {error}"),
-            Err(late) => warn!(bundle = name, "event not published: {late}"),
+            Ok(Err(error)) => warn!("event about {kind} {name} not published: {error}"),
+            Err(late) => warn!("event about {kind} {name} not published: {late}"),
         }
     }
 

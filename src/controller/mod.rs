@@ -13,6 +13,7 @@
 //! ```
 
 mod cache;
+mod distrusts;
 mod evidence_watch;
 mod fetch_sources;
 mod list_targets;
@@ -35,15 +36,16 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::api::BundleStatus;
-use crate::bundle::{BundleId, Inputs, SourceId, TargetRef, TrustNamespaces};
+use crate::bundle::{BundleId, Inputs, LastStatus, SourceId, TargetRef, TrustNamespaces};
 use crate::client::{
     ApiError, Connection, LeadershipState, LeadershipWatch, PublishedVersion, Publisher, SourceRead, TargetWriter,
     Watch, WatchEvent, WatchResult, start_watches,
 };
-use crate::fanout::{Engine, EngineEvent, ListScope, WriteLimits, WriteResult};
+use crate::fanout::{Engine, EngineEvent, ListScope, ResourceVersion, WriteLimits, WriteResult};
 use crate::metrics;
 
 use cache::{AffectedBundles, Cache, CacheUpdate};
+use distrusts::DistrustReports;
 use evidence_watch::EvidenceWatch;
 use list_targets::ListedTargets;
 use reconcile::reconcile;
@@ -62,6 +64,7 @@ pub struct Controller {
     /// Bundles to reconcile, each with the cause in words.
     queue: AffectedBundles,
     states: BTreeMap<BundleId, ReconcileState>,
+    distrusts: DistrustReports,
     engine: Engine,
     /// Time zero of the engine.
     started: Instant,
@@ -104,6 +107,8 @@ enum TaskOutput {
     Recovered { id: BundleId, cause: String, result: Result<Box<RecoveredState>, ApiError> },
     /// A memory that was stored, or was not, with the decision that waits for it.
     Stored { id: BundleId, cause: String, pending: Box<PendingDecision>, result: StoreResult },
+    /// A published status of a Distrust; on failure with the status from before.
+    DistrustPublished { name: String, result: Result<Option<ResourceVersion>, (ApiError, LastStatus)> },
     /// A sent event.
     Emitted,
 }
@@ -126,6 +131,7 @@ impl Controller {
             cache: Cache::new(inputs, trust_namespaces.clone()),
             queue: AffectedBundles::new(),
             states: BTreeMap::new(),
+            distrusts: DistrustReports::default(),
             started: Instant::now(),
             leadership,
             leading: false,
@@ -158,6 +164,7 @@ impl Controller {
             self.liveness.heartbeat();
             roll_out::refresh_leadership(&mut self);
             self.process_queue();
+            distrusts::report(&mut self);
             if let Some(targets) = targets.take_if(|_| self.cache.has_listed_bundles()) {
                 watch_events.extend(start_watches(&self.connection, self.trust_namespaces.main(), targets));
             }
@@ -196,29 +203,34 @@ impl Controller {
     /// The earliest time at which a Bundle or the engine has something to do.
     fn next_wakeup(&self) -> Option<Instant> {
         let engine = self.engine.next_wakeup(self.started.elapsed()).map(|at| self.started + at);
-        let evidence = evidence_watch::next_wakeup(self);
-        self.states.values().filter_map(|state| state.requeue_at).chain(engine).chain(evidence).min()
+        let others = [evidence_watch::next_wakeup(self), self.distrusts.next_wakeup()].into_iter().flatten();
+        self.states.values().filter_map(|state| state.requeue_at).chain(engine).chain(others).min()
     }
 
     fn on_watch_event(&mut self, event: WatchResult<WatchEvent>) {
         match event {
             Ok(event) => {
-                let CacheUpdate { affected, events, ledger, may_be_ready } = self.cache.apply_event(event);
+                if matches!(event, WatchEvent::Distrust(_)) {
+                    self.distrusts.set_changed();
+                }
+                let CacheUpdate { affected, events, ledger, lifted, may_be_ready } = self.cache.apply_event(event);
                 if let Some(bundle) = ledger {
                     retention::on_ledger_changed(self, bundle);
+                }
+                for lifted in lifted {
+                    distrusts::on_lifted(self, lifted);
                 }
                 for event in events {
                     roll_out(self, event);
                 }
                 self.enqueue(affected);
-                if self.liveness.is_ready() || !may_be_ready {
-                    return;
+                if may_be_ready {
+                    self.check_ready();
                 }
-                let exists = |name: &str| self.engine.namespace(name).is_some();
-                if self.cache.is_ready(exists) && self.liveness.set_ready() {
-                    let (namespaces, targets) = self.engine.known_counts();
-                    info!(bundles = self.cache.bundles().count(), namespaces, targets, "ready");
-                }
+            }
+            Err((Watch::Distrusts, error)) if error.is_unavailable() => {
+                distrusts::on_unavailable(self, &error);
+                self.check_ready();
             }
             Err((watch, error)) => {
                 warn!(?watch, "watch interrupted: {error}");
@@ -233,6 +245,17 @@ impl Controller {
                 };
                 self.enqueue(affected);
             }
+        }
+    }
+
+    fn check_ready(&mut self) {
+        if self.liveness.is_ready() {
+            return;
+        }
+        let exists = |name: &str| self.engine.namespace(name).is_some();
+        if self.cache.is_ready(exists) && self.liveness.set_ready() {
+            let (namespaces, targets) = self.engine.known_counts();
+            info!(bundles = self.cache.bundles().count(), namespaces, targets, "ready");
         }
     }
 
@@ -288,6 +311,7 @@ impl Controller {
             TaskOutput::Stored { id, cause, pending, result } => {
                 retention::on_stored(self, id, cause, pending, result);
             }
+            TaskOutput::DistrustPublished { name, result } => distrusts::on_published(self, &name, result),
             TaskOutput::Emitted => {}
         }
     }

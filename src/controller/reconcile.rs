@@ -12,14 +12,13 @@ use tracing::{debug_span, info};
 
 use crate::bundle::{BundleId, Decision, Refusal, ResolvedSources, SourceId, decide, decide_retained, resolve};
 use crate::client::KeyFilter;
-use crate::fanout::EngineEvent;
 use crate::metrics::{ReconcileFailure, ReconcileMetrics, ReconcileResult};
 
 use super::reconcile_state::StatusUpdate;
 use super::report::report;
 use super::retention::PendingDecision;
 use super::roll_out::roll_out;
-use super::{Controller, fetch_sources, retention};
+use super::{Controller, distrusts, fetch_sources, retention};
 
 /// The next step of a reconcile, as the cache determines it.
 enum Step {
@@ -51,7 +50,7 @@ pub(super) fn reconcile(controller: &mut Controller, id: BundleId, cause: String
     count(&controller.metrics.reconciles, &step, started.elapsed());
 
     let state = controller.states.entry(id.clone()).or_default();
-    let (desired, refusal) = match step {
+    let (desired, mut refusal) = match step {
         Step::AwaitList => return,
         Step::Fetch(unread) => return fetch_sources::fetch(controller, id, cause, unread),
         Step::Recover(sources) => return retention::recover_memory(controller, id, cause, sources),
@@ -73,7 +72,8 @@ pub(super) fn reconcile(controller: &mut Controller, id: BundleId, cause: String
         }
     };
 
-    roll_out(controller, EngineEvent::Desired { bundle: id.clone(), desired, cause: cause.clone() });
+    let event = distrusts::desired_event(controller, &id, desired, refusal.as_mut(), cause.clone());
+    roll_out(controller, event);
     if let Some(refusal) = refusal {
         report(controller, &id, StatusUpdate::Refused(Box::new(refusal)), cause);
     }
@@ -125,7 +125,8 @@ pub(super) fn apply(
 ) {
     let state = controller.states.entry(id.clone()).or_default();
     let desired = Some(state.decided(decision, generation, Timestamp::now()));
-    roll_out(controller, EngineEvent::Desired { bundle: id, desired, cause });
+    let event = distrusts::desired_event(controller, &id, desired, None, cause);
+    roll_out(controller, event);
 }
 
 fn count(metrics: &ReconcileMetrics, step: &Step, time: Duration) {

@@ -6,7 +6,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use crate::bundle::{self, Decision, Desired, LastStatus, Refusal, Report, RolloutOutcome, RolloutProgress, Unstable};
+use crate::bundle::{
+    self, Decision, Desired, Enforcement, LastStatus, Refusal, Report, RolloutOutcome, RolloutProgress, Unstable,
+};
 use crate::fanout::ExponentialBackoff;
 
 use super::retention::RetentionState;
@@ -22,6 +24,10 @@ const REQUEUE_MAX: Duration = Duration::from_hours(1);
 pub(super) struct ReconcileState {
     /// The last decision, and the generation that it is for; none of a Bundle that is refused.
     pub(super) decided: Option<(Arc<Decision>, Option<i64>)>,
+    /// The desired state of the last decision, also of a Bundle that is refused since.
+    pub(super) published: Option<Arc<Desired>>,
+    /// How far denials are enforced in its targets.
+    pub(super) enforcement: Enforcement,
     /// The time of the first change that has not reached all targets.
     pub(super) changed_at: Option<Instant>,
     /// What is remembered of its certificates.

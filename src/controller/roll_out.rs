@@ -56,6 +56,10 @@ fn execute(controller: &mut Controller, action: Action) {
                 info!(bundle = &**bundle.name(), namespaces, written, failed, cause, "targets written");
             }
             retention::on_outcome(controller, &bundle, outcome.placed);
+            if let Some(state) = controller.states.get_mut(&bundle) {
+                state.enforcement.on_outcome(&outcome.failures);
+                controller.distrusts.set_changed();
+            }
             report(controller, &bundle, StatusUpdate::Outcome(outcome), cause);
         }
         Action::Progress { bundle, progress } => {

@@ -122,10 +122,15 @@ impl Changes {
             (self.waited, self.over_budget) = (true, true);
             return false;
         }
+        self.start_at_once(now, bundle, budget);
+        true
+    }
+
+    /// Starts a rollout, however long it would have to wait.
+    pub(super) fn start_at_once(&mut self, now: Duration, bundle: &BundleId, budget: &mut Budget) {
         (self.due, self.over_budget) = (None, false);
         self.started = Some(now);
         budget.begin(bundle, now);
-        true
     }
 
     fn after(&self, pause: Duration) -> Duration {
@@ -236,6 +241,20 @@ mod tests {
         let quiet = 10 * 60;
         assert_eq!(starts([1, 2, 3, 4, 4 + quiet, 5 + quiet], &Damping::default(), 0)[4..], [604, 605]);
         assert_eq!(starts([1, 2, 3, 4, 3 + quiet, 3 + quiet], &Damping::default(), 0)[4..], [603, 607]);
+    }
+
+    #[test]
+    fn what_starts_at_once_is_a_change_all_the_same() {
+        let (bundle, mut budget, mut state) =
+            (BundleId::from("b"), Budget::new(Damping::default()), Changes::default());
+        state.record_first(Duration::ZERO);
+        for at in 1..=6 {
+            state.record_change(S * at, &budget.damping);
+            state.start_at_once(S * at, &bundle, &mut budget);
+            assert_eq!(state.due(), None);
+        }
+        state.record_change(S * 7, &budget.damping);
+        assert_eq!(state.due(), Some(S * 14), "the next one waits for those before it");
     }
 
     #[test]

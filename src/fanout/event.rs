@@ -29,6 +29,8 @@ pub enum EngineEvent {
         desired: Option<Arc<Desired>>,
         /// The cause of the decision, in words.
         cause: String,
+        /// Whether the rollout must not wait, however often the content changes: something is denied anew.
+        urgent: bool,
     },
     /// A namespace as it is now; `None` if it is gone.
     Namespace(String, Option<Namespace>),

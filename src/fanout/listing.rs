@@ -23,8 +23,18 @@ pub(super) struct TargetListing {
     /// Targets that were deleted since a list was requested, with the version of the deletion: the list may still show
     /// them.
     deleted: BTreeMap<TargetRef, ResourceVersion>,
-    /// The desired state that is held back until the targets are known, and its cause, in words.
-    deferred_desired: Option<(Arc<Desired>, String)>,
+    /// The decision that is held back until the targets are known.
+    deferred: Option<DeferredDecision>,
+}
+
+/// A decision that is held back.
+pub(super) struct DeferredDecision {
+    /// The desired state.
+    pub(super) desired: Arc<Desired>,
+    /// The cause, in words.
+    pub(super) cause: String,
+    /// Whether the rollout must not wait longer than until the targets are known.
+    pub(super) urgent: bool,
 }
 
 /// The stage of the list of one scope.
@@ -48,9 +58,9 @@ impl TargetListing {
         *self = Self { scopes: scopes.map(|(scope, runs)| (scope, stage(runs))).collect(), ..Self::default() };
     }
 
-    /// Replaces the deferred decision and its cause; returns the one before.
-    pub(super) fn set_deferred(&mut self, deferred: Option<(Arc<Desired>, String)>) -> Option<(Arc<Desired>, String)> {
-        std::mem::replace(&mut self.deferred_desired, deferred)
+    /// Replaces the deferred decision; returns the one before.
+    pub(super) fn set_deferred(&mut self, deferred: Option<DeferredDecision>) -> Option<DeferredDecision> {
+        std::mem::replace(&mut self.deferred, deferred)
     }
 
     /// Returns whether targets are still to be listed in a scope whose list of all targets has ended before.

@@ -46,6 +46,13 @@ impl Rollouts {
         self.changes.start(now, bundle, budget)
     }
 
+    /// Starts the rollout that is waited for, if there is one.
+    pub(super) fn start_at_once(&mut self, now: Duration, bundle: &BundleId, budget: &mut Budget) {
+        if self.changes.due().is_some() {
+            self.changes.start_at_once(now, bundle, budget);
+        }
+    }
+
     /// Replaces the content of the latest rollout; returns the one before.
     pub(super) fn replace_content(&mut self, desired: &Arc<Desired>) -> Option<Arc<Desired>> {
         self.mixed = false;

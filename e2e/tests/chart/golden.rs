@@ -51,19 +51,24 @@ fn the_chart_renders_what_the_files_say() -> Result<()> {
 }
 
 #[test]
-fn the_crd_is_the_one_in_crds_and_kept_at_the_end_of_a_release() -> Result<()> {
-    let shipped = fs::read_to_string(root().join("crds/trust.cert-manager.io_bundles.yaml"))?;
-    let in_chart = fs::read_to_string(root().join(CHART).join("files/bundles.yaml"))?;
-    ensure!(shipped == in_chart, "the chart's CRD is not that of crds/: run `make charts`");
-    // One number in two spellings.
-    let wanted = objects(&shipped.replace("minimum: 0.0\n", "minimum: 0\n"))?.remove(0);
-    for (values, keep) in [("", true), ("{crds: {keep: false}}", false)] {
-        let rendered = objects(&template("rootcast", values)?)?;
-        let mut crd =
-            rendered.into_iter().find(|object| kind(object) == "CustomResourceDefinition").context("no CRD")?;
-        assert_eq!(crd["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep", keep);
-        crd["metadata"] = wanted["metadata"].clone();
-        ensure!(crd == wanted, "the template changes the CRD");
+fn the_crds_are_those_in_crds_and_kept_at_the_end_of_a_release() -> Result<()> {
+    for (file, copy) in
+        [("trust.cert-manager.io_bundles.yaml", "bundles.yaml"), ("rootcast.dev_distrusts.yaml", "distrusts.yaml")]
+    {
+        let shipped = fs::read_to_string(root().join("crds").join(file))?;
+        let in_chart = fs::read_to_string(root().join(CHART).join("files").join(copy))?;
+        ensure!(shipped == in_chart, "the chart's {copy} is not that of crds/: run `make charts`");
+        // One number in two spellings.
+        let wanted = objects(&shipped.replace("minimum: 0.0\n", "minimum: 0\n"))?.remove(0);
+        for (values, keep) in [("", true), ("{crds: {keep: false}}", false)] {
+            let rendered = objects(&template("rootcast", values)?)?;
+            let is_wanted =
+                |object: &Value| kind(object) == "CustomResourceDefinition" && name(object) == name(&wanted);
+            let mut crd = rendered.into_iter().find(is_wanted).context("no CRD")?;
+            assert_eq!(crd["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep", keep);
+            crd["metadata"] = wanted["metadata"].clone();
+            ensure!(crd == wanted, "the template changes the CRD");
+        }
     }
     ensure!(!template("rootcast", "{crds: {enabled: false}}")?.contains("CustomResourceDefinition"));
     Ok(())

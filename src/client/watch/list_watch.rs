@@ -26,6 +26,9 @@ const WATCH_MARGIN: Duration = Duration::from_secs(5);
 /// The duration below which a watch counts as failed.
 const WATCH_MIN_DURATION: Duration = Duration::from_secs(1);
 
+/// The time after which it is asked again for a collection that the API server does not have, or does not show.
+const UNAVAILABLE_RETRY: Duration = Duration::from_mins(1);
+
 /// The status code for a resource version that the API server no longer has.
 const EXPIRED: u16 = 410;
 
@@ -108,6 +111,10 @@ impl ListWatcher {
                 let of_one_namespace =
                     matches!(self.watch, Watch::Fanout(ListScope::Targets(_, Some(_))) | Watch::Sources(_, Some(_)));
                 if of_one_namespace && error.is_denied() {
+                    self.activity.pause();
+                }
+                if self.watch == Watch::Distrusts && error.is_unavailable() {
+                    (self.state, self.pause) = (State::New, Some(UNAVAILABLE_RETRY));
                     self.activity.pause();
                 }
             }
@@ -247,6 +254,16 @@ fn is_version_unavailable(status: &Status) -> bool {
 }
 
 impl ListWatchError {
+    /// Returns whether the API server does not have the collection, or does not show it to this process.
+    pub(crate) fn is_unavailable(&self) -> bool {
+        match self {
+            Self::List(ApiError::Refused(status)) | Self::Watch(ApiError::Refused(status)) => {
+                matches!(status.code, 403 | 404)
+            }
+            _ => false,
+        }
+    }
+
     /// Returns whether the API server denies access to the collection, or does not have it.
     pub(crate) fn is_denied(&self) -> bool {
         self.refusal_code().is_some_and(|code| matches!(code, 401 | 403 | 404))

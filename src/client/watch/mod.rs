@@ -10,15 +10,16 @@ use std::time::Duration;
 
 use futures::stream::{self, BoxStream, SelectAll, StreamExt, TryStreamExt};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::Resource as _;
+use kube::Resource;
 use kube::core::error_boundary::InvalidObject;
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::Event;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::connection::Connection;
 use super::uri;
-use crate::api::{self, Bundle, CertificateRequest};
+use crate::api::{self, Bundle, CertificateRequest, Distrust};
 use crate::bundle::{DecisionSettings, ObjectKind, TrustNamespaces};
 use crate::fanout::{ExponentialBackoff, ListScope};
 
@@ -34,6 +35,8 @@ const PAUSE: ExponentialBackoff = ExponentialBackoff { first: Duration::from_mil
 pub(crate) enum Watch {
     /// The watch of all Bundles.
     Bundles,
+    /// The watch of all Distrusts, which the API server may not have, or not show to this process.
+    Distrusts,
     /// The watch of the metadata of the objects of one kind in a trust namespace; `None` is the main one.
     Sources(ObjectKind, Option<Arc<str>>),
     /// The watch of the metadata of what the engine knows: of all namespaces, or of the objects of one kind that carry
@@ -48,6 +51,8 @@ pub(crate) enum Watch {
 pub(crate) enum WatchEvent {
     /// An event of a Bundle.
     Bundle(Event<WatchedBundle>),
+    /// An event of a Distrust.
+    Distrust(Event<WatchedDistrust>),
     /// An event of a source of a kind in a trust namespace; `None` is the main one.
     Source(ObjectKind, Option<Arc<str>>, Event<ObjectMeta>),
     /// An event of a namespace or target.
@@ -57,14 +62,17 @@ pub(crate) enum WatchEvent {
 }
 
 /// A Bundle as a watch delivers it.
-pub(crate) type WatchedBundle = Box<Result<Bundle, UnreadableBundle>>;
+pub(crate) type WatchedBundle = Box<Result<Bundle, UnreadableObject>>;
 
-/// A Bundle that does not fit the wire types.
+/// A Distrust as a watch delivers it.
+pub(crate) type WatchedDistrust = Box<Result<Distrust, UnreadableObject>>;
+
+/// An object that does not fit the wire types.
 #[derive(Clone, Debug)]
-pub(crate) struct UnreadableBundle {
-    /// Metadata of the Bundle.
+pub(crate) struct UnreadableObject {
+    /// Metadata of the object.
     pub(crate) metadata: ObjectMeta,
-    /// The reason why the Bundle cannot be read.
+    /// The reason why the object cannot be read.
     pub(crate) cause: String,
 }
 
@@ -79,6 +87,11 @@ pub(crate) fn start_watches<'a>(
 ) -> SelectAll<BoxStream<'static, WatchResult<WatchEvent>>> {
     let events = |watch: &Watch| match watch.clone() {
         Watch::Bundles => watch_bundles(connection).map_ok(WatchEvent::Bundle).boxed(),
+        Watch::Distrusts => {
+            let path = Distrust::url_path(&(), None);
+            let collection = ApiCollection { path, label_selector: None, metadata_only: false };
+            start(connection, Watch::Distrusts, collection).map_ok(WatchEvent::Distrust).boxed()
+        }
         Watch::Sources(kind, namespace) => {
             let path = uri::collection(kind, Some(namespace.as_deref().unwrap_or(trust_namespace)));
             let events = start(connection, watch.clone(), ApiCollection::metadata_of(path));
@@ -134,7 +147,7 @@ fn start<T: WatchedObject>(
 impl Watch {
     /// Returns the watches that a controller with these settings needs: no more than its role allows.
     pub(crate) fn needed(settings: &DecisionSettings, trust_namespaces: &TrustNamespaces) -> Vec<Self> {
-        let mut watches = vec![Self::Bundles, Self::Fanout(ListScope::Namespaces)];
+        let mut watches = vec![Self::Bundles, Self::Distrusts, Self::Fanout(ListScope::Namespaces)];
         watches.extend(ObjectKind::ALL.map(|kind| Self::Sources(kind, None)));
         for namespace in trust_namespaces.additional() {
             watches.extend(ObjectKind::ALL.map(|kind| Self::Sources(kind, Some(namespace.clone()))));
@@ -156,6 +169,7 @@ impl Watch {
     fn metric_label(&self) -> &'static str {
         match self {
             Self::Bundles => "bundles",
+            Self::Distrusts => "distrusts",
             Self::Sources(ObjectKind::ConfigMap, _) => "source_configmaps",
             Self::Sources(ObjectKind::Secret, _) => "source_secrets",
             Self::Fanout(ListScope::Namespaces) => "namespaces",
@@ -171,6 +185,7 @@ impl fmt::Debug for Watch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bundles => f.write_str("Bundles"),
+            Self::Distrusts => f.write_str("Distrusts"),
             Self::Sources(kind, None) => f.debug_tuple("Sources").field(kind).finish(),
             Self::Sources(kind, Some(namespace)) => f.debug_tuple("Sources").field(kind).field(namespace).finish(),
             Self::Fanout(scope) => scope.fmt(f),
@@ -210,11 +225,11 @@ impl WatchedObject for ObjectMeta {
     }
 }
 
-impl WatchedObject for WatchedBundle {
+impl<T: DeserializeOwned + Send + 'static> WatchedObject for Box<Result<T, UnreadableObject>> {
     fn read(json: &[u8]) -> serde_json::Result<Self> {
         Ok(Box::new(match serde_json::from_slice(json) {
-            Ok(bundle) => Ok(bundle),
-            Err(error) => Err(UnreadableBundle { metadata: ObjectMeta::read(json)?, cause: error.to_string() }),
+            Ok(object) => Ok(object),
+            Err(error) => Err(UnreadableObject { metadata: ObjectMeta::read(json)?, cause: error.to_string() }),
         }))
     }
 }
@@ -234,13 +249,13 @@ pub(crate) struct MetadataOnly {
     pub(crate) metadata: ObjectMeta,
 }
 
-impl From<InvalidObject> for UnreadableBundle {
+impl From<InvalidObject> for UnreadableObject {
     fn from(invalid: InvalidObject) -> Self {
         Self { metadata: invalid.metadata, cause: invalid.error }
     }
 }
 
-/// Returns the metadata of a Bundle, readable or not.
-pub(crate) fn bundle_metadata(bundle: &Result<Bundle, UnreadableBundle>) -> &ObjectMeta {
-    bundle.as_ref().map_or_else(|unreadable| &unreadable.metadata, |bundle| &bundle.metadata)
+/// Returns the metadata of an object, readable or not.
+pub(crate) fn watched_metadata<T: Resource>(object: &Result<T, UnreadableObject>) -> &ObjectMeta {
+    object.as_ref().map_or_else(|unreadable| &unreadable.metadata, Resource::meta)
 }

@@ -12,7 +12,7 @@ use crate::bundle::{
     BundleId, DeletionPolicy, InputChange, Intent, Labels, LastStatus, ObjectKind, OutputKeys, Refusal, SourceContent,
     SourceId, SourceObject, affected_bundles, ledger_of, policy_annotations,
 };
-use crate::client::{UnreadableBundle, WatchedBundle, bundle_metadata};
+use crate::client::{UnreadableObject, WatchedBundle, watched_metadata};
 use crate::fanout::{EngineEvent, ResourceVersion};
 use crate::text;
 
@@ -27,17 +27,17 @@ impl Cache {
     pub(super) fn apply_bundle_event(&mut self, event: Event<WatchedBundle>) -> CacheUpdate {
         match event {
             Event::Apply(bundle) | Event::InitApply(bundle) => {
-                let id = bundle_id(bundle_metadata(&bundle));
+                let id = bundle_id(watched_metadata(&bundle));
                 self.bundle_list.record(&id);
                 // A terminating Bundle counts as deleted: what others do to its targets is not undone.
-                if bundle_metadata(&bundle).deletion_timestamp.is_none() {
+                if watched_metadata(&bundle).deletion_timestamp.is_none() {
                     return self.upsert_bundle(id, *bundle);
                 }
                 self.terminating.insert(id.clone());
                 self.remove_bundle(&id)
             }
             Event::Delete(bundle) => {
-                let metadata = bundle_metadata(&bundle);
+                let metadata = watched_metadata(&bundle);
                 let id = bundle_id(metadata);
                 if self.bundles.get(&id).is_some_and(|known| known.version > ResourceVersion::of(metadata)) {
                     return CacheUpdate::default();
@@ -167,11 +167,11 @@ impl Cache {
         self.source_changed(key, before, None, "deleted")
     }
 
-    fn upsert_bundle(&mut self, id: BundleId, bundle: Result<api::Bundle, UnreadableBundle>) -> CacheUpdate {
-        let written_by = manager_clause(bundle_metadata(&bundle));
-        let policy_annotations = policy_annotations(bundle_metadata(&bundle));
+    fn upsert_bundle(&mut self, id: BundleId, bundle: Result<api::Bundle, UnreadableObject>) -> CacheUpdate {
+        let written_by = manager_clause(watched_metadata(&bundle));
+        let policy_annotations = policy_annotations(watched_metadata(&bundle));
         let created =
-            bundle_metadata(&bundle).creation_timestamp.as_ref().map_or_else(Timestamp::default, |time| time.0);
+            watched_metadata(&bundle).creation_timestamp.as_ref().map_or_else(Timestamp::default, |time| time.0);
         let (uid, version, last_status, intent) = match bundle {
             Ok(bundle) => {
                 let version = ResourceVersion::of(&bundle.metadata);
@@ -181,7 +181,7 @@ impl Cache {
                     Intent::parse(&bundle, &self.trust_namespaces).map_err(|problems| Refusal::invalid_spec(&problems));
                 (bundle.metadata.uid.unwrap_or_default(), version, last_status, intent)
             }
-            Err(UnreadableBundle { metadata, cause }) => {
+            Err(UnreadableObject { metadata, cause }) => {
                 let status = self.bundles.get(&id).map(|known| known.last_status.status.clone()).unwrap_or_default();
                 let last_status = LastStatus { generation: metadata.generation, status };
                 let version = ResourceVersion::of(&metadata);

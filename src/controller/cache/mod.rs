@@ -2,6 +2,7 @@
 //! fan-out, which keeps them.
 
 mod bundles_and_sources;
+mod distrusts;
 mod evidence;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +21,8 @@ use crate::client::{KeyFilter, PublishedVersion, SourceRead, Watch, WatchEvent};
 use crate::controller::source_cache::SourceCache;
 use crate::fanout::{EngineEvent, ListPhase, ListScope, ListTracker, Observed, ResourceVersion, TargetEvent};
 
+use distrusts::DistrustCache;
+pub(in crate::controller) use distrusts::LiftedDistrust;
 use evidence::EvidenceCache;
 
 /// The cache of Bundles and their sources.
@@ -31,6 +34,7 @@ pub(in crate::controller) struct Cache {
     /// Terminating Bundles.
     terminating: BTreeSet<BundleId>,
     sources: SourceCache,
+    distrusts: DistrustCache,
     evidence: EvidenceCache,
     bundle_list: ListTracker<BundleId>,
     /// The lists of the objects of a kind in each trust namespace.
@@ -81,6 +85,8 @@ pub(in crate::controller) struct CacheUpdate {
     pub(in crate::controller) events: Vec<EngineEvent>,
     /// The Bundle whose ledger has changed.
     pub(in crate::controller) ledger: Option<BundleId>,
+    /// Distrusts that name less than before.
+    pub(in crate::controller) lifted: Vec<LiftedDistrust>,
     /// Whether the event may have made the cache ready.
     pub(in crate::controller) may_be_ready: bool,
 }
@@ -101,6 +107,7 @@ impl Cache {
             bundles: BTreeMap::new(),
             terminating: BTreeSet::new(),
             sources: SourceCache::default(),
+            distrusts: DistrustCache::default(),
             evidence,
             bundle_list: ListTracker::default(),
             source_lists,
@@ -126,6 +133,7 @@ impl Cache {
     pub(in crate::controller) fn is_ready(&self, exists: impl Fn(&str) -> bool) -> bool {
         let main = self.trust_namespaces.main();
         self.bundle_list.has_ended()
+            && self.distrusts.is_listed()
             && self.source_lists.iter().all(|((_, namespace), list)| namespace != main || list.has_ended())
             && self.fanout_listed.get(&ListScope::Namespaces) == Some(&true)
             && self.fanout_listed.iter().all(|(scope, listed)| match scope {
@@ -169,6 +177,7 @@ impl Cache {
     pub(in crate::controller) fn apply_event(&mut self, event: WatchEvent) -> CacheUpdate {
         match event {
             WatchEvent::Bundle(event) => self.apply_bundle_event(event),
+            WatchEvent::Distrust(event) => self.apply_distrust_event(event),
             WatchEvent::Source(kind, namespace, event) => self.apply_source_event(kind, namespace.as_ref(), event),
             WatchEvent::Fanout(scope, event) => self.apply_fanout_event(scope, event),
             WatchEvent::CertificateRequest(event) => {
@@ -241,7 +250,8 @@ impl Cache {
                 );
             }
         }
-        CacheUpdate { affected, events: vec![EngineEvent::Namespace(name, now)], ledger: None, may_be_ready: true }
+        let events = vec![EngineEvent::Namespace(name, now)];
+        CacheUpdate { affected, events, may_be_ready: true, ..CacheUpdate::default() }
     }
 
     /// Caches a published status, so that its watch event changes nothing.
@@ -349,6 +359,7 @@ mod tests {
             }
             self.apply_event(match watch.clone() {
                 Watch::Bundles => WatchEvent::Bundle(event(phase)),
+                Watch::Distrusts => WatchEvent::Distrust(event(phase)),
                 Watch::Sources(kind, namespace) => WatchEvent::Source(kind, namespace, event(phase)),
                 Watch::Fanout(scope) => WatchEvent::Fanout(scope, event(phase)),
                 Watch::CertificateRequests => WatchEvent::CertificateRequest(event(phase)),

@@ -20,7 +20,7 @@ use super::context::RolloutContext;
 use super::damping::Budget;
 use super::index::TargetIndex;
 use super::list_scope::ListScope;
-use super::listing::TargetListing;
+use super::listing::{DeferredDecision, TargetListing};
 use super::rollouts::Rollouts;
 use super::stats::RolloutStats;
 use super::task::Tasks;
@@ -149,16 +149,15 @@ impl BundleTargets {
         self.queues.get(&lane).is_some_and(|queue| !queue.is_empty())
     }
 
-    /// Defers a decision, with its cause, until the Bundle's targets are known.
-    pub(super) fn defer_desired(&mut self, desired: Arc<Desired>, cause: String) {
-        self.listing.set_deferred(Some((desired, cause)));
+    /// Defers a decision until the Bundle's targets are known.
+    pub(super) fn defer_desired(&mut self, decision: DeferredDecision) {
+        let before = self.listing.set_deferred(None);
+        let urgent = decision.urgent || before.is_some_and(|before| before.urgent);
+        self.listing.set_deferred(Some(DeferredDecision { urgent, ..decision }));
     }
 
     /// Takes the deferred decision, unless nothing was decided yet and some targets are still to be listed.
-    pub(super) fn take_deferred_desired(
-        &mut self,
-        has_ended: impl Fn(&ListScope) -> bool,
-    ) -> Option<(Arc<Desired>, String)> {
+    pub(super) fn take_deferred_desired(&mut self, has_ended: impl Fn(&ListScope) -> bool) -> Option<DeferredDecision> {
         if self.desired.is_none() && self.listing.is_pending(has_ended) {
             return None;
         }

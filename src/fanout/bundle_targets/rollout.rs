@@ -11,23 +11,27 @@ use crate::fanout::action::{Order, TargetRequest};
 use crate::fanout::context::RolloutContext;
 use crate::fanout::damping::Budget;
 use crate::fanout::index::ByteCheck;
+use crate::fanout::listing::DeferredDecision;
 
 use super::{BundleTargets, siblings};
 
 impl BundleTargets {
-    /// Rolls out a content that was decided, or holds it back while the content changes too often.
+    /// Rolls out a content that was decided, or holds it back while the content changes too often, unless it is urgent.
     pub(in crate::fanout) fn roll_out(
         &mut self,
         ctx: RolloutContext<'_>,
-        desired: Arc<Desired>,
-        cause: String,
+        decision: DeferredDecision,
         budget: &mut Budget,
     ) {
+        let DeferredDecision { desired, cause, urgent } = decision;
         if self.rollouts.record_content(self.desired.as_ref(), &desired, &cause, ctx.now, budget) {
             // A report that could not be published may have to be repeated.
             self.pending_report.forget_hold();
         }
         self.set_cause(|| cause);
+        if urgent {
+            self.rollouts.start_at_once(ctx.now, &self.id, budget);
+        }
         if self.rollouts.next_start().is_none() || self.rollouts.start_due(ctx.now, &self.id, budget) {
             self.start(&desired);
         }

@@ -18,6 +18,7 @@ use super::in_flight::OrdersInFlight;
 use super::index::MetadataInterner;
 use super::list_epochs::ListEpochs;
 use super::list_scope::{ListPhase, ListScope};
+use super::listing::DeferredDecision;
 use super::namespaces::Namespaces;
 use super::put_permission::PutPermission;
 use super::stats::EngineStats;
@@ -123,6 +124,12 @@ impl Engine {
         (self.shared.namespaces.iter().count(), targets)
     }
 
+    /// Returns whether any target of a Bundle is known.
+    #[must_use]
+    pub fn has_targets(&self, bundle: &BundleId) -> bool {
+        self.bundles.get(bundle).is_some_and(|targets| targets.target_count() > 0)
+    }
+
     /// The time until which the newest content of a Bundle is held back, if it is.
     #[must_use]
     pub fn held_until(&self, bundle: &BundleId) -> Option<Duration> {
@@ -159,10 +166,10 @@ impl Engine {
                     targets.on_bundle_deleted(self.shared.context(now), uid.as_deref());
                 }
             }
-            EngineEvent::Desired { bundle, desired, cause } => {
+            EngineEvent::Desired { bundle, desired, cause, urgent } => {
                 let Some(targets) = self.bundles.get_mut(&bundle).filter(|targets| targets.exists()) else { return };
                 if let Some(desired) = desired {
-                    targets.defer_desired(desired, cause);
+                    targets.defer_desired(DeferredDecision { desired, cause, urgent });
                     self.apply_deferred_desired(now, &bundle);
                 } else {
                     targets.refuse(self.shared.context(now), cause);
@@ -244,8 +251,8 @@ impl Engine {
     /// listed.
     fn apply_deferred_desired(&mut self, now: Duration, bundle: &BundleId) {
         let Some(targets) = self.bundles.get_mut(bundle) else { return };
-        if let Some((desired, cause)) = targets.take_deferred_desired(|scope| self.lists.has_ended(scope)) {
-            targets.roll_out(self.shared.context(now), desired, cause, &mut self.budget);
+        if let Some(decision) = targets.take_deferred_desired(|scope| self.lists.has_ended(scope)) {
+            targets.roll_out(self.shared.context(now), decision, &mut self.budget);
         }
     }
 

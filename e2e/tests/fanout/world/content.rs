@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use rootcast::api::{API_VERSION, BUNDLE_LABEL, HASH_ANNOTATION, KEYS_ANNOTATION, KIND};
 use rootcast::bundle::{
-    ContentSummary, DeletionPolicy, Desired, FieldErrors, Labels, Namespace, ObjectKind, Payload, PayloadValue,
+    ContentSummary, DeletionPolicy, Desired, FieldErrors, Labels, Namespace, ObjectKind, Output, Payload, PayloadValue,
     Selector, TargetRef,
 };
 use rootcast::fanout::{EngineEvent, ListScope, Observed, OwnedFields, ResourceVersion, TargetEvent};
@@ -54,10 +54,13 @@ impl Content {
             name: name.to_owned(),
             uid: uid.to_owned(),
             namespaces: Selector::parse(&selector, "", &mut FieldErrors::default()),
+            output: Output::default(),
             payloads: kinds.iter().map(|kind| (*kind, payload(kind))).collect(),
+            all_denied: false,
             secrets_off: false,
             protected: None,
             deletion: DeletionPolicy::Delete,
+            keeps_existing: false,
             deleted: false,
         }
     }

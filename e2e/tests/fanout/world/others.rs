@@ -50,7 +50,8 @@ impl World {
         let bundle = self.bundles.get_mut(name).expect("decided before");
         bundle.wanted.clone_from(&wanted);
         bundle.report = None;
-        self.step(EngineEvent::Desired { bundle: name.into(), desired: wanted, cause: "it was decided".to_owned() });
+        let cause = "it was decided".to_owned();
+        self.step(EngineEvent::Desired { bundle: name.into(), desired: wanted, cause, urgent: false });
     }
 
     /// The garbage collector deletes what only Bundles that are gone own; `false` if there is nothing.
