@@ -19,9 +19,9 @@ enum Additional {
 impl TrustNamespaces {
     /// Returns the trust namespace and the additional ones of a process that reads sources.
     pub fn new<'a>(main: &str, additional: impl IntoIterator<Item = &'a String>) -> Self {
-        let additional =
-            additional.into_iter().map(|name| name.as_str().into()).filter(|name: &Arc<str>| **name != *main);
-        Self { main: main.into(), additional: Additional::Listed(additional.collect()) }
+        let additional = additional.into_iter().filter(|name| ![main, ""].contains(&name.as_str()));
+        let additional = additional.map(|name| name.as_str().into()).collect();
+        Self { main: main.into(), additional: Additional::Listed(additional) }
     }
 
     /// Returns the trust namespaces of a process that reads no sources and knows of no list: a Bundle may choose any.
@@ -65,5 +65,22 @@ impl TrustNamespaces {
 impl From<&str> for TrustNamespaces {
     fn from(main: &str) -> Self {
         Self::new(main, [])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_listed_namespaces_are_found_unless_the_list_is_unknown() {
+        let listed = ["team", "main", "", "other"].map(str::to_owned);
+        let (known, unlisted) = (TrustNamespaces::new("main", &listed), TrustNamespaces::unlisted("main"));
+        assert!(known.all().map(|name| &**name).eq(["main", "other", "team"]));
+        assert!(unlisted.all().map(|name| &**name).eq(["main"]));
+        for (name, expected) in [("main", true), ("team", true), ("", false), ("else", false)] {
+            assert_eq!(known.find(name).is_some(), expected, "{name}");
+            assert!(unlisted.find(name).is_some());
+        }
     }
 }
