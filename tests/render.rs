@@ -55,6 +55,25 @@ fn check(case: &Vector) -> Result<(), String> {
     Ok(())
 }
 
+#[test]
+fn what_distrusts_of_the_input_name_is_left_out() {
+    let distrust = |certificates: &str| {
+        format!(
+            "---\napiVersion: rootcast.dev/v1alpha1\nkind: Distrust\nmetadata: {{name: incident}}\nspec: {{certificates: [{certificates}]}}\n"
+        )
+    };
+    let rsa =
+        "{sha256: \"E5:33:EB:20:C7:F7:F5:C5:29:9C:B5:03:B0:6F:9E:EB:6F:55:AD:C6:DA:F0:D5:60:FD:ED:AD:0C:50:C4:FC:D0\"}";
+    let input = bundle("a") + &source("a");
+    let output = rootcast(&["render", "-n=one"], &(input.clone() + &distrust(rsa)));
+    assert!(stdout(&output).contains("# no CA: all are distrusted (a)"), "{}", stdout(&output));
+    assert!(stderr(&output).contains("EverythingDistrusted: Every certificate of the Bundle is distrusted"));
+    let key = "{publicKeySHA256: abc}";
+    let output = rootcast(&["render", "-n=one"], &(input + &distrust(key)));
+    let expected = "Distrust \"incident\": spec.certificates[0].publicKeySHA256: Invalid value: \"abc\"";
+    assert!(!output.status.success() && stderr(&output).contains(expected), "{}", stderr(&output));
+}
+
 /// A Bundle of two sources, as a user keeps it in a repository.
 fn bundle(name: &str) -> String {
     format!(

@@ -122,14 +122,16 @@ fn openssl_and_keytool_open_keystores_without_any_certificate() {
         };
         let output = text(&run(&mut command).expect("openssl is required by this test"));
         assert!(!output.contains("BEGIN CERTIFICATE"), "{profile:?}: {output}");
-        files.push((path, password));
+        files.push((path, password, "PKCS12"));
     }
     let store = folder.path().join("store.jks");
     std::fs::write(&store, jks::encode(None, &protected)).unwrap();
-    files.push((store, PASSWORD));
-    for (path, password) in files {
+    files.push((store, PASSWORD, "JKS"));
+    for (path, password, kind) in files {
         let mut command = Command::new("keytool");
-        command.args(["-J-Duser.language=en", "-list", "-keystore"]).arg(&path).args(["-storepass", password]);
+        // Programs name the type, or mean PKCS12; keytool alone guesses, by lengths that an empty PKCS12 does not reach.
+        command.args(["-J-Duser.language=en", "-list", "-storetype", kind, "-keystore"]).arg(&path);
+        command.args(["-storepass", password]);
         let Some(output) = run(&mut command) else {
             return absent("keytool");
         };

@@ -13,7 +13,7 @@ use super::{API_VERSION, bundle::Bundle, distrust::Distrust, rules};
 /// When a rule names a place that the schema lacks, which a test rules out.
 #[must_use]
 pub fn crd() -> CustomResourceDefinition {
-    complete(Bundle::crd(), API_VERSION, rules::rules())
+    complete(Bundle::crd(), API_VERSION, &rules::rules())
 }
 
 /// The definition of Distrust.
@@ -22,14 +22,14 @@ pub fn crd() -> CustomResourceDefinition {
 /// When a rule names a place that the schema lacks, which a test rules out.
 #[must_use]
 pub fn distrust_crd() -> CustomResourceDefinition {
-    complete(Distrust::crd(), &Distrust::api_version(&()), rules::distrust_rules())
+    complete(Distrust::crd(), &Distrust::api_version(&()), &rules::distrust_rules())
 }
 
 /// Brings a derived definition into the form of an API server, with its rules.
 fn complete(
     mut crd: CustomResourceDefinition,
     api_version: &str,
-    rules: Vec<rules::PlacedRule>,
+    rules: &[rules::PlacedRule],
 ) -> CustomResourceDefinition {
     let kind = crd.spec.names.kind.clone();
     crd.spec.names.list_kind = Some(format!("{kind}List"));
@@ -40,7 +40,7 @@ fn complete(
         let root = version.schema.as_mut().and_then(|s| s.open_api_v3_schema.as_mut()).expect("a derived schema");
         strip_titles_and_nulls(root);
         add_type_meta(root, api_version, &kind);
-        for rules::PlacedRule { at, rule } in &rules {
+        for rules::PlacedRule { at, rule } in rules {
             schema_at(root, at).x_kubernetes_validations.get_or_insert_default().push(rule.clone());
         }
     }

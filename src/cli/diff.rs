@@ -27,8 +27,8 @@ const CONCURRENCY: usize = 8;
 /// The flags of `diff`.
 #[derive(clap::Args, Debug)]
 pub(super) struct Args {
-    /// YAML or JSON with the Bundles, sources and Namespaces to compare with the cluster: a file, a directory (its
-    /// .yaml, .yml and .json files), or - for standard input; repeatable.
+    /// YAML or JSON with the Bundles, sources, Namespaces and Distrusts to compare with the cluster: a file, a directory
+    /// (its .yaml, .yml and .json files), or - for standard input; repeatable.
     #[arg(long = "filename", short, value_name = "FILE|DIR|-", required = true)]
     filenames: Vec<PathBuf>,
     /// Output format.
@@ -86,13 +86,13 @@ pub(super) async fn run(arguments: &Args) -> anyhow::Result<CommandOutcome> {
 
 /// Returns the objects of the input that decisions depend on: sources only of the trust namespaces.
 fn overlay(input: InputObjects, trust_namespaces: &TrustNamespaces) -> anyhow::Result<Overlay> {
-    let InputObjects { bundles, sources, namespaces } = input;
+    let InputObjects { bundles, sources, namespaces, denials } = input;
     let sources = sources_in(&sources, trust_namespaces);
-    if bundles.is_empty() && sources.is_empty() && namespaces.is_empty() {
+    if bundles.is_empty() && sources.is_empty() && namespaces.is_empty() && denials.is_empty() {
         bail!(
             "the input holds no Bundle, no Namespace, and no ConfigMap or Secret of namespace {}",
             trust_namespaces.main()
         );
     }
-    Ok(Overlay { bundles, sources, namespaces })
+    Ok(Overlay { bundles, sources, namespaces, denials })
 }

@@ -8,17 +8,18 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource as _;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::manifest::{self, ManifestValues};
-use crate::api::{self, Bundle};
+use crate::api::{self, Bundle, Distrust};
 use crate::bundle::{
-    BundleId, Namespace, ObjectKind, OutputKeys, SourceContent, SourceId, SourceObject, TLS_SECRET_TYPE,
-    TrustNamespaces,
+    BundleId, Denials, DeniedCertificates, Namespace, ObjectKind, OutputKeys, SourceContent, SourceId, SourceObject,
+    TLS_SECRET_TYPE, TrustNamespaces,
 };
 
-/// The Bundles, sources and Namespaces of the input.
+/// The Bundles, sources, Namespaces and Distrusts of the input.
 #[derive(Default)]
 pub(super) struct InputObjects {
     /// Bundles.
@@ -27,6 +28,8 @@ pub(super) struct InputObjects {
     pub(super) sources: BTreeMap<(Option<String>, ObjectKind, String), SourceObject>,
     /// Namespaces by name.
     pub(super) namespaces: BTreeMap<String, Namespace>,
+    /// What Distrusts name.
+    pub(super) denials: Denials,
 }
 
 /// The label that the API server gives each namespace, with its name
@@ -60,6 +63,14 @@ impl InputObjects {
             (api::API_VERSION, api::KIND) => {
                 let bundle = Bundle::deserialize(object).with_context(what)?;
                 self.bundles.insert(name.as_str().into(), bundle).is_some()
+            }
+            (_, "Distrust") if api_version == Distrust::api_version(&()) => {
+                let distrust = Distrust::deserialize(object).with_context(what)?;
+                let (denied, errors) = DeniedCertificates::parse(&distrust.spec);
+                if let Some(error) = errors.first() {
+                    bail!("{}: {error}", what());
+                }
+                self.denials.insert(&name, denied).is_some()
             }
             ("v1", "Namespace") => {
                 let metadata = ObjectMeta::deserialize(&object["metadata"]).with_context(what)?;

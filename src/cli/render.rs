@@ -24,7 +24,7 @@ use super::{print, print_diagnostic};
 pub(super) struct Args {
     #[command(flatten)]
     decision: DecisionArgs,
-    /// YAML or JSON with Bundles, ConfigMaps, Secrets and Namespaces: a file, a directory (its .yaml, .yml and .json
+    /// YAML or JSON with Bundles, ConfigMaps, Secrets, Namespaces and Distrusts: a file, a directory (its .yaml, .yml and .json
     /// files), or - for standard input.
     #[arg(long = "filename", short, value_name = "FILE|DIR|-", default_value = "-")]
     filenames: Vec<PathBuf>,
@@ -80,7 +80,8 @@ impl From<Refusal> for Remarks {
 fn render(input: InputObjects, arguments: &DecisionArgs, fallback: &[String]) -> anyhow::Result<Rendered> {
     let (default_cas, _) = arguments.load_default_cas()?;
     let mut inputs = Inputs { settings: arguments.settings(), default_cas, ..Inputs::default() };
-    let InputObjects { bundles, sources, namespaces } = input;
+    let InputObjects { bundles, sources, namespaces, denials } = input;
+    inputs.denials = denials;
     let trust_namespaces = arguments.trust_namespaces();
     inputs.sources = sources_in(&sources, &trust_namespaces);
     let labels = |name: &Arc<str>| Some((name.clone(), namespaces.get(&**name)?.labels.clone()));

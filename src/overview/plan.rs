@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use crate::api;
 use crate::bundle::{
-    BundleId, Diff, InputChange, Intent, Namespace, ObjectKind, Refusal, ResolvedSources, SourceId, SourceObject,
-    TargetRef, TrustNamespaces, affected_bundles, resolve,
+    BundleId, Denials, Diff, InputChange, Intent, Namespace, ObjectKind, Refusal, ResolvedSources, SourceId,
+    SourceObject, TargetRef, TrustNamespaces, affected_bundles, resolve,
 };
 use crate::inspect::{CertificateDiff, CertificateSet, DetailLevel, LocatedCertificate, Location, ValuePlace};
 use crate::text::escape;
@@ -30,6 +30,8 @@ pub struct Overlay {
     pub sources: BTreeMap<SourceId, SourceObject>,
     /// Namespaces to add or replace, by name.
     pub namespaces: BTreeMap<String, Namespace>,
+    /// What Distrusts to add or replace name.
+    pub denials: Denials,
 }
 
 /// The Bundles and namespaces that an overlay affects.
@@ -105,13 +107,17 @@ impl Snapshot {
         overlay: Overlay,
         trust_namespaces: &TrustNamespaces,
     ) -> Result<AffectedByOverlay, InvalidOverlayError> {
-        let Overlay { bundles, sources, namespaces } = overlay;
+        let Overlay { bundles, sources, namespaces, denials } = overlay;
         let mut affected = AffectedByOverlay::default();
         let mut changes = Vec::new();
         for (id, object) in sources {
             let after = Some(object.labels.clone());
             let before = self.inputs.sources.insert(id.clone(), object).map(|before| before.labels);
             changes.push(InputChange::Source { object: id, before, after });
+        }
+        for (name, denied) in denials.iter() {
+            self.inputs.denials.insert(name, denied.clone());
+            changes.push(InputChange::Denials);
         }
         let mut invalid = Vec::new();
         for (id, mut bundle) in bundles {

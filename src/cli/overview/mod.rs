@@ -16,6 +16,7 @@ use crate::inspect::{CertificateSet, Passwords, ValuePlace};
 use crate::overview::{LeaderStatus, Snapshot, SnapshotBundle};
 
 use super::args::{ClusterArgs, DecisionArgs};
+use super::print_diagnostic;
 use progress::ReadProgress;
 use settings::{ControllerSettings, ExplicitDecisionArgs};
 
@@ -162,7 +163,14 @@ impl Snapshot {
                 Ok(SnapshotTargets::new())
             }
         };
-        let ((sources, unread), secrets) = tokio::join!(reader.sources(&intents), secrets);
+        let ((sources, unread), secrets, denials) = tokio::join!(reader.sources(&intents), secrets, reader.denials());
+        match denials {
+            Ok(denials) => self.inputs.denials = denials,
+            Err(error) if error.forbidden => {
+                print_diagnostic(&format!("what Distrusts deny is not known, and counts as trusted: {error}"));
+            }
+            Err(error) => return Err(error).context("read Distrusts"),
+        }
         self.inputs.sources = sources;
         self.unread.sources = unread;
         match secrets {

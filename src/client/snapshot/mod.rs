@@ -1,6 +1,7 @@
 //! The reads of `rootcast status` and `rootcast diff`: lists in pages, of metadata alone where possible.
 
 mod adoption_candidates;
+mod distrusts;
 pub mod object_reader;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -304,7 +305,8 @@ async fn get_opt<K: Clone + Debug + DeserializeOwned>(
 impl SnapshotReadError {
     fn of(failure: &ReadFailure, verb: &str, resource: &str) -> Self {
         let (forbidden, absent) = match failure {
-            ReadFailure::Request(ApiError::Refused(status)) => (status.is_forbidden(), status.is_not_found()),
+            // An API that is not served is no Status, but a text.
+            ReadFailure::Request(ApiError::Refused(status)) => (status.is_forbidden(), status.code == 404),
             _ => (false, false),
         };
         let remedy = match failure {
