@@ -235,7 +235,7 @@ mod tests {
 
     use super::*;
     use crate::bundle::fixture::{labels, pem};
-    use crate::bundle::{DeletionPolicy, Labels, Output, Selector};
+    use crate::bundle::{DeletionPolicy, ExistingTargets, Labels, Output, Selector};
 
     /// A Bundle `b` with the keys `ca` and `jks`.
     fn desired() -> (Desired, Payload) {
@@ -258,7 +258,7 @@ mod tests {
             secrets_off: false,
             protected: None,
             deletion: DeletionPolicy::Delete,
-            keeps_existing: false,
+            existing: ExistingTargets::Update,
             deleted: false,
         };
         (desired, payload)

@@ -65,11 +65,20 @@ pub struct Desired {
     pub protected: Option<ProtectedName>,
     /// Whether the Bundle owns its targets.
     pub deletion: DeletionPolicy,
-    /// Whether targets that exist stay as they are: something of what they hold is not known.
-    pub keeps_existing: bool,
+    /// What becomes of targets that exist.
+    pub existing: ExistingTargets,
     /// Whether the Bundle was deleted: completed objects are handed over, and all others are left to garbage
     /// collection.
     pub deleted: bool,
+}
+
+/// What becomes of targets that exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExistingTargets {
+    /// They are brought to the desired state.
+    Update,
+    /// They stay as they are: something of what they hold is not known.
+    Keep,
 }
 
 /// Decides a Bundle: from sources to anchors, from anchors to content.
@@ -80,11 +89,11 @@ pub struct Desired {
 /// A [`Refusal`] if the Bundle cannot be carried out as it stands; then its targets stay as they are.
 pub fn decide(intent: &Intent, inputs: &Inputs, now: Timestamp) -> Result<Decision, Refusal> {
     let resolved = resolve(intent, inputs, now)?;
-    let denies = |anchor: &Anchor| inputs.denier(intent, anchor).is_some();
+    let is_denied = |anchor: &Anchor| inputs.denier(intent, anchor).is_some();
     let own = resolved.origins.iter().map(|origin| origin.anchor.fingerprint()).collect();
-    let anchors = resolved.anchors(denies);
-    let any_denied = resolved.all().any(denies);
-    publish(intent, inputs, resolved, &Published { anchors, own, denied: any_denied })
+    let anchors = resolved.anchors(is_denied);
+    let denied = resolved.all().any(is_denied);
+    publish(intent, inputs, resolved, &Published { anchors, own, denied })
 }
 
 /// What a Bundle is to publish.
@@ -129,7 +138,7 @@ pub(super) fn publish(
         secrets_off,
         protected: inputs.settings.protection(intent.id.name()),
         deletion: intent.policy.deletion,
-        keeps_existing: false,
+        existing: ExistingTargets::Update,
         deleted: false,
     };
     let expiry_summary = ExpirySummary::of(anchors.as_ref(), own);
@@ -161,7 +170,7 @@ impl Desired {
             secrets_off: false,
             protected: None,
             deletion: DeletionPolicy::Delete,
-            keeps_existing: false,
+            existing: ExistingTargets::Update,
             deleted: true,
         }
     }

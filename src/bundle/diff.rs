@@ -2,7 +2,7 @@
 
 use crate::api;
 
-use super::decision::Desired;
+use super::decision::{Desired, ExistingTargets};
 use super::inputs::{DecisionSettings, Namespace};
 use super::object_kind::ObjectKind;
 use super::observed_metadata::{ObjectPart, ObservedMetadata, OwnerRef, digest_if_long};
@@ -80,7 +80,7 @@ impl Desired {
             // Under a protected name nothing is made, and nothing taken.
             (_, found) if reached && self.protection_for(found).is_some() => None,
             (Some(_), None) => Some(Diff::Create),
-            (Some(_), Some(found)) if self.keeps_existing && found.is_target_of(&self.name) => None,
+            (Some(_), Some(found)) if self.existing == ExistingTargets::Keep && found.is_target_of(&self.name) => None,
             (Some(payload), Some(found)) => self.drift(payload, found),
             // What is published stays while its successor may not be written.
             (None, Some(_)) if reached && self.secrets_off => None,

@@ -54,8 +54,15 @@ pub struct DecisionSettings {
     pub allow_names: BTreeSet<String>,
     /// How the certificates of Bundles that say nothing of it are retained.
     pub retention: RetentionDefaults,
-    /// Whether CertificateRequests are evidence of use.
-    pub evidence: bool,
+    /// What shows that a certificate is in use; `None` for nothing.
+    pub evidence: Option<EvidenceSource>,
+}
+
+/// What shows that a certificate is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EvidenceSource {
+    /// CertificateRequests of cert-manager.
+    CertificateRequests,
 }
 
 /// Whose consent overwriting foreign values takes.

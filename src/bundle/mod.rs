@@ -45,7 +45,7 @@ mod unstable;
 
 pub use adoption::{AdoptionVerdict, ContentSummary, Obstacle, TARGET_EXISTS};
 pub use certificate_uses::CertificateUses;
-pub use decision::{Decision, Desired, decide};
+pub use decision::{Decision, Desired, ExistingTargets, decide};
 pub use denial::{Denials, DeniedCertificates, Denier};
 pub use dependents::{InputChange, affected_bundles};
 pub use diff::{Diff, Drift, Release};
@@ -56,8 +56,8 @@ pub use finding::{EXPIRY_WARNING_DAYS, Finding, Observation};
 pub use hand_back::upgrade_managed_fields;
 pub use id::{BundleId, SourceId, TargetRef};
 pub use inputs::{
-    AdoptionPolicy, DecisionSettings, DefaultCas, Inputs, Namespace, OutputKeys, SourceContent, SourceObject,
-    SourceValue, TLS_SECRET_TYPE,
+    AdoptionPolicy, DecisionSettings, DefaultCas, EvidenceSource, Inputs, Namespace, OutputKeys, SourceContent,
+    SourceObject, SourceValue, TLS_SECRET_TYPE,
 };
 pub use intent::{
     CertificateSource, Intent, JksOutput, Keys, ObjectOutput, ObjectSource, Output, Pkcs12Output, Select,

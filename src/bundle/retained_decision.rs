@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::trust::Anchor;
 
-use super::decision::{Decision, Published, publish};
+use super::decision::{Decision, ExistingTargets, Published, publish};
 use super::inputs::Inputs;
 use super::intent::Intent;
 use super::reason::Reason;
@@ -44,14 +44,14 @@ pub fn decide_retained(
 ) -> Result<RetainedDecision, Refusal> {
     let resolved = resolve(intent, inputs, now)?;
     let own = resolved.own();
-    let denies = |anchor: &Anchor| inputs.denier(intent, anchor).is_some();
+    let is_denied = |anchor: &Anchor| inputs.denier(intent, anchor).is_some();
     let decide = |admit: bool| {
         let input = RetentionInput {
             policy: intent.policy.retention(&inputs.settings.retention),
             own: Some(&own),
             admit,
             default_cas: &resolved.default_cas,
-            denied: &denies,
+            denied: &is_denied,
             facts,
         };
         let retained = retain(memory, &input);
@@ -61,13 +61,15 @@ pub fn decide_retained(
         }
         let rotation = Rotation::new(&intent.id, &retained, &input, intent.policy.exclude.len(), lost);
         let Retained { memory, anchors, waits: _, held: _, requeue_at } = retained;
-        let denied = resolved.all().any(denies) || memory.entries.values().any(|entry| denies(&entry.anchor));
+        let denied = resolved.all().any(is_denied) || memory.entries.values().any(|entry| is_denied(&entry.anchor));
         let own = memory.published().map(Anchor::fingerprint).collect();
         let mut decision = publish(intent, inputs, resolved.clone(), &Published { anchors, own, denied })?;
         let requeue_at = requeue_at.map(|at| facts.clock.to_local(at));
         decision.requeue_at = decision.requeue_at.into_iter().chain(requeue_at).min();
         decision.rotation = rotation;
-        Arc::make_mut(&mut decision.desired).keeps_existing = lost.is_some();
+        if lost.is_some() {
+            Arc::make_mut(&mut decision.desired).existing = ExistingTargets::Keep;
+        }
         Ok(RetainedDecision { decision, memory, lost: lost.is_some() })
     };
     decide(true).or_else(|refusal: Refusal| {

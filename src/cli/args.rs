@@ -7,7 +7,9 @@ use clap::ValueEnum;
 use clap::builder::BoolishValueParser;
 use jiff::SignedDuration;
 
-use crate::bundle::{AdoptionPolicy, DecisionSettings, RetentionDefaults, TrustNamespaces, parse_retention_time};
+use crate::bundle::{
+    AdoptionPolicy, DecisionSettings, EvidenceSource, RetentionDefaults, TrustNamespaces, parse_retention_time,
+};
 use crate::default_cas::{self, DefaultCasProvider};
 
 /// Where default CAs come from, unless a package file is named.
@@ -132,7 +134,7 @@ impl DecisionArgs {
             },
             allow_names: self.allow_names.iter().cloned().collect(),
             retention: RetentionDefaults { retain: self.default_retain, settle: self.settle },
-            evidence: self.evidence.is_some(),
+            evidence: self.evidence.map(|EvidenceChoice::CertificateRequests| EvidenceSource::CertificateRequests),
         }
     }
 

@@ -33,9 +33,9 @@ enum Step {
     /// The Bundle cannot be carried out: its targets stay as they are.
     Refuse(Refusal, ReconcileFailure),
     /// The Bundle of this generation has a desired state.
-    Apply(Decision, Option<i64>),
+    Apply(Box<Decision>, Option<i64>),
     /// What is remembered of the Bundle has to be recovered first.
-    Recover(ResolvedSources),
+    Recover(Box<ResolvedSources>),
     /// The Bundle has a desired state once a memory is stored.
     Store(Box<PendingDecision>),
 }
@@ -53,9 +53,9 @@ pub(super) fn reconcile(controller: &mut Controller, id: BundleId, cause: String
     let (desired, mut refusal) = match step {
         Step::AwaitList => return,
         Step::Fetch(unread) => return fetch_sources::fetch(controller, id, cause, unread),
-        Step::Recover(sources) => return retention::recover_memory(controller, id, cause, sources),
+        Step::Recover(sources) => return retention::recover_memory(controller, id, cause, *sources),
         Step::Store(pending) => return retention::store(controller, id, cause, pending),
-        Step::Apply(decision, generation) => (Some(state.decided(decision, generation, now)), None),
+        Step::Apply(decision, generation) => (Some(state.decided(*decision, generation, now)), None),
         Step::Invalid(refusal) => {
             state.forget_decision();
             (None, Some(refusal))
@@ -98,10 +98,10 @@ fn next_step(controller: &mut Controller, id: &BundleId, now: Timestamp) -> Step
     let generation = known.last_status.generation;
     let decided = catch_unwind(AssertUnwindSafe(|| {
         if !retention::is_retained(controller, id, intent) {
-            return decide(intent, inputs, now).map(|decision| Step::Apply(decision, generation));
+            return decide(intent, inputs, now).map(|decision| Step::Apply(Box::new(decision), generation));
         }
         let Some(memory) = controller.states.get(id).and_then(|state| state.retention.memory(&intent.uid)) else {
-            return resolve(intent, inputs, now).map(Step::Recover);
+            return resolve(intent, inputs, now).map(|sources| Step::Recover(Box::new(sources)));
         };
         let (facts, lost) = retention::observed(controller, id, intent, now);
         let retained = decide_retained(intent, inputs, memory, &facts, lost.as_ref(), now)?;

@@ -145,7 +145,7 @@ fn owned_fields(metadata: &ObservedMetadata, bundle: &str) -> OwnedFields {
 mod tests {
     use super::*;
     use crate::bundle::fixture::labels;
-    use crate::bundle::{ContentSummary, Drift, Labels, ObjectKind, Output, PayloadValue, Selector};
+    use crate::bundle::{ContentSummary, Drift, ExistingTargets, Labels, ObjectKind, Output, PayloadValue, Selector};
     use crate::fanout::resource_version::ResourceVersion;
 
     const KIND: ObjectKind = ObjectKind::ConfigMap;
@@ -171,7 +171,7 @@ mod tests {
             secrets_off: false,
             protected: None,
             deletion: DeletionPolicy::Delete,
-            keeps_existing: false,
+            existing: ExistingTargets::Update,
             deleted: false,
         }
     }

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 
 use crate::api;
 use crate::bundle::{
-    AdoptionVerdict, AnchorOrigin, BundleId, Decision, DecisionSettings, Desired, Diff, Intent, ObjectKind, Obstacle,
-    Output, Payload, PayloadValue, ProtectedName, ResolvedSources, TargetRef, decide, resolve,
+    AdoptionVerdict, AnchorOrigin, BundleId, Decision, DecisionSettings, Desired, Diff, ExistingTargets, Intent,
+    ObjectKind, Obstacle, Output, Payload, PayloadValue, ProtectedName, ResolvedSources, TargetRef, decide, resolve,
 };
 
 use super::snapshot::{Snapshot, SnapshotTarget};
@@ -192,7 +192,7 @@ fn as_last_written(
         secrets_off: objects.iter().any(|object| !enabled(object.kind)),
         protected: settings.protection(intent.id.name()),
         deletion: intent.policy.deletion,
-        keeps_existing: false,
+        existing: ExistingTargets::Update,
         deleted: false,
     }
 }

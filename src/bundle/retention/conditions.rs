@@ -145,8 +145,8 @@ impl Rotation {
             );
             ("Unknown", "ClockSkew", head)
         } else if !self.held.is_empty() {
-            let held = self.held.iter().filter_map(|fingerprint| self.memory.entries.get(fingerprint));
-            let names = list(held.map(|entry| title(&entry.anchor)));
+            let over = self.held.iter().filter_map(|fingerprint| self.memory.entries.get(fingerprint));
+            let names = list(over.map(|entry| title(&entry.anchor)));
             let head = format!(
                 "{number} leaving, as many as may at a time; {} more that no source holds count as if one did until others have gone ({names}): exclude what nothing needs with annotation {}, or wait: ",
                 self.held.len(),

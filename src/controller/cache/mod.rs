@@ -95,7 +95,7 @@ impl Cache {
     /// Returns an empty cache that waits for the first list of each watch.
     pub(in crate::controller) fn new(inputs: Inputs, trust_namespaces: TrustNamespaces) -> Self {
         let scope = |watch| if let Watch::Fanout(scope) = watch { Some((scope, false)) } else { None };
-        let evidence = EvidenceCache::new(inputs.settings.evidence);
+        let evidence = EvidenceCache::new(inputs.settings.evidence.is_some());
         let watches = Watch::needed(&inputs.settings, &trust_namespaces);
         let fanout_listed = watches.into_iter().filter_map(scope).collect();
         let of_namespace = |namespace: &Arc<str>| ObjectKind::ALL.map(|kind| (kind, namespace.clone()));
