@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use crate::trust::{Anchor, Fingerprint};
 use crate::{api, text};
 
-use super::decision::Desired;
+use super::decision::{Desired, ExistingTargets};
 use super::denial::{Denials, DeniedCertificates};
 use super::id::{BundleId, TargetRef};
 use super::last_status::LastStatus;
@@ -71,9 +71,16 @@ impl Enforcement {
     /// Records a decision; returns whether it denies more than the last one, so that its rollout must not wait.
     pub fn decided(&mut self, denials: &Denials, exclude: &BTreeSet<Fingerprint>, desired: &Desired) -> bool {
         self.is_overriding = false;
-        self.obstacle = desired.secrets_off.then(|| {
-            "its Secret targets are switched off, and those written before stay as they are: delete them".to_owned()
-        });
+        let obstacle = match desired.existing {
+            ExistingTargets::Keep => {
+                Some("its ledger is lost, so targets that exist stay as they are: see its condition Retiring")
+            }
+            ExistingTargets::Update if desired.secrets_off => {
+                Some("its Secret targets are switched off, and those written before stay as they are: delete them")
+            }
+            ExistingTargets::Update => None,
+        };
+        self.obstacle = obstacle.map(str::to_owned);
         self.update(denials, exclude)
     }
 

@@ -77,7 +77,7 @@ pub use report::{
     BundleEvent, ROLLOUT_HELD, Report, RolloutOutcome, RolloutProgress, report_held_rollout, report_outcome,
     report_progress, report_refusal,
 };
-pub use retained_decision::{RetainedDecision, decide_retained};
+pub use retained_decision::{RetainedDecision, decide_retained, published_last};
 pub use retention::{
     CERTIFICATES_KEY, CertificateUse, Clock, ContentDigest, DOCUMENT_KEY, Evidence, Facts, LEAVING_MAX, Ledger,
     LedgerError, Memory, MemoryEntry, OwnCertificate, OwnCertificates, Phase, RecordedRetention, Recovery, Retained,
@@ -85,7 +85,7 @@ pub use retention::{
     WithdrawalReason, check_ledger_size, ledger_name, ledger_of, recover, retain,
 };
 pub use selector::{LabelSet, Labels, PackedLabels, Selector};
-pub use sources::{AnchorOrigin, ResolvedSources, resolve};
+pub use sources::{AnchorOrigin, ResolvedSources, resolve, resolve_default_cas};
 pub use syntax::is_dns_subdomain;
 pub use trust_namespaces::TrustNamespaces;
 pub use unstable::Unstable;

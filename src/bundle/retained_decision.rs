@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::trust::Anchor;
+use crate::trust::{Anchor, Anchors};
 
-use super::decision::{Decision, ExistingTargets, Published, publish};
+use super::decision::{Decision, Desired, ExistingTargets, Published, publish};
 use super::inputs::Inputs;
 use super::intent::Intent;
 use super::reason::Reason;
@@ -14,7 +14,7 @@ use super::refusal::Refusal;
 use super::retention::{
     Facts, Ledger, Memory, RecordedRetention, Retained, RetentionInput, Rotation, check_ledger_size, retain,
 };
-use super::sources::resolve;
+use super::sources::{resolve, resolve_default_cas};
 
 /// A decision, and the memory that has to be stored before it is carried out.
 #[derive(Clone, Debug)]
@@ -80,4 +80,15 @@ pub fn decide_retained(
         retained.decision.impediment = Some(refusal);
         Ok(retained)
     })
+}
+
+/// Returns the desired state of a Bundle as it was published last, going by what is remembered; `None` if it cannot be
+/// encoded.
+#[must_use]
+pub fn published_last(intent: &Intent, inputs: &Inputs, memory: &Memory, now: Timestamp) -> Option<Arc<Desired>> {
+    let resolved = resolve_default_cas(intent, inputs, now);
+    let anchors = Anchors::collect(memory.published().chain(resolved.default_cas.values()).cloned());
+    let own = memory.published().map(Anchor::fingerprint).collect();
+    let decision = publish(intent, inputs, resolved, &Published { anchors, own, denied: true }).ok()?;
+    Some(decision.desired)
 }

@@ -47,17 +47,7 @@ pub struct AnchorOrigin {
 /// # Errors
 /// A [`Refusal`] that names every source that is missing, unreadable or malformed.
 pub fn resolve(intent: &Intent, inputs: &Inputs, now: Timestamp) -> Result<ResolvedSources, Refusal> {
-    let mut resolver = Resolver {
-        inputs,
-        intent,
-        now,
-        keystores: intent.output.has_keystores(),
-        default_cas: BTreeMap::new(),
-        read: BTreeSet::new(),
-        origins: Vec::new(),
-        findings: intent.policy.findings().collect(),
-        requeue_at: None,
-    };
+    let mut resolver = Resolver::new(intent, inputs, now);
     let mut errors = Vec::new();
     let mut default_ca_version = None;
     if let Some(cycle) = source_cycle::find_cycle(intent, inputs) {
@@ -83,6 +73,16 @@ pub fn resolve(intent: &Intent, inputs: &Inputs, now: Timestamp) -> Result<Resol
         return Err(Refusal { findings: Some(findings), requeue_at, ..refusal_for(&[SourceError::NoCertificates]) });
     }
     Ok(ResolvedSources { default_cas, origins, findings, default_ca_version, requeue_at })
+}
+
+/// Resolves the default CAs of a Bundle alone: what is known of it while its other sources are refused.
+#[must_use]
+pub fn resolve_default_cas(intent: &Intent, inputs: &Inputs, now: Timestamp) -> ResolvedSources {
+    let mut resolver = Resolver::new(intent, inputs, now);
+    let uses_them = intent.sources.iter().any(|source| matches!(source, CertificateSource::DefaultCas));
+    let default_ca_version = if uses_them { resolver.default_cas().ok() } else { None };
+    let Resolver { default_cas, origins, findings, requeue_at, .. } = resolver;
+    ResolvedSources { default_cas, origins, findings, default_ca_version, requeue_at }
 }
 
 impl ResolvedSources {
@@ -126,7 +126,21 @@ struct Resolver<'a> {
     requeue_at: Option<Timestamp>,
 }
 
-impl Resolver<'_> {
+impl<'a> Resolver<'a> {
+    fn new(intent: &'a Intent, inputs: &'a Inputs, now: Timestamp) -> Self {
+        Self {
+            inputs,
+            intent,
+            now,
+            keystores: intent.output.has_keystores(),
+            default_cas: BTreeMap::new(),
+            read: BTreeSet::new(),
+            origins: Vec::new(),
+            findings: intent.policy.findings().collect(),
+            requeue_at: None,
+        }
+    }
+
     /// Adds the default CAs. Users do not choose them one by one, so those that are left out or expired are no
     /// findings; those that Java refuses are.
     fn default_cas(&mut self) -> Result<String, SourceError> {

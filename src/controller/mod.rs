@@ -20,6 +20,7 @@ mod list_targets;
 mod liveness;
 mod reconcile;
 mod reconcile_state;
+mod recover_memory;
 mod report;
 mod retention;
 mod roll_out;
@@ -50,7 +51,8 @@ use evidence_watch::EvidenceWatch;
 use list_targets::ListedTargets;
 use reconcile::reconcile;
 use reconcile_state::ReconcileState;
-use retention::{PendingDecision, RecoveredState, StoreResult};
+use recover_memory::RecoveredState;
+use retention::{PendingDecision, StoreResult};
 use roll_out::roll_out;
 
 pub use liveness::Liveness;
@@ -307,9 +309,9 @@ impl Controller {
                 fetch_sources::on_fetched(self, id, cause, reads, last_failure);
             }
             TaskOutput::Published { id, result } => report::on_published(self, &id, result),
-            TaskOutput::Recovered { id, cause, result } => retention::on_recovered(self, id, cause, result),
+            TaskOutput::Recovered { id, cause, result } => recover_memory::on_recovered(self, id, cause, result),
             TaskOutput::Stored { id, cause, pending, result } => {
-                retention::on_stored(self, id, cause, pending, result);
+                retention::on_stored(self, &id, cause, pending, result);
             }
             TaskOutput::DistrustPublished { name, result } => distrusts::on_published(self, &name, result),
             TaskOutput::Emitted => {}

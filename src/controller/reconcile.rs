@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tracing::{debug_span, info};
 
-use crate::bundle::{BundleId, Decision, Refusal, ResolvedSources, SourceId, decide, decide_retained, resolve};
+use crate::bundle::{
+    BundleId, Decision, Refusal, ResolvedSources, SourceId, decide, decide_retained, resolve, resolve_default_cas,
+};
 use crate::client::KeyFilter;
 use crate::metrics::{ReconcileFailure, ReconcileMetrics, ReconcileResult};
 
@@ -18,7 +20,7 @@ use super::reconcile_state::StatusUpdate;
 use super::report::report;
 use super::retention::PendingDecision;
 use super::roll_out::roll_out;
-use super::{Controller, distrusts, fetch_sources, retention};
+use super::{Controller, distrusts, fetch_sources, recover_memory, retention};
 
 /// The next step of a reconcile, as the cache determines it.
 enum Step {
@@ -53,7 +55,7 @@ pub(super) fn reconcile(controller: &mut Controller, id: BundleId, cause: String
     let (desired, mut refusal) = match step {
         Step::AwaitList => return,
         Step::Fetch(unread) => return fetch_sources::fetch(controller, id, cause, unread),
-        Step::Recover(sources) => return retention::recover_memory(controller, id, cause, *sources),
+        Step::Recover(sources) => return recover_memory::recover_memory(controller, id, cause, *sources),
         Step::Store(pending) => return retention::store(controller, id, cause, pending),
         Step::Apply(decision, generation) => (Some(state.decided(*decision, generation, now)), None),
         Step::Invalid(refusal) => {
@@ -101,7 +103,12 @@ fn next_step(controller: &mut Controller, id: &BundleId, now: Timestamp) -> Step
             return decide(intent, inputs, now).map(|decision| Step::Apply(Box::new(decision), generation));
         }
         let Some(memory) = controller.states.get(id).and_then(|state| state.retention.memory(&intent.uid)) else {
-            return resolve(intent, inputs, now).map(|sources| Step::Recover(Box::new(sources)));
+            let sources = match resolve(intent, inputs, now) {
+                // What is denied has to go whatever the sources hold.
+                Err(_) if retention::has_ledger(controller, id) => resolve_default_cas(intent, inputs, now),
+                sources => sources?,
+            };
+            return Ok(Step::Recover(Box::new(sources)));
         };
         let (facts, lost) = retention::observed(controller, id, intent, now);
         let retained = decide_retained(intent, inputs, memory, &facts, lost.as_ref(), now)?;
@@ -118,14 +125,14 @@ fn next_step(controller: &mut Controller, id: &BundleId, now: Timestamp) -> Step
 /// Carries out a decision: its content is rolled out.
 pub(super) fn apply(
     controller: &mut Controller,
-    id: BundleId,
+    id: &BundleId,
     cause: String,
     decision: Decision,
     generation: Option<i64>,
 ) {
     let state = controller.states.entry(id.clone()).or_default();
     let desired = Some(state.decided(decision, generation, Timestamp::now()));
-    let event = distrusts::desired_event(controller, &id, desired, None, cause);
+    let event = distrusts::desired_event(controller, id, desired, None, cause);
     roll_out(controller, event);
 }
 

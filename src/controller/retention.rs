@@ -1,31 +1,24 @@
-//! Retention of one Bundle: recovers what is remembered, and stores it before it is published.
+//! Retention of one Bundle: stores what is remembered before it is published.
 //!
 //! The asynchronous part of [`mod@super::reconcile`] for Bundles with a ledger. At most one request of a Bundle is in
 //! flight; meanwhile the Bundle is not reconciled.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
-
 use jiff::Timestamp;
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::bundle::{
-    BundleEvent, BundleId, Clock, ContentDigest, DeletionPolicy, Evidence, Facts, Intent, Ledger, Memory, ObjectKind,
-    Phase, RecordedRetention, Recovery, Refusal, ResolvedSources, RetainedDecision, StoredState, TargetContent,
-    TargetRef, WithdrawalReason, ledger_name, recover,
+    BundleId, Clock, ContentDigest, DeletionPolicy, Evidence, Facts, Intent, Ledger, Memory, Phase, RecordedRetention,
+    Refusal, RetainedDecision, WithdrawalReason, ledger_name,
 };
-use crate::client::{
-    ApiError, Connection, LedgerObject, LedgerOwner, LedgerRef, delete_ledger, read_ledger, read_target_pem,
-    write_ledger,
-};
-use crate::fanout::{ListScope, ResourceVersion};
+use crate::client::{ApiError, LedgerOwner, LedgerRef, delete_ledger, read_ledger, write_ledger};
+use crate::fanout::{EngineEvent, ResourceVersion};
 use crate::trust::Anchor;
 
 use super::cache::LedgerVersion;
-use super::list_targets::list_bundle_targets;
 use super::reconcile_state::StatusUpdate;
 use super::report::{emit, report};
-use super::{Controller, TaskOutput, reconcile};
+use super::roll_out::roll_out;
+use super::{Controller, TaskOutput, distrusts, reconcile};
 
 /// What a process knows of a Bundle with retention.
 #[derive(Default)]
@@ -65,25 +58,6 @@ pub(super) enum StoreResult {
     Failed(ApiError),
 }
 
-/// What was recovered of a Bundle when a process starts, and the ledger as it was read.
-pub(super) struct RecoveredState {
-    recovery: Recovery,
-    version: Option<ResourceVersion>,
-    stored: Option<(Memory, bool)>,
-    /// What was found and does not count.
-    event: Option<BundleEvent>,
-}
-
-/// Where the targets of a Bundle may lie.
-struct TargetPlaces {
-    bundle: Arc<str>,
-    /// The key of the PEM in the objects of each kind.
-    keys: Vec<(ObjectKind, String)>,
-    /// The only namespaces that may have targets; `None` for all.
-    namespaces: Option<BTreeSet<String>>,
-    trust_namespace: Arc<str>,
-}
-
 impl RetentionState {
     /// Returns what is remembered of the Bundle with this uid; `None` before it is recovered.
     pub(super) fn memory(&self, uid: &str) -> Option<&Memory> {
@@ -93,6 +67,24 @@ impl RetentionState {
     /// Returns whether a request is in flight.
     pub(super) fn is_busy(&self) -> bool {
         self.busy
+    }
+
+    /// Takes in what was recovered of the Bundle with this uid, and the ledger as it was read.
+    pub(super) fn set_recovered(
+        &mut self,
+        uid: String,
+        memory: Memory,
+        lost: Option<RecordedRetention>,
+        ledger: Option<(ResourceVersion, Option<(Memory, bool)>)>,
+    ) {
+        self.memory = Some((uid, memory));
+        self.lost = lost;
+        self.stored = ledger.map(|(version, content)| StoredLedger { version, content });
+    }
+
+    /// Sets whether a request is in flight.
+    pub(super) fn set_busy(&mut self, busy: bool) {
+        self.busy = busy;
     }
 
     /// Takes in the version of the ledger that a watch has shown last; returns whether others have written it.
@@ -139,7 +131,12 @@ pub(super) fn is_retained(controller: &Controller, id: &BundleId, intent: &Inten
     let state = controller.states.get(id).map(|state| &state.retention);
     policy.retain.is_some()
         || state.and_then(|state| state.memory(&intent.uid)).is_some_and(|memory| *memory != Memory::default())
-        || matches!(controller.cache.ledger_version(id), Some(LedgerVersion::At(_)))
+        || has_ledger(controller, id)
+}
+
+/// Returns whether a Bundle has a ledger.
+pub(super) fn has_ledger(controller: &Controller, id: &BundleId) -> bool {
+    matches!(controller.cache.ledger_version(id), Some(LedgerVersion::At(_)))
 }
 
 /// Returns what was observed of a Bundle, and what was lost of it, unless its loss is accepted.
@@ -188,142 +185,6 @@ pub(super) fn on_ledger_changed(controller: &mut Controller, id: BundleId) {
     }
 }
 
-/// Starts to recover what is remembered of a Bundle.
-pub(super) fn recover_memory(controller: &mut Controller, id: BundleId, cause: String, sources: ResolvedSources) {
-    let Some(known) = controller.cache.bundle(&id) else { return };
-    let (uid, created) = (known.uid.clone(), known.created);
-    let status = RecordedRetention::read(&known.last_status.status);
-    let intent = &controller.cache.inputs().intents[&id];
-    let accepted_loss = intent.policy.ledger_lost.clone();
-    let places = TargetPlaces {
-        bundle: id.name().clone(),
-        keys: intent.output.objects.iter().map(|object| (object.kind, object.pem_key.clone())).collect(),
-        namespaces: controller.cache.inputs().settings.target_namespaces.clone(),
-        trust_namespace: controller.trust_namespaces.main().clone(),
-    };
-    let exists = matches!(controller.cache.ledger_version(&id), Some(LedgerVersion::At(_)));
-    let ledger = ledger_ref(controller, &id);
-    let connection = controller.connection.clone();
-    let own = sources.own();
-    let state = controller.states.entry(id.clone()).or_default();
-    state.retention.busy = true;
-    let published = state.decided.as_ref().map(|(decision, _)| decision.desired.anchors()).unwrap_or_default();
-    controller.tasks.spawn(async move {
-        let stored = StoredState {
-            uid: &uid,
-            created,
-            ledger: None,
-            status: &status,
-            accepted_loss: accepted_loss.as_deref(),
-            targets: &[],
-            published: &published,
-            own: &own,
-            default_cas: &sources.default_cas,
-        };
-        let result = recover_from(&connection, &id, ledger, exists, stored, &places).await;
-        TaskOutput::Recovered { id, cause, result: result.map(Box::new) }
-    });
-}
-
-/// Reads the ledger, and targets one by one until everything is known that any of them could tell.
-async fn recover_from(
-    connection: &Connection,
-    id: &BundleId,
-    ledger_ref: LedgerRef,
-    exists: bool,
-    stored: StoredState<'_>,
-    places: &TargetPlaces,
-) -> Result<RecoveredState, ApiError> {
-    let object = if exists { read_ledger(connection, &ledger_ref).await? } else { None };
-    let (version, collected) = object.as_ref().map(|object| (object.version, object.collected)).unzip();
-    let decoded = object.map(|LedgerObject { data, .. }| Ledger::decode(&data)).transpose();
-    let malformed = decoded.as_ref().err().map(|error| error.event(&ledger_ref.namespace, id));
-    let ledger = decoded.unwrap_or_default();
-    let recover_with = |targets: &[_]| recover(&StoredState { ledger: ledger.as_ref(), targets, ..stored });
-    let mut recovery = recover_with(&[]);
-    if !recovery.is_complete() {
-        let mut contents = Vec::new();
-        let mut targets = places.list(connection).await?.into_iter();
-        while let Some(content) = next_content(connection, &mut targets, &contents).await? {
-            contents.push(content);
-            recovery = recover_with(&contents);
-            if recovery.is_complete() {
-                break;
-            }
-        }
-    }
-    let event = malformed.or_else(|| recovery.event(&ledger_ref.namespace, id));
-    let stored = ledger.filter(|_| !recovery.foreign).map(|ledger| ledger.memory).zip(collected);
-    Ok(RecoveredState { recovery, version, stored, event })
-}
-
-impl TargetPlaces {
-    /// Lists the targets outside of the trust namespace, each with the key of its PEM.
-    async fn list(&self, connection: &Connection) -> Result<Vec<(TargetRef, String)>, ApiError> {
-        let Self { bundle, keys, namespaces, trust_namespace } = self;
-        let mut targets = Vec::new();
-        for (kind, key) in keys {
-            let scopes = match namespaces {
-                None => vec![ListScope::Targets(*kind, None)],
-                Some(names) => names.iter().map(|name| ListScope::Targets(*kind, Some(name.clone()))).collect(),
-            };
-            for scope in scopes {
-                let listed = list_bundle_targets(connection, bundle, &scope, None).await?;
-                let elsewhere = listed.into_iter().filter(|(namespace, _)| **namespace != **trust_namespace);
-                let target =
-                    |namespace: String| TargetRef { kind: *kind, namespace: namespace.into(), name: bundle.clone() };
-                targets.extend(elsewhere.map(|(namespace, _)| (target(namespace), key.clone())));
-            }
-        }
-        Ok(targets)
-    }
-}
-
-/// Reads targets until one has a content that is not known yet.
-async fn next_content(
-    connection: &Connection,
-    targets: &mut impl Iterator<Item = (TargetRef, String)>,
-    known: &[TargetContent],
-) -> Result<Option<TargetContent>, ApiError> {
-    for (target, key) in targets {
-        let Some(pem) = read_target_pem(connection, &target, &key).await? else { continue };
-        let content = TargetContent::read(&pem);
-        if known.iter().all(|other| other.digest != content.digest) {
-            return Ok(Some(content));
-        }
-    }
-    Ok(None)
-}
-
-/// Takes in what was recovered, and reconciles the Bundle; after a failure once its time has come.
-pub(super) fn on_recovered(
-    controller: &mut Controller,
-    id: BundleId,
-    cause: String,
-    result: Result<Box<RecoveredState>, ApiError>,
-) {
-    let uid = controller.cache.bundle(&id).map(|known| known.uid.clone());
-    let (Some(state), Some(uid)) = (controller.states.get_mut(&id), uid) else { return };
-    state.retention.busy = false;
-    let RecoveredState { recovery: Recovery { memory, lost, .. }, version, stored, event } = match result {
-        Ok(recovered) => *recovered,
-        Err(error) => {
-            warn!(bundle = &**id.name(), "ledger or targets not read: {error}");
-            state.retry();
-            return controller.note_server_health(&error);
-        }
-    };
-    state.fetch_failures = 0;
-    state.retention.lost = lost;
-    state.retention.memory = Some((uid, memory));
-    state.retention.stored = version.map(|version| StoredLedger { version, content: stored });
-    if let Some(event) = event {
-        warn!(bundle = &**id.name(), reason = %event.reason, "{}", event.note);
-        emit(controller, id.clone(), event);
-    }
-    controller.queue.insert(id, cause);
-}
-
 /// Carries out a decision once its memory is stored.
 pub(super) fn store(controller: &mut Controller, id: BundleId, cause: String, pending: Box<PendingDecision>) {
     let observed = controller.cache.ledger_version(&id);
@@ -334,7 +195,7 @@ pub(super) fn store(controller: &mut Controller, id: BundleId, cause: String, pe
     let collected = pending.retained.decision.desired.deletion == DeletionPolicy::Delete;
     // While something is lost its record must not be replaced.
     if state.retention.is_stored(memory, collected) || pending.retained.lost {
-        return carry_out(controller, id, cause, *pending);
+        return carry_out(controller, &id, cause, *pending);
     }
     // What would be held back is not stored yet: one write for each rollout.
     if let Some(at) = controller.engine.held_until(&id).filter(|_| !state.retention.denies_more(memory)) {
@@ -368,12 +229,12 @@ pub(super) fn store(controller: &mut Controller, id: BundleId, cause: String, pe
 /// Carries out a decision whose memory was stored; after a failure the one before stays in force.
 pub(super) fn on_stored(
     controller: &mut Controller,
-    id: BundleId,
+    id: &BundleId,
     cause: String,
     pending: Box<PendingDecision>,
     result: StoreResult,
 ) {
-    let Some(state) = controller.states.get_mut(&id) else { return };
+    let Some(state) = controller.states.get_mut(id) else { return };
     state.retention.busy = false;
     match result {
         StoreResult::Stored(version) => {
@@ -381,7 +242,7 @@ pub(super) fn on_stored(
             let content = Some((memory.clone(), decision.desired.deletion == DeletionPolicy::Delete));
             state.retention.stored = version.map(|version| StoredLedger { version, content });
             // Meanwhile the Bundle may have been replaced, or its spec have become invalid.
-            let intent = controller.cache.inputs().intents.get(&id);
+            let intent = controller.cache.inputs().intents.get(id);
             if intent.is_some_and(|intent| intent.uid == pending.retained.decision.desired.uid) {
                 carry_out(controller, id, cause, *pending);
             }
@@ -393,18 +254,25 @@ pub(super) fn on_stored(
         }
         StoreResult::Failed(error) => {
             state.retry();
-            let (namespace, name) = (controller.trust_namespaces.main(), ledger_name(&id));
-            let refusal = Refusal::ledger_not_written(namespace, &name, &error.to_string());
-            state.impede(&refusal);
+            let (namespace, name) = (controller.trust_namespaces.main(), ledger_name(id));
+            let mut refusal = Refusal::ledger_not_written(namespace, &name, &error.to_string());
             controller.note_server_health(&error);
-            report(controller, &id, StatusUpdate::Refused(Box::new(refusal)), cause);
+            // The content before stays in force, but for what is denied.
+            let event = distrusts::desired_event(controller, id, None, Some(&mut refusal), cause.clone());
+            if let EngineEvent::Desired { desired: Some(_), .. } = &event {
+                roll_out(controller, event);
+            }
+            if let Some(state) = controller.states.get_mut(id) {
+                state.impede(&refusal);
+            }
+            report(controller, id, StatusUpdate::Refused(Box::new(refusal)), cause);
         }
     }
 }
 
-fn carry_out(controller: &mut Controller, id: BundleId, cause: String, pending: PendingDecision) {
+fn carry_out(controller: &mut Controller, id: &BundleId, cause: String, pending: PendingDecision) {
     let PendingDecision { retained: RetainedDecision { decision, memory, lost: _ }, generation } = pending;
-    let Some(state) = controller.states.get_mut(&id) else { return };
+    let Some(state) = controller.states.get_mut(id) else { return };
     let before = state.retention.memory.take().map(|(_, memory)| memory).unwrap_or_default();
     let events = decision.rotation.as_ref().map(|rotation| rotation.events(&before)).unwrap_or_default();
     state.retention.placed = state.retention.placed.filter(|(digest, _)| Some(*digest) == memory.content);
@@ -416,6 +284,7 @@ fn carry_out(controller: &mut Controller, id: BundleId, cause: String, pending: 
     reconcile::apply(controller, id, cause, decision, generation);
 }
 
-fn ledger_ref(controller: &Controller, id: &BundleId) -> LedgerRef {
+/// Where the ledger of a Bundle is.
+pub(super) fn ledger_ref(controller: &Controller, id: &BundleId) -> LedgerRef {
     LedgerRef { namespace: controller.trust_namespaces.main().to_string(), name: ledger_name(id) }
 }

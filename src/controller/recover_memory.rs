@@ -1,0 +1,179 @@
+//! Recovers what is remembered of a Bundle when a process starts: from its ledger, its status and its targets.
+//!
+//! The asynchronous half of [`mod@super::reconcile`] for a Bundle that a process sees first.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tracing::warn;
+
+use crate::bundle::{
+    BundleEvent, BundleId, Ledger, Memory, ObjectKind, RecordedRetention, Recovery, ResolvedSources, StoredState,
+    TargetContent, TargetRef, published_last, recover,
+};
+use crate::client::{ApiError, Connection, LedgerObject, LedgerRef, read_ledger, read_target_pem};
+use crate::fanout::{ListScope, ResourceVersion};
+
+use super::list_targets::list_bundle_targets;
+use super::report::emit;
+use super::retention::{has_ledger, ledger_ref};
+use super::{Controller, TaskOutput};
+
+/// What was recovered of a Bundle when a process starts, and the ledger as it was read.
+pub(super) struct RecoveredState {
+    recovery: Recovery,
+    version: Option<ResourceVersion>,
+    stored: Option<(Memory, bool)>,
+    /// What was found and does not count.
+    event: Option<BundleEvent>,
+}
+
+/// Where the targets of a Bundle may lie.
+struct TargetPlaces {
+    bundle: Arc<str>,
+    /// The key of the PEM in the objects of each kind.
+    keys: Vec<(ObjectKind, String)>,
+    /// The only namespaces that may have targets; `None` for all.
+    namespaces: Option<BTreeSet<String>>,
+    trust_namespace: Arc<str>,
+}
+
+/// Starts to recover what is remembered of a Bundle.
+pub(super) fn recover_memory(controller: &mut Controller, id: BundleId, cause: String, sources: ResolvedSources) {
+    let Some(known) = controller.cache.bundle(&id) else { return };
+    let (uid, created) = (known.uid.clone(), known.created);
+    let status = RecordedRetention::read(&known.last_status.status);
+    let intent = &controller.cache.inputs().intents[&id];
+    let accepted_loss = intent.policy.ledger_lost.clone();
+    let places = TargetPlaces {
+        bundle: id.name().clone(),
+        keys: intent.output.objects.iter().map(|object| (object.kind, object.pem_key.clone())).collect(),
+        namespaces: controller.cache.inputs().settings.target_namespaces.clone(),
+        trust_namespace: controller.trust_namespaces.main().clone(),
+    };
+    let exists = has_ledger(controller, &id);
+    let ledger = ledger_ref(controller, &id);
+    let connection = controller.connection.clone();
+    let own = sources.own();
+    let state = controller.states.entry(id.clone()).or_default();
+    state.retention.set_busy(true);
+    let published = state.decided.as_ref().map(|(decision, _)| decision.desired.anchors()).unwrap_or_default();
+    controller.tasks.spawn(async move {
+        let stored = StoredState {
+            uid: &uid,
+            created,
+            ledger: None,
+            status: &status,
+            accepted_loss: accepted_loss.as_deref(),
+            targets: &[],
+            published: &published,
+            own: &own,
+            default_cas: &sources.default_cas,
+        };
+        let result = recover_from(&connection, &id, ledger, exists, stored, &places).await;
+        TaskOutput::Recovered { id, cause, result: result.map(Box::new) }
+    });
+}
+
+/// Reads the ledger, and targets one by one until everything is known that any of them could tell.
+async fn recover_from(
+    connection: &Connection,
+    id: &BundleId,
+    ledger_ref: LedgerRef,
+    exists: bool,
+    stored: StoredState<'_>,
+    places: &TargetPlaces,
+) -> Result<RecoveredState, ApiError> {
+    let object = if exists { read_ledger(connection, &ledger_ref).await? } else { None };
+    let (version, collected) = object.as_ref().map(|object| (object.version, object.collected)).unzip();
+    let decoded = object.map(|LedgerObject { data, .. }| Ledger::decode(&data)).transpose();
+    let malformed = decoded.as_ref().err().map(|error| error.event(&ledger_ref.namespace, id));
+    let ledger = decoded.unwrap_or_default();
+    let recover_with = |targets: &[_]| recover(&StoredState { ledger: ledger.as_ref(), targets, ..stored });
+    let mut recovery = recover_with(&[]);
+    if !recovery.is_complete() {
+        let mut contents = Vec::new();
+        let mut targets = places.list(connection).await?.into_iter();
+        while let Some(content) = next_content(connection, &mut targets, &contents).await? {
+            contents.push(content);
+            recovery = recover_with(&contents);
+            if recovery.is_complete() {
+                break;
+            }
+        }
+    }
+    let event = malformed.or_else(|| recovery.event(&ledger_ref.namespace, id));
+    let stored = ledger.filter(|_| !recovery.foreign).map(|ledger| ledger.memory).zip(collected);
+    Ok(RecoveredState { recovery, version, stored, event })
+}
+
+impl TargetPlaces {
+    /// Lists the targets outside of the trust namespace, each with the key of its PEM.
+    async fn list(&self, connection: &Connection) -> Result<Vec<(TargetRef, String)>, ApiError> {
+        let Self { bundle, keys, namespaces, trust_namespace } = self;
+        let mut targets = Vec::new();
+        for (kind, key) in keys {
+            let scopes = match namespaces {
+                None => vec![ListScope::Targets(*kind, None)],
+                Some(names) => names.iter().map(|name| ListScope::Targets(*kind, Some(name.clone()))).collect(),
+            };
+            for scope in scopes {
+                let listed = list_bundle_targets(connection, bundle, &scope, None).await?;
+                let elsewhere = listed.into_iter().filter(|(namespace, _)| **namespace != **trust_namespace);
+                let target =
+                    |namespace: String| TargetRef { kind: *kind, namespace: namespace.into(), name: bundle.clone() };
+                targets.extend(elsewhere.map(|(namespace, _)| (target(namespace), key.clone())));
+            }
+        }
+        Ok(targets)
+    }
+}
+
+/// Reads targets until one has a content that is not known yet.
+async fn next_content(
+    connection: &Connection,
+    targets: &mut impl Iterator<Item = (TargetRef, String)>,
+    known: &[TargetContent],
+) -> Result<Option<TargetContent>, ApiError> {
+    for (target, key) in targets {
+        let Some(pem) = read_target_pem(connection, &target, &key).await? else { continue };
+        let content = TargetContent::read(&pem);
+        if known.iter().all(|other| other.digest != content.digest) {
+            return Ok(Some(content));
+        }
+    }
+    Ok(None)
+}
+
+/// Takes in what was recovered, and reconciles the Bundle; after a failure once its time has come.
+pub(super) fn on_recovered(
+    controller: &mut Controller,
+    id: BundleId,
+    cause: String,
+    result: Result<Box<RecoveredState>, ApiError>,
+) {
+    let uid = controller.cache.bundle(&id).map(|known| known.uid.clone());
+    let (Some(state), Some(uid)) = (controller.states.get_mut(&id), uid) else { return };
+    state.retention.set_busy(false);
+    let RecoveredState { recovery: Recovery { memory, lost, .. }, version, stored, event } = match result {
+        Ok(recovered) => *recovered,
+        Err(error) => {
+            warn!(bundle = &**id.name(), "ledger or targets not read: {error}");
+            state.retry();
+            return controller.note_server_health(&error);
+        }
+    };
+    state.fetch_failures = 0;
+    if state.published.is_none()
+        && let Some(intent) = controller.cache.inputs().intents.get(&id)
+    {
+        state.published = published_last(intent, controller.cache.inputs(), &memory, Timestamp::now());
+    }
+    state.retention.set_recovered(uid, memory, lost, version.map(|version| (version, stored)));
+    if let Some(event) = event {
+        warn!(bundle = &**id.name(), reason = %event.reason, "{}", event.note);
+        emit(controller, id.clone(), event);
+    }
+    controller.queue.insert(id, cause);
+}
