@@ -81,8 +81,8 @@ pub use retained_decision::{RetainedDecision, decide_retained, published_last};
 pub use retention::{
     CERTIFICATES_KEY, CertificateUse, Clock, ContentDigest, DOCUMENT_KEY, Evidence, Facts, LEAVING_MAX, Ledger,
     LedgerError, Memory, MemoryEntry, OwnCertificate, OwnCertificates, Phase, RecordedRetention, Recovery, Retained,
-    RetentionInput, RetentionPolicy, Rotation, RotationPhase, StoredState, TargetContent, UnknownFields, Wait,
-    WithdrawalReason, check_ledger_size, ledger_name, ledger_of, recover, retain,
+    RetentionInput, RetentionPolicy, RetiringNote, Rotation, RotationPhase, StoredState, TargetContent, UnknownFields,
+    Wait, WithdrawalReason, check_ledger_size, ledger_name, ledger_of, recover, retain, settle_time,
 };
 pub use selector::{LabelSet, Labels, PackedLabels, Selector};
 pub use sources::{AnchorOrigin, ResolvedSources, resolve, resolve_default_cas};

@@ -109,11 +109,12 @@ impl Rotation {
 
     /// The policy in force: annotations do not move the generation.
     fn policy_text(&self) -> String {
-        let excluded = certificates(self.excluded);
-        match self.policy.retain {
-            Some(retain) => format!("retain {}, {excluded} excluded", duration(retain)),
-            None => format!("retention is off, and ends when nothing is leaving, {excluded} excluded"),
-        }
+        let retain = match self.policy.retain {
+            Some(retain) => format!("retain {}", duration(retain)),
+            None => "retention is off, and ends when nothing is leaving".to_owned(),
+        };
+        let settle = duration(self.policy.settle);
+        format!("{retain}, settle {settle}, {} excluded", certificates(self.excluded))
     }
 
     fn retiring(&self, failures: &[(TargetRef, String)]) -> (&'static str, &'static str, String) {
@@ -299,7 +300,7 @@ mod tests {
     use crate::bundle::fixture::{now, pem, plain};
     use crate::bundle::retention::{
         Clock, ContentDigest, Evidence, Facts, Memory, OwnCertificate, OwnCertificates, Retained, RetentionInput,
-        RetentionPolicy, WithdrawalReason, retain,
+        RetentionPolicy, RetiringNote, WithdrawalReason, retain, settle_time,
     };
     use crate::bundle::{
         Decision, Inputs, ObjectKind, Refusal, Report, RolloutOutcome, RolloutProgress, decide, report_outcome,
@@ -357,28 +358,28 @@ mod tests {
                 vec![failure()],
                 "True",
                 "Settled",
-                "has been in all 16 targets since 2026-10-31T23:57:00Z, longer than the 3m that nodes take; retain 24h, 0 certificates excluded",
+                "has been in all 16 targets since 2026-10-31T23:57:00Z, longer than the 3m that nodes take; retain 24h, settle 3m, 0 certificates excluded",
             ),
             (
                 Some(lately),
                 vec![],
                 "False",
                 "Waiting",
-                "has been in all 16 targets since 2026-10-31T23:59:00Z; nodes take 3m to rewrite files, until 2026-11-01T00:02:00Z; retain 24h, 0 certificates excluded",
+                "has been in all 16 targets since 2026-10-31T23:59:00Z; nodes take 3m to rewrite files, until 2026-11-01T00:02:00Z; retain 24h, settle 3m, 0 certificates excluded",
             ),
             (
                 None,
                 vec![],
                 "False",
                 "RollingOut",
-                "not yet in all 16 targets: 1 of 1 certificate of its own; retain 24h, 0 certificates excluded",
+                "not yet in all 16 targets: 1 of 1 certificate of its own; retain 24h, settle 3m, 0 certificates excluded",
             ),
             (
                 None,
                 vec![failure()],
                 "False",
                 "TargetsFailing",
-                "not yet in all 16 targets: 1 of 1 certificate of its own: namespace shop: exceeded quota; retain 24h, 0 certificates excluded",
+                "not yet in all 16 targets: 1 of 1 certificate of its own: namespace shop: exceeded quota; retain 24h, settle 3m, 0 certificates excluded",
             ),
         ] {
             // What is leaving is not asked about.
@@ -387,12 +388,13 @@ mod tests {
             let [_, settled] = rotation.conditions(16, &failures, &LastStatus::default(), now());
             assert_eq!((settled.status.as_str(), settled.reason.as_str()), (status, reason));
             assert_eq!(settled.message.strip_prefix("its one certificate ").unwrap_or(&settled.message), message);
+            assert_eq!(settle_time(&[settled]), Some(SETTLE));
         }
         let [_, none] = rotation([]).conditions(16, &[], &LastStatus::default(), now());
         assert_eq!((none.status.as_str(), none.reason.as_str()), ("True", "Settled"));
         let left_out = Rotation { left_out: 1, excluded: 1, ..rotation([]) };
         let [_, left_out] = left_out.conditions(16, &[], &LastStatus::default(), now());
-        let message = "not published, since it would not fit: 1 certificate of its sources: see Synced; retain 24h, 1 certificate excluded";
+        let message = "not published, since it would not fit: 1 certificate of its sources: see Synced; retain 24h, settle 3m, 1 certificate excluded";
         assert_eq!((left_out.status.as_str(), left_out.message.as_str()), ("False", message));
     }
 
@@ -432,6 +434,11 @@ mod tests {
                 "{message}"
             );
             assert!(message.contains("was in ConfigMap cert-manager/rsa key \"ca.crt\" [content"), "{message}");
+            let note = RetiringNote::read(message, rsa.0).expect("a note");
+            assert_eq!(note.until, now() + RETAIN);
+            let (text, _) = text.split_once(", was").unwrap_or((text, ""));
+            assert!(note.waits_for.starts_with(text) && !note.waits_for.contains(", was in"), "{note:?}");
+            assert_eq!(RetiringNote::read(message, ec.0), None);
         }
         assert_eq!(rotation([rsa.clone(), ec.clone()]).retiring_since(), Some(now()));
     }
