@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use super::{controller, diff, hand_back, injector, inspect, render, status};
+use super::{controller, diff, hand_back, injector, inspect, render, status, wait};
 
 /// Distribute trust anchors (CA certificates) to every namespace of a Kubernetes cluster.
 #[derive(Debug, Parser)]
@@ -46,6 +46,13 @@ pub(super) enum CliCommand {
     /// may not read are named, and the rest is shown.
     #[command(after_long_help = status::EXIT_CODES)]
     Status(Box<status::Args>),
+    /// Wait until a certificate of a Bundle is everywhere, or gone.
+    ///
+    /// The gate of a rotation: wait for `settled` before an issuer uses a new CA. A certificate that nobody has seen yet
+    /// is waited for, too, since a fresh edit may not have arrived. What it waits for is said on standard error whenever
+    /// that changes. The Bundle must retain certificates (annotation rootcast.dev/retain).
+    #[command(after_long_help = wait::EXIT_CODES)]
+    Wait(wait::Args),
     /// Show what would change in the cluster if a file were applied: namespaces, CAs added and removed.
     ///
     /// Nothing is written. An object of the file replaces that of the cluster as a whole, with its labels and keys. The
@@ -58,7 +65,8 @@ pub(super) enum CliCommand {
     /// recorded as updated: a key that is renamed after the switch would stay forever. This command records it as
     /// applied, with one request for each ConfigMap and Secret that needs it, and changes nothing else. Stop the
     /// controller first: what it writes afterwards is not handed back. Secrets that you may not list are skipped, with a
-    /// message. Running this again does no harm.
+    /// message. Running this again does no harm. Certificates that trust-manager would drop, since no source holds them
+    /// any more, are named first.
     #[command(after_long_help = hand_back::EXIT_CODES)]
     HandBack(hand_back::Args),
     /// Print the CRDs of Bundle and Distrust.

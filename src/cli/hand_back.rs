@@ -4,7 +4,8 @@ use anyhow::{Context, bail};
 use jiff::Timestamp;
 
 use crate::bundle::ObjectKind;
-use crate::client::{HandBack, HandBackError, HandBackOutcome};
+use crate::client::{Connection, HandBack, HandBackError, HandBackOutcome, SnapshotReader};
+use crate::overview::describe_dropped;
 use crate::text;
 
 use super::args::ClusterArgs;
@@ -24,6 +25,9 @@ pub(super) struct Args {
     /// Namespace of the targets to hand back; repeatable; default: all.
     #[arg(long = "namespace", short, value_name = "NAMESPACE")]
     namespaces: Vec<String>,
+    /// Namespace of the ledgers, which show what trust-manager would drop: the controller's trust namespace.
+    #[arg(long, default_value = "cert-manager", value_name = "NAMESPACE")]
+    trust_namespace: String,
     /// Namespace of the Lease that shows whether a controller is running.
     #[arg(long, default_value = "cert-manager", value_name = "NAMESPACE")]
     leader_election_namespace: String,
@@ -36,8 +40,10 @@ pub(super) struct Args {
 
 /// Runs `rootcast hand-back`.
 pub(super) async fn run(arguments: &Args) -> anyhow::Result<CommandOutcome> {
-    let hand_back = HandBack::new(&arguments.cluster.connect().await?, arguments.write);
+    let connection = arguments.cluster.connect().await?;
+    let hand_back = HandBack::new(&connection, arguments.write);
     check_no_leader(arguments, &hand_back).await?;
+    print_dropped(&connection, &arguments.trust_namespace).await?;
     let (mut due, mut failed) = (0, 0);
     for kind in ObjectKind::ALL {
         match hand_back_kind(&hand_back, kind, &arguments.namespaces).await {
@@ -57,6 +63,20 @@ pub(super) async fn run(arguments: &Args) -> anyhow::Result<CommandOutcome> {
         print("Nothing was changed. Stop the controller, then run this again with --write.\n")?;
     }
     Ok(if failed == 0 { CommandOutcome::Success } else { CommandOutcome::Incomplete })
+}
+
+/// Prints which certificates trust-manager would drop: it publishes what the sources hold, and nothing else.
+async fn print_dropped(connection: &Connection, trust_namespace: &str) -> anyhow::Result<()> {
+    match SnapshotReader::new(connection, &|_, _| {}).ledgers(trust_namespace).await {
+        Ok(ledgers) => ledgers
+            .iter()
+            .filter_map(|(bundle, ledger)| describe_dropped(bundle, ledger))
+            .try_for_each(|text| print(&text)),
+        Err(error) => {
+            print_diagnostic(&format!("rootcast: whether trust-manager would drop certificates is not known: {error}"));
+            Ok(())
+        }
+    }
 }
 
 /// Refuses to write while a controller is running: it would go on writing as before.

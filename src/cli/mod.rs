@@ -1,7 +1,7 @@
 //! The command line: arguments in, exit code out.
 //!
 //! ```text
-//! mod (run) -> commands (Cli) -> controller, injector, render, inspect, status, diff, hand_back
+//! mod (run) -> commands (Cli) -> controller, injector, render, inspect, status, wait, diff, hand_back
 //!                                     |
 //!                                     v
 //!            args, value_parsers, input, overview, connect, output, outcome, log, pod, runtime
@@ -31,6 +31,7 @@ mod render;
 mod runtime;
 mod status;
 mod value_parsers;
+mod wait;
 mod webhook;
 
 use std::ffi::OsString;
@@ -69,6 +70,7 @@ async fn run_command(command: CliCommand) -> anyhow::Result<CommandOutcome> {
         CliCommand::HandBack(arguments) => hand_back::run(&arguments).await,
         CliCommand::Inspect(arguments) => inspect::run(&arguments).await,
         CliCommand::Status(arguments) => status::run(&arguments).await,
+        CliCommand::Wait(arguments) => wait::run(&arguments).await,
         CliCommand::Diff(arguments) => diff::run(&arguments).await,
         CliCommand::Crds => {
             print(&format!("{}---\n{}", api::crd_yaml(), api::distrust_crd_yaml())).map(|()| CommandOutcome::Success)

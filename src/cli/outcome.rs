@@ -13,6 +13,8 @@ pub(super) enum CommandOutcome {
     BundleRefused,
     /// `status`: a Bundle is not synced, a target is not in sync, or there is no leader.
     Unhealthy,
+    /// `wait`: the state was not reached, or cannot be.
+    NotReached,
     /// `diff`, `inspect`: something would change or differs.
     Different,
     /// `hand-back`: some targets could not be handed back.
@@ -34,6 +36,7 @@ impl From<CommandOutcome> for ExitCode {
             CommandOutcome::LeadershipLost
             | CommandOutcome::BundleRefused
             | CommandOutcome::Unhealthy
+            | CommandOutcome::NotReached
             | CommandOutcome::Different
             | CommandOutcome::Incomplete
             | CommandOutcome::Damaged

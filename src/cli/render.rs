@@ -1,20 +1,23 @@
 //! `rootcast render`: the controller's decisions on files instead of a cluster.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::api;
 use crate::bundle::{
-    BundleId, Decision, DecisionSettings, Desired, Finding, Inputs, Intent, Namespace, Refusal, decide,
+    BundleId, Clock, Decision, DecisionSettings, Desired, Evidence, Facts, Finding, Inputs, Intent, Ledger, Memory,
+    Namespace, ObjectKind, Refusal, decide, decide_retained, ledger_name, ledger_of,
 };
 
 use super::args::DecisionArgs;
 use super::input::{InputObjects, sources_in};
+use super::manifest::{self, ManifestObject};
 use super::outcome::CommandOutcome;
 use super::output::DocumentFormat;
 use super::{print, print_diagnostic};
@@ -28,6 +31,9 @@ pub(super) struct Args {
     /// files), or - for standard input.
     #[arg(long = "filename", short, value_name = "FILE|DIR|-", default_value = "-")]
     filenames: Vec<PathBuf>,
+    /// Ledger of a Bundle, a ConfigMap in YAML or JSON: what the Bundle retains by it is rendered, too; repeatable.
+    #[arg(long = "ledger", value_name = "FILE")]
+    ledgers: Vec<PathBuf>,
     /// Namespace to render for if the input has no Namespaces; repeatable.
     #[arg(long = "namespace", short, value_name = "NAMESPACE", default_value = "default")]
     namespaces: Vec<String>,
@@ -38,12 +44,16 @@ pub(super) struct Args {
 
 /// Runs `rootcast render`.
 pub(super) fn run(arguments: &Args) -> anyhow::Result<CommandOutcome> {
-    let Args { decision, filenames, namespaces, output } = arguments;
+    let Args { decision, filenames, ledgers, namespaces, output } = arguments;
     let input = InputObjects::read(filenames)?;
     if input.bundles.is_empty() {
         bail!("the input holds no Bundle (apiVersion {}, kind {})", api::API_VERSION, api::KIND);
     }
-    let Rendered { objects, remarks } = render(input, decision, namespaces)?;
+    let memories = read_ledgers(ledgers)?;
+    if let Some(bundle) = memories.keys().find(|bundle| !input.bundles.contains_key(bundle)) {
+        bail!("the input holds no Bundle {bundle}, whose ledger is given");
+    }
+    let Rendered { objects, remarks } = render(input, &memories, decision, namespaces)?;
     print(&format_objects(&objects, *output)?)?;
     for (id, Remarks { refusal, findings }) in &remarks {
         let refusal = refusal.iter().map(|refusal| format!("{}: {}", refusal.reason, refusal.message));
@@ -77,7 +87,12 @@ impl From<Refusal> for Remarks {
     }
 }
 
-fn render(input: InputObjects, arguments: &DecisionArgs, fallback: &[String]) -> anyhow::Result<Rendered> {
+fn render(
+    input: InputObjects,
+    memories: &BTreeMap<BundleId, Memory>,
+    arguments: &DecisionArgs,
+    fallback: &[String],
+) -> anyhow::Result<Rendered> {
     let (default_cas, _) = arguments.load_default_cas()?;
     let mut inputs = Inputs { settings: arguments.settings(), default_cas, ..Inputs::default() };
     let InputObjects { bundles, sources, namespaces, denials } = input;
@@ -102,17 +117,52 @@ fn render(input: InputObjects, arguments: &DecisionArgs, fallback: &[String]) ->
     });
     let now = Timestamp::now();
     for intent in inputs.intents.values() {
-        let remarks = match decide(intent, &inputs, now) {
-            Ok(Decision { desired, findings, .. }) => {
+        let decided = match memories.get(&intent.id) {
+            None => decide(intent, &inputs, now),
+            Some(memory) => decide_retained(intent, &inputs, memory, &offline_facts(now), None, now)
+                .map(|retained| retained.decision),
+        };
+        let remarks = match decided {
+            Ok(Decision { desired, findings, impediment, .. }) => {
                 let reached = offline.clone().unwrap_or_else(|| reached(&desired, &inputs.settings, &namespaces));
                 rendered.objects.extend(targets(&desired, &reached));
-                Remarks { refusal: desired.refusal(), findings }
+                Remarks { refusal: impediment.or_else(|| desired.refusal()), findings }
             }
             Err(refusal) => refusal.into(),
         };
         rendered.remarks.insert(intent.id.clone(), remarks);
     }
     Ok(rendered)
+}
+
+/// Returns what is observed without a cluster: no target, and nothing that uses a certificate.
+fn offline_facts(now: Timestamp) -> Facts {
+    Facts { placed: None, evidence: Evidence::Complete(Vec::new()), clock: Clock { local: now, server: now } }
+}
+
+/// Reads the ledgers of files, by Bundle.
+fn read_ledgers(files: &[PathBuf]) -> anyhow::Result<BTreeMap<BundleId, Memory>> {
+    let mut memories = BTreeMap::new();
+    for file in files {
+        let at = || file.display().to_string();
+        let bytes = fs::read(file).with_context(|| format!("read {}", at()))?;
+        let mut objects = manifest::read_objects(&bytes).sources.into_iter();
+        let (Some(ManifestObject { kind: ObjectKind::ConfigMap, name, values, .. }), None) =
+            (objects.next(), objects.next())
+        else {
+            bail!("{}: give one ConfigMap, the ledger of a Bundle", at());
+        };
+        let what = || format!("{}: ConfigMap {name}", at());
+        let bundle = ledger_of(&name)
+            .with_context(|| format!("{} is no ledger: those are named {}", what(), ledger_name(&"NAME".into())))?;
+        let text = |(key, value)| Some((key, String::from_utf8(value).ok()?));
+        let data = values.with_context(what)?.decoded.into_iter().filter_map(text).collect();
+        let Ledger { uid: _, memory } = Ledger::decode(&data).with_context(what)?;
+        if memories.insert(bundle.clone(), memory).is_some() {
+            bail!("{}: the ledger of Bundle {bundle} is given twice", at());
+        }
+    }
+    Ok(memories)
 }
 
 /// Returns the namespaces of the input that a Bundle reaches.

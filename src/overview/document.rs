@@ -83,6 +83,6 @@ fn certificate(AnchorOrigin { anchor, location: place, line }: &AnchorOrigin) ->
 }
 
 /// `null` beyond the year 9999.
-fn time(seconds: i64) -> Option<String> {
+pub(super) fn time(seconds: i64) -> Option<String> {
     Timestamp::from_second(seconds).ok().map(|time| time.to_string())
 }

@@ -1,14 +1,17 @@
 //! Fixtures of the tests of this module.
 
+use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use crate::api;
-use crate::bundle::fixture::{bundle, labels, now};
+use crate::bundle::fixture::{bundle, labels, now, pem};
 use crate::bundle::{
-    ContentSummary, DecisionSettings, FieldOwnership, Inputs, Namespace, ObjectKind, ObservedMetadata, OwnerRef,
-    TargetRef, decide,
+    ContentSummary, DecisionSettings, FieldOwnership, Inputs, Ledger, Memory, Namespace, ObjectKind, ObservedMetadata,
+    OwnerRef, Phase, TargetRef, decide,
 };
+use crate::trust::{self, Anchor};
 
+use super::rotation_snapshot::RotationSnapshot;
 use super::snapshot::{LeaderStatus, Snapshot, SnapshotTarget};
 
 pub(super) const TRUST_NAMESPACE: &str = "cert-manager";
@@ -105,4 +108,41 @@ pub(super) fn owner(kind: &str, name: &str, uid: &str) -> OwnerRef {
         name: name.to_owned(),
         uid: uid.to_owned(),
     }
+}
+
+pub(super) fn anchor(name: &str) -> Anchor {
+    let blocks = trust::pem::read(pem(name).as_bytes()).expect("PEM");
+    blocks[0].certificate.clone().expect("a certificate")
+}
+
+/// A Bundle of this name with annotations and conditions (type, status, reason, message), and its ledger.
+pub(super) fn rotation(
+    annotations: &[(&str, &str)],
+    conditions: &[(&str, &str, &str, &str)],
+    memory: Option<Memory>,
+) -> RotationSnapshot {
+    let mut bundle = corporate("corp");
+    bundle.metadata.annotations = Some(labels(annotations));
+    let conditions = conditions.iter().map(|(type_, status, reason, message)| {
+        json!({
+            "type": type_, "status": status, "reason": reason, "message": message, "observedGeneration": 1,
+            "lastTransitionTime": "2026-10-31T00:00:00Z",
+        })
+    });
+    let status = json!({ "conditions": conditions.collect::<Vec<_>>() });
+    bundle.status = serde_json::from_value(status).expect("a status");
+    let ledger = memory.map(|memory| Ledger { uid: "uid-of-corp".to_owned(), memory }.encode());
+    RotationSnapshot::of(&bundle, TRUST_NAMESPACE, ledger.as_ref(), now())
+}
+
+/// A memory of certificates, each with the time since when it is everywhere and its phase.
+pub(super) fn memory(entries: &[(&str, Option<Timestamp>, Phase)]) -> Memory {
+    let anchors = entries.iter().map(|(name, ..)| anchor(name));
+    let mut memory = Memory::begin(anchors, now() - SignedDuration::from_hours(48));
+    for (name, everywhere, phase) in entries {
+        let entry = memory.entries.get_mut(&anchor(name).fingerprint()).expect("an entry");
+        (entry.everywhere, entry.phase) = (*everywhere, *phase);
+        entry.origins = vec![format!("ConfigMap cert-manager/corporate key {name:?}")];
+    }
+    memory
 }

@@ -8,4 +8,5 @@ mod namespace;
 mod others;
 mod permissions;
 mod plugin;
+mod rotation;
 mod stage;

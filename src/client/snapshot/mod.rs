@@ -1,8 +1,9 @@
-//! The reads of `rootcast status` and `rootcast diff`: lists in pages, of metadata alone where possible.
+//! The reads of `rootcast status`, `rootcast wait` and `rootcast diff`: lists in pages, of metadata alone where possible.
 
 mod adoption_candidates;
 mod distrusts;
 pub mod object_reader;
+mod rotation;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
@@ -23,6 +24,7 @@ use super::api_error::ApiError;
 use super::connection::Connection;
 use super::hand_back::holder;
 use super::objects::{ReadFailure, bundles, objects, parse};
+use super::server_clock::ServerClock;
 use crate::api::{BUNDLE_LABEL, Bundle};
 use crate::bundle::{
     BundleId, Intent, Namespace, ObjectKind, ObjectSource, OutputKeys, Select, SourceContent, SourceId, SourceObject,
@@ -39,6 +41,7 @@ const CONCURRENCY: usize = 8;
 /// A reader of the state of a cluster.
 pub struct SnapshotReader<'a> {
     client: Client,
+    server_clock: ServerClock,
     progress: &'a dyn Fn(&str, usize),
 }
 
@@ -84,7 +87,7 @@ impl<'a> SnapshotReader<'a> {
     /// objects so far.
     #[must_use]
     pub fn new(connection: &Connection, progress: &'a dyn Fn(&str, usize)) -> Self {
-        Self { client: connection.bounded_client(), progress }
+        Self { client: connection.bounded_client(), server_clock: connection.server_clock().clone(), progress }
     }
 
     /// Lists all Bundles by name, each as it is or with the reason why it cannot be parsed.
@@ -271,17 +274,29 @@ impl<'a> SnapshotReader<'a> {
         objects: &Api<K>,
         params: ListParams,
     ) -> Result<Vec<K>, SnapshotReadError> {
+        self.list_some(resource, objects, params, Some).await
+    }
+
+    /// Lists objects, and keeps of each what `keep` returns.
+    async fn list_some<K: Clone + Debug + DeserializeOwned, T>(
+        &self,
+        resource: &str,
+        objects: &Api<K>,
+        params: ListParams,
+        mut keep: impl FnMut(K) -> Option<T>,
+    ) -> Result<Vec<T>, SnapshotReadError> {
         let mut params = params.limit(PAGE);
-        let mut all = Vec::new();
+        let (mut kept, mut count) = (Vec::new(), 0);
         loop {
             let page = objects.list(&params).await;
             let page = page.map_err(|error| SnapshotReadError::of(&error.into(), "list", resource))?;
-            all.extend(page.items);
+            count += page.items.len();
+            kept.extend(page.items.into_iter().filter_map(&mut keep));
             match page.metadata.continue_ {
                 Some(token) if !token.is_empty() => params = params.continue_token(&token),
-                _ => return Ok(all),
+                _ => return Ok(kept),
             }
-            (self.progress)(resource, all.len());
+            (self.progress)(resource, count);
         }
     }
 }
