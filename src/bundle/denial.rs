@@ -43,6 +43,14 @@ impl Denials {
         distrust.map(|(name, _)| Denier::Distrust(name.clone())).or_else(excluded)
     }
 
+    /// Returns what denies a certificate of which only the fingerprint is known, if anything does.
+    #[must_use]
+    pub fn denier_by_fingerprint(&self, fingerprint: Fingerprint, exclude: &BTreeSet<Fingerprint>) -> Option<Denier> {
+        let distrust = self.0.iter().find(|(_, denied)| denied.certificates.contains(&fingerprint));
+        let excluded = || exclude.contains(&fingerprint).then_some(Denier::Excluded);
+        distrust.map(|(name, _)| Denier::Distrust(name.clone())).or_else(excluded)
+    }
+
     /// Returns whether nothing is distrusted.
     #[must_use]
     pub fn is_empty(&self) -> bool {

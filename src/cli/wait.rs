@@ -85,8 +85,11 @@ pub(super) async fn run(arguments: &Args) -> anyhow::Result<CommandOutcome> {
     let connection = cluster.connect().await?;
     let reader = SnapshotReader::new(&connection, &|_, _| {});
     let look = || async {
-        let snapshot = reader.rotation(bundle, trust_namespace, Timestamp::now()).await?;
-        Ok::<_, SnapshotReadError>(snapshot.map(|snapshot| awaited.verdict(&snapshot)))
+        let Some(mut snapshot) = reader.rotation(bundle, trust_namespace, Timestamp::now()).await? else {
+            return Ok::<_, SnapshotReadError>(None);
+        };
+        snapshot.denials = reader.denials().await.ok();
+        Ok(Some(awaited.verdict(&snapshot)))
     };
     let say = |words: &str| {
         print_diagnostic(&format!("rootcast: Bundle {bundle}, certificate {}: {words}", certificate.short()));

@@ -55,17 +55,15 @@ impl AwaitedCertificate {
     }
 
     fn settled(&self, snapshot: &RotationSnapshot) -> WaitVerdict {
-        if snapshot.excludes(self.fingerprint) {
-            let annotation = api::EXCLUDE_ANNOTATION;
-            return WaitVerdict::Impossible(format!(
-                "it is excluded by annotation {annotation}, and so never published"
-            ));
+        if let Some(denier) = snapshot.denier(self.fingerprint) {
+            return WaitVerdict::Impossible(format!("it is {denier}, and so never published"));
         }
         let cause = match snapshot.ledger.memory().map(|memory| memory.entries.get(&self.fingerprint)) {
             None => snapshot.describe_ledger().unwrap_or_default(),
             Some(None) => "it is in no source that the controller has seen".to_owned(),
             Some(Some(entry)) => match (entry.phase, entry.everywhere, snapshot.settle()) {
-                (Phase::Withdrawing { reason: WithdrawalReason::Denied, .. }, ..) => {
+                // Without the permission to read Distrusts, the ledger alone tells of them.
+                (Phase::Withdrawing { reason: WithdrawalReason::Denied, .. }, ..) if snapshot.denials.is_none() => {
                     return WaitVerdict::Impossible("it is distrusted or excluded, and so never published".to_owned());
                 }
                 (Phase::Withdrawing { reason, .. }, ..) => format!("it was withdrawn, since {}", reason.cause()),
@@ -129,8 +127,8 @@ mod tests {
 
     use super::*;
     use crate::bundle::Memory;
-    use crate::bundle::fixture::now;
-    use crate::overview::fixture::{anchor, memory, rotation};
+    use crate::bundle::fixture::{anchor, denying, now};
+    use crate::overview::fixture::{memory, rotation};
 
     const RETAINED: &[(&str, &str)] = &[(api::RETAIN_ANNOTATION, "24h")];
     const SYNCED: (&str, &str, &str, &str) = (api::SYNCED, "True", "Synced", "synced");
@@ -209,6 +207,12 @@ mod tests {
         let unsaid = verdict(&rotation(RETAINED, &[SYNCED], settled()), AwaitedState::Settled);
         let words = "every target has had it since 2026-10-31T23:50:00Z, and condition Settled does not say how long nodes take";
         assert_eq!(unsaid, ("waiting", words.to_owned()));
+        for memory in [settled(), Some(without_rsa())] {
+            let mut distrusted = rotation(RETAINED, &[SYNCED, SETTLED], memory);
+            distrusted.denials = Some(denying("incident", &["rsa"]));
+            let words = "it is distrusted by Distrust incident, and so never published";
+            assert_eq!(verdict(&distrusted, AwaitedState::Settled), ("impossible", words.to_owned()));
+        }
         let exclude = [RETAINED[0], (api::EXCLUDE_ANNOTATION, &*anchor("rsa").fingerprint().to_string())];
         for memory in [settled(), Some(without_rsa()), None] {
             let found = verdict(&rotation(&exclude, &[SYNCED, SETTLED], memory), AwaitedState::Settled);

@@ -4,12 +4,11 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use crate::api;
-use crate::bundle::fixture::{bundle, labels, now, pem};
+use crate::bundle::fixture::{anchor, bundle, labels, now};
 use crate::bundle::{
     ContentSummary, DecisionSettings, FieldOwnership, Inputs, Ledger, Memory, Namespace, ObjectKind, ObservedMetadata,
     OwnerRef, Phase, TargetRef, decide,
 };
-use crate::trust::{self, Anchor};
 
 use super::rotation_snapshot::RotationSnapshot;
 use super::snapshot::{LeaderStatus, Snapshot, SnapshotTarget};
@@ -108,11 +107,6 @@ pub(super) fn owner(kind: &str, name: &str, uid: &str) -> OwnerRef {
         name: name.to_owned(),
         uid: uid.to_owned(),
     }
-}
-
-pub(super) fn anchor(name: &str) -> Anchor {
-    let blocks = trust::pem::read(pem(name).as_bytes()).expect("PEM");
-    blocks[0].certificate.clone().expect("a certificate")
 }
 
 /// A Bundle of this name with annotations and conditions (type, status, reason, message), and its ledger.

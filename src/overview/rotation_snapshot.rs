@@ -7,8 +7,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use crate::api;
 use crate::bundle::{
-    BundleId, BundlePolicy, Intent, Ledger, LedgerError, Memory, MemoryEntry, RetiringNote, TrustNamespaces,
-    ledger_name, settle_time,
+    BundleId, BundlePolicy, Denials, Denier, Intent, Ledger, LedgerError, Memory, MemoryEntry, RetiringNote,
+    TrustNamespaces, ledger_name, settle_time,
 };
 use crate::trust::Fingerprint;
 
@@ -25,6 +25,8 @@ pub struct RotationSnapshot {
     pub ledger: LedgerState,
     /// Namespace and name of the ledger.
     pub ledger_name: String,
+    /// What is distrusted; `None` if it was not read.
+    pub denials: Option<Denials>,
     /// The time of the snapshot.
     pub now: Timestamp,
 }
@@ -86,6 +88,7 @@ impl RotationSnapshot {
             conditions: bundle.status.iter().flat_map(|status| status.conditions.iter().flatten()).cloned().collect(),
             ledger: LedgerState::of(ledger, bundle.metadata.uid.as_deref()),
             ledger_name: format!("ConfigMap {trust_namespace}/{}", ledger_name(&id)),
+            denials: None,
             now,
             bundle: id,
         }
@@ -131,10 +134,15 @@ impl RotationSnapshot {
         RetiringNote::read(&self.condition(api::RETIRING)?.message, fingerprint)
     }
 
-    /// Returns whether an annotation of the Bundle excludes a certificate.
+    /// Returns what denies a certificate, as far as it is known.
     #[must_use]
-    pub fn excludes(&self, fingerprint: Fingerprint) -> bool {
-        self.policy.as_ref().is_ok_and(|policy| policy.exclude.contains(&fingerprint))
+    pub fn denier(&self, fingerprint: Fingerprint) -> Option<Denier> {
+        let exclude = self.policy.as_ref().map(|policy| policy.exclude.clone()).unwrap_or_default();
+        let denials = self.denials.clone().unwrap_or_default();
+        match self.ledger.memory().and_then(|memory| memory.entries.get(&fingerprint)) {
+            Some(entry) => denials.denier(&entry.anchor, &exclude),
+            None => denials.denier_by_fingerprint(fingerprint, &exclude),
+        }
     }
 
     /// Returns why the ledger says nothing.

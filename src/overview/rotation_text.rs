@@ -257,8 +257,8 @@ mod tests {
 
     use super::*;
     use crate::bundle::WithdrawalReason;
-    use crate::bundle::fixture::now;
-    use crate::overview::fixture::{anchor, memory, plain, rotation};
+    use crate::bundle::fixture::{anchor, now};
+    use crate::overview::fixture::{memory, plain, rotation};
     use crate::overview::pod_use::{FixedUse, FixedUseKind};
     use crate::overview::rotation_snapshot::RotationSnapshot;
 
