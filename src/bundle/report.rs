@@ -178,9 +178,15 @@ pub fn report_outcome(decision: &Decision, outcome: &RolloutOutcome, last: &Last
     }
 }
 
-/// Returns the report on a rollout under way: its progress, and all else as before.
+/// Returns the report on a rollout under way: its progress, what becomes of retained certificates by the decision that is
+/// rolled out, and all else as before.
 #[must_use]
-pub fn report_progress(progress: RolloutProgress, last: &LastStatus, now: Timestamp) -> Report {
+pub fn report_progress(
+    progress: RolloutProgress,
+    decision: Option<&Decision>,
+    last: &LastStatus,
+    now: Timestamp,
+) -> Report {
     let RolloutProgress { done, namespaces } = progress;
     let message = format!("{done} of {namespaces} namespaces are as they should be, the others follow");
     let reconciling = last.new_condition(api::RECONCILING, "True", ROLLING_OUT, message, now);
@@ -190,7 +196,11 @@ pub fn report_progress(progress: RolloutProgress, last: &LastStatus, now: Timest
     conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
     let status =
         api::BundleStatus { conditions: Some(conditions), default_ca_version: last.status.default_ca_version.clone() };
-    Report { status, events: Vec::new() }
+    let report = Report { status, events: Vec::new() };
+    match decision.and_then(|decision| Some((decision.rotation.as_ref()?, decision.desired.payloads.len()))) {
+        Some((rotation, kinds)) => report.with_rotation(rotation.conditions(namespaces * kinds, &[], last, now), last),
+        None => report,
+    }
 }
 
 /// Returns the report on a rollout that is held back, with all else as before.
@@ -270,7 +280,7 @@ impl Desired {
 }
 
 impl Report {
-    /// Adds the conditions of retained certificates, and an event if what was remembered of them is lost anew.
+    /// Sets the conditions of retained certificates, and adds an event if what was remembered of them is lost anew.
     fn with_rotation(mut self, rotation: [Condition; 2], last: &LastStatus) -> Self {
         let is_lost = |condition: &&Condition| condition.reason == Reason::LedgerLost.as_str();
         if let Some(lost) =
@@ -280,6 +290,7 @@ impl Report {
             self.events.push(BundleEvent { warning: true, reason: Reason::LedgerLost, note });
         }
         let conditions = self.status.conditions.get_or_insert_default();
+        conditions.retain(|old| rotation.iter().all(|new| new.type_ != old.type_));
         conditions.extend(rotation);
         conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
         self
@@ -429,8 +440,8 @@ mod tests {
         let last = |report: &Report| LastStatus { generation: None, status: report.status.clone() };
         let before = after(&[], &LastStatus::default(), now());
         let later = now() + jiff::SignedDuration::from_secs(5);
-        let first = report_progress(RolloutProgress { done: 4, namespaces: 10 }, &last(&before), now());
-        let second = report_progress(RolloutProgress { done: 9, namespaces: 10 }, &last(&first), later);
+        let first = report_progress(RolloutProgress { done: 4, namespaces: 10 }, None, &last(&before), now());
+        let second = report_progress(RolloutProgress { done: 9, namespaces: 10 }, None, &last(&first), later);
         let reconciling = condition(&second, api::RECONCILING);
         assert_eq!((reconciling.status.as_str(), &reconciling.last_transition_time.0), ("True", &now()));
         assert!(reconciling.message.starts_with("9 of 10 namespaces "), "{}", reconciling.message);

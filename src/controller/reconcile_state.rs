@@ -125,7 +125,10 @@ impl ReconcileState {
     pub(super) fn report(&self, update: &StatusUpdate, last_status: &LastStatus, now: Timestamp) -> Option<Report> {
         match update {
             StatusUpdate::Refused(refusal) => Some(bundle::report_refusal(refusal, last_status, now)),
-            StatusUpdate::Progress(progress) => Some(bundle::report_progress(*progress, last_status, now)),
+            StatusUpdate::Progress(progress) => {
+                let decision = self.decided.as_ref().map(|(decision, _)| &**decision);
+                Some(bundle::report_progress(*progress, decision, last_status, now))
+            }
             StatusUpdate::Held(unstable) => Some(bundle::report_held_rollout(unstable, last_status, now)),
             StatusUpdate::Outcome(outcome) => {
                 let (decision, generation) = self.decided.as_ref()?;

@@ -320,7 +320,7 @@ mod tests {
     fn entry(name: &str, everywhere: Option<Timestamp>, phase: Phase) -> (Fingerprint, MemoryEntry) {
         let anchor = anchor(name);
         let origins = vec![format!("ConfigMap cert-manager/{name} key \"ca.crt\"")];
-        let entry = MemoryEntry { everywhere, phase, origins, ..MemoryEntry::new(anchor.clone(), Some(now())) };
+        let entry = MemoryEntry { origins, everywhere, phase, ..MemoryEntry::new(anchor.clone(), Some(now())) };
         (anchor.fingerprint(), entry)
     }
 
@@ -552,8 +552,8 @@ mod tests {
         let expected = [Reason::CertificateReturned, Reason::CertificateWithdrawn];
         assert_eq!(reasons(&rotation, &swapped.memory), expected, "the other one was there for no time at all");
         let denies = RetentionInput { denied: &|_: &Anchor| true, ..input(&second, POLICY) };
-        let denied = retain(&swapped.memory, &denies);
-        let rotation = see(&denied, &denies).expect("retention is on");
+        let withdrawn = retain(&swapped.memory, &denies);
+        let rotation = see(&withdrawn, &denies).expect("retention is on");
         let events = rotation.events(&swapped.memory);
         assert_eq!(events.len(), 1, "both in one");
         assert_eq!((events[0].reason, events[0].warning), (Reason::CertificateDenied, true));
@@ -565,9 +565,8 @@ mod tests {
     #[test]
     fn reports_have_the_conditions_of_retained_certificates_and_keep_them() {
         let decision = decide(&plain("b"), &Inputs::default(), now()).expect("a decision");
-        let lost = RecordedRetention { content: Some(ContentDigest::of_pem("lost")), leaving: BTreeSet::new() };
-        let rotation = Rotation { lost: Some(lost), ..rotation([]) };
-        let decision = Decision { rotation: Some(rotation), ..decision };
+        let record = RecordedRetention { content: Some(ContentDigest::of_pem("lost")), leaving: BTreeSet::new() };
+        let decision = Decision { rotation: Some(Rotation { lost: Some(record), ..rotation([]) }), ..decision };
         let outcome = RolloutOutcome::default();
         let first = report_outcome(&decision, &outcome, &LastStatus::default(), now());
         let types = |report: &Report| {
@@ -582,8 +581,17 @@ mod tests {
 
         let refused = report_refusal(&Refusal::panicked(), &last, now());
         assert_eq!(types(&refused), types(&first));
-        let progress = report_progress(RolloutProgress { done: 0, namespaces: 1 }, &last, now());
-        assert_eq!(types(&progress), [&[api::RECONCILING.to_owned()], &types(&first)[..]].concat());
+        let progress = RolloutProgress { done: 0, namespaces: 1 };
+        let settled = |report: &Report| {
+            let mut conditions = report.status.conditions.iter().flatten();
+            conditions.find(|condition| condition.type_ == api::SETTLED).map(|condition| condition.status.clone())
+        };
+        let news = Decision { rotation: Some(rotation([entry("rsa", None, Phase::Present)])), ..decision.clone() };
+        for (decision, expected) in [(None, "True"), (Some(&news), "False")] {
+            let report = report_progress(progress, decision, &last, now());
+            assert_eq!(types(&report), [&[api::RECONCILING.to_owned()], &types(&first)[..]].concat());
+            assert_eq!(settled(&report).as_deref(), Some(expected));
+        }
         let off = report_outcome(&Decision { rotation: None, ..decision }, &outcome, &last, now());
         assert_eq!(types(&off), [api::SOURCES_COMPLETE, api::SYNCED], "retention is off");
     }
