@@ -59,6 +59,8 @@ enum Action {
     /// This certificate alone vouches for somebody, or no one.
     Use(Option<usize>),
     Reconcile,
+    /// The status is published.
+    Report,
     /// A target is written.
     Write(usize),
     /// Writes of a target fail, or no longer.
@@ -113,6 +115,7 @@ fn action() -> impl Strategy<Value = Action> {
         1 => prop::option::of(certificate.clone()).prop_map(Action::DefaultCa),
         1 => prop::option::of(certificate).prop_map(Action::Use),
         12 => Just(Action::Reconcile),
+        4 => Just(Action::Report),
         12 => target.clone().prop_map(Action::Write),
         1 => (target, any::<bool>()).prop_map(|(target, fails)| Action::Fail(target, fails)),
         1 => any::<bool>().prop_map(Action::LedgerWritable),
@@ -142,9 +145,21 @@ struct Desired {
     digest: ContentDigest,
     memory: Memory,
     retains: bool,
+    /// Whether its memory is stored, or needs not be.
+    in_force: bool,
     denied: BTreeSet<Fingerprint>,
     /// Whether a source holds a certificate that is not denied, and its decision is in force.
     given: bool,
+}
+
+impl Desired {
+    /// What the status is to say of it.
+    fn record(&self) -> RecordedRetention {
+        let entries = self.memory.entries.iter();
+        let leaving = entries.filter(|(_, entry)| entry.phase.leaving_since().is_some()).map(|(one, _)| *one);
+        let content = (self.memory != Memory::default()).then_some(self.digest);
+        RecordedRetention { content, leaving: leaving.collect() }
+    }
 }
 
 #[derive(Clone)]
@@ -171,6 +186,8 @@ struct World {
     memory: Memory,
     /// What the status says.
     status: RecordedRetention,
+    /// Whether the status says it of what is published now.
+    is_reported: bool,
     ledger: Option<Memory>,
     ledger_writable: bool,
     /// Whether all certificates fit into a target.
@@ -205,6 +222,7 @@ impl World {
             unprotected: BTreeSet::new(),
             memory: Memory::default(),
             status: RecordedRetention::default(),
+            is_reported: false,
             ledger: None,
             ledger_writable: true,
             fits: true,
@@ -235,6 +253,7 @@ impl World {
                 self.uses = one.into_iter().collect();
             }
             Action::Reconcile => self.reconcile(),
+            Action::Report => self.report(),
             Action::Write(target) => self.write(*target),
             Action::Fail(target, fails) => self.targets[*target].fails = *fails,
             Action::LedgerWritable(writable) => self.ledger_writable = *writable,
@@ -265,8 +284,11 @@ impl World {
         }
         if self.policy.retain.is_some() && self.memory == Memory::default() {
             let published = self.desired.iter().flat_map(|desired| &desired.content);
-            let own = published.filter(|one| !self.default_cas.contains_key(one) && !self.unprotected.contains(one));
-            self.memory = Memory::begin(own.map(|one| anchor(*one)), "2025-01-01T00:00:00Z".parse().expect("a time"));
+            let published: Vec<_> = published.map(|one| anchor(*one)).collect();
+            self.recover(None, &published);
+            if self.missing.is_some() {
+                return;
+            }
         }
         let facts =
             Facts { placed: self.placed(), evidence: Evidence::Complete(self.uses.clone()), clock: self.clock() };
@@ -330,15 +352,14 @@ impl World {
             } else {
                 self.desired.as_ref().is_some_and(|desired| desired.retains)
             },
+            in_force,
             given: in_force && !self.refused && self.own.keys().any(|fingerprint| !denied.contains(fingerprint)),
             denied,
             content,
         });
         self.retains = self.desired.as_ref().is_some_and(|desired| desired.retains);
+        self.is_reported = self.desired.as_ref().is_some_and(|desired| desired.record() == self.status);
         self.place();
-        if in_force {
-            self.report();
-        }
     }
 
     fn write(&mut self, target: usize) {
@@ -426,19 +447,17 @@ impl World {
 
     /// Publishes what the status says of the content that is in force.
     fn report(&mut self) {
-        let Some(desired) = &self.desired else { return };
-        let entries = desired.memory.entries.iter();
-        let leaving = entries.filter(|(_, entry)| entry.phase.leaving_since().is_some()).map(|(one, _)| *one);
-        self.status = RecordedRetention {
-            content: (desired.memory != Memory::default()).then_some(desired.digest),
-            leaving: leaving.collect(),
-        };
+        if let Some(desired) = self.desired.as_ref().filter(|desired| desired.in_force) {
+            (self.status, self.is_reported) = (desired.record(), true);
+        }
     }
 
     fn restart(&mut self, loss: Loss) {
         // One thing is lost at a time.
         match if self.ledger.is_some() { loss } else { Loss::Nothing } {
             Loss::Nothing => {}
+            // A status that was not published yet would be another loss.
+            Loss::Ledger if !self.is_reported => {}
             Loss::Ledger => self.ledger = None,
             Loss::Status => self.status = RecordedRetention::default(),
             Loss::Target(target) => self.targets[target].before = std::mem::take(&mut self.targets[target].held),
@@ -453,19 +472,25 @@ impl World {
                 }
             }
         }
-        self.recover(None);
+        if self.policy.retain.is_none() && self.ledger.is_none() {
+            self.unprotected.extend(&self.published);
+            (self.memory, self.missing) = (Memory::default(), None);
+        } else {
+            self.recover(None, &[]);
+        }
+        (self.placed, self.desired) = (None, None);
     }
 
     /// Accepts a loss by the digits that the condition shows.
     fn accept_loss(&mut self) {
         if let Some(content) = self.missing.as_ref().and_then(|missing| missing.content) {
             self.unprotected.extend(&self.published);
-            self.recover(Some(&content.short()));
+            self.recover(Some(&content.short()), &[]);
             assert!(self.missing.is_none(), "what is accepted is lost no longer");
         }
     }
 
-    fn recover(&mut self, accepted_loss: Option<&str>) {
+    fn recover(&mut self, accepted_loss: Option<&str>, published: &[Anchor]) {
         let targets: Vec<_> = self.targets.iter().map(target_content).collect();
         let stored = self.ledger.clone().map(|memory| Ledger { uid: "uid".to_owned(), memory }.encode());
         let ledger = stored.map(|data| Ledger::decode(&data).expect("a ledger"));
@@ -477,11 +502,12 @@ impl World {
             status: &self.status,
             accepted_loss,
             targets: &targets,
-            published: &[],
+            published,
             own: &self.own,
             default_cas: &self.default_cas,
         });
-        if !self.retains || (ledger.is_none() && self.status.content.is_none()) {
+        let is_recorded = self.retains && (ledger.is_some() || self.status.content.is_some());
+        if published.is_empty() && !is_recorded {
             // What was in the sources before is not known any more.
             self.unprotected.extend(&self.published);
         }
@@ -502,7 +528,6 @@ impl World {
             self.gained.extend(own.map(|fingerprint| (*fingerprint, self.server)));
         }
         (self.memory, self.missing) = (recovery.memory, recovery.lost);
-        (self.placed, self.desired) = (None, None);
     }
 
     /// Ends all faults.
@@ -511,13 +536,14 @@ impl World {
         self.denied.clear();
         self.uses.clear();
         self.targets.iter_mut().for_each(|target| target.fails = false);
-        self.accept_loss();
     }
 
     /// Runs without any fault until nothing is left to be done, but not for ever.
     fn run_calmly(&mut self) {
         for _ in 0..12 {
             self.reconcile();
+            self.accept_loss();
+            self.report();
             if self.placed.is_some() && self.memory.is_calm() && self.content_of_sources() == self.published {
                 return;
             }

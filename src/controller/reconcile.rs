@@ -11,7 +11,8 @@ use jiff::Timestamp;
 use tracing::{debug_span, info};
 
 use crate::bundle::{
-    BundleId, Decision, Refusal, ResolvedSources, SourceId, decide, decide_retained, resolve, resolve_default_cas,
+    BundleId, Decision, Memory, Refusal, ResolvedSources, SourceId, decide, decide_retained, resolve,
+    resolve_default_cas,
 };
 use crate::client::KeyFilter;
 use crate::metrics::{ReconcileFailure, ReconcileMetrics, ReconcileResult};
@@ -102,7 +103,10 @@ fn next_step(controller: &mut Controller, id: &BundleId, now: Timestamp) -> Step
         if !retention::is_retained(controller, id, intent) {
             return decide(intent, inputs, now).map(|decision| Step::Apply(Box::new(decision), generation));
         }
-        let Some(memory) = controller.states.get(id).and_then(|state| state.retention.memory(&intent.uid)) else {
+        let memory = controller.states.get(id).and_then(|state| state.retention.memory(&intent.uid));
+        // Nothing is remembered from before retention was switched on again.
+        let is_begun = |memory: &&Memory| !retention::is_on(controller, intent) || **memory != Memory::default();
+        let Some(memory) = memory.filter(is_begun) else {
             let sources = match resolve(intent, inputs, now) {
                 // What is denied has to go whatever the sources hold.
                 Err(_) if retention::has_ledger(controller, id) => resolve_default_cas(intent, inputs, now),

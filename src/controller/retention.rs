@@ -127,9 +127,8 @@ impl RetentionState {
 
 /// Returns whether certificates of a Bundle are retained, or still are.
 pub(super) fn is_retained(controller: &Controller, id: &BundleId, intent: &Intent) -> bool {
-    let policy = intent.policy.retention(&controller.cache.inputs().settings.retention);
     let state = controller.states.get(id).map(|state| &state.retention);
-    policy.retain.is_some()
+    is_on(controller, intent)
         || state.and_then(|state| state.memory(&intent.uid)).is_some_and(|memory| *memory != Memory::default())
         || has_ledger(controller, id)
 }
@@ -137,6 +136,11 @@ pub(super) fn is_retained(controller: &Controller, id: &BundleId, intent: &Inten
 /// Returns whether a Bundle has a ledger.
 pub(super) fn has_ledger(controller: &Controller, id: &BundleId) -> bool {
     matches!(controller.cache.ledger_version(id), Some(LedgerVersion::At(_)))
+}
+
+/// Returns whether retention is on for a Bundle.
+pub(super) fn is_on(controller: &Controller, intent: &Intent) -> bool {
+    intent.policy.retention(&controller.cache.inputs().settings.retention).retain.is_some()
 }
 
 /// Returns what was observed of a Bundle, and what was lost of it, unless its loss is accepted.
@@ -149,7 +153,8 @@ pub(super) fn observed(
     let state = controller.states.get(id).map(|state| &state.retention);
     let server = controller.connection.server_clock().now().unwrap_or(local);
     let accepted = |lost: &&RecordedRetention| intent.policy.ledger_lost == lost.content.map(|content| content.short());
-    let lost = state.and_then(|state| state.lost.as_ref()).filter(|lost| !accepted(lost));
+    let lost = state.and_then(|state| state.lost.as_ref());
+    let lost = lost.filter(|lost| is_on(controller, intent) && !accepted(lost));
     let clock = Clock { local, server };
     let memory = state.and_then(|state| state.memory(&intent.uid));
     let evidence = memory.map(|memory| controller.cache.evidence().of(id, memory, local.min(server)));
@@ -271,8 +276,11 @@ pub(super) fn on_stored(
 }
 
 fn carry_out(controller: &mut Controller, id: &BundleId, cause: String, pending: PendingDecision) {
-    let PendingDecision { retained: RetainedDecision { decision, memory, lost: _ }, generation } = pending;
+    let PendingDecision { retained: RetainedDecision { decision, memory, lost }, generation } = pending;
     let Some(state) = controller.states.get_mut(id) else { return };
+    if !lost {
+        state.retention.lost = None;
+    }
     let before = state.retention.memory.take().map(|(_, memory)| memory).unwrap_or_default();
     let events = decision.rotation.as_ref().map(|rotation| rotation.events(&before)).unwrap_or_default();
     state.retention.placed = state.retention.placed.filter(|(digest, _)| Some(*digest) == memory.content);

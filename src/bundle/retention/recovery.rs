@@ -17,7 +17,7 @@ use crate::trust::{self, Anchor, Anchors, Fingerprint};
 
 use super::facts::OwnCertificates;
 use super::ledger::Ledger;
-use super::memory::{ContentDigest, Memory, MemoryEntry};
+use super::memory::{ContentDigest, Memory, MemoryEntry, Phase};
 use super::record::RecordedRetention;
 
 /// The PEM that a target holds.
@@ -78,15 +78,13 @@ pub fn recover(stored: &StoredState<'_>) -> Recovery {
         foreign: ledger.is_some() && own_ledger.is_none(),
     };
     let own = stored.own.values().map(|certificate| certificate.anchor.clone());
-    match (own_ledger, status.content) {
+    // What this process has published itself is not lost.
+    match (own_ledger, status.content.filter(|_| stored.published.is_empty())) {
         (Some(_), _) => {
             recovery.reject_unknown(stored);
             recovery.add_from_targets(stored, None);
         }
-        (None, None) => {
-            let published = stored.published.iter().filter(|one| !stored.default_cas.contains_key(&one.fingerprint()));
-            recovery.memory = Memory::begin(own.chain(published.cloned()), stored.created);
-        }
+        (None, None) => recovery.memory = Memory::begin(own, stored.created),
         (None, Some(content)) => {
             for anchor in own {
                 recovery.memory.entries.insert(anchor.fingerprint(), MemoryEntry::new(anchor, None));
@@ -98,6 +96,9 @@ pub fn recover(stored: &StoredState<'_>) -> Recovery {
             recovery.lost = (!by_sources && !by_targets && !is_accepted).then(|| status.clone());
         }
     }
+    recovery.add_published(stored);
+    let content = recovery.digest(stored);
+    recovery.memory.content.get_or_insert(content);
     recovery
 }
 
@@ -150,6 +151,21 @@ impl Recovery {
         }
     }
 
+    /// Adds what this process has published while certificates were not retained.
+    fn add_published(&mut self, stored: &StoredState<'_>) {
+        for anchor in stored.published {
+            let fingerprint = anchor.fingerprint();
+            if stored.default_cas.contains_key(&fingerprint) {
+                continue;
+            }
+            let new = || MemoryEntry::new(anchor.clone(), Some(stored.created));
+            let entry = self.memory.entries.entry(fingerprint).or_insert_with(new);
+            if !entry.phase.is_published() {
+                (entry.phase, entry.everywhere) = (Phase::Present, None);
+            }
+        }
+    }
+
     /// The digest of what the memory publishes.
     fn digest(&self, stored: &StoredState<'_>) -> ContentDigest {
         let all = self.memory.published().chain(stored.default_cas.values());
@@ -161,7 +177,7 @@ impl Recovery {
 mod tests {
     use super::*;
     use crate::bundle::fixture::{now, pem};
-    use crate::bundle::retention::{OwnCertificate, Phase};
+    use crate::bundle::retention::OwnCertificate;
 
     fn anchor(name: &str) -> Anchor {
         let blocks = trust::pem::read(pem(name).as_bytes()).expect("PEM");
@@ -281,6 +297,7 @@ mod tests {
     #[test]
     fn retention_begins_with_what_the_sources_hold() {
         let recovery = recovered(None, &RecordedRetention::default(), &[content(&["expired"])]);
-        assert_eq!(recovery.memory, Memory::begin([anchor("ec")], now()));
+        let content = Some(digest(&["ec"]));
+        assert_eq!(recovery.memory, Memory { content, ..Memory::begin([anchor("ec")], now()) });
     }
 }
