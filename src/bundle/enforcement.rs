@@ -75,9 +75,9 @@ impl Enforcement {
             ExistingTargets::Keep => {
                 Some("its ledger is lost, so targets that exist stay as they are: see its condition Retiring")
             }
-            ExistingTargets::Update if desired.secrets_off => {
-                Some("its Secret targets are switched off, and those written before stay as they are: delete them")
-            }
+            ExistingTargets::Update if desired.secrets_off => Some(
+                "its Secret targets are switched off, and what was written before is not looked at: switch them on (--secret-targets-enabled), or drop target.secret",
+            ),
             ExistingTargets::Update => None,
         };
         self.obstacle = obstacle.map(str::to_owned);
