@@ -29,8 +29,8 @@ pub struct RetainedDecision {
 
 /// Decides a Bundle whose certificates are retained. `lost` is what recovery has missed.
 ///
-/// What does not fit into the targets or the ledger is left out as long as nothing makes room for it, and that is the
-/// decision's impediment.
+/// What does not fit into the targets or the ledger is left out until others have gone, and that is the decision's
+/// impediment.
 ///
 /// # Errors
 /// A [`Refusal`] if the Bundle cannot be carried out as it stands; then memory and targets stay as they are.

@@ -22,10 +22,11 @@ mod reconcile;
 mod reconcile_state;
 mod recover_memory;
 mod report;
-mod retention;
+mod retention_state;
 mod roll_out;
 mod source_cache;
 mod stats;
+mod store_memory;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -52,7 +53,7 @@ use list_targets::ListedTargets;
 use reconcile::reconcile;
 use reconcile_state::ReconcileState;
 use recover_memory::RecoveredState;
-use retention::{PendingDecision, StoreResult};
+use retention_state::{PendingDecision, StoreResult};
 use roll_out::roll_out;
 
 pub use liveness::Liveness;
@@ -217,7 +218,7 @@ impl Controller {
                 }
                 let CacheUpdate { affected, events, ledger, lifted, may_be_ready } = self.cache.apply_event(event);
                 if let Some(bundle) = ledger {
-                    retention::on_ledger_changed(self, bundle);
+                    self.on_ledger_changed(bundle);
                 }
                 for lifted in lifted {
                     distrusts::on_lifted(self, lifted);
@@ -258,6 +259,13 @@ impl Controller {
         if self.cache.is_ready(exists) && self.liveness.set_ready() {
             let (namespaces, targets) = self.engine.known_counts();
             info!(bundles = self.cache.bundles().count(), namespaces, targets, "ready");
+        }
+    }
+
+    fn on_ledger_changed(&mut self, id: BundleId) {
+        let observed = self.cache.ledger_version(&id);
+        if self.states.get_mut(&id).is_some_and(|state| state.retention.observe_idle(observed)) {
+            self.queue.entry(id).or_insert_with(|| "others have changed its ledger".to_owned());
         }
     }
 
@@ -311,7 +319,7 @@ impl Controller {
             TaskOutput::Published { id, result } => report::on_published(self, &id, result),
             TaskOutput::Recovered { id, cause, result } => recover_memory::on_recovered(self, id, cause, result),
             TaskOutput::Stored { id, cause, pending, result } => {
-                retention::on_stored(self, &id, cause, pending, result);
+                store_memory::on_stored(self, &id, cause, pending, result);
             }
             TaskOutput::DistrustPublished { name, result } => distrusts::on_published(self, &name, result),
             TaskOutput::Emitted => {}

@@ -11,17 +11,16 @@ use jiff::Timestamp;
 use tracing::{debug_span, info};
 
 use crate::bundle::{
-    BundleId, Decision, Memory, Refusal, ResolvedSources, SourceId, decide, decide_retained, resolve,
-    resolve_default_cas,
+    BundleId, Decision, Refusal, ResolvedSources, SourceId, decide, decide_retained, resolve, resolve_default_cas,
 };
 use crate::client::KeyFilter;
 use crate::metrics::{ReconcileFailure, ReconcileMetrics, ReconcileResult};
 
 use super::reconcile_state::StatusUpdate;
 use super::report::report;
-use super::retention::PendingDecision;
+use super::retention_state::PendingDecision;
 use super::roll_out::roll_out;
-use super::{Controller, distrusts, fetch_sources, recover_memory, retention};
+use super::{Controller, distrusts, fetch_sources, recover_memory, store_memory};
 
 /// The next step of a reconcile, as the cache determines it.
 enum Step {
@@ -57,7 +56,7 @@ pub(super) fn reconcile(controller: &mut Controller, id: BundleId, cause: String
         Step::AwaitList => return,
         Step::Fetch(unread) => return fetch_sources::fetch(controller, id, cause, unread),
         Step::Recover(sources) => return recover_memory::recover_memory(controller, id, cause, *sources),
-        Step::Store(pending) => return retention::store(controller, id, cause, pending),
+        Step::Store(pending) => return store_memory::store(controller, id, cause, pending),
         Step::Apply(decision, generation) => (Some(state.decided(*decision, generation, now)), None),
         Step::Invalid(refusal) => {
             state.forget_decision();
@@ -100,21 +99,18 @@ fn next_step(controller: &mut Controller, id: &BundleId, now: Timestamp) -> Step
     }
     let generation = known.last_status.generation;
     let decided = catch_unwind(AssertUnwindSafe(|| {
-        if !retention::is_retained(controller, id, intent) {
+        if !store_memory::is_retained(controller, id, intent) {
             return decide(intent, inputs, now).map(|decision| Step::Apply(Box::new(decision), generation));
         }
-        let memory = controller.states.get(id).and_then(|state| state.retention.memory(&intent.uid));
-        // Nothing is remembered from before retention was switched on again.
-        let is_begun = |memory: &&Memory| !retention::is_on(controller, intent) || **memory != Memory::default();
-        let Some(memory) = memory.filter(is_begun) else {
+        let Some(memory) = controller.states.get(id).and_then(|state| state.retention.memory(&intent.uid)) else {
             let sources = match resolve(intent, inputs, now) {
                 // What is denied has to go whatever the sources hold.
-                Err(_) if retention::has_ledger(controller, id) => resolve_default_cas(intent, inputs, now),
+                Err(_) if controller.cache.has_ledger(id) => resolve_default_cas(intent, inputs, now),
                 sources => sources?,
             };
             return Ok(Step::Recover(Box::new(sources)));
         };
-        let (facts, lost) = retention::observed(controller, id, intent, now);
+        let (facts, lost) = store_memory::observed(controller, id, intent, now);
         let retained = decide_retained(intent, inputs, memory, &facts, lost.as_ref(), now)?;
         Ok(Step::Store(Box::new(PendingDecision { retained, generation })))
     }));
@@ -124,20 +120,6 @@ fn next_step(controller: &mut Controller, id: &BundleId, now: Timestamp) -> Step
         Ok(Err(refusal)) => Step::Refuse(refusal, ReconcileFailure::Refused),
         Err(_) => Step::Refuse(Refusal::panicked(), ReconcileFailure::Panic),
     }
-}
-
-/// Carries out a decision: its content is rolled out.
-pub(super) fn apply(
-    controller: &mut Controller,
-    id: &BundleId,
-    cause: String,
-    decision: Decision,
-    generation: Option<i64>,
-) {
-    let state = controller.states.entry(id.clone()).or_default();
-    let desired = Some(state.decided(decision, generation, Timestamp::now()));
-    let event = distrusts::desired_event(controller, id, desired, None, cause);
-    roll_out(controller, event);
 }
 
 fn count(metrics: &ReconcileMetrics, step: &Step, time: Duration) {

@@ -11,7 +11,7 @@ use crate::bundle::{
 };
 use crate::fanout::ExponentialBackoff;
 
-use super::retention::RetentionState;
+use super::retention_state::RetentionState;
 
 /// Delays before a Bundle that failed, once and again, is reconciled anew.
 const RETRY: ExponentialBackoff = ExponentialBackoff { first: Duration::from_millis(500), max: Duration::from_mins(1) };

@@ -17,7 +17,7 @@ use crate::fanout::{ListScope, ResourceVersion};
 
 use super::list_targets::list_bundle_targets;
 use super::report::emit;
-use super::retention::{has_ledger, ledger_ref};
+use super::retention_state::ledger_ref;
 use super::{Controller, TaskOutput};
 
 /// What was recovered of a Bundle when a process starts, and the ledger as it was read.
@@ -52,8 +52,8 @@ pub(super) fn recover_memory(controller: &mut Controller, id: BundleId, cause: S
         namespaces: controller.cache.inputs().settings.target_namespaces.clone(),
         trust_namespace: controller.trust_namespaces.main().clone(),
     };
-    let exists = has_ledger(controller, &id);
-    let ledger = ledger_ref(controller, &id);
+    let exists = controller.cache.has_ledger(&id);
+    let ledger = ledger_ref(controller.trust_namespaces.main(), &id);
     let connection = controller.connection.clone();
     let own = sources.own();
     let state = controller.states.entry(id.clone()).or_default();

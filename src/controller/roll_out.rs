@@ -3,14 +3,15 @@
 //! Entered by every change of a namespace or target, every result of a write or list, time and leadership, and by
 //! [`mod@super::reconcile`] with a new desired state. What the engine reports goes to [`mod@super::report`].
 
+use jiff::Timestamp;
 use tracing::{Instrument as _, debug_span, info, warn};
 
-use crate::bundle::{BundleEvent, BundleId, RolloutOutcome};
+use crate::bundle::{BundleEvent, BundleId, Decision, RolloutOutcome};
 use crate::fanout::{Action, EngineEvent};
 
 use super::reconcile_state::StatusUpdate;
 use super::report::{emit, report};
-use super::{Controller, TaskOutput, list_targets, retention};
+use super::{Controller, TaskOutput, distrusts, list_targets};
 
 /// Passes an event to the engine and executes the actions that it returns. Leadership is checked first, since any time
 /// may have passed: the engine of a process that no longer leads returns no write.
@@ -29,6 +30,30 @@ pub(super) fn set_leading(controller: &mut Controller, leading: bool) {
     if controller.leading != leading {
         controller.leading = leading;
         step(controller, EngineEvent::Leading(leading));
+    }
+}
+
+/// Rolls out the content of a decision for a generation of a Bundle.
+pub(super) fn roll_out_decision(
+    controller: &mut Controller,
+    id: &BundleId,
+    cause: String,
+    decision: Decision,
+    generation: Option<i64>,
+) {
+    let state = controller.states.entry(id.clone()).or_default();
+    let desired = Some(state.decided(decision, generation, Timestamp::now()));
+    let event = distrusts::desired_event(controller, id, desired, None, cause);
+    roll_out(controller, event);
+}
+
+/// Takes in whether every target of a Bundle holds what was decided last; if that is news it is to be remembered.
+fn record_outcome(controller: &mut Controller, id: &BundleId, placed: bool) {
+    let local = Timestamp::now();
+    let later = controller.connection.server_clock().now().map_or(local, |server| server.max(local));
+    let state = controller.states.get_mut(id);
+    if state.is_some_and(|state| state.retention.record_outcome(placed, later)) {
+        controller.queue.entry(id.clone()).or_insert_with(|| "every target holds the content".to_owned());
     }
 }
 
@@ -55,7 +80,7 @@ fn execute(controller: &mut Controller, action: Action) {
                 let (namespaces, written, failed) = (outcome.namespaces, outcome.written, outcome.failures.len());
                 info!(bundle = &**bundle.name(), namespaces, written, failed, cause, "targets written");
             }
-            retention::on_outcome(controller, &bundle, outcome.placed);
+            record_outcome(controller, &bundle, outcome.placed);
             if let Some(state) = controller.states.get_mut(&bundle) {
                 state.enforcement.on_outcome(&outcome.failures);
                 controller.distrusts.set_changed();

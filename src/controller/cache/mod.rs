@@ -168,6 +168,11 @@ impl Cache {
         &mut self.evidence
     }
 
+    /// Whether a Bundle has a ledger.
+    pub(in crate::controller) fn has_ledger(&self, id: &BundleId) -> bool {
+        matches!(self.ledger_version(id), Some(LedgerVersion::At(_)))
+    }
+
     /// All Bundles, sorted by name.
     pub(in crate::controller) fn bundles(&self) -> impl Iterator<Item = (&BundleId, &CachedBundle)> {
         self.bundles.iter()

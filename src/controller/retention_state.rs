@@ -1,0 +1,174 @@
+//! What a process knows of one Bundle whose certificates are retained.
+
+use jiff::Timestamp;
+
+use crate::bundle::{
+    BundleId, ContentDigest, Memory, Phase, RecordedRetention, RetainedDecision, WithdrawalReason, ledger_name,
+};
+use crate::client::{ApiError, LedgerRef};
+use crate::fanout::ResourceVersion;
+use crate::trust::Anchor;
+
+use super::cache::LedgerVersion;
+
+/// What a process knows of a Bundle with retention.
+#[derive(Default)]
+pub(super) struct RetentionState {
+    /// Uid of the Bundle, and what any of its targets may hold; `None` before it is recovered.
+    memory: Option<(String, Memory)>,
+    /// The ledger as it was last written or read; `None` if there is none.
+    stored: Option<StoredLedger>,
+    /// The content that every target holds, and since when.
+    placed: Option<(ContentDigest, Timestamp)>,
+    /// What was published before the start and is missing in part.
+    lost: Option<RecordedRetention>,
+    /// Whether a request is in flight.
+    busy: bool,
+}
+
+/// A ledger as it is stored.
+struct StoredLedger {
+    version: ResourceVersion,
+    /// What it holds, and whether it is deleted with the Bundle; `None` if others have written it.
+    content: Option<(Memory, bool)>,
+}
+
+/// A decision that is carried out once its memory is stored, and the generation that it is for.
+pub(super) struct PendingDecision {
+    pub(super) retained: RetainedDecision,
+    pub(super) generation: Option<i64>,
+}
+
+/// The result of storing a memory.
+pub(super) enum StoreResult {
+    /// The ledger has this version; none if it was deleted.
+    Stored(Option<ResourceVersion>),
+    /// Others have written the ledger, which now has this version; none if they have deleted it.
+    Conflict(Option<ResourceVersion>),
+    /// The ledger was not written.
+    Failed(ApiError),
+}
+
+impl RetentionState {
+    /// Returns what is remembered of the Bundle with this uid; `None` before it is recovered.
+    pub(super) fn memory(&self, uid: &str) -> Option<&Memory> {
+        self.memory.as_ref().filter(|(of, _)| of == uid).map(|(_, memory)| memory)
+    }
+
+    /// Returns whether a request is in flight.
+    pub(super) fn is_busy(&self) -> bool {
+        self.busy
+    }
+
+    /// Takes in what was recovered of the Bundle with this uid, and the ledger as it was read.
+    pub(super) fn set_recovered(
+        &mut self,
+        uid: String,
+        memory: Memory,
+        lost: Option<RecordedRetention>,
+        ledger: Option<(ResourceVersion, Option<(Memory, bool)>)>,
+    ) {
+        self.memory = Some((uid, memory));
+        (self.lost, self.stored) = (lost, ledger.map(|(version, content)| StoredLedger { version, content }));
+    }
+
+    /// Sets whether a request is in flight.
+    pub(super) fn set_busy(&mut self, busy: bool) {
+        self.busy = busy;
+    }
+
+    /// Takes in the version of the ledger that a watch has shown last; returns whether others have written it.
+    pub(super) fn observe(&mut self, observed: Option<LedgerVersion>) -> bool {
+        let known = self.stored.as_ref().map(|stored| stored.version);
+        match (known, observed) {
+            (known, Some(LedgerVersion::At(version))) if known < Some(version) => {
+                self.stored = Some(StoredLedger { version, content: None });
+                true
+            }
+            (Some(known), Some(LedgerVersion::Gone(version))) if known < version => {
+                self.stored = None;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Takes in whether every target holds what was decided last, as of this time; returns whether that is news.
+    pub(super) fn record_outcome(&mut self, placed: bool, now: Timestamp) -> bool {
+        let content = self.memory.as_ref().and_then(|(_, memory)| memory.content);
+        let before = self.placed;
+        self.placed = match (content.filter(|_| placed), before) {
+            (Some(content), Some((digest, since))) if digest == content => Some((content, since)),
+            (Some(content), _) => Some((content, now)),
+            (None, _) => None,
+        };
+        self.placed.is_some() && self.placed != before
+    }
+
+    /// Takes in the version of the ledger that a watch has shown last; returns whether others have written it while
+    /// nothing of ours is on its way.
+    pub(super) fn observe_idle(&mut self, observed: Option<LedgerVersion>) -> bool {
+        self.memory.is_some() && !self.busy && self.observe(observed)
+    }
+
+    /// Returns the content that every target holds, and since when.
+    pub(super) fn placed(&self) -> Option<(ContentDigest, Timestamp)> {
+        self.placed
+    }
+
+    /// Returns what was published before the start and is missing in part, unless its loss is accepted.
+    pub(super) fn lost(&self, accepted: Option<&str>) -> Option<&RecordedRetention> {
+        let is_accepted =
+            |lost: &&RecordedRetention| accepted == lost.content.map(|content| content.short()).as_deref();
+        self.lost.as_ref().filter(|lost| !is_accepted(lost))
+    }
+
+    /// Returns the version of the ledger, if there is one.
+    pub(super) fn version(&self) -> Option<ResourceVersion> {
+        self.stored.as_ref().map(|stored| stored.version)
+    }
+
+    /// Takes in the ledger as it was written, or as others have written it.
+    pub(super) fn set_stored(&mut self, version: Option<ResourceVersion>, content: Option<(Memory, bool)>) {
+        self.stored = version.map(|version| StoredLedger { version, content });
+    }
+
+    /// Replaces what is remembered of the Bundle with this uid; returns what was. Nothing is remembered once retention
+    /// has ended.
+    pub(super) fn replace_memory(&mut self, uid: String, memory: Memory) -> Memory {
+        self.placed = self.placed.filter(|(digest, _)| Some(*digest) == memory.content);
+        let memory = (memory != Memory::default()).then_some((uid, memory));
+        std::mem::replace(&mut self.memory, memory).map(|(_, before)| before).unwrap_or_default()
+    }
+
+    /// Forgets what is missing, since its loss is accepted.
+    pub(super) fn forget_loss(&mut self) {
+        self.lost = None;
+    }
+
+    /// Returns whether a memory withdraws what is published now because it is denied.
+    pub(super) fn denies_more(&self, next: &Memory) -> bool {
+        let published = self.memory.iter().flat_map(|(_, memory)| memory.published());
+        let is_denied = |anchor: &Anchor| {
+            let phase = next.entries.get(&anchor.fingerprint()).map(|entry| entry.phase);
+            matches!(phase, Some(Phase::Withdrawing { reason: WithdrawalReason::Denied, .. }))
+        };
+        published.into_iter().any(is_denied)
+    }
+
+    pub(super) fn is_stored(&self, memory: &Memory, collected: bool) -> bool {
+        let stored = self.stored.as_ref().map(|stored| stored.content.as_ref());
+        match stored {
+            Some(content) => {
+                *memory != Memory::default()
+                    && content.is_some_and(|(known, owned)| (known, *owned) == (memory, collected))
+            }
+            None => *memory == Memory::default(),
+        }
+    }
+}
+
+/// Where the ledger of a Bundle is.
+pub(super) fn ledger_ref(trust_namespace: &str, id: &BundleId) -> LedgerRef {
+    LedgerRef { namespace: trust_namespace.to_owned(), name: ledger_name(id) }
+}

@@ -1,0 +1,150 @@
+//! Stores what is remembered of a Bundle before it is published.
+//!
+//! The asynchronous half of [`mod@super::reconcile`] for Bundles with a ledger. At most one request of a Bundle is in
+//! flight; meanwhile the Bundle is not reconciled.
+
+use jiff::Timestamp;
+use tracing::info;
+
+use crate::bundle::{
+    BundleId, Clock, DeletionPolicy, Evidence, Facts, Intent, Ledger, Memory, RecordedRetention, Refusal,
+    RetainedDecision, ledger_name,
+};
+use crate::client::{LedgerOwner, delete_ledger, read_ledger, write_ledger};
+use crate::fanout::EngineEvent;
+
+use super::reconcile_state::StatusUpdate;
+use super::report::{emit, report};
+use super::retention_state::{PendingDecision, RetentionState, StoreResult, ledger_ref};
+use super::roll_out::{roll_out, roll_out_decision};
+use super::{Controller, TaskOutput, distrusts};
+
+/// Returns whether certificates of a Bundle are retained, or still are.
+pub(super) fn is_retained(controller: &Controller, id: &BundleId, intent: &Intent) -> bool {
+    let state = controller.states.get(id).map(|state| &state.retention);
+    let policy = intent.policy.retention(&controller.cache.inputs().settings.retention);
+    policy.retain.is_some()
+        || state.and_then(|state| state.memory(&intent.uid)).is_some_and(|memory| *memory != Memory::default())
+        || controller.cache.has_ledger(id)
+}
+
+/// Returns what was observed of a Bundle, and what was lost of it, unless its loss is accepted.
+pub(super) fn observed(
+    controller: &Controller,
+    id: &BundleId,
+    intent: &Intent,
+    local: Timestamp,
+) -> (Facts, Option<RecordedRetention>) {
+    let state = controller.states.get(id).map(|state| &state.retention);
+    let server = controller.connection.server_clock().now().unwrap_or(local);
+    let lost = state.and_then(|state| state.lost(intent.policy.ledger_lost.as_deref()));
+    let clock = Clock { local, server };
+    let memory = state.and_then(|state| state.memory(&intent.uid));
+    let evidence = memory.map(|memory| controller.cache.evidence().of(id, memory, local.min(server)));
+    let facts = Facts {
+        placed: state.and_then(RetentionState::placed).filter(|_| lost.is_none()),
+        evidence: evidence.unwrap_or_else(|| Evidence::Complete(Vec::new())),
+        clock,
+    };
+    (facts, lost.cloned())
+}
+
+/// Carries out a decision once its memory is stored.
+pub(super) fn store(controller: &mut Controller, id: BundleId, cause: String, pending: Box<PendingDecision>) {
+    let observed = controller.cache.ledger_version(&id);
+    let Some(state) = controller.states.get_mut(&id) else { return };
+    state.retention.observe(observed);
+    let memory = &pending.retained.memory;
+    controller.cache.observe_leaving(&id, memory);
+    let collected = pending.retained.decision.desired.deletion == DeletionPolicy::Delete;
+    // While something is lost its record must not be replaced.
+    if state.retention.is_stored(memory, collected) || pending.retained.lost {
+        return carry_out(controller, &id, cause, *pending);
+    }
+    // What would be held back is not stored yet: one write for each rollout.
+    if let Some(at) = controller.engine.held_until(&id).filter(|_| !state.retention.denies_more(memory)) {
+        return state.requeue(controller.started + at);
+    }
+    state.retention.set_busy(true);
+    let version = state.retention.version();
+    let intent = &controller.cache.inputs().intents[&id];
+    let ledger = Ledger { uid: intent.uid.clone(), memory: memory.clone() };
+    let data = (*memory != Memory::default()).then(|| ledger.encode());
+    let owner = LedgerOwner { name: id.name().to_string(), uid: intent.uid.clone(), collected };
+    let (connection, ledger) = (controller.connection.clone(), ledger_ref(controller.trust_namespaces.main(), &id));
+    controller.tasks.spawn(async move {
+        let result = match (&data, version) {
+            (Some(data), version) => write_ledger(&connection, &ledger, &owner, version, data).await.map(Some),
+            (None, Some(version)) => delete_ledger(&connection, &ledger, version).await.map(|()| None),
+            (None, None) => Ok(None),
+        };
+        let result = match result {
+            Ok(version) => StoreResult::Stored(version),
+            Err(error) if error.is_conflict() => match read_ledger(&connection, &ledger).await {
+                Ok(object) => StoreResult::Conflict(object.map(|object| object.version)),
+                Err(error) => StoreResult::Failed(error),
+            },
+            Err(error) => StoreResult::Failed(error),
+        };
+        TaskOutput::Stored { id, cause, pending, result }
+    });
+}
+
+/// Carries out a decision whose memory was stored; after a failure the one before stays in force.
+pub(super) fn on_stored(
+    controller: &mut Controller,
+    id: &BundleId,
+    cause: String,
+    pending: Box<PendingDecision>,
+    result: StoreResult,
+) {
+    let Some(state) = controller.states.get_mut(id) else { return };
+    state.retention.set_busy(false);
+    match result {
+        StoreResult::Stored(version) => {
+            let RetainedDecision { decision, memory, .. } = &pending.retained;
+            let content = Some((memory.clone(), decision.desired.deletion == DeletionPolicy::Delete));
+            state.retention.set_stored(version, content);
+            // Meanwhile the Bundle may have been replaced, or its spec have become invalid.
+            let intent = controller.cache.inputs().intents.get(id);
+            if intent.is_some_and(|intent| intent.uid == pending.retained.decision.desired.uid) {
+                carry_out(controller, id, cause, *pending);
+            }
+        }
+        StoreResult::Conflict(version) => {
+            info!(bundle = &**id.name(), "others have written its ledger, which is written again");
+            state.retention.set_stored(version, None);
+            state.retry();
+        }
+        StoreResult::Failed(error) => {
+            state.retry();
+            let (namespace, name) = (controller.trust_namespaces.main(), ledger_name(id));
+            let mut refusal = Refusal::ledger_not_written(namespace, &name, &error.to_string());
+            controller.note_server_health(&error);
+            // The content before stays in force, but for what is denied.
+            let event = distrusts::desired_event(controller, id, None, Some(&mut refusal), cause.clone());
+            if let EngineEvent::Desired { desired: Some(_), .. } = &event {
+                roll_out(controller, event);
+            }
+            if let Some(state) = controller.states.get_mut(id) {
+                state.impede(&refusal);
+            }
+            report(controller, id, StatusUpdate::Refused(Box::new(refusal)), cause);
+        }
+    }
+}
+
+fn carry_out(controller: &mut Controller, id: &BundleId, cause: String, pending: PendingDecision) {
+    let PendingDecision { retained: RetainedDecision { decision, memory, lost }, generation } = pending;
+    let Some(state) = controller.states.get_mut(id) else { return };
+    if !lost {
+        state.retention.forget_loss();
+    }
+    let before = state.retention.replace_memory(decision.desired.uid.clone(), memory);
+    let events = decision.rotation.as_ref().map(|rotation| rotation.events(&before)).unwrap_or_default();
+    for event in events {
+        info!(bundle = &**id.name(), reason = %event.reason, cause, "{}", event.note);
+        emit(controller, id.clone(), event);
+    }
+    roll_out_decision(controller, id, cause, decision, generation);
+}
