@@ -8,7 +8,7 @@ use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
 
 use crate::bundle::TrustNamespaces;
-use crate::client::{SnapshotReader, SnapshotScope, SnapshotSources};
+use crate::client::{Connection, SnapshotReader, SnapshotScope, SnapshotSources, certificate_uses};
 use crate::overview::{Overlay, Plan, SourceQuery};
 
 use super::input::{InputObjects, sources_in};
@@ -63,7 +63,8 @@ pub(super) async fn run(arguments: &Args) -> anyhow::Result<CommandOutcome> {
     let names = if affected.namespaces.is_empty() { affected.bundles.clone() } else { all() };
     snapshot.read_foreign_objects(&reader, &names, None, now).await;
     let published = published.into_iter().collect::<anyhow::Result<BTreeMap<_, _>>>()?;
-    let plan = Plan::of(&snapshot, &affected, &published, now);
+    let mut plan = Plan::of(&snapshot, &affected, &published, now);
+    let uses_unread = record_uses(&mut plan, &connection, now).await.err();
     print(&output.format(|TableFormat::Table| paint(plan.table(now)), || plan.document(now))?)?;
     let mut conclusive = true;
     for refusal in plan.refusals() {
@@ -76,12 +77,28 @@ pub(super) async fn run(arguments: &Args) -> anyhow::Result<CommandOutcome> {
     if let Some(unread) = snapshot.foreign_objects_unread() {
         print_diagnostic(&format!("rootcast: {unread}"));
     }
+    for unread in snapshot.memories_unread(&affected.bundles) {
+        print_diagnostic(&format!("rootcast: {unread}"));
+    }
+    if let Some(cause) = uses_unread {
+        print_diagnostic(&format!("rootcast: what depends on the certificates that go is not known: {cause}"));
+    }
     print_diagnostic(&format!("rootcast: settings: {}", snapshot.settings_from));
     Ok(match (conclusive, plan.is_empty()) {
         (false, _) => CommandOutcome::Inconclusive,
         (true, false) => CommandOutcome::Different,
         (true, true) => CommandOutcome::Success,
     })
+}
+
+/// Finds out by CertificateRequests what depends on the certificates that would go, if any would.
+async fn record_uses(plan: &mut Plan, connection: &Connection, now: Timestamp) -> anyhow::Result<()> {
+    let anchors: Vec<_> = plan.retirement_anchors().cloned().collect();
+    if anchors.is_empty() {
+        return Ok(());
+    }
+    let uses = certificate_uses(connection, anchors, now).await?;
+    Ok(plan.record_uses(&uses, now)?)
 }
 
 /// Returns the objects of the input that decisions depend on: sources only of the trust namespaces.

@@ -37,7 +37,8 @@ pub(crate) use ledger::{
 pub(crate) use publish::{PublishedVersion, Publisher};
 pub use serving_cert::{ServingSettings, maintain_serving_cert};
 pub use snapshot::{
-    ContainerCommand, SnapshotReadError, SnapshotReader, SnapshotScope, SnapshotSources, SnapshotTargets, object_reader,
+    ContainerCommand, SnapshotReadError, SnapshotReader, SnapshotScope, SnapshotSources, SnapshotTargets,
+    certificate_uses, object_reader,
 };
 pub(crate) use watch::{
     ApiCollection, ListPager, ListWatchError, MetadataOnly, UnreadableObject, Watch, WatchEvent, WatchResult,

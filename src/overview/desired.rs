@@ -7,8 +7,9 @@ use jiff::Timestamp;
 
 use crate::api;
 use crate::bundle::{
-    AdoptionVerdict, AnchorOrigin, BundleId, Decision, DecisionSettings, Desired, Diff, ExistingTargets, Intent,
-    ObjectKind, Obstacle, Output, Payload, PayloadValue, ProtectedName, ResolvedSources, TargetRef, decide, resolve,
+    AdoptionVerdict, AnchorOrigin, BundleId, Clock, Decision, DecisionSettings, Desired, Diff, Evidence,
+    ExistingTargets, Facts, Intent, Memory, ObjectKind, Obstacle, Output, Payload, PayloadValue, ProtectedName,
+    Refusal, ResolvedSources, TargetRef, decide, decide_retained, resolve,
 };
 
 use super::snapshot::{Snapshot, SnapshotTarget};
@@ -18,6 +19,8 @@ use super::snapshot::{Snapshot, SnapshotTarget};
 pub(super) struct DesiredTargets {
     bundle: BundleId,
     pub(super) desired: Arc<Desired>,
+    /// What would be remembered of the Bundle's certificates, if they are retained.
+    pub(super) memory: Option<Memory>,
     /// Certificates of the sources, or why they are not known.
     pub(super) origins: Result<Vec<AnchorOrigin>, UnknownSourcesError>,
     /// Findings in the sources, in words.
@@ -68,16 +71,18 @@ impl DesiredTargets {
         let unknown = unread.or_else(|| snapshot.unknown_default_cas(intent));
         let decided = match unknown {
             Some(cause) => Err(cause),
-            None => decide(intent, &snapshot.inputs, now).map_err(|refusal| refusal.message),
+            None => decide_with_memory(intent, snapshot, now).map_err(|refusal| refusal.message),
         };
         let bundle = intent.id.clone();
         match decided {
-            Ok(Decision { desired, .. }) => Self { bundle, desired, origins, findings, unverified_reason: None },
+            Ok((Decision { desired, .. }, memory)) => {
+                Self { bundle, desired, memory, origins, findings, unverified_reason: None }
+            }
             Err(cause) => {
                 let none = BTreeMap::new();
                 let targets = snapshot.targets.get(&intent.id).unwrap_or(&none);
                 let desired = Arc::new(as_last_written(intent, targets, &snapshot.inputs.settings));
-                Self { bundle, desired, origins, findings, unverified_reason: Some(cause) }
+                Self { bundle, desired, memory: None, origins, findings, unverified_reason: Some(cause) }
             }
         }
     }
@@ -154,6 +159,21 @@ impl DesiredTargets {
         });
         unseen.map(|(place, ..)| place).collect()
     }
+}
+
+/// Decides as the controller does, by what its ledger holds, but withdraws nothing for which it may have waited.
+fn decide_with_memory(
+    intent: &Intent,
+    snapshot: &Snapshot,
+    now: Timestamp,
+) -> Result<(Decision, Option<Memory>), Refusal> {
+    let Some(memory) = snapshot.memories.get(&intent.id) else {
+        return Ok((decide(intent, &snapshot.inputs, now)?, None));
+    };
+    let evidence = Evidence::Incomplete("it was not looked for".to_owned());
+    let facts = Facts { placed: None, evidence, clock: Clock { local: now, server: now } };
+    let retained = decide_retained(intent, &snapshot.inputs, memory, &facts, None, now)?;
+    Ok((retained.decision, Some(retained.memory)))
 }
 
 /// Returns the desired state by the spec, with the content of the target that was written last.

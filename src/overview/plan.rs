@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use crate::api;
 use crate::bundle::{
-    BundleId, Denials, Diff, InputChange, Intent, Namespace, ObjectKind, Refusal, ResolvedSources, SourceId,
-    SourceObject, TargetRef, TrustNamespaces, affected_bundles, resolve,
+    BundleId, CertificateUses, Denials, Diff, InputChange, Intent, Memory, Namespace, ObjectKind, Refusal,
+    ResolvedSources, SourceId, SourceObject, TargetRef, TrustNamespaces, affected_bundles, resolve,
 };
 use crate::inspect::{CertificateDiff, CertificateSet, DetailLevel, LocatedCertificate, Location, ValuePlace};
 use crate::text::escape;
@@ -19,6 +19,7 @@ use crate::trust::Anchor;
 use super::desired::{DesiredTargets, TargetDiff};
 use super::detail::{located_in_source, summarize_targets};
 use super::diagnosis::Diagnosis;
+use super::retirement::{RetirementPlan, UnknownUsesError};
 use super::snapshot::{Snapshot, SnapshotTarget};
 
 /// Objects to lay over a snapshot.
@@ -68,6 +69,8 @@ pub struct BundlePlan {
     pub actions: BTreeMap<(PlannedAction, ObjectKind), Vec<Arc<str>>>,
     /// Certificates that come and go, if the content is known.
     pub trust: Option<CertificateDiff>,
+    /// Certificates that no source would hold any more, if they are retained.
+    pub retirement: Option<RetirementPlan>,
 }
 
 /// The planned action on a target.
@@ -177,8 +180,13 @@ impl Plan {
             if everywhere {
                 findings.insert(intent.id.clone(), std::mem::take(&mut desired_targets.findings));
             }
-            let mut bundle_plan =
-                BundlePlan { bundle: intent.id.clone(), refusal: None, actions: BTreeMap::new(), trust: None };
+            let mut bundle_plan = BundlePlan {
+                bundle: intent.id.clone(),
+                refusal: None,
+                actions: BTreeMap::new(),
+                trust: None,
+                retirement: None,
+            };
             if let Some(cause) = desired_targets.unverified_reason {
                 bundle_plan.refusal = everywhere.then_some(cause);
                 return bundle_plan.refusal.is_some().then_some(bundle_plan);
@@ -201,7 +209,13 @@ impl Plan {
                     resolve(intent, &snapshot.inputs, now).ok().map(|resolved| planned(intent, &resolved, snapshot));
                 let nothing = CertificateSet::default();
                 let before = published.get(&intent.id).unwrap_or(&nothing);
+                let retained = desired_targets.memory.as_ref().map(|after| (&snapshot.memories[&intent.id], after));
+                let planned = planned.map(|planned| with_retained(planned, before, retained.map(|(_, after)| after)));
                 bundle_plan.trust = planned.map(|planned| CertificateDiff::between(before, &planned));
+                bundle_plan.retirement = retained.map(|(memory, after)| {
+                    let defaults = &snapshot.inputs.settings.retention;
+                    RetirementPlan::of(intent, defaults, memory, after, desired_targets.desired.anchors())
+                });
             }
             (!bundle_plan.is_empty()).then_some(bundle_plan)
         });
@@ -219,7 +233,7 @@ impl Plan {
     #[must_use]
     pub fn table(&self, now: Timestamp) -> String {
         let mut out = String::new();
-        for BundlePlan { bundle, refusal, actions, trust } in &self.bundles {
+        for BundlePlan { bundle, refusal, actions, trust, retirement } in &self.bundles {
             if refusal.is_some() && actions.is_empty() {
                 continue;
             }
@@ -235,6 +249,9 @@ impl Plan {
                 for line in trust.table(now, DetailLevel::Brief).lines() {
                     let _ = writeln!(out, "  {line}");
                 }
+            }
+            if let Some(retirement) = retirement {
+                out += &retirement.table();
             }
         }
         out
@@ -257,11 +274,31 @@ impl Plan {
         self.findings.iter().flat_map(lines)
     }
 
+    /// Returns the certificates that would go, and those that would stay in their place.
+    pub fn retirement_anchors(&self) -> impl Iterator<Item = &Anchor> {
+        let retirements = self.bundles.iter().filter_map(|plan| plan.retirement.as_ref());
+        retirements.filter(|retirement| !retirement.retiring.is_empty()).flat_map(|retirement| {
+            retirement.retiring.iter().map(|retiring| &retiring.anchor).chain(&retirement.staying)
+        })
+    }
+
+    /// Records what depends on the certificates that would go.
+    ///
+    /// # Errors
+    /// When that is not known, with the cause.
+    pub fn record_uses(&mut self, uses: &CertificateUses, now: Timestamp) -> Result<(), UnknownUsesError> {
+        let retirements = self.bundles.iter_mut().filter_map(|plan| plan.retirement.as_mut());
+        for retirement in retirements {
+            retirement.record_uses(uses, now)?;
+        }
+        Ok(())
+    }
+
     /// Returns `bundles`, each with `name`, `refusal`, `created`, `updated`, `released`, `blocked` and `trust`. Foreign
     /// objects in `blocked` have `cause` and `cure`.
     #[must_use]
     pub fn document(&self, now: Timestamp) -> Value {
-        let bundles = self.bundles.iter().map(|BundlePlan { bundle, refusal, actions, trust }| {
+        let bundles = self.bundles.iter().map(|BundlePlan { bundle, refusal, actions, trust, retirement }| {
             let of = |expected: &PlannedAction| {
                 let places = actions.iter().filter(|((action, _), _)| action == expected);
                 let places = places.flat_map(|((_, kind), namespaces)| {
@@ -279,7 +316,7 @@ impl Plan {
                 })
             });
             let blocked: Vec<_> = of(&PlannedAction::Blocked).into_iter().chain(not_written).collect();
-            json!({
+            let mut document = json!({
                 "name": &**bundle.name(),
                 "refusal": refusal,
                 "created": of(&PlannedAction::Created),
@@ -287,7 +324,11 @@ impl Plan {
                 "released": of(&PlannedAction::Released),
                 "blocked": blocked,
                 "trust": trust.as_ref().map(|trust| trust.document(now, DetailLevel::Brief)),
-            })
+            });
+            if let Some(retirement) = retirement {
+                document["retiring"] = retirement.document();
+            }
+            document
         });
         json!({ "bundles": bundles.collect::<Vec<_>>() })
     }
@@ -295,7 +336,10 @@ impl Plan {
 
 impl BundlePlan {
     fn is_empty(&self) -> bool {
-        self.refusal.is_none() && self.actions.is_empty() && self.trust.as_ref().is_none_or(CertificateDiff::is_empty)
+        self.refusal.is_none()
+            && self.actions.is_empty()
+            && self.trust.as_ref().is_none_or(CertificateDiff::is_empty)
+            && self.retirement.as_ref().is_none_or(|retirement| retirement.retiring.is_empty())
     }
 
     /// Whether anything is written or let go.
@@ -343,13 +387,25 @@ fn planned(intent: &Intent, resolved: &ResolvedSources, snapshot: &Snapshot) -> 
     CertificateSet { certificates: origins.chain(default_cas).collect(), ..CertificateSet::new(&**intent.id.name()) }
 }
 
+/// Adds to what the sources hold the certificates that stay published without a source.
+fn with_retained(mut planned: CertificateSet, before: &CertificateSet, memory: Option<&Memory>) -> CertificateSet {
+    let in_sources: BTreeSet<_> = planned.certificates.iter().map(LocatedCertificate::fingerprint).collect();
+    let retained = memory.into_iter().flat_map(Memory::published).map(Anchor::fingerprint);
+    let retained: BTreeSet<_> = retained.filter(|fingerprint| !in_sources.contains(fingerprint)).collect();
+    let retained = before.certificates.iter().filter(|found| retained.contains(&found.fingerprint()));
+    planned.certificates.extend(retained.cloned());
+    planned
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bundle::fixture::{now, pem, source_id};
-    use crate::bundle::{OutputKeys, SourceContent};
+    use crate::bundle::fixture::{labels, now, pem, source_id};
+    use crate::bundle::{OutputKeys, Phase, SourceContent};
     use crate::inspect::Passwords;
-    use crate::overview::fixture::{TRUST_NAMESPACE, corporate, foreign_target, namespace, plain, selecting, snapshot};
+    use crate::overview::fixture::{
+        TRUST_NAMESPACE, corporate, foreign_target, memory, namespace, plain, selecting, snapshot,
+    };
 
     fn source(text: &str) -> BTreeMap<SourceId, SourceObject> {
         let content = SourceContent::Keys([("ca".to_owned(), text.as_bytes().to_vec().into())].into());
@@ -419,6 +475,46 @@ Bundle two
     fn plan_of(snapshot: &mut Snapshot, overlay: Overlay) -> Plan {
         let affected = snapshot.apply_overlay(overlay, &TRUST_NAMESPACE.into()).expect("valid Bundles");
         Plan::of(snapshot, &affected, &BTreeMap::new(), now())
+    }
+
+    #[test]
+    fn what_a_bundle_retains_stays_for_a_time_and_what_depends_on_it_is_named() {
+        let mut retaining = corporate("one");
+        retaining.metadata.annotations = Some(labels(&[(api::RETAIN_ANNOTATION, "24h")]));
+        let plan = |memory: Option<Memory>| {
+            let mut snapshot = snapshot(&[retaining.clone()], &pem("rsa"));
+            snapshot.write("one", &["a", "b"]);
+            snapshot.memories.extend(memory.map(|memory| ("one".into(), memory)));
+            let overlay = Overlay { sources: source(&pem("ec")), ..Overlay::default() };
+            let affected = snapshot.apply_overlay(overlay, &TRUST_NAMESPACE.into()).expect("valid Bundles");
+            let mut published = CertificateSet::new("target");
+            published.read(&ValuePlace::of_key("ca.pem"), pem("rsa").as_bytes(), &Passwords::WellKnown).expect("PEM");
+            Plan::of(&snapshot, &affected, &[("one".into(), published)].into(), now())
+        };
+        let ec = "  +  CN=Beta EC Root A  (itself)  2049-01-01, 8097 days  EC P-256  yes  888818f8  ConfigMap cert-manager/corporate key \"ca\" line 1\n";
+        let mut retained = plan(Some(memory(&[("rsa", Some(now()), Phase::Present)])));
+        let expected = format!(
+            "Bundle one\n  updated: 2 ConfigMaps in a, b\n{ec}  1 added, 0 removed, 1 the same\n  \
+             CN=Alpha Root CA A,O=Example Corp,C=US (e533eb20) stays until 2026-11-02T00:00:00Z, then goes\n"
+        );
+        assert_eq!(plain(&retained.table(now())), expected);
+        assert_eq!(retained.retirement_anchors().count(), 2);
+
+        // Objects are named as long as nothing that stays vouches for their certificates.
+        let retirement = retained.bundles[0].retirement.as_mut().expect("retained");
+        retirement.retiring[0].breaks = (0..12).map(|number| format!("Certificate shop/{number}")).collect();
+        let table = plain(&retained.table(now()));
+        assert!(table.ends_with("Certificate shop/9 and 2 more\n") && table.contains("\n    would break: "), "{table}");
+        let document = retained.document(now());
+        let retiring = &document["bundles"][0]["retiring"][0];
+        assert_eq!(
+            (&retiring["until"], &retiring["wouldBreak"][1]),
+            (&json!("2026-11-02T00:00:00Z"), &json!("Certificate shop/1"))
+        );
+
+        let unknown = plan(None);
+        assert!(plain(&unknown.table(now())).contains("  1 added, 1 removed, 0 the same\n"));
+        assert_eq!(unknown.document(now())["bundles"][0].get("retiring"), None);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Snapshots of a cluster.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 
 use crate::api;
 use crate::bundle::{
-    BundleId, CertificateSource, ContentSummary, Inputs, Intent, Namespace, ObjectKind, ObjectSource, ObservedMetadata,
-    Select, SourceId, TargetRef, TrustNamespaces,
+    BundleId, CertificateSource, ContentSummary, Inputs, Intent, Memory, Namespace, ObjectKind, ObjectSource,
+    ObservedMetadata, Select, SourceId, TargetRef, TrustNamespaces,
 };
 
 /// What was read of a cluster at about the same moment.
@@ -26,6 +26,8 @@ pub struct Snapshot {
     pub namespaces: BTreeMap<Arc<str>, Namespace>,
     /// Objects that carry the Bundle label and objects in place of targets, by their Bundle.
     pub targets: BTreeMap<BundleId, BTreeMap<TargetRef, SnapshotTarget>>,
+    /// What is remembered of the certificates of Bundles that retain them.
+    pub memories: BTreeMap<BundleId, Memory>,
     /// What could not be read.
     pub unread: Unread,
     /// Leader of the controllers.
@@ -43,6 +45,8 @@ pub struct Unread {
     pub default_cas: Option<String>,
     /// Why some objects in place of targets could not be read.
     pub foreign_objects: Option<String>,
+    /// Bundles that retain certificates of which it is not known what is remembered, and why.
+    pub memories: BTreeMap<BundleId, String>,
 }
 
 /// The objects that a source reads. Displays as in the messages about them.
@@ -196,6 +200,20 @@ impl Snapshot {
     /// Returns why the sources of a Bundle are not all known, if they are not.
     pub(super) fn unread_source(&self, intent: &Intent) -> Option<String> {
         intent.object_sources().find_map(|source| self.unread.sources.get(&source.into()).cloned())
+    }
+
+    /// Returns the Bundles whose certificates are retained.
+    pub fn retaining(&self) -> impl Iterator<Item = &Intent> {
+        let defaults = &self.inputs.settings.retention;
+        self.inputs.intents.values().filter(|intent| intent.policy.retention(defaults).retain.is_some())
+    }
+
+    /// Returns a remark for each of these Bundles of which it is not known what is remembered.
+    pub fn memories_unread(&self, bundles: &BTreeSet<BundleId>) -> impl Iterator<Item = String> {
+        let unread = self.unread.memories.iter().filter(|(bundle, _)| bundles.contains(*bundle));
+        unread.map(|(bundle, cause)| {
+            format!("Bundle {bundle}: how long its certificates are retained is not known, so not shown: {cause}")
+        })
     }
 
     /// Returns why the default CAs of a Bundle are not known, if they are not.

@@ -211,7 +211,7 @@ impl Rotation {
 
     /// When a certificate that has been leaving since then may be withdrawn at the earliest.
     pub(super) fn until(&self, since: Timestamp) -> Timestamp {
-        self.policy.look_at_or_after(later(since, self.policy.duration()))
+        self.policy.leaves_at(since)
     }
 
     fn wait_text(&self, wait: &Wait, failures: &[(TargetRef, String)]) -> String {

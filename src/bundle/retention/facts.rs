@@ -89,6 +89,12 @@ impl RetentionPolicy {
         })
     }
 
+    /// Returns when a certificate is withdrawn that has left the sources at this time, if nothing else needs it.
+    #[must_use]
+    pub fn leaves_at(&self, since: Timestamp) -> Timestamp {
+        self.look_at_or_after(later(since, self.duration()))
+    }
+
     /// Returns the first time, not before `time`, at which it is looked what may be withdrawn.
     pub(super) fn look_at_or_after(&self, time: Timestamp) -> Timestamp {
         self.look_interval().map_or(time, |interval| {

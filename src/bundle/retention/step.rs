@@ -236,7 +236,7 @@ impl Step<'_> {
     fn waits(&self, own: &OwnCertificates, fingerprint: Fingerprint, since: Timestamp) -> Vec<Wait> {
         let Self { input: RetentionInput { policy, facts, .. }, .. } = self;
         let mut waits = Vec::new();
-        let until = policy.look_at_or_after(later(since, policy.duration()));
+        let until = policy.leaves_at(since);
         if until > self.look() {
             waits.push(Wait::Until(until));
         }

@@ -1,6 +1,7 @@
 //! The snapshot of the cluster that `status` and `diff` share, with the settings of its controller.
 
 mod foreign_objects;
+mod memories;
 mod progress;
 mod settings;
 
@@ -100,6 +101,7 @@ impl OverviewArgs {
             snapshot.bundles.retain(|bundle, _| **bundle.name() == *name);
         }
         snapshot.read_sources(&reader, &settings, scope).await?;
+        snapshot.read_memories(&reader, &settings.trust_namespace).await;
         if let Some(publisher) = snapshot.find_published_default_cas(now) {
             // Without it the default CAs stay unknown, which the output says.
             if let Ok((_, certificates)) = read_published(&connection, &publisher.target, &publisher.key).await {

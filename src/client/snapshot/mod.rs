@@ -3,6 +3,7 @@
 mod adoption_candidates;
 mod distrusts;
 pub mod object_reader;
+mod retention;
 mod rotation;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,6 +32,8 @@ use crate::bundle::{
     TargetRef,
 };
 use crate::overview::{LeaderStatus, SnapshotTarget, SourceQuery};
+
+pub use retention::certificate_uses;
 
 /// The number of objects in a page of a list.
 const PAGE: u32 = 500;

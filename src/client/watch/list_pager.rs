@@ -65,6 +65,11 @@ impl ApiCollection {
         Self { label_selector, ..Self::metadata_of(uri::collection(kind, namespace)) }
     }
 
+    /// Creates the collection of all objects of a path.
+    pub(in crate::client) fn objects_of(path: String) -> Self {
+        Self { path, label_selector: None, metadata_only: false }
+    }
+
     /// Creates the collection of the metadata of all objects of a path.
     pub(super) fn metadata_of(path: String) -> Self {
         Self { path, label_selector: None, metadata_only: true }

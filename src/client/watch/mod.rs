@@ -102,8 +102,7 @@ pub(crate) fn start_watches<'a>(
             events.map_ok(move |event| WatchEvent::Fanout(scope.clone(), event)).boxed()
         }
         Watch::CertificateRequests => {
-            let path = CertificateRequest::PATH.to_owned();
-            let collection = ApiCollection { path, label_selector: None, metadata_only: false };
+            let collection = ApiCollection::objects_of(CertificateRequest::PATH.to_owned());
             start(connection, Watch::CertificateRequests, collection).map_ok(WatchEvent::CertificateRequest).boxed()
         }
     };
@@ -112,8 +111,7 @@ pub(crate) fn start_watches<'a>(
 
 /// Starts the watch of all Bundles.
 pub(super) fn watch_bundles(connection: &Connection) -> BoxStream<'static, WatchResult<Event<WatchedBundle>>> {
-    let path = Bundle::url_path(&(), None);
-    start(connection, Watch::Bundles, ApiCollection { path, label_selector: None, metadata_only: false })
+    start(connection, Watch::Bundles, ApiCollection::objects_of(Bundle::url_path(&(), None)))
 }
 
 /// Starts the watch of the metadata of namespaces or targets.
