@@ -258,6 +258,8 @@ impl World {
             Action::Fail(target, fails) => self.targets[*target].fails = *fails,
             Action::LedgerWritable(writable) => self.ledger_writable = *writable,
             Action::Space(fits) => self.fits = *fits,
+            // A status that was not published yet would be another loss.
+            Action::LoseLedger if !self.is_reported => {}
             Action::LoseLedger => self.ledger = None,
             Action::AcceptLoss => self.accept_loss(),
             Action::Restart(loss) => self.restart(*loss),
@@ -456,7 +458,6 @@ impl World {
         // One thing is lost at a time.
         match if self.ledger.is_some() { loss } else { Loss::Nothing } {
             Loss::Nothing => {}
-            // A status that was not published yet would be another loss.
             Loss::Ledger if !self.is_reported => {}
             Loss::Ledger => self.ledger = None,
             Loss::Status => self.status = RecordedRetention::default(),
@@ -523,6 +524,7 @@ impl World {
                 self.unprotected.insert(*fingerprint);
             }
         }
+        self.seen.retain(|fingerprint| recovery.memory.entries.contains_key(fingerprint));
         if ledger.is_none() {
             let own = self.own.keys().filter(|fingerprint| self.seen.insert(**fingerprint));
             self.gained.extend(own.map(|fingerprint| (*fingerprint, self.server)));
