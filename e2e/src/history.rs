@@ -45,6 +45,16 @@ pub struct Change {
     pub hash: Option<String>,
     /// Whether it is gone.
     pub deleted: bool,
+    /// The object as the API server stores it; empty if it is gone.
+    stored: Vec<u8>,
+}
+
+impl Change {
+    /// Whether the object that was written holds this text, in one of its keys or anywhere else.
+    #[must_use]
+    pub fn holds(&self, text: &str) -> bool {
+        self.stored.windows(text.len()).any(|window| window == text.as_bytes())
+    }
 }
 
 impl ControlPlane {
@@ -154,12 +164,14 @@ impl Event {
         let Self { kind, kv: KeyValue { key, mod_revision, value } } = self;
         let key = String::from_utf8(BASE64_STANDARD.decode(key)?)?;
         let (namespace, name) = key.strip_prefix(PREFIX).and_then(|rest| rest.split_once('/')).unwrap_or_default();
+        let stored = BASE64_STANDARD.decode(value)?;
         Ok(Change {
             revision: Revision(mod_revision.parse()?),
             namespace: namespace.to_owned(),
             name: name.to_owned(),
-            hash: hash(&BASE64_STANDARD.decode(value)?),
+            hash: hash(&stored),
             deleted: kind == "DELETE",
+            stored,
         })
     }
 }

@@ -1,15 +1,15 @@
 //! Somebody's TLS server, and the CA that signed its certificate: both can be exchanged while clients connect.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
 
 use anyhow::{Context as _, Result};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose, SanType,
+    BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose, PublicKeyData as _, SanType,
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -56,11 +56,23 @@ impl Authority {
     /// # Errors
     /// When no key can be made.
     pub fn new(name: &str) -> Result<Self> {
+        Self::with_key(name, KeyPair::generate()?)
+    }
+
+    /// Another root CA of this common name, with the same key.
+    ///
+    /// # Errors
+    /// When its key cannot be read back.
+    pub fn reissue(&self, name: &str) -> Result<Self> {
+        Self::with_key(name, KeyPair::from_pem(&self.0.key().serialize_pem())?)
+    }
+
+    fn with_key(name: &str, key: KeyPair) -> Result<Self> {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        Ok(Self(CertifiedIssuer::self_signed(params, KeyPair::generate()?)?))
+        Ok(Self(CertifiedIssuer::self_signed(params, key)?))
     }
 
     /// Its certificate.
@@ -75,18 +87,36 @@ impl Authority {
         self.0.der()
     }
 
+    /// Its public key, as `SubjectPublicKeyInfo` in DER.
+    #[must_use]
+    pub fn public_key(&self) -> Vec<u8> {
+        self.0.key().subject_public_key_info()
+    }
+
+    /// A certificate for a server of this machine, in PEM.
+    ///
+    /// # Errors
+    /// When no key can be made.
+    pub fn issue(&self) -> Result<String> {
+        Ok(self.sign(Ipv4Addr::LOCALHOST.into(), &KeyPair::generate()?)?.pem())
+    }
+
     /// A certificate for a server that is asked for by this address.
     fn certify(&self, address: IpAddr) -> Result<Arc<CertifiedKey>> {
+        let key = KeyPair::generate()?;
+        let certificate = self.sign(address, &key)?.der().clone();
+        let key = PrivateKeyDer::try_from(key.serialize_der()).map_err(anyhow::Error::msg)?;
+        Ok(Arc::new(CertifiedKey::from_der(vec![certificate], key, &ring::default_provider())?))
+    }
+
+    fn sign(&self, address: IpAddr, key: &KeyPair) -> Result<Certificate> {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, "server");
         params.subject_alt_names.push(SanType::IpAddress(address));
         params.use_authority_key_identifier_extension = true;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        let key = KeyPair::generate()?;
-        let certificate = params.signed_by(&key, &self.0)?.der().clone();
-        let key = PrivateKeyDer::try_from(key.serialize_der()).map_err(anyhow::Error::msg)?;
-        Ok(Arc::new(CertifiedKey::from_der(vec![certificate], key, &ring::default_provider())?))
+        Ok(params.signed_by(key, &self.0)?)
     }
 }
 
@@ -157,8 +187,6 @@ async fn answer(stream: TcpStream, acceptor: TlsAcceptor) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-
     use super::*;
     use crate::TlsClient;
 

@@ -81,6 +81,25 @@ impl ControlPlane {
         Ok(())
     }
 
+    /// Makes a namespace whose sources the controller may read, given `--additional-trust-namespaces` with its name.
+    ///
+    /// # Errors
+    /// When the API server refuses a manifest.
+    pub async fn read_sources_in(&self, namespace: &str) -> Result<()> {
+        self.namespace(namespace, &[]).await?;
+        self.apply(&["-n", namespace, "-k", "config/trust-namespaces/role"])?;
+        Ok(())
+    }
+
+    /// Lets the controller read cert-manager's requests, for `--evidence=certificaterequests`.
+    ///
+    /// # Errors
+    /// When the API server refuses a manifest.
+    pub fn read_certificate_requests(&self) -> Result<()> {
+        self.apply(&["-f", "config/evidence/role.yaml"])?;
+        Ok(())
+    }
+
     /// Installs a CRD for Bundles, the peer's for instance, in place of what
     /// there is; returns when it is served and Bundles are garbage collected.
     ///
