@@ -4,13 +4,16 @@
 //! Stage::set: the product, two servers ──▶ namespace, bundle ──▶ ClientPod::start ──▶ says: Trusts | Doubts
 //! ```
 
+mod distrusted;
 mod java;
 mod pod;
 mod programs;
+mod retained;
 mod rotation;
 mod stage;
 
 use anyhow::Result;
+use jiff::SignedDuration;
 
 use self::{
     pod::{
@@ -20,6 +23,9 @@ use self::{
     programs::PEM,
     stage::{BUNDLE, Stage},
 };
+
+/// After this, no connection is under way that began before.
+const UNDER_WAY: SignedDuration = SignedDuration::from_secs(2);
 
 const PRIVATE_ONLY: &str = "
 sources: [{configMap: {name: private-ca, key: ca.crt}}]

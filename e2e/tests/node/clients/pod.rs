@@ -55,6 +55,8 @@ pub(super) enum Verdict {
     Trusts,
     /// It does not know the CA: no other failure counts.
     Doubts,
+    /// It fails for any reason, such as that it knows no CA at all.
+    Fails,
 }
 
 impl Mount {
@@ -167,6 +169,7 @@ impl Attempt {
         match verdict {
             Verdict::Trusts => self.outcome == "ok",
             Verdict::Doubts => self.outcome.starts_with("failed") && self.outcome.contains(program.doubt),
+            Verdict::Fails => self.outcome.starts_with("failed"),
         }
     }
 }

@@ -35,9 +35,12 @@ pub(super) const NODE: Program =
 pub(super) const GO: Program =
     Program { name: "go", command: &["/clients/client"], doubt: "x509: certificate signed by unknown authority" };
 
-/// As programs of those who mean to live through a rotation.
+/// These are as programs of those who mean to live through a rotation.
 pub(super) const GO_RELOADING: Program =
     Program { name: "go-reloading", command: &["/clients/client", "-reload"], ..GO };
+
+pub(super) const NODE_RELOADING: Program =
+    Program { name: "node-reloading", command: &["node", "/clients/client.js", "-reload"], ..NODE };
 
 pub(super) const JAVA: Program = Program {
     name: "java",
@@ -45,8 +48,14 @@ pub(super) const JAVA: Program = Program {
     doubt: "unable to find valid certification path to requested target",
 };
 
+pub(super) const JAVA_RELOADING: Program =
+    Program { name: "java-reloading", command: &["java", "-cp", "/clients", "Client", "-reload"], ..JAVA };
+
 /// Not a client: it tells how many certificates the Bundle's file holds, whenever that changes.
 pub(super) const FILE: Program = Program { name: "file", command: &["sh", "/clients/file.sh"], doubt: "" };
 
 /// Those that the PEM is for.
 pub(super) const PEM: [Program; 5] = [CURL, OPENSSL, REQUESTS, NODE, GO];
+
+/// One of each language that reads the file before each connection.
+pub(super) const RELOADING: [Program; 5] = [CURL, REQUESTS, GO_RELOADING, NODE_RELOADING, JAVA_RELOADING];

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
 use rootcast_e2e::{Authority, eventually};
 
 use super::{
+    UNDER_WAY,
     pod::{
         ClientPod, Started,
         Verdict::{Doubts, Trusts},
@@ -34,9 +35,6 @@ target:
 
 /// How long a change may take to reach the file in a pod.
 const SOON: Duration = Duration::from_mins(1);
-
-/// After this, no connection is under way that began before.
-const UNDER_WAY: SignedDuration = SignedDuration::from_secs(2);
 
 #[tokio::test]
 async fn no_handshake_fails_while_a_ca_is_replaced() -> Result<()> {

@@ -24,15 +24,17 @@ use crate::stage::{helm, installed};
 pub(super) const BUNDLE: &str = "inject.rootcast.dev/bundle";
 
 /// The label of Bundles and namespaces of these scenarios.
-const STORY: (&str, &str) = ("scenario", "clients");
+pub(super) const STORY: (&str, &str) = ("scenario", "clients");
 
 /// How long a Bundle may take to be everywhere.
-const SOON: Duration = Duration::from_mins(1);
+pub(super) const SOON: Duration = Duration::from_mins(1);
 
 pub(super) struct Stage {
     pub(super) node: &'static Node,
     /// A server whose CA is in the ConfigMap `private-ca` of the trust namespace.
     pub(super) private: TlsServer,
+    /// That CA.
+    pub(super) private_ca: Authority,
     /// A server whose CA is in the default package and nowhere else.
     pub(super) public: TlsServer,
 }
@@ -41,14 +43,14 @@ impl Stage {
     /// Gives the product that default package, and starts the servers.
     pub(super) async fn set() -> Result<Self> {
         let node = installed().await?;
-        let (private, public) = (Authority::new("Private Root CA")?, Authority::new("Public Root CA")?);
+        let (private_ca, public_ca) = (Authority::new("Private Root CA")?, Authority::new("Public Root CA")?);
         clients(node).await?;
-        let package = json!({"repository": "localhost/package", "tag": package(node, &public)?});
+        let package = json!({"repository": "localhost/package", "tag": package(node, &public_ca)?});
         helm(node, "upgrade", json!({"defaultPackageImage": package}))?;
         let address = node.host_address();
-        let stage =
-            Self { node, private: TlsServer::start(address, &private)?, public: TlsServer::start(address, &public)? };
-        stage.trust(&[&private]).await?;
+        let (private, public) = (TlsServer::start(address, &private_ca)?, TlsServer::start(address, &public_ca)?);
+        let stage = Self { node, private, private_ca, public };
+        stage.trust(&[&stage.private_ca]).await?;
         Ok(stage)
     }
 
