@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use rootcast::api::{API_VERSION, BUNDLE_LABEL, HASH_ANNOTATION, KEYS_ANNOTATION, KIND};
 use rootcast::bundle::{
-    ContentSummary, DeletionPolicy, Desired, FieldErrors, Labels, Namespace, ObjectKind, Output, Payload, PayloadValue,
-    Selector, TargetRef,
+    ContentSummary, DeletionPolicy, Desired, ExistingTargets, FieldErrors, Labels, Namespace, ObjectKind, Output,
+    Payload, PayloadValue, Selector, TargetRef,
 };
 use rootcast::fanout::{EngineEvent, ListScope, Observed, OwnedFields, ResourceVersion, TargetEvent};
 use serde_json::json;
@@ -60,7 +60,7 @@ impl Content {
             secrets_off: false,
             protected: None,
             deletion: DeletionPolicy::Delete,
-            keeps_existing: false,
+            existing: ExistingTargets::Update,
             deleted: false,
         }
     }
