@@ -10,6 +10,9 @@ use std::process::{Command, Output, Stdio};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use jiff::{SignedDuration, Timestamp};
+use rootcast::bundle::{Ledger, Memory, Phase};
+use rootcast::trust::{Anchors, pem};
 use serde_json::{Value, json};
 use vector::Vector;
 
@@ -75,6 +78,42 @@ fn what_distrusts_of_the_input_name_is_left_out() {
 }
 
 /// A Bundle of two sources, as a user keeps it in a repository.
+#[test]
+fn what_a_ledger_remembers_is_rendered_too() {
+    let now = Timestamp::now();
+    let anchor = |name: &str| {
+        let text = fs::read(certificate(name)).expect("a certificate");
+        pem::read(&text).expect("PEM").remove(0).certificate.expect("a certificate")
+    };
+    let anchors = ["rsa", "ec"].map(anchor);
+    let mut memory = Memory::begin(anchors.clone(), now - SignedDuration::from_hours(48));
+    let leaving = memory.entries.get_mut(&anchors[1].fingerprint()).expect("an entry");
+    leaving.phase = Phase::Leaving { since: now };
+    let data = Ledger { uid: "uid".to_owned(), memory }.encode();
+    let folder = tempfile::tempdir().expect("a folder");
+    let written = |name: &str| {
+        let file = folder.path().join(name);
+        let ledger = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name }, "data": data });
+        fs::write(&file, ledger.to_string()).expect("a file");
+        format!("--ledger={}", file.display())
+    };
+    let retained = "{name: a, annotations: {rootcast.dev/retain: 24h}}";
+    let input = bundle("a").replace("{name: a}", retained) + &source("a");
+    let output = rootcast(&["render", "-n=one", "-o=json", &written("rootcast-ledger.bundle.a")], &input);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let list: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let both = Anchors::collect(anchors).expect("certificates").to_pem();
+    assert_eq!(list["items"][0]["data"]["ca.pem"], both);
+    for (name, cause) in [
+        ("other", ": ConfigMap other is no ledger: those are named rootcast-ledger.bundle.NAME\n"),
+        ("rootcast-ledger.bundle.b", "the input holds no Bundle b, whose ledger is given\n"),
+    ] {
+        let output = rootcast(&["render", &written(name)], &input);
+        assert_eq!(output.status.code(), Some(2), "{name}");
+        assert!(stderr(&output).ends_with(cause), "{}", stderr(&output));
+    }
+}
+
 fn bundle(name: &str) -> String {
     format!(
         "---\napiVersion: trust.cert-manager.io/v1alpha1\nkind: Bundle\nmetadata: {{name: {name}}}\nspec:\n  sources:\n  - configMap: {{name: {name}-source, key: ca}}\n  target: {{configMap: {{key: ca.pem}}}}\n"

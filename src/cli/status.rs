@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use jiff::Timestamp;
 
 use crate::client::{SnapshotReader, SnapshotScope};
-use crate::overview::{NamespaceView, Overview, RotationView};
+use crate::overview::{NamespaceView, Overview, RotationOverview};
 
 use super::outcome::CommandOutcome;
 use super::output::OutputFormat;
@@ -99,7 +99,7 @@ async fn run_rotation(arguments: &Args, name: &str, now: Timestamp) -> anyhow::R
     let Some(rotation) = reader.rotation(name, &settings.trust_namespace, now).await? else {
         bail!("there is no Bundle {name}");
     };
-    let mut view = RotationView::of(&rotation);
+    let mut view = RotationOverview::of(&rotation);
     let pods;
     if *leaving {
         view = view.only_leaving();

@@ -4,7 +4,7 @@
 //! Snapshot --Overview::of-----------> a BundleOverview for each Bundle --table, detail, document--> text
 //!          --NamespaceView::of------> what one namespace is offered ----table, document-----------> text
 //! Snapshot and Overlay --Plan::of---> what would change ----------------table, document-----------> text
-//! RotationSnapshot --RotationView::of-----------> the way of each certificate --text, document----> text
+//! RotationSnapshot --RotationOverview::of-----------> the way of each certificate --text, document----> text
 //!                  --AwaitedCertificate::verdict-> whether a certificate is settled, or retired
 //! ```
 //!
@@ -24,9 +24,9 @@ mod namespace_view;
 mod plan;
 mod pod_use;
 mod retirement;
+mod rotation_overview;
 mod rotation_snapshot;
 mod rotation_text;
-mod rotation_view;
 mod snapshot;
 mod synced;
 mod table;
@@ -40,8 +40,8 @@ pub use namespace_view::{BundleInNamespace, NamespaceTarget, NamespaceView, NotO
 pub use plan::{AffectedByOverlay, BundlePlan, InvalidOverlayError, Overlay, Plan, PlannedAction};
 pub use pod_use::{FixedUse, FixedUseKind, PodUse};
 pub use retirement::{RetirementPlan, RetiringCertificate, UnknownUsesError};
+pub use rotation_overview::{CertificateTimeline, RotationOverview, StalePod};
 pub use rotation_snapshot::{InvalidBundleError, LedgerState, RotationSnapshot};
 pub use rotation_text::describe_dropped;
-pub use rotation_view::{CertificateTimeline, RotationView, StalePod};
 pub use snapshot::{LeaderStatus, Snapshot, SnapshotBundle, SnapshotTarget, SourceQuery, Unread};
 pub use synced::Synced;

@@ -13,8 +13,8 @@ use crate::trust::{Anchor, Anchors};
 
 use super::document::time;
 use super::pod_use::PodUse;
+use super::rotation_overview::{CertificateTimeline, RotationOverview, StalePod};
 use super::rotation_snapshot::LedgerState;
-use super::rotation_view::{CertificateTimeline, RotationView, StalePod};
 use super::table::age;
 
 const HEADER: [&str; 5] = ["CONDITION", "STATUS", "REASON", "SINCE", "MESSAGE"];
@@ -22,7 +22,7 @@ const HEADER: [&str; 5] = ["CONDITION", "STATUS", "REASON", "SINCE", "MESSAGE"];
 /// Maximum number of pods in each list of the text; documents have all of them.
 const PODS_SHOWN: usize = 20;
 
-impl RotationView<'_> {
+impl RotationOverview<'_> {
     /// Returns the conditions, the certificates and the pods as text.
     #[must_use]
     pub fn text(&self) -> String {
@@ -292,7 +292,7 @@ mod tests {
     #[test]
     fn a_rotation_is_a_timeline_of_each_certificate_what_is_leaving_first() {
         let snapshot = leaving();
-        let view = RotationView::of(&snapshot);
+        let view = RotationOverview::of(&snapshot);
         let text = plain(&view.text());
         let (_, certificates) = text.split_once("\n\nCN=Alpha ").expect("the certificates");
         let fingerprint = |name: &str| anchor(name).fingerprint().to_string();
@@ -330,7 +330,7 @@ CN=Expired Root A (efa998f5): withdrawn
     #[test]
     fn a_pod_is_to_be_restarted_if_it_was_started_less_than_10_s_after_a_certificate_was_everywhere() {
         let snapshot = leaving();
-        let mut view = RotationView::of(&snapshot);
+        let mut view = RotationOverview::of(&snapshot);
         let pods = [
             pod("older", Some(ago(100_000)), true, &[]),
             pod("old", Some(ago(7_191)), true, &[]),

@@ -11,8 +11,8 @@ use rootcast::{
     trust::{Anchor, Anchors},
 };
 use rootcast_e2e::{
-    ControlPlane,
-    scenario::{TRUST_NAMESPACE, anchors, apply, bundle, certificate},
+    ControlPlane, eventually,
+    scenario::{SOON, TRUST_NAMESPACE, anchors, apply, bundle, certificate},
 };
 use serde_json::{Value, json};
 
@@ -193,7 +193,11 @@ async fn a_rotation_is_shown_with_the_pods_that_have_to_be_restarted() -> Result
         ("young", hours(0), json!({ "name": "ca", "mountPath": "/ca" })),
         ("fixed", hours(0), json!({ "name": "ca", "mountPath": "/ca.pem", "subPath": "ca.pem" })),
     ] {
-        apply(&control_plane.client(), &pod(name, &mount)).await?;
+        let pod = pod(name, &mount).to_string();
+        eventually("there is a ServiceAccount for it", SOON, async || {
+            control_plane.kubectl_ok(&["apply", "-f", "-"], &pod)
+        })
+        .await;
         let status = json!({ "status": { "phase": "Running", "startTime": (Timestamp::now() - age).to_string() } });
         let patch = ["patch", "pod", name, "--subresource=status", "--type=merge", "-p", &status.to_string()];
         control_plane.kubectl_ok(&patch, "")?;

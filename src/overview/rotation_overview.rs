@@ -13,7 +13,7 @@ const NODE_LAG: SignedDuration = SignedDuration::from_secs(10);
 
 /// The rotation of one Bundle.
 #[derive(Debug)]
-pub struct RotationView<'a> {
+pub struct RotationOverview<'a> {
     /// What was read.
     pub snapshot: &'a RotationSnapshot,
     /// The certificates of the ledger: what is leaving, then what is withdrawn, then the others, the oldest first.
@@ -44,7 +44,7 @@ pub struct StalePod<'a> {
     pub lacks: Vec<&'a Anchor>,
 }
 
-impl<'a> RotationView<'a> {
+impl<'a> RotationOverview<'a> {
     /// Returns the rotation of a Bundle that was read, without pods.
     #[must_use]
     pub fn of(snapshot: &'a RotationSnapshot) -> Self {
