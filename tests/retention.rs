@@ -163,6 +163,7 @@ impl Desired {
 }
 
 #[derive(Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fault that comes and goes by itself")]
 struct World {
     own: OwnCertificates,
     /// The certificates of the sources as a decision in force has seen them last.
