@@ -70,8 +70,8 @@ pub const RECONCILING: &str = "Reconciling";
 /// Condition type: whether the content changes too often, and when it is rolled out next; absent while it does not.
 pub const SOURCE_UNSTABLE: &str = "SourceUnstable";
 
-/// Condition type: whether every program can have read the newest certificates of the Bundle's sources; absent while
-/// certificates are not retained.
+/// Condition type: whether every node can have written the newest certificates of the Bundle's sources to files; absent
+/// while certificates are not retained.
 pub const SETTLED: &str = "Settled";
 
 /// Condition type: whether certificates that are in no source any more are still published, or may still be in a target;

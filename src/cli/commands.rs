@@ -48,9 +48,9 @@ pub(super) enum CliCommand {
     Status(Box<status::Args>),
     /// Wait until a certificate of a Bundle is everywhere, or gone.
     ///
-    /// The gate of a rotation: wait for `settled` before an issuer uses a new CA. A certificate that nobody has seen yet
-    /// is waited for, too, since a fresh edit may not have arrived. What it waits for is said on standard error whenever
-    /// that changes. The Bundle must retain certificates (annotation rootcast.dev/retain).
+    /// For pipelines that rotate a CA: wait for `settled` before an issuer uses the new one. A certificate that nobody
+    /// has seen yet is waited for, too, since a fresh edit may not have arrived. What it waits for is said on standard
+    /// error whenever that changes. The Bundle must retain certificates (annotation rootcast.dev/retain).
     #[command(after_long_help = wait::EXIT_CODES)]
     Wait(wait::Args),
     /// Show what would change in the cluster if a file were applied: namespaces, CAs added and removed.

@@ -28,7 +28,7 @@ pub(super) struct Args {
     #[command(flatten)]
     decision: DecisionArgs,
     /// YAML or JSON with Bundles, ConfigMaps, Secrets, Namespaces and Distrusts: a file, a directory (its .yaml, .yml and .json
-    /// files), or - for standard input.
+    /// files), or - for standard input; repeatable.
     #[arg(long = "filename", short, value_name = "FILE|DIR|-", default_value = "-")]
     filenames: Vec<PathBuf>,
     /// Ledger of a Bundle, a ConfigMap in YAML or JSON: what the Bundle retains by it is rendered, too; repeatable.

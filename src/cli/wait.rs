@@ -50,9 +50,10 @@ pub(super) struct Args {
 /// The states that can be waited for.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum StateChoice {
-    /// All targets have it for so long that every node has written it to files: an issuer may use it.
+    /// All targets have it for so long that every node has written it to files: an issuer may use it once programs that
+    /// read it once were restarted.
     Settled,
-    /// No target has it any more.
+    /// No target has it any more, unless it is one of the default CAs.
     Retired,
 }
 

@@ -112,7 +112,7 @@ impl RotationSnapshot {
                 format!("it has no annotation {}, and the controller no --default-retain", api::RETAIN_ANNOTATION)
             }
         };
-        let remedy = format!("kubectl annotate --overwrite bundle {} {}=24h", self.bundle, api::RETAIN_ANNOTATION);
+        let remedy = format!("kubectl annotate --overwrite bundle {} {}=720h", self.bundle, api::RETAIN_ANNOTATION);
         Some(format!("certificates are not retained, since {cause}: {remedy}"))
     }
 

@@ -2,7 +2,7 @@
 //!
 //! | `Settled` | Reason | When |
 //! |---|---|---|
-//! | True | `Settled` | every program can have read every certificate of the sources |
+//! | True | `Settled` | every node can have written every certificate of the sources to files |
 //! | False | `Waiting` | every target has them, but nodes may not have rewritten their files yet |
 //! | False | `TargetsFailing` | a target has not got one, and targets fail |
 //! | False | `RollingOut` | a target has not got one yet |
@@ -221,7 +221,7 @@ impl Rotation {
             Wait::Unsettled(fingerprints) => {
                 let entries = fingerprints.iter().filter_map(|fingerprint| self.memory.entries.get(fingerprint));
                 let names = list(entries.map(|entry| text::truncate_bytes(entry.anchor.subject(), SUBJECT_MAX)));
-                format!("programs to have read {names}")
+                format!("nodes to have written {names} to files")
             }
             Wait::Successor => "another certificate, since it is the only one".to_owned(),
             Wait::Uses(objects) => list(objects),
@@ -407,14 +407,14 @@ mod tests {
         let uses = Wait::Uses(["a", "b", "c", "d"].map(|name| format!("Certificate shop/{name}")).into());
         let evidence = Wait::Evidence("no permission".to_owned());
         for (waits, failing, reason, text) in [
-            (vec![until.clone(), unsettled.clone()], false, "Held", "time, programs to have read "),
+            (vec![until.clone(), unsettled.clone()], false, "Held", "time, nodes to have written "),
             (
                 vec![until.clone(), uses.clone()],
                 true,
                 "Held",
                 "time, Certificate shop/a, Certificate shop/b, Certificate shop/c and 1 more, was",
             ),
-            (vec![unsettled.clone()], false, "Held", "programs to have read "),
+            (vec![unsettled.clone()], false, "Held", "nodes to have written "),
             (vec![unsettled], true, "Blocked", "namespace shop: exceeded quota, was"),
             (vec![uses], false, "Blocked", "Certificate shop/a, "),
             (vec![Wait::Successor], false, "Blocked", "another certificate, since it is the only one, was"),

@@ -35,9 +35,9 @@ pub struct Rotation {
 pub enum RotationPhase {
     /// In the sources, but not yet in every target.
     Announced,
-    /// In every target, but programs may not have read it yet.
+    /// In every target, but nodes may not have written it to files yet.
     Everywhere,
-    /// In every target for so long that every program can have read it.
+    /// In every target for so long that every node can have written it to files.
     Settled,
     /// In no source any more, still published.
     Leaving,

@@ -71,7 +71,7 @@ pub struct Retained {
 pub enum Wait {
     /// This time.
     Until(Timestamp),
-    /// These certificates of the sources, which not every program can have read yet.
+    /// These certificates of the sources, which not every node can have written to files yet.
     Unsettled(Vec<Fingerprint>),
     /// Another certificate: it is the only one.
     Successor,
@@ -274,7 +274,7 @@ impl Step<'_> {
             && !self.published().any(|(other, _)| other != fingerprint && vouchers.contains(&other))
     }
 
-    /// Returns whether every program can have read a certificate since every target holds it.
+    /// Returns whether every node can have written a certificate to files since every target holds it.
     fn is_settled(&self, fingerprint: &Fingerprint) -> bool {
         let everywhere = self.memory.entries.get(fingerprint).and_then(|entry| entry.everywhere);
         everywhere.is_some_and(|at| later(at, self.input.policy.settle) <= self.look())
