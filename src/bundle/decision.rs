@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::trust::{self, Anchor, Anchors, Fingerprint};
+use crate::trust::{Anchor, Anchors, Fingerprint};
 
 use super::expiry::ExpirySummary;
 use super::finding::Finding;
@@ -180,15 +180,6 @@ impl Desired {
     #[must_use]
     pub fn owner_uid(&self) -> Option<&str> {
         (self.deletion == DeletionPolicy::Delete && !self.uid.is_empty()).then_some(&self.uid)
-    }
-
-    /// Returns the certificates that the targets hold.
-    #[must_use]
-    pub fn anchors(&self) -> Vec<Anchor> {
-        let pem =
-            self.output.objects.iter().find_map(|object| self.payloads.get(&object.kind)?.values.get(&object.pem_key));
-        let blocks = pem.and_then(|pem| trust::pem::read(pem.bytes()).ok()).unwrap_or_default();
-        blocks.into_iter().filter_map(|block| block.certificate.ok()).collect()
     }
 
     /// Returns the manifests of one namespace's targets, sorted by kind, complete but for the namespace; none for a

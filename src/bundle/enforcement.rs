@@ -34,6 +34,8 @@ pub struct Enforcement {
     failing: BTreeSet<Arc<str>>,
     /// Why targets cannot be written.
     obstacle: Option<String>,
+    /// Whether every target holds the content decided last, as far as targets can be written.
+    is_rolled_out: bool,
     /// Whether the Bundle is refused, and its targets get what it published last but for what is denied.
     is_overriding: bool,
 }
@@ -70,17 +72,8 @@ impl Default for DistrustProgress {
 impl Enforcement {
     /// Records a decision; returns whether it denies more than the last one, so that its rollout must not wait.
     pub fn decided(&mut self, denials: &Denials, exclude: &BTreeSet<Fingerprint>, desired: &Desired) -> bool {
-        self.is_overriding = false;
-        let obstacle = match desired.existing {
-            ExistingTargets::Keep => {
-                Some("its ledger is lost, so targets that exist stay as they are: see its condition Retiring")
-            }
-            ExistingTargets::Update if desired.secrets_off => Some(
-                "its Secret targets are switched off, and what was written before is not looked at: switch them on (--secret-targets-enabled), or drop target.secret",
-            ),
-            ExistingTargets::Update => None,
-        };
-        self.obstacle = obstacle.map(str::to_owned);
+        (self.is_overriding, self.is_rolled_out) = (false, false);
+        self.obstacle = obstacle(desired);
         self.update(denials, exclude)
     }
 
@@ -97,19 +90,21 @@ impl Enforcement {
         let exclude = exclude.cloned().unwrap_or(before);
         let was_pending = !self.pending.is_empty();
         let is_urgent = self.update(denials, &exclude);
-        self.obstacle = published.is_none().then(|| {
-            format!(
+        self.obstacle = match published {
+            Some(published) => obstacle(published),
+            None => Some(format!(
                 "it is refused ({}), and what it published before this process started is not known: mend it",
                 refusal.reason
-            )
-        });
+            )),
+        };
         let Some(published) = published.filter(|_| !denials.is_empty() || !exclude.is_empty()) else {
             self.is_overriding = false;
             return (None, is_urgent);
         };
         let denies = |anchor: &Anchor| denials.denier(anchor, &exclude).is_some();
         let rest = published.without_denied(denies).map(Arc::new);
-        self.is_overriding |= rest.is_some() || was_pending;
+        // A target that the last rollout has not reached may hold what the content lacks already.
+        self.is_overriding |= rest.is_some() || was_pending || (!self.pending.is_empty() && !self.is_rolled_out);
         if !self.is_overriding {
             self.pending.clear();
             return (None, is_urgent);
@@ -121,8 +116,15 @@ impl Enforcement {
     pub fn on_outcome(&mut self, failures: &[(TargetRef, String)]) {
         self.failing = failures.iter().map(|(target, _)| target.namespace.clone()).collect();
         if self.failing.is_empty() && self.obstacle.is_none() {
+            self.is_rolled_out = true;
             self.pending.clear();
         }
+    }
+
+    /// Returns whether targets get something else than what was decided.
+    #[must_use]
+    pub fn is_overriding(&self) -> bool {
+        self.is_overriding
     }
 
     /// Returns whether the Bundle was decided or refused.
@@ -160,6 +162,20 @@ impl Enforcement {
         self.pending.extend(grown);
         is_urgent
     }
+}
+
+/// Why targets that exist are not written.
+fn obstacle(desired: &Desired) -> Option<String> {
+    let obstacle = match desired.existing {
+        ExistingTargets::Keep => {
+            Some("its ledger is lost, so targets that exist stay as they are: see its condition Retiring")
+        }
+        ExistingTargets::Update if desired.secrets_off => Some(
+            "its Secret targets are switched off, and what was written before is not looked at: switch them on (--secret-targets-enabled), or drop target.secret",
+        ),
+        ExistingTargets::Update => None,
+    };
+    obstacle.map(str::to_owned)
 }
 
 /// Returns condition `Enforced` of a Distrust, of which `faults` could not be read.

@@ -39,9 +39,10 @@ impl DistrustReports {
         self.changed = true;
     }
 
-    /// The earliest time at which publishing is tried again.
+    /// The earliest time from now on at which publishing is tried again.
     pub(super) fn next_wakeup(&self) -> Option<Instant> {
-        self.failures.values().map(|(_, at)| *at).min()
+        let now = Instant::now();
+        self.failures.values().map(|(_, at)| *at).filter(|at| *at > now).min()
     }
 }
 
@@ -102,7 +103,7 @@ pub(super) fn on_lifted(controller: &mut Controller, LiftedDistrust { name, uid,
 /// for the first time.
 pub(super) fn report(controller: &mut Controller) {
     let now = Instant::now();
-    let due = controller.distrusts.next_wakeup().is_some_and(|at| at <= now);
+    let due = controller.distrusts.failures.values().any(|(_, at)| *at <= now);
     if !(controller.distrusts.changed || due) || !controller.leading || !controller.liveness.is_ready() {
         return;
     }

@@ -264,7 +264,12 @@ impl Controller {
 
     fn on_ledger_changed(&mut self, id: BundleId) {
         let observed = self.cache.ledger_version(&id);
-        if self.states.get_mut(&id).is_some_and(|state| state.retention.observe_idle(observed)) {
+        let Some(state) = self.states.get_mut(&id) else { return };
+        if state.retention.observe_idle(observed) {
+            // A ledger that was lost has come back.
+            if state.retention.has_lost() && state.retention.version().is_some() {
+                state.retention.forget_memory();
+            }
             self.queue.entry(id).or_insert_with(|| "others have changed its ledger".to_owned());
         }
     }

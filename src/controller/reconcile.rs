@@ -16,7 +16,7 @@ use crate::bundle::{
 use crate::client::KeyFilter;
 use crate::metrics::{ReconcileFailure, ReconcileMetrics, ReconcileResult};
 
-use super::reconcile_state::StatusUpdate;
+use super::reconcile_state::{ReconcileState, StatusUpdate};
 use super::report::report;
 use super::retention_state::PendingDecision;
 use super::roll_out::roll_out;
@@ -46,7 +46,15 @@ enum Step {
 pub(super) fn reconcile(controller: &mut Controller, id: BundleId, cause: String) {
     let _span = debug_span!("reconcile", bundle = &**id.name()).entered();
     let (started, now) = (Instant::now(), Timestamp::now());
-    controller.states.entry(id.clone()).or_default().begin();
+    let uid = controller.cache.bundle(&id).map(|known| known.uid.as_str());
+    let state = controller.states.entry(id.clone()).or_default();
+    if let Some(uid) = uid
+        && state.published.as_ref().is_some_and(|published| published.uid != uid)
+    {
+        // It was deleted and created anew.
+        *state = ReconcileState::default();
+    }
+    state.begin();
 
     let step = next_step(controller, &id, now);
     count(&controller.metrics.reconciles, &step, started.elapsed());

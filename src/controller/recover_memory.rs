@@ -22,6 +22,8 @@ use super::{Controller, TaskOutput};
 
 /// What was recovered of a Bundle when a process starts, and the ledger as it was read.
 pub(super) struct RecoveredState {
+    /// Uid of the Bundle.
+    uid: String,
     recovery: Recovery,
     version: Option<ResourceVersion>,
     stored: Option<(Memory, bool)>,
@@ -46,19 +48,25 @@ pub(super) fn recover_memory(controller: &mut Controller, id: BundleId, cause: S
     let status = RecordedRetention::read(&known.last_status.status);
     let intent = &controller.cache.inputs().intents[&id];
     let accepted_loss = intent.policy.ledger_lost.clone();
+    let settings = &controller.cache.inputs().settings;
+    let is_written = |kind| kind != ObjectKind::Secret || settings.secret_targets;
+    let objects = intent.output.objects.iter().filter(|object| is_written(object.kind));
     let places = TargetPlaces {
         bundle: id.name().clone(),
-        keys: intent.output.objects.iter().map(|object| (object.kind, object.pem_key.clone())).collect(),
-        namespaces: controller.cache.inputs().settings.target_namespaces.clone(),
+        keys: objects.map(|object| (object.kind, object.pem_key.clone())).collect(),
+        namespaces: settings.target_namespaces.clone(),
         trust_namespace: controller.trust_namespaces.main().clone(),
     };
-    let exists = controller.cache.has_ledger(&id);
     let ledger = ledger_ref(controller.trust_namespaces.main(), &id);
     let connection = controller.connection.clone();
     let own = sources.own();
+    let has_ledger = controller.cache.has_ledger(&id);
     let state = controller.states.entry(id.clone()).or_default();
     state.retention.set_busy(true);
-    let published = state.decided.as_ref().map(|(decision, _)| decision.desired.anchors()).unwrap_or_default();
+    let exists = has_ledger || state.retention.version().is_some();
+    // What is missing is missing in what was published since, too.
+    let published = state.published.as_ref().filter(|published| published.uid == uid && !state.retention.has_lost());
+    let published = published.map(|published| published.certificates()).unwrap_or_default();
     controller.tasks.spawn(async move {
         let stored = StoredState {
             uid: &uid,
@@ -92,20 +100,21 @@ async fn recover_from(
     let ledger = decoded.unwrap_or_default();
     let recover_with = |targets: &[_]| recover(&StoredState { ledger: ledger.as_ref(), targets, ..stored });
     let mut recovery = recover_with(&[]);
-    if !recovery.is_complete() {
+    if !recovery.is_complete(stored.status) {
         let mut contents = Vec::new();
         let mut targets = places.list(connection).await?.into_iter();
         while let Some(content) = next_content(connection, &mut targets, &contents).await? {
             contents.push(content);
             recovery = recover_with(&contents);
-            if recovery.is_complete() {
+            if recovery.is_complete(stored.status) {
                 break;
             }
         }
     }
     let event = malformed.or_else(|| recovery.event(&ledger_ref.namespace, id));
+    let uid = stored.uid.to_owned();
     let stored = ledger.filter(|_| !recovery.foreign).map(|ledger| ledger.memory).zip(collected);
-    Ok(RecoveredState { recovery, version, stored, event })
+    Ok(RecoveredState { uid, recovery, version, stored, event })
 }
 
 impl TargetPlaces {
@@ -119,7 +128,8 @@ impl TargetPlaces {
                 Some(names) => names.iter().map(|name| ListScope::Targets(*kind, Some(name.clone()))).collect(),
             };
             for scope in scopes {
-                let listed = list_bundle_targets(connection, bundle, &scope, None).await?;
+                let listed =
+                    or_nothing(list_bundle_targets(connection, bundle, &scope, None).await)?.unwrap_or_default();
                 let elsewhere = listed.into_iter().filter(|(namespace, _)| **namespace != **trust_namespace);
                 let target =
                     |namespace: String| TargetRef { kind: *kind, namespace: namespace.into(), name: bundle.clone() };
@@ -137,13 +147,22 @@ async fn next_content(
     known: &[TargetContent],
 ) -> Result<Option<TargetContent>, ApiError> {
     for (target, key) in targets {
-        let Some(pem) = read_target_pem(connection, &target, &key).await? else { continue };
+        let pem = or_nothing(read_target_pem(connection, &target, &key).await)?.flatten();
+        let Some(pem) = pem else { continue };
         let content = TargetContent::read(&pem);
         if known.iter().all(|other| other.digest != content.digest) {
             return Ok(Some(content));
         }
     }
     Ok(None)
+}
+
+/// What may not be read, or is not there, tells nothing.
+fn or_nothing<T>(result: Result<T, ApiError>) -> Result<Option<T>, ApiError> {
+    match result {
+        Err(ApiError::Refused(status)) if status.is_forbidden() || status.is_not_found() => Ok(None),
+        other => other.map(Some),
+    }
 }
 
 /// Takes in what was recovered, and reconciles the Bundle; after a failure once its time has come.
@@ -153,10 +172,9 @@ pub(super) fn on_recovered(
     cause: String,
     result: Result<Box<RecoveredState>, ApiError>,
 ) {
-    let uid = controller.cache.bundle(&id).map(|known| known.uid.clone());
-    let (Some(state), Some(uid)) = (controller.states.get_mut(&id), uid) else { return };
+    let Some(state) = controller.states.get_mut(&id) else { return };
     state.retention.set_busy(false);
-    let RecoveredState { recovery: Recovery { memory, lost, .. }, version, stored, event } = match result {
+    let RecoveredState { uid, recovery: Recovery { memory, lost, .. }, version, stored, event } = match result {
         Ok(recovered) => *recovered,
         Err(error) => {
             warn!(bundle = &**id.name(), "ledger or targets not read: {error}");
@@ -164,6 +182,10 @@ pub(super) fn on_recovered(
             return controller.note_server_health(&error);
         }
     };
+    if controller.cache.bundle(&id).is_none_or(|known| known.uid != uid) {
+        controller.queue.insert(id, cause);
+        return;
+    }
     state.fetch_failures = 0;
     if state.published.is_none()
         && let Some(intent) = controller.cache.inputs().intents.get(&id)

@@ -2,12 +2,9 @@
 
 use jiff::Timestamp;
 
-use crate::bundle::{
-    BundleId, ContentDigest, Memory, Phase, RecordedRetention, RetainedDecision, WithdrawalReason, ledger_name,
-};
+use crate::bundle::{BundleId, ContentDigest, Memory, RecordedRetention, RetainedDecision, ledger_name};
 use crate::client::{ApiError, LedgerRef};
 use crate::fanout::ResourceVersion;
-use crate::trust::Anchor;
 
 use super::cache::LedgerVersion;
 
@@ -68,7 +65,7 @@ impl RetentionState {
         lost: Option<RecordedRetention>,
         ledger: Option<(ResourceVersion, Option<(Memory, bool)>)>,
     ) {
-        self.memory = Some((uid, memory));
+        (self.memory, self.placed) = (Some((uid, memory)), None);
         (self.lost, self.stored) = (lost, ledger.map(|(version, content)| StoredLedger { version, content }));
     }
 
@@ -95,7 +92,7 @@ impl RetentionState {
 
     /// Takes in whether every target holds what was decided last, as of this time; returns whether that is news.
     pub(super) fn record_outcome(&mut self, placed: bool, now: Timestamp) -> bool {
-        let content = self.memory.as_ref().and_then(|(_, memory)| memory.content);
+        let content = self.memory.as_ref().filter(|_| self.lost.is_none()).and_then(|(_, memory)| memory.content);
         let before = self.placed;
         self.placed = match (content.filter(|_| placed), before) {
             (Some(content), Some((digest, since))) if digest == content => Some((content, since)),
@@ -134,26 +131,27 @@ impl RetentionState {
     }
 
     /// Replaces what is remembered of the Bundle with this uid; returns what was. Nothing is remembered once retention
-    /// has ended.
+    /// has ended, unless something is missing.
     pub(super) fn replace_memory(&mut self, uid: String, memory: Memory) -> Memory {
         self.placed = self.placed.filter(|(digest, _)| Some(*digest) == memory.content);
-        let memory = (memory != Memory::default()).then_some((uid, memory));
+        let is_kept = memory != Memory::default() || self.lost.is_some();
+        let memory = is_kept.then_some((uid, memory));
         std::mem::replace(&mut self.memory, memory).map(|(_, before)| before).unwrap_or_default()
+    }
+
+    /// Returns whether something of what was published is missing.
+    pub(super) fn has_lost(&self) -> bool {
+        self.lost.is_some()
+    }
+
+    /// Forgets what is remembered, so that it is recovered anew.
+    pub(super) fn forget_memory(&mut self) {
+        (self.memory, self.placed) = (None, None);
     }
 
     /// Forgets what is missing, since its loss is accepted.
     pub(super) fn forget_loss(&mut self) {
         self.lost = None;
-    }
-
-    /// Returns whether a memory withdraws what is published now because it is denied.
-    pub(super) fn denies_more(&self, next: &Memory) -> bool {
-        let published = self.memory.iter().flat_map(|(_, memory)| memory.published());
-        let is_denied = |anchor: &Anchor| {
-            let phase = next.entries.get(&anchor.fingerprint()).map(|entry| entry.phase);
-            matches!(phase, Some(Phase::Withdrawing { reason: WithdrawalReason::Denied, .. }))
-        };
-        published.into_iter().any(is_denied)
     }
 
     pub(super) fn is_stored(&self, memory: &Memory, collected: bool) -> bool {

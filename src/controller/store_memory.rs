@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use tracing::info;
 
 use crate::bundle::{
-    BundleId, Clock, DeletionPolicy, Evidence, Facts, Intent, Ledger, Memory, RecordedRetention, Refusal,
-    RetainedDecision, ledger_name,
+    BundleId, Clock, DeletionPolicy, Desired, Evidence, Facts, Inputs, Intent, Ledger, Memory, RecordedRetention,
+    Refusal, RetainedDecision, ledger_name,
 };
 use crate::client::{LedgerOwner, delete_ledger, read_ledger, write_ledger};
 use crate::fanout::EngineEvent;
@@ -25,6 +25,7 @@ pub(super) fn is_retained(controller: &Controller, id: &BundleId, intent: &Inten
     let policy = intent.policy.retention(&controller.cache.inputs().settings.retention);
     policy.retain.is_some()
         || state.and_then(|state| state.memory(&intent.uid)).is_some_and(|memory| *memory != Memory::default())
+        || state.is_some_and(RetentionState::has_lost)
         || controller.cache.has_ledger(id)
 }
 
@@ -62,7 +63,9 @@ pub(super) fn store(controller: &mut Controller, id: BundleId, cause: String, pe
         return carry_out(controller, &id, cause, *pending);
     }
     // What would be held back is not stored yet: one write for each rollout.
-    if let Some(at) = controller.engine.held_until(&id).filter(|_| !state.retention.denies_more(memory)) {
+    let published = state.published.as_ref();
+    let denies = published.is_some_and(|published| is_denied_in(controller.cache.inputs(), &id, published));
+    if let Some(at) = controller.engine.held_until(&id).filter(|_| !denies) {
         return state.requeue(controller.started + at);
     }
     state.retention.set_busy(true);
@@ -106,13 +109,23 @@ pub(super) fn on_stored(
             let content = Some((memory.clone(), decision.desired.deletion == DeletionPolicy::Delete));
             state.retention.set_stored(version, content);
             // Meanwhile the Bundle may have been replaced, or its spec have become invalid.
-            let intent = controller.cache.inputs().intents.get(id);
-            if intent.is_some_and(|intent| intent.uid == pending.retained.decision.desired.uid) {
-                carry_out(controller, id, cause, *pending);
+            let (inputs, desired) = (controller.cache.inputs(), &pending.retained.decision.desired);
+            if inputs.intents.get(id).is_none_or(|intent| intent.uid != desired.uid) {
+                return;
             }
+            // Or more be denied, so that it is decided anew.
+            if is_denied_in(inputs, id, desired) {
+                controller.queue.entry(id.clone()).or_insert(cause);
+                return;
+            }
+            carry_out(controller, id, cause, *pending);
         }
         StoreResult::Conflict(version) => {
             info!(bundle = &**id.name(), "others have written its ledger, which is written again");
+            if state.retention.version().is_none() {
+                // A ledger that no watch has shown may remember more.
+                state.retention.forget_memory();
+            }
             state.retention.set_stored(version, None);
             state.retry();
         }
@@ -132,6 +145,13 @@ pub(super) fn on_stored(
             report(controller, id, StatusUpdate::Refused(Box::new(refusal)), cause);
         }
     }
+}
+
+/// Returns whether a content holds what is denied by now.
+fn is_denied_in(inputs: &Inputs, id: &BundleId, desired: &Desired) -> bool {
+    let denies = |intent: &Intent| desired.certificates().iter().any(|anchor| inputs.denier(intent, anchor).is_some());
+    (!inputs.denials.is_empty() || inputs.intents.get(id).is_some_and(|intent| !intent.policy.exclude.is_empty()))
+        && inputs.intents.get(id).is_some_and(denies)
 }
 
 fn carry_out(controller: &mut Controller, id: &BundleId, cause: String, pending: PendingDecision) {

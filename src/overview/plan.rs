@@ -214,7 +214,7 @@ impl Plan {
                 bundle_plan.trust = planned.map(|planned| CertificateDiff::between(before, &planned));
                 bundle_plan.retirement = retained.map(|(memory, after)| {
                     let defaults = &snapshot.inputs.settings.retention;
-                    RetirementPlan::of(intent, defaults, memory, after, desired_targets.desired.anchors())
+                    RetirementPlan::of(intent, defaults, memory, after, desired_targets.desired.certificates())
                 });
             }
             (!bundle_plan.is_empty()).then_some(bundle_plan)

@@ -113,10 +113,11 @@ impl TargetContent {
 }
 
 impl Recovery {
-    /// Returns whether no further target can tell more.
+    /// Returns whether no further target can tell more, given what the status says.
     #[must_use]
-    pub fn is_complete(&self) -> bool {
-        self.lost.is_none() && self.rejected.is_empty() && !self.foreign
+    pub fn is_complete(&self, status: &RecordedRetention) -> bool {
+        let is_known = |fingerprint: &Fingerprint| self.memory.entries.contains_key(fingerprint);
+        self.lost.is_none() && self.rejected.is_empty() && !self.foreign && status.leaving.iter().all(is_known)
     }
 
     /// Forgets what the ledger alone knows of.

@@ -283,7 +283,8 @@ impl Step<'_> {
     /// Returns whether a certificate was taken back before any program can have come to need it.
     fn is_young(&self, first: Option<Timestamp>) -> bool {
         let age = |first| self.stamp.duration_since(first);
-        !self.input.facts.clock.is_skewed()
+        self.input.admit
+            && !self.input.facts.clock.is_skewed()
             && first.is_some_and(|first| !age(first).is_negative() && age(first) < self.input.policy.settle)
     }
 
@@ -392,6 +393,7 @@ mod tests {
         default_cas: BTreeMap<Fingerprint, Anchor>,
         denied: BTreeSet<Fingerprint>,
         refused: bool,
+        admit: bool,
         retain: Option<SignedDuration>,
         facts: Facts,
     }
@@ -413,6 +415,7 @@ mod tests {
                 default_cas: BTreeMap::new(),
                 denied: BTreeSet::new(),
                 refused: false,
+                admit: true,
                 retain: Some(RETAIN),
                 facts,
             };
@@ -436,13 +439,13 @@ mod tests {
         }
 
         fn step(&mut self) -> Retained {
-            let Self { memory, own, default_cas, denied, refused, retain: policy, facts } = self;
+            let Self { memory, own, default_cas, denied, refused, admit, retain: policy, facts } = self;
             let retained = retain(
                 memory,
                 &RetentionInput {
                     policy: RetentionPolicy { retain: *policy, settle: SETTLE },
                     own: (!*refused).then_some(own),
-                    admit: true,
+                    admit: *admit,
                     default_cas,
                     denied: &|anchor| denied.contains(&anchor.fingerprint()),
                     facts,
@@ -528,6 +531,15 @@ mod tests {
         let mut case = case.with_sources(&["rsa", "ec"]);
         case.step();
         assert_eq!(case.memory.entries[&fingerprint("ec")].first, Some(case.facts.clock.server));
+    }
+
+    #[test]
+    fn what_is_young_stays_while_nothing_may_take_its_place() {
+        let mut case = Case::new().with_sources(&["rsa", "ec"]);
+        case.step();
+        let mut case = case.with_sources(&["expired"]);
+        case.admit = false;
+        assert_eq!(published(&case.step()), ["ec", "rsa"]);
     }
 
     #[test]

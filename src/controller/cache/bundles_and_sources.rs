@@ -106,10 +106,11 @@ impl Cache {
                 let mut gone = list.end();
                 // It may have been found to be gone when it was fetched.
                 gone.retain(|id| self.sources.version(id).is_some());
-                for id in &gone {
-                    self.ledger_changed(id, LedgerVersion::Gone(ResourceVersion::NEWEST));
-                }
                 let mut affected: AffectedBundles = gone.iter().flat_map(|id| self.remove_source(id)).collect();
+                for id in &gone {
+                    let bundle = self.ledger_changed(id, LedgerVersion::Gone(ResourceVersion::NEWEST));
+                    affected.extend(bundle.map(|bundle| (bundle, "its ledger is gone".to_owned())));
+                }
                 if is_news {
                     self.inputs.unreadable.remove(&(kind, namespace.clone()));
                     affected.extend(self.source_list_changed(kind, &namespace, "listed"));
