@@ -38,7 +38,7 @@ pub use diagnosis::Diagnosis;
 pub use inferred_defaults::PublishedDefaultCas;
 pub use namespace_view::{BundleInNamespace, NamespaceTarget, NamespaceView, NotOfferedError};
 pub use plan::{AffectedByOverlay, BundlePlan, InvalidOverlayError, Overlay, Plan, PlannedAction};
-pub use pod_use::{FixedUse, FixedUseKind, PodUse};
+pub use pod_use::{FixedUse, FixedUseKind, PodFields, PodUse};
 pub use retirement::{RetirementPlan, RetiringCertificate, UnknownUsesError};
 pub use rotation_overview::{CertificateTimeline, RotationOverview, StalePod};
 pub use rotation_snapshot::{InvalidBundleError, LedgerState, RotationSnapshot};

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar, Pod, PodSpec, Volume, VolumeMount};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use serde::Deserialize;
 
 use crate::bundle::{ObjectKind, TargetRef};
 
@@ -44,64 +45,158 @@ pub enum FixedUseKind {
     AllVariables,
 }
 
+/// The fields of a pod by which it can have a target: of all others a pod has so many that reading them would be much of
+/// the program.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct PodFields {
+    metadata: ObjectMeta,
+    spec: PodSpec,
+    status: PodStatus,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct PodSpec {
+    volumes: Vec<Volume>,
+    containers: Vec<Container>,
+    init_containers: Vec<Container>,
+    ephemeral_containers: Vec<Container>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct PodStatus {
+    phase: String,
+    start_time: Option<Time>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Volume {
+    name: String,
+    config_map: Option<Reference>,
+    secret: Option<SecretVolume>,
+    projected: Option<Projected>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct SecretVolume {
+    secret_name: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Projected {
+    sources: Vec<Projection>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Projection {
+    config_map: Option<Reference>,
+    secret: Option<Reference>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Container {
+    name: String,
+    volume_mounts: Vec<VolumeMount>,
+    env: Vec<Variable>,
+    env_from: Vec<EnvFrom>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct VolumeMount {
+    name: String,
+    mount_path: String,
+    sub_path: String,
+    sub_path_expr: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Variable {
+    name: String,
+    value_from: Option<ValueFrom>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct ValueFrom {
+    config_map_key_ref: Option<Reference>,
+    secret_key_ref: Option<Reference>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct EnvFrom {
+    config_map_ref: Option<Reference>,
+    secret_ref: Option<Reference>,
+}
+
+/// A reference to an object by its name.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Reference {
+    name: String,
+}
+
 impl PodUse {
     /// Returns what a pod uses of these targets; `None` if it uses none, has finished, or is being deleted.
     #[must_use]
-    pub fn of(pod: &Pod, targets: &BTreeSet<TargetRef>) -> Option<Self> {
-        let namespace = pod.metadata.namespace.clone().unwrap_or_default();
-        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default();
-        if pod.metadata.deletion_timestamp.is_some() || ["Succeeded", "Failed"].contains(&phase) {
+    pub fn of(pod: &PodFields, targets: &BTreeSet<TargetRef>) -> Option<Self> {
+        let PodFields { metadata, spec, status } = pod;
+        if metadata.deletion_timestamp.is_some() || ["Succeeded", "Failed"].contains(&&*status.phase) {
             return None;
         }
-        let spec = pod.spec.as_ref()?;
+        let namespace = metadata.namespace.clone().unwrap_or_default();
         let names = TargetNames::of(&namespace, targets);
-        let volumes = spec.volumes.iter().flatten().filter(|volume| names.are_in(volume));
+        let volumes = spec.volumes.iter().filter(|volume| names.are_in(volume));
         let volumes: BTreeSet<_> = volumes.map(|volume| &*volume.name).collect();
         let mut pod_use = Self {
-            name: pod.metadata.name.clone().unwrap_or_default(),
-            started: pod.status.as_ref().and_then(|status| status.start_time.as_ref()).map(|time| time.0),
+            name: metadata.name.clone().unwrap_or_default(),
+            started: status.start_time.as_ref().map(|time| time.0),
             files: false,
             fixed: Vec::new(),
             namespace,
         };
-        for container in containers(spec) {
-            pod_use.add_mounts(&container, &volumes);
-            pod_use.add_variables(&container, &names);
+        for container in spec.containers.iter().chain(&spec.init_containers).chain(&spec.ephemeral_containers) {
+            pod_use.add_mounts(container, &volumes);
+            pod_use.add_variables(container, &names);
         }
         (pod_use.files || !pod_use.fixed.is_empty()).then_some(pod_use)
     }
 
-    fn add_mounts(&mut self, container: &ContainerFields<'_>, volumes: &BTreeSet<&str>) {
-        for mount in container.mounts.iter().filter(|mount| volumes.contains(&*mount.name)) {
-            let set = |path: &Option<String>| path.as_ref().is_some_and(|path| !path.is_empty());
-            if set(&mount.sub_path) || set(&mount.sub_path_expr) {
-                self.add_fixed(container, FixedUseKind::SubPath(mount.mount_path.clone()));
-            } else {
+    fn add_mounts(&mut self, container: &Container, volumes: &BTreeSet<&str>) {
+        for mount in container.volume_mounts.iter().filter(|mount| volumes.contains(&*mount.name)) {
+            if mount.sub_path.is_empty() && mount.sub_path_expr.is_empty() {
                 self.files = true;
+            } else {
+                self.add_fixed(container, FixedUseKind::SubPath(mount.mount_path.clone()));
             }
         }
     }
 
-    fn add_variables(&mut self, container: &ContainerFields<'_>, names: &TargetNames<'_>) {
-        for variable in container.env {
-            let Some(from) = &variable.value_from else { continue };
-            let config_map = from.config_map_key_ref.as_ref().map(|key| &*key.name);
-            let secret = from.secret_key_ref.as_ref().map(|key| &*key.name);
-            if names.any(config_map, secret) {
-                self.add_fixed(container, FixedUseKind::Variable(variable.name.clone()));
+    fn add_variables(&mut self, container: &Container, names: &TargetNames<'_>) {
+        for Variable { name, value_from } in &container.env {
+            let Some(from) = value_from else { continue };
+            if names.any(from.config_map_key_ref.as_ref(), from.secret_key_ref.as_ref()) {
+                self.add_fixed(container, FixedUseKind::Variable(name.clone()));
             }
         }
-        for from in container.env_from {
-            let config_map = from.config_map_ref.as_ref().map(|object| &*object.name);
-            let secret = from.secret_ref.as_ref().map(|object| &*object.name);
-            if names.any(config_map, secret) {
+        for from in &container.env_from {
+            if names.any(from.config_map_ref.as_ref(), from.secret_ref.as_ref()) {
                 self.add_fixed(container, FixedUseKind::AllVariables);
             }
         }
     }
 
-    fn add_fixed(&mut self, container: &ContainerFields<'_>, by: FixedUseKind) {
-        self.fixed.push(FixedUse { container: container.name.to_owned(), by });
+    fn add_fixed(&mut self, container: &Container, by: FixedUseKind) {
+        self.fixed.push(FixedUse { container: container.name.clone(), by });
     }
 }
 
@@ -117,50 +212,24 @@ impl<'a> TargetNames<'a> {
         Self(names)
     }
 
+    fn has(&self, kind: ObjectKind, name: &str) -> bool {
+        self.0.get(&kind).is_some_and(|names| names.contains(name))
+    }
+
     /// Returns whether a target is this ConfigMap or this Secret.
-    fn any(&self, config_map: Option<&str>, secret: Option<&str>) -> bool {
-        let named = [(ObjectKind::ConfigMap, config_map), (ObjectKind::Secret, secret)];
-        let has = |kind, name| self.0.get(&kind).is_some_and(|names| names.contains(name));
-        named.into_iter().any(|(kind, name)| name.is_some_and(|name| has(kind, name)))
+    fn any(&self, config_map: Option<&Reference>, secret: Option<&Reference>) -> bool {
+        config_map.is_some_and(|object| self.has(ObjectKind::ConfigMap, &object.name))
+            || secret.is_some_and(|object| self.has(ObjectKind::Secret, &object.name))
     }
 
     /// Returns whether a target is a source of this volume.
     fn are_in(&self, volume: &Volume) -> bool {
-        let config_map = volume.config_map.as_ref().map(|source| &*source.name);
         let secret = volume.secret.as_ref().and_then(|source| source.secret_name.as_deref());
-        let projected = volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten());
-        let projected = projected.map(|source| {
-            let config_map = source.config_map.as_ref().map(|source| &*source.name);
-            (config_map, source.secret.as_ref().map(|source| &*source.name))
-        });
-        std::iter::once((config_map, secret)).chain(projected).any(|(config_map, secret)| self.any(config_map, secret))
+        let mut projections = volume.projected.iter().flat_map(|projected| &projected.sources);
+        self.any(volume.config_map.as_ref(), None)
+            || secret.is_some_and(|name| self.has(ObjectKind::Secret, name))
+            || projections.any(|source| self.any(source.config_map.as_ref(), source.secret.as_ref()))
     }
-}
-
-/// The fields of a container of any kind by which it can have a target.
-struct ContainerFields<'a> {
-    name: &'a str,
-    mounts: &'a [VolumeMount],
-    env: &'a [EnvVar],
-    env_from: &'a [EnvFromSource],
-}
-
-/// Returns the containers of a pod: init and ephemeral ones, too.
-fn containers(spec: &PodSpec) -> impl Iterator<Item = ContainerFields<'_>> {
-    let regular = spec.containers.iter().chain(spec.init_containers.iter().flatten());
-    let regular = regular.map(|container| ContainerFields {
-        name: &container.name,
-        mounts: container.volume_mounts.as_deref().unwrap_or_default(),
-        env: container.env.as_deref().unwrap_or_default(),
-        env_from: container.env_from.as_deref().unwrap_or_default(),
-    });
-    let ephemeral = spec.ephemeral_containers.iter().flatten().map(|container| ContainerFields {
-        name: &container.name,
-        mounts: container.volume_mounts.as_deref().unwrap_or_default(),
-        env: container.env.as_deref().unwrap_or_default(),
-        env_from: container.env_from.as_deref().unwrap_or_default(),
-    });
-    regular.chain(ephemeral)
 }
 
 impl fmt::Display for FixedUseKind {
@@ -188,7 +257,7 @@ mod tests {
         let mut pod = json!({ "metadata": { "name": "p", "namespace": namespace }, "status": { "phase": "Running" } });
         pod["spec"] = spec;
         json_patch(&mut pod, more);
-        let pod: Pod = serde_json::from_value(pod).expect("a pod");
+        let pod: PodFields = serde_json::from_value(pod).expect("a pod");
         let found = PodUse::of(&pod, &targets())?;
         Some((found.files, found.fixed.iter().map(|one| format!("{} {}", one.container, one.by)).collect()))
     }

@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::Api;
-use kube::api::{DynamicObject, ListParams};
+use kube::api::{ApiResource, DynamicObject, ListParams};
 
 use super::{SnapshotReadError, SnapshotReader, get_opt, name};
 use crate::api::{self, Bundle};
 use crate::bundle::{BundleId, ObjectKind, TargetRef, ledger_name, ledger_of};
 use crate::client::objects::{bundles, objects, parse};
-use crate::overview::{LedgerState, PodUse, RotationSnapshot};
+use crate::overview::{LedgerState, PodFields, PodUse, RotationSnapshot};
 
 impl SnapshotReader<'_> {
     /// Reads a Bundle and its ledger; `None` if there is no such Bundle. The time of the snapshot is the earlier one of
@@ -40,8 +40,9 @@ impl SnapshotReader<'_> {
     /// # Errors
     /// When pods cannot be listed.
     pub async fn pod_uses(&self, targets: &BTreeSet<TargetRef>) -> Result<Vec<PodUse>, SnapshotReadError> {
-        let pods = Api::<Pod>::all(self.client.clone());
-        self.list_some("pods", &pods, ListParams::default(), |pod| PodUse::of(&pod, targets)).await
+        let pods = Api::<DynamicObject>::all_with(self.client.clone(), &ApiResource::erase::<Pod>(&()));
+        let used = |pod: DynamicObject| PodUse::of(&parse::<PodFields>(pod).ok()?, targets);
+        self.list_some("pods", &pods, ListParams::default(), used).await
     }
 
     /// Lists the ledgers of Bundles in a namespace.
