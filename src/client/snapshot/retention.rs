@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::Api;
+use kube::api::DynamicObject;
 
 use super::{SnapshotReadError, SnapshotReader, get_opt};
 use crate::api::CertificateRequest;
-use crate::bundle::{BundleId, CertificateUses, ledger_name};
+use crate::bundle::{BundleId, CertificateUses, ObjectKind, ledger_name};
 use crate::client::connection::Connection;
-use crate::client::objects::ReadFailure;
+use crate::client::objects::{ReadFailure, objects, parse};
 use crate::client::watch::{ApiCollection, ListPager};
 use crate::trust::Anchor;
 
@@ -24,8 +24,9 @@ impl SnapshotReader<'_> {
         bundle: &BundleId,
         trust_namespace: &str,
     ) -> Result<Option<BTreeMap<String, String>>, SnapshotReadError> {
-        let ledgers = Api::<ConfigMap>::namespaced(self.client.clone(), trust_namespace);
+        let ledgers = objects::<DynamicObject>(&self.client, ObjectKind::ConfigMap, Some(trust_namespace));
         let ledger = get_opt("configmaps", &ledgers, &ledger_name(bundle)).await?;
+        let ledger = ledger.map(parse::<ConfigMap>).transpose()?;
         Ok(ledger.map(|ledger| ledger.data.unwrap_or_default()))
     }
 }

@@ -9,7 +9,7 @@ use kube::api::{ApiResource, DynamicObject, ListParams};
 
 use super::{SnapshotReadError, SnapshotReader, get_opt, name};
 use crate::api::{self, Bundle};
-use crate::bundle::{BundleId, ObjectKind, TargetRef, ledger_name, ledger_of};
+use crate::bundle::{BundleId, ObjectKind, TargetRef, ledger_of};
 use crate::client::objects::{bundles, objects, parse};
 use crate::overview::{LedgerState, PodFields, PodUse, RotationSnapshot};
 
@@ -27,10 +27,7 @@ impl SnapshotReader<'_> {
     ) -> Result<Option<RotationSnapshot>, SnapshotReadError> {
         let Some(found) = get_opt("bundles", &bundles(&self.client), bundle).await? else { return Ok(None) };
         let found: Bundle = parse(found)?;
-        let ledgers = objects::<DynamicObject>(&self.client, ObjectKind::ConfigMap, Some(trust_namespace));
-        let ledger = get_opt("configmaps", &ledgers, &ledger_name(&bundle.into())).await?;
-        let ledger = ledger.map(parse::<ConfigMap>).transpose()?;
-        let data = ledger.map(|ledger| ledger.data.unwrap_or_default());
+        let data = self.ledger(&bundle.into(), trust_namespace).await?;
         let now = self.server_clock.now().map_or(now, |server| server.min(now));
         Ok(Some(RotationSnapshot::of(&found, trust_namespace, data.as_ref(), now)))
     }
@@ -50,11 +47,12 @@ impl SnapshotReader<'_> {
     /// # Errors
     /// When the ledgers cannot be listed.
     pub async fn ledgers(&self, trust_namespace: &str) -> Result<BTreeMap<BundleId, LedgerState>, SnapshotReadError> {
-        let ledgers = Api::<ConfigMap>::namespaced(self.client.clone(), trust_namespace);
+        let ledgers = objects::<DynamicObject>(&self.client, ObjectKind::ConfigMap, Some(trust_namespace));
         let labelled = ListParams::default().labels(&format!("{}=bundle", api::LEDGER_LABEL));
-        let read = |ledger: ConfigMap| {
+        let read = |ledger: DynamicObject| {
             let bundle = ledger_of(name(&ledger.metadata))?;
-            Some((bundle, LedgerState::of(Some(&ledger.data.unwrap_or_default()), None)))
+            let data = parse::<ConfigMap>(ledger).ok().and_then(|ledger| ledger.data).unwrap_or_default();
+            Some((bundle, LedgerState::of(Some(&data), None)))
         };
         Ok(self.list_some("configmaps", &ledgers, labelled, read).await?.into_iter().collect())
     }
