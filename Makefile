@@ -114,8 +114,7 @@ bench-encoders: ## Measure the encoders beside those that trust-manager uses.
 	cargo bench --locked --package rootcast-bench --bench encode
 
 crds: ## Write the CRDs anew from the Rust types, here and in the chart.
-	cargo run --locked --quiet --bin rootcast -- crds > target/crds.yaml
-	awk -v files='$(CRDS)' 'BEGIN { split(files, file); n = 1 } /^---$$/ { n++; next } { print > file[n] }' target/crds.yaml
+	REWRITE=1 cargo test --locked --quiet --package rootcast --test crd_drift the_committed
 	$(call each_copy,cp)
 
 charts: ## Write what the chart renders anew, for `git diff` to show.

@@ -47,6 +47,15 @@ fn complete(
     crd
 }
 
+/// The definitions of Bundle and Distrust as they are committed under `crds/`, as documents of one YAML stream.
+///
+/// The program has the files, and not what generates them: that would be twenty times as large.
+pub const CRDS: &str = concat!(
+    include_str!("../../crds/trust.cert-manager.io_bundles.yaml"),
+    "---\n",
+    include_str!("../../crds/rootcast.dev_distrusts.yaml"),
+);
+
 /// [`crd()`] as the YAML file that is committed under `crds/`.
 #[must_use]
 pub fn crd_yaml() -> String {

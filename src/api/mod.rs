@@ -18,7 +18,7 @@ pub use bundle::{
     Pkcs12, Pkcs12Profile, TargetMetadata, WirePassword,
 };
 pub use certificate_request::{CertificateRequest, CertificateRequestStatus};
-pub use crd::{crd, crd_yaml, distrust_crd, distrust_crd_yaml};
+pub use crd::{CRDS, crd, crd_yaml, distrust_crd, distrust_crd_yaml};
 pub use distrust::{Distrust, DistrustSpec, DistrustStatus, DistrustedCertificate};
 
 /// `apiVersion` of a Bundle.

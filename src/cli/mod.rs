@@ -72,9 +72,7 @@ async fn run_command(command: CliCommand) -> anyhow::Result<CommandOutcome> {
         CliCommand::Status(arguments) => status::run(&arguments).await,
         CliCommand::Wait(arguments) => wait::run(&arguments).await,
         CliCommand::Diff(arguments) => diff::run(&arguments).await,
-        CliCommand::Crds => {
-            print(&format!("{}---\n{}", api::crd_yaml(), api::distrust_crd_yaml())).map(|()| CommandOutcome::Success)
-        }
+        CliCommand::Crds => print(api::CRDS).map(|()| CommandOutcome::Success),
     }
 }
 
