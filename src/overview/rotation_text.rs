@@ -147,7 +147,7 @@ impl CertificateTimeline<'_> {
             let _ = writeln!(out, "  {label:<10}  {}", escape(text));
         };
         line("SHA-256", &entry.anchor.fingerprint().to_string());
-        let at = |time: Timestamp| format!("{time}, {}", when(time, now));
+        let at = |time: Timestamp| format!("{time:.0}, {}", when(time, now));
         let lost = || "not known".to_owned();
         let from =
             if entry.origins.is_empty() { String::new() } else { format!(", from {}", entry.origins.join(", ")) };

@@ -100,6 +100,34 @@ impl ControlPlane {
         Ok(())
     }
 
+    /// Installs a definition of cert-manager's requests, as far as the product reads them.
+    ///
+    /// # Errors
+    /// When the API server does not serve it.
+    pub async fn serve_certificate_requests(&self) -> Result<()> {
+        const NAME: &str = "certificaterequests.cert-manager.io";
+        let schema = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+        let definition = json!({
+            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": NAME},
+            "spec": {
+                "group": "cert-manager.io", "scope": "Namespaced",
+                "names": {
+                    "kind": "CertificateRequest", "listKind": "CertificateRequestList",
+                    "plural": "certificaterequests", "singular": "certificaterequest",
+                },
+                "versions": [{
+                    "name": "v1", "served": true, "storage": true, "subresources": {"status": {}},
+                    "schema": {"openAPIV3Schema": schema},
+                }],
+            },
+        });
+        self.kubectl_ok(&["apply", "-f", "-"], &definition.to_string())?;
+        let definitions = Api::<CustomResourceDefinition>::all(self.client());
+        await_condition(definitions, NAME, conditions::is_crd_established()).await?;
+        Ok(())
+    }
+
     /// Installs a CRD for Bundles, the peer's for instance, in place of what
     /// there is; returns when it is served and Bundles are garbage collected.
     ///

@@ -116,6 +116,8 @@ async fn each_account_may_do_what_its_values_need_and_no_more() -> Result<()> {
     for namespace in ["cert-manager", "team-a"] {
         control_plane.namespace(namespace, &[]).await?;
     }
+    // kubectl knows the group of served resources only.
+    control_plane.serve_certificate_requests().await?;
     for (values, may, may_not) in GRANTS {
         let install = ["upgrade", "--install", "rootcast", CHART, "--namespace", "cert-manager", "--values", "-"];
         control_plane.helm_ok(&install, values)?;

@@ -61,7 +61,7 @@ async fn the_api_server_takes_whatever_the_chart_renders() -> Result<()> {
         ["Certificate", "Issuer", "CertificateRequestPolicy", "ServiceMonitor", "PrometheusRule"];
     let control_plane = ControlPlane::start().await?;
     control_plane.install().await?;
-    for namespace in ["trust-system", "trust-sources", "team-a", "team-b"] {
+    for namespace in ["trust-system", "trust-sources", "pki", "team-a", "team-b"] {
         control_plane.namespace(namespace, &[]).await?;
     }
     for (release, case) in CASES {

@@ -1,12 +1,10 @@
 //! A CA has been gone for long enough, and something still needs it.
 
 use anyhow::Result;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
     Api,
     api::DynamicObject,
     core::{ApiResource, GroupVersionKind},
-    runtime::{conditions, wait::await_condition},
 };
 use rootcast_e2e::{ControlPlane, Controller, eventually};
 use serde_json::{Value, json};
@@ -54,7 +52,7 @@ async fn a_namespace_that_refuses_the_successor_holds_the_old_ca_everywhere_and_
 async fn a_ca_stays_while_a_certificate_verifies_under_it_alone_and_that_is_named() -> Result<()> {
     let control_plane = alone().await?;
     control_plane.read_certificate_requests()?;
-    serve_certificate_requests(&control_plane).await?;
+    control_plane.serve_certificate_requests().await?;
     let controller = Controller::start(&control_plane, &[SETTLES, "--evidence=certificaterequests"]).await?;
     let [a, b] = &Ca::all(["A", "B"])?;
     control_plane.namespace("payments", &[]).await?;
@@ -73,31 +71,6 @@ async fn a_ca_stays_while_a_certificate_verifies_under_it_alone_and_that_is_name
     used.says("Retiring", "False", "NothingLeaving", &[]).await;
     controller.stop().await?;
     control_plane.finish().await
-}
-
-/// The definition of cert-manager's requests, as far as anybody here reads them.
-async fn serve_certificate_requests(control_plane: &ControlPlane) -> Result<()> {
-    const NAME: &str = "certificaterequests.cert-manager.io";
-    let schema = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
-    let definition = json!({
-        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-        "metadata": {"name": NAME},
-        "spec": {
-            "group": "cert-manager.io", "scope": "Namespaced",
-            "names": {
-                "kind": "CertificateRequest", "listKind": "CertificateRequestList",
-                "plural": "certificaterequests", "singular": "certificaterequest",
-            },
-            "versions": [{
-                "name": "v1", "served": true, "storage": true, "subresources": {"status": {}},
-                "schema": {"openAPIV3Schema": schema},
-            }],
-        },
-    });
-    control_plane.kubectl_ok(&["apply", "-f", "-"], &definition.to_string())?;
-    let definitions = Api::<CustomResourceDefinition>::all(control_plane.client());
-    await_condition(definitions, NAME, conditions::is_crd_established()).await?;
-    Ok(())
 }
 
 /// A CA issues a certificate for Certificate payments/api, as cert-manager records it.
