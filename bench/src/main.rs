@@ -15,6 +15,7 @@ mod compare;
 mod create;
 mod ground;
 mod injector;
+mod ledgers;
 mod many;
 mod material;
 mod memory;
@@ -59,8 +60,9 @@ const SMALL: usize = 20_000;
 /// The parts of a run, in their order.
 const PARTS: [&str; 6] = ["update", "namespace", "burst", "memory", "many", "injector"];
 
-/// Parts that run only when they are asked for: the raw writer without the product, and the product under attack.
-const EXTRA: [&str; 3] = ["raw", "concurrency", "attacks"];
+/// Parts that run only when they are asked for: the raw writer without the product, the product with ledgers, and under
+/// attack.
+const EXTRA: [&str; 4] = ["raw", "concurrency", "ledgers", "attacks"];
 
 const USAGE: &str = "\
 usage: bench [--in-flight N] [--keep SUFFIX] [PART]... [-- CONTROLLER-FLAG...]
@@ -69,6 +71,7 @@ usage: bench [--in-flight N] [--keep SUFFIX] [PART]... [-- CONTROLLER-FLAG...]
 PART: update, namespace, burst, memory (and restart), many (10,000 namespaces), injector; default: all of these.
       The injector is compared with the cainjector that the environment's CAINJECTOR names, if it does.
       Only when asked for, and without the product: raw (the raw writer), concurrency (with 4 to 32 in flight).
+      Only when asked for: ledgers (memory of 100 Bundles with retention; 5 minutes).
       Only when asked for, as root: attacks (what others wait for while somebody attacks; 5 minutes).
 --in-flight: concurrent requests of the raw writer (32, as the controller's own default).
 --keep: keep the results below bench/results under a name that ends so; a whole run is always kept.
@@ -161,6 +164,9 @@ async fn run(arguments: &Arguments) -> Result<()> {
     }
     if wanted("many") {
         many::many(launch, &mut report).await?;
+    }
+    if wanted("ledgers") {
+        ledgers::ledgers(&mut report).await?;
     }
     if wanted("attacks") {
         // What attackers hold would be on the stack of every other part, too.
