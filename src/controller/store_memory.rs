@@ -27,6 +27,14 @@ pub(super) fn is_retained(controller: &Controller, id: &BundleId, intent: &Inten
         || state.and_then(|state| state.memory(&intent.uid)).is_some_and(|memory| *memory != Memory::default())
         || state.is_some_and(RetentionState::has_lost)
         || controller.cache.has_ledger(id)
+        || was_retained(controller, id)
+}
+
+/// Returns whether the status of a Bundle that this process has not decided yet says that certificates are retained.
+fn was_retained(controller: &Controller, id: &BundleId) -> bool {
+    let is_new = controller.states.get(id).is_none_or(|state| state.published.is_none());
+    let status = controller.cache.bundle(id).map(|known| &known.last_status.status).filter(|_| is_new);
+    status.is_some_and(|status| RecordedRetention::read(status).content.is_some())
 }
 
 /// Returns what was observed of a Bundle, and what was lost of it, unless its loss is accepted.
@@ -167,4 +175,40 @@ fn carry_out(controller: &mut Controller, id: &BundleId, cause: String, pending:
         emit(controller, id.clone(), event);
     }
     roll_out_decision(controller, id, cause, decision, generation);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::bundle::fixture::{anchor, denying, intent, now, pem};
+    use crate::bundle::{DefaultCas, Denials, decide};
+
+    #[test]
+    fn a_content_holds_what_is_denied_whether_that_is_its_own_or_a_default_ca() {
+        let spec = json!({
+            "sources": [{ "useDefaultCAs": true }, { "inLine": pem("rsa") }],
+            "target": { "configMap": { "key": "ca.pem" } },
+        });
+        let mut intent = intent("b", &spec);
+        let default_cas = DefaultCas { version: "1".to_owned(), anchors: vec![anchor("ec")] };
+        let mut inputs = Inputs { default_cas: Some(default_cas), ..Inputs::default() }.with_intent(&intent);
+        let published = decide(&intent, &inputs, now()).expect("a decision").desired;
+        for (denials, exclude, expected) in [
+            (Denials::default(), BTreeSet::new(), false),
+            (denying("d", &["expired"]), BTreeSet::new(), false),
+            (denying("d", &["rsa"]), BTreeSet::new(), true),
+            (denying("d", &["ec"]), BTreeSet::new(), true),
+            (Denials::default(), [anchor("ec").fingerprint()].into(), true),
+        ] {
+            intent.policy.exclude = exclude;
+            inputs = Inputs { denials, ..inputs }.with_intent(&intent);
+            let case = format!("{:?}, {:?}", inputs.denials, intent.policy.exclude);
+            assert_eq!(is_denied_in(&inputs, &intent.id, &published), expected, "{case}");
+        }
+        assert!(!is_denied_in(&inputs, &"another".into(), &published), "there is no such Bundle");
+    }
 }

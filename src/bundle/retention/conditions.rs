@@ -71,7 +71,7 @@ impl Rotation {
             number => (format!("all {number} certificates of its own"), "have"),
         };
         let targets = if targets == 1 { "its one target".to_owned() } else { format!("all {targets} targets") };
-        if missing > 0 && self.lost.is_some() {
+        if self.lost.is_some() {
             let message = format!("targets that exist are not written while the ledger is lost: see {}", api::RETIRING);
             return ("False", "RollingOut", message);
         }
@@ -586,6 +586,9 @@ mod tests {
             let mut conditions = report.status.conditions.iter().flatten();
             conditions.find(|condition| condition.type_ == api::SETTLED).map(|condition| condition.status.clone())
         };
+        assert_eq!(settled(&first).as_deref(), Some("False"), "its targets are not written");
+        let calm = Decision { rotation: Some(rotation([])), ..decision.clone() };
+        let last = LastStatus { generation: None, status: report_outcome(&calm, &outcome, &last, now()).status };
         let news = Decision { rotation: Some(rotation([entry("rsa", None, Phase::Present)])), ..decision.clone() };
         for (decision, expected) in [(None, "True"), (Some(&news), "False")] {
             let report = report_progress(progress, decision, &last, now());
