@@ -308,6 +308,33 @@ mod tests {
     }
 
     #[test]
+    fn a_target_that_the_rollout_before_a_refusal_has_not_reached_may_hold_what_is_denied() {
+        let (denials, exclude, refusal) = (denying("d", &["ec"]), BTreeSet::new(), Refusal::invalid_spec(&[]));
+        let (desired, mut enforcement) = (published(), Enforcement::default());
+        enforcement.decided(&Denials::default(), &exclude, &desired);
+        enforcement.on_outcome(&failing("behind"));
+        let (goes_on, _) = enforcement.refused(&denials, Some(&exclude), Some(&desired), &refusal);
+        assert!(goes_on.is_some_and(|goes_on| Arc::ptr_eq(&goes_on, &desired)) && enforcement.is_overriding());
+        assert_eq!(progress(&enforcement, &denials), DistrustProgress::Pending(["behind".into()].into()));
+        enforcement.on_outcome(&[]);
+        assert_eq!(progress(&enforcement, &denials), ALL);
+        enforcement.decided(&denials, &exclude, &desired);
+        assert!(!enforcement.is_overriding(), "it is no longer refused");
+    }
+
+    #[test]
+    fn what_stands_in_the_way_of_writing_does_so_while_the_bundle_is_refused_too() {
+        let (denials, exclude, refusal) = (denying("d", &["ec"]), BTreeSet::new(), Refusal::invalid_spec(&[]));
+        let kept = Arc::new(Desired { existing: ExistingTargets::Keep, ..(*published()).clone() });
+        let mut enforcement = Enforcement::default();
+        enforcement.decided(&Denials::default(), &exclude, &kept);
+        enforcement.refused(&denials, Some(&exclude), Some(&kept), &refusal);
+        enforcement.on_outcome(&[]);
+        let DistrustProgress::NotEnforced(cause) = progress(&enforcement, &denials) else { panic!("{enforcement:?}") };
+        assert!(cause.starts_with("its ledger is lost, "), "{cause}");
+    }
+
+    #[test]
     fn where_nothing_is_known_of_what_was_published_it_is_not_enforced() {
         let (denials, mut enforcement) = (denying("d", &["ec"]), Enforcement::default());
         let (desired, _) = enforcement.refused(&denials, None, None, &Refusal::invalid_spec(&[]));

@@ -192,3 +192,22 @@ pub(super) fn on_published(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_status_that_is_tried_again_already_wakes_nobody() {
+        let started = Instant::now();
+        let at = |seconds| started + Duration::from_secs(seconds);
+        tokio::time::advance(Duration::from_secs(10)).await;
+        let reports = |failures: &[(&str, u64)]| DistrustReports {
+            failures: failures.iter().map(|(name, seconds)| ((*name).to_owned(), (1, at(*seconds)))).collect(),
+            ..DistrustReports::default()
+        };
+        assert_eq!(reports(&[]).next_wakeup(), None);
+        assert_eq!(reports(&[("tried", 5)]).next_wakeup(), None);
+        assert_eq!(reports(&[("tried", 5), ("soon", 20), ("later", 30)]).next_wakeup(), Some(at(20)));
+    }
+}

@@ -87,6 +87,12 @@ impl ReconcileState {
         }
     }
 
+    /// Takes in whether every target holds what it is to hold, as of this time; returns whether it is news that every
+    /// target holds what was decided. While denials alone are carried out that is less.
+    pub(super) fn record_outcome(&mut self, placed: bool, now: Timestamp) -> bool {
+        self.retention.record_outcome(placed && !self.enforcement.is_overriding(), now)
+    }
+
     /// Drops the last decision.
     pub(super) fn forget_decision(&mut self) {
         self.decided = None;
@@ -164,5 +170,30 @@ impl ReconcileState {
     /// Requeues the Bundle for a time.
     pub(super) fn requeue(&mut self, at: Instant) {
         self.requeue_at = Some(self.requeue_at.map_or(at, |before| before.min(at)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::bundle::fixture::{anchor, denying, now, plain};
+    use crate::bundle::{ContentDigest, Denials, Inputs, Memory, decide};
+
+    #[test]
+    fn targets_of_which_only_what_is_denied_was_taken_do_not_hold_what_was_decided() {
+        let (inputs, intent, exclude) = (Inputs::default(), plain("b"), BTreeSet::new());
+        let desired = decide(&intent, &inputs, now()).expect("a decision").desired;
+        let memory = Memory { content: Some(ContentDigest::of(None)), ..Memory::begin([anchor("rsa")], now()) };
+        let mut state = ReconcileState::default();
+        state.retention.set_recovered(intent.uid, memory, None, None);
+        state.enforcement.decided(&Denials::default(), &exclude, &desired);
+        let denials = denying("d", &["rsa"]);
+        state.enforcement.refused(&denials, Some(&exclude), Some(&desired), &Refusal::invalid_spec(&[]));
+        assert!(!state.record_outcome(true, now()));
+        assert_eq!(state.retention.placed(), None);
+        state.enforcement.decided(&denials, &exclude, &desired);
+        assert!(state.record_outcome(true, now()));
     }
 }

@@ -199,3 +199,21 @@ pub(super) fn on_recovered(
     }
     controller.queue.insert(id, cause);
 }
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    #[test]
+    fn a_target_that_is_hidden_or_gone_tells_nothing_and_any_other_failure_ends_the_recovery() {
+        let refused =
+            |code, reason| Err::<(), _>(ApiError::Refused(Box::new(Status::failure("no", reason).with_code(code))));
+        assert_eq!(or_nothing(Ok("content")), Ok(Some("content")));
+        assert_eq!(or_nothing(refused(403, "Forbidden")), Ok(None));
+        assert_eq!(or_nothing(refused(404, "NotFound")), Ok(None));
+        assert!(or_nothing(refused(400, "BadRequest")).is_err());
+        assert!(or_nothing(Err::<(), _>(ApiError::Failed("etcd".to_owned()))).is_err());
+    }
+}

@@ -170,3 +170,96 @@ impl RetentionState {
 pub(super) fn ledger_ref(trust_namespace: &str, id: &BundleId) -> LedgerRef {
     LedgerRef { namespace: trust_namespace.to_owned(), name: ledger_name(id) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bundle::fixture::{anchor, now};
+    use crate::trust::Anchors;
+
+    fn digest(names: &[&str]) -> ContentDigest {
+        ContentDigest::of(Anchors::collect(names.iter().map(|name| anchor(name))).as_ref())
+    }
+
+    fn memory(names: &[&str]) -> Memory {
+        let content = Some(digest(names));
+        Memory { content, ..Memory::begin(names.iter().map(|name| anchor(name)), now()) }
+    }
+
+    fn lost() -> RecordedRetention {
+        RecordedRetention { content: Some(digest(&["rsa", "ec"])), leaving: [anchor("rsa").fingerprint()].into() }
+    }
+
+    fn recovered(lost: Option<RecordedRetention>) -> RetentionState {
+        let mut state = RetentionState::default();
+        state.set_recovered("uid".to_owned(), memory(&["ec"]), lost, None);
+        state
+    }
+
+    fn version(text: &str) -> ResourceVersion {
+        ResourceVersion::parse(text)
+    }
+
+    #[test]
+    fn what_is_remembered_of_another_bundle_of_the_name_does_not_count() {
+        let state = recovered(None);
+        assert_eq!((state.memory("uid"), state.memory("another")), (Some(&memory(&["ec"])), None));
+    }
+
+    #[test]
+    fn a_content_is_everywhere_since_it_was_observed_first() {
+        let (mut state, later) = (recovered(None), now() + jiff::SignedDuration::from_secs(1));
+        assert!(state.record_outcome(true, now()) && !state.record_outcome(true, later));
+        assert_eq!(state.placed(), Some((digest(&["ec"]), now())));
+        assert!(!state.record_outcome(false, later) && state.record_outcome(true, later));
+        assert_eq!(state.placed(), Some((digest(&["ec"]), later)));
+        state.replace_memory("uid".to_owned(), memory(&["ec", "rsa"]));
+        assert_eq!(state.placed(), None, "it is another content");
+    }
+
+    #[test]
+    fn nothing_is_everywhere_while_something_is_lost_or_once_all_is_recovered_anew() {
+        let mut state = recovered(Some(lost()));
+        assert!(!state.record_outcome(true, now()) && state.placed().is_none());
+        state.forget_loss();
+        assert!(state.record_outcome(true, now()));
+        state.set_recovered("uid".to_owned(), memory(&["ec"]), None, None);
+        assert_eq!(state.placed(), None);
+        state.record_outcome(true, now());
+        state.forget_memory();
+        assert_eq!((state.memory("uid"), state.placed()), (None, None));
+    }
+
+    #[test]
+    fn a_loss_stays_known_though_nothing_is_remembered_until_its_digits_are_accepted() {
+        let mut state = recovered(Some(lost()));
+        state.replace_memory("uid".to_owned(), Memory::default());
+        assert_eq!((state.memory("uid"), state.has_lost()), (Some(&Memory::default()), true));
+        let digits = digest(&["rsa", "ec"]).short();
+        for (accepted, expected) in [(None, Some(&lost())), (Some("00000000"), Some(&lost())), (Some(&*digits), None)] {
+            assert_eq!(state.lost(accepted), expected, "{accepted:?}");
+        }
+        state.forget_loss();
+        state.replace_memory("uid".to_owned(), Memory::default());
+        assert_eq!((state.memory("uid"), state.has_lost()), (None, false));
+    }
+
+    #[test]
+    fn a_ledger_that_others_write_or_delete_is_noticed_once() {
+        let mut state = RetentionState::default();
+        let others = Some(LedgerVersion::At(version("7")));
+        assert!(!state.observe_idle(others), "nothing is recovered yet");
+        state.set_recovered("uid".to_owned(), memory(&["ec"]), None, None);
+        state.set_busy(true);
+        assert!(!state.observe_idle(others), "a request is in flight");
+        state.set_busy(false);
+        assert!(state.observe_idle(others) && !state.observe_idle(others));
+        assert!(!state.is_stored(&memory(&["ec"]), true), "what they have written is not known");
+        state.set_stored(Some(version("8")), Some((memory(&["ec"]), true)));
+        assert!(!state.observe_idle(others), "the watch is behind");
+        assert!(state.is_stored(&memory(&["ec"]), true) && !state.is_stored(&memory(&["ec"]), false));
+        let gone = Some(LedgerVersion::Gone(version("9")));
+        assert!(state.observe_idle(gone) && !state.observe_idle(gone));
+        assert!(!state.is_stored(&memory(&["ec"]), true) && state.is_stored(&Memory::default(), true));
+    }
+}

@@ -9,7 +9,7 @@ use tracing::{Instrument as _, debug_span, info, warn};
 use crate::bundle::{BundleEvent, BundleId, Decision, RolloutOutcome};
 use crate::fanout::{Action, EngineEvent};
 
-use super::reconcile_state::{ReconcileState, StatusUpdate};
+use super::reconcile_state::StatusUpdate;
 use super::report::{emit, report};
 use super::{Controller, TaskOutput, distrusts, list_targets};
 
@@ -51,12 +51,7 @@ pub(super) fn roll_out_decision(
 fn record_outcome(controller: &mut Controller, id: &BundleId, placed: bool) {
     let local = Timestamp::now();
     let later = controller.connection.server_clock().now().map_or(local, |server| server.max(local));
-    let state = controller.states.get_mut(id);
-    let is_news = |state: &mut ReconcileState| {
-        // Targets may hold less than what was decided.
-        state.retention.record_outcome(placed && !state.enforcement.is_overriding(), later)
-    };
-    if state.is_some_and(is_news) {
+    if controller.states.get_mut(id).is_some_and(|state| state.record_outcome(placed, later)) {
         controller.queue.entry(id.clone()).or_insert_with(|| "every target holds the content".to_owned());
     }
 }

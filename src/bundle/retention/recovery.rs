@@ -296,6 +296,15 @@ mod tests {
     }
 
     #[test]
+    fn what_a_ledger_lacks_and_the_status_names_is_looked_for_in_targets() {
+        let (ledger, status) = (ledger("uid", &["ec"]), status(&["rsa", "ec"], &["rsa"]));
+        let alone = recovered(Some(&ledger), &status, &[]);
+        assert_eq!((names(&alone), alone.is_complete(&status)), (vec!["ec"], false));
+        let found = recovered(Some(&ledger), &status, &[content(&["rsa", "expired"])]);
+        assert_eq!((names(&found), found.is_complete(&status)), (vec!["ec", "rsa"], true));
+    }
+
+    #[test]
     fn retention_begins_with_what_the_sources_hold() {
         let recovery = recovered(None, &RecordedRetention::default(), &[content(&["expired"])]);
         let content = Some(digest(&["ec"]));
