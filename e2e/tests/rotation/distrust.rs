@@ -33,12 +33,17 @@ pub(crate) async fn distrust(client: &Client, name: &str, entries: &[Value]) -> 
     Ok(())
 }
 
+/// What a `Distrust` says of how far it is enforced.
+pub(crate) async fn enforced(client: &Client, name: &str) -> Result<Value> {
+    let status = distrusts(client).get(name).await?.data["status"].take();
+    let enforced = status["conditions"].as_array().into_iter().flatten().find(|one| one["type"] == "Enforced");
+    enforced.cloned().with_context(|| format!("no condition yet: {status}"))
+}
+
 /// Waits until a `Distrust` says that it is enforced everywhere.
 pub(crate) async fn is_enforced(client: &Client, name: &str) {
     eventually(&format!("Distrust {name} is enforced"), SOON, async || {
-        let status = distrusts(client).get(name).await?.data["status"].take();
-        let enforced = status["conditions"].as_array().into_iter().flatten().find(|one| one["type"] == "Enforced");
-        let enforced = enforced.with_context(|| format!("no condition yet: {status}"))?;
+        let enforced = enforced(client, name).await?;
         ensure!((&enforced["status"], &enforced["reason"]) == (&json!("True"), &json!("Everywhere")), "{enforced}");
         Ok(())
     })

@@ -9,6 +9,7 @@ mod distrust;
 mod emptied;
 mod hand_back;
 mod losses;
+mod meanwhile;
 mod orphan;
 mod policy;
 mod program;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use rootcast_e2e::{Barrier, ControlPlane, Controller, Options};
+use rootcast_e2e::{Barrier, ControlPlane, Controller, Options, proxy::Proxy};
 use tokio::sync::OnceCell;
 
 /// The settle time of most controllers here.
@@ -20,7 +20,9 @@ pub(crate) const TEAM: &str = "redis";
 pub(crate) struct Stage {
     pub(crate) control_plane: &'static ControlPlane,
     pub(crate) barrier: Barrier<'static>,
-    _controller: Controller<'static>,
+    /// What the controller comes through.
+    pub(crate) proxy: Proxy,
+    pub(crate) controller: Controller<'static>,
 }
 
 impl Stage {
@@ -32,9 +34,10 @@ impl Stage {
             let control_plane = PLANE.get_or_try_init(alone).await?;
             control_plane.read_sources_in(TEAM).await?;
             let barrier = Barrier::start(control_plane, false).await?;
+            let proxy = Proxy::start(control_plane)?;
             let args = [SETTLES, &format!("--additional-trust-namespaces={TEAM}")];
-            let controller = Controller::start(control_plane, &args).await?;
-            Ok::<_, anyhow::Error>(Self { control_plane, barrier, _controller: controller })
+            let controller = Controller::start_through(control_plane, &proxy, &args).await?;
+            Ok::<_, anyhow::Error>(Self { control_plane, barrier, proxy, controller })
         };
         STAGE.get_or_try_init(start).await.unwrap_or_else(|error| panic!("setting the stage: {error:#}"))
     }
