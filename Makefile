@@ -72,6 +72,7 @@ nightly: control-plane tools build
 	ROOTCAST_FUZZ_CASES=20000 cargo test --release --locked --package rootcast-e2e --test fanout property
 	ROOTCAST_RETENTION_CASES=300000 cargo test --release --locked --package rootcast --test retention
 	KILL_POINTS=20 cargo test --locked --package rootcast-e2e --test rotation killed_at_any_write -- --nocapture
+	ROTATING_NAMESPACES=1000 cargo test --locked --package rootcast-e2e --test rotation many_large_targets -- --nocapture
 	FLAPPING_SECONDS=600 cargo test --locked --package rootcast-e2e --test objects flapping
 	LABELLED_NAMES=60000 cargo test --locked --package rootcast-e2e --test attacks -- --test-threads=1 --nocapture names_that
 	@cargo run --release --locked --quiet --package rootcast-bench --bin bench -- --keep attacks attacks

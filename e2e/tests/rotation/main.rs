@@ -5,6 +5,7 @@ mod absent;
 mod blocked;
 mod clocks;
 mod crashes;
+mod crowd;
 mod distrust;
 mod emptied;
 mod hand_back;
