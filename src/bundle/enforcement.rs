@@ -133,7 +133,7 @@ impl Enforcement {
         self.denied.is_some()
     }
 
-    /// Returns how far a Distrust is enforced; `has_targets` returns whether the Bundle has any.
+    /// Returns how far a Distrust is enforced; `has_targets` returns whether the Bundle may have any.
     #[must_use]
     pub fn progress(
         &self,

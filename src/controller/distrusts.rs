@@ -141,7 +141,7 @@ fn publish(controller: &mut Controller, name: String, now: Instant) {
         .bundles()
         .map(|(id, _)| {
             let state = controller.states.get(id);
-            let has_targets = || controller.engine.has_targets(id);
+            let has_targets = || controller.engine.may_have_targets(id);
             let progress = state.map(|state| state.enforcement.progress(&name, &denied, has_targets));
             let decided = state.and_then(|state| state.decided.as_ref());
             let related = decided.and_then(|(decision, _)| decision.related.get(&*name));

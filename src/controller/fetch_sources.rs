@@ -53,7 +53,7 @@ pub(super) fn on_fetched(
         controller.metrics.reconciles.count_failure(ReconcileFailure::UnreadableSource);
         warn!(bundle = &**id.name(), cause, "sources not read: {error}");
         let silent = state.fetch_failures < MAX_SILENT_FAILURES;
-        state.retry();
+        state.retry_fetching();
         controller.note_server_health(&error);
         if silent {
             return;

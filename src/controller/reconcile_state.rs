@@ -42,6 +42,8 @@ pub(super) struct ReconcileState {
     pub(super) requeue_at: Option<Instant>,
     /// Failures in a row to fetch its sources.
     pub(super) fetch_failures: u32,
+    /// Failures in a row to read or write its ledger.
+    pub(super) ledger_failures: u32,
     /// Failures in a row to publish its status.
     pub(super) publish_failures: u32,
 }
@@ -73,7 +75,7 @@ impl ReconcileState {
 
     /// Records a decision; returns the desired state.
     pub(super) fn decided(&mut self, decision: Decision, generation: Option<i64>, now: Timestamp) -> Arc<Desired> {
-        self.fetch_failures = 0;
+        (self.fetch_failures, self.ledger_failures) = (0, 0);
         self.schedule_requeue(decision.requeue_at, now);
         let desired = decision.desired.clone();
         self.decided = Some((Arc::new(decision), generation));
@@ -103,7 +105,7 @@ impl ReconcileState {
     pub(super) fn refused(&mut self, refusal: &Refusal, now: Timestamp) {
         self.forget_decision();
         if refusal.retry {
-            self.retry();
+            self.retry_fetching();
         } else {
             self.fetch_failures = 0;
             self.schedule_requeue(refusal.requeue_at, now);
@@ -144,10 +146,16 @@ impl ReconcileState {
         }
     }
 
-    /// Requeues the Bundle after a failure, with exponential backoff.
-    pub(super) fn retry(&mut self) {
+    /// Requeues the Bundle after a failure to fetch its sources, with exponential backoff.
+    pub(super) fn retry_fetching(&mut self) {
         self.requeue_after(RETRY.pause(self.fetch_failures));
         self.fetch_failures = self.fetch_failures.saturating_add(1);
+    }
+
+    /// Requeues the Bundle after a failure to read or write its ledger, with exponential backoff.
+    pub(super) fn retry_ledger(&mut self) {
+        self.requeue_after(RETRY.pause(self.ledger_failures));
+        self.ledger_failures = self.ledger_failures.saturating_add(1);
     }
 
     /// Requeues the Bundle after a failure to publish, with exponential backoff.
@@ -195,5 +203,16 @@ mod tests {
         assert_eq!(state.retention.placed(), None);
         state.enforcement.decided(&denials, &exclude, &desired);
         assert!(state.record_outcome(true, now()));
+    }
+
+    #[test]
+    fn a_ledger_that_cannot_be_written_uses_up_no_attempt_to_read_sources() {
+        let mut state = ReconcileState::default();
+        for _ in 0..5 {
+            state.retry_ledger();
+        }
+        assert_eq!((state.fetch_failures, state.ledger_failures), (0, 5));
+        state.retry_fetching();
+        assert_eq!((state.fetch_failures, state.ledger_failures), (1, 5));
     }
 }

@@ -178,7 +178,7 @@ pub(super) fn on_recovered(
         Ok(recovered) => *recovered,
         Err(error) => {
             warn!(bundle = &**id.name(), "ledger or targets not read: {error}");
-            state.retry();
+            state.retry_ledger();
             return controller.note_server_health(&error);
         }
     };
@@ -186,7 +186,7 @@ pub(super) fn on_recovered(
         controller.queue.insert(id, cause);
         return;
     }
-    state.fetch_failures = 0;
+    state.ledger_failures = 0;
     if state.published.is_none()
         && let Some(intent) = controller.cache.inputs().intents.get(&id)
     {

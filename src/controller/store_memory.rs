@@ -62,6 +62,8 @@ pub(super) fn observed(
 pub(super) fn store(controller: &mut Controller, id: BundleId, cause: String, pending: Box<PendingDecision>) {
     let observed = controller.cache.ledger_version(&id);
     let Some(state) = controller.states.get_mut(&id) else { return };
+    // Its sources were read, whatever becomes of the ledger.
+    state.fetch_failures = 0;
     state.retention.observe(observed);
     let memory = &pending.retained.memory;
     controller.cache.observe_leaving(&id, memory);
@@ -135,10 +137,10 @@ pub(super) fn on_stored(
                 state.retention.forget_memory();
             }
             state.retention.set_stored(version, None);
-            state.retry();
+            state.retry_ledger();
         }
         StoreResult::Failed(error) => {
-            state.retry();
+            state.retry_ledger();
             let (namespace, name) = (controller.trust_namespaces.main(), ledger_name(id));
             let mut refusal = Refusal::ledger_not_written(namespace, &name, &error.to_string());
             controller.note_server_health(&error);

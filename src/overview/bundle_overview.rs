@@ -125,6 +125,7 @@ impl<'a> BundleOverview<'a> {
             overview.remarks.push(format!("its Secrets are not looked at: {cause}"));
         }
         overview.remarks.extend(snapshot.foreign_objects_unread());
+        overview.remarks.extend(snapshot.memories_unread(&[id.clone()].into()));
         Self { origins, findings, ..overview }
     }
 
@@ -357,5 +358,14 @@ refused  False    SourceNotFound  0/2      2015-01-01, expired  24h ago
         assert!(Overview::of(&snapshot, now()).is_healthy());
         snapshot.leadership = LeaderStatus::Vacant { lease: "l/l".to_owned(), renewed: None };
         assert!(!Overview::of(&snapshot, now()).is_healthy());
+    }
+
+    #[test]
+    fn a_ledger_that_is_not_read_is_a_remark_of_its_bundle() {
+        let mut snapshot = snapshot(&[synced()], &pem("rsa"));
+        snapshot.unread.memories = [("one".into(), "it is no ledger".to_owned()), ("two".into(), String::new())].into();
+        let overview = Overview::of(&snapshot, now());
+        let expected = "Bundle one: how long its certificates are retained is not known, so not shown: it is no ledger";
+        assert_eq!(overview.bundles[0].remarks, [expected]);
     }
 }

@@ -164,6 +164,11 @@ impl BundleTargets {
         self.listing.set_deferred(None)
     }
 
+    /// Returns whether targets are still to be listed in any scope.
+    pub(super) fn is_unlisted(&self) -> bool {
+        self.listing.is_pending(|_| true)
+    }
+
     /// Handles that the Bundle is refused: its targets stay as they are.
     pub(super) fn refuse(&mut self, ctx: RolloutContext<'_>, cause: String) {
         self.listing.set_deferred(None);

@@ -124,10 +124,10 @@ impl Engine {
         (self.shared.namespaces.iter().count(), targets)
     }
 
-    /// Returns whether any target of a Bundle is known.
+    /// Returns whether a Bundle may have targets: some are known, or not all have been listed.
     #[must_use]
-    pub fn has_targets(&self, bundle: &BundleId) -> bool {
-        self.bundles.get(bundle).is_some_and(|targets| targets.target_count() > 0)
+    pub fn may_have_targets(&self, bundle: &BundleId) -> bool {
+        self.bundles.get(bundle).is_some_and(|targets| targets.target_count() > 0 || targets.is_unlisted())
     }
 
     /// The time until which the newest content of a Bundle is held back, if it is.
