@@ -237,14 +237,12 @@ impl Step<'_> {
         let Self { input: RetentionInput { policy, facts, .. }, .. } = self;
         let mut waits = Vec::new();
         let until = policy.leaves_at(since);
-        if until > self.look() {
-            waits.push(Wait::Until(until));
+        let unsettled = self.unsettled(own, self.now);
+        // What has settled since the last look lets it go at the next one.
+        let awaits_look = unsettled.is_empty() && !self.unsettled(own, self.look()).is_empty();
+        if until > self.look() || awaits_look {
+            waits.push(Wait::Until(until.max(policy.look_at_or_after(self.now))));
         }
-        let unsettled: Vec<_> = own
-            .iter()
-            .filter(|(fingerprint, own)| !(self.input.denied)(&own.anchor) && !self.is_settled(fingerprint))
-            .map(|(fingerprint, _)| *fingerprint)
-            .collect();
         if !unsettled.is_empty() {
             waits.push(Wait::Unsettled(unsettled));
         }
@@ -274,10 +272,14 @@ impl Step<'_> {
             && !self.published().any(|(other, _)| other != fingerprint && vouchers.contains(&other))
     }
 
-    /// Returns whether every node can have written a certificate to files since every target holds it.
-    fn is_settled(&self, fingerprint: &Fingerprint) -> bool {
-        let everywhere = self.memory.entries.get(fingerprint).and_then(|entry| entry.everywhere);
-        everywhere.is_some_and(|at| later(at, self.input.policy.settle) <= self.look())
+    /// Returns the certificates of the sources that not every node can have written to files at that time.
+    fn unsettled(&self, own: &OwnCertificates, at: Timestamp) -> Vec<Fingerprint> {
+        let is_settled = |fingerprint: &Fingerprint| {
+            let everywhere = self.memory.entries.get(fingerprint).and_then(|entry| entry.everywhere);
+            everywhere.is_some_and(|since| later(since, self.input.policy.settle) <= at)
+        };
+        let published = own.iter().filter(|(_, own)| !(self.input.denied)(&own.anchor));
+        published.map(|(fingerprint, _)| *fingerprint).filter(|fingerprint| !is_settled(fingerprint)).collect()
     }
 
     /// Returns whether a certificate was taken back before any program can have come to need it.
@@ -494,7 +496,9 @@ mod tests {
         // What may be withdrawn is looked at every tenth of the retention.
         assert_eq!(placed.requeue_at, Some(now() + RETAIN + SETTLE));
         case.pass(SETTLE);
-        case.step();
+        let settled = case.step();
+        let next_look = settled.requeue_at.expect("there is a next look");
+        assert_eq!(settled.waits[&fingerprint("rsa")], [Wait::Until(next_look)], "its successor is settled");
         case.pass(SignedDuration::from_mins(3));
         assert_eq!(published(&case.step()), ["ec"]);
         assert_eq!(case.phase("rsa"), Some("safe"));
